@@ -193,7 +193,7 @@ class HttpListener:
     # -- requests ----------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Take one request, and write its response, whatever happens."""
+        """Take one request, and write its response, also where the handler fails."""
         connection = cast(_Requests, request.protocol).connection
         try:
             return await self._take(request, connection)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from engine.access import passwords, second_factor
 from engine.access.directory import Directory
 from engine.access.proving import Prover
-from engine.model.accounts import User, hashed
+from engine.model.accounts import Credentials, User, hashed
 from engine.model.actor import Actor
 from engine.model.errors import LogInError, RefusedError
 from engine.store.operations.access import users
@@ -32,7 +32,8 @@ class OwnAccount:
         async with self._proven(secret, password, address) as user:
             passwords.raise_if_weak(new, user.name)
             encoded = await asyncio.to_thread(passwords.hash_of, new)
-            await self._put(user, address, "user-password", keeps=hashed(secret), password=encoded)
+            changed = replace(user.credentials, password=encoded)
+            await self._put(user, address, "user-password", changed, keeps=hashed(secret))
 
     async def set_pin(self, secret: str, password: str, pin: str, *, address: str) -> None:
         """Take a new PIN for shared computers; empty: have none."""
@@ -40,7 +41,7 @@ class OwnAccount:
             if pin:
                 passwords.raise_if_no_pin(pin)
             encoded = await asyncio.to_thread(passwords.hash_of, pin) if pin else ""
-            await self._put(user, address, "pin-set" if pin else "pin-removed", pin=encoded)
+            await self._put(user, address, "pin-set" if pin else "pin-removed", replace(user.credentials, pin=encoded))
 
     async def offer_second_factor(self, secret: str, password: str, *, address: str, site: str) -> tuple[str, str]:
         """Make a secret for the user's app; return its ``otpauth:`` address and the QR picture of it, SVG.
@@ -49,7 +50,7 @@ class OwnAccount:
         """
         async with self._proven(secret, password, address) as user:
             offered = second_factor.new_secret()
-            await self._put(user, address, "second-factor-offered", offered=offered)
+            await self._put(user, address, "second-factor-offered", replace(user.credentials, offered=offered))
             shown = second_factor.address_of(offered, user.name, site)
             return shown, second_factor.picture_of(shown)
 
@@ -64,18 +65,16 @@ class OwnAccount:
             if not step:
                 raise RefusedError("this is no code of the new second factor; look at the clock of the phone")
             codes = second_factor.new_recovery_codes()
-            await self._put(
-                user, address, "second-factor-on", keeps=hashed(secret), totp=offered, step=step, offered="",
-                recovery=tuple(map(second_factor.recovery_hash, codes)),
-            )  # fmt: skip
+            hashes = tuple(map(second_factor.recovery_hash, codes))
+            new = replace(user.credentials, totp=offered, step=step, offered="", recovery=hashes)
+            await self._put(user, address, "second-factor-on", new, keeps=hashed(secret))
             return codes
 
     async def drop_second_factor(self, secret: str, password: str, *, address: str) -> None:
         """Go without a second factor; all other sessions of the user end."""
         async with self._proven(secret, password, address) as user:
-            await self._put(
-                user, address, "second-factor-off", keeps=hashed(secret), totp="", step=0, offered="", recovery=()
-            )
+            without = replace(user.credentials, totp="", step=0, offered="", recovery=())
+            await self._put(user, address, "second-factor-off", without, keeps=hashed(secret))
 
     @asynccontextmanager
     async def _proven(self, secret: str, password: str, address: str) -> AsyncIterator[User]:
@@ -92,9 +91,6 @@ class OwnAccount:
                 await self._prover.refuse(user, address, origins, "the password is wrong")
             yield user
 
-    async def _put(
-        self, user: User, address: str, verb: str, *, keeps: bytes | None = None, **changes: str | int | tuple[str, ...]
-    ) -> None:
+    async def _put(self, user: User, address: str, verb: str, new: Credentials, *, keeps: bytes | None = None) -> None:
         actor = Actor(user.name, role=user.role, **{"from": address})
-        new = replace(user.credentials, **changes)  # type: ignore[arg-type]
         await self._directory.run(users.set_credentials, user.id, new, actor, verb, keeps=keeps)

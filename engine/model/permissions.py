@@ -61,3 +61,8 @@ class Principal:
     def may(self, needed: Set[Permission]) -> bool:
         """Whether this one has all permissions that are needed."""
         return needed <= self.permissions
+
+    @property
+    def reads_reasons(self) -> bool:
+        """Whether people's reasons are shown to this one: they may name a patient."""
+        return self.may(SEEING_PATIENTS) or self.may(ADMINISTERING)

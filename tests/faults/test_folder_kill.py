@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from engine.devtools.bench.messages import control_id, oru
 from engine.model.records import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
+from tests.support.killed import Daemon
 from tests.support.waiting import until
 
 FILES = 240
@@ -31,25 +31,6 @@ source: {kind: folder, folder: in, pattern: "*.hl7", format: hl7v2, settle: 0s, 
 routes:
   - to: archive
 """
-
-
-class Daemon:
-    """`labrelay run` on the site of this test."""
-
-    def __init__(self, site: Path) -> None:
-        self.site = site
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with (self.site / "daemon.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "engine", "--site", str(self.site), "run", stdout=log, stderr=log
-            )
-
-    async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
 
 
 def names(folder: Path) -> list[str]:

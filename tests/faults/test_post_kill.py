@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from engine.model.records import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tests.support.http_sender import sender
+from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
@@ -34,25 +34,6 @@ source: {kind: http, listen: "127.0.0.1:PORT"}
 routes:
   - to: archive
 """
-
-
-class Daemon:
-    """`labrelay run` on the site of this test."""
-
-    def __init__(self, site: Path) -> None:
-        self.site = site
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with (self.site / "daemon.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "engine", "--site", str(self.site), "run", stdout=log, stderr=log
-            )
-
-    async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
 
 
 async def send_all(port: int, who: int, answered: Counter[str]) -> None:

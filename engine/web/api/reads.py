@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 from engine.actions.trail import Entry, entries, names_message
 from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
-from engine.model.permissions import ADMINISTERING, SEEING_PATIENTS, Principal
+from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.acts import acts_page, open_acts
@@ -145,14 +145,10 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
         raise why_absent(journal, "message", number)
     trace = trace._replace(message=trace.message._replace(end=ends_of(journal, [number]).get(number, "")))
     acts = message_in_full.acts_about(journal, number)
-    if not _reads_reasons(asked):
+    if not asked.principal.reads_reasons:
         trace = message_in_full.without_reasons(trace)
         acts = [{**act, "reason": ""} for act in acts]
     return {**message_in_full.document_of(trace, answers=False), "acts": acts}
-
-
-def _reads_reasons(asked: Asked[Any]) -> bool:
-    return asked.principal.may(SEEING_PATIENTS) or asked.principal.may(ADMINISTERING)
 
 
 def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
@@ -160,7 +156,7 @@ def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
-    if not _reads_reasons(asked):
+    if not asked.principal.reads_reasons:
         trace = message_in_full.without_reasons(trace)
     return {"deliveries": message_in_full.document_of(trace, answers=False)["deliveries"]}
 

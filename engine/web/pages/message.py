@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.model.permissions import ADMINISTERING, LOOKING, SEEING_PATIENTS
+from engine.model.permissions import LOOKING
 from engine.model.records import LETTER_STATES, DeliveryView, Trace
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
@@ -73,7 +73,7 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
     trace = trace_of(reader, asked)
     if trace is None:
         return Gone(str(why_absent(reader, "message", asked)))
-    if not _reads_reasons(asking):
+    if not asking.principal.reads_reasons:
         trace = without_reasons(trace)
     message = trace.message
     end = ends_of(reader, [asked]).get(asked, "")
@@ -172,13 +172,9 @@ def _end_of(one: DeliveryView, words: Words) -> Step:
     return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more)
 
 
-def _reads_reasons(asking: Asking) -> bool:
-    return asking.principal.may(SEEING_PATIENTS) or asking.principal.may(ADMINISTERING)
-
-
 def _of_acts(reader: Reader, trace: Trace, asking: Asking) -> Iterator[Step]:
     """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
-    reads = _reads_reasons(asking)
+    reads = asking.principal.reads_reasons
     for act in acts_about(reader, trace.message.id):
         what = asking.words.say("{who}: {act}", who=act["actor"], act=act["act"])
         yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] and reads else [])
