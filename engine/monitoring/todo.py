@@ -1,8 +1,8 @@
 """The to-do list: all that waits for a person now, each once, with its one next step. Pure.
 
-An entry comes from the snapshot of the site and from the journal's counts; it is gone when its cause is. Its key is the
-same as long as the cause is the same, also where its count or words change: people's words about it (`TodoState`: who has
-it, a note, a snooze) are kept under the key.
+An entry comes from the snapshot of the site and from the journal's counts; it is gone when its cause is. Its key is
+the same as long as the cause is the same, also where its count or words change: people's words about it (`TodoState`:
+who has it, a note, a snooze) are kept under the key.
 
 A snoozed entry comes back at its time, and before it while it is worse than it was: at a higher level, or with twice
 the count. Where an entry goes and comes back within `FORGET_AFTER_US`, its cause flaps, and nothing is forgotten;
