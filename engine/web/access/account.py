@@ -1,14 +1,14 @@
 """A user's own account: password, second factor, PIN, sessions."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 from markupsafe import Markup
 
 from engine.access import second_factor
-from engine.model.errors import LabRelayError, LogInError, RefusedError
+from engine.model.errors import LogInError, RefusedError
 from engine.model.permissions import LOOKING
-from engine.web.access.desk import Desk, signed_in
+from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.access.identity import SESSION, cookie
 from engine.web.forms import Form
 from engine.web.routes import Route
@@ -22,7 +22,6 @@ DONE = {  # what the page says after an act
     "no-second-factor": "You have no second factor any more.",
     "session": "The log-in has ended.",
 }
-Act = Callable[[web.Request, Form], Awaitable[web.Response]]
 
 
 class AccountPages:
@@ -31,7 +30,7 @@ class AccountPages:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._accounts = desk.accounts
-        self._acts: Mapping[str, Act] = {
+        self._acts: Mapping[str, NamedAct] = {
             "password": self._password,
             "offer": self._offer,
             "confirm": self._confirm,
@@ -54,17 +53,7 @@ class AccountPages:
     ) -> web.Response:
         """The page. ``at``: the act that was refused."""
         me = signed_in(request)
-        sessions = [
-            {
-                "number": one.number,
-                "here": one.number == me.number,
-                "address": one.address,
-                "how": one.how,
-                "began": self._desk.at(one.began_us),
-                "seen": self._desk.at(one.seen_us),
-            }
-            for _, one in await self._accounts.sessions(me.user.name)
-        ]
+        sessions = self._desk.log_ins((one for _, one in await self._accounts.sessions(me.user.name)), me.number)
         credentials = me.user.credentials
         return await self._desk.page(
             request, "account", status, user=me.user, has_pin=bool(credentials.pin), sessions=sessions, trouble=trouble,
@@ -73,18 +62,10 @@ class AccountPages:
 
     async def _take(self, request: web.Request) -> web.Response:
         signed_in(request)
+        return await self._desk.take(request, self._acts, self._refused)
 
-        async def act(form: Form) -> web.Response:
-            chosen = self._acts.get(form["act"])
-            if chosen is None:
-                raise web.HTTPBadRequest
-            try:
-                return await chosen(request, form)
-            except LabRelayError as error:
-                status, trouble = self._desk.refused(request, error)
-                return await self._draw(request, status, trouble, form["act"])
-
-        return await self._desk.answer(request, act)
+    async def _refused(self, request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
+        return await self._draw(request, status, trouble, form["act"])
 
     def _done(self, request: web.Request, done: str) -> web.Response:
         return self._desk.go(request, ACCOUNT, done=done)

@@ -1,13 +1,13 @@
 """Users, their sessions, and tokens: for those who administer."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ADMINISTERING, ROLES, WATCHING, Permission
-from engine.web.access.desk import Desk
+from engine.web.access.desk import Desk, NamedAct
 from engine.web.forms import Form
 from engine.web.routes import PRINCIPAL, Route
 
@@ -27,7 +27,6 @@ DONE = {
     "revoked": "The token is revoked.",
 }
 SCOPES: Mapping[str, frozenset[Permission]] = {**ROLES, "wall screen": WATCHING}
-Act = Callable[[web.Request, Form], Awaitable[web.Response]]
 
 
 class AdministrationPages:
@@ -36,7 +35,7 @@ class AdministrationPages:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._accounts = desk.accounts
-        self._user_acts: Mapping[str, Act] = {
+        self._user_acts: Mapping[str, NamedAct] = {
             "role": self._set_role,
             "patients": self._let_see_patients,
             "disable": self._disable,
@@ -45,7 +44,7 @@ class AdministrationPages:
             "remove": self._remove,
             "end": self._end,
         }
-        self._token_acts: Mapping[str, Act] = {"add": self._add_token, "revoke": self._revoke}
+        self._token_acts: Mapping[str, NamedAct] = {"add": self._add_token, "revoke": self._revoke}
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -56,23 +55,6 @@ class AdministrationPages:
             Route(TOKENS, self._tokens_page, ADMINISTERING),
             Route(TOKENS, self._take_token, ADMINISTERING, method="POST"),
         )
-
-    async def _take(
-        self, request: web.Request, acts: Mapping[str, Act], draw: Callable[..., Awaitable[web.Response]]
-    ) -> web.Response:
-        """Act on a form. ``draw``: the page it is on, for what was refused."""
-
-        async def act(form: Form) -> web.Response:
-            chosen = acts.get(form["act"])
-            if chosen is None:
-                raise web.HTTPBadRequest
-            try:
-                return await chosen(request, form)
-            except LabRelayError as error:
-                status, trouble = self._desk.refused(request, error)
-                return await draw(request, status, trouble, form)
-
-        return await self._desk.answer(request, act)
 
     # -- users -------------------------------------------------------------------------------------------------
 
@@ -92,7 +74,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_new_user(self, request: web.Request) -> web.Response:
-        return await self._take(request, {"add": self._add}, self._draw_users)
+        return await self._desk.take(request, {"add": self._add}, self._draw_users)
 
     async def _add(self, request: web.Request, form: Form) -> web.Response:
         password = form.secret("password")
@@ -113,17 +95,7 @@ class AdministrationPages:
             user = await self._accounts.users.named(name)
         except LabRelayError:
             raise web.HTTPNotFound from None
-        sessions = [
-            {
-                "number": one.number,
-                "here": False,
-                "address": one.address,
-                "how": one.how,
-                "began": self._desk.at(one.began_us),
-                "seen": self._desk.at(one.seen_us),
-            }
-            for _, one in await self._accounts.sessions(user.name)
-        ]
+        sessions = self._desk.log_ins(one for _, one in await self._accounts.sessions(user.name))
         return await self._desk.page(
             request, "user", status, f"&{urlencode({'name': user.name})}", user=user, roles=tuple(ROLES),
             has_second_factor=bool(user.credentials.totp), sessions=sessions, address=_address_of(user.name),
@@ -131,7 +103,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_user(self, request: web.Request) -> web.Response:
-        return await self._take(request, self._user_acts, self._draw_user)
+        return await self._desk.take(request, self._user_acts, self._draw_user)
 
     def _back(self, request: web.Request, done: str) -> web.Response:
         return self._desk.go(request, USER, name=request.query.get("name", ""), done=done)
@@ -198,7 +170,7 @@ class AdministrationPages:
         )  # fmt: skip
 
     async def _take_token(self, request: web.Request) -> web.Response:
-        return await self._take(request, self._token_acts, self._draw_tokens)
+        return await self._desk.take(request, self._token_acts, self._draw_tokens)
 
     async def _add_token(self, request: web.Request, form: Form) -> web.Response:
         scope, by = SCOPES.get(form["scope"]), request[PRINCIPAL].actor

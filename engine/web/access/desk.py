@@ -1,7 +1,7 @@
 """What the pages of access share: draw a page for a person, take a form, answer it once, say what was refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 
 from engine.access.accounts import Accounts, SignedIn
+from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, StoreError
 from engine.model.permissions import ADMINISTERING, LOOKING, Principal
@@ -23,6 +24,8 @@ from engine.web.routes import PRINCIPAL
 
 LOG_IN = "/log-in"
 Act = Callable[[Form], Awaitable[web.Response]]
+NamedAct = Callable[[web.Request, Form], Awaitable[web.Response]]
+Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
 
 
 class Desk:
@@ -87,6 +90,20 @@ class Desk:
         """An instant in the zone of the site; empty: never."""
         return from_us(instant_us).astimezone(ZoneInfo(self._snapshot().timezone)).strftime(form) if instant_us else ""
 
+    def log_ins(self, sessions: Iterable[LogInSession], here: int = 0) -> list[dict[str, object]]:
+        """Rows for a list of log-ins. ``here``: the number of the one that asks."""
+        return [
+            {
+                "number": one.number,
+                "here": one.number == here,
+                "address": one.address,
+                "how": one.how,
+                "began": self.at(one.began_us),
+                "seen": self.at(one.seen_us),
+            }
+            for one in sessions
+        ]
+
     # -- forms -------------------------------------------------------------------------------------------------
 
     async def answer(self, request: web.Request, act: Act) -> web.Response:
@@ -97,6 +114,28 @@ class Desk:
         """
         form = await self.form(request)
         return await self._answers.once(form, lambda: act(form))
+
+    async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
+        """Do once what the button of a form names.
+
+        Args:
+            acts: by the name of their button.
+            redraw: the page that the form is on, with the status and the sentence for what was refused.
+
+        Raises:
+            web.HTTPException: no form of our page, or no button of it.
+        """
+
+        async def act(form: Form) -> web.Response:
+            chosen = acts.get(form["act"])
+            if chosen is None:
+                raise web.HTTPBadRequest
+            try:
+                return await chosen(request, form)
+            except LabRelayError as error:
+                return await redraw(request, *self.refused(request, error), form)
+
+        return await self.answer(request, act)
 
     async def form(self, request: web.Request) -> Form:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""

@@ -48,7 +48,7 @@ async def second_factor(here: Site, browser: Browser) -> tuple[str, list[str]]:
     """Set one up; its secret and the recovery codes."""
     _, page = await browser.send("/account", "offer", password=GOOD)
     key = page.one("code", class_="key").text
-    assert page.one("svg").attributes["width"]
+    assert page.one("main").one("svg").attributes["width"]
     given = {"act": "confirm", "password": GOOD}
     status, page = await browser.post("/account", browser.hidden(page) | given | {"code": "000000"})
     assert (status, page.one("code", class_="key").text) == (403, key), "the picture stays after a wrong code"
