@@ -11,8 +11,6 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from engine.actions.control import Request
-from engine.model.errors import ErasedError, LabRelayError, StoreError
 from engine.store.queries.contents import stored_document, stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
@@ -22,13 +20,13 @@ from engine.views.text import printable
 from engine.views.wire import wire_of
 from engine.web.access.desk import Desk
 from engine.web.pages.asked import number
-from engine.web.pages.frame import DAMAGED, Frame
+from engine.web.pages.frame import Frame
 from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words, grouped
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import Route
 
 PATH = "/messages/{number}/contents"
-VERB = "shown"
 CHARSETS = ("utf-8", "latin-1", "cp1252", "cp437", "utf-16", "gb18030", "shift_jis")
 MOST_SIGNS = 256 * 1024  # of one text
 MOST_HEX = 16 * 1024  # bytes
@@ -50,33 +48,18 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     charset = form["charset"] if form["charset"] in CHARSETS else CHARSETS[0]
     around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "charset": charset}
     around |= {"charsets": CHARSETS, "action": words.href(PATH.replace("{number}", str(asked)))}
-    args = {"message": asked, "purpose": form["purpose"]}
-    status, trouble, found = 200, "", dict[str, Any]()
-    try:
-        await frame.read(_require, asked)
-        await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
-        found = await frame.read(partial(_contents, frame), asked, charset, words)
-    except ErasedError as error:
-        status, trouble = 404, str(error)
-    except StoreError as error:
-        status, trouble = (500, words.say(DAMAGED)) if found else (404, str(error))
-    except LabRelayError:
-        status, trouble = 400, words.say("Say what you look at it for.")
+    read = partial(_contents, frame)
+    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, charset, words)
     return await desk.page(request, "contents", status, **around, **found, trouble=trouble)
 
 
-def _require(reader: Reader, message: int) -> None:
+def _contents(frame: Frame, reader: Reader, message: int, charset: str, words: Words) -> dict[str, Any]:
     """
     Raises:
-        StoreError: there is no such message.
+        StoreError: it cannot be read.
     """
-    if trace_of(reader, message) is None:
-        raise why_absent(reader, "message", message)
-
-
-def _contents(frame: Frame, reader: Reader, message: int, charset: str, words: Words) -> dict[str, Any]:
     trace = trace_of(reader, message)
-    if trace is None:
+    if trace is None:  # retention took it meanwhile
         raise why_absent(reader, "message", message)
     payload = stored_payload(reader, message)
     named = fields(frame.channels().get(trace.message.channel), payload, frozenset(), masked=False)
@@ -128,6 +111,6 @@ def _hex(payload: bytes) -> Iterator[tuple[str, str, str]]:
 def _document(body: bytes) -> str:
     try:
         text = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter: objects in each other, 255 deep and more
         text = as_text(body).replace("\r", "\n")
     return _cut(printable(text))

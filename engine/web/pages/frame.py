@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.model.errors import ConfigError, IntegrityError, StoreError, TooSlowError
+from engine.model.errors import AbsentError, ConfigError, ErasedError, IntegrityError, StoreError, TooSlowError
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
@@ -28,7 +28,10 @@ from engine.web.routes import PRINCIPAL
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer."
 LOCKED = "The key of the journal is not at hand, so this cannot be shown."
-DAMAGED = "A part of it is damaged. `labrelay verify` says which rows."
+DAMAGED = (
+    "A part of it is damaged. `labrelay verify` says which rows. A backup may have it whole, or the analyzer can send "
+    "it again."
+)
 
 Channels = Callable[[], Mapping[str, ChannelRoutes]]
 Values = Mapping[str, Any]
@@ -112,6 +115,19 @@ class Frame:
         )
         return Asking(request.query, request.match_info, principal, words, site, may)
 
+    def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
+        """The status and the sentence where the journal cannot be read."""
+        match error:
+            case AbsentError() | ErasedError():
+                return 404, str(error)
+            case TooSlowError():
+                return 503, words.say(TOO_SLOW, n=round(self._reader.deadline_s))
+            case ConfigError():
+                return 503, words.say(LOCKED)
+            case IntegrityError():
+                return 500, words.say(DAMAGED)
+        return 503, words.say(UNREADABLE)
+
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""
         async with self._reading:
@@ -140,14 +156,8 @@ class Frame:
                         status, trouble = 404, read.why
                     else:
                         more = dict(read)
-                except TooSlowError:
-                    status, trouble = 503, asking.words.say(TOO_SLOW, n=round(reader.deadline_s))
-                except ConfigError:
-                    status, trouble = 503, asking.words.say(LOCKED)
-                except IntegrityError:
-                    status, trouble = 500, asking.words.say(DAMAGED)
-                except StoreError:
-                    status, trouble = 503, asking.words.say(UNREADABLE)
+                except (StoreError, ConfigError) as error:
+                    status, trouble = self.why_not(error, asking.words)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
             html = self._renderer.draw(plain.template, asking.words.language, person_of(request), plain.query, values)
             return status, html

@@ -2,7 +2,9 @@
 bytes are."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +16,14 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
-from engine.model.message import FormatOptions, Received
+from engine.model.message import Document, FormatOptions, Received
+from engine.model.outcome import Outcome
+from engine.model.records import Routed
 from engine.runtime.control_handlers import HANDLERS, RunningSite
 from engine.store.core.batch import Batch
+from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
-from engine.store.operations import append
+from engine.store.operations import append, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web.api.acts import Verb
 from tests.support import access
@@ -28,13 +33,16 @@ from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WA
 from tests.support.journals import NOW_US, WINDOW_S, opened
 from tests.support.status_server import Element
 
-UNREADABLE, WORST = WAITING + 1, WAITING + 2
+UNREADABLE, WORST, NESTED = WAITING + 1, WAITING + 2, WAITING + 3
+DEEP = b'{"a":' * 300 + b'"inmost"' + b"}" * 300  # more than JSON is written with
 
 
 def planted(batch: Batch) -> None:
-    for payload in (b"H|\\^&\rP|1||\xe9t\xe9\xff\x00\x81\r", "\r".join(EVIL).encode()):
+    for payload in (b"H|\\^&\rP|1||\xe9t\xe9\xff\x00\x81\r", "\r".join(EVIL).encode(), DEEP):
         received = Received(channel="c", payload=payload, received_us=NOW_US, control_id="", message_type="")
         append.store_message(batch, received, repeat_window_s=WINDOW_S)
+    deep = Routed(document=Document(body=DEEP), destinations=("d",))
+    record_outcome.record(batch, NESTED, Outcome("mapped", mapping="m@0"), [deep])
 
 
 class Known:
@@ -172,3 +180,29 @@ async def test_texts_of_a_device_are_harmless(seer: Browser) -> None:
         assert answer.headers["Cache-Control"] == "no-store"
         text = await answer.text()
     assert [one for one in FORBIDDEN[:-1] if one in text] == []
+
+
+async def test_objects_in_each_other_are_shown_however_deep(seer: Browser) -> None:
+    status, page = await reveal(seer, NESTED)
+    assert status == 200
+    assert [one.text.count("inmost") for one in page.all("pre")[::2]] == [1, 1]  # the message and its document
+
+
+async def test_without_the_key_the_page_says_so(seer: Browser, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, page = await seer.get(f"/messages/{DELIVERED}?lang=en")
+    monkeypatch.setattr(known.journal, "keys", None)
+    fields = {**Browser.hidden(page), "purpose": "a call"}
+    status, page = await seer.post(f"/messages/{DELIVERED}/contents?lang=en", fields)
+    assert status == 503
+    assert "The key of the journal is not at hand" in page.one("main").one("p", role="alert").text
+
+
+async def test_a_damaged_message_is_called_damaged(seer: Browser, known: Known) -> None:
+    with closing(sqlite3.connect(known.journal.path.with_name(JOURNAL_NAME))) as connection, connection:
+        connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = ?", (DELIVERED,))
+    status, page = await reveal(seer, DELIVERED)
+    assert status == 500
+    said = page.one("main").one("p", role="alert").text
+    assert "damaged" in said
+    assert "labrelay verify" in said
+    assert "backup" in said
