@@ -21,7 +21,17 @@ from aiohttp import HttpVersion10, StreamReader, hdrs, web
 
 from adapters.transports import http_auth, tcp
 from adapters.transports.errors import RequestError
-from adapters.transports.http_post import MEDIA_TYPES, NOT_KEPT, RETRY_AFTER_S, Post, media_type_of, no_message, problem
+from adapters.transports.http_bodies import UnfinishedBodies, origin_of
+from adapters.transports.http_post import (
+    MEDIA_TYPES,
+    NOT_KEPT,
+    READERS,
+    RETRY_AFTER_S,
+    Post,
+    media_type_of,
+    no_message,
+    problem,
+)
 from adapters.transports.tcp_stream import TcpStream
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError
@@ -31,7 +41,7 @@ logger = logging.getLogger("labrelay.channel")
 
 MAX_LINE = 8190  # bytes of the request line, and of one header
 MAX_HEADERS = 64
-UNFINISHED_BYTES = 64 * 1024 * 1024  # of all bodies that are being read; never less than one message
+PAUSED_RETRY_AFTER_S = 60  # a person has paused the channel, and pauses last
 LINGER_S = 2.0  # for so long the rest of a refused body is read, so that its sender sees the answer
 
 Handler = Callable[[Post], Awaitable[None]]
@@ -51,9 +61,16 @@ class Settings(Protocol):
     request_timeout: float
 
 
-def build(source: Settings, handler: Handler, turned_away: tcp.TurnedAway | None = None) -> "HttpListener":
-    """The transport of one channel; ``turned_away`` hears of connections and requests that were not taken."""
-    return HttpListener(source, handler, turned_away or (lambda fault, peer: None))
+def build(
+    source: Settings, handler: Handler, turned_away: tcp.TurnedAway | None = None, *, paused: bool = False
+) -> "HttpListener":
+    """The transport of one channel.
+
+    Args:
+        turned_away: hears of connections and requests that were not taken.
+        paused: no message is taken; each sender gets 503 and sends it again later.
+    """
+    return HttpListener(source, handler, turned_away or (lambda fault, peer: None), paused=paused)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +122,15 @@ class HttpListener:
     fault = ""
 
     def __init__(
-        self, source: Settings, handler: Handler, turned_away: tcp.TurnedAway, clock: Clock | None = None
+        self,
+        source: Settings,
+        handler: Handler,
+        turned_away: tcp.TurnedAway,
+        clock: Clock | None = None,
+        *,
+        paused: bool = False,
     ) -> None:
+        """``paused``: as `build` has it."""
         self._source = source
         self._handler = handler
         self._turned_away = turned_away
@@ -114,7 +138,8 @@ class HttpListener:
         self._types = MEDIA_TYPES[source.format]
         self._listener = tcp.listener(source.listen, self._serve, source.allow, source.tls, turned_away)
         self._open: set[_Connection] = set()
-        self._reading = 0  # bytes of bodies that are not whole yet
+        self._paused = paused
+        self._bodies = UnfinishedBodies(source.max_message)
         self._loop = asyncio.get_running_loop()
         self._server = web.Server(self._answer, handler_cancellation=True)
 
@@ -226,12 +251,12 @@ class HttpListener:
         try:
             if connection.ended:
                 _give_up(request.content)
-            body = await self._body(request)
+            body = await self._body(request, connection.stream)
         finally:
             connection.body = None
         proof = self._check.body(request.headers, body)
         connection.trusted = True
-        post = Post(request, body, connection.stream)
+        post = Post(request, body, connection.stream, READERS.get(self._source.format))
         try:
             if not body:
                 raise no_message()
@@ -267,8 +292,11 @@ class HttpListener:
             raise RequestError(415, f"this address takes {types}", {hdrs.ACCEPT: types}, "bad-request")
         if (request.content_length or 0) > self._source.max_message:
             raise self._too_large()
+        if self._paused:
+            text = "the laboratory has paused this address; nothing is stored, please send it again later"
+            raise RequestError(503, text, {hdrs.RETRY_AFTER: str(PAUSED_RETRY_AFTER_S)}, "paused")
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
+    async def _body(self, request: web.BaseRequest, stream: TcpStream) -> bytes:
         """The whole body.
 
         Raises:
@@ -279,15 +307,14 @@ class HttpListener:
             request.writer.output_size = 0  # nothing of the answer itself
         body = bytearray()
         limit = self._source.max_message
-        most = max(UNFINISHED_BYTES, limit)
+        origin = origin_of(stream.transport.get_extra_info("peername")[0]) if self._check.proven_by_body else ""
         try:
             async with asyncio.timeout(self._source.request_timeout):
                 async for chunk in request.content.iter_any():
                     if len(body) + len(chunk) > limit:
                         raise self._too_large()
-                    if self._reading + len(chunk) > most:
+                    if not self._bodies.hold(len(chunk), origin):
                         raise _not_kept("memory")
-                    self._reading += len(chunk)
                     body += chunk
         except TimeoutError:
             text = f"no whole body within {self._source.request_timeout:g} s"
@@ -295,7 +322,7 @@ class HttpListener:
         except (web.RequestPayloadError, OSError):
             raise RequestError(400, "the body broke off", fault="bad-request") from None
         finally:
-            self._reading -= len(body)
+            self._bodies.release(len(body), origin)
         return bytes(body)
 
     def _too_large(self) -> RequestError:

@@ -27,9 +27,11 @@ class SenderCheck(Protocol):
 
     Attributes:
         proves_early: the head alone proves the sender, before the body comes.
+        proven_by_body: the body must be read first; so strangers can send some, too.
     """
 
     proves_early: bool
+    proven_by_body: bool
 
     def head(self, headers: Headers) -> None:
         """Look at the head of a request, before its body is read.
@@ -50,6 +52,7 @@ class NoCheck:
     """Every program of this machine may send, or TLS has asked for a certificate."""
 
     proves_early = False
+    proven_by_body = False
 
     def head(self, headers: Headers) -> None:
         """Nothing is asked for."""
@@ -65,6 +68,7 @@ class BearerCheck:
     """A fixed token (RFC 6750, 2.1)."""
 
     proves_early = True
+    proven_by_body = False
 
     def __init__(self, settings: BearerSettings) -> None:
         self._settings = settings

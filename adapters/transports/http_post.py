@@ -4,18 +4,21 @@ The link of the stream is `adapters.codecs.text.whole_link`: one read gives the 
 acknowledgement, if there is one, and then ACK. Only that ACK makes the answer of HTTP one of 2xx (P1):
 
     ACK                          200   the text of the acknowledgement, else the numbers of the messages as JSON
+    ACK, of what is no JSON      422   kept as a dead letter: sending it again is of no use
     ACK after AE, CE             503   kept, and not delivered in time (``ack: on_delivery``)
     ACK after AR, CR             422   kept, and nothing that can be read: sending it again is of no use
     NAK                          422   no whole message in the body
     nothing                      503   not stored: the sender must send it again
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
 
+from adapters.codecs import json_tree
 from adapters.codecs.hl7v2.acknowledgement import read_ack
 from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports.errors import RequestError
@@ -29,6 +32,8 @@ MEDIA_TYPES = {
     "json": ("application/json",),
     "fhir": ("application/fhir+json", "application/json"),
 }
+Reads = Callable[[bytes], object]  # raises ContentError
+READERS: Mapping[str, Reads] = {"json": json_tree.read, "fhir": json_tree.read}  # HL7's acknowledgement says it itself
 NOT_KEPT = "the message could not be stored, please send it again"
 _WORDS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "the message is kept, but it cannot be read",
@@ -41,18 +46,25 @@ _LATER = {"Retry-After": str(RETRY_AFTER_S)}
 class Post:
     """One request with its whole body (`engine.model.ports.NumberedStream`).
 
+    Args:
+        reads: reads a body of a format without acknowledgements.
+
     Attributes:
         unanswered: numbers of its stored messages; the channel adds them before it writes ACK.
         taken: an answer of 2xx was written, and the sender has taken it.
     """
 
-    def __init__(self, request: web.BaseRequest, body: bytes, connection: TcpStream) -> None:
+    def __init__(
+        self, request: web.BaseRequest, body: bytes, connection: TcpStream, reads: Reads | None = None
+    ) -> None:
         self.peer = connection.peer
         self.unanswered: list[int] = []
         self.taken = False
         self._response: web.Response | None = None
         self._request = request
         self._body = body
+        self._answered = body if reads is not None else b""  # what the answer is about
+        self._reads = reads
         self._connection = connection
         self._text = b""  # HL7's acknowledgement
 
@@ -71,7 +83,11 @@ class Post:
         if data not in (ACK, NAK):
             self._text += data
             return
-        response = self._response = self._made(_status(self._text)) if data == ACK else problem(no_message())
+        if data == ACK:
+            response = self._made(_status(self._text) if await self._is_readable() else HTTPStatus.UNPROCESSABLE_ENTITY)
+        else:
+            response = problem(no_message())
+        self._response = response
         if self.gone:
             response.force_close()
         await response.prepare(self._request)
@@ -91,6 +107,18 @@ class Post:
 
     async def close(self) -> None:
         """The connection is not the channel's to close."""
+
+    async def _is_readable(self) -> bool:
+        """Whether the body can be read as its format. A large one is read in a thread, so that others are answered."""
+        body, self._answered = self._answered, b""
+        try:
+            if self._reads is not None and len(body) > json_tree.HEADER_BYTES:
+                await asyncio.to_thread(self._reads, body)
+            elif self._reads is not None:
+                self._reads(body)
+        except ContentError:
+            return False
+        return True
 
     def _made(self, status: HTTPStatus) -> web.Response:
         headers = _ALWAYS | (_LATER if status == HTTPStatus.SERVICE_UNAVAILABLE else {})

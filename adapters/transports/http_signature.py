@@ -1,6 +1,7 @@
 """Requests that are signed with a shared secret (HMAC, RFC 2104), as those of payment services and of GitHub.
 
-    time        where the signed text has one: within the window around our clock, looked at before the body is read
+    head        before the body is read: the signature has the form of one, each signed header is there, and the time,
+                where the signed text has one, is within the window around our clock
     signature   over the text that the template makes of headers and body; compared in constant time
     once        a signature with a time is used up by the answer that its sender took; again, it is a replay (409)
 
@@ -11,6 +12,7 @@ A restart forgets the signatures that were used.
 """
 
 import base64
+import hashlib
 import hmac
 import re
 from collections import OrderedDict
@@ -55,7 +57,8 @@ class Settings(Protocol):
 class SignatureCheck:
     """The signatures of one channel."""
 
-    proves_early = False  # the body is signed
+    proves_early = False
+    proven_by_body = True
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
@@ -64,12 +67,16 @@ class SignatureCheck:
         self._under_way: set[bytes] = set()
 
     def head(self, headers: Headers) -> None:
-        """Look at the time before the body is read.
+        """Look at all that can be known before the body is read.
 
         Raises:
             RequestError: 401.
         """
-        _one(headers, self._settings.signature)
+        if not any(self._has_form(one) for one in self._shown(_one(headers, self._settings.signature))):
+            raise _unproven(f"{self._settings.signature} has no signature in {self._settings.encoding}")
+        for name in _PART.split(self._settings.signed)[1::2]:
+            if name != "body":
+                self._named(headers, name)
         if self._settings.timestamp is None:
             return
         text = _one(headers, self._settings.timestamp)
@@ -116,6 +123,19 @@ class SignatureCheck:
             if one.startswith(self._settings.prefix):
                 text = one[len(self._settings.prefix) :]
                 yield (text.lower() if self._settings.encoding == "hex" else text).encode("utf-8", "surrogateescape")
+
+    def _has_form(self, signature: bytes) -> bool:
+        """Whether it is as long as a signature, in its encoding."""
+        size = hashlib.new(self._settings.algorithm).digest_size
+        try:
+            made = (
+                bytes.fromhex(signature.decode())
+                if self._settings.encoding == "hex"
+                else base64.b64decode(signature, validate=True)
+            )
+        except ValueError:
+            return False
+        return len(made) == size
 
     def _signed(self, headers: Headers, body: bytes) -> bytes:
         parts = _PART.split(self._settings.signed)  # text, name, text, name ... text

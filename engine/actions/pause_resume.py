@@ -4,7 +4,8 @@ The order is first a row of the journal, and only then takes effect; it has take
 destination that is paused during a storm of retries makes no further attempt, and a pause outlives the daemon: the next
 start reads the rows (`engine.store.operations.pauses`) before anything is opened.
 
-    pause channel      the source is closed; acknowledged messages are still delivered
+    pause channel      the source is closed, or answers over HTTP that it takes nothing; acknowledged messages are still
+                       delivered
     pause destination  attempts under way end, none begins; everything is still received, mapped and queued
     pause lane         the same for the deliveries of one channel to one destination
     pause deliveries   the same for all destinations; a journal with missing rows starts so

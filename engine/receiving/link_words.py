@@ -24,6 +24,7 @@ FAULT_WORDS = {
     "bad-request": "request that cannot be taken, refused",
     "browser": "request of a page in a browser, refused",
     "busy": "connection refused: all places are taken",
+    "paused": "request to a paused channel, refused",
     "replayed": "signed request that was taken before, refused",
     "unauthorized": "request without proof of its sender, refused",
     # all

@@ -7,6 +7,7 @@ and tries again; other channels are not affected (P7).
 import asyncio
 import errno
 import logging
+from typing import Any
 
 from engine.config import registry
 from engine.config.source import TcpPart
@@ -35,7 +36,7 @@ class ChannelSource:
         self.built = built
         self.channel = channel
         self._fault = ""  # why it cannot open
-        self.paused = False  # by a person: nothing is opened
+        self.paused = False  # by a person: nothing is taken
         self.port: int | None = None
         self._transport: Transport | None = None
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +62,8 @@ class ChannelSource:
     @property
     def connected(self) -> bool:
         """Whether there is a line at present; a folder or an address of HTTP is one between messages, too."""
+        if self.paused:
+            return False
         if self.built.config.source.link == WHOLE:
             return self._transport is not None
         return bool(self.channel.connections)
@@ -71,10 +74,14 @@ class ChannelSource:
         return self._transport is None and self._task is None
 
     async def start(self) -> None:
-        """Open, or begin to try; returns after the first attempt, successful or not."""
-        if not self.built.config.enabled or self.paused:
+        """Open, or begin to try; returns after the first attempt, successful or not.
+
+        While it is paused only an address of HTTP is open: its senders get an answer, and nothing is taken.
+        """
+        if not self.built.config.enabled or (self.paused and not isinstance(self.built.config.source, HttpPart)):
             return
-        self.channel.begin()
+        if not self.paused:
+            self.channel.begin()
         if not await self._open():
             self._task = asyncio.get_running_loop().create_task(self._keep_trying())
 
@@ -95,8 +102,12 @@ class ChannelSource:
     async def _open(self) -> bool:
         source = self.built.config.source
         module = registry.transport(source.transport)
-        listens = {"turned_away": self.channel.monitor.fault} if isinstance(source, TcpPart | HttpPart) else {}
-        transport: Transport = module.build(source, self.channel.handle, **listens)
+        more: dict[str, Any] = (
+            {"turned_away": self.channel.monitor.fault} if isinstance(source, TcpPart | HttpPart) else {}
+        )
+        if isinstance(source, HttpPart):
+            more["paused"] = self.paused
+        transport: Transport = module.build(source, self.channel.handle, **more)
         try:
             self.port = await transport.start()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; an invalid host name is a ValueError

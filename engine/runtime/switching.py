@@ -44,10 +44,10 @@ class Switchboard:
             async with parts.reloading:
                 if (source := parts.sources.get(target.channel)) is None:
                     return
-                source.paused = target in parts.pauses
-                if source.paused:
+                if source.paused != (target in parts.pauses):
+                    source.paused = not source.paused
                     await parts.stop_sources([source])
-                elif source.idle:
+                if source.idle:
                     await source.start()
 
     async def restarted(self, target: Target) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.monitoring.snapshot.states import ChannelState
 from tests.support.http_sender import post, said, sender
 from tests.support.ports import quiet_ports
 from tests.support.running import channel, hl7_channel, running_site
@@ -67,7 +68,9 @@ async def test_with_ack_on_delivery_the_response_waits_for_the_destination(tmp_p
         assert refused.headers["labrelay-message"] == "2"
 
 
-async def test_a_reload_gives_the_address_another_path_and_a_pause_closes_it(tmp_path: Path) -> None:
+async def test_a_reload_gives_the_address_another_path_and_a_pause_answers_that_it_takes_nothing(
+    tmp_path: Path,
+) -> None:
     (port,) = quiet_ports(1)
     source = {"kind": "http", "listen": f"127.0.0.1:{port}", "path": "/a"}
     async with running_site(tmp_path, {"his": hl7_channel(source=source)}) as site:
@@ -83,8 +86,16 @@ async def test_a_reload_gives_the_address_another_path_and_a_pause_closes_it(tmp
             assert answer is not None
             assert answer.status == status
         assert (await site.labrelay("pause", "channel", "his", "--yes", "--reason", "a trial")).code == 0
-        with pytest.raises(ConnectionRefusedError):
-            await said(port, post(result("M3", 3), "/b"))
+        assert (await site.labrelay("reload")).code == 0
+        for path, status in (("/a", 404), ("/b", 503)):
+            answer = await said(port, post(result("M3", 3), path))
+            assert answer is not None
+            assert answer.status == status
+        assert answer.headers["retry-after"] == "60"
+        (seen,) = site.app.observer.take().channels
+        assert (seen.state, seen.connections) == (ChannelState.PAUSED, ())
+        assert seen.link_faults["paused"] == 1
+        assert (await site.labrelay("restart", "channel", "his", "--yes", "--reason", "x")).code != 0
         assert (await site.labrelay("resume", "channel", "his", "--yes", "--reason", "it is over")).code == 0
         answer = await said(port, post(result("M3", 3), "/b"))
         assert answer is not None
@@ -111,11 +122,12 @@ async def test_json_passes_on_as_it_came_and_fhir_has_its_own_type(tmp_path: Pat
         ("clinic", b'{"resourceType": "Patient", "id": "7"}', "delivered"),
     ]
     async with running_site(tmp_path, channels, {"folder": folder}, workers=workers) as site:
-        for number, (name, body, _) in enumerate(posted, 1):
+        for number, (name, body, end) in enumerate(posted, 1):
             kind = "application/fhir+json" if name == "clinic" else "application/json"
             answer = await said(site.port(name), post(body, Content_Type=kind))
             assert answer is not None
-            assert (answer.status, answer.json) == (200, {"messages": [number]})
+            assert answer.headers["labrelay-message"] == str(number)
+            assert answer.status == (422 if end == "UNREADABLE" else 200)
         await site.settled()
         assert site.ends() == [end for _, _, end in posted]
         assert [view.message_type for view in site.messages()] == ["paid", "opened", "lost", "", "", "Patient"]

@@ -73,8 +73,9 @@ def post(body: bytes, path: str = "/", method: str = "POST", **headers: str) -> 
 
 
 @asynccontextmanager
-async def sender(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Sender]:
-    reader, writer = await asyncio.open_connection(HOST, port, ssl=tls)
+async def sender(port: int, tls: ssl.SSLContext | None = None, source: str = HOST) -> AsyncIterator[Sender]:
+    """``source``: its own address."""
+    reader, writer = await asyncio.open_connection(HOST, port, ssl=tls, local_addr=(source, 0))
     try:
         yield Sender(reader, writer)
     finally:

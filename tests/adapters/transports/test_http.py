@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs import json_tree
 from adapters.codecs.text.whole_link import ACK, NAK
-from adapters.transports import http
+from adapters.transports import http, http_bodies
 from adapters.transports.http_post import Post
 from engine.model.errors import ConfigError
 from engine.model.link_events import LinkFault
@@ -67,13 +68,13 @@ def bearer(value: str = "s3cret") -> Any:
 
 
 @asynccontextmanager
-async def listening(channel: Channel, **changes: object) -> AsyncIterator[int]:
+async def listening(channel: Channel, *, paused: bool = False, **changes: object) -> AsyncIterator[int]:
     usual = {
         "format": "hl7v2", "listen": HostPort(HOST, 0), "path": "/", "allow": (), "tls": None, "auth": None,
         "max_connections": 8, "max_message": 10_000, "request_timeout": 60.0,
     }  # fmt: skip
     source: Any = SimpleNamespace(**{**usual, **changes})
-    listener = http.build(source, channel, channel.turned_away)
+    listener = http.build(source, channel, channel.turned_away, paused=paused)
     port = await listener.start()
     try:
         yield port
@@ -179,6 +180,73 @@ async def test_the_channels_answer_becomes_the_response(name: str) -> None:
         assert words in answer.body
         assert ("retry-after" in answer.headers) == (status == 503)
         assert answer.headers.get("labrelay-message") == ("1" if ACK in answers else None)
+
+
+JSON = '{"a": [1, "x"]}'
+# body, format, status: bytes that are stored and cannot be read are not answered as taken
+BODIES: dict[str, tuple[bytes, str, int]] = {
+    "an object": (JSON.encode(), "json", 200),
+    "with a byte order mark": (b"\xef\xbb\xbf" + JSON.encode(), "json", 200),
+    "a resource": (b'{"resourceType": "Patient"}', "fhir", 200),
+    "cut off": (JSON.encode()[:-1], "json", 422),
+    "a resource cut off": (b'{"resourceType": "Patient"', "fhir", 422),
+    "two of them": (JSON.encode() * 2, "json", 422),
+    "a number": (b"1", "json", 422),
+    "HL7": (BODY, "json", 422),
+    "another character set": (JSON.encode("utf-16"), "json", 422),
+    "a name twice": (b'{"a": 1, "a": 2}', "json", 422),
+    "no number": (b'{"a": NaN}', "json", 422),
+    "too deep": (b"[" * 70 + b"]" * 70, "json", 422),
+    "deeper than Python": (b"[" * 9000, "json", 422),
+    "blanks": (b"  ", "json", 422),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("large", [False, True])  # a large one is read beside the event loop
+async def test_what_is_kept_and_cannot_be_read_is_answered_so(
+    name: str, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(json_tree, "HEADER_BYTES", 0)
+    body, content, status = BODIES[name]
+    channel = Channel(ACK)
+    async with listening(channel, format=content) as port:
+        answer = await said(port, post(body, Content_Type=""))
+    assert answer is not None
+    assert answer.status == status
+    assert answer.headers["labrelay-message"] == "1"
+    if status == 422:
+        assert answer.headers["content-type"].startswith("application/problem+json")
+        assert answer.json["detail"] == "the message is kept, but it cannot be read"
+    assert channel.read == [body]
+    assert [one.taken for one in channel.posts] == [status == 200]
+
+
+# request and status: who sends is looked at first, then each sender hears that it must send again
+WHILE_PAUSED: dict[str, tuple[bytes, int, str]] = {
+    "a message": (post(BODY, Authorization="Bearer s3cret"), 503, "paused"),
+    "a head, of which the body is waited for": (
+        post(b"", Authorization="Bearer s3cret", Content_Length="9000", Expect="100-continue"), 503, "paused"),
+    "a stranger": (post(BODY), 401, "unauthorized"),
+    "a page in a browser": (post(BODY, Origin="https://evil.example"), 403, "browser"),
+    "another path": (post(BODY, "/else", Authorization="Bearer s3cret"), 404, "bad-request"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHILE_PAUSED)
+async def test_a_paused_channel_answers_and_takes_nothing(name: str) -> None:
+    request, status, fault = WHILE_PAUSED[name]
+    channel = Channel()
+    async with listening(channel, paused=True, auth=bearer()) as port:
+        answer = await said(port, request)
+    assert answer is not None
+    assert answer.status == status
+    assert answer.headers.get("retry-after") == ("60" if status == 503 else None)
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert answer.json["status"] == status
+    assert channel.read == []
+    assert channel.faults == [fault]
 
 
 async def test_one_connection_carries_many_messages() -> None:
@@ -414,7 +482,7 @@ async def test_a_body_of_a_proven_sender_gives_way_to_no_stranger() -> None:
 
 
 async def test_bodies_that_are_not_whole_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "UNFINISHED_BYTES", 10_000)
+    monkeypatch.setattr(http_bodies, "UNFINISHED_BYTES", 10_000)
     channel = Channel()
     async with listening(channel) as port, sender(port) as first, sender(port) as second:
         await first.write(post(b"x" * 6_000, Expect="100-continue", Content_Length="9000"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.text.whole_link import ACK
-from adapters.transports import http, http_signature
+from adapters.transports import http, http_bodies, http_signature
 from adapters.transports.http_post import Post
 from engine.model.clock import ManualClock
 from engine.model.link_events import LinkFault
@@ -153,8 +153,18 @@ async def test_what_proves_nothing_is_refused(name: str) -> None:
     assert channel.faults == ["unauthorized"]
 
 
-@pytest.mark.parametrize("request_", [signed(NOW - 900, b""), signed(X_Signature="")])
-async def test_the_time_is_looked_at_before_the_body_is_read(request_: bytes) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        signed(NOW - 900, b""),
+        signed(X_Signature=""),
+        signed(X_Signature="x" * 64),
+        signed(X_Signature="ab" * 31),
+        signed(X_Signature="é" * 64),
+        signed(X_Time=""),
+    ],
+)
+async def test_the_head_is_looked_at_before_the_body_is_read(request_: bytes) -> None:
     head = request_.partition(b"\r\n\r\n")[0].replace(b"Content-Length: 0", b"Content-Length: 9000") + b"\r\n\r\n"
     async with listening(Channel(), **SIGNED_WITH_TIME) as port:
         assert await status_of(port, head) == 401
@@ -295,3 +305,51 @@ async def test_used_signatures_are_forgotten_in_time_and_by_number(monkeypatch: 
     check.over(check.body(Headers(at), b"%d" % at), taken=True)
     assert len(check._used) == 1
     assert check._under_way == set()
+
+
+async def test_bodies_of_one_address_leave_room_for_other_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_bodies, "UNPROVEN_BYTES", 10_000)
+    channel = Channel()
+    async with listening(channel) as port, sender(port) as stranger:
+        looks_right = {"X_Signature": HEX, "Expect": "100-continue"}
+        await stranger.write(post(b"x" * 6_000, Content_Length="9000", **looks_right))
+        assert await stranger.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        body = b"y" * 6_000
+        assert await status_of(port, post(body, X_Signature=digest(body).hex())) == 503
+        async with sender(port, source="127.0.0.2") as other:
+            await other.write(post(body, X_Signature=digest(body).hex()))
+            answer = await other.response()
+            assert answer is not None
+            assert answer.status == 200
+        await stranger.write(b"x" * 3_000)
+        answer = await stranger.response()
+        assert answer is not None
+        assert answer.status == 401
+        assert await status_of(port, post(body, X_Signature=digest(body).hex())) == 200  # its room is free again
+    assert channel.faults == ["memory", "unauthorized"]
+
+
+# addresses that are one sender, or not
+ORIGINS = [
+    ("10.1.2.3", "10.1.2.3", True),
+    ("10.1.2.3", "10.1.2.4", False),
+    ("10.1.2.3", "::ffff:10.1.2.3", True),
+    ("2001:db8:1:2::7", "2001:db8:1:2:ffff::1", True),
+    ("2001:db8:1:2::7", "2001:db8:1:3::7", False),
+    ("fe80::1%eth0", "fe80::2", True),
+    ("", "10.1.2.3", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), ORIGINS)
+def test_addresses_of_one_sender(one: str, other: str, same: bool) -> None:
+    assert (http_bodies.origin_of(one) == http_bodies.origin_of(other)) is same
+
+
+def test_room_is_never_less_than_a_message_and_all_of_it_comes_back() -> None:
+    most = http_bodies.UNFINISHED_BYTES
+    bodies = http_bodies.UnfinishedBodies(most + 1)
+    assert bodies.hold(most + 1, "a")
+    assert not bodies.hold(1, "b")
+    bodies.release(most + 1, "a")
+    assert bodies.hold(most + 1, "")
