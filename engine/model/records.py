@@ -386,6 +386,8 @@ class Trace(NamedTuple):
     """Everything that is known of one message except its payload.
 
     Attributes:
+        mapping: names and hashes of the mappings, ``name@hash,...``.
+        config: the first digits of the hash of the configuration that they were in; empty where it is not known.
         edited_from, edited_as: the message that a person made it of, or made of it; 0 without one.
         facts: place of a document among those that its mapping makes, from 1 -> what was decided about it.
         times, last_us: how often it came, and when last, where repeats are only counted
@@ -406,6 +408,7 @@ class Trace(NamedTuple):
     facts: "Mapping[int, DocumentFacts]" = MappingProxyType({})
     times: int = 1
     last_us: int = 0
+    config: str = ""
 
 
 class DeadLetter(NamedTuple):

@@ -33,6 +33,7 @@ TRACE = View[Trace](
     Field("times"),
     Field("last", of=lambda one: from_us(one.last_us) if one.times > 1 else None),
     Field("mapping"),
+    Field("config", of=or_none("config")),
     Field("processed", of=at("processed_us")),
     Field("detail"),
     Field("issues", of=lambda one: list(one.issues)),
@@ -71,7 +72,7 @@ def lines_of(document: dict[str, Any]) -> Iterator[str]:
         yield f"  {'edited':<10} by a person; as received it is message {document['edited_from']}"
     if document["edited_as"]:
         yield f"  {'edited':<10} by a person; it is message {document['edited_as']} now"
-    for name in ("processed", "mapping", "detail", "frames"):
+    for name in ("processed", "mapping", "config", "detail", "frames"):
         if document[name]:
             yield f"  {name:<10} {cell(document[name])}"
     yield from (f"  {issue.get('severity', 'issue'):<10} {issue_words(issue)}" for issue in document["issues"])

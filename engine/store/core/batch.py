@@ -210,6 +210,7 @@ class Batch:
         execute, executemany: run a statement on the writer's connection.
         stored_bytes: size of the sealed values so far.
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
+        config: the same as a number, for rows; 0: unknown.
     """
 
     def __init__(
@@ -240,6 +241,7 @@ class Batch:
         self.unmapped = UnmappedCodes()
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
+        self.config = 0
         self.zone = zone
         self._month = month_of(now_us)
         self._channels: dict[str, ChannelTally] = {}

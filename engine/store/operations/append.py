@@ -277,13 +277,15 @@ def set_state(
         numbers: it can be searched by them.
     """
     batch.execute(
-        "INSERT INTO message_state (id, state, reason, at_us, mapping, detail, numbers) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO message_state (id, state, reason, at_us, mapping, config, detail, numbers)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             message_id,
             state,
             reason.value if reason else "",
             batch.now_us,
             mapping,
+            batch.config,
             detail,
             search_index.kept_in_state(batch, message_id, numbers),
         ),

@@ -161,7 +161,8 @@ def record(
     else:
         rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
         revision = _supersede_earlier(batch, message_id)
-        _change(batch, message_id, channel, old_state, state, reason, mapping=outcome.mapping, detail=sealed)
+        by = (outcome.mapping, batch.config)
+        _change(batch, message_id, channel, old_state, state, reason, mapping=by, detail=sealed)
         search_index.note(batch, message_id, outcome.numbers)
     if state == "dead":
         failure_fingerprint.note(batch, "message_state", message_id, channel, detail)
@@ -256,15 +257,15 @@ def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
     changed = 0
     for message_id in message_ids:
         row = batch.execute(
-            "SELECT s.state, s.reason, s.mapping, j.channel FROM message_state s JOIN journal j ON j.id = s.id"
-            " WHERE s.id = ?",
+            "SELECT s.state, s.reason, s.mapping, s.config, j.channel FROM message_state s"
+            " JOIN journal j ON j.id = s.id WHERE s.id = ?",
             (message_id,),
         ).fetchone()
         if row is None or row[0] not in ("dead", "incomplete"):
             continue
-        state, reason, mapping, channel = row
+        state, reason, *by, channel = row
         sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
-        _change(batch, message_id, channel, state, "dismissed", ReasonCode[reason], mapping=mapping, detail=sealed)
+        _change(batch, message_id, channel, state, "dismissed", ReasonCode[reason], mapping=by, detail=sealed)
         dedup.forget_reports(batch, message_id)
         batch.count(channel, "", "dismissed")
         changed += 1
@@ -279,12 +280,13 @@ def _change(
     state: str,
     reason: ReasonCode | None,
     *,
-    mapping: str,
+    mapping: Sequence[str | int],
     detail: bytes,
 ) -> None:
+    """``mapping``: with its configuration."""
     batch.execute(
-        "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, detail = ? WHERE id = ?",
-        (state, reason.value if reason else "", batch.now_us, mapping, detail, message_id),
+        "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, config = ?, detail = ? WHERE id = ?",
+        (state, reason.value if reason else "", batch.now_us, *mapping, detail, message_id),
     )
     if old in ("dead", "incomplete"):  # these are counted
         tally = batch.channel(channel)

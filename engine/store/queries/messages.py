@@ -202,8 +202,8 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
         ).fetchone()
         if row is None:
             return None
-        session, mapping, at_us, detail = execute(
-            "SELECT j.session, s.mapping, s.at_us, s.detail FROM journal j"
+        session, mapping, config, at_us, detail = execute(
+            "SELECT j.session, s.mapping, s.config, s.at_us, s.detail FROM journal j"
             " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ?",
             (message_id,),
         ).fetchone()
@@ -228,6 +228,7 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
         session=session,
         frames=frames,
         mapping=mapping or "",
+        config=f"{config:012x}" if config else "",
         processed_us=at_us or 0,
         detail=note.get("detail", ""),
         issues=tuple(note.get("issues", ())),

@@ -89,6 +89,8 @@ CREATE TABLE message_state (
     reason      TEXT NOT NULL,
     at_us       INTEGER NOT NULL,
     mapping     TEXT NOT NULL,
+    config      INTEGER NOT NULL DEFAULT 0, -- configuration of the mapping: the first 12 digits of its hash, as a number;
+                                            -- 0: not known
     detail      BLOB NOT NULL,              -- sealed, or empty
     cause_token BLOB,                       -- keyed hash: store/operations/failure_fingerprint.py; NULL: not noted
     numbers     BLOB                        -- 8-byte keyed hashes, one after the other: as in message_number; NULL: none

@@ -15,6 +15,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, LossError, StoreError
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.model.records import Decision
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, read
@@ -24,14 +25,14 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal, opening
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, record_outcome
+from engine.store.operations import append, audit, dismissal, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of
-from engine.store.queries.messages import messages_page
+from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.prunable import survey
 from engine.store.queries.reader import Reader
-from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
+from tests.support.journals import NOW_US, WINDOW_S, opened, received, routed, running, store, unexpected
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
@@ -216,6 +217,20 @@ async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuratio
         await journal.run(audit.note, "ann", "pause", {})
         assert [act.config for act in acts_page(journal)] == ["c0ffee"]
         assert journal.damage == []
+
+
+async def test_an_outcome_has_its_configuration_which_a_dismissal_keeps(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await store(journal, b"1", b"2", b"3")
+        for message, config in ((1, ""), (2, "00000000c0ff"), (3, "00000000c0ff")):
+            journal.upkeep.config_hash = config
+            await journal.run(record_outcome.record, message, Outcome("dead", ReasonCode.BAD_VALUE))
+        journal.upkeep.config_hash = "ffffffffffff"
+        await journal.run(dismissal.dismiss, messages=[2], actor="ann", reason="a test")
+        mapped = Outcome("mapped", mapping="m@0")
+        await journal.run(record_outcome.record, 3, mapped, [routed(b"3")], decision=Decision(again=True))
+        found = [trace_of(journal, message) for message in (1, 2, 3)]
+        assert [one.config for one in found if one] == ["", "00000000c0ff", "ffffffffffff"]
 
 
 async def test_a_walk_of_retention_leaves_open_work_alone(tmp_path: Path) -> None:
