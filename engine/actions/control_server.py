@@ -7,7 +7,6 @@ its stream delays only itself.
 
 import asyncio
 import base64
-import json
 import logging
 import os
 import socket
@@ -19,9 +18,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import orjson
 from aiohttp import web
 
-from engine.actions.admission import Admission, is_own
+from engine.actions.admission import Admission, Person, is_own
 from engine.actions.control import (
     ERRORS,
     MAX_CONTENT_BYTES,
@@ -47,7 +47,9 @@ MAX_OF_ANOTHER = 4  # of each other account
 NDJSON = "application/x-ndjson"
 
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_NOT_A_REQUEST = f"not a request of version {VERSION}; the command and the daemon may differ"
+_NOT_A_REQUEST = (
+    f"not a request of version {VERSION}; a text in it may not be UTF-8, or the command and the daemon may differ"
+)
 
 
 class ControlServer:
@@ -66,7 +68,11 @@ class ControlServer:
         self._followers = followers or {}
         self._admission = admission or Admission()
         self._http = web.Server(
-            self._serve, handler_cancellation=True, access_log=None, lingering_time=REQUEST_TIMEOUT_S
+            self._serve,
+            handler_cancellation=True,
+            access_log=None,
+            lingering_time=REQUEST_TIMEOUT_S,
+            auto_decompress=False,  # a small request stays one
         )
         self._runner = web.ServerRunner(self._http, handle_signals=False, shutdown_timeout=STOP_TIMEOUT_S)
         self._server: asyncio.Server | None = None
@@ -167,8 +173,7 @@ class ControlServer:
             raise LabRelayError(_NOT_A_REQUEST)
         if verb not in self._handlers and verb not in self._followers:
             raise LabRelayError(f"the daemon does not know '{verb}'; restart it after an upgrade")
-        person = await self._admission.person(uid)
-        await self._admission.admit(person, verb, of_process(uid, pid, role=person.role))
+        await self._admitted(uid, pid, verb)
         most = MAX_REQUEST_BYTES + (MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in WITH_CONTENT else 0)
         body = bytearray()
         try:
@@ -179,8 +184,9 @@ class ControlServer:
                         raise LabRelayError(f"the request is larger than {most} bytes")
         except TimeoutError:
             raise LabRelayError(f"no whole request within {REQUEST_TIMEOUT_S:g} s") from None
+        person = await self._admitted(uid, pid, verb)  # again: a slow body may outlast a role
         try:
-            args = json.loads(body)
+            args = orjson.loads(body)  # not of ``json``: it passes half a surrogate pair, which no row can hold
             content = base64.b64decode(args.pop("content", ""), validate=True)
             stated = stated_by(args.pop("stated", {}))
             if content and verb not in WITH_CONTENT:
@@ -188,6 +194,15 @@ class ControlServer:
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
         return Request(verb=verb, args=args, actor=of_process(uid, pid, stated, role=person.role), content=content)
+
+    async def _admitted(self, uid: int, pid: int, verb: str) -> Person:
+        """
+        Raises:
+            RefusedError: this account may not give this verb.
+        """
+        person = await self._admission.person(uid)
+        await self._admission.admit(person, verb, of_process(uid, pid, role=person.role))
+        return person
 
     async def _run(self, asked: Request) -> dict[str, Any]:
         # A handler that has begun is completed, also without a waiting client: half a reload is worse than none.

@@ -20,6 +20,7 @@ NUMBERS = ("message", "messages", "deliveries", "ids")
 # https://hl7.org/fhir/R4/valueset-audit-event-action.html: read, update, delete, execute
 _ACTIONS = {
     "unmask": "R",
+    "search": "R",
     "key-shown": "R",
     "erase": "D",
     "edit": "U",

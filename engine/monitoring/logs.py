@@ -87,6 +87,7 @@ def setup_logging(
     handler = logging.StreamHandler(out)
     fields = Fields(counters)
     handler.setFormatter(HumanFormatter(fields) if human else JsonFormatter(fields, journal=_is_journal(out)))
+    handler.addFilter(_one_line_of_malformed)
     handler.addFilter(RepeatFilter(counters, handler))
     root = logging.getLogger()
     for old in list(root.handlers):
@@ -107,6 +108,15 @@ def loop_exception_handler(_loop: asyncio.AbstractEventLoop, context: dict[str, 
     logging.getLogger(f"{OURS}.loop").error(
         "unhandled error in the event loop", exc_info=error if isinstance(error, BaseException) else None
     )
+
+
+def _one_line_of_malformed(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP is a fault of its sender: one line, without the place in aiohttp's own code."""
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name == "aiohttp.server" and type(error).__module__ == "aiohttp.http_exceptions":
+        record.msg, record.args, record.exc_info = "malformed request refused", (), None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 class Fields:

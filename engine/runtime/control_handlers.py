@@ -35,6 +35,7 @@ from engine.model.permissions import (
     SEEING_PATIENTS,
     Permission,
 )
+from engine.model.search_keys import folded
 from engine.monitoring.taps import STAGES
 from engine.processing.reprocessing import with_mapping
 from engine.runtime.control_requests import (
@@ -54,6 +55,7 @@ from engine.runtime.control_requests import (
     OneEntry,
     OneReplay,
     OneToken,
+    PatientSearched,
     Replay,
     Reprocess,
     ResumedReplay,
@@ -235,6 +237,13 @@ async def _shown(site: RunningSite, request: Request, asked: ContentsShown) -> R
     return {}
 
 
+async def _searched(site: RunningSite, request: Request, asked: PatientSearched) -> Result:
+    """A person is about to learn whether a patient was here. The row has the keyed hash: two for one number agree."""
+    token = site.journal.vault.search_token("patient", folded(asked.number)).hex()
+    await site.journal.run(audit.note, request.actor, "search", {"patient_token": token})
+    return {}
+
+
 async def _exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
     await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what, "purpose": asked.purpose})
     return {}
@@ -364,6 +373,7 @@ HANDLERS: dict[str, Verb] = {
     "prune": _verb(ADMINISTERING, NoArguments, _prune),
     "backup": _verb(ADMINISTERING, Backup, _backup),
     "shown": _verb(SEEING_PATIENTS, ContentsShown, _shown),
+    "searched": _verb(SEEING_PATIENTS, PatientSearched, _searched),
     "exported": _verb(SEEING_PATIENTS, ContentsExported, _exported),
     "key": _verb(ADMINISTERING, Key, _key),
     "user_add": _verb(ADMINISTERING, NewUser, _user_add),

@@ -9,6 +9,7 @@ from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import Permission
+from engine.model.search_keys import MAX_LENGTH
 
 
 def _selection(given: Any) -> Selection:
@@ -96,6 +97,10 @@ class Backup(NoArguments):
 class ContentsShown(NoArguments):
     message: RowNumber
     purpose: Purpose
+
+
+class PatientSearched(NoArguments):
+    number: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
 
 
 class ContentsExported(NoArguments):

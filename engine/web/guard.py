@@ -32,6 +32,8 @@ MESSAGES = {
     500: "LabRelay could not make this page. Its log says why.",
     503: "Too many readers at once. Please try again in a moment.",
 }
+RETRY_S = web.RequestKey("seconds until the same request may be served", int)
+USUAL_RETRY_S = 5
 EXPIRED = "This form is too old. Please open the page again."
 UNREADABLE = "The journal cannot be read just now."
 _HEADERS = {
@@ -139,9 +141,11 @@ def wall(error_page: ErrorPage, refusal: Callable[[web.Request], int]) -> Middle
     return middleware
 
 
-async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The ``on_response_prepare`` signal: headers on every answer, errors and streams included."""
     response.headers.update(_HEADERS)
+    if response.status in (429, 503):
+        response.headers.setdefault(hdrs.RETRY_AFTER, str(request.get(RETRY_S, USUAL_RETRY_S)))
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     response.headers.popall(hdrs.SERVER, None)
 

@@ -16,6 +16,7 @@ A wrapped key is ``12 nonce | AES-256-GCM(32-byte key)`` with ``class NUL month`
 
 import os
 import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -261,6 +262,27 @@ class Vault:
     def request_token(self, *parts: bytes) -> bytes:
         """16 bytes: the keyed hash of a request, which may have a number that a patient bears."""
         return self._hash(b"request", 16, *parts)
+
+    def in_address(self, text: str) -> str:
+        """A text as an address may have it, which histories of browsers keep: sealed, in URL-safe base 64. It differs
+        each time, so that two addresses do not show that they are about the same.
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return urlsafe_b64encode(nonce + self._of_addresses().encrypt(nonce, text.encode(), None)).decode().rstrip("=")
+
+    def out_of_address(self, sealed: str) -> str:
+        """
+        Raises:
+            IntegrityError: `in_address` of this journal did not make it.
+        """
+        try:
+            given = urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+            return self._of_addresses().decrypt(given[:_NONCE_BYTES], given[_NONCE_BYTES:], None).decode()
+        except (ValueError, InvalidTag):
+            raise IntegrityError("an address was cut short, or is of another journal") from None
+
+    def _of_addresses(self) -> AESGCM:
+        return AESGCM(self._hash(b"address", KEY_BYTES))
 
     def anchor_seal(self, said: bytes) -> bytes:
         """16 bytes that only the holder of the key can compute from the content of an anchor

@@ -61,3 +61,9 @@ def begin(batch: Batch, key: bytes, request: bytes) -> Kept | None:
 def end(batch: Batch, key: bytes, status: int, answer: bytes) -> None:
     """Keep the answer of an act that has ended."""
     batch.execute("UPDATE kept_answer SET status = ?, answer = ? WHERE key = ?", (status, answer, key))
+
+
+@operation(priority=Priority.SETTLE)
+def forget(batch: Batch, key: bytes) -> None:
+    """Forget an act of which nothing was done: its key is as a new one."""
+    batch.execute("DELETE FROM kept_answer WHERE key = ? AND status = 0", (key,))

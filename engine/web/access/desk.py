@@ -1,6 +1,7 @@
 """What the pages of access share: draw a page for a person, take a form, answer it once, say what was refused."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
@@ -18,6 +19,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, browser_secret, cookie, set_cookie
 from engine.web.access.person import Person
 from engine.web.forms import Answers, Form, form_token, read_form
+from engine.web.guard import RETRY_S
 from engine.web.languages import catalogue, choose
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
@@ -38,7 +40,7 @@ class Desk:
         self.clock = clock
         self._renderer = renderer
         self._snapshot = snapshot
-        self._answers = Answers()
+        self._answers = {known: Answers() for known in (True, False)}  # strangers' forms put out none of others
 
     @property
     def site_name(self) -> str:
@@ -59,8 +61,6 @@ class Desk:
         html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, query, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
-        if status == 503:
-            answer.headers[hdrs.RETRY_AFTER] = "5"
         if is_new:
             set_cookie(request, answer, BROWSER, secret, BROWSER_S)
         return answer
@@ -113,7 +113,7 @@ class Desk:
             web.HTTPException: no form of our page (`engine.web.forms`).
         """
         form = await self.form(request)
-        return await self._answers.once(form, lambda: act(form))
+        return await self._answers[SIGNED_IN in request].once(form, lambda: act(form))
 
     async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
         """Do once what the button of a form names.
@@ -160,6 +160,7 @@ class Desk:
             return 503, say(request, error.args[0])
         if isinstance(error, LockedOutError):
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
+            request[RETRY_S] = math.ceil(left_s)
             said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})
             return 429, said.say(catalogue(language(request)))
         return 403, say(request, error.args[0])

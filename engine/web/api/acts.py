@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from engine.actions.control import MAX_REQUEST_BYTES, WITH_CONTENT, Request
 from engine.actions.selection import Selection
-from engine.model.errors import LabRelayError, ProblemError, StoreError
+from engine.model.errors import LabRelayError, NoRoomError, ProblemError, StoreError
 from engine.model.permissions import Permission
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.store.journal import Journal
@@ -68,6 +68,7 @@ NOT_OFFERED: Mapping[str, str] = {
     "todo": "a resource",
     "underway": "a look, of which the status has the counts",
     "shown": "the contents of a message are a resource, which records each reveal",
+    "searched": "a look, which message-search records by itself",
     "exported": "an export is a command",
     "erase": "an erasure is a command: a person looks at each message",
     "key": "the key is changed at the machine",
@@ -193,11 +194,22 @@ class OfferedActs:
             answered = Answered(202 if result.get("going_on") else 200, _said(asked.verb, result))
         except Exception as error:
             problem = problems.of_any(error)
+            if problem.kind == "unavailable":
+                await self._passed_over(token, error)
+                raise problem from problem.__cause__
             trace = problems.noted(problem, f"act {asked.verb}")
             answered = Answered(problems.KINDS[problem.kind].status, orjson.dumps(problems.document(problem, trace)))
         with suppress(StoreError):  # then the key stays without an answer, and the act is not begun again
             await self._journal.run(kept_answers.end, token, answered.status, answered.body)
         return answered
+
+    async def _passed_over(self, token: bytes, error: Exception) -> None:
+        """An act that could not be done just now has no answer that is kept: the same key is tried again, unless the
+        store failed amid the act. A part may be done then, so the key stays one without an answer.
+        """
+        if not isinstance(error, StoreError) or isinstance(error, NoRoomError):
+            with suppress(StoreError):
+                await self._journal.run(kept_answers.forget, token)
 
 
 def _content(name: str, given: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """Problems as answers (RFC 9457), each with an id that the log has, too."""
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def answer(problem: ProblemError, request: web.Request) -> web.Response:
     response = web.Response(status=status, body=encoded(document(problem, trace)), content_type=CONTENT_TYPE)
     response.headers[TRACE_HEADER] = trace
     if problem.retry_after:
-        response.headers[hdrs.RETRY_AFTER] = str(max(1, round(problem.retry_after)))
+        response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(problem.retry_after)))
     if status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     return response

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
 from engine.model.errors import ProblemError
-from engine.model.permissions import LOOKING, SEEING_PATIENTS
+from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
@@ -126,6 +126,7 @@ class Api:
         wanted = reads.arguments_of(read, given, body=one.of_post)
         site = self._sources.present.snapshot()
         asked = reads.Asked(self._sources, site, wanted, request[PRINCIPAL])
+        await self._note_search(getattr(wanted, "patient", None), request[PRINCIPAL])
         address = "" if one.of_post else request.path
 
         def make() -> Body:
@@ -134,6 +135,12 @@ class Api:
         return answer(
             request, await (self._from_memory(one.path, site, make) if one.in_memory else self.in_thread(make))
         )
+
+    async def _note_search(self, patient: str | None, principal: Principal) -> None:
+        """The row of the audit trail about a search for a patient, before it; one that is refused has none."""
+        if patient is not None and principal.may(SEEING_PATIENTS) and self._acts is not None:
+            args = {"number": patient}
+            await self._acts.verbs["searched"].work(Request(verb="searched", actor=principal.actor, args=args))
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return answer(request, await self.in_thread(lambda: Body(OPENAPI.read_bytes())))

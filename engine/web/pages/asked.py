@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from engine.model.units import parse_duration
 
-LONGEST = 200  # signs of one value
+LONGEST = 600  # signs of one value: a number of 100 signs, sealed
 PAGE = 50  # rows
 MOST_COUNTED = 10_000
 EVER = "all"

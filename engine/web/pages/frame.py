@@ -134,15 +134,20 @@ class Frame:
             return await asyncio.to_thread(work, self._reader, *given)
 
     async def show(
-        self, request: web.Request, page: Callable[[Asking], Page], found: Callable[[Reader, Asking], Values | Gone]
+        self,
+        request: web.Request,
+        page: Callable[[Asking], Page],
+        found: Callable[[Reader, Asking], Values | Gone],
+        asking: Asking | None = None,
     ) -> web.Response:
         """A page.
 
         Args:
             page: the page without anything read; it is shown with a sentence where reading fails.
             found: more values for the template.
+            asking: as the request is to be understood; None: as it is.
         """
-        asking = self.asking(request)
+        asking = asking or self.asking(request)
         plain = page(asking)
 
         def draw(reader: Reader) -> tuple[int, str]:

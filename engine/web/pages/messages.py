@@ -2,7 +2,8 @@
 
 A list has the messages of the last 24 hours, unless its address asks for another time or for a number. One box takes
 the number of a specimen or an order, a control id, the number of a message here, and that of a patient from those who
-may see patients: a list that finds one confirms that the patient was here.
+may see patients: a list that finds one confirms that the patient was here. Their form is a POST that leads to an
+address with the number sealed, so no history of a browser has it; each look at such a list is a row of the audit trail.
 """
 
 from collections.abc import Sequence
@@ -10,24 +11,31 @@ from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from engine.model.errors import TooSlowError
-from engine.model.permissions import LOOKING, SEEING_PATIENTS
+from engine.actions.control import Request
+from engine.model.errors import IntegrityError, TooSlowError
+from engine.model.permissions import LOOKING
 from engine.model.records import Filter, MessageView
+from engine.model.search_keys import MAX_LENGTH
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
+from engine.web.access.desk import Desk
 from engine.web.pages import states
 from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, moment_us
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import Route
+from engine.web.routes import PRINCIPAL, Route
 
 PATH, NEWS = "/messages", "/messages.json"
+VERB = "searched"
+SEALED = "sealed"
+BEARS = "bears"  # never of an address
 LAST = "24h"
 LABELS = {
     "q": "Number",
+    SEALED: "Number",
     "since": "Time",
     "channel": "Analyzer",
     "state": "State",
@@ -46,23 +54,62 @@ ASKABLE = {
     **{name: states.DELIVERY[name] for name in ("waiting", "held", "delivered")},
 }
 WRONG_STATE = "There is no such state."
+WRONG_ADDRESS = "This address is not whole, or is of another journal. Search again."
 RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that are shown once one of them is set
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (
-        Route(PATH, partial(_list, frame), LOOKING),
-        Route(NEWS, partial(_news, frame), LOOKING),
-    )
+    found = [Route(PATH, partial(_list, frame), LOOKING), Route(NEWS, partial(_news, frame), LOOKING)]
+    if frame.desk is not None and VERB in frame.verbs:
+        found.append(Route(PATH, partial(_search, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST))
+    return found
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    asking = await _opened(frame, request)
+    if number := asking.query.get(BEARS, ""):
+        args = {"number": number}
+        await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+    return await frame.show(request, _page, _found, asking)
+
+
+async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    """Lead on to the address of a search, with the number sealed."""
+    form, language = await desk.form(request), frame.asking(request).words.language
+    sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH]) if form["q"] else ""
+    asked = Asked.of(PATH, language, {**form.fields, "q": "", SEALED: sealed}, LABELS)
+    return web.Response(status=303, headers={hdrs.LOCATION: asked.href()})
+
+
+def _sealed(reader: Reader, number: str) -> str:
+    return reader.vault.in_address(number)
+
+
+async def _opened(frame: Frame, request: web.Request) -> Asking:
+    """Who asks, and how: with the number that the address has sealed as `BEARS`; empty: it cannot be opened.
+
+    Raises:
+        web.HTTPForbidden: it has one, and this person may not see patients.
+    """
+    asking = frame.asking(request)
+    query = {name: value for name, value in asking.query.items() if name != BEARS}
+    if sealed := query.get(SEALED, ""):
+        if VERB not in asking.may:
+            raise web.HTTPForbidden
+        query[BEARS] = await frame.read(_number_in, sealed)
+    return asking._replace(query=query)
+
+
+def _number_in(reader: Reader, sealed: str) -> str:
+    try:
+        return reader.vault.out_of_address(sealed)
+    except IntegrityError:
+        return ""
 
 
 async def _news(frame: Frame, request: web.Request) -> web.Response:
     """How many messages of a list came since its first page was drawn: ``words``, empty without any."""
-    asking = frame.asking(request)
+    asking = await _opened(frame, request)
     asked = _asked(asking)
     try:
         wanted = filter_of(asked, asking)
@@ -88,20 +135,22 @@ def filter_of(asked: Asked, asking: Asking) -> Filter:
     """
     if asked.get("state") not in (None, *ASKABLE):
         raise ValueError(WRONG_STATE)
-    words = asking.words
-    since = asked.get("from") or asked.get("since") or (EVER if asked.get("q") else LAST)
+    words, sealed = asking.words, asked.get(SEALED)
+    number = asking.query.get(BEARS) if sealed else None
+    if sealed and not number:
+        raise ValueError(WRONG_ADDRESS)
+    since = asked.get("from") or asked.get("since") or (EVER if asked.get("q") or sealed else LAST)
     try:
         after_us = moment_us(since, words.now, words.zone)
         until = asked.get("until")
         before_us = moment_us(until, words.now, words.zone) if until else None
     except (ValueError, OverflowError):
         raise ValueError(WRONG_TIME) from None
-    sees_patients = asking.principal.may(SEEING_PATIENTS)
     return Filter(
         after_us=after_us,
         before_us=before_us,
-        bears=asked.get("q") if sees_patients else None,
-        bears_other=None if sees_patients else asked.get("q"),
+        bears=number,
+        bears_other=asked.get("q"),
         channel=asked.get("channel"),
         state=asked.get("state"),
         destination=asked.get("destination"),
@@ -126,13 +175,16 @@ def _page(asking: Asking) -> Page:
     except ValueError as error:
         wrong = words.say(str(error))
     spans = dict(SPANS)
-    since = asked.get("since") or (EVER if asked.get("q") else LAST)
+    number = asking.query.get(BEARS) or asked.get("q") or ""
+    since = asked.get("since") or (EVER if number else LAST)
     spans.setdefault(since, since)
     values = {
         "asked": asked,
-        "sees_patients": asking.principal.may(SEEING_PATIENTS),
+        "number": number,
+        "sees_patients": VERB in asking.may,
         "chips_shown": [
-            _said(chip, words) for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
+            _said(chip, words)._replace(**({"value": number} if chip.value == asked.get(SEALED) else {}))
+            for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
         ],
         "rare_open": any(asked.get(name) for name in RARE),
         "spans": [(name, words.say(text) if name in SPANS else name, name == since) for name, text in spans.items()],

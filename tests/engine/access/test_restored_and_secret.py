@@ -19,7 +19,7 @@ from engine.model.accounts import FORGOTTEN_US, FREE_OF_USER
 from engine.model.actor import Actor
 from engine.model.clock import Clock, ManualClock
 from engine.model.errors import LockedOutError, LogInError
-from engine.model.permissions import LOOKING, ROLES
+from engine.model.permissions import LOOKING, ROLES, WATCHING
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.operations import audit
@@ -104,6 +104,22 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
             "Vik": ("admin", True, True),
         }
         assert await accounts.principal_of_token(token, address=HERE) is None
+
+
+async def test_a_link_of_a_wall_screen_that_was_used_opens_nothing_after_a_restore(place: Place) -> None:
+    clock = ManualClock()
+    async with running(place.data, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        link = await accounts.tokens.create("lobby", WATCHING, ends_us=0, by=ROOT)
+        copy = await place.copy(journal)
+        assert await accounts.tokens.exchange(link, address=HERE)
+        place.rows(copy)
+    await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
+
+    async with running(place.site.parent / "new" / "var", clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        assert await accounts.principal_of_token(link, address=HERE) is None
+        assert await accounts.tokens.exchange(link, address=HERE) == ""
 
 
 @pytest.fixture

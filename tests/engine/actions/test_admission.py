@@ -80,6 +80,7 @@ MAY = {
     "token_add": {ADMIN},
     "token_revoke": {ADMIN},
     "shown": {SEEING_VIEWER, SEEING_OPERATOR},
+    "searched": {SEEING_VIEWER, SEEING_OPERATOR},
     "exported": {SEEING_VIEWER, SEEING_OPERATOR},
     "tap_contents": {SEEING_VIEWER, SEEING_OPERATOR},
 }

@@ -1,6 +1,7 @@
 """The local socket between commands and the daemon: who may ask, what comes back, and how it fails."""
 
 import asyncio
+import gzip
 import json
 import socket
 import stat
@@ -15,6 +16,7 @@ import pytest
 import uvloop
 
 from engine.actions import control, control_server
+from engine.actions.admission import Admission, Person
 from engine.actions.control import call
 from engine.actions.control_server import ControlServer, Request
 from engine.model.actor import of_this_process
@@ -27,6 +29,7 @@ from engine.model.errors import (
     StoreError,
     UnreachableError,
 )
+from engine.model.permissions import ACTING, permissions_of
 from tests.support.waiting import until
 
 
@@ -151,6 +154,8 @@ async def test_a_fault_in_a_handler_costs_the_request_only_and_its_words_stay_in
     "request_",
     [
         *map(posted, (b"", b"[]", b"5", b"nonsense", b'{"n":', b"[" * 5000)),
+        posted(b'{"reason": "half a sign: \\ud83d"}'),
+        posted(b'{"reason": "\xff"}'),
         posted(b"{}", "/v9/echo"),
         posted(b"{}", "/echo"),
         posted(b"{}", "/"),
@@ -356,3 +361,43 @@ async def test_content_that_is_no_base_64_is_refused(tmp_path: Path, content: ob
     finally:
         await server.stop()
     assert "not a request" in json.loads(body)["message"]
+
+
+async def test_a_packed_body_is_not_unpacked(tmp_path: Path) -> None:
+    packed_body = gzip.compress(b'{"n": 1}')
+    head = f"POST /v1/echo HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed_body)}\r\n\r\n"
+    async with serving(tmp_path / "s.sock") as path:
+        answer, body = await say(path, head.encode() + packed_body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "not a request" in json.loads(body)["message"]
+
+
+async def test_a_role_that_ends_while_the_body_comes_gives_nothing(tmp_path: Path) -> None:
+    given, called, asked = {"root": ["operator"]}, [], 0
+
+    class Admitted(Admission):
+        async def person(self, uid: int) -> Person:
+            nonlocal asked
+            asked += 1
+            return Person(uid, "operator", permissions_of(given["root"]))
+
+    async def act(request: Request) -> dict[str, Any]:
+        called.append(request.verb)
+        return {}
+
+    path = tmp_path / "s.sock"
+    server = ControlServer(path, {"echo": act}, admission=Admitted({"echo": ACTING}))
+    await server.start()
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        whole = posted(b"{}")
+        writer.write(whole[:-2])
+        await until(lambda: asked == 1)
+        given["root"] = ["viewer"]
+        writer.write(whole[-2:])
+        answer = await asyncio.wait_for(reader.read(), 240.0)
+        writer.close()
+    finally:
+        await server.stop()
+    assert b"lacks the permission act" in answer
+    assert called == []

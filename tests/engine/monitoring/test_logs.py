@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from engine.model.errors import ContentError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
@@ -268,6 +269,22 @@ def test_setup_quiets_libraries_and_keeps_our_level(restored: None) -> None:
     logging.getLogger("aiohttp.access").info("theirs")
     logging.getLogger("aiohttp.server").warning("theirs, serious")
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["ours", "theirs, serious"]
+
+
+async def test_a_malformed_request_is_one_line_without_its_content(restored: None) -> None:
+    stream = io.StringIO()
+    setup_logging(Counters(), stream=stream)
+    runner = web.AppRunner(web.Application(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+    writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {NAME}\r\n\r\n".encode())
+    assert (await asyncio.wait_for(reader.readline(), 240.0)).split()[1] == b"400"
+    writer.close()
+    await runner.cleanup()
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    del line["ts"]
+    assert line == {"level": "warning", "logger": "aiohttp.server", "msg": "malformed request refused"}
 
 
 async def test_what_nobody_awaited_is_logged_without_its_text(restored: None) -> None:

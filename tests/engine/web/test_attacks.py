@@ -380,3 +380,29 @@ async def test_one_address_with_all_connections_keeps_no_other_out(tmp_path: Pat
             assert (await browser.log_in("viewer"))[0] == 200, "without a wait for the slow ones"
         for _, writer in slow:
             writer.close()
+
+
+async def test_forms_of_strangers_put_out_no_answer_of_a_user(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "ANSWERS_KEPT", 3)
+    async with here.browser() as admin, here.browser() as stranger:
+        await admin.log_in("admin")
+        action, fields = await admin.fields("/tokens", "add")
+        typed = fields | {"name": "his", "scope": "viewer", "days": "30"}
+        _, first = await admin.post(action, typed)
+        for _ in range(5):
+            await stranger.log_in("admin", "not the right password")
+        _, again = await admin.post(action, typed)
+        assert again.one("code").text == first.one("code").text
+        assert len(await here.accounts.tokens.list()) == 1
+
+
+async def test_an_answer_that_asks_to_wait_says_for_how_long(here: Site) -> None:
+    async with here.browser() as browser:
+        for _ in range(6):
+            action, fields = await browser.fields("/log-in")
+            async with browser.client.post(action, data=fields | {"name": "viewer", "password": "wrong"}) as answer:
+                last = answer.status, answer.headers.get("Retry-After")
+        assert last == (429, "15")
+        here.page.missing = ["the journal is not open"]
+        async with browser.client.get("/readyz") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")

@@ -57,6 +57,7 @@ TABLE = {
     "GET /tokens": ADMIN,
     "POST /tokens": ADMIN,
     "GET /messages": LOOK,
+    "POST /messages": PATIENTS,
     "GET /messages.json": LOOK,
     "GET /messages/{number}": LOOK,
     "GET /dead-letters": LOOK,

@@ -79,11 +79,10 @@ async def speak(here: Site, *pieces: bytes) -> str:
 
 @pytest.mark.parametrize(
     ("person", "number", "found"),
-    [("seer", PATIENT, 1), ("seer", SPECIMEN, 1)]
-    + [(role, PATIENT, 0) for role in ("viewer", "operator", "engineer", "admin")]
-    + [("viewer", SPECIMEN, 1)],
+    [(role, PATIENT, 0) for role in ("seer", "viewer", "operator", "engineer", "admin")]
+    + [("seer", SPECIMEN, 1), ("viewer", SPECIMEN, 1)],
 )
-async def test_a_search_confirms_a_patient_only_to_those_who_may_see_patients(
+async def test_an_address_with_a_number_in_clear_confirms_no_patient(
     here: Site, person: str, number: str, found: int
 ) -> None:
     async with here.browser() as browser:
@@ -96,6 +95,40 @@ async def test_a_search_confirms_a_patient_only_to_those_who_may_see_patients(
             assert (await answer.json())["words"] == ("1 new" if found else "")
         labels = [one.text for one in page.all("label")]
         assert ("patient" in " ".join(labels)) is (person == "seer")
+
+
+@pytest.mark.parametrize(("number", "found"), [(PATIENT, 1), (SPECIMEN, 1), ("2", 1), ("no one's", 0)])
+async def test_a_search_of_those_who_see_patients_is_in_the_trail_and_its_number_in_no_address(
+    here: Site, number: str, found: int
+) -> None:
+    async with here.browser() as browser, here.browser() as other:
+        await browser.log_in("seer")
+        _, page = await browser.send("/messages?lang=en", q=number)
+        address = browser.path
+        assert ("sealed=" in address, urlencode({"q": number}) in address) == (True, False)
+        rows = [row for row in page.all("tr") if row.attributes.get("id", "").startswith("m-")]
+        assert len(rows) == found
+        assert page.one("input", id="q").attributes["value"] == number
+        searches = [act for act in acts_page(here.journal, limit=50) if act.verb == "search"]
+        token = here.journal.vault.search_token("patient", number.upper()).hex()
+        assert [(act.actor, act.what) for act in searches] == [("seer", {"patient_token": token})]
+        await browser.get(address)
+        assert len([act for act in acts_page(here.journal, limit=50) if act.verb == "search"]) == 2
+        async with browser.client.get(address.replace("/messages?", "/messages.json?")) as answer:
+            assert answer.status == 200
+        await other.log_in("admin")
+        for path in (address, address.replace("/messages?", "/messages.json?")):
+            assert (await other.get(path))[0] == 403
+        assert len([act for act in acts_page(here.journal, limit=50) if act.verb == "search"]) == 2
+
+
+async def test_an_address_of_a_search_that_is_cut_short_is_said(here: Site) -> None:
+    async with here.browser() as browser:
+        await browser.log_in("seer")
+        for sealed in ("x", "abcd" * 20, "\u00e4"):
+            status, page = await browser.get(f"/messages?{urlencode({'sealed': sealed, 'lang': 'en'})}")
+            assert (status, "This address is not whole" in page.text) == (400, True)
+        assert [act for act in acts_page(here.journal, limit=50) if act.verb == "search"] == []
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def said_in_code() -> set[str]:
     found |= {
         filters.WRONG_TIME,
         messages.WRONG_STATE,
+        messages.WRONG_ADDRESS,
         shift.TOO_LONG,
         frame.TOO_SLOW,
         frame.LOCKED,

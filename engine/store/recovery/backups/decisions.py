@@ -6,8 +6,9 @@ crash came between the two, or where the copies are older than snapshots.
                        becomes a dead letter: a person decides about all of it
     edit               the original is closed, and the two messages refer to each other
     pause, resume      a pause stays in force
-    user-..., token-revoked    a removed or disabled user stays out, a role is the last one, a token stays revoked; new
-                       users, passwords and tokens are in no row of the trail
+    user-..., token-...    a removed or disabled user stays out, a role is the last one, a token stays revoked; the link
+                       of a wall screen that has been used opens nothing, so the screen needs a new one; new users,
+                       passwords and tokens are in no row of the trail
 
 A released result is held again, a retried one is a dead letter again, a replay is not repeated: each needs a person
 once more, and sends nothing meanwhile. A delivery that was set aside is tried again.
@@ -32,6 +33,7 @@ _ACCESS = {
     "user-role": "UPDATE app_user SET role = :role WHERE name = :user",
     "user-grant": "UPDATE app_user SET sees_patients = :sees_patients WHERE name = :user",
     "token-revoked": "DELETE FROM api_token WHERE name = :token",
+    "token-exchanged": "DELETE FROM api_token WHERE name = :token",
 }
 VERBS = ("dismiss", "reject", "edit", "pause", "resume", *_ACCESS)
 _TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.actions.control import Request
+from engine.model.errors import NoRoomError, StoreError, UnreachableError
 from engine.runtime.control_handlers import HANDLERS
 from engine.store.queries.acts import acts_page
 from engine.store.queries.letters import dead_letters
@@ -194,6 +195,36 @@ async def test_an_act_that_a_stop_cut_short_is_not_begun_again(data: Path) -> No
         assert site.called == []
 
 
+@pytest.mark.parametrize("error", [UnreachableError("no daemon runs"), NoRoomError("the disk is full")])
+async def test_an_act_that_could_not_begin_is_tried_again_under_its_key(data: Path, error: Exception) -> None:
+    fails = [error]
+
+    async def work(request: Request) -> dict[str, Any]:
+        if fails:
+            raise fails.pop()
+        return {"count": 1}
+
+    async with acting_site(data, retry=work) as site:
+        first = await site.act("retry", key="k1", selection={"ids": [1]})
+        assert (first.status, first.body["type"]) == (503, "urn:labrelay:problem:unavailable")
+        assert int(first.headers["Retry-After"]) > 0
+        again = await site.act("retry", key="k1", selection={"ids": [1]})
+        assert (again.status, again.body["count"]) == (200, 1)
+        assert (await site.act("retry", key="k1", selection={"ids": [1]})).headers["Idempotency-Replayed"] == "true"
+        assert site.called == ["retry"] * 2
+
+
+async def test_an_act_amid_which_the_store_failed_is_not_begun_again(data: Path) -> None:
+    async def work(request: Request) -> dict[str, Any]:
+        raise StoreError("a transaction failed")
+
+    async with acting_site(data, retry=work) as site:
+        assert (await site.act("retry", key="k1", selection={"ids": [1]})).status == 503
+        again = await site.act("retry", key="k1", selection={"ids": [1]})
+        assert (again.status, again.body["type"]) == (409, "urn:labrelay:problem:cut-short")
+        assert site.called == ["retry"]
+
+
 async def test_a_fault_inside_is_answered_without_its_text(data: Path) -> None:
     async def fails(request: Request) -> dict[str, Any]:
         raise ValueError(CANARY)
@@ -258,6 +289,16 @@ async def test_contents_are_shown_to_who_may_see_them_and_each_time_it_is_record
     assert (last.actor, last.by["role"]) == ("seeing viewer", "seeing viewer")
 
 
+async def test_a_search_for_a_patient_is_recorded_before_it(site: Site) -> None:
+    asked = {"method": "POST", "body": {"patient": "mrn-1"}}
+    assert (await site.api.ask("/message-search", "viewer", **asked)).status == 403
+    assert site.trail() == []
+    assert (await site.api.ask("/message-search", "seeing viewer", **asked)).status == 200
+    (act,) = (act for act in acts_page(site.journal) if act.verb == "search")
+    token = site.journal.vault.search_token("patient", "MRN-1").hex()
+    assert (act.actor, act.what) == ("seeing viewer", {"patient_token": token})
+
+
 async def test_contents_need_a_purpose_and_a_message(site: Site) -> None:
     for path, body, status in (
         (f"/messages/{DELIVERED}/contents", {}, 422),
@@ -272,8 +313,6 @@ async def test_contents_need_a_purpose_and_a_message(site: Site) -> None:
 
 
 async def test_without_a_row_of_the_trail_nothing_is_shown(data: Path) -> None:
-    from engine.model.errors import StoreError
-
     async def full(request: Request) -> dict[str, Any]:
         raise StoreError("the disk is full")
 
