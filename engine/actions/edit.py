@@ -1,6 +1,9 @@
 """Edit a dead message: a person's corrected bytes are checked as intake does, and journaled as a new message."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,11 +11,72 @@ from engine.actions.underway import Acts, answer
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.message import Received, Stored
 from engine.model.records import Trace
-from engine.processing.process import ChannelRoutes, process
+from engine.processing.process import ChannelRoutes, Processed, process
 from engine.store.operations import edit_message as edit_message_ops
 from engine.store.operations.edit_message import EditResult
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An edited message as intake would take it now; nothing is stored.
+
+    Attributes:
+        before: the bytes of the dead message.
+        outcome: ``dead`` where the edit would be refused.
+    """
+
+    trace: Trace
+    channel: ChannelRoutes
+    before: bytes
+    received: Received
+    outcome: Processed
+
+    @property
+    def code(self) -> str:
+        return self.outcome.reason.value if self.outcome.reason is not None else ""
+
+    @property
+    def to(self) -> list[str]:
+        """The destinations that its documents would go to."""
+        return sorted({name for _, route in self.outcome.documents for name in route.to})
+
+
+def tried(
+    reader: Reader, channels: Mapping[str, ChannelRoutes], message: int, content: bytes, received_us: int
+) -> Trial:
+    """Process a person's correction as intake does.
+
+    Args:
+        content: the whole corrected message.
+
+    Raises:
+        LabRelayError: the message cannot be edited, or not to these bytes; its text has the reason.
+    """
+    trace = trace_of(reader, message)
+    if trace is None:
+        raise why_absent(reader, "message", message)
+    raise_if_not_editable(trace)
+    channel = channels.get(trace.message.channel)
+    if channel is None:
+        raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
+    before = stored_payload(reader, message)
+    if content == before:
+        raise LabRelayError("nothing was changed, so nothing is done")
+    _raise_if_not_one(content, channel)
+    header = channel.message_format.header(content)
+    received = Received(
+        channel=channel.channel,
+        payload=content,
+        received_us=received_us,
+        control_id=header.control_id,
+        message_type=header.message_type,
+        notes=("edited by a person",),
+    )
+    outcome = process(_as_stored(message, received), channel)
+    return Trial(trace=trace, channel=channel, before=before, received=received, outcome=outcome)
 
 
 async def edit_message(
@@ -32,40 +96,20 @@ async def edit_message(
     """
     if not dry_run and not reason.strip():
         raise RefusedError("an edit needs a reason")
-    trace = await asyncio.to_thread(trace_of, acts.journal, message)
-    channel = acts.channels().get(trace.message.channel) if trace is not None else None
-    if trace is None:
-        raise await asyncio.to_thread(why_absent, acts.journal, "message", message)
-    raise_if_not_editable(trace)
-    if channel is None:
-        raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
-    before = await asyncio.to_thread(stored_payload, acts.journal, message)
-    if content == before:
-        raise LabRelayError("nothing was changed, so nothing is done")
-    _raise_if_not_one(content, channel)
-    header = channel.message_format.header(content)
-    received = Received(
-        channel=channel.channel,
-        payload=content,
-        received_us=acts.now_us(),
-        control_id=header.control_id,
-        message_type=header.message_type,
-        notes=("edited by a person",),
-    )
     # In a thread: analyzers are answered meanwhile.
-    outcome = await asyncio.to_thread(process, _as_stored(message, received), channel)
-    code = outcome.reason.value if outcome.reason is not None else ""
-    if outcome.state == "dead":
-        detail = f": {outcome.detail}" if outcome.detail else ""
-        raise LabRelayError(f"the edited message would be a dead letter again: {code}{detail}")
-    to = sorted({name for _, route in outcome.documents for name in route.to})
-    details = {"verdict": outcome.state, "code": code, "to": to}
+    trial = await asyncio.to_thread(tried, acts.journal, acts.channels(), message, content, acts.now_us())
+    if trial.outcome.state == "dead":
+        detail = f": {trial.outcome.detail}" if trial.outcome.detail else ""
+        raise LabRelayError(f"the edited message would be a dead letter again: {trial.code}{detail}")
+    details = {"verdict": trial.outcome.state, "code": trial.code, "to": trial.to}
     if dry_run:
         return {**answer(1, None, {}), "message": None, "awaited": [], **details}
     awaited = await acts.let_attempts_end(message)
-    for lane in {(one.channel, one.destination) for one in trace.deliveries}:
+    for lane in {(one.channel, one.destination) for one in trial.trace.deliveries}:
         acts.reclaim(*lane)  # deliveries in memory are closed with their rows, and from here on no attempt begins
-    future = acts.journal.run(edit_message_ops.correct, message, received, before=before, actor=actor, reason=reason)
+    future = acts.journal.run(
+        edit_message_ops.correct, message, trial.received, before=trial.before, actor=actor, reason=reason
+    )
     future.add_done_callback(partial(_corrected, acts))  # in journal order, also without a waiting caller
     corrected = await asyncio.shield(future)
     if corrected.stored is None:
@@ -73,6 +117,15 @@ async def edit_message(
     for lane in corrected.lanes:
         acts.reclaim(*lane)  # a dead letter may have held its lane
     return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **details}
+
+
+def charsets_of(routes: ChannelRoutes | None, payload: bytes) -> tuple[str, ...]:
+    """The character sets that a message of a channel may be in, the likeliest first; none without the channel."""
+    if routes is None:
+        return ()
+    with suppress(LabRelayError):  # often why it is dead
+        return (routes.message_format.parse(payload, routes.options).charset, *routes.options.charsets)
+    return tuple(routes.options.charsets)
 
 
 def _corrected(acts: Acts, done: "asyncio.Future[EditResult]") -> None:

@@ -35,7 +35,7 @@ _ASTM: dict[str, tuple[NumberKind, tuple[int, ...]]] = {
     "P": ("patient", (3, 4, 5)),
     "O": ("specimen", (3, 4)),
 }
-_PLACES = {"hl7v2": _HL7, "astm": _ASTM}
+PLACES = {"hl7v2": _HL7, "astm": _ASTM}
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # EI or EIP: a number in each component
 
 
@@ -62,7 +62,7 @@ def own_number(control_id: str) -> tuple[Number, ...]:
 
 def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
     """The patient's, specimens' and orders' numbers of a message, each once; of too many, `MOST` and `NOT_ALL`."""
-    places = _PLACES.get(parsed.format)
+    places = PLACES.get(parsed.format)
     if places is None:
         return (NOT_ALL,)
     found: dict[Number, None] = {}

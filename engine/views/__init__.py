@@ -10,5 +10,5 @@ dead_letters       lists of dead letters, held results  letter_in_full     the d
 acts               the audit trail, replays             decided            decisions about a document
 site               channels, destinations, pauses       wire               frames on a line
 reagents, copies   lots, copies of the journal      gaps               codes that no table has
-encoding           rows as JSON
+encoding           rows as JSON                       edited             an edited message beside the old one
 """

@@ -62,22 +62,23 @@ def new_number() -> str:
     return secrets.token_hex(16)
 
 
-async def read_form(request: web.Request, secret: str) -> Form:
+async def read_form(request: web.Request, secret: str, most: int = MAX_FORM) -> Form:
     """The form that a browser sends.
 
     Args:
         secret: of the cookie that the form was drawn for; empty: there is none, and every form is refused.
+        most: bytes of its body.
 
     Raises:
         web.HTTPException: 403 not our page's form; 413, 415, 400 or 408 not a form within the limits.
     """
     if request.content_type != _TYPE:
         raise web.HTTPUnsupportedMediaType
-    if (request.content_length or 0) > MAX_FORM:
-        raise _too_large(request)
+    if (request.content_length or 0) > most:
+        raise _too_large(request, most)
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            body = await _read(request)
+            body = await _read(request, most)
     except TimeoutError:
         raise web.HTTPRequestTimeout(headers={hdrs.CONNECTION: "close"}) from None
     except web.RequestPayloadError:
@@ -100,17 +101,17 @@ async def read_form(request: web.Request, secret: str) -> Form:
     return Form(fields, sha256(_bytes(secret) + b"\n" + body).digest())
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, most: int) -> bytes:
     body = bytearray()
     async for part in request.content.iter_any():
         body += part
-        if len(body) > MAX_FORM:
-            raise _too_large(request)
+        if len(body) > most:
+            raise _too_large(request, most)
     return bytes(body)
 
 
-def _too_large(request: web.Request) -> web.HTTPException:
-    return web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0, headers={hdrs.CONNECTION: "close"})
+def _too_large(request: web.Request, most: int) -> web.HTTPException:
+    return web.HTTPRequestEntityTooLarge(most, request.content_length or 0, headers={hdrs.CONNECTION: "close"})
 
 
 class Answers:

@@ -206,12 +206,13 @@ async def running_site(
     more: Mapping[str, Json] | None = None,
     *,
     clock: Clock | None = None,
+    web: str = "",
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
     patient_numbers: str | None = "lasting",
     practice: bool = True,
 ) -> AsyncIterator[RunningSite]:
-    """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones."""
+    """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones; ``web``: where its page listens."""
     sandbox = Sandbox()
     await sandbox.start()
     try:
@@ -220,6 +221,7 @@ async def running_site(
             folder,
             channels,
             destinations,
+            web=web,
             namespaces=namespaces,
             workers=workers,
             patient_numbers=patient_numbers,

@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from engine.actions.control import MAX_CONTENT_BYTES
-from engine.actions.edit import raise_if_not_editable
+from engine.actions.edit import charsets_of, raise_if_not_editable
 from engine.actions.edit_text import CR, HEAD, Shape, read, shown
 from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, without_daemon
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
@@ -29,9 +29,6 @@ from engine.commands.shared.session import Session, consent
 from engine.model.errors import EditedTextError, LabRelayError, RefusedError, UnreachableError
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
-
-if TYPE_CHECKING:
-    from engine.store.queries.reader import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
 FILE = "message.txt"
@@ -50,7 +47,8 @@ def edited(
             raise why_absent(reader, "message", message)
         raise_if_not_editable(trace)
         payload = stored_payload(reader, message)
-        charsets = _charsets(session, reader, trace.message.channel, payload) if source is None else ()
+        routes = channels(session, reader.vault.identity_key) if source is None else {}
+        charsets = charsets_of(routes.get(trace.message.channel), payload)
     code = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
     ask = _asking(session, message, reason)
     if source is not None:
@@ -241,13 +239,3 @@ def _ending_in_order() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _charsets(session: Session, reader: "Reader", channel: str, payload: bytes) -> tuple[str, ...]:
-    """The character set that the message is read in, as far as it is known."""
-    routes = channels(session, reader.vault.identity_key).get(channel)
-    if routes is None:
-        return ()
-    with contextlib.suppress(LabRelayError):  # often why it is dead
-        return (routes.message_format.parse(payload, routes.options).charset, *routes.options.charsets)
-    return tuple(routes.options.charsets)

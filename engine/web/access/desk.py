@@ -18,7 +18,7 @@ from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, browser_secret, cookie, set_cookie
 from engine.web.access.person import Person
-from engine.web.forms import Answers, Form, form_token, read_form
+from engine.web.forms import MAX_FORM, Answers, Form, form_token, read_form
 from engine.web.guard import RETRY_S
 from engine.web.languages import catalogue, choose
 from engine.web.render import Renderer
@@ -106,13 +106,13 @@ class Desk:
 
     # -- forms -------------------------------------------------------------------------------------------------
 
-    async def answer(self, request: web.Request, act: Act) -> web.Response:
-        """Read the form of a request and act on it once.
+    async def answer(self, request: web.Request, act: Act, most: int = MAX_FORM) -> web.Response:
+        """Read the form of a request, of at most ``most`` bytes, and act on it once.
 
         Raises:
             web.HTTPException: no form of our page (`engine.web.forms`).
         """
-        form = await self.form(request)
+        form = await self.form(request, most)
         return await self._answers[SIGNED_IN in request].once(form, lambda: act(form))
 
     async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
@@ -137,9 +137,9 @@ class Desk:
 
         return await self.answer(request, act)
 
-    async def form(self, request: web.Request) -> Form:
+    async def form(self, request: web.Request, most: int = MAX_FORM) -> Form:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""
-        return await read_form(request, self._secret(request)[0])
+        return await read_form(request, self._secret(request)[0], most)
 
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""

@@ -11,5 +11,5 @@ dead_letters   groups of them, and each       held           results that a rule
 codes          codes without a mapping         acts           the audit trail
 contents       the contents of one message    waiting        deliveries that wait
 system         versions, copies, the journal   doing          acts on letters, with their confirmation
-revealing      the audit row before contents are shown
+revealing      the audit row before contents  edit           a dead message, corrected by a person
 """

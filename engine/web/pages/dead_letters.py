@@ -16,7 +16,7 @@ from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader
-from engine.web.pages import states
+from engine.web.pages import edit, states
 from engine.web.pages.asked import PAGE, Asked
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import NO_CAUSE, of_letters, page_of
@@ -91,11 +91,15 @@ def _found_each(reader: Reader, asking: Asking) -> Values:
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and dead_letters(reader, wanted, before_id=last, limit=1)
     return {
-        "rows": [letter_row(one, words) for one in found],
+        "rows": [letter_row(one, words) | {"offers": _edit(one, asking)} for one in found],
         "count": grouped(count_dead_letters(reader, wanted)),
         "offers": offers(asking, VERBS, asked),
         "older": asked.href(before=last) if more else "",
     }
+
+
+def _edit(one: DeadLetter, asking: Asking) -> list[tuple[str, str]]:
+    return [edit.link(asking, one.message_id)] if one.state == "dead" and asking.may >= edit.REQUIRED else []
 
 
 def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
+from engine.web.access.desk import sentence
 from engine.web.pages.frame import Frame, Values
 from engine.web.routes import PRINCIPAL
 
@@ -19,19 +20,28 @@ VERB = "shown"
 async def reveal(
     frame: Frame, request: web.Request, message: int, purpose: str, read: Callable[..., Values], *given: Any
 ) -> tuple[int, str, Values]:
-    """The status, a sentence where nothing can be shown, and what ``read(reader, message, *given)`` has read."""
-    words = frame.asking(request).words
+    """Record the purpose, then read.
+
+    Args:
+        read: ``read(reader, message, *given)``; an error of it is shown as a sentence.
+
+    Returns: the status, the sentence where nothing can be shown, and what was read.
+    """
+    words, args = frame.asking(request).words, {"message": message, "purpose": purpose}
     try:
         if absent := await frame.read(_absent, message):
             return 404, absent, {}
-        args = {"message": message, "purpose": purpose}
-        await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+        try:
+            await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+        except (StoreError, ConfigError):
+            raise
+        except LabRelayError:
+            return 400, words.say("Say what you look at it for."), {}
         return 200, "", await frame.read(read, message, *given)
     except (StoreError, ConfigError) as error:
-        status, trouble = frame.why_not(error, words)
-        return status, trouble, {}
-    except LabRelayError:
-        return 400, words.say("Say what you look at it for."), {}
+        return *frame.why_not(error, words), {}
+    except LabRelayError as error:
+        return 409, sentence(str(error)), {}
 
 
 def _absent(reader: Reader, message: int) -> str:
