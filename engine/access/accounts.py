@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from engine.access import passwords, second_factor
@@ -11,6 +12,7 @@ from engine.access.proving import WRONG, Prover
 from engine.access.set_up_link import SetUpLink
 from engine.access.tokens import Tokens
 from engine.access.users import Users
+from engine.config.access import AccessConfig
 from engine.model.accounts import Credentials, Known, LogInSession, User, hashed
 from engine.model.actor import Actor
 from engine.model.clock import Clock
@@ -27,6 +29,7 @@ CODE_WITHIN_US = 5 * 60_000_000
 MOST_HALF = 1000  # log-ins that wait for their code
 MOST_WRONG_PINS = 5
 NOTED_EVERY_US = 60_000_000  # how old the stored time of the last request may be
+PASSWORD, SECOND_FACTOR = "password", "second-factor"
 NO_PIN = "this PIN is wrong, or does not suffice here at present; log in with the password"
 
 
@@ -54,6 +57,7 @@ class SignedIn:
     Attributes:
         number: what people name the session by.
         how: "password", "second factor", "PIN" or "set-up link".
+        first: what this person has to do before all else: choose a `PASSWORD`, set up a `SECOND_FACTOR`; or empty.
         ends_us: when it ends if no person asks again.
         latest_us: when it ends in any case.
     """
@@ -64,6 +68,7 @@ class SignedIn:
     how: str
     ends_us: int
     latest_us: int
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class Accounts:
     Args:
         idle_s: a session ends after so long without a request of the person.
         longest_s: it ends after so long in any case.
+        rules: ``access:`` of the configuration in force; asked for at each use, since a reload replaces it.
 
     Attributes:
         users: an admin's acts on users.
@@ -89,19 +95,32 @@ class Accounts:
         set_up: how the first admin comes in.
     """
 
-    def __init__(self, journal: Journal, clock: Clock, *, idle_s: float = IDLE_S, longest_s: float = LONGEST_S) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        *,
+        idle_s: float = IDLE_S,
+        longest_s: float = LONGEST_S,
+        rules: Callable[[], AccessConfig] = AccessConfig,
+    ) -> None:
         self._journal = journal
         self._clock = clock
-        self._idle_us, self._longest_us = int(idle_s * 1e6), int(longest_s * 1e6)
+        self._rules = rules
+        self.last(idle_s, longest_s)
         self._directory = directory = Directory(journal)
         self._prover = Prover(directory, clock)
         self.users = Users(directory)
-        self.own = OwnAccount(directory, self._prover)
+        self.own = OwnAccount(directory, self._prover, self._demands_second_factor)
         self.tokens = Tokens(directory, clock)
         self.set_up = SetUpLink(directory, self.users, clock)
         self._half: dict[bytes, _Half] = {}
         self._seen: dict[bytes, int] = {}  # SHA-256 of a secret -> when it was last used
         self._noted: dict[bytes, int] = {}  # likewise, as the store has it
+
+    def last(self, idle_s: float, longest_s: float) -> None:
+        """How long sessions last: idle ones from now on, in any case those that begin from now on."""
+        self._idle_us, self._longest_us = int(idle_s * 1e6), int(longest_s * 1e6)
 
     def has_users(self) -> bool:
         """Whether a person can log in at all."""
@@ -280,8 +299,10 @@ class Accounts:
                 self._noted[token] = now_us
                 self._directory.note(sessions.seen, token, now_us)
         actor = Actor(user.name, role=user.role, **{"from": address})
+        first = self._first(user)
         return SignedIn(
-            principal=Principal(actor, user.permissions),
+            principal=Principal(actor, user.permissions, held_up=bool(first)),
+            first=first,
             user=user,
             number=session.number,
             how=session.how,
@@ -300,6 +321,14 @@ class Accounts:
             self._noted[token] = now_us
             self._directory.note(tokens.used, token, address, now_us)
         return Principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found.permissions)
+
+    def _demands_second_factor(self, user: User) -> bool:
+        return self._rules().demands_second_factor(user.role, sees_patients=user.sees_patients)
+
+    def _first(self, user: User) -> str:
+        if user.credentials.given:
+            return PASSWORD
+        return SECOND_FACTOR if not user.credentials.totp and self._demands_second_factor(user) else ""
 
     def _ends_us(self, session: LogInSession) -> int:
         return min(max(session.seen_us, self._seen.get(session.token, 0)) + self._idle_us, session.ends_us)

@@ -1,7 +1,7 @@
 """A user's acts on the own account: password, PIN, second factor. Each one asks for the password again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -21,18 +21,26 @@ class OwnAccount:
 
     Each method takes the secret of the session and the present password, and raises LogInError or LockedOutError where
     these are wrong, RefusedError where the new value is not allowed.
+
+    Args:
+        demands_second_factor: whether a user may not do without one.
     """
 
-    def __init__(self, directory: Directory, prover: Prover) -> None:
+    def __init__(
+        self, directory: Directory, prover: Prover, demands_second_factor: Callable[[User], bool] = lambda user: False
+    ) -> None:
         self._directory = directory
         self._prover = prover
+        self._demands_second_factor = demands_second_factor
 
     async def change_password(self, secret: str, password: str, new: str, *, address: str) -> None:
         """Take a new password; all other sessions of the user end."""
         async with self._proven(secret, password, address) as user:
             passwords.raise_if_weak(new, user.name)
+            if new == password:
+                raise RefusedError("this is your present password; choose another one")
             encoded = await asyncio.to_thread(passwords.hash_of, new)
-            changed = replace(user.credentials, password=encoded)
+            changed = replace(user.credentials, password=encoded, given=False)
             await self._put(user, address, "user-password", changed, keeps=hashed(secret))
 
     async def set_pin(self, secret: str, password: str, pin: str, *, address: str) -> None:
@@ -73,6 +81,8 @@ class OwnAccount:
     async def drop_second_factor(self, secret: str, password: str, *, address: str) -> None:
         """Go without a second factor; all other sessions of the user end."""
         async with self._proven(secret, password, address) as user:
+            if self._demands_second_factor(user):
+                raise RefusedError("you cannot do without a second factor here; set up another phone")
             without = replace(user.credentials, totp="", step=0, offered="", recovery=())
             await self._put(user, address, "second-factor-off", without, keeps=hashed(secret))
 

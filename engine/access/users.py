@@ -22,14 +22,28 @@ class Users:
         self._directory = directory
 
     async def add(
-        self, name: str, role: str, password: str, *, by: str, sees_patients: bool = False, first: bool = False
+        self,
+        name: str,
+        role: str,
+        password: str,
+        *,
+        by: str,
+        sees_patients: bool = False,
+        first: bool = False,
+        given: bool = False,
     ) -> User:
-        """Add a user. ``first``: only while there is none."""
+        """Add a user.
+
+        Args:
+            first: only while there is none.
+            given: another person chose the password (`Credentials.given`).
+        """
         shown = shown_name(name)
         _raise_if_unknown(role)
         passwords.raise_if_weak(password, shown)
         async with self._directory.changing:
-            credentials = Credentials(password=await asyncio.to_thread(passwords.hash_of, password))
+            encoded = await asyncio.to_thread(passwords.hash_of, password)
+            credentials = Credentials(password=encoded, given=given)
             number = await self._directory.run(
                 users.add, shown, role, credentials, by, sees_patients=sees_patients, first=first
             )
@@ -58,12 +72,13 @@ class Users:
     async def remove(self, name: str, *, by: str) -> None:
         await self._directory.run(users.remove, (await self.named(name)).id, by)
 
-    async def set_password(self, name: str, password: str, *, by: str) -> None:
-        """Give a user another password; all sessions of the user end, and a lock-out does."""
+    async def set_password(self, name: str, password: str, *, by: str, given: bool = False) -> None:
+        """Give a user another password; all sessions of the user end, and a lock-out does. ``given``: as of `add`."""
         async with self._directory.changing:
             user = await self.named(name)
             passwords.raise_if_weak(password, user.name)
-            new = replace(user.credentials, password=await asyncio.to_thread(passwords.hash_of, password))
+            encoded = await asyncio.to_thread(passwords.hash_of, password)
+            new = replace(user.credentials, password=encoded, given=given)
             await self._directory.run(users.set_credentials, user.id, new, by, "user-password", keeps=b"")
 
     async def drop_second_factor(self, name: str, *, by: str) -> None:

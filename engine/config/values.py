@@ -162,7 +162,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     return Path(folder) / path if folder is not None else path
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """A single value where a list is allowed is a list of one."""
     if isinstance(value, str):
         return (value,)
@@ -183,7 +183,7 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) != len(values):
         raise ValueError("the same name is here twice")
     return values
@@ -195,29 +195,29 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Text = Annotated[str, StringConstraints(min_length=1), Words("text")]
 Dialect = Annotated[str, AfterValidator(_dialect), Words("name of a dialect")]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Words("name")]
-Fixes = Annotated[tuple[Literal["unescaped_newlines"], ...], BeforeValidator(_listed), Words("name or list of names")]
+Fixes = Annotated[tuple[Literal["unescaped_newlines"], ...], BeforeValidator(listed), Words("name or list of names")]
 Names = Annotated[
     tuple[Name, ...],
-    BeforeValidator(_listed),
+    BeforeValidator(listed),
     AfterValidator(_some),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
     Words("name or list of names"),
 ]
 Roles = Annotated[
     tuple[Literal["viewer", "operator", "engineer", "admin", "see-patients"], ...],
-    BeforeValidator(_listed),
+    BeforeValidator(listed),
     AfterValidator(_some),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
     Words("role or list of roles"),
 ]
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(_network), Words("address or network")], ...],
-    BeforeValidator(_listed),
-    AfterValidator(_distinct),
+    BeforeValidator(listed),
+    AfterValidator(distinct),
     Words("address or network, or list of them"),
 ]
 CertificateNames = Annotated[
-    tuple[Text, ...], BeforeValidator(_listed), AfterValidator(_distinct), Words("text or list of texts")
+    tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text or list of texts")
 ]
 NotEmpty = AfterValidator(_some)
 Whole = Annotated[int, _from_text(_whole), Words("whole number")]
@@ -226,7 +226,7 @@ Duration = Annotated[float, _from_text(parse_duration), Words("duration")]
 Size = Annotated[int, _from_text(parse_size), Words("size")]
 Days = Annotated[
     tuple[Annotated[date, _from_text(_day), Words("date")], ...],
-    BeforeValidator(_listed),
+    BeforeValidator(listed),
     Words("date or list of dates"),
 ]
 Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
@@ -234,9 +234,9 @@ Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]
 Charset = Annotated[str, AfterValidator(_charset), Words("character set")]
 Charsets = Annotated[
     tuple[Charset, ...],
-    BeforeValidator(_listed),
+    BeforeValidator(listed),
     AfterValidator(_some),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
     Words("character set or list of them"),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Words("URL")]

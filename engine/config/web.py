@@ -10,6 +10,8 @@ from engine.config.tls import ServerTls
 from engine.config.values import Address, CertificateNames, Duration, Flag, Model, Networks
 from engine.model.units import HostPort
 
+AT_START = ("enabled", "listen", "tls")  # keys that take effect at the next start
+
 
 class WebConfig(Model):
     """The status page."""
@@ -37,6 +39,10 @@ class WebConfig(Model):
 
     session: Duration = Field(default=43_200.0, ge=300, le=7 * 86_400)
     """A log-in ends after so long, however busy the person is."""
+
+    hsts: Duration = Field(default=365 * 86_400.0, ge=0, le=730 * 86_400)
+    """How long a browser that has been here uses TLS alone for this host, on all its ports (RFC 6797), and takes no
+    untrusted certificate any more; only where the page has TLS and a name, not an address. `0`: browsers forget it."""
 
     @property
     def address(self) -> str:

@@ -29,6 +29,7 @@ class Credentials:
         step: the time step (RFC 6238) of the last code that was taken; no code of it or of an earlier one is.
         offered: a secret that becomes `totp` when a code of it is given.
         recovery: SHA-256 of the recovery codes that are left, hexadecimal.
+        given: another person chose the password, so its user has to choose one at the next log-in.
     """
 
     password: str = ""
@@ -37,6 +38,7 @@ class Credentials:
     step: int = 0
     offered: str = ""
     recovery: tuple[str, ...] = ()
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

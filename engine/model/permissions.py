@@ -53,10 +53,12 @@ class Principal:
     Attributes:
         actor: the name and the place, as the audit trail gets them.
         permissions: all that this one may do in this request.
+        held_up: a person who has to do something on the own account first; until then all else is refused.
     """
 
     actor: Actor
     permissions: frozenset[Permission]
+    held_up: bool = False
 
     def may(self, needed: Set[Permission]) -> bool:
         """Whether this one has all permissions that are needed."""

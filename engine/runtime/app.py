@@ -23,6 +23,7 @@ from engine.actions.pause_resume import Switches
 from engine.actions.replay_messages import Replays
 from engine.actions.underway import Acts
 from engine.config.load import Site, load_site
+from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.message import Delivery
@@ -119,8 +120,14 @@ class App:
             logger.error("the journal is damaged", extra={"detail": text})
         recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
-        web = site.config.web
-        self.accounts = Accounts(self.journal, self.clock, idle_s=web.idle, longest_s=web.session)
+        web = self._web = site.config.web  # as it is in force; `_follow`
+        self.accounts = Accounts(
+            self.journal,
+            self.clock,
+            idle_s=web.idle,
+            longest_s=web.session,
+            rules=lambda: self.parts.built.site.config.access,
+        )
         try:
             await self._run(site, recovery, started)
         finally:
@@ -318,10 +325,15 @@ class App:
             finally:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
-            later = ("config/labrelay.yaml: web: a change takes effect at the next start",)
-            return replace(
-                site, warnings=(*site.warnings, *built.doubts, *(later if site.config.web != old.web else ()))
-            )
+            return replace(site, warnings=(*site.warnings, *built.doubts, *self._follow(site.config.web)))
+
+    def _follow(self, config: WebConfig) -> list[str]:
+        """Follow a new ``web:``; the keys of it that take effect at the next start, each in a sentence."""
+        self.accounts.last(config.idle, config.session)
+        if self.page is not None:
+            self.page.follow(config)
+        changed = [key for key in AT_START if getattr(config, key) != getattr(self._web, key)]
+        return [f"config/labrelay.yaml: web: {key}: a change takes effect at the next start" for key in changed]
 
     def _build(self, site: Site) -> BuiltSite:
         key, others = self.journal.vault.identity_key, self.journal.others

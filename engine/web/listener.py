@@ -52,6 +52,10 @@ class Listener:
         self.followers: set[asyncio.BaseProtocol] = set()
         self.refused = 0
 
+    def follow(self, config: WebConfig) -> None:
+        """Let in those whom a new configuration names; connections that are open, and handshakes under way, go on."""
+        self._gate = _gate(config)
+
     @property
     def places(self) -> Collection[HostPort]:
         """The addresses that we listen on."""
@@ -106,14 +110,15 @@ class Listener:
 
     async def _serve(self, connection: socket.socket, host: str, peer: str) -> None:
         """Give a connection to the server, once its handshake is over."""
-        loop, task, number = asyncio.get_running_loop(), asyncio.current_task(), 0
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        gate, number = self._gate, 0
         assert self._server is not None
         assert task is not None
         try:
             if self._tls is None or self.certificate is None:
                 await loop.connect_accepted_socket(self._protocol, connection)
                 return
-            number, _ = self._gate.begin(host, task.cancel)
+            number, _ = gate.begin(host, task.cancel)
             await loop.connect_accepted_socket(
                 self._protocol,
                 connection,
@@ -123,7 +128,7 @@ class Listener:
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             logger.debug("connection to the page failed", extra={"peer": peer, "cause": type(error).__name__})
         finally:
-            self._gate.over(number)
+            gate.over(number)
 
     def _protocol(self) -> asyncio.BaseProtocol:
         assert self._server is not None

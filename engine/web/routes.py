@@ -32,12 +32,14 @@ class Route:
 
     Attributes:
         needs: all permissions that a request must have; none: open to all.
+        early: also for a person who is held up (`Principal.held_up`).
     """
 
     path: str
     handler: Handler
     needs: frozenset[Permission]
     method: str = hdrs.METH_GET
+    early: bool = False
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[str, str], Route]:
@@ -76,7 +78,7 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
 
     Raises:
         web.HTTPUnauthorized: the route needs permissions, and it is not known who asks.
-        web.HTTPForbidden: one of them is missing.
+        web.HTTPForbidden: one of them is missing, or this person has to do something else first.
     """
 
     async def allow(request: web.Request) -> None:
@@ -90,7 +92,7 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
         if route is not None and route.needs:
             if principal is None:
                 raise web.HTTPUnauthorized
-            if not principal.may(route.needs):
+            if not principal.may(route.needs) or (principal.held_up and not route.early):
                 raise web.HTTPForbidden
 
     @web.middleware

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.access.accounts import Accounts
-from engine.config.web import WebConfig
+from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.permissions import LOOKING, WATCHING, Principal
@@ -39,6 +39,7 @@ from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
 from engine.web.access.access_pages import access_pages
+from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
 from engine.web.access.identity import Identity, keep_wall_screen
 from engine.web.access.person import PERSON, Person, person_of
@@ -51,7 +52,7 @@ from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Channels, Frame
 from engine.web.render import STATIC, Renderer
-from engine.web.routes import OPEN_TO_ALL, Route, add_routes, gate
+from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
 
 FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 
@@ -72,7 +73,7 @@ class StatusServer:
     """Serves the status page of one daemon.
 
     Args:
-        config: ``web:`` of the site.
+        config: ``web:`` of the site; `follow` gives another one.
         snapshot: the current snapshot; cheap, returns the same object until there is a new one.
         readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
         registry: the metrics of ``/metrics``.
@@ -99,7 +100,7 @@ class StatusServer:
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
     ) -> None:
-        self._config = config
+        self.config = config
         self._identity = Identity(accounts)
         self._has_users = False
         self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
@@ -118,7 +119,7 @@ class StatusServer:
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
         )
-        app.on_response_prepare.append(add_headers)
+        app.on_response_prepare.extend([add_headers, self._keep_to_tls])
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -148,8 +149,13 @@ class StatusServer:
             self.listener.stop()
         self.port = await self.listener.open(self._runner.server, place)
 
+    def follow(self, config: WebConfig) -> None:
+        """Follow a new configuration, but for the keys of `AT_START`."""
+        self.config = config.model_copy(update={key: getattr(self.config, key) for key in AT_START})
+        self.listener.follow(self.config)
+
     def _place(self) -> HostPort:
-        listen = self._config.listen
+        listen = self.config.listen
         return listen if listen.is_loopback or self._has_users else replace(listen, host="127.0.0.1")
 
     async def stop(self) -> None:
@@ -161,7 +167,7 @@ class StatusServer:
 
     def _names(self) -> frozenset[str]:
         """Names under which the page answers, besides those of loopback."""
-        own = {name.lower() for name in (*self._config.names, self._config.listen.host)}
+        own = {name.lower() for name in (*self.config.names, self.config.listen.host)}
         certificate = self.listener.certificate
         return frozenset(own | (certificate.names if certificate is not None else set()))
 
@@ -183,11 +189,15 @@ class StatusServer:
         )
         return principal
 
+    async def _keep_to_tls(self, request: web.Request, response: web.StreamResponse) -> None:
+        if request.secure:
+            response.headers["Strict-Transport-Security"] = f"max-age={self.config.hsts:.0f}"
+
     def notices(self) -> Iterator[str]:
         """Sentences about the page itself, for the page."""
-        if self._place() != self._config.listen:
+        if self._place() != self.config.listen:
             yield (
-                f"the page answers on this machine alone, and not on {self._config.listen}, until it has a user: "
+                f"the page answers on this machine alone, and not on {self.config.listen}, until it has a user: "
                 "labrelay user add"
             )
         if self.listener.certificate is not None and self.listener.certificate.fault:
@@ -295,6 +305,9 @@ class StatusServer:
         if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
             to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
             return web.Response(status=303, headers={hdrs.LOCATION: f"{LOG_IN}?{urlencode(to)}".rstrip("?")})
+        held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
+        if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
+            return self._desk.go(request, ACCOUNT)
         html = self._renderer.error(_language(request), status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
         return web.Response(status=status, text=html, content_type="text/html", headers=headers)

@@ -6,14 +6,16 @@ from aiohttp import web
 from markupsafe import Markup
 
 from engine.access import second_factor
+from engine.access.accounts import PASSWORD, SECOND_FACTOR
 from engine.model.errors import LogInError, RefusedError
 from engine.model.permissions import LOOKING
 from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.access.identity import SESSION, cookie
 from engine.web.forms import Form
-from engine.web.routes import Route
+from engine.web.routes import PRINCIPAL, Route
 
 ACCOUNT = "/account"
+FIRST = {PASSWORD: ("password",), SECOND_FACTOR: ("offer", "confirm")}  # all that a person who is held up may do
 DONE = {  # what the page says after an act
     "password": "Your password is changed. Your other log-ins have ended.",
     "pin": "Your PIN is set.",
@@ -41,8 +43,8 @@ class AccountPages:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route(ACCOUNT, self._page, LOOKING),
-            Route(ACCOUNT, self._take, LOOKING, method="POST"),
+            Route(ACCOUNT, self._page, LOOKING, early=True),
+            Route(ACCOUNT, self._take, LOOKING, method="POST", early=True),
         )
 
     async def _page(self, request: web.Request) -> web.Response:
@@ -57,12 +59,13 @@ class AccountPages:
         credentials = me.user.credentials
         return await self._desk.page(
             request, "account", status, user=me.user, has_pin=bool(credentials.pin), sessions=sessions, trouble=trouble,
-            has_second_factor=bool(credentials.totp), left=len(credentials.recovery), at=at, done=done,
+            has_second_factor=bool(credentials.totp), left=len(credentials.recovery), at=at, done=done, first=me.first,
         )  # fmt: skip
 
     async def _take(self, request: web.Request) -> web.Response:
-        signed_in(request)
-        return await self._desk.take(request, self._acts, self._refused)
+        first = signed_in(request).first
+        acts = {name: act for name, act in self._acts.items() if not first or name in FIRST[first]}
+        return await self._desk.take(request, acts, self._refused)
 
     async def _refused(self, request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         return await self._draw(request, status, trouble, form["act"])
@@ -102,6 +105,7 @@ class AccountPages:
             picture=Markup(picture),  # noqa: S704 - made by us: squares, and nothing that a person typed
             codes=(),
             trouble=trouble,
+            held_up=request[PRINCIPAL].held_up,
         )
 
     async def _confirm(self, request: web.Request, form: Form) -> web.Response:
@@ -116,7 +120,9 @@ class AccountPages:
             shown = second_factor.address_of(user.credentials.offered, user.name, self._desk.site_name)
             picture = second_factor.picture_of(shown)
             return await self._show_offer(request, shown, picture, *self._desk.refused(request, error))
-        return await self._desk.page(request, "second_factor", key="", picture="", codes=codes, trouble="")
+        return await self._desk.page(
+            request, "second_factor", key="", picture="", codes=codes, trouble="", held_up=False
+        )
 
     async def _drop(self, request: web.Request, form: Form) -> web.Response:
         secret, address = cookie(request, SESSION), request.remote or ""

@@ -79,7 +79,7 @@ class AdministrationPages:
     async def _add(self, request: web.Request, form: Form) -> web.Response:
         password = form.secret("password")
         sees, by = form["patients"] == "yes", request[PRINCIPAL].actor
-        await self._accounts.users.add(form["name"], form["role"], password, by=by, sees_patients=sees)
+        await self._accounts.users.add(form["name"], form["role"], password, by=by, sees_patients=sees, given=True)
         return self._desk.go(request, USERS, done="added")
 
     # -- one user ----------------------------------------------------------------------------------------------
@@ -123,7 +123,8 @@ class AdministrationPages:
         return self._back(request, "disabled" if disabled else "enabled")
 
     async def _set_password(self, request: web.Request, form: Form) -> web.Response:
-        await self._accounts.users.set_password(_name(request), form.secret("new"), by=request[PRINCIPAL].actor)
+        by, user = request[PRINCIPAL].actor, await self._accounts.users.named(_name(request))
+        await self._accounts.users.set_password(user.name, form.secret("new"), by=by, given=user.name != by)
         return self._back(request, "password")
 
     async def _drop_second_factor(self, request: web.Request, _form: Form) -> web.Response:

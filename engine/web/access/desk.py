@@ -71,7 +71,7 @@ class Desk:
         Args:
             secret: of the cookie that forms of this page depend on; empty: the one that the browser sends.
         """
-        looks = principal is not None and principal.may(LOOKING)
+        looks = principal is not None and principal.may(LOOKING) and not principal.held_up
         plain = Person(looks=looks, form=form_token(secret or self._secret(request)[0]))
         signed_in = request.get(SIGNED_IN)
         if signed_in is None:
@@ -80,7 +80,7 @@ class Desk:
             plain,
             name=signed_in.user.name,
             role=signed_in.user.role,
-            administers=signed_in.principal.may(ADMINISTERING),
+            administers=looks and signed_in.principal.may(ADMINISTERING),
             until=self.at(signed_in.ends_us, "%H:%M"),
             left_s=max((signed_in.ends_us - self.clock.now_us()) // 1_000_000, 0),
             is_last=signed_in.ends_us >= signed_in.latest_us,

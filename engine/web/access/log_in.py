@@ -49,9 +49,9 @@ class LogInPages:
             Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
             Route("/wall", self._wall_page, OPEN_TO_ALL),
             Route("/wall", self._wall, OPEN_TO_ALL, method="POST"),
-            Route("/log-out", self._log_out, LOOKING, method="POST"),
-            Route("/stay", self._stay, LOOKING, method="POST"),
-            Route("/session.json", self._session, LOOKING),
+            Route("/log-out", self._log_out, LOOKING, method="POST", early=True),
+            Route("/stay", self._stay, LOOKING, method="POST", early=True),
+            Route("/session.json", self._session, LOOKING, early=True),
         )
 
     # -- name and password -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from cryptography import x509
@@ -320,9 +321,37 @@ async def test_what_takes_effect_at_the_next_start_only_is_said(folder: Folder) 
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path):
-            folder.write({"server": http(to)}, {"c0": {}}, web={"enabled": False, "listen": "127.0.0.1:1"})
+            folder.write({"server": http(to)}, {"c0": {}}, web={"listen": "127.0.0.1:1"})
             ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
-            assert (ran.code, "next start" in ran.err) == (ExitCode.OK, True)
+            assert ran.code == ExitCode.OK
+            for key in ("enabled", "listen"):
+                assert f"web: {key}: a change takes effect at the next start" in ran.err
+            assert "web: tls" not in ran.err
+            ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
+            assert "web: listen" in ran.err, "it is said as long as it is so"
+
+
+async def test_what_the_page_follows_at_once(folder: Folder) -> None:
+    (port,) = quiet_ports(1)
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}}, web={"listen": f"127.0.0.1:{port}"})
+        async with running_app(folder.path) as app, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            named = {"headers": {"Host": "page.lab.example"}}
+            async with client.get("/healthz", **named) as answer:
+                assert answer.status == 421
+            await app.accounts.users.add("asha", "viewer", "correct horse battery", by="root")
+            more = {"listen": f"127.0.0.1:{port}", "names": "page.lab.example", "idle": "1m", "session": "5m"}
+            folder.write({"server": http(to)}, {"c0": {}}, web=more, access={"second_factor": "required"})
+            ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
+            assert (ran.code, "next start" in ran.err) == (ExitCode.OK, False)
+            async with client.get("/healthz", **named) as answer:
+                assert answer.status == 200
+            done = await app.accounts.log_in("asha", "correct horse battery", address="127.0.0.1")
+            found = await app.accounts.principal_of_session(done.secret, address="127.0.0.1")
+            assert found is not None
+            assert found.first == "second-factor"
+            assert 0 < found.latest_us - app.clock.now_us() <= 300e6
+            assert 0 < found.ends_us - app.clock.now_us() <= 60e6
 
 
 async def test_what_did_not_change_keeps_its_connections(folder: Folder) -> None:

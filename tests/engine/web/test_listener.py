@@ -122,7 +122,13 @@ async def test_only_machines_that_may_connect_get_an_answer() -> None:
             async with aiohttp.ClientSession() as client:
                 with pytest.raises((aiohttp.ClientError, OSError)):
                     await client.get(f"http://127.0.0.1:{page.server.port}/healthz")
-        assert page.server.listener.refused >= 1
+            assert page.server.listener.refused >= 1
+            page.server.follow(config.model_copy(update={"allow": ("127.0.0.1",)}))  # a reload
+            async with (
+                aiohttp.ClientSession() as client,
+                client.get(f"http://127.0.0.1:{page.server.port}/healthz") as ok,
+            ):
+                assert ok.status == 200
 
 
 async def test_it_answers_under_the_names_of_its_certificate_and_those_of_the_site(authority: Authority) -> None:

@@ -226,11 +226,16 @@ async def test_cookies_over_tls_are_of_this_host_alone(tmp_path: Path) -> None:
             assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= set(one.split("; ")), one
             assert "Domain" not in one
         assert (await browser.get("/account"))[0] == 200
+        for seconds in (365 * 86_400, 0):
+            here.page.server.follow(config.model_copy(update={"hsts": float(seconds)}))
+            async with browser.client.get("/healthz") as answer:
+                assert answer.headers["Strict-Transport-Security"] == f"max-age={seconds}"
 
 
 async def test_cookies_on_loopback_without_tls_reach_no_script_and_no_other_site(here: Site) -> None:
     async with here.browser() as browser:
         async with browser.client.get("/log-in") as answer:
             (one,) = answer.headers.getall("Set-Cookie")
+            assert "Strict-Transport-Security" not in answer.headers
         assert one.startswith("labrelay-browser=")
         assert {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=7776000"} <= set(one.split("; "))
