@@ -91,7 +91,7 @@ def command(
         raise click.UsageError("--channel, --mapping and --timezone are about messages: give --samples")
     if samples is not None and session.folder_or_none is None:
         return _run_samples(session, samples, None, mapping, channel, timezone, strict, {}, form)
-    site, remarks = read_site(session.folder)
+    site, remarks = read_site(session)
     if files:
         remarks = [remark for remark in remarks if _concerns(remark.text, session.folder, files)]
     if online and site is not None:
@@ -152,7 +152,7 @@ def _run_samples(
     return ExitCode.FAILED if report.bad else ExitCode.OK
 
 
-def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
+def read_site(session: Session) -> tuple[Site | None, list[Remark]]:
     """The site if it can be read, and all remarks about it."""
     from engine.commands.shared import tls_files
     from engine.config.load import load_site
@@ -161,12 +161,13 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
+    folder = session.folder
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
     warnings: dict[str, None] = {}
     notes: dict[str, None] = {}
     site = None
     try:
-        site = load_site(folder, require_secrets=False)
+        site = session.corrected(load_site(folder, require_secrets=False))
         warnings |= dict.fromkeys(site.warnings)
         problems |= dict.fromkeys(tls_files.problems(site))
         built = build_site(site, identity_key=bytes(32), clock=SystemClock())
@@ -177,6 +178,7 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
         problems |= dict.fromkeys(built.doubts)
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
+        warnings |= dict.fromkeys(_disagreements(site, session))
         warnings |= dict.fromkeys(_same_disk(site))
         warnings |= dict.fromkeys(open_questions(site))
     except ConfigError as error:
@@ -202,6 +204,20 @@ def _same_disk(site: Site) -> Iterator[str]:
     folder, path = site.config.backup.folder, ("backup", "folder")
     if folder is not None and recovery_point.is_on_one_disk(folder, site.config.data):
         yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, recovery_point.SAME_DISK)
+
+
+def _disagreements(site: Site, session: Session) -> Iterator[str]:
+    """Corrections of which the files have changed since: they still decide."""
+    from engine.actions.corrections import disagreements
+    from engine.model.corrections import name_of
+    from engine.views.corrections import in_words
+
+    for one, now in disagreements(site, session.corrections):
+        yield (
+            f"{name_of(one.channel, one.table)}:1:1: correction {one.version} ({in_words(one.key)}) was made above "
+            f"{in_words(one.covers) or 'no row'} of the files, which now say {in_words(now) or 'nothing'}; it still "
+            f"decides: labrelay tables undo {one.version}, or leave it"
+        )
 
 
 def _table_notes(program: Any) -> Iterator[str]:

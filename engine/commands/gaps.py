@@ -146,7 +146,7 @@ class _Looked:
 
     def at_messages(self, session: Session, channel: str | None, since_us: int | None) -> None:
         """The gaps in stored messages with today's mappings."""
-        site = session.load(require_secrets=False)
+        site = session.load_corrected()
         names = [channel] if channel else [name for name, config in site.channels.items() if config.enabled]
         for name in names:
             known_channel(site, name)
@@ -191,7 +191,7 @@ class _Looked:
         with session.reader() as journal:
             found = list_unmapped(journal, channel)
         try:
-            site = session.load(require_secrets=False)
+            site = session.load_corrected()
             for name in {gap.channel for gap in found} & site.channels.keys():
                 self._learn(name, channel_mapper(site, name))
         except ConfigError:

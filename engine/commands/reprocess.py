@@ -185,7 +185,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     from engine.runtime.build import Programs, build_channel
     from engine.store.operations import number_bearers
 
-    site = session.load(require_secrets=False)
+    site = session.load_corrected()
     name = selection.channel or ""
     config = known_channel(site, name)
     programs = Programs(site.mapping_path())

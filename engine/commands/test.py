@@ -148,7 +148,7 @@ def _as_channel(session: Session, name: str, mapping: str) -> Mapper | None:
     """
     from engine.commands.shared.mapping_options import channel_mapper
 
-    site = session.load(require_secrets=False)
+    site = session.load_corrected()
     return channel_mapper(site, name, mapping=mapping) if name in site.channels else None
 
 
@@ -191,7 +191,7 @@ def _in_use(session: Session) -> Iterator[tuple[str, str, str]]:
     if session.folder_or_none is None:
         return
     try:
-        site = session.load(require_secrets=False)
+        site = session.load_corrected()
         for name, config in sorted(site.channels.items()):
             if config.enabled and any(route.mapping is not None for route in config.routes):
                 for program in channel_mapper(site, name).programs():

@@ -57,7 +57,7 @@ def _check(session: Session, form: Form) -> ExitCode:
 def _configuration(session: Session) -> Iterator[Line]:
     from engine.commands.check import read_site
 
-    site, remarks = read_site(session.folder)
+    site, remarks = read_site(session)
     problems = [remark.text for remark in remarks if remark.severity == "problem"]
     for text in problems:
         yield Line(Health.FAIL, "configuration", text, "correct it, or keep the version that takes it")

@@ -26,6 +26,7 @@ from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
+from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import ConfigError
 from engine.model.units import HostPort
 
@@ -45,17 +46,29 @@ class Site:
     Attributes:
         channels: by name, in the order of their files' names.
         folder: the site's folder, absolute.
-        hash: SHA-256, hexadecimal, over the configuration and every mapping and table that it can reach; values of
-            ``${NAME}`` are not part of it.
+        files_hash: SHA-256, hexadecimal, over the configuration and every mapping and table that it can reach; values
+            of ``${NAME}`` are not part of it.
+        corrections: of code tables; the journal has them, so that reading the files brings none.
         warnings: lines as in `ConfigError`, for what works and still deserves a look.
     """
 
     config: SiteConfig
     channels: dict[str, ChannelConfig]
     folder: Path
-    hash: str
+    files_hash: str
+    corrections: Corrections = NONE
     warnings: tuple[str, ...] = ()
     nodes: dict[str, Node] = field(default_factory=dict, repr=False)
+
+    @property
+    def hash(self) -> str:
+        """Of the configuration: over the files and the corrections in force."""
+        return self.corrections.hash(self.files_hash)
+
+    def tables_of(self, channel: ChannelConfig) -> dict[str, tuple[str | Sheet, ...]]:
+        """The code tables of a channel, as `engine.mapping.load` takes them: its corrections above its files."""
+        above = self.corrections.sheets.get(channel.channel, {})
+        return {**channel.tables, **{name: (sheet, *channel.tables.get(name, ())) for name, sheet in above.items()}}
 
     def node(self, channel: str, *path: str | int) -> Node:
         """The place of a channel's key: ``node("chemistry", "routes", 0, "when").place``."""
@@ -149,7 +162,7 @@ class _Loader:
             config=config,
             channels=channels,
             folder=self._folder,
-            hash=self._hash(),
+            files_hash=self._hash(),
             warnings=tuple(self._warnings),
             nodes=nodes,
         )

@@ -5,7 +5,7 @@ For the verbs that work on files; the daemon knows its formats from the channel.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.config import registry
 from engine.mapping import capture
-from engine.mapping.loading import load
+from engine.mapping.loading import Chosen, load
 from engine.mapping.local_time import LocalTimes, parse_instant, silent
 from engine.mapping.program import Program
 from engine.mapping.shipped import mapping_for, refusal
@@ -116,7 +116,7 @@ class Mapper:
 
     search: Sequence[Path]
     mapping: str = ""
-    tables: Mapping[str, str | Sequence[str]] | None = None
+    tables: Chosen | None = None
     options: FormatOptions = field(default_factory=FormatOptions)
     context: MapContext = field(default_factory=MapContext)
     received: datetime | None = None

@@ -24,7 +24,7 @@ from engine.mapping.functions import FUNCTIONS
 from engine.mapping.generated import NAME, Generated, Uncompiled
 from engine.mapping.optional_keys import without_missing
 from engine.mapping.outputs.documents import SETTINGS
-from engine.mapping.plausible import read_kinds
+from engine.mapping.plausible import Kinds, read_kinds
 from engine.mapping.program import Program
 from engine.mapping.read_cache import UNSET
 from engine.mapping.rule_files import read_library, read_mapping
@@ -33,6 +33,7 @@ from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import structures
 from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
+from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError, TooLargeError
 from engine.model.spelling import suggestion
 
@@ -105,22 +106,24 @@ class _Sources:
         return state.hexdigest()
 
 
-def load(
-    name_or_path: str | Path, search: Sequence[Path], *, tables: MappingOf[str, str | Sequence[str]] | None = None
-) -> Program:
+Chosen = MappingOf[str, str | Sequence[str | Sheet]]
+"""Name of a table -> its CSV files in place of the one that the mapping names, and rows that are in no file. The first
+has precedence; beside rows alone the mapping's own files stay."""
+
+
+def load(name_or_path: str | Path, search: Sequence[Path], *, tables: Chosen | None = None) -> Program:
     """Read, check and compile a mapping.
 
     Args:
         name_or_path: a mapping's name, or the path of its file.
         search: `mappings` folders, the site's before the shipped ones.
-        tables: name of a table -> CSV file (``tables/sysmex-xn.csv``, or only ``sysmex-xn``) in place of the one that
-            the mapping names: a channel's own code table. Of several files the first has precedence.
+        tables: a channel's own code tables; a file is named ``tables/sysmex-xn.csv``, or only ``sysmex-xn``.
 
     Raises:
         ConfigError: the problems, each with file, line, column and what to do.
     """
     with _without_collections():
-        return _load(name_or_path, search, dict(tables or {}))
+        return _load(name_or_path, search, tables or {})
 
 
 @contextmanager
@@ -135,7 +138,21 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _load(name_or_path: str | Path, search: Sequence[Path], tables: dict[str, str | Sequence[str]]) -> Program:
+def load_tables(name_or_path: str | Path, search: Sequence[Path], *, tables: Chosen | None = None) -> dict[str, Table]:
+    """The code tables of a mapping as `load` reads them, without the rest of it.
+
+    Raises:
+        ConfigError: as `load`, about the tables.
+    """
+    path, folders = _locate(name_or_path, search)
+    sources = _Sources(folders)
+    made = _tables(read_mapping(_read_node(path, sources, path.name), Problems()), sources, tables or {})
+    if sources.problems.errors:
+        raise ConfigError(*sources.problems.errors)
+    return made
+
+
+def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> Program:
     path, folders = _locate(name_or_path, search)
     sources = _Sources(folders)
     problems = sources.problems
@@ -248,37 +265,38 @@ def _library(node: Node, sources: _Sources) -> LibraryFile:
     return library
 
 
-def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str | Sequence[str]]) -> dict[str, Table]:
+def _tables(mapping: MappingFile, sources: _Sources, chosen: Chosen) -> dict[str, Table]:
     made: dict[str, Table] = {}
-    for name in chosen:
-        if name not in mapping.tables:
+    for name, given in chosen.items():
+        if name not in mapping.tables and any(isinstance(one, str) for one in given):
             raise ConfigError(
                 f"{mapping.node.file}:1:1: mapping {mapping.name} has no table {name}{suggestion(name, mapping.tables)}"
             )
-    doubt = _doubt(sources.search)
+    kinds = kinds_of(sources.search)
     for name, use in mapping.tables.items():
-        table = _table(use, sources, chosen.get(name, ""), doubt)
+        table = _table(use, sources, chosen.get(name, ""), kinds.doubt if kinds is not None else None)
         if table is not None:
             made[name] = table
     return made
 
 
-def _doubt(search: Sequence[Path]) -> Doubt | None:
-    """The plausibility check of rows, by the tables of terms and of units on the search path."""
+def kinds_of(search: Sequence[Path]) -> Kinds | None:
+    """The tables of terms and of units on the search path; None where one of them is missing."""
     texts = []
     for name in ("tables/loinc.csv", "tables/ucum.csv"):
         path = next((folder / name for folder in search if (folder / name).is_file()), None)
         if path is None:
             return None
         texts.append(path.read_bytes().decode("utf-8-sig", "replace"))
-    return read_kinds(*texts).doubt
+    return read_kinds(*texts)
 
 
-def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str], doubt: Doubt | None) -> Table | None:
-    given = [chosen] if isinstance(chosen, str) else list(chosen)
-    names = [(name, use.csv[0]) for name in given if name] or [(node.value, node) for node in use.csv]
-    texts: list[tuple[str, str]] = []
-    for name, at in names:
+def _table(use: TableUse, sources: _Sources, chosen: str | Sequence[str | Sheet], doubt: Doubt | None) -> Table | None:
+    given = [chosen] if isinstance(chosen, str) else chosen
+    names = [(name, use.csv[0]) for name in given if isinstance(name, str) and name]
+    texts: list[tuple[str, str]] = [(sheet.name, sheet.text) for sheet in given if isinstance(sheet, Sheet)]
+    sources.hashes |= {name: text.encode() for name, text in texts}
+    for name, at in names or [(node.value, node) for node in use.csv]:
         file = name if name.endswith(".csv") else f"tables/{name}.csv"
         text = _text_of(file, at, sources)
         if text is None:

@@ -22,8 +22,8 @@ from itertools import product
 
 from engine.mapping import decimals, units
 from engine.mapping.tables import VALUE_TYPES, Row, Table, Wildcards
+from engine.model.corrections import KEY_COLUMNS
 
-KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
 FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note", "meant"})
 NO_RESULT = "none"  # in the column `type`
 MAX_ROWS = 100_000
@@ -175,7 +175,7 @@ def _meant(cell: str) -> str:
 # -- a row ---------------------------------------------------------------------------------------------------------
 
 
-def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -> Iterator[tuple[str, str, str]]:
+def check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -> Iterator[tuple[str, str, str]]:
     """(column, words, severity) of everything that is wrong with a row by itself."""
     if key and not cells.get(key[0]):
         yield key[0], f"the cell under '{key[0]}' is empty; a row needs it", "error"
@@ -283,7 +283,7 @@ def _placed(sheet: Sheet, key: tuple[str, ...], optional: frozenset[str], doubt:
     """The sound rows of a file."""
     says = frozenset(sheet.header) - FOR_PEOPLE - frozenset(key) if "loinc" in sheet.header else frozenset[str]()
     for line, cells, text in sheet.rows:
-        problems = list(_check_row(cells, key, doubt))
+        problems = list(check_row(cells, key, doubt))
         sheet.findings += [Finding(line, sheet.sign(column, text), words, kind) for column, words, kind in problems]
         if any(kind == "error" for _, _, kind in problems):
             continue

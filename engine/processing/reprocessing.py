@@ -228,7 +228,7 @@ def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[Chan
     Raises:
         ConfigError: it is wrong, or it is unclear which mapping it replaces.
     """
-    tables = site.channels[channel.channel].tables
+    tables = site.tables_of(site.channels[channel.channel])
     named = Path(mapping) if mapping.endswith((".yaml", ".yml")) else mapping
     program = load(named, site.mapping_path(), tables=tables)
     reads = site.channels[channel.channel].source.reads_as

@@ -25,6 +25,7 @@ from engine.actions.underway import Acts
 from engine.config.load import Site, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
+from engine.model.corrections import in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
@@ -54,6 +55,7 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
+from engine.store.queries.corrections import list_corrections
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
@@ -114,6 +116,7 @@ class App:
             reserve=True,
             elsewhere=elsewhere.witnesses,
         )
+        site = replace(site, corrections=in_force(list_corrections(self.journal)))
         self._code = CompiledCode(site.config.data, self.journal.vault.identity_key)
         _warn((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
@@ -137,7 +140,7 @@ class App:
             raise self.fatal
 
     async def _run(self, site: Site, recovery: Recovery, started: Callable[["App"], None]) -> None:
-        built = self._build(site)
+        built = self.build(site)
         _warn(built.doubts)
         if recovery.maybe_delivered or recovery.unprocessed:
             logger.info(
@@ -235,10 +238,10 @@ class App:
 
     async def _process(self, heartbeat: Callable[[], None]) -> None:
         """Map messages until cancelled, once there is code to do it."""
-        await self._compile(self.parts.built, heartbeat)
+        await self.compile(self.parts.built, heartbeat)
         await self.parts.intake.run(heartbeat)
 
-    async def _compile(self, built: BuiltSite, heartbeat: Callable[[], None] = lambda: None) -> None:
+    async def compile(self, built: BuiltSite, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Compile the mappings of which no earlier start kept the code; a thread waits for that."""
         while not built.site.config.workers and await asyncio.to_thread(self._code.compile_next, built.programs):
             heartbeat()
@@ -312,13 +315,15 @@ class App:
             try:
                 # In a thread: analyzers are served while hundreds of files are read and compiled.
                 site = await asyncio.to_thread(load_site, self.folder)
+                made = await asyncio.to_thread(list_corrections, self.journal)
+                site = replace(site, corrections=in_force(made))
                 for key in ("data", "workers"):
                     if getattr(site.config, key) != getattr(old, key):
                         raise ConfigError(
                             f"config/labrelay.yaml: {key}: cannot be changed while running; restart instead"
                         )
-                built = await asyncio.to_thread(self._build, site)
-                await self._compile(built)
+                built = await asyncio.to_thread(self.build, site)
+                await self.compile(built)
                 await self.parts.swap(built)
                 self._control.open_to_group(bool(site.config.access.system_users))
                 gc_tuning.settle()
@@ -335,7 +340,8 @@ class App:
         changed = [key for key in AT_START if getattr(config, key) != getattr(self._web, key)]
         return [f"config/labrelay.yaml: web: {key}: a change takes effect at the next start" for key in changed]
 
-    def _build(self, site: Site) -> BuiltSite:
+    def build(self, site: Site) -> BuiltSite:
+        """Compile a configuration. Takes part of a second for each mapping without code; raises ConfigError."""
         key, others = self.journal.vault.identity_key, self.journal.others
         built = build_site(site, identity_key=key, clock=self.clock, others=others)
         if not site.config.workers:  # else another process maps

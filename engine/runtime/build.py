@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.model.clock import Clock
+from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError
 from engine.model.link_events import SessionEnd
 from engine.model.message import FormatOptions, MapContext, Received
@@ -96,11 +98,11 @@ class Programs:
 
     def __init__(self, search: Sequence[Path]) -> None:
         self._search = search
-        self._made: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], Program] = {}
+        self._made: dict[tuple[str, tuple[tuple[str, tuple[str | Sheet, ...]], ...]], Program] = {}
 
-    def get(self, name: str, tables: Mapping[str, tuple[str, ...]]) -> Program:
+    def get(self, name: str, tables: Mapping[str, tuple[str | Sheet, ...]]) -> Program:
         """Raises ConfigError, on every call for a faulty mapping."""
-        key = (name, tuple(sorted(tables.items())))
+        key = (name, tuple(sorted(tables.items(), key=itemgetter(0))))
         if key not in self._made:
             self._made[key] = load_mapping(name, self._search, tables=tables)
         return self._made[key]
@@ -202,7 +204,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
         node = site.node(config.channel, "routes", index)
         place = site.node(config.channel, "routes", index, "when").place
         try:
-            program = programs.get(route.mapping, config.tables) if route.mapping is not None else None
+            program = programs.get(route.mapping, site.tables_of(config)) if route.mapping is not None else None
             reads = config.source.reads_as
             if program is not None and reads not in (program.format, EITHER):
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.access.accounts import Accounts
 from engine.actions.admission import Admission
 from engine.actions.control import Follower, Handler, Request
+from engine.actions.corrections import undone
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
@@ -25,6 +26,7 @@ from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
 from engine.actions.underway import Acts
 from engine.model.actor import Actor
+from engine.model.corrections import RowChange
 from engine.model.errors import LabRelayError, RefusedError, UnreachableError
 from engine.model.permissions import (
     ACTING,
@@ -61,6 +63,8 @@ from engine.runtime.control_requests import (
     ResumedReplay,
     SetAside,
     Switch,
+    TableRow,
+    TableUndo,
     Tap,
     TapContents,
     Target,
@@ -68,9 +72,11 @@ from engine.runtime.control_requests import (
     UserChange,
     read,
 )
+from engine.runtime.correcting import Change, Correcting, look_to_json
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
+from engine.views.corrections import CORRECTION
 from engine.views.todo import TODO
 
 if TYPE_CHECKING:
@@ -216,6 +222,27 @@ async def _reprocess(site: RunningSite, request: Request, asked: Reprocess) -> R
         mapping=named,
         rate=UNPACED if site.running is None else asked.rate,  # without the daemon nothing is sent yet
     )
+
+
+async def _table_set(site: RunningSite, request: Request, asked: TableRow) -> Result:
+    change = RowChange(
+        channel=asked.channel, table=asked.table, key=asked.where, cells=asked.cells, reason=asked.why.strip()
+    )
+    return await _corrected(site, request, asked, lambda made: change)
+
+
+async def _table_undo(site: RunningSite, request: Request, asked: TableUndo) -> Result:
+    return await _corrected(site, request, asked, lambda made: undone(made, asked.correction, asked.why.strip()))
+
+
+async def _corrected(site: RunningSite, request: Request, asked: TableRow | TableUndo, change: Change) -> Result:
+    correcting = Correcting(site.journal, site.loaded, site.running)
+    if asked.dry_run:
+        return look_to_json(*await correcting.look(change))
+    if asked.version is None:
+        raise RefusedError("give the version of the corrections that you have seen: a dry run says it")
+    made = await correcting.make(change, request.actor, version=asked.version)
+    return {name: value for name, value in CORRECTION.row(made).items() if name != "at"}
 
 
 async def _backup(site: RunningSite, request: Request, asked: Backup) -> Result:
@@ -370,6 +397,8 @@ HANDLERS: dict[str, Verb] = {
     "replay_stop": _verb(ACTING, OneReplay, _replay_stop),
     "replay_forget": _verb(ACTING, OneReplay, _replay_forget),
     "reprocess": _verb(CHANGING, Reprocess, _reprocess),
+    "table_set": _verb(CHANGING, TableRow, _table_set),
+    "table_undo": _verb(CHANGING, TableUndo, _table_undo),
     "prune": _verb(ADMINISTERING, NoArguments, _prune),
     "backup": _verb(ADMINISTERING, Backup, _backup),
     "shown": _verb(SEEING_PATIENTS, ContentsShown, _shown),

@@ -156,6 +156,31 @@ class Switch(Target):
     dry_run: bool = False
 
 
+Cells = dict[Annotated[str, Field(max_length=50)], Annotated[str, Field(max_length=200)]]
+
+
+class TableRow(Act):
+    """A row for a channel's code table; without ``cells`` the files decide about the key again.
+
+    Attributes:
+        where: cells of the key columns.
+        version: of the corrections that the person has seen; a dry run says it.
+    """
+
+    version: RowNumber | None = None
+    channel: str
+    table: str
+    where: Annotated[Cells, Field(min_length=1, max_length=10)]
+    cells: Annotated[Cells, Field(max_length=30)] = {}
+
+
+class TableUndo(Act):
+    """``version`` as of `TableRow`."""
+
+    version: RowNumber | None = None
+    correction: RowNumber
+
+
 class OneEntry(NoArguments):
     key: Annotated[str, Field(min_length=1, max_length=300)]
 

@@ -6,6 +6,7 @@ one message in each state. A change that is meant: `make docs` renews both files
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import pytest
 import yaml
 
 from engine.__main__ import labrelay as root
+from engine.model.clock import SystemClock
+from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
+from engine.store.journal import Journal
+from engine.store.operations import corrections
 from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
@@ -41,6 +46,9 @@ READ: tuple[tuple[str, ...], ...] = (
     ("messages", "show", str(UNMAPPED)),
     ("reagents",),
     ("status",),
+    ("tables", "list"),
+    ("tables", "history"),
+    ("tables", "diff"),
     ("journal", "stats"),
     ("verify",),
     ("messages", "show", str(DELIVERED), "--unmask", "--purpose", "test"),
@@ -81,6 +89,9 @@ READ_ELSEWHERE = {
         "restore",
         "send",
         "simulate",
+        "tables set",
+        "tables undo",
+        "tables unset",
         "tap",
         "todo drop",
         "todo list",
@@ -137,6 +148,10 @@ def test_the_names_in_json(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     site = make_site(tmp_path, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
     fill_journal(site / "var", gaps=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")])
+    with closing(Journal.open(site / "var", clock=SystemClock())) as journal:
+        said = {"key": {"code": "GLU"}, "cells": {"loinc": "2345-7"}, "covers": {"loinc": "2344-0"}}
+        row = RowChange(channel="haematology", table="analytes", **said, reason="the maker's list")
+        journal.run_alone(lambda batch: corrections.add(batch, row, "Anna", version=0))
     labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []
     for verb in READ:

@@ -140,14 +140,14 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
         journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
         try:
             with suppress(ConfigError):  # this action may not need the configuration
-                journal.upkeep.config_hash = session.load(require_secrets=False).hash[:12]
+                journal.upkeep.config_hash = session.load_corrected().hash[:12]
             journal.start(asyncio.get_running_loop())
             site = RunningSite(
                 acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),
                 switches=Switches(journal),
                 accounts=Accounts(journal, SystemClock()),
                 data=session.data,
-                loaded=lambda: session.load(require_secrets=False),
+                loaded=session.load_corrected,
             )
             return await HANDLERS[verb].work(
                 site, Request(verb=verb, actor=of_this_process(), args=args, content=content)
@@ -165,9 +165,8 @@ def channels(
     from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
-    built = build_site(
-        session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock(), others=others
-    )
+    site = session.load_corrected()
+    built = build_site(site, identity_key=identity_key, clock=SystemClock(), others=others)
     return {name: channel.routes for name, channel in built.channels.items()}
 
 

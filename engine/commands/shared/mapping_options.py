@@ -156,7 +156,7 @@ def mapper_for(
         with suppress(ConfigError):  # a pack that is wrong: `labrelay check` says so
             made.packs = packs(folder)
         return made
-    site = session.load(require_secrets=False)
+    site = session.load_corrected()
     return channel_mapper(
         site, channel, mapping=mapping, timezone=timezone, received=received, settings=session.settings
     )
@@ -195,7 +195,7 @@ def channel_mapper(
     made = ChannelMapper(
         site.mapping_path(),
         mapping,
-        tables=config.tables,
+        tables=site.tables_of(config),
         options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
         context=context,
         received=received,

@@ -6,7 +6,7 @@ Everything is looked up on first use, so that a verb pays only for what it uses.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from engine.model.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
+    from engine.model.corrections import Correction
     from engine.store.integrity.rollback import Witness
     from engine.store.queries.reader import Reader
 
@@ -71,6 +72,37 @@ class Session:
         from engine.config.load import load_site
 
         return load_site(self.folder, require_secrets=require_secrets)
+
+    def load_corrected(self) -> "Site":
+        """As `load`, for verbs that map: with the corrections of code tables, which the journal has."""
+        return self.corrected(self.load(require_secrets=False))
+
+    def corrected(self, site: "Site") -> "Site":
+        """A configuration of files with the corrections of code tables. Raises IntegrityError: one is damaged."""
+        from engine.model.corrections import in_force
+
+        return replace(site, corrections=in_force(self.corrections))
+
+    @cached_property
+    def corrections(self) -> "list[Correction]":
+        """All corrections of code tables; where this account cannot read them, it says so, and there are none.
+
+        Raises:
+            IntegrityError: one of them is damaged.
+        """
+        from engine.model.errors import IntegrityError, StoreError
+        from engine.store.queries.corrections import list_corrections
+
+        try:
+            if not self.journal.exists():
+                return []
+            with self.reader() as journal:
+                return list_corrections(journal)
+        except (RefusedError, ConfigError, PermissionError, StoreError) as error:
+            if isinstance(error, IntegrityError):
+                raise
+            say(f"without the corrections of code tables, which cannot be read here: {error}")
+            return []
 
     @cached_property
     def zone(self) -> tzinfo:

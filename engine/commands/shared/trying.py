@@ -51,7 +51,7 @@ class TrySettings:
 
     @cached_property
     def _loaded(self) -> "Site":
-        return Session(site=self.site).load(require_secrets=False)
+        return Session(site=self.site).load_corrected()
 
     def mapper(self, mapping: str, first: tuple[Path, ...]) -> ChannelMapper:
         """The mapper that maps as the channel would. Raises ConfigError."""

@@ -86,7 +86,7 @@ class Child:
         async with self._configuring:
             setup_logging(Counters(), level=wanted.log_level, style=wanted.log_style)
             try:
-                site = load_site(Path(wanted.folder))
+                site = replace(load_site(Path(wanted.folder)), corrections=wanted.corrections)
                 if site.hash != wanted.config_hash:
                     raise ConfigError("the files of the configuration are not those that the main process has read")
                 built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)

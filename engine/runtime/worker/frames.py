@@ -1,6 +1,6 @@
 """The content of each frame between the main process and its worker. Pure: values to frames and back.
 
-    main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key
+    main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key, corrections
                       map        number, input of the mapping | payload
                       forget     drop all messages that wait to be processed
                       deliver    request, fields for the destination | document
@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+import orjson
+
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
+from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.hashes import pack_reports, split_hashes, unpack_reports
 from engine.model.message import (
@@ -53,6 +56,7 @@ class Configuration:
     Attributes:
         epoch: counts configurations; the answer repeats it, so that a late one is not taken for that to a later one.
         config_hash: `Site.hash` as the main process read it. The worker must find the same.
+        corrections: of code tables; the worker reads no journal.
         delivers: it opens the destinations, too.
         log_style, log_level: as `engine.monitoring.logs.setup_logging` takes them.
     """
@@ -61,6 +65,7 @@ class Configuration:
     folder: str
     config_hash: str
     identity_key: bytes = field(repr=False)
+    corrections: Corrections = NONE
     log_style: str = "json"
     log_level: str = "INFO"
     delivers: bool = True
@@ -82,11 +87,20 @@ STOP = encode("stop")
 
 
 def configure(wanted: Configuration) -> Parts:
-    return encode("configure", attrgetter(*_CONFIGURATION)(wanted), (wanted.identity_key,))
+    above = wanted.corrections
+    sheets = {channel: {name: list(one) for name, one in tables.items()} for channel, tables in above.sheets.items()}
+    blobs = wanted.identity_key, orjson.dumps([above.version, sheets])
+    return encode("configure", attrgetter(*_CONFIGURATION)(wanted), blobs)
 
 
 def read_configure(frame: Frame) -> Configuration:
-    return Configuration(identity_key=frame.blobs[0], **_named(_CONFIGURATION, frame.fields))
+    version, given = orjson.loads(frame.blobs[1])
+    sheets = {channel: {table: Sheet(*one) for table, one in tables.items()} for channel, tables in given.items()}
+    return Configuration(
+        identity_key=frame.blobs[0],
+        corrections=Corrections(version, sheets),
+        **_named(_CONFIGURATION, frame.fields),
+    )
 
 
 def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Parts:

@@ -84,7 +84,11 @@ class WorkerProcess:
     def configure(self, site: Site) -> None:
         """Set the configuration from now on; the worker gets it between two messages."""
         self._wanted = replace(
-            self._wanted, epoch=self._wanted.epoch + 1, folder=str(site.folder), config_hash=site.hash
+            self._wanted,
+            epoch=self._wanted.epoch + 1,
+            folder=str(site.folder),
+            config_hash=site.hash,
+            corrections=site.corrections,
         )
         self._failed_starts = 0
         if self._pipe is not None:

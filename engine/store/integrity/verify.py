@@ -414,6 +414,7 @@ _NOTES = {
     "line_trace": "SELECT 'line_trace', id, channel, content FROM line_trace",
     "earlier_value": "SELECT 'earlier_value', id, '', value FROM earlier_value",
     "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
+    "correction": "SELECT 'correction', version, '', text FROM correction",
     "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
     "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
 }

@@ -51,6 +51,8 @@ OFFERED: Mapping[str, str] = {
     "replay_stop": "stop a replay; it can be taken up again",
     "replay_forget": "give a replay up for good",
     "reprocess": "map stored messages anew, and deliver the changes",
+    "table_set": "correct a row of a code table; a dry run shows what it changes in stored messages",
+    "table_undo": "take back a correction of a code table",
     "pause": "pause a channel, a destination, a lane, or all deliveries",
     "resume": "resume it",
     "restart": "close and open it, or try its deliveries at once",

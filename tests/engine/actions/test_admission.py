@@ -71,6 +71,8 @@ MAY = {
     "edit": {SEEING_OPERATOR},
     "reload": WHO_CHANGES,
     "reprocess": WHO_CHANGES,
+    "table_set": WHO_CHANGES,
+    "table_undo": WHO_CHANGES,
     "erase": {ADMIN},
     "prune": {ADMIN},
     "backup": {ADMIN},

@@ -116,6 +116,8 @@ TABLE = {
     "POST /api/v1/acts/replay_stop": ACT,
     "POST /api/v1/acts/replay_forget": ACT,
     "POST /api/v1/acts/reprocess": CHANGE,
+    "POST /api/v1/acts/table_set": CHANGE,
+    "POST /api/v1/acts/table_undo": CHANGE,
     "POST /api/v1/acts/pause": ACT,
     "POST /api/v1/acts/resume": ACT,
     "POST /api/v1/acts/restart": ACT,

@@ -6,6 +6,7 @@ crash came between the two, or where the copies are older than snapshots.
                        becomes a dead letter: a person decides about all of it
     edit               the original is closed, and the two messages refer to each other
     pause, resume      a pause stays in force
+    table-set, -unset, -undo    a correction of a code table stays
     user-..., token-...    a removed or disabled user stays out, a role is the last one, a token stays revoked; the link
                        of a wall screen that has been used opens nothing, so the screen needs a new one; new users,
                        passwords and tokens are in no row of the trail
@@ -24,6 +25,7 @@ import orjson
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core.vault import Vault
+from engine.store.operations import corrections
 
 # Of users and tokens, by name.
 _ACCESS = {
@@ -35,7 +37,8 @@ _ACCESS = {
     "token-revoked": "DELETE FROM api_token WHERE name = :token",
     "token-exchanged": "DELETE FROM api_token WHERE name = :token",
 }
-VERBS = ("dismiss", "reject", "edit", "pause", "resume", *_ACCESS)
+_TABLES = ("table-set", "table-unset", "table-undo")
+VERBS = ("dismiss", "reject", "edit", "pause", "resume", *_TABLES, *_ACCESS)
 _TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)
 
 Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
@@ -49,7 +52,8 @@ def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[A
         with suppress(*_TROUBLE):
             act = orjson.loads(vault.open(body, "body", row_id, ""))
             if act.get("verb") in VERBS:
-                yield row_id, at_us, act["verb"], act["what"]
+                said = {"by": act["actor"]} if act["verb"] in _TABLES else {}
+                yield row_id, at_us, act["verb"], {**act["what"], **said}
 
 
 def closed(act: Act) -> list[int]:
@@ -77,12 +81,15 @@ def concerned(act: Act) -> set[int]:
     return set(closed(act))
 
 
-def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
+def apply(connection: sqlite3.Connection, act: Act, vault: Vault) -> list[int]:
     """Redo a decision about known messages and deliveries; return the messages that it changed."""
     row_id, at_us, verb, what = act
     with suppress(*_TROUBLE):
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
+            return []
+        if verb in _TABLES:
+            corrections.add_again(connection, vault, row_id, at_us, what)
             return []
         if verb in _ACCESS:
             connection.execute(_ACCESS[verb], what)

@@ -326,7 +326,7 @@ class _Restoration:
         closed: set[int] = set()
         in_part: set[int] = set()
         for act in decisions.acts(connection, vault, first):
-            self._restored.decided += decisions.apply(connection, act)
+            self._restored.decided += decisions.apply(connection, act, vault)
             closed.update(decisions.closed(act))
             in_part.update(decisions.in_part(act))
         for row_id, channel, seq, received_us, token, meta in rows:

@@ -50,7 +50,10 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
 ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
-_REPLACED = ("channel", "lane", "pause", "todo", "replay", "open_act", "bearer_asked", "kept_answer", *ACCOUNTS)
+_REPLACED = (
+    *("channel", "lane", "pause", "todo", "replay", "open_act", "bearer_asked", "kept_answer", "correction"),
+    *ACCOUNTS,
+)
 _WHOLE = ("data_key", "gap", *_REPLACED)
 # ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
 # clock, which is ours, but a transaction may have been under way for a while.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
@@ -16,7 +17,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.results import Result
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.integrity import verify
-from engine.store.operations import append, audit, delta_history, line_trace, record_outcome
+from engine.store.operations import append, audit, corrections, delta_history, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.operations.outbox import attempts, claims
 from tests.engine.store.operations.test_number_bearers import IYER, KHAN, ends
@@ -149,6 +150,7 @@ NOTES = {
     "line_trace": "content",
     "earlier_value": "value",
     "unmapped_code": "text",
+    "correction": "text",
     "bearer": "record",
     "bearer_asked": "record",
 }
@@ -166,6 +168,8 @@ async def noted(tmp_path: Path) -> Path:
         await journal.run(record_outcome.record, stored.id, Outcome("mapped", unmapped=(Unmapped("analytes", "GLU"),)))
         await journal.writer.submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
         await journal.writer.submit(lambda batch: line_trace.store(batch, [line]))
+        row = RowChange(channel="chem", table="analytes", key={"code": "GLU"}, cells={"loinc": "2345-7"})
+        await journal.run(corrections.add, row, "asha", version=0)
     return data
 
 

@@ -1,0 +1,151 @@
+"""`labrelay tables` beside a running daemon and without one, and the verbs that read its corrections."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.commands.shared.output import ExitCode
+from engine.devtools.sandbox import Sandbox
+from engine.store.core.connecting import JOURNAL_NAME, read_vault
+from engine.store.queries.corrections import list_corrections
+from engine.store.queries.reader import Reader
+from engine.store.recovery.backups import decisions
+from tests.results.test_reprocessing import message
+from tests.support.command_line import Ran, labrelay
+from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
+from tests.support.senders import send_blocks
+
+SET = ("tables", "set", "lab", "code=HGB", "unit_in=g/dL", "loinc=718-7", "type=NM", "ucum=g/dL")
+WHY = ("--reason", "the maker's list", "--yes")
+
+
+@pytest.fixture
+async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
+    make_running_site(tmp_path, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    async with running_app(tmp_path) as app:
+        made = RunningSite(tmp_path, app, sandbox)
+        await send_blocks(made.port("lab"), [message(1), message(2)])
+        await made.settled()
+        yield made
+
+
+def mapped(folder: Path, file: Path) -> str:
+    ran = labrelay("map", str(file), "--channel", "lab", site=folder)
+    assert ran.code == ExitCode.OK, ran.err
+    return ran.out
+
+
+def hash_of(folder: Path) -> str:
+    found: str = labrelay("check", "-o", "json", site=folder).json["config_hash"]
+    return found
+
+
+async def test_set_history_undo(site: RunningSite, tmp_path: Path) -> None:
+    file = tmp_path / "one.hl7"
+    file.write_bytes(message(3))
+    first = hash_of(site.folder)
+    assert "718-7" not in mapped(site.folder, file)
+
+    seen = await site.labrelay(*SET, "--reason", "x", "--dry-run", "-o", "json")
+    assert seen.code == ExitCode.OK, seen.err
+    assert (seen.json["preview"]["messages"], seen.json["preview"]["changed"], seen.json["preview"]["all"]) == (
+        2,
+        2,
+        True,
+    )
+    assert "Observation.code.coding" in {one["element"] for one in seen.json["preview"]["changes"]} | {
+        one["element"].rpartition(".")[0] for one in seen.json["preview"]["changes"]
+    }
+    assert "Canary" not in seen.out
+    assert (await site.labrelay("tables", "list", "-o", "json")).json["corrections"] == []  # it was a dry run
+
+    made = await site.labrelay(*SET, *WHY, "-o", "json")
+    assert (made.code, made.json["version"]) == (ExitCode.OK, 1)
+    assert "718-7" in mapped(site.folder, file)
+    assert hash_of(site.folder) != first
+    assert site.app.parts.built.site.hash == hash_of(site.folder)
+    exported = await site.labrelay("tables", "export")
+    assert '"HGB","g/dL","718-7","Hemoglobin [Mass/volume] in Blood","NM","g/dL","correction 1"' in exported.out
+
+    undone = await site.labrelay("tables", "undo", "1", *WHY, "-o", "json")
+    assert (undone.code, undone.json["undoes"]) == (ExitCode.OK, 1)
+    assert hash_of(site.folder) == first
+    history = (await site.labrelay("tables", "history", "code=HGB", "-o", "json")).json["corrections"]
+    assert [(one["version"], one["undoes"], one["reason"]) for one in history] == [
+        (2, 1, "the maker's list"),
+        (1, None, "the maker's list"),
+    ]
+    again = await site.labrelay("tables", "undo", "1", *WHY)
+    assert (again.code, "take that back first" in again.err) == (ExitCode.REFUSED, True)
+
+
+WRONG = [
+    (("loinc=718-8",), "loinc: the check digit"),
+    (("loinc=hello",), "loinc: 'hello' has not the form"),
+    (("loinc=99999-5",), "does not have LOINC 99999-5"),
+    (("loinc=718-7", "ucum=10*9/L"), "loinc: LOINC 718-7 is a term for mass/volume"),
+    (("loinc=2345-7", "display=C reactive protein"), "the row calls it C reactive protein"),
+    (("loinc=718-7", "ucum=g/dLx"), "ucum: 'g/dLx' is no UCUM unit"),
+    (("loinc=718-7", "factor=ten"), "factor: factor 'ten' is no decimal"),
+    (("lionc=718-7",), "table analytes has no column lionc"),
+    (("display=Hemoglobin",), "does not say what the code means"),
+    (("loinc=718-7", "note=a\x1bb"), "visible characters"),
+]
+
+
+@pytest.mark.parametrize(("cells", "said"), WRONG)
+async def test_a_wrong_row_is_refused_with_its_column(site: RunningSite, cells: tuple[str, ...], said: str) -> None:
+    ran = await site.labrelay("tables", "set", "lab", "code=HGB", "unit_in=g/dL", *cells, *WHY)
+    assert (ran.code, said in ran.out + ran.err) == (ExitCode.FAILED, True), ran.out + ran.err
+    assert list_corrections(site.journal) == []
+
+
+async def test_who_is_sure_may_write_what_is_doubted(site: RunningSite) -> None:
+    ran = await site.labrelay("tables", "set", "lab", "code=HGB", "unit_in=g/dL", "loinc=99999-5", "meant=yes", *WHY)
+    assert ran.code == ExitCode.OK, ran.out + ran.err
+
+
+async def test_changed_files_are_reloaded_first(site: RunningSite) -> None:
+    with (site.folder / "channels" / "lab.yaml").open("a") as file:
+        file.write("# a remark\n")
+    ran = await site.labrelay(*SET, *WHY)
+    assert (ran.code, "reload` first" in ran.err) == (ExitCode.REFUSED, True)
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    assert (await site.labrelay(*SET, *WHY)).code == ExitCode.OK
+
+
+async def test_without_a_daemon_and_from_the_trail_alone(tmp_path: Path, sandbox: Sandbox) -> None:
+    folder = tmp_path / "site"
+    make_running_site(folder, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    async with running_app(folder):
+        pass
+    ran: Ran = await asyncio.to_thread(labrelay, *SET, *WHY, "-o", "json", site=folder)
+    assert (ran.code, ran.json["version"]) == (ExitCode.OK, 1), ran.err
+    first = labrelay("tables", "list", "-o", "json", site=folder).json
+
+    path = folder / "var" / JOURNAL_NAME
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:  # as a restore finds it
+        connection.execute("DELETE FROM correction")
+        vault, _, _ = read_vault(path, path.parent, immutable=False)
+        assert vault is not None
+        for act in decisions.acts(connection, vault, 0):
+            decisions.apply(connection, act, vault)
+    assert labrelay("tables", "list", "-o", "json", site=folder).json == first
+    with closing(Reader.beside(path.parent)) as reader:
+        assert [one.by for one in list_corrections(reader)] == [first["corrections"][0]["by"]]
+
+
+async def test_a_file_that_says_something_new_is_shown(site: RunningSite) -> None:
+    assert (await site.labrelay(*SET, *WHY)).code == ExitCode.OK
+    assert (await site.labrelay("tables", "diff")).code == ExitCode.OK
+    tables = site.folder / "mappings" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "analytes.csv").write_text("code,unit_in,loinc,type,ucum\nHGB,g/dL,20509-6,NM,g/dL\n")
+    ran = await site.labrelay("tables", "diff", "-o", "json")
+    assert (ran.code, [one["version"] for one in ran.json["corrections"]]) == (ExitCode.FAILED, [1])
+    checked = await site.labrelay("check", "-o", "json")
+    assert [one for one in checked.json["remarks"] if "correction 1 (code=HGB unit_in=g/dL)" in one["text"]]

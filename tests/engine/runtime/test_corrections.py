@@ -1,0 +1,297 @@
+"""Corrections of code tables: the model that says which row decides, and a running site that follows it.
+
+files        key -> term                        change at any time, without us
+corrections  (key, term or none, undone)        added, never changed; the version is their number
+decides      the newest correction of a key, where it has a term; else the files
+disagrees    a correction in force, of whose key the files say something else than when it was made
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from engine.actions import corrections as acting
+from engine.config.load import Site, load_site
+from engine.devtools.sandbox import Sandbox
+from engine.mapping.loading import load, load_tables
+from engine.model.corrections import Correction, RowChange, in_force
+from engine.model.errors import RefusedError
+from engine.runtime.app import App
+from engine.runtime.correcting import Correcting
+from engine.store.journal import Journal
+from engine.store.operations import corrections
+from engine.store.queries.acts import acts_page
+from engine.store.queries.corrections import list_corrections
+from tests.results.test_reprocessing import message
+from tests.support.journals import opened
+from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
+from tests.support.senders import send_blocks
+from tests.support.sites import make_site
+
+TERMS = ("718-7", "2345-7", "2160-0", "1751-7")
+KEYS = tuple({"code": code, "unit_in": unit} for code, unit in (("A", ""), ("B", ""), ("A", "g/L"), ("C", "*")))
+HEADER = "code,unit_in,loinc,type\n"
+LANGUAGE = """\
+mapping: results
+format: labrelay-mapping/1
+from: hl7v2/ORU_R01
+to: fhir/R4
+bundle: transaction
+tables:
+  analytes: {csv: tables/mine.csv, key: [code, unit_in]}
+steps:
+  - create: Organization
+    when: =MSH-4.1
+    key: =MSH-4.1
+    request: create_if_none
+    body:
+      name: =lookup('analytes', MSH-4.1, MSH-4.2).display
+"""
+keys, terms = st.sampled_from(range(len(KEYS))), st.sampled_from(TERMS)
+
+
+@dataclass
+class Expected:
+    """The model."""
+
+    files: dict[int, str] = field(default_factory=dict)
+    made: list[tuple[int, str, str]] = field(default_factory=list)  # key, term or "", what the files said
+
+    def newest(self, key: int) -> tuple[str, str]:
+        return next(((term, covers) for one, term, covers in reversed(self.made) if one == key), ("", ""))
+
+    def decides(self, key: int) -> str:
+        return self.newest(key)[0] or self.files.get(key, "")
+
+    def disagree(self) -> set[int]:
+        found = set()
+        for key in range(len(KEYS)):
+            term, covers = self.newest(key)
+            if term and covers != self.files.get(key, ""):
+                found.add(key)
+        return found
+
+
+class Tables(RuleBasedStateMachine):
+    """A site without a daemon: every look reads the files and the journal anew, as `check` does."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = TemporaryDirectory()
+        self.site_folder = Path(self.folder.name)
+        (self.site_folder / "mappings/tables").mkdir(parents=True)
+        self.expected = Expected()
+        self.write()
+        make_site(self.site_folder, mapping=LANGUAGE)
+        self.journal: Journal = opened(self.site_folder / "var")
+
+    def write(self) -> None:
+        rows = [
+            f"{KEYS[key]['code']},{KEYS[key].get('unit_in', '')},{term},\n" for key, term in self.expected.files.items()
+        ]
+        (self.site_folder / "mappings/tables/mine.csv").write_text("".join([HEADER, *rows]))
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.journal.close()
+            self.folder.cleanup()
+
+    @property
+    def files(self) -> Site:
+        return load_site(self.site_folder)
+
+    def made(self) -> list[Correction]:
+        return list_corrections(self.journal)
+
+    def add(self, change: RowChange, version: int) -> bool:
+        """As a person does it who has seen ``version``; False: refused."""
+        found = acting.examined(self.files, self.made(), change)
+        if found.problems:
+            return False
+        self.journal.run_alone(lambda batch: corrections.add(batch, found.change, "asha", version=version))
+        return True
+
+    @rule(key=keys, term=st.sampled_from((*TERMS, "")))
+    def set(self, key: int, term: str) -> None:
+        cells = {"loinc": term} if term else {}
+        now = self.expected.newest(key)[0]
+        nothing_changes = term == now if term else not now
+        nothing_changes = nothing_changes and bool(term) == bool(now)
+        change = RowChange(channel="haematology", table="analytes", key=KEYS[key], cells=cells, reason="why")
+        assert self.add(change, len(self.expected.made)) is not nothing_changes
+        if not nothing_changes:
+            self.expected.made.append((key, term, self.expected.files.get(key, "")))
+
+    @precondition(lambda self: self.expected.made)
+    @rule(data=st.data())
+    def undo(self, data: st.DataObject) -> None:
+        version = data.draw(st.integers(1, len(self.expected.made)))
+        key, _, _ = self.expected.made[version - 1]
+        of_key = [at for at, one in enumerate(self.expected.made, 1) if one[0] == key]
+        try:
+            change = acting.undone(self.made(), version, "wrong")
+        except RefusedError:
+            assert of_key[-1] != version
+            return
+        assert of_key[-1] == version
+        before = self.expected.made[of_key[-2] - 1][1] if len(of_key) > 1 else ""
+        assert self.add(change, len(self.expected.made))
+        self.expected.made.append((key, before, self.expected.files.get(key, "")))
+
+    @precondition(lambda self: self.expected.made)
+    @rule(key=keys, term=terms, behind=st.integers(1, 3))
+    def two_at_once(self, key: int, term: str, behind: int) -> None:
+        """The second of two who have seen the same version is refused."""
+        change = RowChange(channel="haematology", table="analytes", key=KEYS[key], cells={"loinc": term}, reason="x")
+        with pytest.raises(RefusedError, match="have changed meanwhile"):
+            self.journal.run_alone(
+                lambda batch: corrections.add(batch, change, "ravi", version=len(self.expected.made) - behind)
+            )
+
+    @rule(key=keys, term=st.sampled_from((*TERMS, "")))
+    def files_change(self, key: int, term: str) -> None:
+        self.expected.files.pop(key, None)
+        if term:
+            self.expected.files[key] = term
+        self.write()
+
+    @rule()
+    def restart(self) -> None:
+        self.journal.close()
+        self.journal = opened(self.site_folder / "var")
+
+    @invariant()
+    def one_row_decides(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        made, files = self.made(), self.files
+        assert [one.version for one in made] == list(range(1, len(self.expected.made) + 1))
+        site = Site(**{**_fields(files), "corrections": in_force(made)})
+        table = load_tables("results", site.mapping_path(), tables=site.tables_of(site.channels["haematology"]))
+        for number, key in enumerate(KEYS):
+            row = table["analytes"].find((key["code"], "L" if key.get("unit_in") == "*" else key.get("unit_in", "")))
+            assert (row.code if row is not None else None) == (self.expected.decides(number) or None), key
+        unlike = acting.disagreements(files, made)
+        assert {KEYS.index(dict(one.key)) for one, _ in unlike} == self.expected.disagree()
+        changed = any(self.expected.newest(key)[0] for key in range(len(KEYS)))
+        assert (site.hash != files.hash) is changed
+
+
+def _fields(site: Site) -> dict[str, object]:
+    return {name: getattr(site, name) for name in Site.__dataclass_fields__}
+
+
+Tables.TestCase.settings = settings(max_examples=12, stateful_step_count=14, deadline=None)
+TestTables = Tables.TestCase
+
+
+# -- a running site ----------------------------------------------------------------------------------------------------
+
+HGB = {"code": "HGB", "unit_in": "g/dL"}
+RIGHT = {"loinc": "718-7", "type": "NM", "ucum": "g/dL"}
+WRONG = {"loinc": "20570-8", "type": "NM", "ucum": "%", "meant": "yes"}
+
+
+def row(cells: dict[str, str], reason: str = "the maker's list", key: dict[str, str] = HGB) -> RowChange:
+    return RowChange(channel="lab", table="analytes", key=key, cells=cells, reason=reason)
+
+
+def correcting(app: App) -> Correcting:
+    return Correcting(app.journal, lambda: app.parts.built.site, app)
+
+
+async def correct(app: App, cells: dict[str, str], *, version: int, by: str = "asha") -> Correction:
+    return await correcting(app).make(lambda made: row(cells), by, version=version)
+
+
+@pytest.fixture(params=[0, 1], ids=["here", "worker"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
+    destinations = {
+        "lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK},
+    }
+    make_running_site(tmp_path, {"lab": hl7_channel()}, destinations, workers=request.param)
+    async with running_app(tmp_path) as app:
+        yield RunningSite(tmp_path, app, sandbox)
+
+
+def codes(site: RunningSite, message: int) -> list[str]:
+    """The systems of the codes of a message's hemoglobin."""
+    return sorted(
+        coding.get("system", "local")
+        for entry in site.bundles(message)[-1]["entry"]
+        if entry["resource"].get("valueQuantity")
+        for coding in entry["resource"]["code"]["coding"]
+    )
+
+
+async def send(site: RunningSite, *numbers: int) -> int:
+    """The number of the last message's row."""
+    for number in numbers:
+        await send_blocks(site.port("lab"), [message(number)])
+    await site.settled()
+    return site.messages("lab")[-1].id
+
+
+async def test_a_correction_decides_from_the_next_message_on_and_is_taken_back(site: RunningSite) -> None:
+    app = site.app
+    before = app.parts.built.site.hash
+    assert "http://loinc.org" not in codes(site, await send(site, 1))
+    made = await correct(app, RIGHT, version=0)
+    assert (made.version, made.by, made.reason, made.covers) == (1, "asha", "the maker's list", {})
+    assert made.cells["display"] == "Hemoglobin [Mass/volume] in Blood"
+    assert app.parts.built.site.hash != before
+    assert app.journal.upkeep.config_hash == app.parts.built.site.hash[:12]
+    assert "http://loinc.org" in codes(site, await send(site, 2))
+
+    undo = await correcting(app).make(partial(acting.undone, version=1, reason="not so"), "ravi", version=1)
+    assert (undo.version, undo.undoes, undo.cells) == (2, 1, {})
+    assert app.parts.built.site.hash == before
+    assert "http://loinc.org" not in codes(site, await send(site, 3))
+    acts = [(act.actor, act.verb, act.what["reason"]) for act in acts_page(app.journal)]
+    assert acts == [("ravi", "table-undo", "not so"), ("asha", "table-set", "the maker's list")]
+
+
+async def test_of_two_who_have_seen_the_same_tables_one_is_refused(site: RunningSite) -> None:
+    found = await asyncio.gather(
+        correct(site.app, RIGHT, version=0, by="asha"),
+        correct(site.app, {**RIGHT, "note": "mine"}, version=0, by="ravi"),
+        return_exceptions=True,
+    )
+    assert sorted(type(one) for one in found if isinstance(one, Exception)) == [RefusedError]
+    assert [one.version for one in list_corrections(site.app.journal)] == [1]
+
+
+async def test_a_message_is_mapped_with_one_version(site: RunningSite) -> None:
+    """Messages flow in while a code gets its term, loses it, and gets it again."""
+    sending = asyncio.create_task(send(site, *range(1, 41)))
+    version = 0
+    while not sending.done() and version < 12:
+        made = await correct(site.app, {} if version % 2 else RIGHT, version=version)
+        version = made.version
+    await sending
+    assert len(site.ends("lab")) == 40
+    with_term = _with_term(site)
+    for view in site.messages("lab"):
+        mapping = site.trace(view.id).mapping
+        assert (mapping in with_term) is ("http://loinc.org" in codes(site, view.id)), (view.id, mapping)
+
+
+def _with_term(site: RunningSite) -> set[str]:
+    """The mappings, as messages name them, that have the corrections of each odd version."""
+    found = set()
+    made = list_corrections(site.app.journal)
+    for version in range(1, len(made) + 1):
+        above = in_force(made[:version]).sheets
+        if above:
+            loaded = site.app.parts.built.site
+            program = load("hl7-results", loaded.mapping_path(), tables={"analytes": (above["lab"]["analytes"],)})
+            found.add(f"{program.name}@{program.content_hash[:12]}")
+    return found
