@@ -20,10 +20,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.actions.switch_effects import UNHEARD, effects, waits_for_no_answer
 from engine.config.load import Site
-from engine.config.source import E1381Options
 from engine.config.source_tee import TeePart
-from engine.config.source_text import TextPart
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.model.spelling import did_you_mean
@@ -76,7 +75,8 @@ class Switches:
         """Carry out the order, or (``dry_run``) report what it would change.
 
         Returns:
-            the result of `underway`, with ``verb``, ``changed`` and ``act``, the id of the audit row.
+            the result of `underway`, with ``verb``, ``changed``, ``act`` (the id of the audit row), ``effects`` (as
+            `engine.actions.switch_effects`), ``warning`` (about data that is lost), and ``before``, a pause.
 
         Raises:
             LabRelayError: nothing has this name.
@@ -104,7 +104,8 @@ class Switches:
             "changed": changes,
             "act": act,
             "before": _said(before),
-            "warning": _warning(site, target) if verb == "pause" else "",
+            "warning": _warning(site, target) if verb != "resume" else "",
+            "effects": list(effects(site, verb, target)),
         }
 
     async def _do(self, order: SwitchOrder) -> int | None:
@@ -208,15 +209,9 @@ def _refuse_tee(site: Site, target: Target) -> None:
 
 
 def _warning(site: Site, target: Target) -> str:
-    """A warning about data that a pause would lose; empty where the sender keeps unacknowledged data."""
+    """A warning about data that is lost while the line is closed; empty where the sender keeps unacknowledged data."""
     config = site.channels.get(target.name) if target.kind == "channel" else None
-    if config is None:
-        return ""
-    source = config.source
-    unheard = isinstance(source, E1381Options) and ("none" in (source.acks, source.framing))
-    if isinstance(source, TextPart):
-        unheard = not source.text_layout.framing.good
-    return "its analyzer waits for no acknowledgement: data that it sends meanwhile is lost" if unheard else ""
+    return UNHEARD if config is not None and waits_for_no_answer(config.source) else ""
 
 
 def concerns(target: Target, channel: str, destination: str) -> bool:

@@ -21,15 +21,16 @@ from engine.model.phrases import Phrase
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.person import Person
+from engine.web.cells import Cells
 from engine.web.forms import new_number
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
-from engine.web.rows import Rows, row_id, worst_first
+from engine.web.line_rows import lots
+from engine.web.rows import Rows, worst_first
 
 if TYPE_CHECKING:
     import jinja2
 
 ROWS_PER_SLICE = 25
-ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
 LISTS = (
     "messages",
     "message",
@@ -42,8 +43,9 @@ LISTS = (
     "shift",
     "waiting",
 )
-PAGES = ("overview", "analyzer", "reagents", "error", "confirm", "done", "contents", "system", "shift", *LISTS)
-MACROS = ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
+PAGES = ("overview", "reagents", "error", "confirm", "done", "contents", "system", "shift", *LISTS)
+MACROS = ("strip", "caption", "channel", "destination", "footer")
+LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
 STATIC = Path(__file__).parent / "static"
 
 
@@ -109,32 +111,11 @@ class Renderer:
             **self._around(language, person), title=live.title, parts=live.parts, order=live.order, wall=wall
         )
 
-    def analyzer_parts(self, language: str, name: str) -> Live | None:
-        """The parts of the page about one channel; None if there is no such channel."""
-        site = self._snapshot()
-        channel = next((channel for channel in site.channels if channel.name == name), None)
-        if channel is None:
-            return None
+    def parts(self, language: str, cells: Cells, macros: Sequence[str], row: object) -> dict[str, Markup]:
+        """The elements that these macros of `LINE_MACROS` make of a row, by their ids, and the footer of the page."""
         say = _translate(language)
-        cells = Rows(site, catalogue(language), language)
-        page = cells.analyzer(channel)
-        parts = {macro.replace("_", "-"): self.templates.macros[macro](page, say) for macro in ANALYZER_PARTS}
-        parts["footer"] = self.templates.macros["footer"](cells.footer(), say)
-        state = {row_id("c", name): f"{name}: {page['badge'].word}"}
-        return Live(f"{name} {page['badge'].word} · {site.site_name} · LabRelay", parts, {}, state)
-
-    def analyzer(self, language: str, name: str, person: Person) -> str | None:
-        """The page about one channel; None if there is no such channel."""
-        live = self.analyzer_parts(language, name)
-        if live is None:
-            return None
-        named = urlencode({"name": name})
-        return self.templates.pages["analyzer"].render(
-            **self._around(language, person, f"&{named}"),
-            title=live.title,
-            parts=live.parts,
-            poll=f"/analyzer.json?{named}&lang={language}",
-        )
+        made = {macro.replace("_", "-"): self.templates.macros[macro](row, say) for macro in macros}
+        return made | {"footer": self.templates.macros["footer"](Rows(cells).footer(), say)}
 
     def reagents(
         self,
@@ -160,7 +141,7 @@ class Renderer:
             shown_lot=shlex.quote(lot),
             channel=channel,
             channels=sorted(one.name for one in site.channels),
-            rows=Rows(site, catalogue(language), language).lots(found),
+            rows=lots(Cells(site, catalogue(language), language), found),
             trouble=say(trouble) if trouble else "",
         )
 
@@ -191,7 +172,7 @@ class Renderer:
 
     async def _render(self, site: SiteSnapshot, language: str) -> Live:
         say = _translate(language)
-        cells = Rows(site, catalogue(language), language)
+        overview = Rows(Cells(site, catalogue(language), language))
         before, rows = self._rows[language], dict[str, tuple[object, Markup]]()
         order: dict[str, list[str]] = {"channels": [], "destinations": []}
 
@@ -202,17 +183,17 @@ class Renderer:
             )
 
         for drawn, channel in enumerate(worst_first(site.channels), start=1):
-            channel_row = cells.channel(channel)
+            channel_row = overview.channel(channel)
             order["channels"].append(channel_row["id"])
             draw(channel_row["id"], "channel", channel_row)
             if drawn % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)
         for destination in worst_first(site.destinations):
-            destination_row = cells.destination(destination)
+            destination_row = overview.destination(destination)
             order["destinations"].append(destination_row["id"])
             draw(destination_row["id"], "destination", destination_row)
-        draw("strip", "strip", cells.strip())
-        draw("footer", "footer", cells.footer())
+        draw("strip", "strip", overview.strip())
+        draw("footer", "footer", overview.footer())
         self._rows[language] = rows
         parts = {key: html for key, (_, html) in rows.items()}
         for table, title, items in (
@@ -220,9 +201,9 @@ class Renderer:
             ("destinations", "Destinations", site.destinations),
         ):
             key = f"{table}-caption"
-            parts[key] = self.templates.macros["caption"](key, say(title), cells.summary(items))
+            parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
         headline = site.overall().phrase.say(catalogue(language))
-        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, cells.state_words())
+        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, overview.state_words())
 
 
 @cache
@@ -252,9 +233,9 @@ def _load_templates() -> Templates:
     environment.globals["number_once"] = new_number
     for included in ("top.html", "forms.html", "icons.svg"):
         environment.get_template(included)
-    parts = environment.get_template("parts.html").module
+    parts, of_lines = (environment.get_template(name).module for name in ("parts.html", "line_parts.html"))
     return Templates(
         environment,
         {name: environment.get_template(f"{name}.html") for name in PAGES},
-        {name: getattr(parts, name) for name in MACROS},
+        {name: getattr(parts, name) for name in MACROS} | {name: getattr(of_lines, name) for name in LINE_MACROS},
     )

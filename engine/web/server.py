@@ -4,11 +4,10 @@
     GET /events       live updates             GET /live.json     one live update, for browsers without an event slot
     GET /healthz      the process answers      GET /readyz        503 with reasons until messages can be taken
     GET /metrics      Prometheus text          GET /static/...    style, script, icon
-    GET /analyzer     one channel's line       GET /analyzer.json its parts, for its script
     GET /reagents     reagent lots, searched   GET /reagents.json the same as data
     /api/v1/...       the API for programs (`engine.web.api`)
 
-The pages about messages are those of `engine.web.pages`.
+The pages about analyzers, destinations and messages are those of `engine.web.pages`.
 
 Everything here but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal,
 so a reader can never delay an acknowledgment. The search reads an index of the journal in a thread, one at a time, with
@@ -218,8 +217,6 @@ class StatusServer:
             Route("/events", self._events, WATCHING),
             Route("/live.json", self._live, WATCHING),
             Route("/status.json", self._status, LOOKING),
-            Route("/analyzer", self._analyzer, LOOKING),
-            Route("/analyzer.json", self._analyzer_parts, LOOKING),
             Route("/reagents", self._reagents_page, LOOKING),
             Route("/reagents.json", self._reagents_data, LOOKING),
             Route("/metrics", self._metrics, LOOKING),
@@ -236,18 +233,6 @@ class StatusServer:
         answer = _page(html)
         keep_wall_screen(request, answer)
         return answer
-
-    async def _analyzer(self, request: web.Request) -> web.Response:
-        html = self._renderer.analyzer(_language(request), request.query.get("name", ""), person_of(request))
-        if html is None:
-            raise web.HTTPNotFound
-        return _page(html)
-
-    async def _analyzer_parts(self, request: web.Request) -> web.Response:
-        live = self._renderer.analyzer_parts(_language(request), request.query.get("name", ""))
-        if live is None:
-            raise web.HTTPNotFound
-        return _json(everything(live))
 
     async def _reagents_page(self, request: web.Request) -> web.Response:
         asked = _asked(request)

@@ -63,6 +63,9 @@ def _switch(
     if not reason.strip():
         raise RefusedError(f"to {verb} something needs a reason: --reason TEXT")
     seen = _order(session, verb, target, reason, dry_run=True)
+    if seen["changed"]:
+        for text in seen["effects"]:
+            say(f"{target.words}: {text}")
     if seen["warning"]:
         say(f"{target.words}: {seen['warning']}")
     if dry_run or not seen["changed"]:

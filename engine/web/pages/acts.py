@@ -14,12 +14,12 @@ from engine.model.records import Act
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason
+from engine.web.cells import Badge
 from engine.web.pages.asked import PAGE, Asked, number
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import Route
-from engine.web.rows import Badge
 
 PATH = "/acts"
 NAMES = ("actor", "act", "message", "since", "until")

@@ -4,22 +4,28 @@ from collections.abc import Sequence
 
 from engine.web.pages import (
     acts,
+    analyzer,
     codes,
     contents,
     dead_letters,
+    destination,
     doing,
     edit,
     held,
     message,
     messages,
     shift,
+    switching,
     system,
     waiting,
 )
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
 
-PAGES = (messages, message, dead_letters, held, codes, acts, system, doing, contents, edit, shift, waiting)
+PAGES = (
+    *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
+    *(doing, switching, contents, edit, shift, waiting),
+)
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:

@@ -4,12 +4,13 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
+from markupsafe import Markup
 
 from engine.model.errors import AbsentError, ConfigError, ErasedError, IntegrityError, StoreError, TooSlowError
 from engine.model.permissions import Principal
@@ -19,6 +20,7 @@ from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.access.person import person_of
 from engine.web.api.acts import Verb
+from engine.web.cells import Cells
 from engine.web.guard import UNREADABLE
 from engine.web.languages import catalogue, choose
 from engine.web.pages.words import Words
@@ -127,6 +129,10 @@ class Frame:
             case IntegrityError():
                 return 500, words.say(DAMAGED)
         return 503, words.say(UNREADABLE)
+
+    def parts(self, asking: Asking, cells: Cells, macros: Sequence[str], row: object) -> dict[str, Markup]:
+        """Elements of a page, by their ids (`Renderer.parts`); call this in a thread."""
+        return self._renderer.parts(asking.words.language, cells, macros, row)
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""

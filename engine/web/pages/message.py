@@ -14,6 +14,7 @@ from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
+from engine.web.cells import Badge
 from engine.web.pages import edit, states
 from engine.web.pages.asked import number
 from engine.web.pages.doing import offers
@@ -22,7 +23,6 @@ from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.messages import flags_of
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
-from engine.web.rows import Badge
 
 PATH = "/messages/{number}"
 LONGEST = 500  # signs of a remark

@@ -19,12 +19,12 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
 from engine.web.access.identity import cookie, set_cookie
+from engine.web.cells import Badge
 from engine.web.pages.asked import Asked, number
 from engine.web.pages.filters import moments
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
-from engine.web.rows import Badge
 
 PATH = "/shift"
 NAMES = ("from", "until")

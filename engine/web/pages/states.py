@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from engine.web.cells import Badge
 from engine.web.pages.words import Words
-from engine.web.rows import Badge
 
 
 class Look(NamedTuple):

@@ -8,11 +8,13 @@ from aiohttp import web
 
 from engine.model.permissions import LOOKING
 from engine.model.phrases import Span
+from engine.model.records import DELIVERIES
 from engine.model.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader
 from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.switching import offers
 from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
@@ -36,17 +38,27 @@ def _page(asking: Asking) -> Page:
         "alarms": site.alarms,
         "notes": site.notes,
         "pauses": [],
+        "offers": [],
     }
     return Page("system", values)
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
-    words = asking.words
+    words, pauses = asking.words, list_pauses(reader)
     return {
         "pauses": [
-            (one.target.words, shown(one.actor), words.time(one.since_us), shown(one.reason, 300))
-            for one in list_pauses(reader)
-        ]
+            {
+                "what": one.target.words,
+                "who": shown(one.actor),
+                "since": words.time(one.since_us),
+                "why": shown(one.reason, 300),
+                "offers": offers(asking, one.target, True),
+            }
+            for one in pauses
+        ],
+        "offers": []
+        if DELIVERIES in {one.target for one in pauses}
+        else offers(asking, DELIVERIES, False, restarts=False),
     }
 
 

@@ -9,7 +9,7 @@ from engine.model.clock import from_us
 from engine.model.phrases import Catalogue, Phrase, Span
 from engine.model.reasons import ReasonCode
 from engine.views.text import printable
-from engine.web.rows import meaning
+from engine.web.cells import meaning
 
 LONGEST = 60  # signs of a foreign text in a list
 

@@ -1,12 +1,15 @@
 """The page about one analyzer's line, and the search for reagent lots."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from engine.model.errors import StoreError
 from engine.model.records import ReagentView
+from engine.store.journal import Journal
+from tests.support import journals
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import quiet_site, troubled_site
 
@@ -23,16 +26,29 @@ LOT = ReagentView(
 )
 
 
-async def page_about(name: str, more: str = "") -> Element:
-    async with running(troubled_site()) as page:
-        answer, text = await page.get(f"/analyzer?name={name}{more}")
-        assert answer.status == 200
-    return read_html(text)
+About = Callable[..., Awaitable[Element]]
 
 
-async def test_the_line_is_told_step_by_step_newest_first_with_verdicts() -> None:
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with journals.running(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def page_about(journal: Journal) -> About:
+    async def about(name: str, more: str = "") -> Element:
+        async with running(troubled_site(), reader=journal) as page:
+            answer, text = await page.get(f"/analyzer?name={name}{more}")
+            assert answer.status == 200
+        return read_html(text)
+
+    return about
+
+
+async def test_the_line_is_told_step_by_step_newest_first_with_verdicts(page_about: About) -> None:
     root = await page_about("haematology-1")
-    steps = [row.text for row in root.one("section", id="analyzer-steps").one("tbody").all("tr")]
+    steps = [row.text for row in root.one("section", id="line-steps").one("tbody").all("tr")]
     assert [step.split(" ", 1)[1] for step in steps] == [
         "LabRelay ACK",
         "analyzer frame 1, 57 bytes checksum right",
@@ -45,19 +61,19 @@ async def test_the_line_is_told_step_by_step_newest_first_with_verdicts() -> Non
     assert steps[0].startswith("09:24:59.100 ")  # in the site's zone
 
 
-async def test_link_faults_are_said_in_words() -> None:
+async def test_link_faults_are_said_in_words(page_about: About) -> None:
     root = await page_about("haematology-1")
-    rows = [row.text for row in root.one("section", id="analyzer-faults").one("tbody").all("tr")]
+    rows = [row.text for row in root.one("section", id="line-faults").one("tbody").all("tr")]
     assert rows == [
         "frame with a wrong checksum, refused bad-checksum 3",
         "the sender stopped amid a session receive-timeout 1",
     ]
-    assert "Bytes outside a session 17" in root.one("section", id="analyzer-head").text
-    assert "Line no connection" in root.one("section", id="analyzer-head").text
+    assert "Bytes outside a session 17" in root.one("section", id="line-head").text
+    assert "Line no connection" in root.one("section", id="line-head").text
 
 
-async def test_a_tee_says_what_it_has_heard() -> None:
-    head = (await page_about("point-of-care")).one("section", id="analyzer-head").text
+async def test_a_tee_says_what_it_has_heard(page_about: About) -> None:
+    head = (await page_about("point-of-care")).one("section", id="line-head").text
     assert "Results seen 64" in head
     assert "acknowledged by the middleware 63" in head
     assert "refused by the middleware 1" in head
@@ -65,9 +81,9 @@ async def test_a_tee_says_what_it_has_heard() -> None:
     assert "Not kept 2" in head
 
 
-async def test_lots_lead_to_the_search_for_them() -> None:
+async def test_lots_lead_to_the_search_for_them(page_about: About) -> None:
     root = await page_about("coagulation", "&lang=hi")
-    table = root.one("section", id="analyzer-lots")
+    table = root.one("section", id="line-lots")
     assert [link.attributes["href"] for link in table.all("a")] == [
         "/reagents?lot=254169&lang=hi",
         "/reagents?lot=254005&lang=hi",
@@ -77,8 +93,8 @@ async def test_lots_lead_to_the_search_for_them() -> None:
     assert second.all("span", class_="attention") == []
 
 
-async def test_the_parts_are_asked_for_by_the_script() -> None:
-    async with running(troubled_site()) as page:
+async def test_the_parts_are_asked_for_by_the_script(journal: Journal) -> None:
+    async with running(troubled_site(), reader=journal) as page:
         _, text = await page.get("/analyzer?name=haematology-1&lang=hi")
         root = read_html(text)
         poll = root.one("body").attributes["data-poll"]
@@ -91,8 +107,8 @@ async def test_the_parts_are_asked_for_by_the_script() -> None:
     assert update["order"] == {}
 
 
-async def test_overview_and_analyzer_lead_to_each_other() -> None:
-    async with running(troubled_site()) as page:
+async def test_overview_and_analyzer_lead_to_each_other(journal: Journal) -> None:
+    async with running(troubled_site(), reader=journal) as page:
         _, text = await page.get("/?lang=hi")
         link = read_html(text).one("tr", id="c-haematology-1").one("th").one("a").attributes["href"]
         assert link == "/analyzer?name=haematology-1&lang=hi"
@@ -101,8 +117,8 @@ async def test_overview_and_analyzer_lead_to_each_other() -> None:
 
 
 @pytest.mark.parametrize("path", ["/analyzer", "/analyzer?name=nobody", "/analyzer.json?name=%3Cb%3E"])
-async def test_an_analyzer_that_is_not_there(path: str) -> None:
-    async with running(troubled_site()) as page:
+async def test_an_analyzer_that_is_not_there(journal: Journal, path: str) -> None:
+    async with running(troubled_site(), reader=journal) as page:
         answer, text = await page.get(path)
     assert answer.status == 404
     assert "<b>" not in text

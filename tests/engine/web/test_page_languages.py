@@ -12,6 +12,7 @@ from engine.access.accounts import NO_PIN
 from engine.access.own_account import NO_SESSION
 from engine.access.proving import WRONG
 from engine.access.set_up_link import GONE
+from engine.actions import switch_effects
 from engine.model.accounts import shown_name
 from engine.model.errors import RefusedError
 from engine.model.phrases import SPANS, Phrase
@@ -19,10 +20,10 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
-from engine.web import languages, rows
+from engine.web import cells, languages, line_rows, rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states
+from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states, switching
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -37,22 +38,26 @@ def said_in_code() -> set[str]:
     for path in (
         *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
         ENGINE / "runtime" / "link_view.py",
-        ENGINE / "web" / "rows.py",
+        *(ENGINE / "web" / name for name in ("cells.py", "line_rows.py", "rows.py")),
         *(ENGINE / "web" / "pages").glob("*.py"),
         *(ENGINE / "web" / "access").glob("*.py"),
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                if name in {"Phrase", "_say", "say", "_fact", "_ago", "_found"}:
+                if name in {"Phrase", "_say", "say", "fact", "ago", "_found"}:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
-    found |= {*FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
+    found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
     found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
+    found |= {text for order in switching.ORDERS.values() for text in order if text}
+    found |= {switching.TRY_NOW, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
+    found |= {text for name, text in vars(switch_effects).items() if name.isupper() and isinstance(text, str)}
+    found -= {switch_effects.UNHEARD}  # it is said as a sentence
     found |= {state.word for state in acts.STATES.values()} | {"Program", "Journal", "Copies"}
     found |= {*messages.LABELS.values(), *filters.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
     found |= {
@@ -107,7 +112,7 @@ def test_nothing_that_the_page_says_is_missing(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
-    meanings = {rows.meaning(reason) for reason in ReasonCode}
+    meanings = {cells.meaning(reason) for reason in ReasonCode}
     unused = set(languages.catalogue(language)) - said_in_code() - meanings
     assert unused == set(), f"take these texts out of {CATALOGUE.format(language)}"
 
@@ -132,7 +137,7 @@ def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
         ),
         *(ReasonCode.NO_TOKEN, ReasonCode.NO_SUBSCRIBER),
     ]
-    missing = [rows.meaning(one) for one in waiting if rows.meaning(one) not in languages.catalogue(language)]
+    missing = [cells.meaning(one) for one in waiting if cells.meaning(one) not in languages.catalogue(language)]
     assert missing == [], f"add these first sentences, translated, to {CATALOGUE.format(language)}"
 
 
@@ -153,7 +158,7 @@ def test_short_labels_stay_short(language: str) -> None:
 
 @pytest.mark.parametrize("reason", ReasonCode)
 def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) -> None:
-    sentence = rows.meaning(reason)
+    sentence = cells.meaning(reason)
     begins = f"engine/model/reasons.py: begin the text of {reason.name} with a sentence that says what happened"
     assert Phrase(sentence).say() == sentence, f"{begins}, without braces"
     assert len(sentence) > 20, begins

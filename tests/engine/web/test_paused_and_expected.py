@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
+from tests.support import journals
 from tests.support.status_server import read_html, running
 from tests.support.status_sites import NOW, ago, quiet_site
 
@@ -53,8 +55,8 @@ def expected_site() -> SiteSnapshot:
     )
 
 
-async def test_who_paused_it_since_when_and_why_stands_beside_it() -> None:
-    async with running(paused_site()) as page:
+async def test_who_paused_it_since_when_and_why_stands_beside_it(tmp_path: Path) -> None:
+    async with journals.running(tmp_path) as journal, running(paused_site(), reader=journal) as page:
         root = read_html((await page.get("/"))[1])
         analyzer = read_html((await page.get("/analyzer?name=chemistry"))[1])
     channel, destination = root.one("tr", id="c-chemistry"), root.one("tr", id="d-lab-fhir")

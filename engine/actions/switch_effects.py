@@ -1,0 +1,82 @@
+"""What a pause, a resumption or a restart does, in words: for those who are about to order it.
+
+Each sentence is about the people and devices at the other end: whether an analyzer is answered, where results wait, and
+what happens to them.
+"""
+
+from typing import Any
+
+from engine.config.load import Site
+from engine.config.source import E1381Options, TcpPart
+from engine.config.source_folder import FolderPart
+from engine.config.source_http import HttpPart
+from engine.config.source_serial import SerialPart
+from engine.config.source_tee import TeePart
+from engine.config.source_text import TextPart
+from engine.model.records import Target
+
+PORT_CLOSED = "Its port is closed. The analyzer cannot connect and gets no answer, not even a NAK."
+CALL_ENDED = "LabRelay closes the connection and makes no other. The analyzer gets no answer, not even a NAK."
+DEVICE_CLOSED = "The serial line is closed. The analyzer gets no answer, not even a NAK."
+FOLDER_LEFT = "The folder is not looked at. Files wait in it."
+SENDERS_REFUSED = "Each sender gets 503 and sends it again later. Nothing is stored."
+ANALYZER_KEEPS = "Results wait in the analyzer. It sends them when the pause is over."
+UNHEARD = "its analyzer waits for no acknowledgement: data that it sends meanwhile is lost"
+STORED_GO_ON = "Received results are still delivered."
+WAIT_HERE = "Results are received as ever. They wait here, in their order."
+NO_ATTEMPT = "No attempt is made. One that is under way ends, and counts."
+OTHERS_GO_ON = "Other analyzers and other destinations go on."
+LINE_OPENS = "The line is opened. The analyzer sends the results that it has kept."
+SENDERS_TAKEN = "Requests are taken again. Senders repeat those that were refused."
+SENT_NOW = "Waiting results are sent at once, in their order."
+LINE_RENEWED = "The line is closed, and opened at once. The analyzer may have to connect again."
+TEE_RENEWED = "The line between the analyzer and its middleware is closed, and opened at once."
+UNACKNOWLEDGED = "A message that is coming in is not acknowledged. The analyzer sends it again."
+CONNECTIONS_RENEWED = "Its connections are made anew."
+
+EFFECTS = {
+    ("pause", "destination"): (NO_ATTEMPT, WAIT_HERE),
+    ("pause", "lane"): (NO_ATTEMPT, WAIT_HERE, OTHERS_GO_ON),
+    ("pause", "deliveries"): (NO_ATTEMPT, WAIT_HERE),
+    ("resume", "destination"): (SENT_NOW,),
+    ("resume", "lane"): (SENT_NOW,),
+    ("resume", "deliveries"): (SENT_NOW,),
+    ("restart", "destination"): (CONNECTIONS_RENEWED, SENT_NOW),
+    ("restart", "lane"): (SENT_NOW,),
+}
+
+
+def effects(site: Site, verb: str, target: Target) -> tuple[str, ...]:
+    """The effects of an order, in English, the nearest first."""
+    if target.kind != "channel":
+        return EFFECTS[verb, target.kind]
+    channel = site.channels.get(target.name)
+    if channel is None:  # a pause of what the configuration lacks now
+        return ()
+    source = channel.source
+    answered = not waits_for_no_answer(source) and not isinstance(source, FolderPart)
+    if verb == "restart":
+        if isinstance(source, TeePart):
+            return (TEE_RENEWED,)
+        return (LINE_RENEWED, UNACKNOWLEDGED) if answered else (LINE_RENEWED,)
+    if verb == "resume":
+        return (SENDERS_TAKEN if isinstance(source, HttpPart) else LINE_OPENS,)
+    keeps = (ANALYZER_KEEPS,) if answered and not isinstance(source, HttpPart) else ()
+    return (_closed(source), *keeps, STORED_GO_ON)
+
+
+def waits_for_no_answer(source: Any) -> bool:
+    """Whether an analyzer sends without waiting for an acknowledgement."""
+    if isinstance(source, TextPart):
+        return not source.text_layout.framing.good
+    return isinstance(source, E1381Options) and "none" in (source.acks, source.framing)
+
+
+def _closed(source: Any) -> str:
+    if isinstance(source, HttpPart):
+        return SENDERS_REFUSED
+    if isinstance(source, FolderPart):
+        return FOLDER_LEFT
+    if isinstance(source, SerialPart):
+        return DEVICE_CLOSED
+    return PORT_CLOSED if isinstance(source, TcpPart) and source.listen is not None else CALL_ENDED

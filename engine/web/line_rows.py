@@ -1,0 +1,202 @@
+"""From a snapshot to the page about one analyzer and the page about one destination, and the rows of reagent lots.
+
+The lanes are what both pages share: the deliveries of one analyzer to one destination.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from engine.model.clock import from_us
+from engine.model.records import ReagentView
+from engine.monitoring.snapshot.channels import (
+    ChannelSnapshot,
+    DestinationSnapshot,
+    LaneSnapshot,
+    ReagentSnapshot,
+)
+from engine.monitoring.snapshot.links import LineStep, TeeSnapshot
+from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
+from engine.web.rows import Rows
+
+WHO = {"in": "analyzer", "out": "LabRelay", "about": "note", "analyzer": "analyzer", "middleware": "middleware"}
+
+
+def analyzer(cells: Cells, channel: ChannelSnapshot) -> Row:
+    """The parts of the page about one channel that the snapshot has."""
+    link = channel.link
+    row = Rows(cells).channel(channel)
+    return {
+        "name": channel.name,
+        "description": channel.description,
+        "badge": row["badge"],
+        "facts": (*_line(cells, channel), *_counts(cells, channel, row), *_tee(cells, channel.tee)),
+        "lanes": [
+            lane_row(cells, lane, channel.name, name=lane.destination, href=destination_href(cells, lane.destination))
+            for lane in channel.lanes
+        ],
+        "steps": tuple(step(cells, one) for one in reversed(link.steps)),
+        "faults": tuple({"kind": one.kind, "what": one.words.say(cells.catalogue), "n": one.n} for one in link.faults),
+        "last_fault": cells.ago("last {age} ago", link.last_fault_at),
+        "lots": tuple(_lot(cells, lot) for lot in channel.reagents),
+    }
+
+
+def _line(cells: Cells, channel: ChannelSnapshot) -> list[Fact]:
+    facts = [
+        cells.fact("Line", channel.link.words.say(cells.catalogue)),
+        cells.fact("Address", f"{channel.kind} {channel.address}"),
+    ]
+    pauses = [("", channel.paused), *((lane.destination, lane.paused) for lane in channel.lanes)]
+    troubles = ((channel.fault, "problem"), (channel.notice, "attention"))
+    facts += [
+        cells.fact("Paused", f"{where} {cells.paused(paused)}".strip(), "attention")
+        for where, paused in pauses
+        if paused is not None
+    ]
+    facts += [cells.fact("Trouble", text, level) for text, level in troubles if text]
+    if channel.connections:
+        facts.append(cells.fact("Connected", ", ".join(channel.connections)))
+    facts.append(cells.fact("Last message", cells.last(channel)))
+    if channel.link.stray_bytes:
+        facts.append(cells.fact("Bytes outside a session", channel.link.stray_bytes))
+    return facts
+
+
+def _counts(cells: Cells, channel: ChannelSnapshot, row: Row) -> list[Fact]:
+    """Counts, each a link to the list of just these."""
+    named = quoted(channel.name)
+    stored, dead, incomplete = channel.stored_waiting, channel.dead_total, channel.incomplete
+    waiting, held = (sum(getattr(lane, count) for lane in channel.lanes) for count in ("waiting", "held"))
+    return [
+        cells.fact("Received today", channel.today_received, href=row["received_href"]),
+        cells.fact("Waiting", waiting, href=f"/waiting?channel={named}{cells.tail}"),
+        *_if_any(
+            cells.fact("Not mapped yet", stored, "attention", row["stored_href"]),
+            cells.fact("Held back", held, "attention", f"/held?channel={named}{cells.tail}"),
+            cells.fact("Dead letters", dead, "attention", row["dead_href"]),
+            cells.fact("Incomplete messages", incomplete, "attention", row["incomplete_href"]),
+        ),
+    ]
+
+
+def _if_any(*counts: Fact) -> list[Fact]:
+    return [one for one in counts if one.value != "0"]
+
+
+def _tee(cells: Cells, tee: TeeSnapshot | None) -> list[Fact]:
+    if tee is None:
+        return []
+    return [
+        cells.fact("Results seen", tee.seen),
+        cells.fact("acknowledged by the middleware", tee.acknowledged),
+        cells.fact("refused by the middleware", tee.refused, warn(tee.refused)),
+        cells.fact("Orders seen", tee.middleware_seen),
+        cells.fact("acknowledged by the analyzer", tee.middleware_acknowledged),
+        cells.fact("Not kept", tee.not_kept, "problem" if tee.not_kept else "ok"),
+    ]
+
+
+def destination(cells: Cells, one: DestinationSnapshot) -> Row:
+    """The parts of the page about one destination that the snapshot has."""
+    row = Rows(cells).destination(one)
+    facts = [
+        cells.fact("Address", row["where"]),
+        cells.fact("Waiting", one.waiting, href=row["waiting_href"]),
+        cells.fact("Under way", one.in_flight),
+        cells.fact("Delivered today", one.delivered_today),
+        cells.fact("Last delivered", row["last"] or cells.say("never")),
+    ]
+    if row["oldest"]:
+        facts.insert(2, cells.fact("Oldest that waits", row["oldest"]))
+    if one.breaker_until is not None:
+        facts.append(cells.fact("Next try", row["then"], "attention"))
+    if one.expected_until is not None:
+        facts.append(cells.fact("Expected downtime until", cells.short_time(one.expected_until)))
+    if one.paused is not None:
+        facts.append(cells.fact("Paused", cells.paused(one.paused), "attention"))
+    facts += _if_any(
+        cells.fact("Held back", one.held, "attention", row["held_href"]),
+        cells.fact("Dead letters", one.dead, "attention", row["dead_href"]),
+    )
+    return {
+        "name": one.name,
+        "description": "",
+        "badge": row["badge"],
+        "facts": tuple(facts),
+        "trouble": row["trouble"],
+        "lanes": [
+            lane_row(cells, lane, channel.name, name=channel.name, href=analyzer_href(cells, channel.name))
+            for channel in cells.site.channels
+            for lane in channel.lanes
+            if lane.destination == one.name
+        ],
+    }
+
+
+def lane_row(cells: Cells, lane: LaneSnapshot, channel: str, *, name: str, href: str) -> Row:
+    """A lane, named by its other end.
+
+    Args:
+        name: of the other end.
+        href: of the page about it.
+    """
+    named = f"channel={quoted(channel)}&destination={quoted(lane.destination)}"
+    troubled = lane.retrying is not None and not lane.expected
+    return Rows(cells).lane(lane, quoted(channel)) | {
+        "name": name,
+        "page": href,
+        "channel": channel,
+        "destination": lane.destination,
+        "level": "attention" if troubled or lane.held or lane.paused or lane.dead else "ok",
+        "waiting": lane.waiting,
+        "delivered": lane.delivered_today,
+        "dead": lane.dead,
+        "dead_href": f"/dead-letters/each?{named}&state=dead{cells.tail}",
+        "offers": (),
+    }
+
+
+def analyzer_href(cells: Cells, name: str) -> str:
+    return f"/analyzer?name={quoted(name)}{cells.tail}"
+
+
+def destination_href(cells: Cells, name: str) -> str:
+    return f"/destinations/{quoted(name)}?{cells.tail.removeprefix('&')}".rstrip("?")
+
+
+def step(cells: Cells, one: LineStep) -> Row:
+    """One thing that passed on a line."""
+    who = WHO[one.way]
+    return {
+        "at": cells.line_time(one.at),
+        "at_iso": one.at.isoformat(timespec="milliseconds"),
+        "who": "LabRelay" if who == "LabRelay" else cells.say(who),
+        "what": one.words.say(cells.catalogue),
+        "level": "calm" if one.good is None else "ok" if one.good else "attention",
+        "verdict": "" if one.verdict is None else one.verdict.say(cells.catalogue),
+    }
+
+
+def lots(cells: Cells, found: Sequence[ReagentView]) -> tuple[Row, ...]:
+    """Rows of a search over all analyzers."""
+    return tuple(
+        _lot(cells, ReagentSnapshot.of(view))
+        | {"channel": view.channel, "messages": str(view.messages), "first": cells.clock_time(from_us(view.first_us))}
+        for view in found
+    )
+
+
+def _lot(cells: Cells, reagent: ReagentSnapshot) -> Row:
+    over = reagent.expires and reagent.expires < cells.today[: len(reagent.expires)]
+    last: datetime | None = reagent.last_at
+    return {
+        "name": reagent.name or "-",
+        "lot": reagent.lot,
+        "href": cells.href("/reagents", lot=reagent.lot),
+        "expires": reagent.expires or "-",
+        "expired": cells.say("expired") if over else "",
+        "tests": ", ".join(reagent.tests) or "-",
+        "left": reagent.left or "-",
+        "last": cells.ago("{age} ago", last),
+        "last_at": iso(last),
+    }

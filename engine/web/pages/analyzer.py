@@ -1,0 +1,118 @@
+"""The page about one analyzer: its line, what waits and what failed on it, and the orders that a person may give."""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from urllib.parse import urlencode
+
+import orjson
+from aiohttp import web
+
+from engine.model.errors import ConfigError, StoreError
+from engine.model.permissions import LOOKING
+from engine.model.records import DELIVERIES, Filter, Target
+from engine.monitoring.snapshot.channels import ChannelSnapshot
+from engine.monitoring.snapshot.states import ChannelState
+from engine.store.operations.dead_letters import likely_fix
+from engine.store.queries.lanes import list_pauses
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.reader import Reader
+from engine.web import line_rows
+from engine.web.cells import Cells, row_id
+from engine.web.feed import everything
+from engine.web.pages.dead_letters import EACH, letter_row
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.switching import Offers, offers
+from engine.web.render import Live
+from engine.web.routes import Route
+
+PATH, DATA = "/analyzer", "/analyzer.json"
+PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")
+LETTERS = 5  # the last dead letters
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (
+        Route(PATH, partial(_show, frame), LOOKING),
+        Route(DATA, partial(_data, frame), LOOKING),
+    )
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    _channel(frame.asking(request))
+    return await frame.show(request, _page, partial(_found, frame))
+
+
+async def _data(frame: Frame, request: web.Request) -> web.Response:
+    """The parts that change, for the script."""
+    asking = frame.asking(request)
+    _channel(asking)
+    live = await frame.read(partial(_live, frame), asking)
+    return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+
+
+def _channel(asking: Asking) -> ChannelSnapshot:
+    """
+    Raises:
+        web.HTTPNotFound: there is none with this name.
+    """
+    name = asking.query.get("name", "")
+    found = next((one for one in asking.site.channels if one.name == name), None)
+    if found is None:
+        raise web.HTTPNotFound
+    return found
+
+
+def _page(asking: Asking) -> Page:
+    name, language = _channel(asking).name, asking.words.language
+    query = urlencode({"name": name})
+    values = {
+        "title": f"{name} · {asking.site.site_name} · LabRelay",
+        "poll": f"{DATA}?{query}&lang={language}",
+        "again": f"{PATH}?{query}&lang={language}&auto",
+        "letters_href": asking.words.href(EACH, channel=name),
+    }
+    return Page("analyzer", values, f"&{query}")
+
+
+def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
+    channel, words = _channel(asking), asking.words
+    live = _live(frame, reader, asking)
+    try:
+        letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
+    except (StoreError, ConfigError) as error:
+        letters, (_, unread) = [], frame.why_not(error, words)
+    rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]
+    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread}
+
+
+def _live(frame: Frame, reader: Reader, asking: Asking) -> Live:
+    """The parts that change; without what only the journal has, where that cannot be read."""
+    channel, site, words = _channel(asking), asking.site, asking.words
+    cells = Cells(site, words.catalogue, words.language)
+    row = line_rows.analyzer(cells, channel) | {
+        "lanes_title": words.say("Deliveries"),
+        "lanes_of": words.say("Destination"),
+        "trouble": None,
+        "may_switch": "pause" in asking.may,
+        "offers": (),
+    }
+    try:
+        paused = {one.target for one in list_pauses(reader)}
+    except (StoreError, ConfigError):
+        paused = None
+    if paused is not None:
+        mine = Target(channel=channel.name)
+        if channel.state is not ChannelState.DISABLED:
+            row["offers"] = offers(asking, mine, mine in paused, pauses=channel.tee is None)
+        for lane in row["lanes"]:
+            lane["offers"] = lane_offers(asking, channel.name, lane["destination"], paused)
+    title = f"{channel.name} {row['badge'].word} · {site.site_name} · LabRelay"
+    state = {row_id("c", channel.name): f"{channel.name}: {row['badge'].word}"}
+    return Live(title, frame.parts(asking, cells, PARTS, row), {}, state)
+
+
+def lane_offers(asking: Asking, channel: str, destination: str, paused: Collection[Target]) -> Offers:
+    """The orders about one lane. Where its destination is paused as a whole, it cannot be restarted."""
+    target = Target(channel=channel, destination=destination)
+    above = Target(destination=destination) in paused or DELIVERIES in paused
+    return offers(asking, target, target in paused, restarts=not above)

@@ -1,0 +1,169 @@
+"""Pause, resume and restart an analyzer, a destination or a lane: first what it does is shown, then it is done.
+
+The confirmation has the verb's own dry run: how much is under way, what the other end will notice, and where results
+wait. The verbs are those of the control socket, given under the person's name.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.actions.pause_resume import target_of
+from engine.model.errors import LabRelayError
+from engine.model.records import DELIVERIES, Target
+from engine.web.access.desk import Desk, sentence
+from engine.web.forms import Form
+from engine.web.pages.doing import COUNTING, DO
+from engine.web.pages.frame import Asking, Frame
+from engine.web.pages.words import Words, grouped, shown
+from engine.web.routes import PRINCIPAL, Route
+
+Offers = list[tuple[str, str]]
+
+
+class Order(NamedTuple):
+    """An order as the page offers it.
+
+    Attributes:
+        what: the question, about a thing that is named behind it.
+        button: also the link on other pages.
+        done: how it ended.
+        already: where nothing was to be done.
+    """
+
+    what: str
+    button: str
+    done: str
+    already: str
+
+
+ORDERS: Mapping[str, Order] = {
+    "pause": Order("Pause this?", "Pause", "It is paused.", "It was paused already."),
+    "resume": Order("Let this go on?", "Resume", "It goes on.", "It was not paused."),
+    "restart": Order("Restart this?", "Restart", "It was restarted.", ""),
+}
+TRY_NOW = "Try now"  # a restart of what sends
+KINDS = {
+    "channel": "Analyzer",
+    "destination": "Destination",
+    "lane": "Analyzer to destination",
+    "deliveries": "All deliveries",
+}
+
+
+def routes(frame: Frame) -> Iterator[Route]:
+    """None where no person can log in."""
+    if frame.desk is None:
+        return
+    for verb in ORDERS.keys() & frame.verbs.keys():
+        needs = frame.verbs[verb].needs
+        yield Route(DO + verb, partial(_ask, frame, frame.desk, verb), needs)
+        yield Route(DO + verb, partial(_take, frame, frame.desk, verb), needs, method="POST")
+
+
+def offers(asking: Asking, target: Target, paused: bool, *, restarts: bool = True, pauses: bool = True) -> Offers:
+    """Links to the orders that the state of a thing allows and this person may give: words and address.
+
+    Args:
+        restarts, pauses: whether it can be restarted, or paused, while it is not paused.
+    """
+    verbs = ["resume"] if paused else [*(["pause"] if pauses else []), *(["restart"] if restarts else [])]
+    return [
+        (_button(verb, target, asking.words), asking.words.href(DO + verb, kind=target.kind, name=target.name))
+        for verb in verbs
+        if verb in asking.may
+    ]
+
+
+def _button(verb: str, target: Target, words: Words) -> str:
+    return words.say(TRY_NOW if verb == "restart" and target.kind != "channel" else ORDERS[verb].button)
+
+
+async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    try:
+        target = target_of(asking.query.get("kind"), asking.query.get("name", ""))
+    except LabRelayError as error:
+        return await _refused(desk, request, asking.words, verb, None, 400, sentence(str(error)))
+    try:
+        seen = await frame.verbs[verb].work(_request(verb, request, target, COUNTING, dry_run=True))
+    except LabRelayError as error:
+        return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
+    return await desk.page(request, "switch", **_question(asking, verb, target, seen), trouble="")
+
+
+def _request(verb: str, request: web.Request, target: Target, reason: str, *, dry_run: bool) -> Request:
+    args = {"kind": target.kind, "name": target.name, "reason": reason, "dry_run": dry_run}
+    return Request(verb=verb, actor=request[PRINCIPAL].actor, args=args)
+
+
+def _question(asking: Asking, verb: str, target: Target, seen: Mapping[str, Any]) -> dict[str, Any]:
+    words = asking.words
+    lists = {"channel": target.channel, "destination": target.destination}
+    counts = [
+        (words.say("Connected now"), seen["connections"], ""),
+        (words.say("Not mapped yet"), seen["stored"], ""),
+        (words.say("Waiting"), seen["waiting"], words.href("/waiting", **lists)),
+        (words.say("Under way"), seen["in_flight"], ""),
+    ]
+    return {
+        "action": words.href(DO + verb),
+        "title": words.say(ORDERS[verb].what),
+        "button": _button(verb, target, words),
+        "kind": target.kind,
+        "name": target.name,
+        "subject": words.say(KINDS[target.kind]),
+        "counts": [(label, grouped(count), href) for label, count, href in counts if count or href],
+        "effects": [words.say(text) for text in seen["effects"]],
+        "warning": words.say(sentence(seen["warning"])) if seen["warning"] else "",
+        "already": "" if seen["changed"] else _already(words, verb, seen),
+        "back": _page_of(words, target),
+    }
+
+
+def _already(words: Words, verb: str, seen: Mapping[str, Any]) -> str:
+    """That it is so already, and since when by whose order."""
+    said, before = words.say(ORDERS[verb].already), seen["before"]
+    if before is None:
+        return said
+    return f"{said} {shown(before['by'])} {words.time(before['since_us'])}: {shown(before['reason'], 300)}"
+
+
+async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+
+    async def act(form: Form) -> web.Response:
+        try:
+            target = target_of(form["kind"], form["name"])
+        except LabRelayError:  # not a form of ours
+            raise web.HTTPBadRequest from None
+        try:
+            seen = await frame.verbs[verb].work(_request(verb, request, target, form["reason"], dry_run=False))
+        except LabRelayError as error:
+            return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
+        values = _question(asking, verb, target, seen) | {
+            "title": asking.words.say(ORDERS[verb].done) if seen["changed"] else "",
+            "offers": offers(asking, target, verb == "pause"),
+        }
+        return await desk.page(request, "switched", **values)
+
+    return await desk.answer(request, act)
+
+
+async def _refused(
+    desk: Desk, request: web.Request, words: Words, verb: str, target: Target | None, status: int, text: str
+) -> web.Response:
+    values = {"title": words.say(ORDERS[verb].what), "trouble": shown(text, 500), "back": _page_of(words, target)}
+    return await desk.page(request, "switch", status, **values)
+
+
+def _page_of(words: Words, target: Target | None) -> str:
+    """The page about a thing."""
+    if target is None or target == DELIVERIES:
+        return words.href("/system")
+    if target.channel:
+        return words.href("/analyzer", name=target.channel)
+    return words.href(f"/destinations/{target.destination}")

@@ -1,0 +1,178 @@
+"""The page about one destination, and the letters and lanes of the page about one analyzer."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from engine.model.errors import StoreError
+from engine.model.reasons import ReasonCode
+from engine.monitoring.snapshot.channels import LaneSnapshot, PendingRetry
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import DestinationState
+from engine.store.journal import Journal
+from engine.store.operations.outbox import attempts
+from engine.store.queries.attempts import last_attempts
+from engine.store.queries.messages import deliveries_of
+from tests.support import journals
+from tests.support.many_messages import fill
+from tests.support.status_server import Page, read_html, running
+from tests.support.status_sites import NOW, quiet_site
+
+
+def down() -> SiteSnapshot:
+    """The destination is not reachable."""
+    site = quiet_site()
+    retrying = PendingRetry(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=12)
+    lane = LaneSnapshot(destination="lab-fhir", waiting=3, oldest_age_s=840, retrying=retrying, held=1, dead=2)
+    first, *others = site.channels
+    return replace(
+        site,
+        channels=(replace(first, lanes=(lane,)), *others),
+        destinations=(
+            replace(
+                site.destinations[0],
+                state=DestinationState.BREAKER_OPEN,
+                breaker_until=NOW + timedelta(seconds=40),
+                expected_until=NOW + timedelta(hours=1),
+                retrying=retrying,
+                waiting=3,
+                oldest_age_s=840,
+                held=1,
+                dead=2,
+                in_flight=1,
+            ),
+        ),
+    )
+
+
+@asynccontextmanager
+async def shown(folder: Path, site: SiteSnapshot) -> AsyncIterator[tuple[Page, Journal]]:
+    async with journals.running(folder) as journal, running(site, reader=journal) as page:
+        yield page, journal
+
+
+async def test_the_state_and_what_waits_by_analyzer(tmp_path: Path) -> None:
+    async with shown(tmp_path, down()) as (page, _):
+        answer, text = await page.get("/destinations/lab-fhir?lang=en")
+    assert answer.status == 200
+    root = read_html(text)
+    head = root.one("section", id="line-head")
+    assert head.one("h1").text == "lab-fhir not reachable"
+    facts = dict(zip([one.text for one in head.all("dt")], [one.text for one in head.all("dd")], strict=True))
+    assert facts == {
+        "Address": "fhir http://127.0.0.1:8581/fhir",
+        "Waiting": "3",
+        "Oldest that waits": "oldest 14 min",
+        "Under way": "1",
+        "Delivered today": "418",
+        "Last delivered": "last 11 s ago",
+        "Next try": "next try in 40 s",
+        "Expected downtime until": "11:12",
+        "Held back": "1",
+        "Dead letters": "2",
+    }
+    assert "NO_ANSWER" in head.text
+    row = root.one("section", id="line-lanes").one("tbody").one("tr")
+    assert "attention" in row.attributes["class"]
+    assert [one.attributes["href"] for one in row.all("a")] == [
+        "/analyzer?name=chemistry&lang=en",
+        "/waiting?channel=chemistry&destination=lab-fhir&lang=en",
+        "/held?channel=chemistry&destination=lab-fhir&lang=en",
+        "/dead-letters/each?channel=chemistry&destination=lab-fhir&state=dead&lang=en",
+    ]
+
+
+async def test_overview_analyzer_and_destination_lead_to_each_other(tmp_path: Path) -> None:
+    async with shown(tmp_path, down()) as (page, _):
+        _, text = await page.get("/?lang=hi")
+        link = read_html(text).one("tr", id="d-lab-fhir").one("th").one("a").attributes["href"]
+        assert link == "/destinations/lab-fhir?lang=hi"
+        _, text = await page.get("/analyzer?name=chemistry&lang=hi")
+        lanes = read_html(text).one("section", id="line-lanes")
+        assert lanes.one("th", scope="row").one("a").attributes["href"] == link
+        answer, text = await page.get(link)
+    assert answer.status == 200
+    assert "/?lang=hi" in {one.attributes["href"] for one in read_html(text).all("a")}
+
+
+async def test_the_parts_are_asked_for_by_the_script(tmp_path: Path) -> None:
+    async with shown(tmp_path, down()) as (page, _):
+        _, text = await page.get("/destinations/lab-fhir?lang=hi")
+        root = read_html(text)
+        answer, data = await page.get(root.one("body").attributes["data-poll"])
+    assert answer.content_type == "application/json"
+    for name, html in json.loads(data)["parts"].items():
+        assert read_html(html).children[0].attributes["id"] == name
+        assert root.one(id=name)
+
+
+@pytest.mark.parametrize(
+    "path", ["/destinations/nobody", "/destinations/%3Cb%3E", "/destination.json", "/destination.json?name=x"]
+)
+async def test_a_destination_that_is_not_there(tmp_path: Path, path: str) -> None:
+    async with shown(tmp_path, quiet_site()) as (page, _):
+        answer, text = await page.get(path)
+    assert answer.status == 404
+    assert "<b>" not in text
+
+
+async def test_the_last_failed_attempts_newest_first(tmp_path: Path) -> None:
+    async with shown(tmp_path, quiet_site()) as (page, journal):
+        numbers = await journals.queue(journal, b"{}", b"[]", b"1", to=("lab-fhir", "other"), claimed=True)
+        mine, second = (
+            next(one.id for one in deliveries_of(journal, [number]) if one.destination == "lab-fhir")
+            for number in numbers[:2]
+        )
+        for n in range(1, 4):
+            journal_attempt = {"attempt": n, "not_before_us": 0, "detail": "", "answer": b"secret"}
+            await journal.run(attempts.postpone, mine, cause=ReasonCode.NO_ANSWER, **journal_attempt)
+        await journal.run(attempts.bury, second, ReasonCode.REFUSED, "HTTP 422", b"secret")
+        found = last_attempts(journal, "lab-fhir", limit=3)
+        assert last_attempts(journal, "nobody", limit=3) == []
+        _, text = await page.get("/destinations/lab-fhir?lang=en")
+    assert [(one.n, one.cause) for one in found] == [(1, "REFUSED"), (3, "NO_ANSWER"), (2, "NO_ANSWER")]
+    table = [row.text for row in read_html(text).all("section")[-1].one("tbody").all("tr")]
+    assert len(table) == 4
+    assert "secret" not in text
+    assert sum("NO_ANSWER" in row and "waiting" in row for row in table) == 3
+    assert sum("REFUSED" in row and "dead letter" in row for row in table) == 1
+
+
+async def test_the_last_dead_letters_of_an_analyzer_with_their_likely_fix(tmp_path: Path) -> None:
+    fill(tmp_path, 150).close()
+    site = quiet_site()
+    site = replace(site, channels=(replace(site.channels[0], name="chem"),))
+    async with shown(tmp_path, site) as (page, _):
+        _, text = await page.get("/analyzer?name=chem&lang=en")
+        section = next(one for one in read_html(text).all("section") if "Last dead letters" in one.text)
+        rows = section.one("tbody").all("tr")
+        assert len(rows) == 5
+        for row in rows:
+            answer, _ = await page.get(row.one("a").attributes["href"])
+            assert answer.status == 200
+            assert row.one("code").text in {reason.value for reason in ReasonCode}
+            assert row.all("span", lang="en")[0].text
+        answer, _ = await page.get(section.one("caption").one("a").attributes["href"])
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/analyzer?name=chemistry", "/destinations/lab-fhir"])
+async def test_a_journal_that_cannot_be_read_hides_no_state(tmp_path: Path, path: str) -> None:
+    class Failing:
+        deadline_s = 2.0
+
+        def __getattr__(self, name: str) -> object:
+            raise StoreError("disk gone")
+
+    async with running(down(), reader=Failing()) as page:  # type: ignore[arg-type]
+        answer, text = await page.get(f"{path}?lang=en" if "?" not in path else f"{path}&lang=en")
+        data, _ = await page.get(read_html(text).one("body").attributes["data-poll"])
+    assert (answer.status, data.status) == (200, 200)
+    root = read_html(text)
+    assert root.one("section", id="line-head").one("h1").text
+    assert root.one("main").one("p", role="alert").text
