@@ -4,6 +4,7 @@
 (() => {
   const WARN_S = 300;
   const ending = document.getElementById("ending");
+  if (!ending) return;
   const at = document.getElementById("ending-at");
   const says = document.getElementById("ending-says");
   const stay = document.getElementById("stay");

@@ -1,0 +1,125 @@
+"""A browser: the system's Chromium, driven by Playwright, and what it notes about each page."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from tests.e2e.counterparts import modules
+from tests.e2e.laboratory import PASSWORD, Laboratory
+
+LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
+STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+AXE = f"axe.run(document, {{resultTypes: ['violations'], runOnly: {{type: 'tag', values: {STANDARDS}}}}})"
+# Chromium says this by itself of a page with such a status.
+OF_A_STATUS = "Failed to load resource: the server responded with a status of"
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium; on Debian or Ubuntu: apt install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Visitor:
+    """One person at a browser of their own.
+
+    Attributes:
+        page: Playwright's.
+        faults: what a page should not have done: written to the console, failed, asked another server.
+    """
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        self._base = base
+        page.on("console", lambda said: self._note(f"{page.url}: console: {said.text}"))
+        page.on("pageerror", lambda error: self._note(f"{page.url}: {error}"))
+        page.on("request", lambda request: self._hear(request.url))
+
+    def _note(self, fault: str) -> None:
+        if OF_A_STATUS not in fault:
+            self.faults.append(fault)
+
+    def _hear(self, url: str) -> None:
+        if not url.startswith((f"{self._base}/", "data:")):
+            self.faults.append(f"{self.page.url} asks {url}")
+
+    async def open(self, path: str) -> int:
+        """The status of a page, once it is drawn and its scripts have run."""
+        answer = await self.page.goto(self._base + path)
+        assert answer is not None
+        return answer.status
+
+    async def press(self, words: str) -> None:
+        """Press the button of these words, and wait for the page that it leads to."""
+        async with self.page.expect_navigation():
+            await self.page.get_by_role("button", name=words, exact=True).click()
+
+    async def follow(self, words: str) -> None:
+        async with self.page.expect_navigation():
+            await self.page.get_by_role("link", name=words, exact=True).first.click()
+
+    async def log_in(self, name: str, password: str = PASSWORD) -> None:
+        await self.open("/log-in?lang=en")
+        await self.page.get_by_label("Name").fill(name)
+        await self.page.get_by_label("Password").fill(password)
+        await self.press("Log in")
+
+    async def text(self) -> str:
+        return await self.page.locator("main").inner_text()
+
+    # -- looks ---------------------------------------------------------------------------------------------------
+
+    async def _look(self, what: str) -> Any:
+        if not await self.page.evaluate("() => 'look' in globalThis"):
+            await self.page.evaluate(LOOK)
+        return await self.page.evaluate(f"() => look.{what}()")
+
+    async def too_wide(self) -> list[str]:
+        found: list[str] = await self._look("tooWide")
+        return found
+
+    async def need_scripts(self) -> list[str]:
+        found: list[str] = await self._look("needScripts")
+        return found
+
+    async def violations(self) -> list[str]:
+        """Of the rules of axe-core."""
+        await self.page.evaluate((modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+        found = await self.page.evaluate(AXE)
+        return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
+
+    async def by_keyboard(self) -> list[str]:
+        """Walk through the page with the tabulator key; what is not reached, or whose focus cannot be seen."""
+        stops: list[str] = await self._look("stops")
+        missing, faults = dict(enumerate(stops)), []
+        for _ in range(8 * len(stops) + 10):  # a field of date and time has a stop for each of its parts
+            if not missing:
+                break
+            await self.page.keyboard.press("Tab")
+            found = await self.page.evaluate("() => look.focus()")
+            if (stop := missing.pop(found["at"], None)) is not None and found["wrong"]:
+                faults.append(f"{found['wrong']}: {stop}")
+        return faults + [f"not reached: {stop}" for stop in missing.values()]
+
+
+@asynccontextmanager
+async def visitor(browser: Browser, here: Laboratory, **context: Any) -> AsyncIterator[Visitor]:
+    """A browser without cookies; ``context``: as Playwright's `new_context`."""
+    made: BrowserContext = await browser.new_context(**context)
+    try:
+        yield Visitor(await made.new_page(), here.base)
+    finally:
+        await made.close()

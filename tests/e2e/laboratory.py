@@ -1,0 +1,170 @@
+"""A laboratory to look at in a browser: the daemon on a site where each kind of trouble is there, and its people."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from engine.devtools.sandbox import Sandbox
+from engine.model.actor import Actor
+from engine.model.permissions import WATCHING
+from engine.model.records import Filter
+from engine.monitoring.snapshot.states import ChannelState
+from engine.runtime.app import App
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import messages_page
+from tests.support.astm_peer import one_record_a_frame, session
+from tests.support.running import QUICK, make_running_site, running_app
+from tests.support.senders import AstmAnalyzer, send_blocks
+from tests.support.waiting import until
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+ROOT = Actor("root", role="root")
+PASSWORD = "correct horse battery"
+# Everyone of the laboratory: name, role, and whether patients are seen.
+PEOPLE = (("vani", "viewer", False), ("asha", "operator", True), ("esther", "engineer", True), ("mohan", "admin", True))
+MISTYPED, RIGHT = "MR-10O7", "MR-1007"  # a letter O in the place of a zero: no patient of the hospital's has it
+REFUSED, CRITICAL = "4770", "4711"  # control ids of a result that the hospital refuses, and of one that is held
+LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
+LONG = "hospital-information-system-of-the-district-of-thiruvananthapuram"[:64]
+
+
+def sample(name: str) -> bytes:
+    return (SAMPLES / name).read_bytes().replace(b"\n", b"\r")
+
+
+class Hospital:
+    """An HTTP destination that refuses a patient number which it does not have."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        app = web.Application(client_max_size=1 << 20)
+        app.router.add_post("/", self._take)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> str:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        _, port = self._runner.addresses[0]
+        return f"http://127.0.0.1:{port}/"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if MISTYPED.encode() in body:
+            return web.Response(status=422, text="no such patient")
+        self.taken.append(body)
+        return web.Response(status=201)
+
+
+@dataclass
+class Laboratory:
+    """A running site with its people; ``base`` is the address of its page."""
+
+    app: App
+    hospital: Hospital
+    base: str
+
+    def port(self, channel: str) -> int:
+        port = self.app.parts.sources[channel].port
+        assert port is not None
+        return port
+
+    async def send(self, channel: str, *messages: bytes) -> None:
+        for message in messages:
+            if channel == "chemistry":
+                await AstmAnalyzer(self.port(channel)).play(session(*one_record_a_frame(message)))
+            else:
+                assert await send_blocks(self.port(channel), [message])
+        await until(lambda: not any(one.stored for one in list_channels(self.app.journal)))
+
+    def number(self, control_id: str) -> int:
+        """The number that a message has here."""
+        return next(one.id for one in messages_page(self.app.journal, Filter()) if one.control_id == control_id)
+
+    async def wall_link(self) -> str:
+        """The address that a screen on a wall opens once."""
+        return f"/wall?token={await self.app.accounts.tokens.create('corridor', WATCHING, ends_us=0, by=ROOT)}"
+
+
+@asynccontextmanager
+async def laboratory(folder: Path) -> AsyncIterator[Laboratory]:
+    """The site, once each kind of trouble shows."""
+    sandbox, hospital = Sandbox(), Hospital()
+    await sandbox.start()
+    address = await hospital.start()
+    try:
+        _write_site(folder, sandbox.url, address)
+        async with running_app(folder) as app:
+            assert app.page is not None
+            for name, role, sees_patients in PEOPLE:
+                await app.accounts.users.add(name, role, PASSWORD, by=ROOT, sees_patients=sees_patients)
+            here = Laboratory(app, hospital, f"http://127.0.0.1:{app.page.port}")
+            await _trouble(here)
+            yield here
+    finally:
+        await hospital.stop()
+        await sandbox.stop()
+
+
+def _write_site(folder: Path, fhir: str, hospital: str) -> None:
+    over_mllp = {"source": {"kind": "mllp", "listen": "127.0.0.1:0"}}
+    results = {"when": "=MSH-9.1 == 'ORU'", "mapping": "hl7-results"}
+    hold = [{"when": "=flags in ['HH', 'LL']", "reason": "critical value"}]
+    channels = {
+        "haematology": {
+            "description": "Cell counter",
+            "analyzer": "mindray-bc5380",
+            **deepcopy(over_mllp),
+            **deepcopy(LOCAL_SYSTEM),
+            "routes": [{**results, "to": "hospital", "hold": hold}],
+        },
+        "chemistry": {
+            "analyzer": "siemens-dca-vantage",
+            "source": {"kind": "astm", "listen": "127.0.0.1:0"},
+            **deepcopy(LOCAL_SYSTEM),
+            "routes": [{"mapping": "astm-results", "to": ["lab-fhir", "archive"]}],
+        },
+        "serology": {
+            "analyzer": "abbott-architect",
+            "usual_gap": "1s",
+            **deepcopy(over_mllp),
+            **deepcopy(LOCAL_SYSTEM),
+            "routes": [{**results, "to": ["lab-fhir", LONG]}],
+        },
+        "coagulation": {
+            "description": "Not plugged in: " + "Gerinnungsmessplatz" * 4,
+            "source": {"kind": "astm-serial", "device": "/dev/serial/by-id/none"},
+            "routes": [{"mapping": "astm-results", "to": "lab-fhir"}],
+        },
+    }
+    destinations = {
+        "lab-fhir": {"kind": "fhir", "url": fhir, **deepcopy(QUICK)},
+        "hospital": {"kind": "http", "url": hospital, **deepcopy(QUICK)},
+        "archive": {"kind": "file", "folder": "var/archive"},
+        LONG: {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"},
+    }
+    make_running_site(folder, channels, destinations, web="127.0.0.1:0")
+
+
+async def _trouble(here: Laboratory) -> None:
+    """A delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a destination
+    that is away, reagent lots, and an analyzer that falls silent."""
+    coded = sample("mindray_bc5380/05-all-coded.hl7")
+    await here.send("haematology", coded, sample("mindray_bc5380/01-blood-count.hl7"))
+    other = coded.replace(b"ORD-95|2603020015", b"ORD-97|2603020017").replace(b"4760|P", REFUSED.encode() + b"|P")
+    await here.send("haematology", other.replace(RIGHT.encode(), MISTYPED.encode()))
+    await here.send("haematology", sample("mindray_bc5380/07-critical.hl7"))
+    await here.send(
+        "chemistry",
+        sample("siemens_dca_vantage/01-albumin-creatinine.astm"),
+        sample("siemens_dca_vantage/04-service.astm"),
+    )
+    await here.send("serology", sample("abbott_architect/01-serology.hl7"))
+    await until(lambda: any(lane.dead and lane.held for lane in list_lanes(here.app.journal)))
+    await until(lambda: any(one.state is ChannelState.SILENT for one in here.app.observer.snapshot().channels))

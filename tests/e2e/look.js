@@ -1,0 +1,54 @@
+// What a reader with a keyboard, or with a narrow screen, meets on a page; the tests put this into it.
+(() => {
+  const STOPS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
+  const name = (element) => element.outerHTML.replace(/\s+/g, " ").slice(0, 140);
+  const shown = (element) => element.checkVisibility({ visibilityProperty: true });
+
+  // A radio button is one stop with the others of its name.
+  const isStop = (element) =>
+    shown(element) && !element.disabled && element.tabIndex >= 0
+    && !(element.type === "radio" && !element.checked && document.querySelector(`[name="${element.name}"]:checked`));
+
+  const scrolls = (element) => ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(element).overflowX);
+
+  function inScroller(element) {
+    for (let at = element.parentElement; at && at !== document.body; at = at.parentElement) if (scrolls(at)) return true;
+    return false;
+  }
+
+  const look = {};
+  const stops = () => [...document.querySelectorAll(STOPS)].filter(isStop);
+
+  // Elements that end to the right of the page; empty: nothing is wider than the screen.
+  look.tooWide = () => {
+    const width = document.documentElement.clientWidth;
+    const over = [...document.body.querySelectorAll("*")]
+      .filter((element) => shown(element) && !inScroller(element) && element.getBoundingClientRect().right > width + 1);
+    if (!over.length && document.documentElement.scrollWidth > width) return ["the page itself"];
+    return over.filter((element) => ![...element.children].some((child) => over.includes(child))).map(name);
+  };
+
+  look.stops = () => stops().map(name);
+
+  // The number of the element that has the focus (-1: none of them), and what is wrong with how that is shown.
+  look.focus = () => {
+    const element = document.activeElement;
+    const at = stops().indexOf(element); // anew each time: a live update puts others in their places
+    if (at < 0) return { at, wrong: "" };
+    const style = getComputedStyle(element);
+    if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) return { at, wrong: "focus is not shown" };
+    const [box] = element.getClientRects();
+    const x = (Math.max(box.left, 0) + Math.min(box.right, innerWidth)) / 2;
+    const y = (Math.max(box.top, 0) + Math.min(box.bottom, innerHeight)) / 2;
+    const top = document.elementFromPoint(x, y);
+    const seen = top && (element.contains(top) || top.contains(element) || top.closest("label")?.control === element);
+    return { at, wrong: seen ? "" : "another element is before it" };
+  };
+
+  // Controls that do nothing without a script.
+  look.needScripts = () => [...document.querySelectorAll("button, a[href^='#'], a[href^='javascript:']")]
+    .filter((element) => shown(element) && !element.form?.action && !(element.hash && document.querySelector(element.hash)))
+    .map(name);
+
+  globalThis.look = look;
+})();

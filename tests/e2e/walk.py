@@ -1,0 +1,135 @@
+"""Every page of the server in a browser: in both themes and languages, on narrow and wide screens, by keyboard alone,
+and with scripts off. The pages are those of the table of routes, so that a new one is walked, too."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser
+
+from tests.e2e.chromium import Visitor, chromium, visitor
+from tests.e2e.laboratory import CRITICAL, REFUSED, Laboratory, laboratory
+
+WIDTHS = (320, 768, 1440)
+THEMES = ("light", "dark")
+LANGUAGES = ("en", "hi")
+# axe-core looks at the structure, which the theme leaves alone, and at contrast, which the width leaves alone: two
+# opposite corners of all combinations have each language, each theme and both layouts of tables.
+EXAMINED = {("en", "light", 1440), ("hi", "dark", 320)}
+HEIGHT = 900
+
+# Where the path alone shows nothing: addresses of the page that are looked at.
+ADDRESSES = {
+    "/": ("/", "/?wall"),
+    "/analyzer": ("/analyzer?name=chemistry", "/analyzer?name=haematology", "/analyzer?name=coagulation"),
+    "/messages": ("/messages", "/messages?state=dead&channel=haematology", "/messages?q=none"),
+    "/messages/{number}": ("/messages/{refused}", "/messages/{held}", "/messages/999"),
+    "/user": ("/user?name=asha",),
+    "/do/retry": ("/do/retry?all=1", "/do/retry"),
+    "/do/dismiss": ("/do/dismiss?all=1",),
+    "/do/release": ("/do/release?all=1",),
+    "/do/reject": ("/do/reject?ids=999",),
+}
+BEFORE_LOG_IN = ("/log-in", "/change-user", "/set-up", "/wall")
+NO_SUCH_PAGE, UNREADABLE = "/no-such-page", "/messages?from=wrong"
+IN_ENGLISH = {"/api"}  # for those who write programs
+NO_PAGES = ("/events", "/static/{name}", ".json", ".csv")
+REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Laboratory]:
+    async with laboratory(tmp_path / "site") as made:
+        yield made
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
+
+
+def in_language(address: str, language: str) -> str:
+    return f"{address}{'&' if '?' in address else '?'}lang={language}"
+
+
+async def pages(here: Laboratory, one: Visitor) -> list[str]:
+    """The addresses to look at of each page that is for a person who is logged in."""
+    assert here.app.page is not None
+    refused, held = here.number(REFUSED), here.number(CRITICAL)
+    found = [NO_SUCH_PAGE, UNREADABLE]
+    for path, method in here.app.page.routes:
+        if method != "GET" or path in BEFORE_LOG_IN or path.startswith("/api/") or path.endswith(NO_PAGES):
+            continue
+        addresses = [
+            one.replace("{refused}", str(refused)).replace("{held}", str(held))
+            for one in ADDRESSES.get(path, (path.replace("{number}", "{refused}"),))
+        ]
+        answer = await one.page.request.get(here.base + addresses[0])
+        if not answer.headers.get("content-type", "").startswith("text/html"):
+            continue
+        assert answer.ok, f"give {path} an address in ADDRESSES that shows something"
+        found += addresses
+    return found
+
+
+async def look_at(one: Visitor, address: str) -> list[str]:
+    """What is wrong with a page, in all combinations."""
+    wrong = []
+    for language in LANGUAGES:
+        status = await one.open(in_language(address, language))
+        if (status >= 400) != (address in REFUSES):
+            wrong.append(f"{address}: {status}")
+        if await one.page.locator("html").get_attribute("lang") != ("en" if address in IN_ENGLISH else language):
+            wrong.append(f"{address}: not in {language}")
+        for theme in THEMES:
+            await one.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            for width in WIDTHS:
+                await one.page.set_viewport_size({"width": width, "height": HEIGHT})
+                combination = (language, theme, width)
+                found = [f"too wide: {element}" for element in await one.too_wide()]
+                if combination in EXAMINED:
+                    found += await one.violations()
+                wrong += [f"{address} {' '.join(map(str, combination))}: {fault}" for fault in found]
+    return wrong
+
+
+async def test_each_page_in_both_themes_and_languages_on_each_width(here: Laboratory, browser: Browser) -> None:
+    async with visitor(browser, here) as stranger, visitor(browser, here) as admin:
+        await admin.log_in("mohan")
+        wrong = [fault for address in BEFORE_LOG_IN for fault in await look_at(stranger, address)]
+        wrong += await look_at(stranger, await here.wall_link())
+        for address in await pages(here, admin):
+            wrong += await look_at(admin, address)
+    wrong += stranger.faults + admin.faults
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_each_page_by_keyboard_alone(here: Laboratory, browser: Browser) -> None:
+    wrong = []
+    async with visitor(browser, here) as stranger, visitor(browser, here) as admin:
+        await admin.log_in("mohan")
+        walked = [(stranger, address) for address in BEFORE_LOG_IN]
+        walked += [(admin, address) for address in await pages(here, admin)]
+        for width, height, language in ((1440, 900, "en"), (320, 480, "hi")):
+            for one, address in walked:
+                await one.page.set_viewport_size({"width": width, "height": height})
+                await one.open(in_language(address, language))
+                wrong += [f"{address} {width}: {fault}" for fault in await one.by_keyboard()]
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_each_page_with_scripts_off(here: Laboratory, browser: Browser) -> None:
+    """It is there, fits the screen, and each of its controls is a link or belongs to a form."""
+    wrong = []
+    narrow = {"viewport": {"width": 320, "height": HEIGHT}, "java_script_enabled": False}
+    async with visitor(browser, here, **narrow) as admin:
+        await admin.log_in("mohan")
+        for address in await pages(here, admin):
+            for language in LANGUAGES:
+                await admin.open(in_language(address, language))
+                found = [f"too wide: {element}" for element in await admin.too_wide()]
+                found += [f"does nothing: {element}" for element in await admin.need_scripts()]
+                wrong += [f"{address} {language}: {fault}" for fault in found]
+    wrong += admin.faults
+    assert not wrong, "\n".join(wrong)
