@@ -12,4 +12,5 @@ codes          codes without a mapping         acts           the audit trail
 contents       the contents of one message    waiting        deliveries that wait
 system         versions, copies, the journal   doing          acts on letters, with their confirmation
 revealing      the audit row before contents  edit           a dead message, corrected by a person
+aside          a delivery that lets others pass
 """

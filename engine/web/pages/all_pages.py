@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from engine.web.pages import (
     acts,
     analyzer,
+    aside,
     codes,
     contents,
     dead_letters,
@@ -24,7 +25,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, switching, contents, edit, shift, waiting),
+    *(doing, switching, contents, edit, aside, shift, waiting),
 )
 
 

@@ -198,7 +198,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
                 raise RefusedError("the configuration has changed since the preview; look at a new one")
             result = await work(given)
         except LabRelayError as error:
-            status, trouble = desk.refused(request, error)
+            status, trouble = frame.refused(desk, request, error)
             around = _around(asking)
             return await desk.page(request, "edit_ask", status, **around, purpose="", trouble=trouble)
         return desk.go(request, f"{LIST}/{result['message']}")

@@ -12,7 +12,15 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
-from engine.model.errors import AbsentError, ConfigError, ErasedError, IntegrityError, StoreError, TooSlowError
+from engine.model.errors import (
+    AbsentError,
+    ConfigError,
+    ErasedError,
+    IntegrityError,
+    LabRelayError,
+    StoreError,
+    TooSlowError,
+)
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
@@ -133,6 +141,12 @@ class Frame:
     def parts(self, asking: Asking, cells: Cells, macros: Sequence[str], row: object) -> dict[str, Markup]:
         """Elements of a page, by their ids (`Renderer.parts`); call this in a thread."""
         return self._renderer.parts(asking.words.language, cells, macros, row)
+
+    def refused(self, desk: Desk, request: web.Request, error: LabRelayError) -> tuple[int, str]:
+        """The status and the sentence where a verb was refused, or could not read the journal."""
+        if isinstance(error, (StoreError, ConfigError)):
+            return self.why_not(error, self.asking(request).words)
+        return desk.refused(request, error)
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""

@@ -15,7 +15,7 @@ from engine.views.decided import counted, decided
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
 from engine.web.cells import Badge
-from engine.web.pages import edit, states
+from engine.web.pages import aside, edit, states
 from engine.web.pages.asked import number
 from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
@@ -96,7 +96,8 @@ def _offers(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
     verbs = ["retry"] if "dead" in there else []
     verbs += ["dismiss"] if there & {*LETTER_STATES} else []
     verbs += ["release", "reject"] if "held" in there else []
-    return [*edit.offer(asking, trace), *offers(asking, verbs, ids=trace.message.id)]
+    given = offers(asking, verbs, ids=trace.message.id)
+    return [*edit.offer(asking, trace), *given, *aside.offers(asking, trace.deliveries)]
 
 
 def _facts(trace: Trace, words: Words) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from engine.model.permissions import LOOKING
 from engine.model.records import DeliveryView
 from engine.store.queries.messages import count_waiting, waiting_deliveries
 from engine.store.queries.reader import Reader
+from engine.web.pages import aside
 from engine.web.pages.asked import PAGE, Asked, number
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -41,7 +42,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     found = waiting_deliveries(reader, channel=channel, destination=destination, after_id=after, limit=PAGE + 1)
     more, found = len(found) > PAGE, found[:PAGE]
     return {
-        "rows": [_row(one, words) for one in found],
+        "rows": [_row(one, words) | {"offers": aside.offers(asking, [one])} for one in found],
         "count": grouped(count_waiting(reader, channel=channel, destination=destination)),
         "further": asked.href(after=found[-1].id) if more else "",
     }
