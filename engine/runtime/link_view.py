@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from engine.diagnostics.lines.dialogue import Step, dialogue
 from engine.model.clock import from_us
 from engine.model.link_events import Answered, Direction
 from engine.model.phrases import Phrase
 from engine.model.ports import TracedLink
+from engine.monitoring.line_steps import STEPS, line_steps
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
-from engine.receiving.link_words import fault_words
 from engine.receiving.tee import PassedMessage, TeeChannel
 from engine.runtime.sources import ChannelSource
 from engine.store.operations.line_trace import LineEntry
 
-STEPS = 12
 ENTRIES = 40  # of a trace are read for so many steps
 _Key = tuple[int, int, int]
 _ANSWERS: dict[Answered, tuple[Phrase, bool | None]] = {
@@ -58,8 +56,7 @@ class LinkViews:
         key = (entries[-1].at_us, len(entries), len(entries[-1].data)) if entries else (0, 0, 0)
         known = self._steps.get(channel.settings.name)
         if known is None or known[0] != key:
-            steps = list(dialogue(entries))[-STEPS:]
-            known = self._steps[channel.settings.name] = (key, tuple(map(_step, steps)))
+            known = self._steps[channel.settings.name] = (key, line_steps(entries))
         return known[1]
 
 
@@ -115,22 +112,6 @@ def _entries(channel: Channel) -> Sequence[LineEntry]:
     if newest is None:
         return before[-ENTRIES:]
     return (*before, *(LineEntry(*entry) for entry in newest.entries[-ENTRIES:]))[-ENTRIES:]
-
-
-def _step(step: Step) -> LineStep:
-    if step.way == "--":
-        kind, _, rest = step.what.partition(":")
-        what = Phrase(fault_words(kind))
-        phrase = Phrase("{what} ({detail})", {"what": what, "detail": rest.strip()}) if rest else what
-        return LineStep(at=from_us(step.at_us), way="about", words=phrase)
-    if step.good is not None:
-        number = "?" if step.number is None else step.number
-        phrase = Phrase("frame {n}, {size} bytes", {"n": number, "size": len(step.data)})
-        verdict = Phrase("checksum right") if step.good else Phrase("checksum wrong")
-        return LineStep(at=from_us(step.at_us), way=step.way, words=phrase, verdict=verdict, good=step.good)
-    return LineStep(
-        at=from_us(step.at_us), way=step.way, words=Phrase("{text}", {"text": step.what})
-    )  # ENQ, ACK, ...: in no language
 
 
 def _passed(passed: PassedMessage) -> LineStep:

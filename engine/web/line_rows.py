@@ -18,6 +18,7 @@ from engine.monitoring.snapshot.links import LineStep, TeeSnapshot
 from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
 from engine.web.rows import Rows
 
+BEFORE = "LabRelay started at {time}. The rows below are from before. After a sudden end the last ones may be missing."
 WHO = {"in": "analyzer", "out": "LabRelay", "about": "note", "analyzer": "analyzer", "middleware": "middleware"}
 
 
@@ -34,7 +35,7 @@ def analyzer(cells: Cells, channel: ChannelSnapshot) -> Row:
             lane_row(cells, lane, channel.name, name=lane.destination, href=destination_href(cells, lane.destination))
             for lane in channel.lanes
         ],
-        "steps": tuple(step(cells, one) for one in reversed(link.steps)),
+        "steps": steps(cells, link.steps),
         "faults": tuple({"kind": one.kind, "what": one.words.say(cells.catalogue), "n": one.n} for one in link.faults),
         "last_fault": cells.ago("last {age} ago", link.last_fault_at),
         "lots": tuple(_lot(cells, lot) for lot in channel.reagents),
@@ -164,10 +165,21 @@ def destination_href(cells: Cells, name: str) -> str:
     return f"/destinations/{quoted(name)}?{cells.tail.removeprefix('&')}".rstrip("?")
 
 
-def step(cells: Cells, one: LineStep) -> Row:
-    """One thing that passed on a line."""
+def steps(cells: Cells, found: Sequence[LineStep]) -> list[Row]:
+    """Things that passed on a line, the newest first; where the program was started in between, a row says so."""
+    started = cells.site.started_at
+    rows = [_step(cells, one) for one in reversed(found)]
+    since = sum(one.at >= started for one in found)
+    if since < len(found):
+        said = cells.say(BEFORE, time=cells.clock_time(started))
+        rows.insert(since, {"started": said, "level": "calm"})
+    return rows
+
+
+def _step(cells: Cells, one: LineStep) -> Row:
     who = WHO[one.way]
     return {
+        "started": "",
         "at": cells.line_time(one.at),
         "at_iso": one.at.isoformat(timespec="milliseconds"),
         "who": "LabRelay" if who == "LabRelay" else cells.say(who),

@@ -14,19 +14,24 @@ def frames_of(reader: Reader, session: int, channel: str, first: int, last: int)
     return [(at_us, reader.vault.open(body, "body", row_id, channel)) for row_id, at_us, body in rows]
 
 
-def line_of(reader: Reader, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:
+def line_of(
+    reader: Reader, channel: str, *, session: int | None = None, before_us: int | None = None, limit: int = 20
+) -> list[LineRecord]:
     """The sessions on a channel's line, newest first; none where they are too old.
 
     Args:
         session: only this one.
+        before_us: only those that began before.
 
     Raises:
         ConfigError, IntegrityError: it cannot be opened.
     """
-    which, values = ("session = ? AND", [session]) if session is not None else ("", [])
+    asked = (("session = ?", session), ("began_us < ?", before_us))
+    given = [(text, value) for text, value in asked if value is not None]
+    which = "".join(f"{text} AND " for text, _ in given)
     rows = reader.rows(
-        f"SELECT id, session, content FROM line_trace WHERE {which} channel = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
-        (*values, channel, limit),
+        f"SELECT id, session, content FROM line_trace WHERE {which}channel = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
+        (*(value for _, value in given), channel, limit),
     )
     return [
         LineRecord(channel, own, tuple(unpack(reader.vault.open(content, "line_trace", row_id, channel))))

@@ -21,6 +21,7 @@ from engine.web.cells import Cells, row_id
 from engine.web.feed import everything
 from engine.web.pages.dead_letters import EACH, letter_row
 from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.lately import Lately
 from engine.web.pages.switching import Offers, offers
 from engine.web.render import Live
 from engine.web.routes import Route
@@ -31,22 +32,23 @@ LETTERS = 5  # the last dead letters
 
 
 def routes(frame: Frame) -> Sequence[Route]:
+    lately = Lately()
     return (
-        Route(PATH, partial(_show, frame), LOOKING),
-        Route(DATA, partial(_data, frame), LOOKING),
+        Route(PATH, partial(_show, frame, lately), LOOKING),
+        Route(DATA, partial(_data, frame, lately), LOOKING),
     )
 
 
-async def _show(frame: Frame, request: web.Request) -> web.Response:
+async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
     _channel(frame.asking(request))
-    return await frame.show(request, _page, partial(_found, frame))
+    return await frame.show(request, _page, partial(_found, frame, lately))
 
 
-async def _data(frame: Frame, request: web.Request) -> web.Response:
+async def _data(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
     """The parts that change, for the script."""
     asking = frame.asking(request)
     _channel(asking)
-    live = await frame.read(partial(_live, frame), asking)
+    live = await frame.read(partial(_live, frame, lately), asking)
     return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
 
 
@@ -74,9 +76,9 @@ def _page(asking: Asking) -> Page:
     return Page("analyzer", values, f"&{query}")
 
 
-def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
+def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Values:
     channel, words = _channel(asking), asking.words
-    live = _live(frame, reader, asking)
+    live = _live(frame, lately, reader, asking)
     try:
         letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
     except (StoreError, ConfigError) as error:
@@ -85,7 +87,7 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread}
 
 
-def _live(frame: Frame, reader: Reader, asking: Asking) -> Live:
+def _live(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Live:
     """The parts that change; without what only the journal has, where that cannot be read."""
     channel, site, words = _channel(asking), asking.site, asking.words
     cells = Cells(site, words.catalogue, words.language)
@@ -97,6 +99,7 @@ def _live(frame: Frame, reader: Reader, asking: Asking) -> Live:
         "offers": (),
     }
     try:
+        row["steps"] = line_rows.steps(cells, lately.steps(reader, channel, int(site.started_at.timestamp() * 1e6)))
         paused = {one.target for one in list_pauses(reader)}
     except (StoreError, ConfigError):
         paused = None

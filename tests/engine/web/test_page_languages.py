@@ -37,6 +37,7 @@ def said_in_code() -> set[str]:
         found |= {text for _, text in re.findall(r"""_\((["'])(.*?)\1\)""", template.read_text(encoding="utf-8"))}
     for path in (
         *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
+        ENGINE / "monitoring" / "line_steps.py",
         ENGINE / "runtime" / "link_view.py",
         *(ENGINE / "web" / name for name in ("cells.py", "line_rows.py", "rows.py")),
         *(ENGINE / "web" / "pages").glob("*.py"),
@@ -55,7 +56,7 @@ def said_in_code() -> set[str]:
     found |= {*doing.OUTCOMES.values(), doing.NOTHING}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in switching.ORDERS.values() for text in order if text}
-    found |= {switching.TRY_NOW, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
+    found |= {line_rows.BEFORE, switching.TRY_NOW, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
     found |= {text for name, text in vars(switch_effects).items() if name.isupper() and isinstance(text, str)}
     found -= {switch_effects.UNHEARD}  # it is said as a sentence
     found |= {state.word for state in acts.STATES.values()} | {"Program", "Journal", "Copies"}
