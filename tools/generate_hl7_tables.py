@@ -5,7 +5,8 @@ v2.5, or of the first later version that has the field: senders state v2.5 and u
 only if no version knows it.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ VERSIONS = (PREFERRED, "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2", "2.4", "2
 LATER_FIELDS = {"OBX": {31: "ID", 32: "CWE", 33: "EIP"}}
 VARIES = "*"
 ROOT = Path(__file__).parents[1]
+_ID = re.compile(r"\b[Ii]d\b")
 
 SEGMENTS = """\
 # HL7 v2 segments and the data types of their fields. Made by tools/generate_hl7_tables.py; do not edit.
@@ -35,30 +37,61 @@ COUNTS = """\
 # `engine/mapping/field_tables.py` reads it, where mappings are checked.
 """
 
+NAMES = """\
+# Names of the fields of HL7 v2 segments, and of the components of data types. Made by tools/generate_hl7_tables.py; do
+# not edit. Source: hl7apy {version} (MIT licence): HL7 v2.5, completed by the others of v2.3 to v2.8.2.
+# `engine/views/field_names.py` reads it. A line is a segment and its fields, in order, each with its type (`*` varies)
+# and name, or `=` and a data type with its components; `-` was withdrawn.
+"""
+
 Table = dict[str, dict[int, str]]
 
 
 def tables() -> tuple[Table, Table]:
     """(segment -> field number -> type, data type -> component number -> type)."""
-    segments: Table = {}
-    types: Table = {}
-    for name in VERSIONS:
-        library = load_library(name)
-        for segment, definition in library.SEGMENTS.items():
-            if len(segment) == 3 and len(definition) > 1:
-                _add(definition[1], segments.setdefault(segment, {}))
-        for kind, components in library.DATATYPES_STRUCTS.items():
-            _add(components, types.setdefault(kind, {}))
+    segments, types = _parts(_type)
     for segment, fields in LATER_FIELDS.items():
         for number, kind in fields.items():
             segments[segment].setdefault(number, kind)
     return segments, types
 
 
-def _add(items: Any, into: dict[int, str]) -> None:
+def _parts(text: Callable[[Any], str]) -> tuple[Table, Table]:
+    """As `tables`, with the text of each definition of a field or component."""
+    segments: Table = {}
+    types: Table = {}
+    for name in VERSIONS:
+        library = load_library(name)
+        for segment, definition in library.SEGMENTS.items():
+            if len(segment) == 3 and len(definition) > 1:
+                _add(definition[1], segments.setdefault(segment, {}), text)
+        for kind, components in library.DATATYPES_STRUCTS.items():
+            _add(components, types.setdefault(kind, {}), text)
+    return segments, types
+
+
+def _add(items: Any, into: dict[int, str], text: Callable[[Any], str]) -> None:
     """Take over the fields or components that ``into`` has not."""
-    for item, (_, _, kind, *_), *_ in items:
-        into.setdefault(int(item.rsplit("_", 1)[1]), VARIES if kind in (None, "varies", "-") else kind)
+    for item, definition, *_ in items:
+        into.setdefault(int(item.rsplit("_", 1)[1]), text(definition))
+
+
+def _type(definition: Any) -> str:
+    return VARIES if definition[2] in (None, "varies", "-") else str(definition[2])
+
+
+def _named(definition: Any) -> str:
+    words = " ".join((definition[3] or "").split("_")).capitalize()
+    return f"{_type(definition)} {_ID.sub('ID', ' '.join(words.split()))}".strip()
+
+
+def names() -> Iterator[str]:
+    segments, types = _parts(_named)
+    for mark, table in (("", segments), ("=", types)):
+        for name, parts in sorted(table.items()):
+            if parts:
+                known = (parts.get(number, "-") for number in range(1, max(parts) + 1))
+                yield "|".join([f"{mark}{name}", *(one.removesuffix(f" {name.lower()}") for one in known)])
 
 
 def lines(table: Table) -> Iterator[str]:
@@ -88,6 +121,7 @@ def files() -> dict[Path, str]:
         "adapters/codecs/hl7v2/segments.txt": (SEGMENTS, lines(segments)),
         "adapters/codecs/hl7v2/data_types.txt": (DATA_TYPES, lines(types)),
         "engine/mapping/data/hl7_fields.txt": (COUNTS, counts()),
+        "engine/views/data/hl7_names.txt": (NAMES, names()),
     }
     return {
         ROOT / path: head.format(version=version("hl7apy")) + "\n".join(rows) + "\n"

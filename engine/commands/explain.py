@@ -24,7 +24,6 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.as_sent import as_sent
 from engine.commands.shared.mapping_options import (
     ChannelMapper,
     Input,
@@ -46,13 +45,13 @@ from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.model.errors import ContentError, IntegrityError
-from engine.model.list_form import Form as ListForm
 from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.views import decided
+from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked
 
 GROUP = "when something is wrong"
@@ -114,7 +113,7 @@ def command(
         said = None
         if facts and trace.mapped is not None and trace.mapped.documents:
             said = decided.decided(facts, trace.mapped.documents[0], listed)
-            trace = _as_sent(trace, listed, facts)
+            trace = traced_as_sent(trace, listed, facts)
         wanted = of_server(field, _types(trace)) if field else field
         leaves = chosen(trace.leaves, wanted)
         found = found or bool(leaves)
@@ -189,15 +188,6 @@ def _stored(session: Session, what: str, show_values: bool, purpose: str | None)
         return _Journaled(
             stored_message(journal, number), trace.message.state != "incomplete", key, others, trace.facts
         )
-
-
-def _as_sent(trace: Trace, listed: ListForm | None, facts: DocumentFacts) -> Trace:
-    """A trace whose document is the one that is sent."""
-    assert trace.mapped is not None
-    document, *more = trace.mapped.documents
-    leaves, body = as_sent(trace.leaves, document, listed, facts)
-    mapped = replace(trace.mapped, documents=(replace(document, body=body), *more))
-    return replace(trace, mapped=mapped, explain=lambda: leaves)
 
 
 def _types(trace: Trace) -> list[str]:

@@ -1,7 +1,7 @@
 """A compiled mapping: applied to messages, explained, and identified by the hash of all its sources."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from engine.mapping import bundle
@@ -91,6 +91,10 @@ class Program:
         except ContentError as error:
             tracer.error = error
         return tracer.trace()
+
+    def aside(self) -> "Program":
+        """The same mapping with caches of its own, for another thread than the one that maps with this."""
+        return replace(self, _traced={}, _readings=ReadCaches())
 
     def view(self, document: Document) -> View:
         """One of its documents, to be looked at."""

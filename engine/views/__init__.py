@@ -11,4 +11,8 @@ acts               the audit trail, replays             decided            decis
 site               channels, destinations, pauses       wire               frames on a line
 reagents, copies   lots, copies of the journal      gaps               codes that no table has
 encoding           rows as JSON                       edited             an edited message beside the old one
+as_sent            a document with its decisions
+explained          a stored message mapped today        message_tree       its fields with names, values, rules
+field_names        as the standards name fields         document_lines     a document as lines with places
+test_text          a message as a mapping test
 """

@@ -170,6 +170,13 @@ def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
         return []
 
 
+def outcome_words(issue: dict[str, Any]) -> str:
+    """One of `outcome` as a line."""
+    place = f" at {', '.join(issue['expression'])}" if issue["expression"] else ""
+    said = printable(" ".join([*issue["details"], issue["diagnostics"]]))
+    return f"the server says: {' '.join(filter(None, (issue['severity'], issue['code'])))}{place} {said}".rstrip()
+
+
 def _of_acknowledgement(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
     """MSA and ERR as issues (HL7 v2.5.1, 2.15.5 and 2.15.8); those before 2.5 have ERR-1 only."""
     separator, component = chr(answer[3]), chr(answer[4])
@@ -270,10 +277,7 @@ def _letter_lines(letter: dict[str, Any]) -> Iterator[str]:
         yield f"  {letter['help']}"
     yield from (f"  {issue.get('severity', 'issue')}: {issue_words(issue)}" for issue in letter["issues"])
     yield from (f"  {attempt_words(tried)}" for tried in letter.get("attempts", ()))
-    for issue in letter.get("outcome", ()):
-        place = f" at {', '.join(issue['expression'])}" if issue["expression"] else ""
-        said = printable(" ".join([*issue["details"], issue["diagnostics"]]))
-        yield f"  the server says: {' '.join(filter(None, (issue['severity'], issue['code'])))}{place} {said}".rstrip()
+    yield from (f"  {outcome_words(issue)}" for issue in letter.get("outcome", ()))
     if "answer" in letter:
         yield f"  answer: {printable(letter['answer'])}"
     for one in letter.get("conflict", ()):

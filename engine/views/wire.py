@@ -29,17 +29,20 @@ TOO_OLD = (
 
 def wire_of(reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
     """The part ``wire`` of a message's document: its session's steps, and a note where they are not all."""
+    note, steps = steps_of(reader, trace)
+    return {"note": note, "steps": rows(steps, masked=masked)}
+
+
+def steps_of(reader: "Reader", trace: Trace) -> tuple[str, list[Step]]:
+    """The note of `wire_of`, and the steps themselves, which are patient data."""
     message = trace.message
     records = line_of(reader, message.channel, session=trace.session) if trace.session else []
     if records:
-        steps = [step for record in reversed(records) for step in dialogue(record.entries)]
-        return {"note": "", "steps": rows(steps, masked=masked)}
+        return "", [step for record in reversed(records) for step in dialogue(record.entries)]
     if not trace.frames:
-        only = Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")
-        return {"note": WHOLE_BLOCK, "steps": rows([only], masked=masked)}
+        return WHOLE_BLOCK, [Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")]
     frames = frames_of(reader, trace.session, message.channel, trace.frames[0], trace.frames[-1])
-    taken = dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames)
-    return {"note": TOO_OLD, "steps": rows(list(taken), masked=masked)}
+    return TOO_OLD, list(dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames))
 
 
 def sessions_of(records: Sequence[LineRecord], *, masked: bool) -> list[dict[str, Any]]:

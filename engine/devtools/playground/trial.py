@@ -11,8 +11,6 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.devtools.playground.document import lines_of, pointer_of
-from engine.devtools.playground.fields import fields_of
 from engine.devtools.playground.files import Folders, overlay
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import FoundMessage
@@ -20,6 +18,8 @@ from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import MapContext, Parsed
+from engine.views.document_lines import lines_of, pointer_of
+from engine.views.message_fields import in_a_browser
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_EXPLAINED_BYTES = 4 * 1024 * 1024  # of a document; a larger one is shown as far as it is, without explanations
@@ -237,7 +237,7 @@ def _fields(message: str, payload: bytes, parsed: Parsed) -> list[tuple[int, int
     if at < 0:
         return []
     before = len(message[:at].encode("utf-16-le", "surrogatepass")) // 2
-    return [(field.start + before, field.end + before, field.name) for field in fields_of(text, parsed)]
+    return [(field.start + before, field.end + before, field.name) for field in in_a_browser(text, parsed)]
 
 
 def _problem(line: str, severity: str) -> Json:

@@ -86,6 +86,13 @@ def count(
     return len(_found(execute, vault, wanted, before_id, most, "1", after_id))
 
 
+def numbers(
+    execute: Execute, vault: Callable[[], Vault], wanted: Filter, most: int, *, before_id: int, after_id: int = 0
+) -> list[int]:
+    """The ids of `rows`, newest first, up to ``most``; the rest as of `count`."""
+    return [row[0] for row in _found(execute, vault, wanted, before_id, most, "j.id", after_id)]
+
+
 def _found(
     execute: Execute,
     vault: Callable[[], Vault],

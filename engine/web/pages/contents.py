@@ -1,26 +1,35 @@
-"""The contents of one message: fields by name, bytes as text and in hex, what passed on the line, documents.
+"""The contents of one message: fields by name, bytes as text and in hex, what passed on the line, documents, answers.
 
 They show a patient. A person states a purpose in a form; the audit trail has it before anything is read. Bytes that no
-encoding of the channel fits are shown as another one, or in hex: there is no dead end.
+encoding of the channel fits are shown as another one, or in hex: there is no dead end. A field leads to what the
+mapping made of it, and an element of a document to its field and its rule (`engine.web.pages.linked`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
 from aiohttp import hdrs, web
 
-from engine.store.queries.contents import stored_document, stored_payload, why_absent
+from engine.config import registry
+from engine.diagnostics.lines.signs import text
+from engine.mapping.inputs import ASTM, HL7, JSON, detect
+from engine.model.errors import ContentError, LabRelayError
+from engine.model.message import FormatOptions, Parsed
+from engine.model.records import DeliveryView, Trace
+from engine.processing.process import ChannelRoutes
+from engine.store.queries.contents import stored_document, stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.views.letter_in_full import fields
+from engine.views.explained import Explained, explained
 from engine.views.messages import as_text
 from engine.views.text import printable
-from engine.views.wire import wire_of
+from engine.views.wire import steps_of
 from engine.web.access.desk import Desk
+from engine.web.forms import Form
 from engine.web.pages.asked import number
-from engine.web.pages.frame import Frame
+from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.linked import LinkedTrace
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words, grouped
@@ -28,10 +37,30 @@ from engine.web.routes import Route
 
 PATH = "/messages/{number}/contents"
 CHARSETS = ("utf-8", "latin-1", "cp1252", "cp437", "utf-16", "gb18030", "shift_jis")
+FORMATS = {HL7: "HL7 v2", ASTM: "ASTM", JSON: "JSON"}
 MOST_SIGNS = 256 * 1024  # of one text
+MOST_EXPLAINED = 256 * 1024  # bytes of a message: it is mapped once more, beside the work of the daemon
 MOST_HEX = 16 * 1024  # bytes
+MOST_STEP = 1024  # bytes in hex of one frame
 HEX_ROW = 16
-MOST_FIELDS = 2000
+
+
+class Reading(NamedTuple):
+    """How a person wants a message to be read.
+
+    Attributes:
+        charset, form: empty: as the channel reads it.
+        at: the field or element that is asked for; empty: none.
+    """
+
+    charset: str = ""
+    form: str = ""
+    at: str = ""
+
+    @classmethod
+    def of(cls, fields: Form) -> "Reading":
+        charset, form = fields["charset"], fields["as"]
+        return cls(charset if charset in CHARSETS else "", form if form in FORMATS else "", fields["at"][:200])
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -45,15 +74,15 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     asking = frame.asking(request)
     words, asked = asking.words, number(asking.found["number"])
     form = await desk.form(request)
-    charset = form["charset"] if form["charset"] in CHARSETS else CHARSETS[0]
-    around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "charset": charset}
-    around |= {"charsets": CHARSETS, "action": words.href(PATH.replace("{number}", str(asked)))}
-    read = partial(_contents, frame)
-    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, charset, words)
+    reading = Reading.of(form)
+    around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "reading": reading}
+    around |= {"charsets": CHARSETS, "formats": FORMATS, "action": words.href(PATH.replace("{number}", str(asked)))}
+    read = partial(_contents, frame.channels)
+    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, reading, words)
     return await desk.page(request, "contents", status, **around, **found, trouble=trouble)
 
 
-def _contents(frame: Frame, reader: Reader, message: int, charset: str, words: Words) -> dict[str, Any]:
+def _contents(channels: Channels, reader: Reader, message: int, reading: Reading, words: Words) -> Mapping[str, Any]:
     """
     Raises:
         StoreError: it cannot be read.
@@ -61,28 +90,89 @@ def _contents(frame: Frame, reader: Reader, message: int, charset: str, words: W
     trace = trace_of(reader, message)
     if trace is None:  # retention took it meanwhile
         raise why_absent(reader, "message", message)
-    payload = stored_payload(reader, message)
-    named = fields(frame.channels().get(trace.message.channel), payload, frozenset(), masked=False)
-    wire = wire_of(reader, trace, masked=False)
+    stored = stored_message(reader, message)
+    known = channels().get(trace.message.channel)
+    parsed, unread = parsed_as(stored.payload, known, reading)
+    made: Sequence[Explained] = ()
+    if known is not None and parsed is not None and not (reading.charset or reading.form):
+        if len(stored.payload) <= MOST_EXPLAINED:
+            try:
+                made = tuple(explained(stored, parsed, known, trace.facts))
+            except ContentError as error:
+                unread = f"{error.place}: {error.detail}" if error.place else error.detail
+        else:
+            unread = words.say("It is too large to be explained here; `labrelay explain {n}` does it.", n=message)
+    newest = {one.ordinal: one.id for one in trace.documents}
+    linked = LinkedTrace(parsed, made, newest, reading.at)
+    documents = ((one.id, one.media_type, stored_document(reader, one.id)) for one in trace.documents)
+    charset = reading.charset or _charset_of(parsed)
     return {
-        "fields": [(one["place"], _cut(printable(one["value"]))) for one in named[:MOST_FIELDS]],
-        "lines": [printable(line) for line in _cut(_text(payload, charset)).splitlines()],
-        "readable": _is_readable(payload, charset),
-        "hex": list(_hex(payload[:MOST_HEX])),
-        "hex_cut": grouped(MOST_HEX) if len(payload) > MOST_HEX else "",
-        "note": wire["note"],
+        "unread": printable(unread),
+        **linked.of_message(_cut(_text(stored.payload, charset))),
+        "documents": [linked.of_document(*one) for one in documents],
+        "charset": charset,
+        "readable": _is_readable(stored.payload, charset),
+        "hex": list(hex_rows(stored.payload[:MOST_HEX])),
+        "hex_cut": grouped(MOST_HEX) if len(stored.payload) > MOST_HEX else "",
+        **_line(reader, trace, words),
+        "answers": [answer for one in trace.deliveries for answer in _answers(one, words)],
+    }
+
+
+def parsed_as(payload: bytes, routes: ChannelRoutes | None, reading: Reading) -> tuple[Parsed | None, str]:
+    """A message as its channel reads it, or as a person asks; and why it cannot be read.
+
+    Without a channel, and where it does not fit, the form is that which the bytes look like.
+    """
+    options = routes.options if routes is not None else FormatOptions()
+    if reading.charset:
+        options = FormatOptions(charsets=(reading.charset,), fixes=options.fixes, spm_obx=options.spm_obx)
+    name = reading.form or ("" if routes is not None else detect(payload))
+    if routes is None and not name:
+        return None, ""
+    codec: Any = registry.load(registry.FORMATS, name) if name or routes is None else routes.message_format
+    try:
+        if problem := codec.header(payload).problem:
+            return None, problem
+        return codec.parse(payload, options), ""
+    except LabRelayError as error:
+        return None, str(error)
+
+
+def _line(reader: Reader, trace: Trace, words: Words) -> Mapping[str, Any]:
+    note, steps = steps_of(reader, trace)
+    return {
+        "note": note,
         "steps": [
             {
-                "at": words.exact(int(step["at"].timestamp() * 1e6)),
-                "way": step["way"],
-                "what": printable(step["what"]),
-                "good": step["good"],
-                "text": _cut(printable(step["text"])),
+                "at": words.exact(step.at_us),
+                "way": step.way,
+                "what": printable(step.what),
+                "good": step.good,
+                "text": _cut(printable(text(step.data, masked=False))) if len(step.data) > 1 else "",
+                "hex": list(hex_rows(step.data[:MOST_STEP])),
             }
-            for step in wire["steps"]
+            for step in steps
         ],
-        "documents": [(one.id, one.media_type, _document(stored_document(reader, one.id))) for one in trace.documents],
     }
+
+
+def _answers(one: DeliveryView, words: Words) -> Iterator[tuple[str, str, str, str]]:
+    """Of each attempt with an answer: what it was, when, its reason code, and the receiver's own words."""
+    for tried in one.attempts:
+        if tried.answer:
+            what = words.say("Attempt {n} to send it to {destination}", n=tried.n, destination=one.destination)
+            yield what, words.exact(tried.at_us), tried.cause, _cut(printable(as_text(tried.answer)))
+    if one.answer and one.answer not in {tried.answer for tried in one.attempts}:
+        what = words.say("Delivery to {destination}", destination=one.destination)
+        yield what, words.exact(one.settled_us), one.cause, _cut(printable(as_text(one.answer)))
+
+
+def _charset_of(parsed: Parsed | None) -> str:
+    """That which the message fits; where it fits none that it may have, a person sees which bytes do not."""
+    if parsed is None or any(issue.code == "charset" for issue in parsed.warnings):
+        return CHARSETS[0]
+    return parsed.charset
 
 
 def _text(payload: bytes, charset: str) -> str:
@@ -101,16 +191,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]}…"
 
 
-def _hex(payload: bytes) -> Iterator[tuple[str, str, str]]:
+def hex_rows(payload: bytes) -> Iterator[tuple[str, str, str]]:
     """Offset, bytes in hex, and the same as ASCII; of `HEX_ROW` bytes each."""
     for at in range(0, len(payload), HEX_ROW):
         row = payload[at : at + HEX_ROW]
         yield f"{at:06x}", row.hex(" "), "".join(chr(one) if 0x20 <= one < 0x7F else "." for one in row)
-
-
-def _document(body: bytes) -> str:
-    try:
-        text = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter: objects in each other, 255 deep and more
-        text = as_text(body).replace("\r", "\n")
-    return _cut(printable(text))

@@ -1,26 +1,33 @@
 """One message as a time line: received, mapped, each attempt of each delivery, people's acts about it. No contents."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from aiohttp import web
 
+from engine.model.errors import TooSlowError
 from engine.model.permissions import LOOKING
 from engine.model.records import LETTER_STATES, DeliveryView, Trace
+from engine.processing.process import ChannelRoutes
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
+from engine.store.queries.neighbours import neighbours_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
+from engine.views.explained import mappings_of
+from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
 from engine.web.cells import Badge
 from engine.web.pages import aside, edit, states
-from engine.web.pages.asked import number
+from engine.web.pages.asked import MOST_COUNTED, number
 from engine.web.pages.doing import offers
-from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as LIST
-from engine.web.pages.messages import flags_of
+from engine.web.pages.messages import SEALED, asked_of, filter_of, flags_of, opens
+from engine.web.pages.messages import counted as counted_up_to
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
@@ -60,15 +67,17 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return await frame.show(request, _page, partial(_found, frame.channels))
 
 
 def _page(asking: Asking) -> Page:
-    asked = number(asking.found["number"])
-    return Page("message", {"number": asked, "list": asking.words.href(LIST)})
+    asked, among = number(asking.found["number"]), asked_of(asking)
+    at = asking.query.get("at", "").strip()[:LONGEST]
+    query = among.query + (f"&{urlencode({'at': at})}" if at else "")
+    return Page("message", {"number": asked, "list": among.href(), "at": at, "walk": None}, query)
 
 
-def _found(reader: Reader, asking: Asking) -> Values | Gone:
+def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
     words, asked = asking.words, number(asking.found["number"])
     trace = trace_of(reader, asked)
     if trace is None:
@@ -81,8 +90,10 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
     done = sorted((step for step in steps if step.at_us), key=lambda step: step.at_us)
     return {
         "state": states.message(message.state, words, end),
-        "facts": _facts(trace, words),
+        "facts": _facts(trace, asking),
         "flags": flags_of(message, words),
+        "changed": _is_changed(trace, channels().get(message.channel)),
+        "walk": _walk(reader, asked, asking),
         "offers": _offers(trace, asking),
         "contents": words.href(f"{LIST}/{asked}/contents") if REVEAL in asking.may else "",
         "neighbours": _neighbours(trace, words),
@@ -100,14 +111,44 @@ def _offers(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
     return [*edit.offer(asking, trace), *given, *aside.offers(asking, trace.deliveries)]
 
 
-def _facts(trace: Trace, words: Words) -> list[tuple[str, str]]:
-    message = trace.message
+def _is_changed(trace: Trace, routes: ChannelRoutes | None) -> bool:
+    """Whether a mapping that made its documents is another one now, or is gone."""
+    return bool(routes is not None and trace.mapping and set(trace.mapping.split(",")) - set(mappings_of(routes)))
+
+
+def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, str] | None:
+    """Its place in the list that led here, and the addresses of its neighbours there; None: no list led here."""
+    among, words = asked_of(asking), asking.words
+    if not among.top or among.get(SEALED):  # that list shows that a patient was here: only it asks who may know
+        return None
+    try:
+        wanted = filter_of(among, asking)
+        if opens(wanted):
+            return None
+        found = neighbours_of(reader, wanted, message, top=among.top, most=MOST_COUNTED + 1)
+    except (ValueError, TooSlowError):  # the message itself is shown all the same
+        return None
+
+    def href(other: int) -> str:
+        return among.href(path=f"{LIST}/{other}", top=among.top) if other else ""
+
+    count = counted_up_to(found.total)
+    place = words.say("{n} of {count}", n=grouped(found.place), count=count) if found.place else ""
+    return {"place": place, "newer": href(found.newer), "older": href(found.older)}
+
+
+def _facts(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
+    message, words = trace.message, asking.words
+    config = trace.config
+    if config and config != asking.site.config_hash:
+        config = words.say("{hash}, not the one in force", hash=config)
     facts = [
         (words.say("Analyzer"), message.channel),
         (words.say("Received"), words.time(message.received_us)),
         (words.say("Type"), message.message_type),
         (words.say("Size"), words.say("{n} bytes", n=grouped(message.size))),
         (words.say("Mapping"), trace.mapping),
+        (words.say("Configuration"), config),
         (words.say("Sender"), message.peer),
     ]
     return [(label, shown(text)) for label, text in facts if text]
@@ -155,6 +196,7 @@ def _of_deliveries(trace: Trace, words: Words) -> Iterator[Step]:
         for tried in one.attempts:
             what = words.say("Attempt {n} to send it to {destination}", n=tried.n, destination=one.destination)
             more = [tried.detail] if tried.detail else []
+            more += [outcome_words(issue) for issue in outcome(tried.answer, masked=True)]
             yield Step(tried.at_us, what, failed, tried.cause, words.reason(tried.cause), more)
         yield _end_of(one, words)
 
@@ -166,6 +208,8 @@ def _end_of(one: DeliveryView, words: Words) -> Step:
         more.append(words.say("it may have been delivered before: the answer was lost"))
     if one.detail and not ended and one.detail not in {tried.detail for tried in one.attempts}:
         more.append(one.detail)
+    if one.answer and not ended and one.answer not in {tried.answer for tried in one.attempts}:
+        more += [outcome_words(issue) for issue in outcome(one.answer, masked=True)]
     if state == "waiting" and one.not_before_us and one.attempt:
         more.append(words.say("next try {time}", time=words.time(one.not_before_us)))
     what = words.say("Delivery to {destination}", destination=one.destination)

@@ -110,10 +110,10 @@ def _number_in(reader: Reader, sealed: str) -> str:
 async def _news(frame: Frame, request: web.Request) -> web.Response:
     """How many messages of a list came since its first page was drawn: ``words``, empty without any."""
     asking = await _opened(frame, request)
-    asked = _asked(asking)
+    asked = asked_of(asking)
     try:
         wanted = filter_of(asked, asking)
-        count = 0 if _opens(wanted) else await frame.read(partial(_newer, wanted=wanted, top=asked.top))
+        count = 0 if opens(wanted) else await frame.read(partial(_newer, wanted=wanted, top=asked.top))
     except (ValueError, TooSlowError):
         count = 0
     words = asking.words.say("{n} new", n=counted(count)) if count else ""
@@ -124,7 +124,7 @@ def _newer(reader: Reader, *, wanted: Filter, top: int) -> int:
     return count_messages(reader, wanted, most=MOST_COUNTED + 1, after_id=top)
 
 
-def _asked(asking: Asking) -> Asked:
+def asked_of(asking: Asking) -> Asked:
     return Asked.of(PATH, asking.words.language, asking.query, LABELS)
 
 
@@ -162,13 +162,13 @@ def filter_of(asked: Asked, asking: Asking) -> Filter:
     )
 
 
-def _opens(wanted: Filter) -> bool:
+def opens(wanted: Filter) -> bool:
     """Documents are opened for it, so nothing is counted."""
     return wanted.test_code is not None or wanted.loinc is not None
 
 
 def _page(asking: Asking) -> Page:
-    asked, words, site = _asked(asking), asking.words, asking.site
+    asked, words, site = asked_of(asking), asking.words, asking.site
     wrong = ""
     try:
         filter_of(asked, asking)
@@ -208,7 +208,7 @@ def _said(chip: Any, words: Words) -> Any:
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
-    asked, words = _asked(asking), asking.words
+    asked, words = asked_of(asking), asking.words
     wanted = filter_of(asked, asking)
     before = asked.before or None
     views = messages_page(reader, wanted, before_id=before, limit=PAGE + 1, within_s=reader.deadline_s)
@@ -216,16 +216,18 @@ def _found(reader: Reader, asking: Asking) -> Values:
     lanes = lane_ends_of(reader, [view.id for view in views])
     top = asked.top or (views[0].id if views else 0)
     count = None
-    if not _opens(wanted):
+    if not opens(wanted):
         try:
             count = count_messages(reader, wanted, most=MOST_COUNTED + 1, before_id=top + 1)
         except TooSlowError:
             count = MOST_COUNTED + 1
     return {
-        "rows": [_row(view, lanes.get(view.id, {}), words) for view in views],
+        "rows": [
+            _row(view, lanes.get(view.id, {}), asked.href(path=f"{PATH}/{view.id}", top=top), words) for view in views
+        ],
         "count": "" if count is None else counted(count),
         "older": asked.href(before=views[-1].id, top=top) if more else "",
-        "news": asked.href(path=NEWS, top=top) if not asked.before and not _opens(wanted) else "",
+        "news": asked.href(path=NEWS, top=top) if not asked.before and not opens(wanted) else "",
     }
 
 
@@ -234,13 +236,13 @@ def counted(count: int) -> str:
     return f"{grouped(MOST_COUNTED)}+" if count > MOST_COUNTED else grouped(count)
 
 
-def _row(view: MessageView, lanes: dict[str, str], words: Words) -> dict[str, Any]:
+def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> dict[str, Any]:
     end = worst(lanes.values()) if lanes else ""
     state = states.message(view.state, words, end)
     return {
         "id": f"m-{view.id}",
         "number": view.id,
-        "href": words.href(f"{PATH}/{view.id}"),
+        "href": href,
         "at": words.time(view.received_us),
         "iso": iso(view.received_us),
         "ago": words.ago(view.received_us),

@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.devtools.playground.fields import fields_of
 from engine.devtools.playground.trial import bytes_of, text_of
 from engine.mapping.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
+from engine.views.message_fields import in_a_browser
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import ASTM, HL7, parse
 
@@ -13,7 +13,7 @@ from tests.support.mapping_texts import ASTM, HL7, parse
 def at(text: str, message: str | None = None) -> dict[str, str]:
     """Name of a field -> what stands at its place, cut as a browser cuts."""
     units = text.encode("utf-16-le")
-    found = fields_of(text, parse(message or text))
+    found = in_a_browser(text, parse(message or text))
     return {field.name: units[2 * field.start : 2 * field.end].decode("utf-16-le") for field in found}
 
 
@@ -67,7 +67,7 @@ def test_every_field_of_the_corpus_is_where_the_parser_read_it(file: CorpusFile)
         units = text.encode("utf-16-le", "surrogatepass")
         segments = {f"{segment.name}[{segment.ordinal}]": segment for segment in parsed.segments}
         placed = 0
-        for field in fields_of(text, parsed):
+        for field in in_a_browser(text, parsed):
             name, _, number = field.name.partition("-")
             shown = units[2 * field.start : 2 * field.end].decode("utf-16-le", "surrogatepass")
             if number and shown.isascii():

@@ -5,33 +5,25 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions.pause_resume import Switches
-from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
-from engine.model.message import Document, FormatOptions, Received
+from engine.model.message import Document, FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
 from engine.model.records import Routed
-from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.processing.process import ChannelRoutes
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
-from engine.store.queries.acts import acts_page
-from engine.web.api.acts import Verb
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
 from tests.support.journals import NOW_US, WINDOW_S, opened
-from tests.support.status_server import Element
+from tests.support.revealed import Known, reveal
 
 UNREADABLE, WORST, NESTED = WAITING + 1, WAITING + 2, WAITING + 3
 DEEP = b'{"a":' * 300 + b'"inmost"' + b"}" * 300  # more than JSON is written with
@@ -45,33 +37,6 @@ def planted(batch: Batch) -> None:
     record_outcome.record(batch, NESTED, Outcome("mapped", mapping="m@0"), [deep])
 
 
-class Known:
-    """The journal behind a running page, and the order of what happened to it."""
-
-    journal: Journal
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[str, Any]] = []
-
-    def verbs(self, journal: Journal) -> dict[str, Verb]:
-        self.journal = journal
-        site = RunningSite(
-            acts=Acts(journal, channels=dict),
-            switches=Switches(journal),
-            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
-            data=journal.path.parent,
-            loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
-        )
-        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
-
-    def reveals(self) -> list[tuple[str, Any, Any]]:
-        return [
-            (act.actor, act.what["message"], act.what["purpose"])
-            for act in acts_page(self.journal, limit=500)
-            if act.verb == "unmask"
-        ]
-
-
 @pytest.fixture
 def known() -> Known:
     return Known()
@@ -83,7 +48,9 @@ async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
     journal = opened(tmp_path)
     journal.run_alone(planted)
     journal.close()
-    routes = SimpleNamespace(message_format=hl7v2, options=FormatOptions())
+    routes = ChannelRoutes(
+        channel=CHANNEL, message_format=hl7v2, media_type="", options=FormatOptions(), routes=(), context=MapContext()
+    )
     async with access.site(tmp_path, verbs=known.verbs, channels=lambda: {CHANNEL: routes}) as made:
         await made.add("seer", "viewer", sees_patients=True)
         yield made
@@ -94,12 +61,6 @@ async def seer(here: Site) -> AsyncIterator[Browser]:
     async with here.browser() as browser:
         await browser.log_in("seer")
         yield browser
-
-
-async def reveal(browser: Browser, number: int, purpose: str = "a call", **more: str) -> tuple[int, Element]:
-    _, page = await browser.get(f"/messages/{number}?lang=en")
-    fields = Browser.hidden(page)
-    return await browser.post(f"/messages/{number}/contents?lang=en", {**fields, "purpose": purpose, **more})
 
 
 @pytest.mark.parametrize("person", ["viewer", "operator", "engineer", "admin"])
@@ -121,12 +82,15 @@ async def test_contents_are_shown_for_a_purpose_under_a_name(seer: Browser, know
     texts = [one.text for one in page.all("pre")]
     assert f"PID|1||{REFUSED}^^^HOSP^MR||{CANARY}^ANITA" in texts[0]
     assert "4d 53 48 7c" in texts[1]
-    assert CANARY in texts[2]  # its document
+    assert CANARY in page.one("ol", class_="document").text
+    assert f"{CANARY} unknown" in page.all("pre")[-1].text  # the receiver's answer
     assert "Dr. Rao asks" in page.one("p", class_="attention").text
     assert "Some bytes" not in page.text
-    fields = dict(tuple(cell.text for cell in row.children) for row in page.one("tbody").all("tr"))
-    assert fields["PID[1]-5"] == f"{CANARY}^ANITA"
-    assert fields["OBX[1]-5"] == f"14.{REFUSED}"
+    fields = {row.one("code").text: row.one("bdi").text for row in page.one("tbody").all("tr")}
+    assert fields["PID-5"] == f"{CANARY}^ANITA"
+    assert fields["PID-5.1"] == CANARY
+    assert fields["OBX-5"] == f"14.{REFUSED}"
+    assert "Patient name" in page.one("tr", id="f-PID-1-5").text
 
 
 async def test_each_look_is_noted(seer: Browser, known: Known) -> None:
@@ -185,7 +149,8 @@ async def test_texts_of_a_device_are_harmless(seer: Browser) -> None:
 async def test_objects_in_each_other_are_shown_however_deep(seer: Browser) -> None:
     status, page = await reveal(seer, NESTED)
     assert status == 200
-    assert [one.text.count("inmost") for one in page.all("pre")[::2]] == [1, 1]  # the message and its document
+    assert page.all("pre")[0].text.count("inmost") == 1
+    assert page.one("ol", class_="document").text.count("inmost") == 1
 
 
 async def test_without_the_key_the_page_says_so(seer: Browser, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ async def test_a_row_says_what_became_of_the_message(page: Page, known: list[Kno
         for destination, those in one.lanes.items():
             for state in those & words.keys():
                 assert f"{destination} {words[state]}" in said
-        assert row.one("a").attributes["href"] == f"/messages/{one.view.id}?lang=en"
+        assert row.one("a").attributes["href"] == f"/messages/{one.view.id}?since=all&top={known[0].view.id}&lang=en"
 
 
 async def test_fields_keep_what_was_asked_and_each_chip_takes_one_away(page: Page) -> None:

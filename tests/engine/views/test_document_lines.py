@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from engine.devtools.playground import document
-from engine.devtools.playground.document import Line, lines_of
+from engine.views import document_lines
+from engine.views.document_lines import Line, lines_of
 
 
 def test_lines_are_the_document_with_its_digits() -> None:
@@ -26,6 +26,6 @@ def test_a_document_that_is_no_json_has_its_own_lines() -> None:
 
 
 def test_there_is_an_end_to_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "MAX_LINES", 10)
+    monkeypatch.setattr(document_lines, "MAX_LINES", 10)
     lines, more = lines_of(json.dumps(list(range(100))).encode(), "application/json")
     assert (len(lines), more) == (10, True)

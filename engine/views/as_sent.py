@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.mapping.explaining import ExplainContext, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
+from engine.mapping.trace import Trace
 from engine.model.list_form import Form
 from engine.model.message import Document
 from engine.succession.document_facts import DocumentFacts
@@ -79,6 +80,15 @@ def as_sent(
             about = f"{about}; {why}" if about else why
         found.append(replace(own, path=leaf.path, pointer=leaf.pointer, value=leaf.value, about=about))
     return found, sent
+
+
+def traced_as_sent(trace: Trace, form: Form | None, facts: DocumentFacts) -> Trace:
+    """A trace whose (first) document is the one that is sent; ``form`` as of `as_sent`."""
+    assert trace.mapped is not None
+    document, *more = trace.mapped.documents
+    leaves, body = as_sent(trace.leaves, document, form, facts)
+    mapped = replace(trace.mapped, documents=(replace(document, body=body), *more))
+    return replace(trace, mapped=mapped, explain=lambda: leaves)
 
 
 def _changed(entry: Json, place: str, old: str, new: str, facts: DocumentFacts) -> str:

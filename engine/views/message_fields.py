@@ -1,7 +1,4 @@
-"""Find the fields of a message in its text, for the page to highlight. Pure.
-
-Offsets are those of a browser: UTF-16 code units from the start of the text.
-"""
+"""Find the fields of a message in its text, for a page to name or to highlight them. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -24,6 +21,11 @@ class Field:
     name: str
 
 
+def in_a_browser(text: str, parsed: Parsed) -> list[Field]:
+    """As `fields_of`, with offsets as a browser counts them: UTF-16 code units from the start of the text."""
+    return _in_code_units(text, fields_of(text, parsed))
+
+
 def fields_of(text: str, parsed: Parsed) -> list[Field]:
     """The fields of a message in its text, in order.
 
@@ -31,10 +33,8 @@ def fields_of(text: str, parsed: Parsed) -> list[Field]:
     no other. A text that was read into records of another format has lines.
     """
     if parsed.places:
-        found = [Field(match.start(), match.end(), f"line {at}") for at, match in _lines(text)]
-    else:
-        found = list(_fields(text, parsed))
-    return _in_code_units(text, found)
+        return [Field(match.start(), match.end(), f"line {at}") for at, match in _lines(text)]
+    return list(_fields(text, parsed))
 
 
 def _lines(text: str) -> Iterator[tuple[int, re.Match[str]]]:
