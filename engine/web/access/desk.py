@@ -13,7 +13,7 @@ from engine.access.accounts import Accounts, SignedIn
 from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, StoreError
-from engine.model.permissions import ADMINISTERING, LOOKING, Principal
+from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, Principal
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, browser_secret, cookie, set_cookie
@@ -80,6 +80,8 @@ class Desk:
             plain,
             name=signed_in.user.name,
             role=signed_in.user.role,
+            acts=looks and signed_in.principal.may(ACTING),
+            changes=looks and signed_in.principal.may(CHANGING),
             administers=looks and signed_in.principal.may(ADMINISTERING),
             until=self.at(signed_in.ends_us, "%H:%M"),
             left_s=max((signed_in.ends_us - self.clock.now_us()) // 1_000_000, 0),

@@ -11,7 +11,7 @@ class Person:
 
     Attributes:
     name, role: empty: no person has logged in.
-    looks, administers: what the top of the page leads to.
+    looks, acts, changes, administers: what the top of the page leads to.
     form: the hidden field of the forms that each page has (`engine.web.forms`).
     until: the time of the day when the log-in ends, ``16:05``.
     left_s: seconds until then.
@@ -21,6 +21,8 @@ class Person:
     name: str = ""
     role: str = ""
     looks: bool = False
+    acts: bool = False
+    changes: bool = False
     administers: bool = False
     form: str = ""
     until: str = ""

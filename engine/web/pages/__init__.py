@@ -13,4 +13,5 @@ contents       the contents of one message    waiting        deliveries that wai
 system         versions, copies, the journal   doing          acts on letters, with their confirmation
 revealing      the audit row before contents  edit           a dead message, corrected by a person
 aside          a delivery that lets others pass
+replay         stored documents, sent again
 """

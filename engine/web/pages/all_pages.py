@@ -15,6 +15,7 @@ from engine.web.pages import (
     held,
     message,
     messages,
+    replay,
     shift,
     switching,
     system,
@@ -25,7 +26,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, switching, contents, edit, aside, shift, waiting),
+    *(doing, switching, contents, edit, aside, replay, shift, waiting),
 )
 
 

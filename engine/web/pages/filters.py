@@ -19,6 +19,10 @@ LABELS = {
     "actor": "Person",
     "act": "Act",
     "message": "Message",
+    "specimen": "Number of specimen or order",
+    "number": "Control id",
+    "ids": "Messages",
+    "to": "Send to another destination",
 }
 WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
 

@@ -21,7 +21,7 @@ from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
 from engine.web.cells import Badge
-from engine.web.pages import aside, edit, states
+from engine.web.pages import aside, edit, replay, states
 from engine.web.pages.asked import MOST_COUNTED, number
 from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
@@ -108,7 +108,8 @@ def _offers(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
     verbs += ["dismiss"] if there & {*LETTER_STATES} else []
     verbs += ["release", "reject"] if "held" in there else []
     given = offers(asking, verbs, ids=trace.message.id)
-    return [*edit.offer(asking, trace), *given, *aside.offers(asking, trace.deliveries)]
+    others = [*aside.offers(asking, trace.deliveries), *replay.offer(asking, trace)]
+    return [*edit.offer(asking, trace), *given, *others]
 
 
 def _is_changed(trace: Trace, routes: ChannelRoutes | None) -> bool:

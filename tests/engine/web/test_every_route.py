@@ -68,6 +68,8 @@ TABLE = {
     "GET /held": LOOK,
     **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
     "POST /messages/{number}/contents": PATIENTS,
+    "GET /replay": ACT,
+    "POST /replay": ACT,
     "GET /messages/{number}/set-aside": ACT,
     "POST /messages/{number}/set-aside": ACT,
     "GET /messages/{number}/edit": PATIENTS,
