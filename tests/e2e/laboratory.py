@@ -27,9 +27,10 @@ PASSWORD = "correct horse battery"
 # Everyone of the laboratory: name, role, and whether patients are seen.
 PEOPLE = (("vani", "viewer", False), ("asha", "operator", True), ("esther", "engineer", True), ("mohan", "admin", True))
 MISTYPED, RIGHT = "MR-10O7", "MR-1007"  # a letter O in the place of a zero: no patient of the hospital's has it
-REFUSED, CRITICAL = "4770", "4711"  # control ids of a result that the hospital refuses, and of one that is held
+# Control ids: of a result that the hospital refuses, of one that is held, and of one that waits.
+REFUSED, CRITICAL, WAITING = "4770", "4711", "ARC-77"
 LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
-LONG = "hospital-information-system-of-the-district-of-thiruvananthapuram"[:64]
+AWAY = "hospital-information-system-of-the-district-of-thiruvananthapuram"[:64]
 
 
 def sample(name: str) -> bytes:
@@ -135,7 +136,7 @@ def _write_site(folder: Path, fhir: str, hospital: str) -> None:
             "usual_gap": "1s",
             **deepcopy(over_mllp),
             **deepcopy(LOCAL_SYSTEM),
-            "routes": [{**results, "to": ["lab-fhir", LONG]}],
+            "routes": [{**results, "to": ["lab-fhir", AWAY]}],
         },
         "coagulation": {
             "description": "Not plugged in: " + "Gerinnungsmessplatz" * 4,
@@ -147,7 +148,7 @@ def _write_site(folder: Path, fhir: str, hospital: str) -> None:
         "lab-fhir": {"kind": "fhir", "url": fhir, **deepcopy(QUICK)},
         "hospital": {"kind": "http", "url": hospital, **deepcopy(QUICK)},
         "archive": {"kind": "file", "folder": "var/archive"},
-        LONG: {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"},
+        AWAY: {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"},
     }
     make_running_site(folder, channels, destinations, web="127.0.0.1:0")
 

@@ -1,6 +1,7 @@
 """Every page of the server in a browser: in both themes and languages, on narrow and wide screens, by keyboard alone,
 and with scripts off. The pages are those of the table of routes, so that a new one is walked, too."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.chromium import Visitor, chromium, visitor
-from tests.e2e.laboratory import CRITICAL, REFUSED, Laboratory, laboratory
+from tests.e2e.laboratory import AWAY, CRITICAL, REFUSED, WAITING, Laboratory, laboratory
 
 WIDTHS = (320, 768, 1440)
 THEMES = ("light", "dark")
@@ -24,7 +25,12 @@ ADDRESSES = {
     "/analyzer": ("/analyzer?name=chemistry", "/analyzer?name=haematology", "/analyzer?name=coagulation"),
     "/messages": ("/messages", "/messages?state=dead&channel=haematology", "/messages?q=none"),
     "/messages/{number}": ("/messages/{refused}", "/messages/{held}", "/messages/999"),
+    "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
+    "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
     "/user": ("/user?name=asha",),
+    "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
+    "/do/resume": ("/do/resume?kind=channel&name=chemistry",),
+    "/do/restart": ("/do/restart?kind=channel&name=chemistry",),
     "/do/retry": ("/do/retry?all=1", "/do/retry"),
     "/do/dismiss": ("/do/dismiss?all=1",),
     "/do/release": ("/do/release?all=1",),
@@ -56,15 +62,17 @@ def in_language(address: str, language: str) -> str:
 async def pages(here: Laboratory, one: Visitor) -> list[str]:
     """The addresses to look at of each page that is for a person who is logged in."""
     assert here.app.page is not None
-    refused, held = here.number(REFUSED), here.number(CRITICAL)
+    numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
+    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY}
+
+    def filled(address: str) -> str:
+        return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
+
     found = [NO_SUCH_PAGE, UNREADABLE]
     for path, method in here.app.page.routes:
         if method != "GET" or path in BEFORE_LOG_IN or path.startswith("/api/") or path.endswith(NO_PAGES):
             continue
-        addresses = [
-            one.replace("{refused}", str(refused)).replace("{held}", str(held))
-            for one in ADDRESSES.get(path, (path.replace("{number}", "{refused}"),))
-        ]
+        addresses = [filled(one) for one in ADDRESSES.get(path, (path,))]
         answer = await one.page.request.get(here.base + addresses[0])
         if not answer.headers.get("content-type", "").startswith("text/html"):
             continue
