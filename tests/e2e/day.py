@@ -1,5 +1,6 @@
-"""A day of three people at the page: trouble is noticed, explained and corrected, and the audit trail has it by name; none
-of it is possible for a person who may only look. Once with scripts, once with scripts off."""
+"""A day of three people at the page: trouble is noticed, explained and corrected, and the audit trail has it by name.
+
+None of it is possible for a person who may only look. Once with scripts, once with scripts off."""
 
 import re
 from collections.abc import AsyncIterator
