@@ -50,6 +50,7 @@ class Port:
         device: the kernel's name, ``/dev/ttyUSB0``.
         names: its other names, the most lasting first.
         usb: vendor and product number, ``0403:6001``; empty for ports that are not USB.
+        driver: of the kernel, as ``ftdi_sio``.
         owner, group, mode: of the device file; the mode in octal.
         permitted: this user may open it.
         locked: a process holds a lock on it; only root may see which.
@@ -61,6 +62,7 @@ class Port:
     description: str = ""
     usb: str = ""
     serial_number: str = ""
+    driver: str = ""
     owner: str = ""
     group: str = ""
     mode: str = ""
@@ -138,9 +140,10 @@ def _hardware(root: Path) -> Iterator[Port]:
             continue
         device = str(root / "dev" / entry.name)
         place = (entry / "device").resolve()
+        driver = (place / "driver").resolve().name if (place / "driver").exists() else ""
         adapter = _above(place, "idVendor")
         if adapter is None:
-            yield Port(device=device, description="port of the board")
+            yield Port(device=device, description="port of the board", driver=driver)
             continue
         interface = _above(place, "bInterfaceNumber") or place
         words = (_text(adapter / "manufacturer"), _text(adapter / "product"), _text(interface / "interface"))
@@ -149,6 +152,7 @@ def _hardware(root: Path) -> Iterator[Port]:
             description=" ".join(dict.fromkeys(word for word in words if word)) or "USB adapter",
             usb=f"{_text(adapter / 'idVendor')}:{_text(adapter / 'idProduct')}",
             serial_number=_text(adapter / "serial"),
+            driver=driver,
         )
 
 

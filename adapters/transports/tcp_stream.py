@@ -215,6 +215,11 @@ class TcpStream(asyncio.Protocol):
         await asyncio.shield(self._closed)
 
     @property
+    def own(self) -> str:
+        """Our address of the connection, for people."""
+        return _written(self._transport.get_extra_info("sockname"))
+
+    @property
     def certificate(self) -> Mapping[str, Any]:
         """The peer's, where TLS has verified one (`ssl.SSLSocket.getpeercert`)."""
         return self._transport.get_extra_info("peercert") or {}
@@ -223,8 +228,7 @@ class TcpStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
-        peer = transport.get_extra_info("peername")
-        self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
+        self.peer = _written(transport.get_extra_info("peername"))
         sock = transport.get_extra_info("socket")
         if sock is not None:
             _keep_alive(sock)
@@ -298,3 +302,7 @@ def _keep_alive(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:
         logger.debug("keep-alive options refused by the system")
+
+
+def _written(address: object) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)

@@ -39,6 +39,7 @@ from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, handlers
+from engine.runtime.ends import SeenEnds
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
@@ -363,6 +364,7 @@ class App:
             api=Api(sources(self), offered).routes(),
             verbs=offered.verbs,
             channels=self.parts.routes,
+            ends=SeenEnds(self.parts, self.clock),
             accounts=self.accounts,
             clock=self.clock,
         )

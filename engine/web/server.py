@@ -34,6 +34,7 @@ from engine.model.errors import StoreError
 from engine.model.permissions import LOOKING, WATCHING, Principal
 from engine.model.records import ReagentView
 from engine.model.units import HostPort
+from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
@@ -82,6 +83,7 @@ class StatusServer:
         api: the routes of `engine.web.api`.
         verbs: of the control socket, for the acts of the pages.
         channels: the compiled routes in force, by channel: they read the fields of a message.
+        ends: looks at both ends of a line, for the pages about one analyzer and one destination.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class StatusServer:
         api: Sequence[Route] = (),
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
+        ends: Ends | None = None,
     ) -> None:
         self.config = config
         self._identity = Identity(accounts)
@@ -112,7 +115,8 @@ class StatusServer:
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
-        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer, self._desk, verbs, channels))
+        frame = None if reader is None else Frame(reader, snapshot, self._renderer, self._desk, verbs, channels, ends)
+        pages = () if frame is None else pages_of(frame)
         access = () if self._desk is None else access_pages(self._desk)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(

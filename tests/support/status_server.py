@@ -14,6 +14,7 @@ from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
 from engine.model.clock import Clock
 from engine.model.units import HostPort
+from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import server
@@ -53,6 +54,7 @@ async def running(
     api: Sequence[Route] = (),
     verbs: Mapping[str, Verb] = MappingProxyType({}),
     channels: Channels = dict,
+    ends: Ends | None = None,
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -70,6 +72,7 @@ async def running(
             api=api,
             verbs=verbs,
             channels=channels,
+            ends=ends,
         )
         await page.server.listen()
         try:

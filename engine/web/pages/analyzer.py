@@ -20,6 +20,7 @@ from engine.web import line_rows
 from engine.web.cells import Cells, row_id
 from engine.web.feed import everything
 from engine.web.pages.dead_letters import EACH, letter_row
+from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
 from engine.web.pages.switching import Offers, offers
@@ -40,8 +41,9 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
-    _channel(frame.asking(request))
-    return await frame.show(request, _page, partial(_found, frame, lately))
+    asking = frame.asking(request)
+    ends = of_channel(await frame.ends.channel(_channel(asking).name), asking.words)
+    return await frame.show(request, partial(_page, ends), partial(_found, frame, lately))
 
 
 async def _data(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
@@ -64,10 +66,11 @@ def _channel(asking: Asking) -> ChannelSnapshot:
     return found
 
 
-def _page(asking: Asking) -> Page:
+def _page(ends: Values, asking: Asking) -> Page:
     name, language = _channel(asking).name, asking.words.language
     query = urlencode({"name": name})
     values = {
+        **ends,
         "title": f"{name} · {asking.site.site_name} · LabRelay",
         "poll": f"{DATA}?{query}&lang={language}",
         "again": f"{PATH}?{query}&lang={language}&auto",

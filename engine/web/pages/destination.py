@@ -16,10 +16,11 @@ from engine.store.queries.attempts import Tried, last_attempts
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
-from engine.web.cells import Cells, row_id
+from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
 from engine.web.pages import states
 from engine.web.pages.analyzer import lane_offers
+from engine.web.pages.ends import of_destination
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.switching import offers
@@ -40,8 +41,10 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    _destination(frame.asking(request))
-    return await frame.show(request, _page, partial(_found, frame))
+    asking = frame.asking(request)
+    one = _destination(asking)
+    ends = of_destination(await frame.ends.destination(one.name), one, asking.words)
+    return await frame.show(request, partial(_page, ends), partial(_found, frame))
 
 
 async def _data(frame: Frame, request: web.Request) -> web.Response:
@@ -64,11 +67,12 @@ def _destination(asking: Asking) -> DestinationSnapshot:
     return found
 
 
-def _page(asking: Asking) -> Page:
+def _page(ends: Sequence[Fact], asking: Asking) -> Page:
     name, language = _destination(asking).name, asking.words.language
     return Page(
         "destination",
         {
+            "ends": ends,
             "title": f"{name} · {asking.site.site_name} · LabRelay",
             "poll": f"{DATA}?{urlencode({'name': name, 'lang': language})}",
             "again": f"/destinations/{quote_plus(name)}?lang={language}&auto",

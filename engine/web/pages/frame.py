@@ -22,6 +22,7 @@ from engine.model.errors import (
     TooSlowError,
 )
 from engine.model.permissions import Principal
+from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
@@ -96,6 +97,7 @@ class Frame:
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
         verbs: of the control socket.
         channels: the compiled routes in force, by channel.
+        ends: looks at both ends of a line.
     """
 
     def __init__(
@@ -106,8 +108,10 @@ class Frame:
         desk: Desk | None = None,
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
+        ends: Ends | None = None,
     ) -> None:
         self.channels = channels
+        self.ends = ends or NoEnds()
         self.desk = desk
         self.verbs = verbs
         self._reader = reader

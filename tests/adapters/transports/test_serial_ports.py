@@ -50,6 +50,9 @@ class Machine:
         port = interface / name
         (port / "tty" / name).mkdir(parents=True)
         link(port / "tty" / name / "device", port)
+        driver = self.root / "sys/bus/usb-serial/drivers/ftdi_sio"
+        driver.mkdir(parents=True, exist_ok=True)
+        link(port / "driver", driver)
         link(self.root / "sys/class/tty" / name, port / "tty" / name)
         device = write(self.root / "dev" / name)
         if by_id:
@@ -88,7 +91,8 @@ def test_every_port_with_hardware_is_listed_with_what_leads_to_it(machine: Machi
         "FTDI FT232R USB UART",
     )
     assert [Path(name).parent.name for name in adapter.names] == ["by-id", "by-path"]
-    assert found["ttyS0"].description == "port of the board"
+    assert adapter.driver == "ftdi_sio"
+    assert (found["ttyS0"].description, found["ttyS0"].driver) == ("port of the board", "")
     assert (found["ttyS0"].usb, found["ttyS0"].names, found["ttyS0"].mode) == ("", (), "660")
     assert found["ttyS0"].permitted
     assert not found["ttyS0"].in_use

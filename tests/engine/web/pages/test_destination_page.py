@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
+from engine.monitoring.ends import ChannelEnds, ConnectionEnds, DestinationEnds, DeviceEnd, FarEnd
 from engine.monitoring.snapshot.channels import LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
@@ -176,3 +178,76 @@ async def test_a_journal_that_cannot_be_read_hides_no_state(tmp_path: Path, path
     root = read_html(text)
     assert root.one("section", id="line-head").one("h1").text
     assert root.one("main").one("p", role="alert").text
+
+
+class Seen:
+    """What is known of both ends."""
+
+    def __init__(self, device: DeviceEnd | None = None, far: FarEnd | None = None, **more: Any) -> None:
+        since = NOW - timedelta(hours=2)
+        connection = ConnectionEnds(own="10.0.0.2:2575", peer="10.0.0.9:50213", since=since)
+        self._channel = ChannelEnds(connections=() if device else (connection,), device=device)
+        self._destination = DestinationEnds(far=far, **more)
+
+    async def channel(self, name: str) -> ChannelEnds:
+        return self._channel
+
+    async def destination(self, name: str) -> DestinationEnds:
+        return self._destination
+
+
+async def section_of(folder: Path, path: str, seen: Seen, title: str, site: SiteSnapshot | None = None) -> str:
+    async with journals.running(folder) as journal, running(site or quiet_site(), reader=journal, ends=seen) as page:
+        answer, text = await page.get(f"{path}&lang=en" if "?" in path else f"{path}?lang=en")
+    assert answer.status == 200
+    (found,) = [one.text for one in read_html(text).all("section") if one.text.startswith(title)]
+    return found.removeprefix(f"{title} ")
+
+
+PLUGGED = DeviceEnd(
+    device="usb:0403:6001", settings="9600 8N1", path="/dev/ttyUSB0", names=("/dev/serial/by-id/usb-FTDI",),
+    description="FTDI \u202eFT232R", usb="0403:6001", serial_number="A50285BI", driver="ftdi_sio",
+)  # fmt: skip
+LINES = [
+    (None, "Our end Other end Connected since 10.0.0.2:2575 10.0.0.9:50213 2026-03-02 08:12:07 2 h ago"),
+    (PLUGGED, "Device usb:0403:6001 Settings 9600 8N1 Plugged in yes Port /dev/ttyUSB0 Lasting name"
+              " /dev/serial/by-id/usb-FTDI Adapter FTDI \\x202eFT232R USB 0403:6001 A50285BI Driver ftdi_sio"
+              " No connection now."),
+    (DeviceEnd(device="/dev/ttyUSB3", settings="9600 7E1", fault="there is no such device"),
+     "Device /dev/ttyUSB3 Settings 9600 7E1 Plugged in no: there is no such device No connection now."),
+    (DeviceEnd(device="socket://10.1.2.3:4001", is_remote=True),
+     "Device socket://10.1.2.3:4001 Place at a device server No connection now."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("device", "expected"), LINES)
+async def test_an_analyzers_page_has_both_ends_of_its_line(
+    tmp_path: Path, device: DeviceEnd | None, expected: str
+) -> None:
+    said = await section_of(tmp_path, "/analyzer?name=chemistry", Seen(device), "Both ends of the line")
+    assert said == expected
+
+
+AWAY = FarEnd(trouble="Name or service not known")
+ENDING = FarEnd(addresses=("192.0.2.7", "2001:db8::7"), certificate_until=NOW + timedelta(days=9))
+WAYS: list[tuple[dict[str, Any], SiteSnapshot, str]] = [
+    ({"far": FarEnd()}, quiet_site(), "Circuit closed: attempts are made"),
+    ({"far": ENDING, "host": "lab.example", "port": 443, "own_certificate": "us.pem (destination x) ends in 3 days"},
+     down(),
+     "Circuit open: no attempt until 2026-03-02 10:12:47 Host lab.example:443 Addresses 192.0.2.7, 2001:db8::7"
+     " Its certificate ends 2026-03-11 Our certificate us.pem (destination x) ends in 3 days"),
+    ({"far": AWAY, "host": "lab.example", "port": 443, "windows": ("sat 02:00-04:00",)},
+     quiet_site(),
+     "Circuit closed: attempts are made Expected downtime sat 02:00-04:00 Host lab.example:443"
+     " Trouble Name or service not known"),
+    ({"far": None, "host": "lab.example", "port": 443},
+     replace(down(), destinations=(replace(down().destinations[0], state=DestinationState.PROBING),)),
+     "Circuit half-open: one attempt is under way Host lab.example:443 Addresses being looked up: open the page again"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "site", "expected"), WAYS)
+async def test_a_destinations_page_has_the_way_there(
+    tmp_path: Path, seen: dict[str, Any], site: SiteSnapshot, expected: str
+) -> None:
+    assert await section_of(tmp_path, "/destinations/lab-fhir", Seen(**seen), "The way there", site) == expected
