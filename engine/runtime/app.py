@@ -231,6 +231,7 @@ class App:
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("daily look", Scrub(self.journal, lambda: parts.built.site, self.clock).run)
+        supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("to-do list", self.todo.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)

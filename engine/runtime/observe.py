@@ -4,9 +4,10 @@ The numbers of the day come from the journal's counters, so that they survive a 
 from the running parts. The content of messages is never read here.
 """
 
+import asyncio
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
 
 REFRESH_S = 1.0
+ASKED_S = 3.0  # since the last question: for so long the next snapshot is taken before it is asked for
+AT_ONCE = 25  # channels, between two times that messages come first
 COMPACT_DUE = (
     "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop LabRelay, then "
     "labrelay journal compact"
@@ -48,6 +51,8 @@ class Observer:
         self._started_at = app.clock.now()
         self._snapshot: SiteSnapshot | None = None
         self._taken = 0.0
+        self._asked = float("-inf")
+        self._kept_fresh = False
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; intake counts messages
         self._unreadable = ""
         self._oldest: dict[tuple[str, str], int] = {}
@@ -112,17 +117,49 @@ class Observer:
         return not journal.full and not any(self._is_recent(fault) for fault in faults)
 
     def snapshot(self) -> SiteSnapshot:
-        now_s = self._app.clock.monotonic()
-        if self._snapshot is None or now_s - self._taken >= REFRESH_S:
-            self._snapshot = self.take()
-            self._taken = now_s
-            self._count()
+        """The newest one: of the last second, or of the last two while the next is being taken."""
+        now_s = self._asked = self._app.clock.monotonic()
+        if self._snapshot is None or now_s - self._taken >= (2 * REFRESH_S if self._kept_fresh else REFRESH_S):
+            self._keep(self.take(), now_s)
+        assert self._snapshot is not None
         return self._snapshot
+
+    async def keep_fresh(self) -> None:
+        """While there are readers, take each next snapshot in slices: a site with hundreds of channels takes tens of
+        milliseconds, in which no message would be acknowledged."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            now_s, before, built = self._app.clock.monotonic(), self._snapshot, self._parts.built
+            self._kept_fresh = before is not None and now_s - self._asked < ASKED_S
+            if not self._kept_fresh or now_s - self._taken < REFRESH_S:
+                continue
+            steps = self._steps()
+            try:
+                while True:
+                    next(steps)
+                    await asyncio.sleep(0)
+            except StopIteration as taken:
+                if self._snapshot is before and self._parts.built is built:  # else it does not show an order's effect
+                    self._keep(taken.value, now_s)
+
+    def _keep(self, snapshot: SiteSnapshot, now_s: float) -> None:
+        self._snapshot, self._taken = snapshot, now_s
+        self._count()
 
     # -- taking the snapshot -----------------------------------------------------------------------------------------
 
     def take(self) -> SiteSnapshot:
         """A new snapshot, whatever the age of the last."""
+        steps = self._steps()
+        try:
+            while True:
+                next(steps)
+        except StopIteration as taken:
+            snapshot: SiteSnapshot = taken.value
+            return snapshot
+
+    def _steps(self) -> Generator[None, None, SiteSnapshot]:
+        """Take a snapshot, with a pause after every `AT_ONCE` channels."""
         app, parts = self._app, self._parts
         site, retention = parts.built.site.config, parts.built.site.config.retention
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
@@ -174,6 +211,11 @@ class Observer:
         notes += about(About.CLOCK, notices.newer_than_the_clock(channels.values(), now_us))
         notes += about(About.CONFIGURATION, notices.not_configured(channels.values(), lanes.values(), parts))
         reading = Reading(now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest)
+        seen = []
+        for n, (name, source) in enumerate(tuple(parts.sources.items()), start=1):
+            seen.append(self._traffic.channel(name, source, reading, storing=self._is_storing(source)))
+            if n % AT_ONCE == 0:
+                yield
         free = shutil.disk_usage(site.data).free
         self._journal.read_growth()
         notes += about(About.DISK, self._journal.size_notes(retention))
@@ -184,10 +226,7 @@ class Observer:
             now=now,
             timezone=zone,
             config_hash=parts.built.site.hash[:12],
-            channels=tuple(
-                self._traffic.channel(name, source, reading, storing=self._is_storing(source))
-                for name, source in parts.sources.items()
-            ),
+            channels=tuple(seen),
             destinations=tuple(
                 self._traffic.destination(worker, site.destinations[worker.name], reading) for worker in workers
             ),
