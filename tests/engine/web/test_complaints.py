@@ -1,7 +1,7 @@
 """Complaints of users of other integration engines, and for each the tests that show how it is here.
 
-The numbers are those of the list of complaints that the project began with. A test that moves or gets another name takes
-its line here with it.
+The numbers are those of the list of complaints that the project began with. A test that moves or gets another name
+takes its line here with it.
 """
 
 import ast
