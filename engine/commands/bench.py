@@ -9,7 +9,8 @@ compared between machines. DIR is a folder with its program `e2e_bench.py`.
 
 The scenario `start` measures the time until the daemon listens, its first message, and its memory. `mapping` needs no
 daemon: it times parsing, mapping and serialising of messages in this process alone, and how long the shipped mappings
-take to compile.
+take to compile. `page` has 500 channels and `--history` messages: people read the page and programs the API while
+messages flow in.
 """
 
 import json
@@ -27,7 +28,7 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page")
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
@@ -99,6 +100,27 @@ START = View[Row](
     Field("", "RSS idle/1,000 MiB", of=_as("{rss_mib_idle[median]:.0f} / {rss_mib_1000[median]:.0f}"), right=True),
     *FAULTS,
 )
+PAGE = View[Row](
+    "cases",
+    Field("", "page", of=lambda case: f"{case['history']} messages before, workers {case['workers']}{_noisy(case)}"),
+    Field("", "ACK p99 ms", of=_as("{ack_p99_ms[alone]:.1f}"), right=True),
+    Field("", "beside readers", of=_as("{ack_p99_ms[beside]:.1f}"), right=True),
+    Field("", "ratio", of=_range("ack_p99_ratio"), right=True),
+    Field("", "ratio of CPU", of=_range("cpu_ratio"), right=True),
+    Field("", "RSS peak MiB", of=_as("{rss_mib_max:.0f}"), right=True),
+    *FAULTS,
+)
+READS = View[Row](
+    "reads",
+    Field("name", "reads"),
+    Field("requests", "requests", right=True),
+    Field("", "p50 ms", of=_as("{answer_ms[p50]:.1f}"), right=True),
+    Field("", "p95", of=_as("{answer_ms[p95]:.1f}"), right=True),
+    Field("", "wanted", of=_as("{wanted_p95_ms:.0f}"), right=True),
+    Field("", "p99", of=_as("{answer_ms[p99]:.1f}"), right=True),
+    Field("", "KiB", of=_as("{kib:.1f}"), right=True),
+    Field("", "statuses", of=lambda read: ", ".join(f"{n} x {status}" for status, n in read["statuses"].items())),
+)
 
 
 @read_by
@@ -153,6 +175,7 @@ def _numbers(text: str) -> list[float]:
     metavar="DIR",
     help="Run this prototype in turn with the daemon; with 32 connections and oru20.",
 )
+@click.option("--history", default=20_000, show_default=True, help="With page: messages in the journal before.")
 @click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
 @click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
@@ -166,13 +189,14 @@ def command(
     dest_delay_ms: list[float],
     workers: str,
     prototype: Path | None,
+    history: int,
     seconds: float,
     rounds: int,
     data: Path | None,
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.devtools.bench import mapping_case, serial_case, start_case
+    from engine.devtools.bench import mapping_case, page_case, serial_case, start_case
     from engine.devtools.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
     from engine.devtools.bench.prototype import Prototype
 
@@ -202,6 +226,8 @@ def command(
             report = mapping_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "start":
             report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
+        elif scenario == "page":
+            report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, workers=processes, say=say)
         else:
             report = run(cases, folder, seconds=seconds, rounds=rounds, say=say, prototype=bare)
     finally:
@@ -217,6 +243,8 @@ def command(
         click.echo(json.dumps(report, indent=1))
     else:
         show_rows(form, TABLES.get(scenario, CASES), report["cases"], "nothing was measured")
+        for case in report["cases"] if scenario == "page" else ():
+            show_rows(form, READS, case["reads"], "nothing was read")
         if bare is not None:
             show_rows(form, AGAINST, report["cases"], "nothing was measured")
     if any(case.get(fault) for case in report["cases"] for fault in ("lost", "repeats_other_key", "reordered")):
@@ -243,4 +271,4 @@ def _wanted(case: Row) -> str:
     return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START}
+TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE}

@@ -81,6 +81,7 @@ class Renderer:
         self._snapshot = snapshot
         self._rows: dict[str, dict[str, tuple[object, Markup]]] = {language: {} for language in LANGUAGES}
         self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
+        self._drawing = asyncio.Lock()  # who asks meanwhile waits, and draws nothing twice
         self._templates: Templates | None = None
 
     async def prepare(self) -> None:
@@ -96,17 +97,19 @@ class Renderer:
 
     async def live(self, language: str) -> Live:
         """The parts of the current snapshot; rendered once per snapshot and language."""
-        site = self._snapshot()
-        last = self._last.get(language)
-        if last is not None and last[0] is site:
-            return last[1]
-        live = await self._render(site, language)
-        self._last[language] = (site, live)
-        return live
+        async with self._drawing:
+            site = self._snapshot()
+            last = self._last.get(language)
+            if last is not None and last[0] is site:
+                return last[1]
+            live = await self._render(site, language)
+            if last is not None and last[1] == live:
+                live = last[1]
+            self._last[language] = (site, live)
+            return live
 
-    async def overview(self, language: str, person: Person, *, wall: bool = False) -> str:
+    def overview(self, live: Live, language: str, person: Person, *, wall: bool = False) -> str:
         """The whole page. ``wall``: large, for a screen that people only look at."""
-        live = await self.live(language)
         return self.templates.pages["overview"].render(
             **self._around(language, person), title=live.title, parts=live.parts, order=live.order, wall=wall
         )

@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from urllib.parse import urlencode
 
@@ -38,6 +38,7 @@ from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
+from engine.web import bodies
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
@@ -45,8 +46,10 @@ from engine.web.access.identity import Identity, keep_wall_screen
 from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
+from engine.web.bodies import Body, html, prepared
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
+from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
@@ -112,6 +115,7 @@ class StatusServer:
         self._reagents = reagents
         self._searching = asyncio.Lock()
         self._renderer = Renderer(snapshot)
+        self._kept = KeptBodies()
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
@@ -232,9 +236,14 @@ class StatusServer:
     # -- pages -------------------------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.Response:
-        wall = "wall" in request.query
-        html = await self._renderer.overview(_language(request), person_of(request), wall=wall)
-        answer = _page(html)
+        language, person, wall = _language(request), person_of(request), "wall" in request.query
+        live = await self._renderer.live(language)
+
+        def make() -> Body:
+            return prepared(request, html(self._renderer.overview(live, language, person, wall=wall)))
+
+        body = await self._kept.of(("overview", language, person, wall), live, make)
+        answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer
 
@@ -246,22 +255,27 @@ class StatusServer:
             found = await self._find(*asked)
         except StoreError:
             trouble = UNREADABLE
-        html = self._renderer.reagents(_language(request), asked, found, person_of(request), trouble)
-        return _page(html, 503 if trouble else 200)
+        page = self._renderer.reagents(_language(request), asked, found, person_of(request), trouble)
+        return _page(request, page, 503 if trouble else 200)
 
     async def _reagents_data(self, request: web.Request) -> web.Response:
         try:
             found = await self._find(*_asked(request))
         except StoreError as error:
             raise web.HTTPServiceUnavailable from error
-        return _json({"schema_version": SCHEMA_VERSION, LOT.name: LOT.rows(found)}, orjson.OPT_INDENT_2)
+        return _json(request, {"schema_version": SCHEMA_VERSION, LOT.name: LOT.rows(found)}, orjson.OPT_INDENT_2)
 
     async def _find(self, lot: str, channel: str) -> Sequence[ReagentView]:
         async with self._searching:
             return await asyncio.to_thread(self._reagents, lot or None, channel or None)
 
-    async def _status(self, _request: web.Request) -> web.Response:
-        return _json(self._snapshot().to_json(), orjson.OPT_INDENT_2)
+    async def _status(self, request: web.Request) -> web.Response:
+        site = self._snapshot()
+
+        def make() -> Body:
+            return prepared(request, Body(orjson.dumps(site.to_json(), option=orjson.OPT_INDENT_2)))
+
+        return bodies.answer(request, await self._kept.of("status", site, make))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -285,8 +299,7 @@ class StatusServer:
             raise web.HTTPNotFound
         # The address carries the content's hash: a new release has a new address.
         keep = "public, max-age=31536000, immutable" if "v" in request.query else "no-cache"
-        headers = {hdrs.CACHE_CONTROL: keep, hdrs.CONTENT_TYPE: _STATIC_FILES[name]}
-        return web.Response(body=(STATIC / name).read_bytes(), headers=headers)
+        return bodies.answer(request, _static_body(name), {hdrs.CACHE_CONTROL: keep})
 
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
@@ -297,15 +310,20 @@ class StatusServer:
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
         if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
-        html = self._renderer.error(_language(request), status, message)
+        page = self._renderer.error(_language(request), status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
-        return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+        return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 
     # -- live --------------------------------------------------------------------------------------------------
 
     async def _live(self, request: web.Request) -> web.Response:
-        live = await self._renderer.live(_language(request))
-        return _json(everything(live))
+        language = _language(request)
+        live = await self._renderer.live(language)
+
+        def make() -> Body:
+            return prepared(request, Body(orjson.dumps(everything(live))))
+
+        return bodies.answer(request, await self._kept.of(("live", language), live, make))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if len(self.listener.followers) >= MAX_EVENT_READERS:
@@ -332,14 +350,18 @@ class StatusServer:
         return response
 
 
-def _page(html: str, status: int = 200) -> web.Response:
+def _page(request: web.Request, text: str, status: int = 200) -> web.Response:
     """In the language that the browser asks for."""
-    headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
-    return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+    return bodies.answer(request, html(text), status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
 
 
-def _json(value: object, option: int = 0) -> web.Response:
-    return web.Response(body=orjson.dumps(value, option=option), content_type="application/json")
+def _json(request: web.Request, value: object, option: int = 0) -> web.Response:
+    return bodies.answer(request, Body(orjson.dumps(value, option=option)), tagged=False)
+
+
+@cache
+def _static_body(name: str) -> Body:
+    return Body((STATIC / name).read_bytes(), _STATIC_FILES[name])
 
 
 def _asked(request: web.Request) -> tuple[str, str]:
@@ -351,10 +373,10 @@ _FOR_ALL = frozenset({"/healthz", "/readyz"})
 _WITHOUT_TEMPLATES = _FOR_ALL | {"/status.json", "/reagents.json", "/messages.json", "/session.json", "/metrics"}
 API = "/api/"
 _STATIC_FILES = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "session.js": "text/javascript; charset=utf-8",
-    "list.js": "text/javascript; charset=utf-8",
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "session.js": "text/javascript",
+    "list.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

@@ -161,21 +161,25 @@ class Bench:
 
 
 class TcpBench(Bench):
-    """Its analyzers are on TCP; a case with another number of workers needs another one."""
+    """Its analyzers are on TCP; a case with another number of workers needs another one.
 
-    def __init__(self, folder: Path, workers: int, scenario: str, commit: str) -> None:
-        web, *ports = free_ports(CHANNELS + 1)
+    Attributes:
+        web: the port of the site's page.
+    """
+
+    def __init__(self, folder: Path, workers: int, scenario: str, commit: str, *, channels: int = CHANNELS) -> None:
+        self.web, *ports = free_ports(channels + 1)
         self._ports: list[tuple[int, str]] = []
-        channels: list[tuple[str, str]] = []
+        sources: list[tuple[str, str]] = []
         for number, port in enumerate(ports):
             astm = scenario.startswith("astm") or (scenario == "mixed" and number % 2)
             kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
             self._ports.append((port, kind))
             more = f", commit: {commit}" if astm else ""
-            channels.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
+            sources.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
         sender = JsonProcess("engine.devtools.bench.load")
         sender.hear()  # it is ready, and takes no CPU time from the daemon's start
-        super().__init__(folder, sender, channels, web=web, port=ports[-1], workers=workers)
+        super().__init__(folder, sender, sources, web=self.web, port=ports[-1], workers=workers)
 
     def run(self, case: Case, count: int) -> Round:
         """``count`` messages per connection."""

@@ -25,6 +25,8 @@ from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
 
 LOG_IN = "/log-in"
+STEP_S = 10  # of the time left: a page that is drawn again within it is the same
+STEP_US = STEP_S * 1_000_000
 Act = Callable[[Form], Awaitable[web.Response]]
 NamedAct = Callable[[web.Request, Form], Awaitable[web.Response]]
 Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
@@ -84,7 +86,7 @@ class Desk:
             changes=looks and signed_in.principal.may(CHANGING),
             administers=looks and signed_in.principal.may(ADMINISTERING),
             until=self.at(signed_in.ends_us, "%H:%M"),
-            left_s=max((signed_in.ends_us - self.clock.now_us()) // 1_000_000, 0),
+            left_s=max((signed_in.ends_us - self.clock.now_us()) // STEP_US * STEP_S, 0),
             is_last=signed_in.ends_us >= signed_in.latest_us,
         )
 

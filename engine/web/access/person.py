@@ -14,7 +14,7 @@ class Person:
     looks, acts, changes, administers: what the top of the page leads to.
     form: the hidden field of the forms that each page has (`engine.web.forms`).
     until: the time of the day when the log-in ends, ``16:05``.
-    left_s: seconds until then.
+    left_s: seconds until then, at least.
     is_last: it ends then in any case.
     """
 

@@ -19,12 +19,14 @@ from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
-from engine.web.api.answers import CONTENT_TYPE, Body, answer, body_of, prepared, require_json_taken
+from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_taken
 from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
 from engine.web.api.requests import arguments, in_address, in_body
 from engine.web.api.resources import CONTENTS, QUESTIONS, RESOURCES, ROOT, Resource
 from engine.web.api.sources import Sources
+from engine.web.bodies import Body, prepared
+from engine.web.kept_bodies import KeptBodies
 from engine.web.routes import PRINCIPAL, Route
 
 Document = dict[str, Any]
@@ -43,8 +45,7 @@ class Api:
         self._buckets = Buckets() if buckets is None else buckets
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._made: dict[str, tuple[SiteSnapshot, Body]] = {}
-        self._making = asyncio.Lock()
+        self._kept = KeptBodies()
         self._reads: ModuleType | None = None
 
     def routes(self) -> Sequence[Route]:
@@ -177,11 +178,7 @@ class Api:
 
     async def _from_memory(self, path: str, site: SiteSnapshot, make: Callable[[], Body]) -> Body:
         """The document of a snapshot, made once for all who ask."""
-        async with self._making:
-            made = self._made.get(path)
-            if made is None or made[0] is not site:
-                made = self._made[path] = site, await asyncio.to_thread(make)
-            return made[1]
+        return await self._kept.of(path, site, make)
 
     def _body(self, document: Document, address: str, given: Mapping[str, str]) -> Body:
         if "cursor" in document:

@@ -29,6 +29,7 @@ from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.access.person import person_of
 from engine.web.api.acts import Verb
+from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.guard import UNREADABLE
 from engine.web.languages import catalogue, choose
@@ -174,7 +175,7 @@ class Frame:
         asking = asking or self.asking(request)
         plain = page(asking)
 
-        def draw(reader: Reader) -> tuple[int, str]:
+        def draw(reader: Reader) -> tuple[int, Body]:
             status, trouble, more = 200, plain.wrong, dict[str, Any]()
             if trouble:
                 status = 400
@@ -188,9 +189,8 @@ class Frame:
                 except (StoreError, ConfigError) as error:
                     status, trouble = self.why_not(error, asking.words)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
-            html = self._renderer.draw(plain.template, asking.words.language, person_of(request), plain.query, values)
-            return status, html
+            drawn = self._renderer.draw(plain.template, asking.words.language, person_of(request), plain.query, values)
+            return status, prepared(request, html(drawn), tagged=False)
 
-        status, html = await self.read(draw)
-        headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
-        return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+        status, body = await self.read(draw)
+        return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)

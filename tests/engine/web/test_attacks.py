@@ -257,6 +257,13 @@ async def test_a_name_is_text_wherever_it_is_shown(here: Site) -> None:
             assert EVIL in page.text
 
 
+@pytest.mark.parametrize("path", ["/log-in", "/change-user"])
+async def test_pages_of_access_are_not_compressed(here: Site, path: str) -> None:
+    async with here.browser() as browser, browser.client.get(path, headers={"Accept-Encoding": "gzip"}) as answer:
+        assert answer.status == 200
+        assert "Content-Encoding" not in answer.headers
+
+
 # -- addresses and headers ---------------------------------------------------------------------------------------------
 
 

@@ -221,7 +221,7 @@ async def test_the_overview_of_a_large_network_costs_as_much_for_each_channel(ch
     await renderer.prepare()
     profile = cProfile.Profile()
     profile.enable()
-    text = await renderer.overview("en", Person())
+    text = renderer.overview(await renderer.live("en"), "en", Person())
     profile.disable()
     assert text.count("<tr id=") == channels + 2
     assert pstats.Stats(profile).total_calls < 850 * channels  # type: ignore[attr-defined]  # not in its stubs
