@@ -14,5 +14,5 @@ encoding           rows as JSON                       edited             an edit
 as_sent            a document with its decisions
 explained          a stored message mapped today        message_tree       its fields with names, values, rules
 field_names        as the standards name fields         document_lines     a document as lines with places
-test_text          a message as a mapping test
+mapping_test       a message as a mapping test, without its patient
 """

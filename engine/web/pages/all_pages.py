@@ -8,6 +8,7 @@ from engine.web.pages import (
     aside,
     codes,
     contents,
+    copied,
     dead_letters,
     destination,
     doing,
@@ -26,7 +27,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, switching, contents, edit, aside, replay, shift, waiting),
+    *(doing, switching, contents, copied, edit, aside, replay, shift, waiting),
 )
 
 

@@ -27,6 +27,7 @@ from engine.views.text import printable
 from engine.views.wire import steps_of
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
+from engine.web.pages import copied
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Channels, Frame
 from engine.web.pages.linked import LinkedTrace
@@ -77,6 +78,7 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     reading = Reading.of(form)
     around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "reading": reading}
     around |= {"charsets": CHARSETS, "formats": FORMATS, "action": words.href(PATH.replace("{number}", str(asked)))}
+    around["test"] = copied.address(words, asked)
     read = partial(_contents, frame.channels)
     status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, reading, words)
     return await desk.page(request, "contents", status, **around, **found, trouble=trouble)

@@ -70,6 +70,7 @@ TABLE = {
     "POST /messages/{number}/contents": PATIENTS,
     "GET /replay": ACT,
     "POST /replay": ACT,
+    "POST /messages/{number}/test": PATIENTS,
     "GET /messages/{number}/set-aside": ACT,
     "POST /messages/{number}/set-aside": ACT,
     "GET /messages/{number}/edit": PATIENTS,

@@ -10,6 +10,8 @@ import pytest
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.site import mapping_path
 from engine.mapping import load
+from engine.mapping.inputs import Mapper
+from engine.mapping.testing import Runner, read_tests
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.processing.process import ChannelRoutes, Route, process, routed_by
 from engine.store.core.batch import Batch
@@ -220,3 +222,43 @@ async def test_no_neighbours_confirm_a_patient(seer: Browser, query: str) -> Non
     _, page = await seer.get(f"/messages/2?since=all&top=3&lang=en&{query}")
     found = page.one("main").all("p")[0].text
     assert found == ("To the messages" if query.startswith("sealed=x") else plain.one("main").all("p")[0].text)
+
+
+async def as_test(seer: Browser, number: int, purpose: str = "a question") -> tuple[int, Element]:
+    _, page = await reveal(seer, number)
+    form = next(one for one in page.all("form") if one.attributes["action"].startswith(f"/messages/{number}/test"))
+    fields = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
+    return await seer.post(form.attributes["action"], fields | {"purpose": purpose})
+
+
+@pytest.mark.parametrize("number", [MAPPED, DEAD])
+async def test_a_message_is_copied_as_a_mapping_test_that_passes(
+    seer: Browser, known: Known, routes: dict[str, ChannelRoutes], tmp_path: Path, number: int
+) -> None:
+    status, page = await as_test(seer, number)
+    assert status == 200
+    assert known.reveals()[0] == ("seer", number, "a question")
+    text = "".join(page.one("textarea").pieces).removeprefix("\n")
+    assert [one for one in ("SHARMA", "ANITA", "77^^^", "O1|F1") if one in text] == []
+    assert "OBX|1|NM|718-7^" in text
+    assert ("|14.1|" in text) is (number == MAPPED)
+    path = tmp_path / "copied.yaml"
+    path.write_text(text, encoding="utf-8")
+    (test,) = read_tests(path)
+
+    def as_channel(name: str, mapping: str) -> Mapper:
+        assert name == CHANNEL
+        return Mapper(mapping_path(None), mapping, options=routes[name].options, context=routes[name].context)
+
+    outcome = Runner(as_channel=as_channel).run(test, mapping_path(None))
+    assert outcome.failures == []
+    assert test.expect is not None
+    assert {key.value for key, _ in test.expect.pairs} >= {"counts", "issues", "unmapped"}
+
+
+async def test_what_cannot_be_a_test_is_said(seer: Browser, known: Known, routes: dict[str, ChannelRoutes]) -> None:
+    assert (await as_test(seer, MAPPED, ""))[0] == 400
+    assert known.reveals()[0][2] == "a call"  # of the contents before
+    routes.clear()
+    _, page = await as_test(seer, MAPPED)
+    assert page.one("main").one("p", role="alert").text == "No test can be made of it: Its analyzer is not configured any more."
