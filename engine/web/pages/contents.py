@@ -33,7 +33,7 @@ from engine.web.pages.frame import Channels, Frame
 from engine.web.pages.linked import LinkedTrace
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.revealing import VERB, reveal
-from engine.web.pages.words import Words, grouped
+from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
 PATH = "/messages/{number}/contents"
@@ -44,6 +44,7 @@ MOST_EXPLAINED = 256 * 1024  # bytes of a message: it is mapped once more, besid
 MOST_HEX = 16 * 1024  # bytes
 MOST_STEP = 1024  # bytes in hex of one frame
 HEX_ROW = 16
+MOST_AT = 200  # signs
 
 
 class Reading(NamedTuple):
@@ -61,7 +62,8 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, fields: Form) -> "Reading":
         charset, form = fields["charset"], fields["as"]
-        return cls(charset if charset in CHARSETS else "", form if form in FORMATS else "", fields["at"][:200])
+        at = shown(fields["at"], MOST_AT)
+        return cls(charset if charset in CHARSETS else "", form if form in FORMATS else "", at)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -99,7 +99,7 @@ class LinkedTrace:
             "more": more,
             "explained": today is not None,
             "changes": [
-                {"path": change.path, "before": _short(change.before), "after": _short(change.after)}
+                {"path": _short(change.path), "before": _short(change.before), "after": _short(change.after)}
                 for change in changes[:MOST_CHANGES]
             ],
             "more_changes": len(changes) > MOST_CHANGES,
@@ -116,7 +116,10 @@ class LinkedTrace:
             "level": place.level,
             "anchor": place.anchor,
             "marked": not self._marked.isdisjoint(place.leaves) or self._is_asked(place),
-            "made": [(leaf.path, self._of_leaf.get(leaf, ""), reason(leaf)) for leaf in made[:MOST_MADE]],
+            "made": [
+                (printable(leaf.path), self._of_leaf.get(leaf, ""), printable(reason(leaf)))
+                for leaf in made[:MOST_MADE]
+            ],
             "more": max(len(made) - MOST_MADE, 0),
             "title": " · ".join(filter(None, (printable(place.shown), place.meaning, *rules[:MOST_MADE]))),
         }

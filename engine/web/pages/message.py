@@ -72,7 +72,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 def _page(asking: Asking) -> Page:
     asked, among = number(asking.found["number"]), asked_of(asking)
-    at = asking.query.get("at", "").strip()[:LONGEST]
+    at = shown(asking.query.get("at", "").strip())
     query = among.query + (f"&{urlencode({'at': at})}" if at else "")
     return Page("message", {"number": asked, "list": among.href(), "at": at, "walk": None}, query)
 

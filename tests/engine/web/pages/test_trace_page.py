@@ -261,4 +261,7 @@ async def test_what_cannot_be_a_test_is_said(seer: Browser, known: Known, routes
     assert known.reveals()[0][2] == "a call"  # of the contents before
     routes.clear()
     _, page = await as_test(seer, MAPPED)
-    assert page.one("main").one("p", role="alert").text == "No test can be made of it: Its analyzer is not configured any more."
+    assert (
+        page.one("main").one("p", role="alert").text
+        == "No test can be made of it: Its analyzer is not configured any more."
+    )
