@@ -29,6 +29,7 @@ OTHERS_GO_ON = "Other analyzers and other destinations go on."
 LINE_OPENS = "The line is opened. The analyzer sends the results that it has kept."
 SENDERS_TAKEN = "Requests are taken again. Senders repeat those that were refused."
 SENT_NOW = "Waiting results are sent at once, in their order."
+WHERE_REACHABLE = "While the destination is not reachable, they wait for its next try."
 LINE_RENEWED = "The line is closed, and opened at once. The analyzer may have to connect again."
 TEE_RENEWED = "The line between the analyzer and its middleware is closed, and opened at once."
 UNACKNOWLEDGED = "A message that is coming in is not acknowledged. The analyzer sends it again."
@@ -38,11 +39,11 @@ EFFECTS = {
     ("pause", "destination"): (NO_ATTEMPT, WAIT_HERE),
     ("pause", "lane"): (NO_ATTEMPT, WAIT_HERE, OTHERS_GO_ON),
     ("pause", "deliveries"): (NO_ATTEMPT, WAIT_HERE),
-    ("resume", "destination"): (SENT_NOW,),
-    ("resume", "lane"): (SENT_NOW,),
-    ("resume", "deliveries"): (SENT_NOW,),
+    ("resume", "destination"): (SENT_NOW, WHERE_REACHABLE),
+    ("resume", "lane"): (SENT_NOW, WHERE_REACHABLE),
+    ("resume", "deliveries"): (SENT_NOW, WHERE_REACHABLE),
     ("restart", "destination"): (CONNECTIONS_RENEWED, SENT_NOW),
-    ("restart", "lane"): (SENT_NOW,),
+    ("restart", "lane"): (SENT_NOW, WHERE_REACHABLE),
 }
 
 

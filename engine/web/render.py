@@ -83,9 +83,11 @@ class Renderer:
         self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
         self._drawing = asyncio.Lock()  # who asks meanwhile waits, and draws nothing twice
         self._templates: Templates | None = None
+        self._site_name = ""
 
     async def prepare(self) -> None:
-        """Load the templates in a thread, where they are not yet loaded; it takes some 70 ms."""
+        """Prepare to draw in a thread, where no snapshot may be taken. Templates are loaded at first, in some 70 ms."""
+        self._site_name = self._snapshot().site_name
         if self._templates is None:
             self._templates = await asyncio.to_thread(_load_templates)
 
@@ -162,7 +164,7 @@ class Renderer:
         return {
             "language": language,
             "languages": LANGUAGES,
-            "site_name": self._snapshot().site_name,
+            "site_name": self._site_name,
             "person": person,
             "query": query,
             "_": _translate(language),

@@ -118,7 +118,8 @@ def _live(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Live:
 
 
 def lane_offers(asking: Asking, channel: str, destination: str, paused: Collection[Target]) -> Offers:
-    """The orders about one lane. Where its destination is paused as a whole, it cannot be restarted."""
+    """The orders about one lane. It cannot be tried where its destination is paused as a whole, or not reachable."""
     target = Target(channel=channel, destination=destination)
+    away = {one.name for one in asking.site.destinations if one.breaker_until is not None}
     above = Target(destination=destination) in paused or DELIVERIES in paused
-    return offers(asking, target, target in paused, restarts=not above)
+    return offers(asking, target, target in paused, restarts=not above and destination not in away)

@@ -28,7 +28,7 @@ class Order(NamedTuple):
     """An order as the page offers it.
 
     Attributes:
-        what: the question, about a thing that is named behind it.
+        what: the question.
         button: also the link on other pages.
         done: how it ended.
         already: where nothing was to be done.
@@ -41,11 +41,11 @@ class Order(NamedTuple):
 
 
 ORDERS: Mapping[str, Order] = {
-    "pause": Order("Pause this?", "Pause", "It is paused.", "It was paused already."),
-    "resume": Order("Let this go on?", "Resume", "It goes on.", "It was not paused."),
-    "restart": Order("Restart this?", "Restart", "It was restarted.", ""),
+    "pause": Order("Pause {name}?", "Pause", "{name} is paused.", "{name} was paused already."),
+    "resume": Order("Let {name} go on?", "Resume", "{name} goes on.", "{name} was not paused."),
+    "restart": Order("Restart {name}?", "Restart", "{name} was restarted.", ""),
 }
-TRY_NOW = "Try now"  # a restart of what sends
+TRY = Order("Try {name} now?", "Try now", "{name} is tried now.", "")  # a restart of what sends
 KINDS = {
     "channel": "Analyzer",
     "destination": "Destination",
@@ -72,14 +72,21 @@ def offers(asking: Asking, target: Target, paused: bool, *, restarts: bool = Tru
     """
     verbs = ["resume"] if paused else [*(["pause"] if pauses else []), *(["restart"] if restarts else [])]
     return [
-        (_button(verb, target, asking.words), asking.words.href(DO + verb, kind=target.kind, name=target.name))
+        (
+            asking.words.say(_order(verb, target).button),
+            asking.words.href(DO + verb, kind=target.kind, name=target.name),
+        )
         for verb in verbs
         if verb in asking.may
     ]
 
 
-def _button(verb: str, target: Target, words: Words) -> str:
-    return words.say(TRY_NOW if verb == "restart" and target.kind != "channel" else ORDERS[verb].button)
+def _order(verb: str, target: Target) -> Order:
+    return TRY if verb == "restart" and target.kind != "channel" else ORDERS[verb]
+
+
+def _name(target: Target, words: Words) -> str:
+    return words.say(KINDS["deliveries"]) if target == DELIVERIES else shown(target.name, 130)
 
 
 async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web.Response:
@@ -111,22 +118,22 @@ def _question(asking: Asking, verb: str, target: Target, seen: Mapping[str, Any]
     ]
     return {
         "action": words.href(DO + verb),
-        "title": words.say(ORDERS[verb].what),
-        "button": _button(verb, target, words),
+        "title": words.say(_order(verb, target).what, name=_name(target, words)),
+        "button": words.say(_order(verb, target).button),
         "kind": target.kind,
         "name": target.name,
         "subject": words.say(KINDS[target.kind]),
         "counts": [(label, grouped(count), href) for label, count, href in counts if count or href],
         "effects": [words.say(text) for text in seen["effects"]],
         "warning": words.say(sentence(seen["warning"])) if seen["warning"] else "",
-        "already": "" if seen["changed"] else _already(words, verb, seen),
+        "already": "" if seen["changed"] else _already(words, verb, target, seen),
         "back": _page_of(words, target),
     }
 
 
-def _already(words: Words, verb: str, seen: Mapping[str, Any]) -> str:
+def _already(words: Words, verb: str, target: Target, seen: Mapping[str, Any]) -> str:
     """That it is so already, and since when by whose order."""
-    said, before = words.say(ORDERS[verb].already), seen["before"]
+    said, before = words.say(ORDERS[verb].already, name=_name(target, words)), seen["before"]
     if before is None:
         return said
     return f"{said} {shown(before['by'])} {words.time(before['since_us'])}: {shown(before['reason'], 300)}"
@@ -145,7 +152,7 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
         except LabRelayError as error:
             return await _refused(desk, request, asking.words, verb, target, *desk.refused(request, error))
         values = _question(asking, verb, target, seen) | {
-            "title": asking.words.say(ORDERS[verb].done) if seen["changed"] else "",
+            "title": asking.words.say(_order(verb, target).done, name=_name(target, asking.words)),
             "offers": offers(asking, target, verb == "pause"),
         }
         return await desk.page(request, "switched", **values)
@@ -156,7 +163,10 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
 async def _refused(
     desk: Desk, request: web.Request, words: Words, verb: str, target: Target | None, status: int, text: str
 ) -> web.Response:
-    values = {"title": words.say(ORDERS[verb].what), "trouble": shown(text, 500), "back": _page_of(words, target)}
+    title = words.say(ORDERS[verb].button)
+    if target is not None:
+        title = words.say(_order(verb, target).what, name=_name(target, words))
+    values = {"title": title, "trouble": shown(text, 500), "back": _page_of(words, target)}
     return await desk.page(request, "switch", status, **values)
 
 

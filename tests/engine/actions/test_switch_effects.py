@@ -65,4 +65,4 @@ def test_a_channel_that_is_configured_no_longer_can_be_resumed(tmp_path: Path) -
 def test_of_deliveries_results_wait_and_then_go(tmp_path: Path, target: Target) -> None:
     site = site_of(tmp_path, SOURCES[0][0])
     assert says.WAIT_HERE in says.effects(site, "pause", target)
-    assert says.effects(site, "resume", target) == (says.SENT_NOW,)
+    assert says.effects(site, "resume", target) == (says.SENT_NOW, says.WHERE_REACHABLE)

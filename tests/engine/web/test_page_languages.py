@@ -55,8 +55,8 @@ def said_in_code() -> set[str]:
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
-    found |= {text for order in switching.ORDERS.values() for text in order if text}
-    found |= {line_rows.BEFORE, switching.TRY_NOW, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
+    found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
+    found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
     found |= {text for name, text in vars(switch_effects).items() if name.isupper() and isinstance(text, str)}
     found -= {switch_effects.UNHEARD}  # it is said as a sentence
     found |= {state.word for state in acts.STATES.values()} | {"Program", "Journal", "Copies"}
