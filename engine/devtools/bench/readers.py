@@ -18,11 +18,12 @@ from engine.runtime import event_loop
 
 HIDDEN = re.compile(r'name="(form|once)" value="([^"]*)"')
 ANSWER_WITHIN_S = 30.0
+NO_ANSWER = 0
 
 
 @dataclass(slots=True)
 class Read:
-    """The answers to one kind of request: their times in seconds, how many had each status, and their bytes."""
+    """The answers to one kind of request: their times in seconds, how many had each status (0: none came), and their bytes."""
 
     answer_s: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
@@ -49,10 +50,14 @@ async def ask(session: aiohttp.ClientSession, path: str, headers: dict[str, str]
     for at in due:
         await asyncio.sleep(max(0.0, at - time.monotonic()))
         sent = {**headers, "If-None-Match": etag} if etag else headers
-        async with session.get(path, headers=sent) as answer:
-            into.received += len(await answer.read())
-            into.statuses[answer.status] = into.statuses.get(answer.status, 0) + 1
-            etag = answer.headers.get("ETag", "")
+        status = NO_ANSWER
+        try:
+            async with session.get(path, headers=sent) as answer:
+                into.received += len(await answer.read())
+                status, etag = answer.status, answer.headers.get("ETag", "")
+        except (TimeoutError, aiohttp.ClientError):
+            etag = ""
+        into.statuses[status] = into.statuses.get(status, 0) + 1
         into.answer_s.append(time.monotonic() - at)
 
 
