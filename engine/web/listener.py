@@ -34,7 +34,7 @@ class Listener:
         patience_s: a connection without a request for so long may lose its place to a new one.
 
     Attributes:
-        followers: connections with live updates, which rightly send no further request.
+        followers: connections with live updates, which rightly send no further request; with the log-in they are of.
         refused: how many connections came from addresses that may not connect.
     """
 
@@ -49,7 +49,7 @@ class Listener:
         self._acceptors: dict[HostPort, Any] = {}
         self._coming: set[asyncio.Task[None]] = set()  # amid their handshake
         self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
-        self.followers: set[asyncio.BaseProtocol] = set()
+        self.followers: dict[asyncio.BaseProtocol, str] = {}
         self.refused = 0
 
     def follow(self, config: WebConfig) -> None:

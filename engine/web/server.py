@@ -42,7 +42,7 @@ from engine.web import bodies
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import Identity, keep_wall_screen
+from engine.web.access.identity import Identity, keep_wall_screen, log_in_of
 from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
@@ -64,6 +64,7 @@ logger = logging.getLogger("labrelay.web")
 MAX_CONNECTIONS = 64
 PATIENCE_S = 10.0  # a connection without a request for so long may lose its place to a new one
 MAX_EVENT_READERS = 16
+MAX_OF_ONE_LOG_IN = 3  # a browser has six connections to one server, and needs some for other pages
 MAX_REQUEST_BODY = 4096  # no request here has a body
 MAX_LINE = 4096
 MAX_WORD = 64  # of a search
@@ -326,12 +327,14 @@ class StatusServer:
         return bodies.answer(request, await self._kept.of(("live", language), live, make))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if len(self.listener.followers) >= MAX_EVENT_READERS:
+        log_in, followers = log_in_of(request), self.listener.followers
+        beside = sum(log_in == one for one in followers.values()) if log_in else 0
+        if len(followers) >= MAX_EVENT_READERS or beside >= MAX_OF_ONE_LOG_IN:
             page = self._error_page(request, 503, MESSAGES[503])
             page.headers[hdrs.RETRY_AFTER] = "10"
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
-        self.listener.followers.add(request.protocol)
+        followers[request.protocol] = log_in
         events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
@@ -345,7 +348,7 @@ class StatusServer:
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self.listener.followers.discard(request.protocol)
+            followers.pop(request.protocol, None)
             await events.aclose()
         return response
 

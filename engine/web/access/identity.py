@@ -78,6 +78,11 @@ def cookie(request: web.Request, name: str) -> str:
     return request.cookies.get(_full_name(request, name), "")
 
 
+def log_in_of(request: web.Request) -> str:
+    """The secret of the session or the wall screen; empty: the request has none."""
+    return cookie(request, SESSION) or cookie(request, WALL)
+
+
 def set_cookie(request: web.Request, answer: web.StreamResponse, name: str, secret: str, for_s: int | None) -> None:
     """Set one of our cookies. ``for_s``: seconds; None: until the browser is closed."""
     answer.set_cookie(

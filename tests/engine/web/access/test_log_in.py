@@ -1,6 +1,7 @@
 """Log in and out, over real connections: with a code, by PIN, by the set-up link, on a wall; and when it ends."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -209,6 +210,22 @@ async def test_live_updates_end_with_the_session(here: Site) -> None:
             await here.accounts.revoke(session.number, by=ROOT)
             async for _ in answer.content:  # the rest of what was under way, and then the end
                 pass
+
+
+async def test_three_windows_of_one_log_in_get_live_updates_and_others_still_do(here: Site) -> None:
+    """A browser opens six connections to one server: with six live updates it could load no page."""
+    async with here.browser() as browser, here.browser() as other, AsyncExitStack() as windows:
+        await browser.log_in("viewer")
+        await other.log_in("engineer")
+        for _ in range(3):
+            answer = await windows.enter_async_context(browser.client.get("/events"))
+            assert answer.status == 200
+        async with browser.client.get("/events") as fourth:
+            assert fourth.status == 503
+        async with browser.client.get("/live.json") as polled:
+            assert polled.status == 200
+        async with other.client.get("/events") as answer:
+            assert answer.status == 200
 
 
 async def test_cookies_over_tls_are_of_this_host_alone(tmp_path: Path) -> None:
