@@ -23,7 +23,7 @@ NO_ANSWER = 0
 
 @dataclass(slots=True)
 class Read:
-    """The answers to one kind of request: times in seconds, how many had each status (0: none came), and their bytes."""
+    """The answers to one kind of request: seconds, how many had each status (0: none came), and their bytes."""
 
     answer_s: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
