@@ -61,12 +61,14 @@ class Request:
     Attributes:
         actor: the user of the client, according to the kernel; goes into the audit row.
         content: a message, where the verb takes one; never logged.
+        reads_notes: as of `Principal`.
     """
 
     verb: str
     actor: str
     args: Mapping[str, Any] = field(default_factory=dict)
     content: bytes = field(default=b"", repr=False)
+    reads_notes: bool = False
 
 
 Handler = Callable[[Request], Awaitable[dict[str, Any]]]

@@ -36,6 +36,7 @@ from engine.actions.control import (
 )
 from engine.model.actor import of_process, stated_by
 from engine.model.errors import ConfigError, LabRelayError
+from engine.model.permissions import Principal
 
 logger = logging.getLogger("labrelay.actions")
 
@@ -193,7 +194,9 @@ class ControlServer:
                 raise ValueError
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
-        return Request(verb=verb, args=args, actor=of_process(uid, pid, stated, role=person.role), content=content)
+        actor = of_process(uid, pid, stated, role=person.role)
+        reads_notes = Principal(actor, person.permissions).reads_notes
+        return Request(verb=verb, args=args, actor=actor, content=content, reads_notes=reads_notes)
 
     async def _admitted(self, uid: int, pid: int, verb: str) -> Person:
         """

@@ -72,10 +72,11 @@ def snooze(session: Session, key: str, for_s: float, reason: str, form: Form) ->
 
 @command.command(help="Forget who has an entry, its note and its snooze.")
 @_key
+@click.option("--only", type=click.Choice(["taken", "note", "snooze"]), help="Forget one of them, and keep the others.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def drop(session: Session, key: str, form: Form) -> ExitCode:
-    return _said(session, form, "todo_drop", {"key": key})
+def drop(session: Session, key: str, only: str | None, form: Form) -> ExitCode:
+    return _said(session, form, "todo_drop", {"key": key, "only": only})
 
 
 def _said(session: Session, form: Form, verb: str, args: dict[str, Any]) -> ExitCode:

@@ -68,3 +68,11 @@ class Principal:
     def reads_reasons(self) -> bool:
         """Whether people's reasons are shown to this one: they may name a patient."""
         return self.may(SEEING_PATIENTS) or self.may(ADMINISTERING)
+
+    @property
+    def reads_notes(self) -> bool:
+        """Whether the words that people leave for each other are shown to this one: why something is paused or put off,
+        and notes at entries of the to-do list. They are for those who do the work here. To others, as a wall screen or
+        a program that may look, each shows who and when: a person may have written more than belongs there.
+        """
+        return self.may(ACTING) or self.reads_reasons

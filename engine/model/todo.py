@@ -27,6 +27,35 @@ class Snooze(Mark):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look at the list.
+
+    Attributes:
+        keys: of the entries that it had.
+    """
+
+    at_us: int
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """What came and went since a person's visit before this one.
+
+    Attributes:
+        at_us: the end of that visit, at a full second.
+        new, gone: keys of entries.
+        messages, letters: messages received and dead letters new since; None: they could not be counted in time.
+    """
+
+    at_us: int
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+    messages: int | None
+    letters: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TodoState:
     """All that is kept about one entry.
 

@@ -10,7 +10,7 @@ after that it is new.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
@@ -56,6 +56,8 @@ class Entry:
         count: its messages, results, codes or sentences.
         since: None where it is not known.
         subject: the channel or destination concerned, or empty.
+        destination: of an entry about a channel's results for it.
+        code: the reason of dead letters.
     """
 
     key: str
@@ -65,7 +67,14 @@ class Entry:
     count: int = 1
     since: datetime | None = None
     subject: str = ""
+    destination: str = ""
+    code: str = ""
     cause: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The first part of the key: a situation, or an `About`."""
+        return self.key.partition("/")[0]
 
 
 class Todo(NamedTuple):
@@ -85,14 +94,18 @@ class Changes(NamedTuple):
 
 
 def entries(
-    site: SiteSnapshot, letters: Sequence[Group], gaps: Sequence[ChannelGaps], token: Callable[[str], str]
+    site: SiteSnapshot,
+    letters: Sequence[Group] | None,
+    gaps: Sequence[ChannelGaps] | None,
+    token: Callable[[str], str],
 ) -> list[Entry]:
     """All entries, the worst first, of equal ones the oldest.
 
     Args:
+        letters, gaps: None: they cannot be read; then one entry has the count of the snapshot.
         token: a keyed hash of the cause of dead letters, for their key.
     """
-    found = [*_notices(site), *_dead(letters, token)]
+    found = [*_notices(site), *(_uncounted(site) if letters is None else _dead(letters, token))]
     if site.journal.integrity != "ok":
         words = Phrase("The journal is damaged: {what}", {"what": site.journal.integrity})
         found.append(Entry(key=About.JOURNAL, level=Level.PROBLEM, phrase=words, step=_STEPS[About.JOURNAL]))
@@ -100,8 +113,11 @@ def entries(
         found += _channel(channel, site)
     for destination in site.destinations:
         found += _destination(destination, site.now)
-    for one in gaps:
-        found.append(_unmapped(one))
+    if gaps is None:
+        words = Phrase("Codes without a mapping: {n}", {"n": site.unmapped_words})
+        found.append(Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step="labrelay gaps -o table"))
+    else:
+        found += map(_unmapped, gaps)
     found += [
         Entry(key=About.DISK, level=finding.level, phrase=finding.phrase, step=_STEPS[About.DISK])
         for finding in disk_findings(site.disk_free_bytes, site.disk_days_left)
@@ -124,6 +140,12 @@ def _notices(site: SiteSnapshot) -> Iterator[Entry]:
         yield Entry(key=about.value, level=level, phrase=phrase, step=_STEPS[about], count=1 + len(more))
 
 
+def _uncounted(site: SiteSnapshot) -> Iterator[Entry]:
+    count = site.dead_total + site.incomplete_total
+    words = Phrase("Dead letters: {n}", {"n": count})
+    yield Entry(key="dead", level=Level.ATTENTION, phrase=words, step=_STEPS[About.REFUSED], count=count)
+
+
 def _dead(letters: Sequence[Group], token: Callable[[str], str]) -> Iterator[Entry]:
     for group in letters:
         yield Entry(
@@ -134,6 +156,7 @@ def _dead(letters: Sequence[Group], token: Callable[[str], str]) -> Iterator[Ent
             count=group.count,
             since=from_us(group.oldest_us),
             subject=next(iter(group.channels)) if len(group.channels) == 1 else "",
+            code=group.reason,
             cause=group.cause,
         )
 
@@ -172,6 +195,7 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
                 count=max(1, lane.waiting),
                 since=lane.paused.since,
                 subject=name,
+                destination=lane.destination,
             )
         if lane.held:
             yield _held(name, lane, site)
@@ -193,6 +217,7 @@ def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
         count=lane.held,
         since=_ago(site.now, age_s),
         subject=name,
+        destination=lane.destination,
     )
 
 
@@ -251,6 +276,14 @@ def listed(found: Sequence[Entry], states: Mapping[str, TodoState], now_us: int)
             state = TodoState(key=entry.key)
         todos.append(Todo(entry, state, _is_snoozed(entry, state, now_us)))
     return sorted(todos, key=lambda todo: todo.is_snoozed)
+
+
+def without_notes(todo: Todo) -> Todo:
+    """The same without people's words, for those who do not read them (`Principal.reads_notes`)."""
+    state = todo.state
+    note = replace(state.note, text="") if state.note is not None else None
+    snooze = replace(state.snooze, text="") if state.snooze is not None else None
+    return todo._replace(state=replace(state, note=note, snooze=snooze))
 
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:

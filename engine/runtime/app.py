@@ -48,6 +48,7 @@ from engine.runtime.second_anchor import SecondAnchor
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
 from engine.runtime.todo_list import TodoList
+from engine.runtime.todo_looks import TodoLooks
 from engine.runtime.watchdog import Notifier, watch
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
@@ -360,6 +361,8 @@ class App:
             self.observer.snapshot,
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot),
+            todo=self.todo.latest,
+            look=TodoLooks(self.journal, self.todo.latest, self.clock).look,
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=Api(sources(self), offered).routes(),

@@ -39,6 +39,7 @@ from engine.model.permissions import (
 )
 from engine.model.search_keys import folded
 from engine.monitoring.taps import STAGES
+from engine.monitoring.todo import without_notes
 from engine.processing.reprocessing import with_mapping
 from engine.runtime.control_requests import (
     A,
@@ -47,6 +48,7 @@ from engine.runtime.control_requests import (
     Backup,
     ContentsExported,
     ContentsShown,
+    EntryDrop,
     EntryNote,
     EntrySnooze,
     Erase,
@@ -123,7 +125,8 @@ class RunningSite:
 
 
 async def _status(site: RunningSite, request: Request, asked: NoArguments) -> Result:
-    return site.app.observer.snapshot().to_json()
+    shown = site.app.observer.snapshot()
+    return (shown if request.reads_notes else shown.without_notes()).to_json()
 
 
 async def _reload(site: RunningSite, request: Request, asked: NoArguments) -> Result:
@@ -334,7 +337,8 @@ async def _underway(site: RunningSite, request: Request, asked: Target) -> Resul
 
 
 async def _todo(site: RunningSite, request: Request, asked: NoArguments) -> Result:
-    return {"todo": TODO.rows(await site.app.todo.look())}
+    found = await site.app.todo.look()
+    return {"todo": TODO.rows(found if request.reads_notes else map(without_notes, found))}
 
 
 async def _todo_take(site: RunningSite, request: Request, asked: OneEntry) -> Result:
@@ -349,8 +353,8 @@ async def _todo_snooze(site: RunningSite, request: Request, asked: EntrySnooze) 
     return _kept(*await site.app.todo.snooze(asked.key, request.actor, asked.reason, asked.seconds))
 
 
-async def _todo_drop(site: RunningSite, request: Request, asked: OneEntry) -> Result:
-    return _kept(*await site.app.todo.drop(asked.key, request.actor))
+async def _todo_drop(site: RunningSite, request: Request, asked: EntryDrop) -> Result:
+    return _kept(*await site.app.todo.drop(asked.key, request.actor, asked.only))
 
 
 def _kept(key: str, act: int | None) -> Result:
@@ -415,7 +419,7 @@ HANDLERS: dict[str, Verb] = {
     "todo_take": _verb(ACTING, OneEntry, _todo_take),
     "todo_note": _verb(ACTING, EntryNote, _todo_note),
     "todo_snooze": _verb(ACTING, EntrySnooze, _todo_snooze),
-    "todo_drop": _verb(ACTING, OneEntry, _todo_drop),
+    "todo_drop": _verb(ACTING, EntryDrop, _todo_drop),
 }
 
 

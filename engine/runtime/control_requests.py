@@ -194,6 +194,12 @@ class EntrySnooze(OneEntry):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class EntryDrop(OneEntry):
+    """``only``: one part of what is kept; None: all of it."""
+
+    only: Literal["taken", "note", "snooze"] | None = None
+
+
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from engine.model.accounts import OF_NO_USER
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
 from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
@@ -19,7 +20,9 @@ SHEET_AFTER_US = 86_400_000_000  # how long a new key may be without a confirmed
 def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
     """The alarm that nothing is delivered at all, and why."""
     if (pause := pauses.get(DELIVERIES)) is not None:
-        yield f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"
+        by_itself = pause.actor in OF_NO_USER  # then the reason is no person's
+        why = pause.reason if by_itself else f"paused by {pause.actor}" if pause.actor else "paused"
+        yield f"Nothing is delivered: {why}; labrelay resume deliveries lets it go on"
 
 
 def clock_moved(watch: ClockWatch, now_us: int) -> Iterator[str]:

@@ -1,21 +1,28 @@
 """The to-do list of the running site: it is made anew for each reader, and what people say about it is kept."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Concatenate, ParamSpec, TypeVar
 
 from engine.model.clock import Clock
 from engine.model.errors import RefusedError, StoreError
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Entry, Todo, changes, entries, listed
+from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import todo
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 from engine.store.queries.todo import todo_states
 
 LOOK_EVERY_S = 60.0
+SAME_FOR_S = 2.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class TodoList:
@@ -25,6 +32,10 @@ class TodoList:
         self._journal = journal
         self._snapshot = snapshot
         self._clock = clock
+        self._making = asyncio.Lock()
+        self._made: Sequence[Todo] | None = None
+        self._made_at = 0.0
+        self._acts = 0
 
     async def run(self) -> None:
         """Without end: notice entries that go and come back, where people have said something about any."""
@@ -33,6 +44,16 @@ class TodoList:
             with suppress(StoreError):  # reported elsewhere
                 if await asyncio.to_thread(todo_states, self._journal):
                     await self.look()
+
+    async def latest(self) -> Sequence[Todo]:
+        """The list for pages, which all ask for it: the same object for `SAME_FOR_S`, or until a person acts on it."""
+        async with self._making:
+            now = asyncio.get_running_loop().time()
+            made, acts = self._made, self._acts
+            if made is None or now - self._made_at >= SAME_FOR_S:
+                made, self._made_at = await self.look(), now
+                self._made = made if acts == self._acts else None
+            return made
 
     async def look(self) -> list[Todo]:
         """The list as it is now; snoozed entries are at its end.
@@ -52,14 +73,20 @@ class TodoList:
 
     async def _entries(self) -> list[Entry]:
         site, vault = self._snapshot(), self._journal.vault
-        letters: list[Group] = []
-        gaps: list[ChannelGaps] = []
-        with suppress(StoreError):  # the snapshot has the alarm
-            if site.dead_total + site.incomplete_total:
-                letters = await asyncio.to_thread(letter_groups, self._journal)
-            if site.unmapped_total:
-                gaps = await asyncio.to_thread(unmapped_by_channel, self._journal)
+        letters: list[Group] | None = []
+        gaps: list[ChannelGaps] | None = []
+        if site.dead_total + site.incomplete_total:
+            letters = await self._read(letter_groups)
+        if site.unmapped_total:
+            gaps = await self._read(unmapped_by_channel)
         return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex())
+
+    async def _read(self, query: Callable[[Reader], T]) -> T | None:
+        """None where the journal cannot be read, or not in time."""
+        try:
+            return await asyncio.to_thread(query, self._journal)
+        except StoreError:
+            return None
 
     # -- what people say -----------------------------------------------------------------------------------------
 
@@ -67,23 +94,30 @@ class TodoList:
 
     async def take(self, key: str, actor: str) -> tuple[str, int]:
         entry = await self._found(key)
-        return entry.key, await self._journal.run(todo.take, entry.key, actor)
+        return entry.key, await self._run(todo.take, entry.key, actor)
 
     async def annotate(self, key: str, actor: str, text: str) -> tuple[str, int]:
         entry = await self._found(key)
-        return entry.key, await self._journal.run(todo.annotate, entry.key, actor, text)
+        return entry.key, await self._run(todo.annotate, entry.key, actor, text)
 
     async def snooze(self, key: str, actor: str, reason: str, seconds: float) -> tuple[str, int]:
         entry = await self._found(key)
         until_us = self._clock.now_us() + int(seconds * 1_000_000)
         rank, count = entry.level.rank, entry.count
-        act = await self._journal.run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
+        act = await self._run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
         return entry.key, act
 
-    async def drop(self, key: str, actor: str) -> tuple[str, int | None]:
-        """None: nothing was kept about the entry."""
+    async def drop(self, key: str, actor: str, only: str | None = None) -> tuple[str, int | None]:
+        """None: nothing was kept about the entry. ``only``: as `todo.drop` has it."""
         entry = await self._found(key)
-        return entry.key, await self._journal.run(todo.drop, entry.key, actor)
+        return entry.key, await self._run(todo.drop, entry.key, actor, only)
+
+    async def _run(self, operation: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation on what is kept; the next reader of the list sees it."""
+        try:
+            return await self._journal.run(operation, *args, **kwargs)
+        finally:
+            self._made, self._acts = None, self._acts + 1
 
     async def _found(self, key: str) -> Entry:
         """The entry with this key, or with the only key that begins so.

@@ -1,7 +1,8 @@
-"""The live updates: server-sent events (WHATWG HTML, 9.2), one coalesced event a second per language.
+"""The live updates: server-sent events (WHATWG HTML, 9.2), one coalesced event a second per
+language and right to read people's words.
 
     id: <boot>-<version>
-    data: {"parts": {id: html}, "order": {...}, "title": ..., "say": ...}
+    data: {"parts": {id: html}, "order": {...}, "title": ..., "todo": [id, ...], "say": ...}
 
 A reader of the version before the current one gets the changes; any other (new, or too slow to have read the last
 events) gets everything. So a slow reader costs no memory, and a reader that reconnects with ``Last-Event-ID`` misses
@@ -26,7 +27,7 @@ SAID_AT_ONCE = 3  # state changes read aloud per second; a flood of them would b
 
 
 class Feed:
-    """One language's events for all its readers."""
+    """The events of one language and one right to read, for all their readers."""
 
     def __init__(self, render: Callable[[], Awaitable[Live]], interval_s: float) -> None:
         self._render = render
@@ -103,7 +104,7 @@ class Feed:
 
 def everything(live: Live) -> dict[str, object]:
     """The event for a reader without any version."""
-    return {"parts": live.parts, "order": live.order, "title": live.title}
+    return {"parts": live.parts, "order": live.order, "title": live.title, "todo": live.todo}
 
 
 def changes(before: Live, now: Live) -> dict[str, object]:
@@ -114,6 +115,8 @@ def changes(before: Live, now: Live) -> dict[str, object]:
     }
     if now.title != before.title:
         update["title"] = now.title
+    if now.todo != before.todo:
+        update["todo"] = now.todo
     changed = [words for key, words in now.states.items() if before.states.get(key, words) != words]
     if changed:
         update["say"] = ". ".join(changed[:SAID_AT_ONCE])

@@ -8,24 +8,29 @@ are loaded once there is a reader.
 import asyncio
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
 from engine.model.phrases import Phrase
 from engine.model.records import ReagentView
+from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Todo, without_notes
 from engine.web.access.person import Person
-from engine.web.cells import Cells
+from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from engine.web.line_rows import lots
+from engine.web.pages.words import Words
 from engine.web.rows import Rows, worst_first
+from engine.web.todo_rows import looked_row, todo_row
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,11 +46,14 @@ LISTS = (
     "acts",
     "system",
     "shift",
+    "todo",
     "waiting",
 )
 PAGES = ("overview", "reagents", "error", "confirm", "done", "contents", "system", "shift", *LISTS)
-MACROS = ("strip", "caption", "channel", "destination", "footer")
+MACROS = ("todo_said", "todo_list", "todo_wall", "strip", "caption", "channel", "destination", "footer")
 LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
+TodoSource = Callable[[], Awaitable[Sequence[Todo]]]
+Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"
 
 
@@ -57,12 +65,16 @@ class Live:
         parts: element id -> its HTML.
         order: table body id -> ids of its rows, in order.
         states: element id -> name and state as text, to be announced when one changes.
+        rows: entries of the to-do list, snoozed ones at its end.
+        todo: ids of the rows that are not snoozed.
     """
 
     title: str
     parts: Mapping[str, Markup] = field(default_factory=dict)
     order: Mapping[str, list[str]] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[Row] = ()
+    todo: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +89,13 @@ class Templates:
 class Renderer:
     """Turns the current snapshot into `Live` parts and pages; caches the last rendering."""
 
-    def __init__(self, snapshot: Callable[[], SiteSnapshot]) -> None:
+    def __init__(self, snapshot: Callable[[], SiteSnapshot], todo: TodoSource) -> None:
         self._snapshot = snapshot
-        self._rows: dict[str, dict[str, tuple[object, Markup]]] = {language: {} for language in LANGUAGES}
-        self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
+        self._todo = todo
+        self._rows: dict[Shown, dict[str, tuple[object, Markup]]] = {}
+        self._last: dict[Shown, tuple[SiteSnapshot, Sequence[Todo], Live]] = {}
+        self._lists: dict[tuple[Shown, bool], tuple[object, Markup]] = {}
+        self._without_notes: tuple[SiteSnapshot, SiteSnapshot] | None = None
         self._drawing = asyncio.Lock()  # who asks meanwhile waits, and draws nothing twice
         self._templates: Templates | None = None
         self._site_name = ""
@@ -97,24 +112,63 @@ class Renderer:
             self._templates = _load_templates()
         return self._templates
 
-    async def live(self, language: str) -> Live:
-        """The parts of the current snapshot; rendered once per snapshot and language."""
+    async def live(self, language: str, *, notes: bool = False) -> Live:
+        """The parts of the current snapshot; rendered once per snapshot, language, and right to read.
+
+        Args:
+            notes: with people's words (`Principal.reads_notes`).
+        """
+        shown = language, notes
         async with self._drawing:
-            site = self._snapshot()
-            last = self._last.get(language)
-            if last is not None and last[0] is site:
-                return last[1]
-            live = await self._render(site, language)
-            if last is not None and last[1] == live:
-                live = last[1]
-            self._last[language] = (site, live)
+            site, todos = self._site(notes), await self._todo()
+            last = self._last.get(shown)
+            if last is not None and last[0] is site and last[1] is todos:
+                return last[2]
+            live = await self._render(site, todos, shown)
+            if last is not None and last[2] == live:
+                live = last[2]
+            self._last[shown] = (site, todos, live)
             return live
 
-    def overview(self, live: Live, language: str, person: Person, *, wall: bool = False) -> str:
-        """The whole page. ``wall``: large, for a screen that people only look at."""
+    def overview(
+        self, live: Live, language: str, person: Person, *, wall: bool = False, since: Since | None = None
+    ) -> str:
+        """The whole page.
+
+        Args:
+            wall: large, for a screen that people only look at.
+            since: what came and went since the person last looked.
+        """
         return self.templates.pages["overview"].render(
-            **self._around(language, person), title=live.title, parts=live.parts, order=live.order, wall=wall
+            **self._around(language, person),
+            title=live.title,
+            parts=live.parts,
+            order=live.order,
+            wall=wall,
+            todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
+            todo_ids=live.todo,
+            looked=None if since is None else looked_row(since, self._words(self._snapshot(), language)),
         )
+
+    def _words(self, site: SiteSnapshot, language: str) -> Words:
+        return Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
+
+    def _list(self, rows: Sequence[Row], shown: Shown, person: Person) -> Markup:
+        """The to-do list; made once for all persons who see the same."""
+        known = self._lists.get((shown, person.acts))
+        if known is None or known[0] != rows:
+            html = self.templates.macros["todo_list"](rows, person.acts, _translate(shown[0]))
+            known = self._lists[shown, person.acts] = rows, html
+        return known[1]
+
+    def _site(self, notes: bool) -> SiteSnapshot:
+        """The present snapshot as these readers see it; the same object until there is a new one."""
+        site = self._snapshot()
+        if notes:
+            return site
+        if self._without_notes is None or self._without_notes[0] is not site:
+            self._without_notes = site, site.without_notes()
+        return self._without_notes[1]
 
     def parts(self, language: str, cells: Cells, macros: Sequence[str], row: object) -> dict[str, Markup]:
         """The elements that these macros of `LINE_MACROS` make of a row, by their ids, and the footer of the page."""
@@ -175,10 +229,12 @@ class Renderer:
         say = _translate(language)
         return self.templates.pages["error"].render(language=language, status=status, message=say(message), _=say)
 
-    async def _render(self, site: SiteSnapshot, language: str) -> Live:
+    async def _render(self, site: SiteSnapshot, todos: Sequence[Todo], shown: Shown) -> Live:
+        language, notes = shown
         say = _translate(language)
         overview = Rows(Cells(site, catalogue(language), language))
-        before, rows = self._rows[language], dict[str, tuple[object, Markup]]()
+        words = self._words(site, language)
+        before, rows = self._rows.get(shown, {}), dict[str, tuple[object, Markup]]()
         order: dict[str, list[str]] = {"channels": [], "destinations": []}
 
         def draw(key: str, macro: str, row: object) -> None:
@@ -199,7 +255,12 @@ class Renderer:
             draw(destination_row["id"], "destination", destination_row)
         draw("strip", "strip", overview.strip())
         draw("footer", "footer", overview.footer())
-        self._rows[language] = rows
+        entries = [todo_row(one if notes else without_notes(one), words) for one in todos]
+        for entry in entries:
+            draw(entry["said"]["id"], "todo_said", entry["said"])
+        open_ones = entries[: sum(not one.is_snoozed for one in todos)]
+        draw("todo-wall", "todo_wall", open_ones)
+        self._rows[shown] = rows
         parts = {key: html for key, (_, html) in rows.items()}
         for table, title, items in (
             ("channels", "Analyzers", site.channels),
@@ -208,7 +269,8 @@ class Renderer:
             key = f"{table}-caption"
             parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
         headline = site.overall().phrase.say(catalogue(language))
-        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, overview.state_words())
+        title = f"{headline} · {site.site_name} · LabRelay"
+        return Live(title, parts, order, overview.state_words(), entries, [one["id"] for one in open_ones])
 
 
 @cache

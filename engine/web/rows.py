@@ -9,13 +9,11 @@ from typing import TypeVar
 
 from engine.model.phrases import Span
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.site import Finding
 from engine.monitoring.snapshot.states import DestinationState, Level
 from engine.web.cells import Badge, Cells, Fact, Row, Trouble, iso, meaning, quoted, row_id, warn
 from engine.web.sparkline import sparkline
 
 Item = TypeVar("Item", ChannelSnapshot, DestinationSnapshot)
-FINDINGS_SHOWN = 5
 LANES_SHOWN = 8
 
 # Counts of today's messages -> words, and urgency for a person.
@@ -27,7 +25,7 @@ TODAY = {
     "today_same_bytes": ("same bytes", "attention"),
     "today_incomplete": ("incomplete", "attention"),
 }
-_LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
+LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
 
 
 class Rows:
@@ -40,7 +38,6 @@ class Rows:
         cells, site = self._cells, self._cells.site
         found = site.findings()
         worst = found[0] if found else site.overall()
-        shown, rest = found[1 : 1 + FINDINGS_SHOWN], len(found) - 1 - FINDINGS_SHOWN
         waiting = sum(channel.waiting for channel in site.channels)
         facts = [
             cells.fact("Waiting", waiting),
@@ -55,10 +52,8 @@ class Rows:
             cells.fact("Disk", self._disk()),
         ]
         return {
-            "badge": Badge(worst.level.value, worst.level.value, cells.say(_LEVEL_WORDS[worst.level])),
+            "badge": Badge(worst.level.value, worst.level.value, cells.say(LEVEL_WORDS[worst.level])),
             "headline": worst.phrase.say(cells.catalogue),
-            "more": tuple(self._finding(finding) for finding in shown),
-            "rest": cells.say("and {n} more", n=rest) if rest > 0 else "",
             "facts": tuple(facts),
         }
 
@@ -184,10 +179,6 @@ class Rows:
             for kind, rows in (("c", cells.site.channels), ("d", cells.site.destinations))
             for row in rows
         }
-
-    def _finding(self, finding: Finding) -> Badge:
-        cells = self._cells
-        return Badge(finding.level.value, finding.level.value, finding.phrase.say(cells.catalogue))
 
     def lane(self, lane: LaneSnapshot, channel: str) -> Row:
         """``channel``: its name as an address has it."""

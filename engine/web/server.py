@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
+from typing import Protocol
 from urllib.parse import urlencode
 
 import orjson
@@ -33,6 +34,7 @@ from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.permissions import LOOKING, WATCHING, Principal
 from engine.model.records import ReagentView
+from engine.model.todo import Since
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
@@ -42,7 +44,7 @@ from engine.web import bodies
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import Identity, keep_wall_screen, log_in_of
+from engine.web.access.identity import BY_ITSELF, SIGNED_IN, Identity, keep_wall_screen, log_in_of
 from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
@@ -54,8 +56,15 @@ from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Channels, Frame
-from engine.web.render import STATIC, Renderer
+from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
+
+
+class LookAtList(Protocol):
+    """``user``: the id. ``by_person``: the user has opened the page; one that renews itself is no look."""
+
+    async def __call__(self, user: int, *, by_person: bool) -> Since | None: ...
+
 
 FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 
@@ -88,6 +97,8 @@ class StatusServer:
         verbs: of the control socket, for the acts of the pages.
         channels: the compiled routes in force, by channel: they read the fields of a message.
         ends: looks at both ends of a line, for the pages about one analyzer and one destination.
+        todo: the to-do list; the same object until it changes.
+        look: a user sees the list; what came and went since the visit before.
     """
 
     def __init__(
@@ -97,6 +108,8 @@ class StatusServer:
         readiness: Callable[[], Sequence[str]],
         registry: CollectorRegistry,
         *,
+        todo: TodoSource,
+        look: LookAtList | None = None,
         reagents: FindReagents = lambda lot, channel: [],
         accounts: Accounts | None = None,
         clock: Clock | None = None,
@@ -112,15 +125,22 @@ class StatusServer:
         self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
         self._snapshot = snapshot
         self._readiness = readiness
+        self._look = look
         self._registry = registry
         self._reagents = reagents
         self._searching = asyncio.Lock()
-        self._renderer = Renderer(snapshot)
+        self._renderer = Renderer(snapshot, todo)
         self._kept = KeptBodies()
-        self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
+        self._feeds = {
+            (language, notes): Feed(partial(self._renderer.live, language, notes=notes), INTERVAL_S)
+            for language in LANGUAGES
+            for notes in (False, True)
+        }
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
-        frame = None if reader is None else Frame(reader, snapshot, self._renderer, self._desk, verbs, channels, ends)
+        frame = (
+            None if reader is None else Frame(reader, snapshot, self._renderer, todo, self._desk, verbs, channels, ends)
+        )
         pages = () if frame is None else pages_of(frame)
         access = () if self._desk is None else access_pages(self._desk)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
@@ -237,13 +257,16 @@ class StatusServer:
     # -- pages -------------------------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.Response:
-        language, person, wall = _language(request), person_of(request), "wall" in request.query
-        live = await self._renderer.live(language)
+        language, person, wall, since = _language(request), person_of(request), "wall" in request.query, None
+        live = await self._renderer.live(language, notes=person.reads_notes)
+        if not wall and self._look is not None and SIGNED_IN in request:
+            by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
+            since = await self._look(request[SIGNED_IN].user.id, by_person=by_person)
 
         def make() -> Body:
-            return prepared(request, html(self._renderer.overview(live, language, person, wall=wall)))
+            return prepared(request, html(self._renderer.overview(live, language, person, wall=wall, since=since)))
 
-        body = await self._kept.of(("overview", language, person, wall), live, make)
+        body = await self._kept.of(("overview", language, person, wall, since), live, make)
         answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer
@@ -272,11 +295,13 @@ class StatusServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         site = self._snapshot()
+        notes = request[PRINCIPAL].reads_notes
 
         def make() -> Body:
-            return prepared(request, Body(orjson.dumps(site.to_json(), option=orjson.OPT_INDENT_2)))
+            shown = site if notes else site.without_notes()
+            return prepared(request, Body(orjson.dumps(shown.to_json(), option=orjson.OPT_INDENT_2)))
 
-        return bodies.answer(request, await self._kept.of("status", site, make))
+        return bodies.answer(request, await self._kept.of(("status", notes), site, make))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -318,13 +343,13 @@ class StatusServer:
     # -- live --------------------------------------------------------------------------------------------------
 
     async def _live(self, request: web.Request) -> web.Response:
-        language = _language(request)
-        live = await self._renderer.live(language)
+        language, notes = _language(request), request[PRINCIPAL].reads_notes
+        live = await self._renderer.live(language, notes=notes)
 
         def make() -> Body:
             return prepared(request, Body(orjson.dumps(everything(live))))
 
-        return bodies.answer(request, await self._kept.of(("live", language), live, make))
+        return bodies.answer(request, await self._kept.of(("live", language, notes), live, make))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         log_in, followers = log_in_of(request), self.listener.followers
@@ -335,13 +360,16 @@ class StatusServer:
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         followers[request.protocol] = log_in
-        events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
+        reads_notes = request[PRINCIPAL].reads_notes
+        feed = self._feeds[_language(request), reads_notes]
+        events = feed.events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
             if request.method == hdrs.METH_HEAD:
                 return response
             async for event in events:
-                if await self._identity.of(request) is None:  # the session has ended
+                principal = await self._identity.of(request)
+                if principal is None or principal.reads_notes != reads_notes:  # the session has ended, or a right has
                     break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
@@ -379,6 +407,7 @@ _STATIC_FILES = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "session.js": "text/javascript",
+    "todo.js": "text/javascript",
     "list.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }

@@ -16,12 +16,14 @@ from engine.model.clock import Clock
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Todo, entries, listed
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb
 from engine.web.pages.frame import Channels
+from engine.web.render import TodoSource
 from engine.web.routes import Route
-from engine.web.server import FindReagents, StatusServer
+from engine.web.server import FindReagents, LookAtList, StatusServer
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -32,9 +34,16 @@ class Page:
     def __init__(self, site: SiteSnapshot) -> None:
         self.site = site
         self.missing: Sequence[str] = ()
+        self._todo: tuple[SiteSnapshot, Sequence[Todo]] | None = None
         self.registry = CollectorRegistry()
         self.server: StatusServer
         self.http: aiohttp.ClientSession
+
+    async def todo(self) -> Sequence[Todo]:
+        """The entries of the snapshot; the same object until there is another one."""
+        if self._todo is None or self._todo[0] is not self.site:
+            self._todo = self.site, listed(entries(self.site, [], [], str), {}, 0)
+        return self._todo[1]
 
     async def get(self, path: str, **more: object) -> tuple[aiohttp.ClientResponse, str]:
         async with self.http.get(path, **more) as answer:  # type: ignore[arg-type]  # aiohttp's own keywords
@@ -55,6 +64,8 @@ async def running(
     verbs: Mapping[str, Verb] = MappingProxyType({}),
     channels: Channels = dict,
     ends: Ends | None = None,
+    todo: TodoSource | None = None,
+    look: LookAtList | None = None,
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -65,6 +76,8 @@ async def running(
             lambda: page.site,
             lambda: page.missing,
             page.registry,
+            todo=todo or page.todo,
+            look=look,
             reagents=reagents,
             accounts=accounts,
             clock=clock,

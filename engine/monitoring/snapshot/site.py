@@ -1,14 +1,14 @@
 """The state of the whole site at one moment, the findings for people, and the same for scripts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.model.phrases import Phrase, Span
 from engine.model.records import UNMAPPED_ROWS
-from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
 DISK_FREE_PROBLEM = 1 << 30
 _AS_THEY_ARE = frozenset({str, int, float, bool})  # in JSON; most values are
+P = TypeVar("P", ChannelSnapshot, DestinationSnapshot, LaneSnapshot)
 NO_BACKUP = Phrase("No backup is configured: set backup.folder to a folder on another disk")
 
 
@@ -70,6 +71,16 @@ class SiteSnapshot:
     held_alarm_s: float = 86_400.0
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
+
+    def without_notes(self) -> "SiteSnapshot":
+        """The same without the reasons of pauses, for those who do not read them (`Principal.reads_notes`)."""
+        channels = tuple(
+            _without_reason(replace(one, lanes=tuple(map(_without_reason, one.lanes))))
+            if one.paused is not None or any(lane.paused is not None for lane in one.lanes)
+            else one
+            for one in self.channels
+        )
+        return replace(self, channels=channels, destinations=tuple(map(_without_reason, self.destinations)))
 
     @property
     def unmapped_words(self) -> Phrase:
@@ -156,6 +167,10 @@ class SiteSnapshot:
             ],
             **_plain(self),
         }
+
+
+def _without_reason(one: P) -> P:
+    return replace(one, paused=replace(one.paused, reason="")) if one.paused is not None else one
 
 
 def _found(text: str, level: Level, subject: str = "", /, **values: str | int | Span | Phrase) -> Finding:

@@ -37,11 +37,17 @@ def snooze(batch: Batch, key: str, actor: str, reason: str, *, until_us: int, ra
 
 
 @operation(priority=Priority.SETTLE)
-def drop(batch: Batch, key: str, actor: str) -> int | None:
-    """Forget who has the entry, its note and its snooze; None: nothing was kept about it."""
-    if not batch.execute("DELETE FROM todo WHERE key = ?", (key,)).rowcount:
+def drop(batch: Batch, key: str, actor: str, only: str | None = None) -> int | None:
+    """Forget who has the entry, its note and its snooze, or ``only`` one of them (``taken``, ``note``, ``snooze``);
+    None: nothing was kept about it."""
+    if only is None:
+        changed = batch.execute("DELETE FROM todo WHERE key = ?", (key,))
+    else:
+        changed = batch.execute(f"UPDATE todo SET {only} = 0 WHERE key = ? AND {only} <> 0", (key,))  # noqa: S608 - a column
+    if not changed.rowcount:
         return None
-    return audit.note(batch, actor, "todo-drop", {"entry": key})
+    batch.execute("DELETE FROM todo WHERE key = ? AND max(taken, note, snooze) = 0", (key,))
+    return audit.note(batch, actor, "todo-drop", {"entry": key, **({"only": only} if only else {})})
 
 
 @operation(priority=Priority.SETTLE)

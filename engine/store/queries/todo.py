@@ -1,6 +1,6 @@
 """Read what people have said about entries of the to-do list."""
 
-from engine.model.todo import Mark, Snooze, TodoState
+from engine.model.todo import Look, Mark, Snooze, TodoState
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 
@@ -24,6 +24,19 @@ def todo_states(reader: Reader) -> dict[str, TodoState]:
             gone_us=gone_us,
         )
     return found
+
+
+def looks(reader: Reader, user: int) -> tuple[Look | None, Look | None]:
+    """A user's last look at the list, and the last one of the visit before; None: there was none."""
+    rows = reader.rows("SELECT at_us, keys, before_us, before_keys FROM todo_look WHERE user = ?", (user,))
+    if not rows:
+        return None, None
+    ((at_us, keys, before_us, before),) = rows
+    return _look(at_us, keys), _look(before_us, before)
+
+
+def _look(at_us: int, keys: str) -> Look | None:
+    return Look(at_us=at_us, keys=frozenset(keys.split("\n")) - {""}) if at_us else None
 
 
 def _mark(reader: Reader, act: int) -> Mark | None:

@@ -204,6 +204,16 @@ CREATE TABLE todo (
     gone_us      INTEGER NOT NULL DEFAULT 0  -- since when the entry is no longer on the list; 0: it is
 ) WITHOUT ROWID;
 
+-- When each user last looked at the to-do list, and what was on it: the page says what came and went since the visit
+-- before this one. Looks that follow each other within minutes are one visit.
+CREATE TABLE todo_look (
+    user        INTEGER PRIMARY KEY,         -- app_user.id
+    at_us       INTEGER NOT NULL,            -- of the last look
+    keys        TEXT NOT NULL,               -- of the entries then, one a line
+    before_us   INTEGER NOT NULL,            -- of the last look of the visit before; 0: there was none
+    before_keys TEXT NOT NULL
+);
+
 -- The numbers in a lane are looked for among open deliveries only, which have indexes of their own: an index over all
 -- of them would be one more page of the log for each delivery.
 CREATE TABLE delivery (

@@ -73,8 +73,11 @@ class Desk:
         Args:
             secret: of the cookie that forms of this page depend on; empty: the one that the browser sends.
         """
-        looks = principal is not None and principal.may(LOOKING) and not principal.held_up
-        plain = Person(looks=looks, form=form_token(secret or self._secret(request)[0]))
+        form = form_token(secret or self._secret(request)[0])
+        if principal is None:
+            return Person(form=form)
+        looks = principal.may(LOOKING) and not principal.held_up
+        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form)
         signed_in = request.get(SIGNED_IN)
         if signed_in is None:
             return plain

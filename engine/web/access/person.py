@@ -12,6 +12,7 @@ class Person:
     Attributes:
     name, role: empty: no person has logged in.
     looks, acts, changes, administers: what the top of the page leads to.
+    reads_notes: as of `Principal`.
     form: the hidden field of the forms that each page has (`engine.web.forms`).
     until: the time of the day when the log-in ends, ``16:05``.
     left_s: seconds until then, at least.
@@ -24,6 +25,7 @@ class Person:
     acts: bool = False
     changes: bool = False
     administers: bool = False
+    reads_notes: bool = False
     form: str = ""
     until: str = ""
     left_s: int = 0

@@ -5,7 +5,7 @@ import platform
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -78,7 +78,7 @@ def arguments_of(read: Callable[[Any], Document], given: Mapping[str, Any], *, b
 
 
 def _site(asked: Asked[parameters.Nothing]) -> Mapping[str, Any]:
-    return asked.sources.present.data(asked.snapshot)
+    return asked.sources.present.data(asked.snapshot, notes=asked.principal.reads_notes)
 
 
 def status(asked: Asked[parameters.Nothing]) -> Document:
@@ -265,7 +265,10 @@ def lanes(asked: Asked[parameters.Nothing]) -> Document:
 
 
 def pauses(asked: Asked[parameters.Nothing]) -> Document:
-    return {PAUSE.name: PAUSE.rows(list_pauses(asked.sources.journal))}
+    found = list_pauses(asked.sources.journal)
+    if not asked.principal.reads_notes:
+        found = [replace(one, reason="") for one in found]
+    return {PAUSE.name: PAUSE.rows(found)}
 
 
 # -- acts, copies ----------------------------------------------------------------------------------------------------

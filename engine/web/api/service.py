@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from engine.actions.control import Request
 from engine.model.errors import ProblemError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
-from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
+from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
 from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_taken
@@ -28,6 +28,9 @@ from engine.web.api.sources import Sources
 from engine.web.bodies import Body, prepared
 from engine.web.kept_bodies import KeptBodies
 from engine.web.routes import PRINCIPAL, Route
+
+if TYPE_CHECKING:
+    from engine.web.api.reads import Asked
 
 Document = dict[str, Any]
 
@@ -133,9 +136,7 @@ class Api:
         def make() -> Body:
             return prepared(request, self._body(read(asked), address, given))
 
-        return answer(
-            request, await (self._from_memory(one.path, site, make) if one.in_memory else self.in_thread(make))
-        )
+        return answer(request, await (self._from_memory(one, asked, make) if one.in_memory else self.in_thread(make)))
 
     async def _note_search(self, patient: str | None, principal: Principal) -> None:
         """The row of the audit trail about a search for a patient, before it; one that is refused has none."""
@@ -168,7 +169,9 @@ class Api:
 
     async def _question(self, name: str, verb: Verb, request: web.Request) -> web.Response:
         args = arguments(verb.arguments, in_address(request)).model_dump()
-        said = await verb.work(Request(verb=name, actor=request[PRINCIPAL].actor, args=args))
+        principal = request[PRINCIPAL]
+        asked = Request(verb=name, actor=principal.actor, args=args, reads_notes=principal.reads_notes)
+        said = await verb.work(asked)
         return answer(request, self._body(said, "", {}))
 
     async def _loaded(self) -> ModuleType:
@@ -176,9 +179,9 @@ class Api:
             self._reads = await asyncio.to_thread(_load)
         return self._reads
 
-    async def _from_memory(self, path: str, site: SiteSnapshot, make: Callable[[], Body]) -> Body:
-        """The document of a snapshot, made once for all who ask."""
-        return await self._kept.of(path, site, make)
+    async def _from_memory(self, one: Resource, asked: "Asked[Any]", make: Callable[[], Body]) -> Body:
+        """The document of a snapshot, made once for all who ask and may read as much."""
+        return await self._kept.of((one.path, asked.principal.reads_notes), asked.snapshot, make)
 
     def _body(self, document: Document, address: str, given: Mapping[str, str]) -> Body:
         if "cursor" in document:

@@ -35,9 +35,11 @@ class Present:
 
     def __init__(self, snapshot: Callable[[], SiteSnapshot]) -> None:
         self.snapshot = snapshot
-        self._made: tuple[SiteSnapshot, Mapping[str, Any]] | None = None
+        self._made: dict[bool, tuple[SiteSnapshot, Mapping[str, Any]]] = {}
 
-    def data(self, of: SiteSnapshot) -> Mapping[str, Any]:
-        if self._made is None or self._made[0] is not of:
-            self._made = of, of.to_json()
-        return self._made[1]
+    def data(self, of: SiteSnapshot, *, notes: bool) -> Mapping[str, Any]:
+        """``notes``: with people's words about pauses (`Principal.reads_notes`)."""
+        made = self._made.get(notes)
+        if made is None or made[0] is not of:
+            made = self._made[notes] = of, (of if notes else of.without_notes()).to_json()
+        return made[1]

@@ -20,6 +20,7 @@ from engine.web.pages import (
     shift,
     switching,
     system,
+    todo,
     waiting,
 )
 from engine.web.pages.frame import Frame
@@ -27,7 +28,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, switching, contents, copied, edit, aside, replay, shift, waiting),
+    *(doing, switching, contents, copied, edit, aside, replay, shift, todo, waiting),
 )
 
 

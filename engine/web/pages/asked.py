@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from engine.model.units import parse_duration
+from engine.web.pages.words import grouped
 
 LONGEST = 600  # signs of one value: a number of 100 signs, sealed
 PAGE = 50  # rows
 MOST_COUNTED = 10_000
 EVER = "all"
+NO_CAUSE = "-"  # of dead letters without a text
 MOST_DIGITS = 18
 
 
@@ -73,6 +75,11 @@ class Asked:
 def number(text: str) -> int:
     """0 where the text is no number of a row."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else 0
+
+
+def counted(count: int) -> str:
+    """A count as text, up to the most that is counted."""
+    return f"{grouped(MOST_COUNTED)}+" if count > MOST_COUNTED else grouped(count)
 
 
 def moment_us(text: str, now: datetime, zone: ZoneInfo) -> int | None:

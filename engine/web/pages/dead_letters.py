@@ -17,9 +17,9 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader
 from engine.web.pages import edit, states
-from engine.web.pages.asked import PAGE, Asked
+from engine.web.pages.asked import NO_CAUSE, PAGE, Asked
 from engine.web.pages.doing import offers
-from engine.web.pages.filters import NO_CAUSE, of_letters, page_of
+from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped, iso, shown

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from engine.model.records import LETTER_STATES, Filter
-from engine.web.pages.asked import Asked, moment_us
+from engine.web.pages.asked import NO_CAUSE, Asked, moment_us
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
 
-NO_CAUSE = "-"  # in an address: of letters without a text
 LABELS = {
     "channel": "Analyzer",
     "destination": "Destination",

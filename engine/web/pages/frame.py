@@ -34,7 +34,7 @@ from engine.web.cells import Cells
 from engine.web.guard import UNREADABLE
 from engine.web.languages import catalogue, choose
 from engine.web.pages.words import Words
-from engine.web.render import Renderer
+from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL
 
 AT_ONCE = 2  # pages that are read at the same time
@@ -95,6 +95,7 @@ class Frame:
     """Shows pages of one site.
 
     Attributes:
+        todo: the to-do list.
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
         verbs: of the control socket.
         channels: the compiled routes in force, by channel.
@@ -106,6 +107,7 @@ class Frame:
         reader: Reader,
         snapshot: Callable[[], SiteSnapshot],
         renderer: Renderer,
+        todo: TodoSource,
         desk: Desk | None = None,
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
@@ -113,6 +115,7 @@ class Frame:
     ) -> None:
         self.channels = channels
         self.ends = ends or NoEnds()
+        self.todo = todo
         self.desk = desk
         self.verbs = verbs
         self._reader = reader
@@ -123,8 +126,9 @@ class Frame:
     def asking(self, request: web.Request) -> Asking:
         site = self._snapshot()
         language = choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
-        words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
         principal = request[PRINCIPAL]
+        site = site if principal.reads_notes else site.without_notes()
+        words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
         may = frozenset(
             name for name, verb in self.verbs.items() if self.desk is not None and principal.may(verb.needs)
         )

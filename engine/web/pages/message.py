@@ -23,11 +23,11 @@ from engine.views.messages import issue_words
 from engine.web.cells import Badge
 from engine.web.pages import aside, edit, replay, states
 from engine.web.pages.asked import MOST_COUNTED, number
+from engine.web.pages.asked import counted as counted_up_to
 from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.messages import SEALED, asked_of, filter_of, flags_of, opens
-from engine.web.pages.messages import counted as counted_up_to
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 

@@ -22,10 +22,10 @@ from engine.store.queries.messages import count_messages, lane_ends_of, messages
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.pages import states
-from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, moment_us
+from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import PRINCIPAL, Route
 
 PATH, NEWS = "/messages", "/messages.json"
@@ -229,11 +229,6 @@ def _found(reader: Reader, asking: Asking) -> Values:
         "older": asked.href(before=views[-1].id, top=top) if more else "",
         "news": asked.href(path=NEWS, top=top) if not asked.before and not opens(wanted) else "",
     }
-
-
-def counted(count: int) -> str:
-    """A count as text, up to the most that is counted."""
-    return f"{grouped(MOST_COUNTED)}+" if count > MOST_COUNTED else grouped(count)
 
 
 def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> dict[str, Any]:

@@ -44,14 +44,14 @@ def _page(asking: Asking) -> Page:
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
-    words, pauses = asking.words, list_pauses(reader)
+    words, pauses, reads = asking.words, list_pauses(reader), asking.principal.reads_notes
     return {
         "pauses": [
             {
                 "what": one.target.words,
                 "who": shown(one.actor),
                 "since": words.time(one.since_us),
-                "why": shown(one.reason, 300),
+                "why": shown(one.reason, 300) if reads else "",
                 "offers": offers(asking, one.target, True),
             }
             for one in pauses

@@ -42,6 +42,7 @@
     }
     for (const [body, ids] of Object.entries(update.order)) arrange(document.getElementById(body), ids, created);
     if (update.title) document.title = update.title;
+    if (update.todo) document.dispatchEvent(new CustomEvent("todo", { detail: update.todo }));
     if (update.say) announce.textContent = update.say;
     lastSeen = Date.now();
     link.textContent = link.dataset.live;

@@ -221,6 +221,14 @@ def test_unmapped_codes_are_one_entry_for_each_channel() -> None:
     ]  # fmt: skip
 
 
+def test_what_the_journal_does_not_give_is_on_the_list_by_its_count() -> None:
+    found = entries(site(dead_total=3, incomplete_total=1, unmapped_total=5), None, None, str)
+    assert [(one.key, str(one.phrase), one.count) for one in found] == [
+        ("dead", "Dead letters: 4", 4),
+        ("unmapped", "Codes without a mapping: 5", 1),
+    ]
+
+
 def test_the_worst_comes_first_and_of_equal_ones_the_oldest_and_no_key_twice() -> None:
     found = entries(troubled_site(), [group("NO_ROUTE")], [ChannelGaps("chemistry", 1, 1)], str)
     assert found == sorted(found, key=lambda one: (one.level.rank, one.since or NOW))

@@ -86,8 +86,9 @@ async def test_every_answer_carries_the_security_headers(path: str) -> None:
 async def test_pages_link_static_files_that_exist_and_may_be_kept() -> None:
     async with running(quiet_site()) as page:
         root = read_html((await page.get("/"))[1])
-        links = [link.attributes["href"] for link in root.all("link")] + [root.one("script").attributes["src"]]
-        assert len(links) == 3
+        links = [link.attributes["href"] for link in root.all("link")]
+        links += [script.attributes["src"] for script in root.all("script")]
+        assert len(links) == 4
         for link in links:
             answer, _ = await page.get(link)
             assert answer.status == 200
@@ -210,7 +211,7 @@ async def test_slow_and_idle_connections_keep_nobody_out() -> None:
 async def test_a_taken_address_is_an_error_at_the_start() -> None:
     async with running(quiet_site()) as page:
         taken = WebConfig(listen=HostPort("127.0.0.1", page.server.port))
-        second = StatusServer(taken, quiet_site, list, page.registry)
+        second = StatusServer(taken, quiet_site, list, page.registry, todo=page.todo)
         with pytest.raises(OSError, match="ddress already in use"):
             await second.listen()
         await second.stop()

@@ -77,6 +77,8 @@ TABLE = {
     "POST /messages/{number}/edit": PATIENTS,
     "POST /messages/{number}/edit/do": PATIENTS,
     "GET /waiting": LOOK,
+    "GET /todo": LOOK,
+    "POST /todo": ACT,
     "GET /codes": LOOK,
     "GET /codes.csv": LOOK,
     "GET /acts": ADMIN,

@@ -82,12 +82,13 @@ def silent(site: SiteSnapshot, name: str) -> SiteSnapshot:
 async def test_the_first_event_is_whole_and_its_parts_are_the_pages() -> None:
     async with running(quiet_site()) as page, events(page) as feed:
         first = await feed.next()
-        root = read_html((await page.get("/"))[1])
+        root, wall = read_html((await page.get("/"))[1]), read_html((await page.get("/?wall"))[1])
+    assert first["todo"] == []
     assert first["order"] == {"channels": ["c-chemistry", "c-urinalysis"], "destinations": ["d-lab-fhir"]}
     for part, html in first["parts"].items():
         element = read_html(html).children
         assert [child.attributes["id"] for child in element] == [part]
-        assert root.one(id=part).text == element[0].text
+        assert (wall if part == "todo-wall" else root).one(id=part).text == element[0].text
 
 
 async def test_later_events_hold_only_what_changed_and_say_new_states() -> None:
@@ -95,7 +96,9 @@ async def test_later_events_hold_only_what_changed_and_say_new_states() -> None:
         await feed.next()
         page.site = silent(page.site, "urinalysis")
         event = await feed.until("c-urinalysis")
-    assert set(event["parts"]) == {"strip", "c-urinalysis", "channels-caption"}
+    entry = "t-silent~2furinalysis"
+    assert set(event["parts"]) == {"strip", "c-urinalysis", "channels-caption", f"{entry}-said", "todo-wall"}
+    assert event["todo"] == [entry]
     assert event["order"] == {"channels": ["c-urinalysis", "c-chemistry"]}
     assert event["say"] == "urinalysis: silent"
     assert event["title"] == "urinalysis silent · City Lab · LabRelay"
@@ -120,7 +123,8 @@ async def test_a_reader_who_comes_back_gets_what_it_missed() -> None:
         before, number = stays.last_id.split("-")
         async with events(page, last_id=f"{before}-{int(number) - 1}") as back:
             event = await back.next()
-            assert set(event["parts"]) == {"strip", "c-chemistry", "channels-caption"}
+            entry = "t-silent~2fchemistry-said"
+            assert set(event["parts"]) == {"strip", "c-chemistry", "channels-caption", entry, "todo-wall"}
         for unknown in (f"{before}-{int(number) - 2}", "other-1", "nonsense"):
             async with events(page, last_id=unknown) as back:
                 assert "c-urinalysis" in (await back.next())["parts"]
@@ -217,7 +221,7 @@ def test_a_flood_of_state_changes_is_not_read_out_whole() -> None:
 async def test_the_overview_of_a_large_network_costs_as_much_for_each_channel(channels: int) -> None:
     """720 calls a channel, of Python's own and ours; 500 channels are some 30 ms of a quiet machine."""
     site = large_site(channels)
-    renderer = Renderer(lambda: site)
+    renderer = Renderer(lambda: site, Page(site).todo)
     await renderer.prepare()
     profile = cProfile.Profile()
     profile.enable()

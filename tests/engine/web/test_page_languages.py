@@ -20,10 +20,10 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
-from engine.web import cells, languages, line_rows, rows
+from engine.web import cells, languages, line_rows, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states, switching
+from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states, switching, todo
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -39,19 +39,20 @@ def said_in_code() -> set[str]:
         *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
         ENGINE / "monitoring" / "line_steps.py",
         ENGINE / "runtime" / "link_view.py",
-        *(ENGINE / "web" / name for name in ("cells.py", "line_rows.py", "rows.py")),
+        ENGINE / "monitoring" / "todo.py",
+        *(ENGINE / "web" / name for name in ("cells.py", "line_rows.py", "rows.py", "todo_rows.py")),
         *(ENGINE / "web" / "pages").glob("*.py"),
         *(ENGINE / "web" / "access").glob("*.py"),
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                if name in {"Phrase", "_say", "say", "fact", "ago", "_found"}:
+                if name in {"Phrase", "_say", "say", "fact", "ago", "_by", "_found"}:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
     found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
-    found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
+    found |= {*rows.LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
@@ -71,8 +72,9 @@ def said_in_code() -> set[str]:
         frame.DAMAGED,
         *message.NEIGHBOURS,
     }
+    found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
-    found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL)} | {EXPIRED}
+    found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS)} | {EXPIRED}
     return found - {"{text}"}
 
 

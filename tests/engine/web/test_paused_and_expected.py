@@ -12,7 +12,7 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
-from tests.support import journals
+from tests.support import access
 from tests.support.status_server import read_html, running
 from tests.support.status_sites import NOW, ago, quiet_site
 
@@ -56,9 +56,11 @@ def expected_site() -> SiteSnapshot:
 
 
 async def test_who_paused_it_since_when_and_why_stands_beside_it(tmp_path: Path) -> None:
-    async with journals.running(tmp_path) as journal, running(paused_site(), reader=journal) as page:
-        root = read_html((await page.get("/"))[1])
-        analyzer = read_html((await page.get("/analyzer?name=chemistry"))[1])
+    async with access.site(tmp_path) as here, here.browser() as browser:
+        here.page.site = paused_site()
+        await browser.log_in("operator")
+        _, root = await browser.get("/?lang=en")
+        _, analyzer = await browser.get("/analyzer?name=chemistry&lang=en")
     channel, destination = root.one("tr", id="c-chemistry"), root.one("tr", id="d-lab-fhir")
     assert channel.one("td", class_="state").text == "paused by anita since 09:12: new firmware"
     assert destination.one("td", class_="state").text == "paused by anita since 09:12: new firmware"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from engine.web.render import Renderer
 from engine.web.sparkline import BAR, HEIGHT, WIDTH, sparkline
-from tests.support.status_server import read_html, running
+from tests.support.status_server import Page, read_html, running
 from tests.support.status_sites import quiet_site
 
 BUSY = (0, 0, 0, 0, 0, 0, 2, 30, 60, 58, 61, 0, 44, 39, 80, 12, 9, 1, 0, 0, 0, 0, 0, 0)
@@ -50,7 +50,7 @@ async def test_the_page_draws_it_with_words_and_without_style_or_script() -> Non
 async def test_a_row_is_drawn_anew_only_when_an_hour_changes() -> None:
     site = replace(quiet_site(), channels=(CHEMISTRY,))
     shown = [site]
-    renderer = Renderer(lambda: shown[0])
+    renderer = Renderer(lambda: shown[0], Page(site).todo)
     await renderer.prepare()
     first = (await renderer.live("en")).parts["c-chemistry"]
     shown[0] = replace(site)

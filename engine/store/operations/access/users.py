@@ -87,6 +87,7 @@ def remove(batch: Batch, user: int, actor: str) -> None:
     end_sessions(batch, user)
     forget_refusals(batch, user)
     batch.execute("DELETE FROM app_user WHERE id = ?", (user,))
+    batch.execute("DELETE FROM todo_look WHERE user = ?", (user,))
     audit.note(batch, actor, "user-removed", {"user": name})
 
 

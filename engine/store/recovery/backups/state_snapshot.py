@@ -51,7 +51,18 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
 _REPLACED = (
-    *("channel", "lane", "pause", "todo", "replay", "open_act", "bearer_asked", "kept_answer", "correction"),
+    *(
+        "channel",
+        "lane",
+        "pause",
+        "todo",
+        "todo_look",
+        "replay",
+        "open_act",
+        "bearer_asked",
+        "kept_answer",
+        "correction",
+    ),
     *ACCOUNTS,
 )
 _WHOLE = ("data_key", "gap", *_REPLACED)

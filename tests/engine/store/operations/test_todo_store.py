@@ -59,6 +59,23 @@ async def test_the_last_word_counts_and_dropped_is_as_if_nothing_was_said(tmp_pa
         assert len(acts_page(journal)) == 3, "an act that changed nothing is none"
 
 
+@pytest.mark.parametrize("part", ["taken", "note", "snooze"])
+async def test_one_part_is_forgotten_and_the_others_stay(tmp_path: Path, part: str) -> None:
+    async with running(tmp_path) as journal:
+        await journal.run(todo.take, KEY, ASHA)
+        await journal.run(todo.annotate, KEY, ASHA, "the cable is loose")
+        await journal.run(todo.snooze, KEY, ASHA, "part is ordered", until_us=HOUR_US, rank=1, count=3)
+        assert await journal.run(todo.drop, KEY, "bela", part) is not None
+        assert await journal.run(todo.drop, KEY, "bela", part) is None
+        state = todo_states(journal)[KEY]
+        assert [name for name in ("taken", "note", "snooze") if getattr(state, name) is None] == [part]
+        (act, *_) = acts_page(journal)
+        assert (act.actor, act.verb, act.what) == ("bela", "todo-drop", {"entry": KEY, "only": part})
+        for other in {"taken", "note", "snooze"} - {part}:
+            await journal.run(todo.drop, KEY, "bela", other)
+        assert todo_states(journal) == {}, "nothing is left to be kept"
+
+
 async def test_an_entry_that_goes_comes_back_or_is_forgotten_without_an_act(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for key in ("a", "b", "c"):

@@ -1,0 +1,128 @@
+"""One entry of the to-do list with all that can be said about it: take it, give it back, leave a note, put it off.
+
+The list itself is on the overview (`engine.web.render`), whose buttons are given here, too. The verbs are those of the
+control socket, under the person's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.model.errors import LabRelayError, RefusedError
+from engine.model.permissions import ACTING, LOOKING
+from engine.monitoring.todo import Todo, without_notes
+from engine.store.queries.reader import Reader
+from engine.web.access.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.words import Words
+from engine.web.routes import PRINCIPAL, Route
+from engine.web.todo_rows import TODO, short_time, todo_row
+
+PARTS = {"give-back": "taken", "no-note": "note", "wake": "snooze"}  # an act -> what is forgotten
+UNTIL = {
+    "hour": "For an hour",
+    "shift": "Until the end of the shift",
+    "morning": "Until the morning",
+}
+SHIFTS = (6, 14, 22)  # hours of the site's clock at which a shift begins
+MORNING = time(8)
+MORNING_AHEAD = timedelta(hours=4)  # at least
+FEW_WORDS = "write a few words first"
+GONE = "This is not on the list any more."
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    shown = Route(TODO, partial(_show, frame), LOOKING)
+    if frame.desk is None:
+        return (shown,)
+    return (shown, Route(TODO, partial(_take, frame, frame.desk), ACTING, method="POST"))
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    todo = await _found(frame, request, request.query.get("key", ""))
+    return await frame.show(request, partial(_page, todo), partial(_there, todo))
+
+
+async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
+    found = next((one for one in await frame.todo() if one.entry.key == key), None)
+    return found if found is None or request[PRINCIPAL].reads_notes else without_notes(found)
+
+
+def _page(todo: Todo | None, asking: Asking) -> Page:
+    return Page("todo", _values(todo, asking), "" if todo is None else f"&{urlencode({'key': todo.entry.key})}")
+
+
+def _there(todo: Todo | None, reader: Reader, asking: Asking) -> Values | Gone:
+    return Gone(asking.words.say(GONE)) if todo is None else {}
+
+
+def _values(todo: Todo | None, asking: Asking) -> dict[str, Any]:
+    words = asking.words
+    until = ends(words.now, words.zone)
+    return {
+        "row": todo_row(todo, words) if todo is not None else None,
+        "may_act": asking.principal.permissions >= ACTING,
+        "until": [(name, words.say(text), short_time(until[name], words)) for name, text in UNTIL.items()],
+    }
+
+
+def ends(now: datetime, zone: ZoneInfo) -> Mapping[str, datetime]:
+    """The end of each time that an entry can be put off for."""
+    today = now.astimezone(zone).date()
+    days = [today, today + timedelta(days=1)]
+    shifts = (datetime.combine(day, time(hour), zone) for day in days for hour in SHIFTS)
+    mornings = (datetime.combine(day, MORNING, zone) for day in days)
+    return {
+        "hour": now + timedelta(hours=1),
+        "shift": next(at for at in shifts if at > now),
+        "morning": next(at for at in mornings if at >= now + MORNING_AHEAD),
+    }
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+
+    async def act(form: Form) -> web.Response:
+        what, _, key = form["act"].partition(" ")
+        verb, args = _asked(what, form, asking.words)
+        try:
+            _raise_if_missing(args)
+            given = {**args, "key": key}
+            await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=given))
+        except LabRelayError as error:
+            status, trouble = desk.refused(request, error)
+            values = _values(await _found(frame, request, key), asking)
+            return await desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
+        return desk.go(request, "/")
+
+    return await desk.answer(request, act)
+
+
+def _asked(what: str, form: Form, words: Words) -> tuple[str, dict[str, Any]]:
+    """The verb and its arguments but the key.
+
+    Raises:
+        web.HTTPBadRequest: it is no act of this page.
+    """
+    if what == "take":
+        return "todo_take", {}
+    if what in PARTS:
+        return "todo_drop", {"only": PARTS[what]}
+    if what == "note":
+        return "todo_note", {"text": form["text"]}
+    if what in UNTIL:
+        seconds = (ends(words.now, words.zone)[what] - words.now).total_seconds()
+        return "todo_snooze", {"seconds": seconds, "reason": form["reason"]}
+    raise web.HTTPBadRequest
+
+
+def _raise_if_missing(args: Mapping[str, Any]) -> None:
+    if not all(args.values()):
+        raise RefusedError(FEW_WORDS)
