@@ -176,6 +176,7 @@ class Preview:
             "messages": self.looked_at,
             "all": self.whole,
             "changed": self.tally.changed,
+            "examples": self.changed,
             "outcomes": self.tally.outcomes,
             "changes": [
                 {"kind": kind, "element": path, "messages": group.messages, "times": group.occurrences}

@@ -36,6 +36,7 @@ from engine.mapping.gaps import (
     UnreadFields,
     columns_in,
     csv_lines,
+    has_row_now,
     plain,
     without_settled_units,
 )
@@ -223,9 +224,7 @@ class _Looked:
     def _is_closed(self, where: str, name: str, code: str, unit: str) -> bool:
         """A row for it has been added since it was counted."""
         table = self._tables.get((where, name))
-        if table is None or not set(table.key[1:]) <= {"unit_in"}:
-            return False
-        return table.find((code, unit)[: len(table.key)]) is not None
+        return table is not None and has_row_now(table, code, unit)
 
 
 def _open(mapper: ChannelMapper) -> ChannelMapper:

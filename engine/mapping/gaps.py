@@ -80,6 +80,11 @@ def without_settled_units(rows: Iterable[MissingCode], tables: Mapping[tuple[str
     return [row for row in rows if is_open(row)]
 
 
+def has_row_now(table: Table, code: str, unit: str) -> bool:
+    """Whether a row for this code was added since it was counted; False where the key has more columns than these."""
+    return set(table.key[1:]) <= {"unit_in"} and table.find((code, unit)[: len(table.key)]) is not None
+
+
 def columns_in(tables: Mapping[tuple[str, str], Table]) -> ColumnsOf:
     """Of each gap the columns of a code table, or the table's own where it is another kind; by (where, table)."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.model.corrections import Correction
+from engine.model.corrections import ORDER, Correction
 from engine.views.view import Field, View, at
 
 CORRECTION = View[Correction](
@@ -22,5 +22,7 @@ CORRECTION = View[Correction](
 
 
 def in_words(cells: Mapping[str, str]) -> str:
-    """Cells in one line: ``loinc=718-7 unit=g/L``."""
-    return " ".join(f"{name}={cell}" for name, cell in cells.items())
+    """Cells in one line, in the usual order of columns: ``loinc=718-7 unit=g/L``."""
+    usual = {name: at for at, name in enumerate(ORDER)}
+    names = sorted(cells, key=lambda name: (usual.get(name, len(usual)), name))
+    return " ".join(f"{name}={cells[name]}" for name in names)

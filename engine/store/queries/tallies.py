@@ -9,7 +9,7 @@ from engine.store.queries.reader import Reader
 
 
 class Gap(NamedTuple):
-    """An unmapped code as `labrelay gaps` prints it."""
+    """An unmapped code as `labrelay gaps` prints it. ``id``: of its row, which is never another code's."""
 
     channel: str
     table: str
@@ -19,6 +19,7 @@ class Gap(NamedTuple):
     n: int
     first_us: int
     last_us: int
+    id: int
 
 
 def counters_of(reader: Reader, day: str) -> list[Count]:
@@ -61,7 +62,7 @@ def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
         texts = ("", "", "", "")
         if reader.keys is not None:
             texts = json.loads(reader.keys.open(sealed, "unmapped", row_id, owner))
-        found.append(Gap(owner, *texts, n=n, first_us=first_us, last_us=last_us))
+        found.append(Gap(owner, *texts, n=n, first_us=first_us, last_us=last_us, id=row_id))
     return sorted(found, key=lambda gap: (-gap.n, gap.channel, gap.table, gap.code))
 
 

@@ -9,6 +9,7 @@ from engine.web.pages import (
     codes,
     contents,
     copied,
+    correct,
     dead_letters,
     destination,
     doing,
@@ -28,7 +29,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, switching, contents, copied, edit, aside, replay, shift, todo, waiting),
+    *(doing, switching, contents, copied, correct, edit, aside, replay, shift, todo, waiting),
 )
 
 

@@ -6,15 +6,16 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.mapping.gaps import MissingCode, csv_lines
+from engine.mapping.gaps import MissingCode, csv_lines, has_row_now
 from engine.model.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import Gap, list_unmapped
 from engine.views.gaps import counted
+from engine.web.pages import correct
 from engine.web.pages.asked import Asked
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.pages.words import grouped, iso, shown
 from engine.web.routes import Route
 
 PATH, CSV = "/codes", "/codes.csv"
@@ -30,7 +31,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return await frame.show(request, _page, partial(_found, frame))
 
 
 async def _file(frame: Frame, request: web.Request) -> web.Response:
@@ -53,21 +54,32 @@ def _asked(asking: Asking) -> Asked:
 
 def _page(asking: Asking) -> Page:
     page = page_of("codes", PATH, NAMES, asking)
-    return page._replace(values={**page.values, "file": _asked(asking).href(path=CSV)})
+    words = asking.words
+    more = {
+        "file": _asked(asking).href(path=CSV),
+        "corrections": words.href(correct.MADE),
+        "other": correct.PATH if correct.VERB in asking.may else "",
+    }
+    return page._replace(values={**page.values, **more})
 
 
-def _found(reader: Reader, asking: Asking) -> Values:
+def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     gaps = list_unmapped(reader, _asked(asking).get("channel"))
     return {
-        "rows": [_row(one, asking.words) for one in gaps[:MOST]],
+        "rows": [_row(frame, one, asking) for one in gaps[:MOST]],
         "count": grouped(len(gaps)),
         "cut": grouped(MOST) if len(gaps) > MOST else "",
     }
 
 
-def _row(one: Gap, words: Words) -> dict[str, Any]:
+def _row(frame: Frame, one: Gap, asking: Asking) -> dict[str, Any]:
+    words = asking.words
     *_, line = csv_lines([counted(one)])
+    table = correct.table_now(frame, one.channel, one.table)
+    is_writable = f"{one.code}{one.unit}".isprintable()
     return {
+        "href": words.href(correct.PATH, gap=one.id) if is_writable and correct.VERB in asking.may else "",
+        "settled": table is not None and has_row_now(table, one.code, one.unit),
         "channel": one.channel,
         "table": one.table,
         "code": shown(one.code),

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
@@ -13,6 +14,7 @@ from engine.access.own_account import NO_SESSION
 from engine.access.proving import WRONG
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
+from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
 from engine.model.errors import RefusedError
 from engine.model.phrases import SPANS, Phrase
@@ -23,7 +25,7 @@ from engine.receiving.link_words import FAULT_WORDS
 from engine.web import cells, languages, line_rows, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states, switching, todo
+from engine.web.pages import acts, correct, doing, filters, frame, message, messages, shift, states, switching, todo
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -55,6 +57,7 @@ def said_in_code() -> set[str]:
     found |= {*rows.LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING}
+    found |= {*correct.LABELS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
     found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}

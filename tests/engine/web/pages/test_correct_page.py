@@ -1,0 +1,235 @@
+"""A code is corrected on the page: drafted, checked at its field, previewed, put in force under a name, taken back."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
+from engine.config.load import Site as Configuration
+from engine.config.load import load_site
+from engine.model.clock import SystemClock
+from engine.model.corrections import Correction, in_force
+from engine.model.message import Unmapped
+from engine.model.outcome import Outcome
+from engine.processing.process import ChannelRoutes
+from engine.runtime.build import build_site
+from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.journal import Journal
+from engine.store.operations import record_outcome
+from engine.store.queries.acts import acts_page
+from engine.store.queries.corrections import list_corrections
+from engine.web.api.acts import Verb
+from tests.results.test_reprocessing import message
+from tests.support import access
+from tests.support.access import Browser, Site
+from tests.support.evil_texts import EVIL, FORBIDDEN
+from tests.support.journals import store
+from tests.support.running import hl7_channel, make_running_site
+from tests.support.status_server import Element
+
+ROW, DO, MADE = "/codes/row?lang=en", "/codes/row/do?lang=en", "/codes/corrections?lang=en"
+GOOD = {"cell-loinc": "718-7", "cell-type": "NM", "cell-ucum": "g/dL"}
+
+
+@dataclass
+class Lab:
+    """The site behind the page, without a daemon: what it maps with follows the journal."""
+
+    folder: Path
+    journal: Journal = None  # type: ignore[assignment]  # known once the page runs
+    _built: tuple[int, Mapping[str, ChannelRoutes]] = (-1, {})
+
+    def made(self) -> list[Correction]:
+        return list_corrections(self.journal)
+
+    def loaded(self) -> Configuration:
+        return replace(load_site(self.folder), corrections=in_force(self.made()))
+
+    def routes(self) -> Mapping[str, ChannelRoutes]:
+        version = len(self.made())
+        if self._built[0] != version:
+            built = build_site(self.loaded(), identity_key=bytes(32), clock=SystemClock())
+            self._built = version, {name: one.routes for name, one in built.channels.items()}
+        return self._built[1]
+
+    def verbs(self, journal: Journal) -> dict[str, Verb]:
+        self.journal = journal
+        site = RunningSite(
+            acts=Acts(journal, channels=self.routes),
+            switches=Switches(journal),
+            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
+            data=journal.path.parent,
+            loaded=self.loaded,
+        )
+        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(
+        make_running_site(tmp_path / "site", {"lab": hl7_channel()}, {"lab-fhir": {"kind": "file", "folder": "out"}})
+    )
+
+
+@pytest.fixture
+async def here(tmp_path: Path, lab: Lab) -> AsyncIterator[Site]:
+    async with access.site(tmp_path / "var", verbs=lab.verbs, channels=lab.routes) as made:
+        for one in await store(made.journal, message(1), message(2), channel="lab"):
+            gaps = (Unmapped("analytes", "HGB", "g/dL", "Haemoglobin"), *(Unmapped("analytes", evil) for evil in EVIL))
+            await made.journal.run(record_outcome.record, one.id, Outcome("filtered", unmapped=gaps))
+        yield made
+
+
+@pytest.fixture
+async def engineer(here: Site) -> AsyncIterator[Browser]:
+    async with here.browser() as browser:
+        await browser.log_in("engineer")
+        yield browser
+
+
+def offers(page: Element) -> list[str]:
+    return [one.attributes["href"] for one in page.all("a", class_="offer")]
+
+
+async def drafted(browser: Browser) -> tuple[Element, dict[str, str]]:
+    """The empty form of hemoglobin's gap, and its fields."""
+    _, page = await browser.get("/codes?lang=en")
+    href = next(one.one("a").attributes["href"] for one in page.all("th") if one.text.startswith("HGB"))
+    status, page = await browser.get(href)
+    assert status == 200
+    return page, await filled(page, -1)
+
+
+async def filled(page: Element, which: int) -> dict[str, str]:
+    """The fields of a form of the page as they are."""
+    form = page.one("main").all("form")[which]
+    return {one.attributes["name"]: one.attributes.get("value", "") for one in form.all("input")} | {
+        one.attributes["name"]: "" for one in form.all("select")
+    }
+
+
+async def looked(browser: Browser, **cells: str) -> tuple[int, Element]:
+    _, fields = await drafted(browser)
+    return await browser.post(ROW, {**fields, **cells})
+
+
+async def test_from_the_gap_to_the_row_in_force_and_back(here: Site, lab: Lab, engineer: Browser) -> None:
+    page, fields = await drafted(engineer)
+    assert (fields["cell-code"], fields["cell-unit_in"], fields["cell-loinc"]) == ("HGB", "g/dL", "")
+    assert "The analyzer calls it Haemoglobin" in page.text
+    status, page = await looked(engineer, **GOOD)
+    assert status == 200
+    assert "loinc=718-7" in page.text
+    assert "Observation.code.coding.code" in page.text
+    assert "Another document 2" in page.text
+    assert "Canary" not in page.text
+    assert lab.made() == []  # nothing is done by looking
+
+    confirm = await filled(page, 0)
+    status, page = await engineer.post(DO, {**confirm, "reason": "the maker's list", "act": "make"})
+    (made,) = lab.made()
+    assert (made.by, made.reason, made.cells["loinc"]) == ("engineer", "the maker's list", "718-7")
+    assert made.cells["display"] == "Hemoglobin [Mass/volume] in Blood"
+    assert next((act.actor, act.verb) for act in acts_page(lab.journal)) == ("engineer", "table-set")
+
+    _, page = await engineer.get("/codes?lang=en")
+    assert next(one.text for one in page.all("th") if one.text.startswith("HGB")).endswith("has a row by now")
+    status, page = await engineer.get(MADE)
+    assert "in force" in page.text
+    assert "the maker's list" not in page.text  # a reason may name a patient
+    undo = next(one for one in offers(page) if "undo" in one)
+    status, page = await engineer.get(undo)
+    assert "as the files say" in page.text
+    await engineer.post("/codes/undo?lang=en", {**await filled(page, 0), "reason": "not so", "act": "make"})
+    assert [(one.undoes, dict(one.cells)) for one in lab.made()][1] == (1, {})
+
+
+WRONG = [
+    ({"cell-loinc": "718-8"}, "cell-loinc", "check digit"),
+    ({"cell-loinc": "99999-5"}, "cell-loinc", "compare it at loinc.org"),
+    ({**GOOD, "cell-ucum": "10*9/L"}, "cell-loinc", "is a term for mass/volume"),
+    ({**GOOD, "cell-ucum": "g/dLx"}, "cell-ucum", "is no UCUM unit"),
+    ({**GOOD, "cell-factor": "ten"}, "cell-factor", "is no decimal"),
+    ({**GOOD, "cell-code": "*"}, "cell-code", "would match anything"),
+    ({}, "cell-loinc", "does not say what the code means"),
+    ({**GOOD, "cell-note": "a‮b"}, "cell-note", "visible characters"),
+]
+
+
+@pytest.mark.parametrize(("cells", "field", "said"), WRONG)
+async def test_an_error_is_at_its_field(
+    engineer: Browser, lab: Lab, cells: dict[str, str], field: str, said: str
+) -> None:
+    status, page = await looked(engineer, **cells)
+    assert status == 400
+    assert said in page.one("span", id=f"{field}-wrong").text
+    assert not page.all("button", value="make")
+    assert lab.made() == []
+
+
+async def test_a_doubt_is_confirmed_by_a_tick(engineer: Browser) -> None:
+    status, page = await looked(engineer, **{"cell-loinc": "99999-5"})
+    assert (status, len(page.all("input", name="cell-meant"))) == (400, 1)
+    status, page = await looked(engineer, **{"cell-loinc": "99999-5", "cell-meant": "yes"})
+    assert status == 200
+    assert (await filled(page, 0))["cell-meant"] == "yes"
+
+
+async def test_two_at_once(here: Site, lab: Lab, engineer: Browser) -> None:
+    _, first = await looked(engineer, **GOOD)
+    async with here.browser() as other:
+        await other.log_in("admin")
+        _, second = await looked(other, **GOOD, **{"cell-note": "mine"})
+        await other.post(DO, {**await filled(second, 0), "reason": "x", "act": "make"})
+    status, page = await engineer.post(DO, {**await filled(first, 0), "reason": "x", "act": "make"})
+    assert (status, "have changed meanwhile" in page.text) == (403, True)
+    assert [one.by for one in lab.made()] == ["admin"]
+
+
+@pytest.mark.parametrize("person", ["viewer", "operator"])
+async def test_who_may_not_change_sees_the_list_alone(here: Site, person: str) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        _, page = await browser.get("/codes?lang=en")
+        assert offers(page) == []
+        assert not page.all("form", action="/codes/row")
+        assert (await browser.get(MADE))[0] == 200
+        assert (await browser.get("/codes/row?gap=1"))[0] == 403
+        assert (await browser.get("/codes/undo?correction=1"))[0] == 403
+
+
+async def test_texts_of_devices_are_shown_as_signs(engineer: Browser) -> None:
+    _, page = await engineer.get("/codes?lang=en")
+    for number in range(1, len(EVIL) + 2):
+        href = f"/codes/row?gap={number}"
+        async with engineer.client.get(href) as answer:
+            assert answer.status == (200 if f"{href}&lang=en" in offers(page) else 404)
+            text = await answer.text()
+        assert [one for one in FORBIDDEN if one in text] == []
+
+
+async def test_what_is_not_there(engineer: Browser) -> None:
+    for address in ("/codes/row?gap=999", "/codes/row?correction=9", "/codes/row?channel=none&code=A"):
+        assert (await engineer.get(address))[0] == 404
+    assert (await engineer.get("/codes/undo?correction=9&lang=en"))[0] == 403
+
+
+async def test_a_row_of_a_table_is_overridden(lab: Lab, engineer: Browser) -> None:
+    """The wrong LOINC of a file is corrected without a gap."""
+    tables = lab.folder / "mappings" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "analytes.csv").write_text(
+        "code,unit_in,loinc,type,ucum,source\nHGB,g/dL,20509-6,NM,g/dL,typed by hand\n"
+    )
+    status, page = await engineer.get("/codes/row?channel=lab&code=HGB&lang=en")
+    assert (status, "typed by hand" in page.text) == (200, True)
+    fields = await filled(page, -1) | GOOD | {"cell-unit_in": "g/dL"}
+    status, page = await engineer.post(ROW, fields)
+    assert (status, "loinc=20509-6" in page.text) == (200, True)
+    await engineer.post(DO, {**await filled(page, 0), "reason": "wrong all week", "act": "make"})
+    (made,) = lab.made()
+    assert made.covers["loinc"] == "20509-6"
