@@ -68,6 +68,7 @@ IMPORTED_LATE = {
     ("engine.__main__", "engine.model.spelling"): "only a wrong verb needs a suggestion",
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
+    ("engine.access.identity_provider", "engine.access.oidc.flow"): "few sites have a provider",
     ("adapters.destinations.http.oauth2", "adapters.destinations.http.jwt"): "joserfc is slow to read, and rarely used",
 }
 

@@ -30,6 +30,7 @@ from engine.config import (
     downtime,
     keeping,
     later,
+    oidc,
     pack,
     registry,
     sitewide,
@@ -102,6 +103,7 @@ def site_keys() -> Iterator[str]:
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", web.WebConfig)
     yield from block("`access:`", access.AccessConfig)
+    yield from block("`access: oidc:`", oidc.OidcConfig)
     yield from block("`limits:`", sitewide.LimitsConfig)
     yield from block("`retention:`", keeping.RetentionConfig)
     yield from block("`backup:`", keeping.BackupConfig)

@@ -3,22 +3,25 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from engine.access import passwords, second_factor
 from engine.access.directory import Directory
+from engine.access.identity_provider import IdentityProvider
 from engine.access.own_account import OwnAccount
 from engine.access.proving import WRONG, Prover
 from engine.access.set_up_link import SetUpLink
 from engine.access.tokens import Tokens
 from engine.access.users import Users
 from engine.config.access import AccessConfig
-from engine.model.accounts import Credentials, Known, LogInSession, User, hashed
+from engine.model.accounts import Credentials, Identity, Known, LogInSession, User, hashed
 from engine.model.actor import Actor
 from engine.model.clock import Clock
+from engine.model.errors import LogInError
 from engine.model.permissions import Principal
 from engine.store.journal import Journal
-from engine.store.operations.access import sessions, tokens
+from engine.store.operations.access import sessions, tokens, users
 from engine.store.operations.access.sessions import NewSession
 from engine.store.queries import accounts
 
@@ -29,6 +32,7 @@ CODE_WITHIN_US = 5 * 60_000_000
 MOST_HALF = 1000  # log-ins that wait for their code
 MOST_WRONG_PINS = 5
 NOTED_EVERY_US = 60_000_000  # how old the stored time of the last request may be
+PROVIDER = "identity provider"
 PASSWORD, SECOND_FACTOR = "password", "second-factor"
 NO_PIN = "this PIN is wrong, or does not suffice here at present; log in with the password"
 
@@ -56,7 +60,7 @@ class SignedIn:
 
     Attributes:
         number: what people name the session by.
-        how: "password", "second factor", "PIN" or "set-up link".
+        how: "password", "second factor", "PIN", "set-up link" or "identity provider".
         first: what this person has to do before all else: choose a `PASSWORD`, set up a `SECOND_FACTOR`; or empty.
         ends_us: when it ends if no person asks again.
         latest_us: when it ends in any case.
@@ -93,6 +97,7 @@ class Accounts:
         own: a user's acts on the own account.
         tokens: tokens of programs and wall screens.
         set_up: how the first admin comes in.
+        provider: where people log in who have no password here.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Accounts:
         self.own = OwnAccount(directory, self._prover, self._demands_second_factor)
         self.tokens = Tokens(directory, clock)
         self.set_up = SetUpLink(directory, self.users, clock)
+        self.provider = IdentityProvider(journal, clock, rules)
         self._half: dict[bytes, _Half] = {}
         self._seen: dict[bytes, int] = {}  # SHA-256 of a secret -> when it was last used
         self._noted: dict[bytes, int] = {}  # likewise, as the store has it
@@ -158,6 +164,22 @@ class Accounts:
             if not code:
                 return self._wait_for_code(user, device)
             return await self._take_code(known, user, code, address, device, credentials)
+
+    async def come_in(self, identity: Identity, *, address: str, device: str) -> LogIn:
+        """Begin the session of a person whom the identity provider has proven; the role is that of their groups today.
+
+        Raises:
+            LogInError: the user is kept out here, or no admin has a password.
+        """
+        async with self._prover.turn():
+            number = await self._directory.run(users.take_in, identity, address)
+            known = await self._directory.known()
+            return await self._begin(known, known.users[number], PROVIDER, address, device)
+
+    async def note_refused(self, address: str) -> None:
+        """Count a log-in that the identity provider did not prove, for the audit trail."""
+        with suppress(LogInError):
+            await self._prover.refuse(None, address)
 
     async def give_code(self, secret: str, code: str, *, address: str) -> LogIn:
         """Begin the session of a log-in that waits for its code.
@@ -286,7 +308,7 @@ class Accounts:
         known, token = await self._directory.known(), hashed(secret)
         session = known.sessions.get(token)
         user = known.users.get(session.user) if session is not None else None
-        if session is None or user is None or user.disabled:
+        if session is None or user is None or user.disabled or not self.provider.knows(user.issuer):
             return None
         now_us = self._clock.now_us()
         ends_us = self._ends_us(session)
@@ -326,6 +348,8 @@ class Accounts:
         return self._rules().demands_second_factor(user.role, sees_patients=user.sees_patients)
 
     def _first(self, user: User) -> str:
+        if user.issuer:  # the provider keeps both
+            return ""
         if user.credentials.given:
             return PASSWORD
         return SECOND_FACTOR if not user.credentials.totp and self._demands_second_factor(user) else ""

@@ -95,6 +95,8 @@ class OwnAccount:
             user = known.users.get(session.user) if session is not None else None
             if session is None or user is None or user.disabled:
                 raise LogInError(NO_SESSION)
+            if user.issuer:
+                raise RefusedError("you log in at the identity provider, which keeps your password and second factor")
             origins = self._prover.origins_in_session(user, session.number)
             await self._prover.raise_if_locked(user, origins)
             if not await self._prover.is_right(user.credentials.password, password):

@@ -58,12 +58,21 @@ class Users:
             raise LabRelayError(f"there is no user {name}; labrelay user list shows all")
         return found
 
+    async def _of_ours(self, name: str) -> User:
+        """A user whose role and password are kept here."""
+        user = await self.named(name)
+        if user.issuer:
+            raise RefusedError(
+                "role, patients and password of this user are the identity provider's; change them there"
+            )
+        return user
+
     async def set_role(self, name: str, role: str, *, by: str) -> None:
         _raise_if_unknown(role)
-        await self._directory.run(users.set_role, (await self.named(name)).id, role, by)
+        await self._directory.run(users.set_role, (await self._of_ours(name)).id, role, by)
 
     async def let_see_patients(self, name: str, sees: bool, *, by: str) -> None:
-        await self._directory.run(users.let_see_patients, (await self.named(name)).id, by, sees=sees)
+        await self._directory.run(users.let_see_patients, (await self._of_ours(name)).id, by, sees=sees)
 
     async def disable(self, name: str, disabled: bool, *, by: str) -> None:
         """Keep a user out at once, or let them in again."""
@@ -75,7 +84,7 @@ class Users:
     async def set_password(self, name: str, password: str, *, by: str, given: bool = False) -> None:
         """Give a user another password; all sessions of the user end, and a lock-out does. ``given``: as of `add`."""
         async with self._directory.changing:
-            user = await self.named(name)
+            user = await self._of_ours(name)
             passwords.raise_if_weak(password, user.name)
             encoded = await asyncio.to_thread(passwords.hash_of, password)
             new = replace(user.credentials, password=encoded, given=given)
@@ -84,7 +93,7 @@ class Users:
     async def drop_second_factor(self, name: str, *, by: str) -> None:
         """Take away a second factor whose phone is lost, with its recovery codes; all sessions of the user end."""
         async with self._directory.changing:
-            user = await self.named(name)
+            user = await self._of_ours(name)
             if not user.credentials.totp:
                 raise RefusedError(f"{user.name} has no second factor")
             new = replace(user.credentials, totp="", step=0, offered="", recovery=())

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from engine.config.oidc import OidcConfig
 from engine.config.values import Model, Roles, Words, distinct, listed
 from engine.model.permissions import ROLES, Permission
 
@@ -38,6 +39,9 @@ class AccessConfig(Model):
     second_factor: Demanded = ()
     """Who needs a second factor on the page: `required` for all users, or roles, as `[admin, see-patients]`. A user
     without one has to set it up at the next log-in before anything else. By default it is offered."""
+
+    oidc: OidcConfig | None = None
+    """Log-in at an identity provider, beside the passwords of the page."""
 
     def demands_second_factor(self, role: str, *, sees_patients: bool) -> bool:
         """Whether a user with this role needs one."""

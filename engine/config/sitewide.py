@@ -1,9 +1,9 @@
 """The file ``config/labrelay.yaml``: settings of the whole site."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.config.access import AccessConfig
 from engine.config.destination import DestinationConfig
@@ -61,7 +61,7 @@ class SiteConfig(Model):
     """The status page."""
 
     access: AccessConfig = Field(default_factory=AccessConfig)
-    """System users who may give commands."""
+    """Who may give commands, and how people log in."""
 
     destinations: dict[Name, DestinationConfig] = Field(default_factory=dict)
     """Where documents go, by name."""
@@ -91,3 +91,11 @@ class SiteConfig(Model):
     workers: Whole = Field(default=0, ge=0, le=1)
     """Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on two cores or
     more, and answers to analyzers that never wait for a mapping."""
+
+    @model_validator(mode="after")
+    def _known_to_the_provider(self) -> Self:
+        if self.access.oidc is not None and not self.web.public_address:
+            raise ValueError(
+                "access: oidc needs the name of the page, which the provider sends browsers back to; add names to web:"
+            )
+        return self

@@ -50,6 +50,16 @@ class WebConfig(Model):
         return f"{'http' if self.tls is None else 'https'}://{self.listen}/"
 
     @property
+    def public_address(self) -> str:
+        """The one address, without a path, under which an identity provider knows the page; empty: it has no name."""
+        name = next((one for one in self.names if not one.startswith("*")), "")
+        if not name and self.listen.is_every_interface:
+            return ""
+        scheme, usual = ("http", 80) if self.tls is None else ("https", 443)
+        place = str(replace(self.listen, host=name or self.listen.host))
+        return f"{scheme}://{place.removesuffix(f':{usual}')}"
+
+    @property
     def local_address(self) -> str:
         """The page's URL for a browser on this machine."""
         here = self.listen if self.listen.is_loopback else replace(self.listen, host="127.0.0.1")

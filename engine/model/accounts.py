@@ -42,10 +42,26 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A person as an identity provider proves them: issuer and subject are who it is, the rest may change.
+
+    Attributes:
+        name: what is shown, if it is free here.
+    """
+
+    issuer: str
+    subject: str
+    name: str
+    role: str
+    sees_patients: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A person who may log in.
 
     Attributes:
+        issuer: the identity provider at which this user logs in; empty: here, with a password.
         created_us, logged_in_us: instants; 0 never.
     """
 
@@ -57,6 +73,7 @@ class User:
     credentials: Credentials = field(repr=False)
     created_us: int
     logged_in_us: int
+    issuer: str = ""
 
     @property
     def permissions(self) -> frozenset[Permission]:

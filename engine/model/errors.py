@@ -223,6 +223,22 @@ class LockedOutError(LogInError):
         self.until_us = until_us
 
 
+class IdentityProviderError(LogInError):
+    """The identity provider does not prove who is there.
+
+    Attributes:
+        reason: for the log, some words of ours.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class UnknownKeyError(IdentityProviderError):
+    """A token is signed by a key that we do not have: the provider may have others by now."""
+
+
 class ProblemError(LabRelayError):
     """A request to the API cannot be served.
 

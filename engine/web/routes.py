@@ -19,6 +19,8 @@ OPEN = {
     "/readyz": "a load balancer asks whether messages can be taken",
     "/log-in": "a person who logs in is not known yet",
     "/log-in/code": "the same, with the code that follows the password",
+    "/log-in/oidc": "the way to the identity provider, for a person who is not known yet",
+    "/log-in/oidc/back": "the way back from it",
     "/change-user": "a shared computer: the person who comes is not known yet",
     "/set-up": "the first user comes in by a link that works once",
     "/wall": "a screen on a wall comes in by a link that works once",

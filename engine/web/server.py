@@ -142,7 +142,7 @@ class StatusServer:
             None if reader is None else Frame(reader, snapshot, self._renderer, todo, self._desk, verbs, channels, ends)
         )
         pages = () if frame is None else pages_of(frame)
-        access = () if self._desk is None else access_pages(self._desk)
+        access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]

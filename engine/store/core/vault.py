@@ -263,21 +263,22 @@ class Vault:
         """16 bytes: the keyed hash of a request, which may have a number that a patient bears."""
         return self._hash(b"request", 16, *parts)
 
-    def in_address(self, text: str) -> str:
-        """A text as an address may have it, which histories of browsers keep: sealed, in URL-safe base 64. It differs
+    def in_address(self, text: str, purpose: str) -> str:
+        """A text as an address or a cookie may have it, which browsers keep: sealed, in URL-safe base 64. It differs
         each time, so that two addresses do not show that they are about the same.
         """
         nonce = os.urandom(_NONCE_BYTES)
-        return urlsafe_b64encode(nonce + self._of_addresses().encrypt(nonce, text.encode(), None)).decode().rstrip("=")
+        sealed = self._of_addresses().encrypt(nonce, text.encode(), purpose.encode())
+        return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
-    def out_of_address(self, sealed: str) -> str:
+    def out_of_address(self, sealed: str, purpose: str) -> str:
         """
         Raises:
-            IntegrityError: `in_address` of this journal did not make it.
+            IntegrityError: `in_address` of this journal did not make it for this purpose.
         """
         try:
             given = urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
-            return self._of_addresses().decrypt(given[:_NONCE_BYTES], given[_NONCE_BYTES:], None).decode()
+            return self._of_addresses().decrypt(given[:_NONCE_BYTES], given[_NONCE_BYTES:], purpose.encode()).decode()
         except (ValueError, InvalidTag):
             raise IntegrityError("an address was cut short, or is of another journal") from None
 

@@ -16,7 +16,7 @@ def known(reader: Reader) -> Known:
     """All accounts, in one snapshot. There are at most a few thousand rows."""
     with reader.snapshot() as execute:
         rows = execute(
-            "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us"
+            "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us, issuer"
             " FROM app_user ORDER BY name_key"
         ).fetchall()
         users = {
@@ -29,8 +29,9 @@ def known(reader: Reader) -> Known:
                 credentials=_credentials(reader.vault, sealed, row_id),
                 created_us=created_us,
                 logged_in_us=logged_in_us,
+                issuer=issuer,
             )
-            for row_id, name, _, role, sees_patients, disabled, sealed, created_us, logged_in_us in rows
+            for row_id, name, _, role, sees_patients, disabled, sealed, created_us, logged_in_us, issuer in rows
         }
         sessions = execute(
             "SELECT token, number, user, address, how, began_us, seen_us, ends_us FROM log_in_session"

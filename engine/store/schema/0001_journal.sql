@@ -464,8 +464,11 @@ CREATE TABLE app_user (
     credentials   BLOB NOT NULL,            -- sealed: hashes of password, PIN and recovery codes, secret of the second
                                             -- factor
     created_us    INTEGER NOT NULL,
-    logged_in_us  INTEGER NOT NULL          -- 0 never
+    logged_in_us  INTEGER NOT NULL,         -- 0 never
+    issuer        TEXT NOT NULL,            -- the identity provider of this user; empty: a password of ours
+    subject       TEXT NOT NULL             -- how that provider names them
 );
+CREATE UNIQUE INDEX app_user_subject ON app_user (issuer, subject) WHERE issuer <> '';
 
 CREATE TABLE log_in_session (
     token    BLOB PRIMARY KEY,              -- SHA-256 of its secret

@@ -9,14 +9,23 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.access.accounts import Accounts, SignedIn
+from engine.access.accounts import Accounts, LogIn, SignedIn
 from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, StoreError
 from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, Principal
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.web.access.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, browser_secret, cookie, set_cookie
+from engine.web.access.identity import (
+    BROWSER,
+    BROWSER_S,
+    SESSION,
+    SIGNED_IN,
+    begin_session,
+    browser_secret,
+    cookie,
+    set_cookie,
+)
 from engine.web.access.person import Person
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, read_form
 from engine.web.guard import RETRY_S
@@ -63,7 +72,8 @@ class Desk:
         html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, query, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
-        if is_new:
+        # With a request from a page of another site a browser sends no cookie of ours: the one it has stays.
+        if is_new and request.headers.get("Sec-Fetch-Site") != "cross-site":
             set_cookie(request, answer, BROWSER, secret, BROWSER_S)
         return answer
 
@@ -147,6 +157,13 @@ class Desk:
     async def form(self, request: web.Request, most: int = MAX_FORM) -> Form:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""
         return await read_form(request, self._secret(request)[0], most)
+
+    async def enter(self, request: web.Request, done: LogIn, to: str) -> web.Response:
+        """Into the new session; the one that this browser had before ends."""
+        await self.accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+        answer = self.go(request, to)
+        begin_session(request, answer, done)
+        return answer
 
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
-from engine.access.accounts import LogIn
 from engine.access.set_up_link import GONE
 from engine.model.errors import LabRelayError, LogInError
 from engine.model.permissions import LOOKING
@@ -60,15 +59,7 @@ class LogInPages:
         to = local_path(request.query.get("next", "/"))
         if SIGNED_IN in request:
             return self._desk.go(request, to)
-        return await self._draw(request, to=to)
-
-    async def _draw(self, request: web.Request, status: int = 200, **values: str) -> web.Response:
-        shown = {"to": "/", "name": "", "trouble": ""} | values
-        others = await self._accounts.at_this_device(cookie(request, BROWSER))
-        query = f"&{urlencode({'next': shown['to']})}" if shown["to"] != "/" else ""
-        # From a page of another site browsers send no cookie; a second request, from our own page, has it.
-        again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
-        return await self._desk.page(request, "log_in", status, query, others=others, again=again, **shown)
+        return await log_in_page(self._desk, request, to=to)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
@@ -82,10 +73,10 @@ class LogInPages:
                 )
             except LogInError as error:
                 status, trouble = self._desk.refused(request, error)
-                return await self._draw(request, status, to=to, name=name, trouble=trouble)
+                return await log_in_page(self._desk, request, status, to=to, name=name, trouble=trouble)
             if done.second_factor:
                 return await self._ask_code(request, done.secret, to)
-            return await self._begin(request, done, to)
+            return await self._desk.enter(request, done, to)
 
         return await self._desk.answer(request, act)
 
@@ -102,16 +93,9 @@ class LogInPages:
             except LogInError as error:
                 status, trouble = self._desk.refused(request, error)
                 return await self._ask_code(request, waiting, to, status, trouble)
-            return await self._begin(request, done, to)
+            return await self._desk.enter(request, done, to)
 
         return await self._desk.answer(request, act)
-
-    async def _begin(self, request: web.Request, done: LogIn, to: str) -> web.Response:
-        """Into the new session; the one that this browser had before ends."""
-        await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
-        answer = self._desk.go(request, to)
-        begin_session(request, answer, done)
-        return answer
 
     # -- a shared computer -------------------------------------------------------------------------------------
 
@@ -170,7 +154,7 @@ class LogInPages:
                     request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
                 )
             done = await self._accounts.log_in(name, password, address=address, device=cookie(request, BROWSER))
-            return await self._begin(request, done, "/account")
+            return await self._desk.enter(request, done, "/account")
 
         return await self._desk.answer(request, act)
 
@@ -218,3 +202,13 @@ class LogInPages:
 
 
 NO_WALL = "This link has been used, or its token has ended. Please ask the person who administers LabRelay here."
+
+
+async def log_in_page(desk: Desk, request: web.Request, status: int = 200, **values: str) -> web.Response:
+    """The page with name and password. ``values``: ``to``, ``name`` and ``trouble``, each as it is not empty."""
+    shown = {"to": "/", "name": "", "trouble": "", "provider": desk.accounts.provider.title} | values
+    others = await desk.accounts.at_this_device(cookie(request, BROWSER))
+    query = f"&{urlencode({'next': shown['to']})}" if shown["to"] != "/" else ""
+    # From a page of another site browsers send no cookie; a second request, from our own page, has it.
+    again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
+    return await desk.page(request, "log_in", status, query, others=others, again=again, **shown)

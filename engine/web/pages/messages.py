@@ -82,7 +82,7 @@ async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
 
 
 def _sealed(reader: Reader, number: str) -> str:
-    return reader.vault.in_address(number)
+    return reader.vault.in_address(number, SEALED)
 
 
 async def _opened(frame: Frame, request: web.Request) -> Asking:
@@ -102,7 +102,7 @@ async def _opened(frame: Frame, request: web.Request) -> Asking:
 
 def _number_in(reader: Reader, sealed: str) -> str:
     try:
-        return reader.vault.out_of_address(sealed)
+        return reader.vault.out_of_address(sealed, SEALED)
     except IntegrityError:
         return ""
 

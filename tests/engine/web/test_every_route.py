@@ -42,6 +42,8 @@ TABLE = {
     "GET /log-in": OPEN,
     "POST /log-in": OPEN,
     "POST /log-in/code": OPEN,
+    "GET /log-in/oidc": OPEN,
+    "GET /log-in/oidc/back": OPEN,
     "GET /change-user": OPEN,
     "POST /change-user": OPEN,
     "GET /set-up": OPEN,

@@ -178,9 +178,9 @@ async def test_a_slow_form_does_nothing_once_the_right_is_gone(
     )
     waits, read = asyncio.Event(), forms._read
 
-    async def waiting(request: web.Request) -> bytes:
+    async def waiting(request: web.Request, most: int) -> bytes:
         waits.set()
-        return await read(request)
+        return await read(request, most)
 
     monkeypatch.setattr(forms, "_read", waiting)
     reader, writer = await asyncio.open_connection("127.0.0.1", here.page.server.port)

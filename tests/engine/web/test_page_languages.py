@@ -9,8 +9,9 @@ from typing import get_args
 import pytest
 
 from engine.access import passwords
-from engine.access.accounts import NO_PIN
+from engine.access.accounts import NO_PIN, PROVIDER
 from engine.access.own_account import NO_SESSION
+from engine.access.provider_words import TEXTS
 from engine.access.proving import WRONG
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
@@ -22,6 +23,7 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
+from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.web import cells, languages, line_rows, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
@@ -81,12 +83,12 @@ def said_in_code() -> set[str]:
     return found - {"{text}"}
 
 
-HOW = {"password", "second factor", "set-up link"}  # engine.access.accounts: how a person came in
+HOW = {"password", "second factor", "set-up link", PROVIDER}  # engine.access.accounts: how a person came in
 
 
 def refusals() -> set[str]:
     """What a person may be refused, where no name is in it."""
-    found = {WRONG, NO_PIN, GONE, NO_SESSION}
+    found = {WRONG, NO_PIN, GONE, NO_SESSION, *TEXTS, NO_ADMIN, KEPT_OUT}
     for check, given in (
         (passwords.raise_if_weak, ("short", "asha")),
         (passwords.raise_if_weak, ("password12345", "asha")),

@@ -1,12 +1,16 @@
 """Users: added, changed, removed."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 import orjson
 
-from engine.model.accounts import Credentials, name_key
-from engine.model.errors import LabRelayError, RefusedError
+from engine.model.accounts import LONGEST_NAME, Credentials, Identity, name_key, shown_name
+from engine.model.actor import Actor
+from engine.model.errors import LabRelayError, LogInError, RefusedError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
@@ -14,6 +18,8 @@ from engine.store.operations import audit
 
 COLUMN = "app_user"  # the place of sealed credentials, with the user's id
 MOST_USERS = 1000
+NO_ADMIN = "first an admin with a password has to be set up here"
+KEPT_OUT = "you are kept out; ask the person who administers LabRelay"
 
 
 @operation(priority=Priority.SETTLE)
@@ -35,20 +41,75 @@ def add(
     Raises:
         RefusedError: there is one of that name, or there are too many; or it is not the first.
     """
-    (count,) = batch.execute("SELECT count(*) FROM app_user").fetchone()
-    if first and count:
+    if first and _count(batch):
         raise RefusedError("there is a user already; an admin adds the others")
-    if count >= MOST_USERS:
-        raise RefusedError(f"there are {count} users, which is the most; remove one first")
     if batch.execute("SELECT 1 FROM app_user WHERE name_key = ?", (name_key(name),)).fetchone() is not None:
         raise RefusedError(f"there is a user {name} already, or one whose name looks the same")
     said = {"user": name, "role": role, "sees_patients": sees_patients}
-    user = audit.note(batch, actor, "set-up" if first else "user-added", said)
+    return _insert(batch, actor, "set-up" if first else "user-added", said, credentials)
+
+
+@operation(priority=Priority.SETTLE)
+def take_in(batch: Batch, identity: Identity, address: str) -> int:
+    """The user of an identity, with today's role; return the id. A new one is added: under another name, where a user
+    has that one already, or it cannot be shown.
+
+    Raises:
+        LogInError: this user is disabled, or no admin has a password: one must be able to come in without the provider.
+    """
+    row = batch.execute(
+        "SELECT id, name, role, sees_patients, disabled FROM app_user WHERE issuer = ? AND subject = ?",
+        (identity.issuer, identity.subject),
+    ).fetchone()
+    said = {"role": identity.role, "sees_patients": identity.sees_patients, "issuer": identity.issuer}
+    if row is None:
+        if batch.execute(
+            "SELECT 1 FROM app_user WHERE role = 'admin' AND disabled = 0 AND issuer = ''"
+        ).fetchone() is None:  # fmt: skip
+            raise LogInError(NO_ADMIN)
+        name = _free_name(batch, identity)
+        actor = Actor(name, role=identity.role, **{"from": address})
+        return _insert(batch, actor, "user-added", {"user": name, **said}, Credentials(), identity.subject)
+    user, name, role, sees, disabled = row
+    if disabled:
+        raise LogInError(KEPT_OUT)
+    if (role, bool(sees)) != (identity.role, identity.sees_patients):
+        batch.execute(
+            "UPDATE app_user SET role = ?, sees_patients = ? WHERE id = ?",
+            (identity.role, identity.sees_patients, user),
+        )
+        actor = Actor(name, role=identity.role, **{"from": address})
+        audit.note(batch, actor, "user-role", {"user": name, "before": role, **said})
+    return int(user)
+
+
+def _free_name(batch: Batch, identity: Identity) -> str:
+    mark = sha256(f"{identity.issuer}\n{identity.subject}".encode()).hexdigest()[:8]
+    plain = " ".join(identity.name.replace(":", " ").split())
+    for name in (plain, f"{plain[: LONGEST_NAME - len(mark) - 3]} ({mark})"):
+        with suppress(RefusedError):
+            shown = shown_name(name)
+            if batch.execute("SELECT 1 FROM app_user WHERE name_key = ?", (name_key(shown),)).fetchone() is None:
+                return shown
+    return f"user {mark}"
+
+
+def _count(batch: Batch) -> int:
+    return int(batch.execute("SELECT count(*) FROM app_user").fetchone()[0])
+
+
+def _insert(
+    batch: Batch, actor: str, verb: str, said: Mapping[str, Any], credentials: Credentials, subject: str = ""
+) -> int:
+    if (count := _count(batch)) >= MOST_USERS:
+        raise RefusedError(f"there are {count} users, which is the most; remove one first")
+    user, name = audit.note(batch, actor, verb, dict(said)), said["user"]
     batch.execute(
         "INSERT INTO app_user (id, name, name_key, role, sees_patients, disabled, credentials, created_us,"
-        " logged_in_us) VALUES (?, ?, ?, ?, ?, 0, ?, ?, 0)",
-        (user, name, name_key(name), role, sees_patients, _sealed(batch, user, credentials), batch.now_us),
-    )
+        " logged_in_us, issuer, subject) VALUES (?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
+        (user, name, name_key(name), said["role"], said["sees_patients"], _sealed(batch, user, credentials),
+         batch.now_us, said.get("issuer", ""), subject),
+    )  # fmt: skip
     return user
 
 
@@ -131,7 +192,9 @@ def _one(batch: Batch, user: int, column: str) -> tuple[str, Any]:
 
 
 def _raise_if_last_admin(batch: Batch, user: int, name: str) -> None:
-    rows = batch.execute("SELECT id FROM app_user WHERE role = 'admin' AND disabled = 0 LIMIT 2").fetchall()
+    rows = batch.execute(
+        "SELECT id FROM app_user WHERE role = 'admin' AND disabled = 0 AND issuer = '' LIMIT 2"
+    ).fetchall()
     if rows == [(user,)]:
         raise RefusedError(f"{name} is the last admin: make another user an admin first")
 

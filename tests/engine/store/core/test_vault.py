@@ -115,14 +115,16 @@ def test_keyed_hashes_tell_apart_what_differs() -> None:
 @given(st.text(max_size=100))
 def test_a_text_in_an_address_opens_here_alone_and_differs_each_time(text: str) -> None:
     (vault, _), (other_site, _) = a_vault(), a_vault()
-    sealed = vault.in_address(text)
+    sealed = vault.in_address(text, "x")
     assert sealed.replace("-", "").replace("_", "").isalnum()
-    assert (vault.out_of_address(sealed), vault.in_address(text) == sealed) == (text, False)
+    assert (vault.out_of_address(sealed, "x"), vault.in_address(text, "x") == sealed) == (text, False)
     for wrong in ("", "x", sealed[:-1], f"{sealed}A", sealed.swapcase(), "\u00e4"):
         with pytest.raises(IntegrityError):
-            vault.out_of_address(wrong)
+            vault.out_of_address(wrong, "x")
     with pytest.raises(IntegrityError):
-        other_site.out_of_address(sealed)
+        other_site.out_of_address(sealed, "x")
+    with pytest.raises(IntegrityError):
+        vault.out_of_address(sealed, "y")
 
 
 def test_a_rotation_wraps_the_same_keys_again() -> None:

@@ -1,0 +1,9 @@
+"""Why a log-in at the identity provider was refused, as the person reads it; the log has the reason."""
+
+WRONG = "the identity provider's answer cannot be used; log in again"
+DENIED = "the identity provider did not let you in"
+LATE = "this log-in was begun too long ago, or in another browser; log in again"
+UNREACHABLE = "the identity provider cannot be reached; try again, or log in with a password of this page"
+NO_ROLE = "your groups at the identity provider have no role here; ask the person who administers LabRelay"
+NOT_ALLOWED = "this account of the identity provider may not log in here"
+TEXTS = (WRONG, DENIED, LATE, UNREACHABLE, NO_ROLE, NOT_ALLOWED)
