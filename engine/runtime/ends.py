@@ -27,6 +27,7 @@ from engine.runtime.parts import Parts
 
 PATIENCE_S = 2.0
 KEPT_S = 600.0
+KEPT_TROUBLE_S = 15.0  # it may be mended meanwhile
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -36,7 +37,8 @@ class SeenEnds:
     def __init__(self, parts: Parts, clock: Clock) -> None:
         self._parts = parts
         self._clock = clock
-        self._looks: dict[tuple[str, HostPort], tuple[float, asyncio.Future[FarEnd]]] = {}  # of configured destinations
+        # Of configured destinations: name, server, whether over TLS -> when the look began, and what it finds.
+        self._looks: dict[tuple[str, HostPort, bool], tuple[float, asyncio.Future[FarEnd]]] = {}
 
     async def channel(self, name: str) -> ChannelEnds:
         source = self._parts.sources.get(name)
@@ -76,9 +78,9 @@ class SeenEnds:
         """What a look has found; None while it goes on. A paused destination gets no connection."""
         worker = self._parts.delivery_workers.get(name)
         tls = tls and worker is not None and not worker.paused
-        now, key = self._clock.monotonic(), (name, server)
+        now, key = self._clock.monotonic(), (name, server, tls)
         began, look = self._looks.get(key, (now, None))
-        if look is None or (look.done() and now - began >= KEPT_S):
+        if look is None or (look.done() and now - began >= (KEPT_TROUBLE_S if look.result().trouble else KEPT_S)):
             self._looks = {key: one for key, one in self._looks.items() if key[0] != name}
             look = in_thread(partial(far_end.look, server.host, server.port, tls=tls, ca=ca))
             self._looks[key] = now, look

@@ -175,6 +175,28 @@ async def test_a_look_that_takes_long_holds_up_no_page(tmp_path: Path, monkeypat
         assert len(looks) == 2
 
 
+async def test_trouble_is_looked_at_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [FarEnd(trouble="refused"), FarEnd(trouble="refused"), FarEnd(addresses=("192.0.2.7",))]
+    begun = iter(found)
+
+    def look_now(work: object) -> asyncio.Future[FarEnd]:
+        answer: asyncio.Future[FarEnd] = asyncio.get_running_loop().create_future()
+        answer.set_result(next(begun))
+        return answer
+
+    monkeypatch.setattr(ends, "in_thread", look_now)
+    source = {"kind": "mllp", "listen": "127.0.0.1:0"}
+    out = {"kind": "http", "url": "http://lab.example/in"}
+    async with running_site(tmp_path, {"a": channel(source, {"to": "out"})}, {"out": out}) as site:
+        look = seen_by(site.app)
+        assert (await look.destination("out")).far == found[0]
+        assert (await look.destination("out")).far == found[0]
+        monkeypatch.setattr(ends, "KEPT_TROUBLE_S", 0.0)
+        assert (await look.destination("out")).far == found[1]
+        assert (await look.destination("out")).far == found[2]
+        assert (await look.destination("out")).far == found[2]
+
+
 async def test_trouble_on_the_way_is_said(tmp_path: Path) -> None:
     strangers = Authority(tmp_path / "a", "another authority")
     async with server(Authority(tmp_path / "b").server_context()) as (port, _):
