@@ -58,6 +58,7 @@ class LabRelay:
         selection = arguments.get("selection", {})
         if selection and "ids" not in selection:
             counted = self.ask(f"/api/v1/acts/{verb}", {**arguments, "dry_run": True})
-            if "counted_us" in counted:
-                arguments["selection"] = {**selection, "counted_us": counted["counted_us"]}
+            arguments["selection"] = selection | {
+                name: counted[name] for name in ("last", "counted_us") if name in counted
+            }
         return self.ask(f"/api/v1/acts/{verb}", arguments, **{"Idempotency-Key": str(uuid.uuid4())})

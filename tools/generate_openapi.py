@@ -22,6 +22,7 @@ from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.views.gaps import GAP
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY, MESSAGE
+from engine.views.operations import OPERATION
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.view import InstantOf, OrNone, View
@@ -45,6 +46,7 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/reagents": LOT,
     "/lanes": STORED_LANE,
     "/pauses": PAUSE,
+    "/operations": OPERATION,
     "/replays": REPLAY,
     "/acts": ACT,
     "/backups": COPY,
@@ -126,6 +128,8 @@ def _answer(one: Resource) -> Json:
                 _object({"deliveries": _list(DELIVERY), "acts": {"type": "array"}}),
             ]
         }
+    if one.path == "/operations/{number}":
+        return {"allOf": [_ref("schemas", _title(OPERATION)), _object({"reason": {"type": "string"}})]}
     if one.path not in ROWS:
         return _object(NAMES[one.path])
     view = ROWS[one.path]
@@ -145,7 +149,7 @@ def _act(name: str, what: str) -> Json:
             "description": "Another text for each act; not with dry_run.",
         }
     ]
-    said["responses"]["202"] = {**said["responses"]["200"], "description": "it goes on"}
+    said["responses"]["202"] = {**said["responses"]["200"], "description": "it goes on; Location is its operation's"}
     said |= _body(HANDLERS[name].arguments)
     if name in WITH_CONTENT:
         schema = said["requestBody"]["content"]["application/json"]["schema"]

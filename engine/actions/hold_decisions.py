@@ -1,74 +1,89 @@
 """Decisions of a named person about dead letters and held results: dismiss, release, reject."""
 
-import asyncio
-from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from engine.actions.selection import Selection, chunks, held_results, letters
-from engine.actions.underway import AT_ONCE, Acts, answer, counted
+from engine.actions.operations import BulkAct, Slice, actor_of
+from engine.actions.selection import Selection, held_results
+from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act
 from engine.model.errors import RefusedError
-from engine.store.operations import dismissal, hold_queue
+from engine.store.operations import letter_steps
+from engine.store.operations.bulk import Done, Member, Operation
+from engine.store.queries.letters import dead_letters
 
 
 async def dismiss_letters(
-    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
+    acts: Acts,
+    selection: Selection,
+    *,
+    actor: str,
+    reason: str,
+    dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Close dead letters; the journal keeps person, time and ``reason``."""
     if not reason.strip():
         raise RefusedError("a dismissal needs a reason")
-    now_us = acts.now_us()
-    chosen = await asyncio.to_thread(letters, acts.journal, selection)
-    if dry_run:
-        return counted(now_us, chosen)
-    changed = 0
-    for part in chunks(chosen, AT_ONCE):
-        changed += await acts.journal.run(
-            dismissal.dismiss,
-            messages=[letter.message_id for letter in part if not letter.delivery_id],
-            deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
-            actor=actor,
-            reason=reason,
-        )
-        # At once, since the next part may fail: a dead letter may have held its lane.
-        for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
-            acts.reclaim(*lane)
-    return answer(len(chosen), None, {"dismissed": changed})
+    return await begin_bulk_act(
+        acts, dismissing, "dismiss", dead_letters, selection,
+        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
+    )  # fmt: skip
 
 
 async def release_held(
-    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
+    acts: Acts,
+    selection: Selection,
+    *,
+    actor: str,
+    reason: str,
+    dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Release held results; the journal keeps person, time and ``reason``. ``done``: see
     `engine.store.operations.hold_queue.release`.
     """
     if not reason.strip():
         raise RefusedError("a release needs a reason")
-    now_us = acts.now_us()
-    chosen = await asyncio.to_thread(held_results, acts.journal, selection)
-    if dry_run:
-        return counted(now_us, chosen)
-    done: Counter[str] = Counter()
-    for part in chunks(chosen, AT_ONCE):
-        ids = [letter.delivery_id for letter in part]
-        ended, lanes = await acts.journal.run(hold_queue.release, ids, actor=actor, reason=reason)
-        done.update(ended)
-        for channel, destination in lanes:
-            acts.reclaim(channel, destination)
-    return answer(len(chosen), None, done)
+    return await begin_bulk_act(
+        acts, releasing, "release", held_results, selection,
+        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
+    )  # fmt: skip
 
 
 async def reject_held(
-    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
+    acts: Acts,
+    selection: Selection,
+    *,
+    actor: str,
+    reason: str,
+    dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Reject held results for good; the journal keeps them, with person, time and ``reason``."""
     if not reason.strip():
         raise RefusedError("a rejection needs a reason")
-    now_us = acts.now_us()
-    chosen = await asyncio.to_thread(held_results, acts.journal, selection)
-    if dry_run:
-        return counted(now_us, chosen)
-    done: Counter[str] = Counter()
-    for part in chunks(chosen, AT_ONCE):
-        ids = [letter.delivery_id for letter in part]
-        done.update(await acts.journal.run(hold_queue.reject, ids, actor=actor, reason=reason))
-    return answer(len(chosen), None, done)
+    return await begin_bulk_act(
+        acts, rejecting, "reject", held_results, selection,
+        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
+    )  # fmt: skip
+
+
+async def dismissing(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(letter_steps.dismiss, members=members))
+
+
+async def releasing(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(letter_steps.release, deliveries=[one.delivery_id for one in members]))
+
+
+async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(letter_steps.reject, deliveries=[one.delivery_id for one in members]))
+
+
+def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
+    named = {"counted_us": order.counted_us, "actor": actor_of(order), "reason": order.what["reason"]}
+    return Slice(members, partial(work, **named))
+
+
+DECISIONS: dict[str, BulkAct] = {"dismiss": dismissing, "release": releasing, "reject": rejecting}

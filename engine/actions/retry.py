@@ -2,17 +2,28 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
-from engine.actions.selection import Selection, letters
-from engine.actions.underway import Acts, counted, process_again
+from engine.actions.operations import BulkAct, Slice
+from engine.actions.selection import Selection
+from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, map_again
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter, Decision
-from engine.store.operations.outbox import decisions
+from engine.model.records import Decision, Filter
+from engine.store.operations import letter_steps
+from engine.store.operations.bulk import Member, Operation
+from engine.store.queries.letters import dead_letters
 
 
 async def retry_letters(
-    acts: Acts, selection: Selection, *, actor: str, reason: str = "", dry_run: bool = False
+    acts: Acts,
+    selection: Selection,
+    *,
+    actor: str,
+    reason: str = "",
+    dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Retry dead letters; ``count`` is the number of selected ones, ``done`` their results.
 
@@ -20,56 +31,49 @@ async def retry_letters(
         reason: why our version replaces the server's, where that is another one (CONFLICT). Without it such deliveries
             stay dead.
     """
-    now_us = acts.now_us()
-    chosen = await asyncio.to_thread(letters, acts.journal, selection)
-    if dry_run:
-        return counted(now_us, chosen)
+    return await begin_bulk_act(
+        acts, retrying(acts), "retry", dead_letters, selection,
+        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
+    )  # fmt: skip
+
+
+def retrying(acts: Acts) -> BulkAct:
+    """The slices of a retry: deliveries together, a message by itself, oldest first."""
+
+    async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
+        deliveries = [one.delivery_id for one in takewhile(lambda one: one.delivery_id, members)]
+        if not deliveries:
+            return await _message(acts, order, members[0].message_id)
+        overwrites = bool(order.what.get("reason", "").strip())
+        work = partial(
+            letter_steps.retry, deliveries=deliveries, counted_us=order.counted_us, over_conflicts=overwrites
+        )
+        return Slice(len(deliveries), work)
+
+    return next_slice
+
+
+async def _message(acts: Acts, order: Operation, message: int) -> Slice:
+    """Map a dead message again; the work records the outcome."""
+    page = await asyncio.to_thread(dead_letters, acts.journal, Filter(), before_id=message + 1, limit=1)
+    letter = next((one for one in page if (one.message_id, one.delivery_id) == (message, 0)), None)
+    if letter is None or letter.at_us > order.counted_us:
+        return Slice(1, letter_steps.counts("skipped"))
+    if letter.state != "dead":
+        return Slice(1, letter_steps.counts("incomplete"))
+    chosen = order.what["selection"]
     # Only a person who named these very letters can accept that one number belongs to two patients.
-    accept_conflict = bool(selection.ids) or selection.code == ReasonCode.IDENTITY_CONFLICT.value
-    return await acts.act(
-        actor,
-        "retry",
-        selection,
-        len(chosen),
-        False,
-        lambda: _retry(acts, chosen, accept_conflict, overwrite=bool(reason.strip())),
-        **({"reason": reason} if reason else {}),
+    accept_conflict = bool(chosen.get("ids")) or chosen.get("code") == ReasonCode.IDENTITY_CONFLICT.value
+    decision = Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
+    again = await map_again(acts, message, decision)
+    if again is None:
+        return Slice(1, letter_steps.counts("skipped"))
+    work = partial(
+        letter_steps.record,
+        message=message,
+        outcome=again.outcome,
+        routed=again.routed,
+        decision=again.decision,
+        lanes=again.lanes,
     )
-
-
-async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool, *, overwrite: bool) -> dict[str, int]:
-    outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
-    lanes: dict[tuple[str, str], list[int]] = {}
-    conflicts = {letter.delivery_id for letter in chosen if letter.reason == ReasonCode.CONFLICT.value}
-    for letter in chosen:
-        if letter.delivery_id in conflicts and not overwrite:
-            outcome["conflicts"] = outcome.get("conflicts", 0) + 1
-        elif letter.delivery_id:
-            lanes.setdefault((letter.channel, letter.destination), []).append(letter.delivery_id)
-        elif letter.state == "dead":
-            outcome[await _process(acts, letter, accept_conflict)] += 1
-        else:
-            outcome["skipped"] += 1
-    for (channel, destination), ids in lanes.items():
-        changed = 0
-        try:
-            for unconditional in (False, True):
-                part = [one for one in ids if (one in conflicts) is unconditional]
-                if part:
-                    changed += await acts.journal.run(decisions.requeue, part, unconditional=unconditional)
-        finally:  # the retries so far are durable, also where the rest could not be stored
-            if changed:
-                acts.reclaim(channel, destination)
-        outcome["requeued"] += changed
-        outcome["skipped"] += len(ids) - changed
-    return outcome
-
-
-async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str:
-    """Map a dead message again; return the counter of its result."""
-    recorded = await process_again(
-        acts, letter.message_id, Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
-    )
-    if recorded is None:
-        return "skipped"
-    return "still_dead" if recorded.state == "dead" else "processed"
+    return Slice(1, work, sum(len(routed.document.body) for routed in again.routed))

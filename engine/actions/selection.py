@@ -1,12 +1,16 @@
 """Selections: which messages or dead letters an action is about, as a person gave it and as it resolves now."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.records import DeadLetter, Filter
+from engine.store.operations.bulk import Member
 from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import each_message, message_if, sent_among
 from engine.store.queries.reader import Reader
 from engine.store.queries.succession import newer_of_same_reports
@@ -17,7 +21,10 @@ MAX_SELECTED = 200_000  # more must be narrowed by time or channel; bounds memor
 REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
 REPLAYED = frozenset({"delivered"})  # ... and sends by default
 
+MOST_COUNTED, COUNTING_S = 10_000, 1.0  # a count that is larger or takes longer ends: "more than"
+
 T = TypeVar("T")
+Pages = Callable[..., list[DeadLetter]]  # as `dead_letters`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +37,8 @@ class Selection:
         specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They may
             be a patient's, so they are left out of an action's audit row (`without_numbers`).
         after_us, before_us: received within.
-        counted_us: when a person was shown the count. Later dead letters or held results are excluded from their
-            confirmation.
+        last, counted_us: the journal's newest row, and the moment, when a person was shown the count. What came later
+            is excluded from their confirmation.
     """
 
     ids: tuple[int, ...] = ()
@@ -45,12 +52,13 @@ class Selection:
     specimen: str | None = None
     number: str | None = None
     all: bool = False
+    last: int | None = None
     counted_us: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Nothing was given: never taken to mean everything."""
-        return replace(self, counted_us=None) == Selection()
+        return replace(self, last=None, counted_us=None) == Selection()
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
@@ -62,7 +70,8 @@ class Selection:
         Raises:
             LabRelayError: not a selection; command and daemon may differ in version.
         """
-        kinds = {"ids": (list, tuple), "all": (bool,), "after_us": (int,), "before_us": (int,), "counted_us": (int,)}
+        numbers = dict.fromkeys(("after_us", "before_us", "last", "counted_us"), (int,))
+        kinds: dict[str, tuple[type, ...]] = {"ids": (list, tuple), "all": (bool,), **numbers}
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or not given.keys() <= known:
             raise LabRelayError("not a selection that this version knows")
@@ -70,7 +79,7 @@ class Selection:
             if not isinstance(value, kinds.get(name, (str,))):
                 raise LabRelayError(f"not a selection: {name} has the wrong kind of value")
             if isinstance(value, int) and abs(value) >= LATEST_US:
-                raise LabRelayError(f"not a selection: {name} is no time")
+                raise LabRelayError(f"not a selection: {name} is too large")
         ids = given.get("ids", ())
         if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in ids):
             raise LabRelayError("not a selection: ids must be numbers of messages")
@@ -88,40 +97,92 @@ class Selection:
         return Selection(ids=tuple(found), destination=self.destination, state=self.state)
 
 
+held_results: Pages = partial(held_deliveries, in_words=False)
+
+
 def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
     """The dead letters that a selection matches now, oldest message first."""
-    return _letters(reader, dead_letters, selection)
+    return sorted(each_letter(reader, dead_letters, selection), key=lambda one: (one.message_id, one.delivery_id))
 
 
-def held_results(reader: Reader, selection: Selection) -> list[DeadLetter]:
-    """The held deliveries that a selection matches now, oldest message first."""
-    return _letters(reader, held_deliveries, replace(selection, state=None))
+def each_letter(reader: Reader, pages: Pages, selection: Selection) -> Iterator[DeadLetter]:
+    """The letters that a selection matches and that were there when it was counted, newest message first.
 
+    Args:
+        pages: `dead_letters` or `held_results`.
 
-def _letters(reader: Reader, pages: Callable[..., list[DeadLetter]], selection: Selection) -> list[DeadLetter]:
-    found: list[DeadLetter] = []
+    Raises:
+        RefusedError: it selects by what letters are not found by.
+    """
+    if selection.specimen is not None or selection.number is not None:
+        raise RefusedError("dead letters and held results are selected by message number, not by those of a specimen")
+    last = NO_LIMIT - 1 if selection.last is None else selection.last
+    until_us = LATEST_US if selection.counted_us is None else selection.counted_us
     if selection.ids:
-        for number in sorted(set(selection.ids)):
+        for number in sorted({one for one in selection.ids if one <= last}, reverse=True):
             page = pages(reader, selection.filter(), before_id=number + 1, limit=1)
-            found += [letter for letter in page if letter.message_id == number]
-        return _counted(found, selection)
-    before: int | None = None
+            yield from (one for one in page if one.message_id == number and one.at_us <= until_us)
+        return
+    before = last + 1
     while page := pages(reader, selection.filter(), before_id=before, limit=PAGE):
-        found += page
+        yield from (one for one in page if one.at_us <= until_us)
         before = page[-1].message_id
+
+
+def frozen(reader: Reader, pages: Pages, selection: Selection) -> tuple[list[Member], int]:
+    """The members of an operation, in ascending order; and since when the newest of them is a letter.
+
+    Raises:
+        RefusedError: there are too many.
+    """
+    found, newest_us = list[Member](), 0
+    for one in each_letter(reader, pages, selection):
+        found.append(Member(one.message_id, one.delivery_id))
+        newest_us = max(newest_us, one.at_us)
         _bounded(len(found))
-    found.sort(key=lambda letter: (letter.message_id, letter.delivery_id))
-    return _counted(found, selection)
+    return sorted(found), newest_us
 
 
-def _counted(found: list[DeadLetter], selection: Selection) -> list[DeadLetter]:
-    limit = selection.counted_us
-    return found if limit is None else [letter for letter in found if letter.at_us <= limit]
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The count of a selection, for the person who confirms.
+
+    Attributes:
+        count: how many were found.
+        more: there may be more of them: counting them all would have taken too long.
+        channels, destinations: of those found.
+        critical: those found with a critical value.
+        last, counted_us: for the selection of the action that follows.
+    """
+
+    count: int
+    more: bool
+    channels: list[str]
+    destinations: list[str]
+    critical: int
+    last: int
+    counted_us: int
 
 
-def counted_at(now_us: int, found: Sequence[DeadLetter]) -> int:
-    """The instant of the count. A clock that was set back leaves none of them out."""
-    return max(now_us, *(letter.at_us for letter in found)) if found else now_us
+def counted(reader: Reader, pages: Pages, selection: Selection, *, last: int, now_us: int) -> Counted:
+    """Count, but not beyond `MOST_COUNTED` or `COUNTING_S`.
+
+    Args:
+        last: the journal's newest row; a selection that was counted before keeps its own.
+    """
+    last = last if selection.last is None else selection.last
+    count, critical, more, until = 0, 0, False, time.monotonic() + COUNTING_S
+    counted_us, channels, destinations = now_us, set[str](), set[str]()
+    for one in each_letter(reader, pages, replace(selection, last=last)):
+        if count >= MOST_COUNTED or time.monotonic() > until:
+            more = True
+            break
+        count += 1
+        critical += one.critical
+        channels.add(one.channel)
+        destinations.add(one.destination)
+        counted_us = max(counted_us, one.at_us)  # a clock that was set back leaves none of them out
+    return Counted(count, more, sorted(channels), sorted(destinations - {""}), critical, last, counted_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +247,14 @@ def replay_states(selection: Selection) -> frozenset[str]:
 def messages(reader: Reader, selection: Selection) -> list[int]:
     """The numbers of the messages that a selection matches now, oldest first."""
     wanted = replace(selection.filter(), state=selection.state or "mapped", destination=None)
+    last = NO_LIMIT if selection.last is None else selection.last
     if selection.ids:
-        return [number for number in sorted(set(selection.ids)) if message_if(reader, wanted, number)]
+        return [one for one in sorted(set(selection.ids)) if one <= last and message_if(reader, wanted, one)]
     found: list[int] = []
     for view in each_message(reader, wanted, at_once=PAGE):
-        found.append(view.id)
-        _bounded(len(found))
+        if view.id <= last:
+            found.append(view.id)
+            _bounded(len(found))
     return found[::-1]
 
 

@@ -16,6 +16,7 @@ from engine.model.records import Act
 ACTS_SYSTEM = "urn:labrelay:act"
 REFUSED = "refused"
 NUMBERS = ("message", "messages", "deliveries", "ids")
+NAMED_BY_STEPS = ("dismiss", "release", "reject")
 
 # https://hl7.org/fhir/R4/valueset-audit-event-action.html: read, update, delete, execute
 _ACTIONS = {
@@ -151,8 +152,10 @@ def _agent(entry: Entry) -> dict[str, Any]:
 
 
 def names_message(entry: Entry, message: int) -> bool:
-    """Whether an action names this message; one given by a filter names none."""
-    chosen = entry.what.get("selection")
+    """Whether an action names this message; one given by a filter names none. Of an operation that closes or releases
+    letters the rows of its steps name them.
+    """
+    chosen = None if entry.verb in NAMED_BY_STEPS else entry.what.get("selection")
     named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
     named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
     return any(message == one or (isinstance(one, list) and message in one) for one in named)

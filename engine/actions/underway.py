@@ -5,24 +5,27 @@ waiting.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
+from engine.actions.operations import BulkAct, Operations
 from engine.actions.replay_messages import Reclaim, Replays, Waits
-from engine.actions.selection import Selection, counted_at
+from engine.actions.selection import Pages, Selection, counted, frozen
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IntegrityError, LabRelayError
 from engine.model.message import Stored
-from engine.model.records import DeadLetter, Decision, Recorded
+from engine.model.records import Decision, Recorded, Routed
 from engine.model.values import changed
-from engine.processing.process import ChannelRoutes, process, routed_by
+from engine.processing.process import ChannelRoutes, Processed, process, routed_by
 from engine.store.journal import Journal
 from engine.store.operations import audit, record_outcome
+from engine.store.operations.bulk import Lanes
+from engine.store.queries.bulk import operation_if
 from engine.store.queries.contents import stored_message
 
 logger = logging.getLogger("labrelay.actions")
 
 
-AT_ONCE = 1000  # rows closed or released in one transaction
 DEFAULT_RATE = 50.0  # messages per second of a replay, well below a lane's capacity, so that live results go first
 ATTEMPT_ENDS_WITHIN_S = 15.0  # less than a command waits for its answer
 LOOK_AGAIN_S = 0.02
@@ -59,6 +62,7 @@ class Acts:
         self.accept = accept
         self.now_us = (clock or SystemClock()).now_us
         self.replays = Replays(journal, waits=waits, reclaim=reclaim)
+        self.operations = Operations(journal, reclaim=reclaim, paced=waits is not None)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self.reprocessing: set[str] = set()  # channels
 
@@ -71,6 +75,7 @@ class Acts:
     async def stop(self) -> None:
         """Cancel running actions; the next start records them as cut short."""
         await self.replays.stop()
+        await self.operations.stop()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -134,16 +139,70 @@ def answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bo
     return {"count": count, "act": act, "done": dict(done), "going_on": going_on}
 
 
-def counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
-    """The answer of a dry run: the count and its time, for the selection of the action that follows."""
-    return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
+async def begin_bulk_act(
+    acts: Acts,
+    act: BulkAct,
+    verb: str,
+    pages: Pages,
+    selection: Selection,
+    *,
+    actor: str,
+    reason: str,
+    dry_run: bool,
+    within_s: float,
+) -> dict[str, Any]:
+    """Count the letters of a selection, or freeze them as an operation and begin it.
+
+    Args:
+        pages: `dead_letters` or `held_results`.
+        within_s: how long to wait for its end; after that it continues.
+
+    Returns:
+        Of a dry run, `engine.actions.selection.Counted`; its ``last`` and ``counted_us`` belong in the selection of the
+        action that follows. Else ``operation``, its number (None: nothing was selected), and its ``stage`` are
+        there, too.
+    """
+    last, now_us = acts.journal.last_id, acts.now_us()
+    if dry_run:
+        found = await asyncio.to_thread(counted, acts.journal, pages, selection, last=last, now_us=now_us)
+        return {**answer(found.count, None, {}), **asdict(found)}
+    members, newest_us = await asyncio.to_thread(frozen, acts.journal, pages, selection)
+    if not members:
+        return {**answer(0, None, {}), "operation": None, "stage": None}
+    what = {"selection": selection.to_json(), "count": len(members)} | ({"reason": reason} if reason else {})
+    number = await acts.operations.start(
+        act,
+        verb,
+        members,
+        last=last if selection.last is None else selection.last,
+        counted_us=max(now_us, newest_us) if selection.counted_us is None else selection.counted_us,
+        actor=actor,
+        what=what,
+    )
+    ended = await acts.operations.wait(number, within_s)
+    order = await asyncio.to_thread(operation_if, acts.journal, number)
+    done = order.outcomes if ended and order is not None else {}
+    stage = order.stage if order is not None else "ended"
+    return {**answer(len(members), number, done, going_on=not ended), "operation": number, "stage": stage}
 
 
-async def process_again(acts: Acts, message: int, decision: Decision) -> Recorded | None:
-    """Map a message again and record the outcome, as `engine.store.operations.record_outcome` describes.
+class Again(NamedTuple):
+    """A message that was mapped again.
 
-    Returns: None where nothing was recorded: the message is damaged (`labrelay verify` names it), its channel is not
-        configured any more, or another act was quicker.
+    Attributes:
+        lanes: that it has new work for where it is ``mapped``.
+    """
+
+    message: int
+    outcome: Processed
+    routed: Sequence[Routed]
+    decision: Decision
+    lanes: Lanes
+
+
+async def map_again(acts: Acts, message: int, decision: Decision) -> Again | None:
+    """Map a message again; None where it is damaged (`labrelay verify` names it), or its channel is not configured any
+    more.
     """
     try:
         stored = await asyncio.to_thread(stored_message, acts.journal, message)
@@ -155,18 +214,24 @@ async def process_again(acts: Acts, message: int, decision: Decision) -> Recorde
     # In a thread: analyzers are answered meanwhile.
     outcome = await asyncio.to_thread(process, stored, channel)
     routed = [routed_by(route, document) for document, route in outcome.documents]
+    accepts = decision.accept_conflict and channel.context.specimen_ids != "unique"
+    lanes = frozenset((stored.channel, name) for document in routed for name in document.destinations)
+    return Again(stored.id, outcome, routed, changed(decision, accept_conflict=accepts), lanes)
+
+
+async def process_again(acts: Acts, message: int, decision: Decision) -> Recorded | None:
+    """Map a message again and record the outcome, as `engine.store.operations.record_outcome` describes; None as for
+    `map_again`, and where another act was quicker.
+    """
+    again = await map_again(acts, message, decision)
+    if again is None:
+        return None
     recorded = await acts.journal.run(
-        record_outcome.record,
-        stored.id,
-        outcome,
-        routed,
-        decision=changed(
-            decision, accept_conflict=decision.accept_conflict and channel.context.specimen_ids != "unique"
-        ),
+        record_outcome.record, again.message, again.outcome, again.routed, decision=again.decision
     )
     if recorded.already:
         return None
     if recorded.state == "mapped":
-        for destination in {name for document in routed for name in document.destinations}:
-            acts.reclaim(stored.channel, destination)
+        for channel, destination in sorted(again.lanes):
+            acts.reclaim(channel, destination)
     return recorded

@@ -17,6 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.access.accounts import Accounts
+from engine.actions.bulk_acts import bulk_acts
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
@@ -210,8 +211,9 @@ class App:
             waits=partial(replay_waits, parts),
         )
         self._replays = acts.replays
-        await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
+        taken_up = acts.operations.take_up(bulk_acts(acts))
+        await acts.give_up(act for act in recovery.acts if act not in taken_up)
         switches = Switches(self.journal, Switchboard(parts, self.observer.expire))
         verbs = handlers(self, acts, switches)
         self._control = control = ControlServer(

@@ -57,6 +57,7 @@ from engine.runtime.control_requests import (
     NewUser,
     NoArguments,
     OneEntry,
+    OneOperation,
     OneReplay,
     OneToken,
     PatientSearched,
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
     from engine.store.journal import Journal
 
-REPLAY_ANSWER_S = 0.2  # the client of a replay asks again for its progress
+ANSWER_S = 0.2  # who began a longer act asks again for its progress
 WITHOUT_DAEMON_S = 86_400.0
 KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key by a command -> its action
 UNPACED = 100_000.0  # messages a second
@@ -140,9 +141,21 @@ def _on_selection(
     act: Callable[..., Awaitable[Result]],
 ) -> Callable[[RunningSite, Request, ActOnSelection], Awaitable[Result]]:
     async def work(site: RunningSite, request: Request, asked: ActOnSelection) -> Result:
-        return await act(site.acts, asked.selection, actor=request.actor, reason=asked.why, dry_run=asked.dry_run)
+        return await act(
+            site.acts,
+            asked.selection,
+            actor=request.actor,
+            reason=asked.why,
+            dry_run=asked.dry_run,
+            within_s=_within_s(site),
+        )
 
     return work
+
+
+async def _cancel(site: RunningSite, request: Request, asked: OneOperation) -> Result:
+    cancelled = await site.acts.operations.cancel(asked.number, actor=request.actor)
+    return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
 
 
 async def _tell_apart(site: RunningSite, request: Request, asked: TellApart) -> Result:
@@ -189,7 +202,7 @@ async def _replay_resume(site: RunningSite, request: Request, asked: ResumedRepl
 
 
 def _within_s(site: RunningSite) -> float:
-    return WITHOUT_DAEMON_S if site.running is None else REPLAY_ANSWER_S
+    return WITHOUT_DAEMON_S if site.running is None else ANSWER_S
 
 
 async def _replay_status(site: RunningSite, request: Request, asked: OneReplay) -> Result:
@@ -391,6 +404,7 @@ HANDLERS: dict[str, Verb] = {
     "dismiss": _verb(ACTING, ActOnSelection, _on_selection(dismiss_letters)),
     "release": _verb(ACTING, ActOnSelection, _on_selection(release_held)),
     "reject": _verb(ACTING, ActOnSelection, _on_selection(reject_held)),
+    "operation_cancel": _verb(ACTING, OneOperation, _cancel),
     "tell_apart": _verb(ACTING, TellApart, _tell_apart),
     "edit": _verb(EDITING, ActOnMessage, _edit),
     "set_aside": _verb(ACTING, SetAside, _set_aside),

@@ -82,6 +82,10 @@ class Erase(NoArguments):
     more: dict[str, Any] = {}
 
 
+class OneOperation(NoArguments):
+    number: RowNumber
+
+
 class OneReplay(NoArguments):
     number: RowNumber
 

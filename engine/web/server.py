@@ -409,6 +409,7 @@ _STATIC_FILES = {
     "session.js": "text/javascript",
     "todo.js": "text/javascript",
     "list.js": "text/javascript",
+    "progress.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

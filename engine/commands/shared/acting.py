@@ -21,6 +21,7 @@ from engine.commands.shared.selecting import (
     sure_options,
 )
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.commands.shared.watching import followed
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -70,17 +71,17 @@ def _carry_out(
 ) -> ExitCode:
     args = {"selection": chosen.to_json(), "reason": reason}
     counted = ask(session, verb, {**args, "dry_run": True})
-    count, counted_us = counted["count"], counted.pop("counted_us", None)
+    count, more = counted["count"], counted["more"]
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
         raise_if_missing(session, chosen.ids)
     if dry or not count:
-        show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{count} selected"])
+        show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{_many(count, more)} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
-    consent(what.format(n=count, s="" if count == 1 else "s"), yes=yes)
+    consent(what.format(n=_many(count, more), s="" if count == 1 else "s"), yes=yes)
     # Only those that were counted: the person has not seen later ones.
-    args["selection"] = replace(chosen, counted_us=counted_us).to_json()
-    result = ask(session, verb, {**args, "dry_run": False})
+    args["selection"] = replace(chosen, last=counted["last"], counted_us=counted["counted_us"]).to_json()
+    result = followed(session, ask(session, verb, {**args, "dry_run": False}))
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
         say("conflicts are tried again only with --reason: labrelay dlq show has the server's version")
@@ -94,9 +95,16 @@ def _carry_out(
         say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
     left = sum(
         result["done"].get(name, 0)
-        for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts", "unanswered")
+        for name in ("skipped", "incomplete", "still_dead", "failed", "overtaken", "too_old", "conflicts", "unanswered")
     )
+    if result.get("stage") == "cancelled":
+        say(f"operation {result['operation']} was cancelled before its end")
+        return ExitCode.PARTLY
     return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def _many(count: int, more: bool) -> str:
+    return f"more than {count}" if more else str(count)
 
 
 def ask(
@@ -172,7 +180,4 @@ def channels(
 
 def _in_words(result: Mapping[str, Any]) -> str:
     done = [f"{count} {name.replace('_', ' ')}" for name, count in result["done"].items() if count]
-    text = f"{result['count']} selected" + (f": {', '.join(done)}" if done else "")
-    if result["going_on"]:
-        say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
-    return text
+    return f"{result['count']} selected" + (f": {', '.join(done)}" if done else "")

@@ -355,6 +355,7 @@ def _needed(execute: Execute, row_id: int) -> bool:
             "SELECT 1 FROM pause WHERE act = ? LIMIT 1",
             "SELECT 1 FROM todo WHERE ? IN (taken, note, snooze) LIMIT 1",
             "SELECT 1 FROM replay WHERE number = ?",
+            "SELECT 1 FROM operation WHERE number = ?",
             "SELECT 1 FROM erased WHERE record = ? LIMIT 1",
         )
     )

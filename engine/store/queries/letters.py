@@ -104,10 +104,16 @@ def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
 
 
 def held_deliveries(
-    reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
+    reader: Reader,
+    wanted: Filter | None = None,
+    *,
+    before_id: int | None = None,
+    limit: int = 50,
+    in_words: bool = True,
 ) -> list[DeadLetter]:
-    """A page of held deliveries, each with its reason as text; with `Filter.state` ``rejected``: of rejected ones. The
-    first page has those with critical values first, however old they are. Otherwise as `dead_letters`.
+    """A page of held deliveries, each with its reason as text where ``in_words``; with `Filter.state` ``rejected``: of
+    rejected ones. The first page has those with critical values first, however old they are. Otherwise as
+    `dead_letters`.
 
     Raises:
         ConfigError, IntegrityError: a sealed reason cannot be opened.
@@ -119,6 +125,8 @@ def held_deliveries(
         there = {letter.delivery_id for letter in first}
         found = _stuck(execute, reader, state, wanted, before_id, limit)
         found = [*first, *(letter for letter in found if letter.delivery_id not in there)]
+        if not in_words:
+            return found
         sealed = {
             letter.delivery_id: execute("SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)).fetchone()[0]
             for letter in found

@@ -266,6 +266,28 @@ CREATE TABLE replay (
     failed     INTEGER NOT NULL             -- of these, dead letters as far as they were noted
 );
 
+-- Acts of people on many letters: what was selected when its count was shown, and what became of it. The act says who,
+-- why, and by which filter. Those that have ended stay for people to look at, the newest of them.
+CREATE TABLE operation (
+    number     INTEGER PRIMARY KEY,         -- journal.id of the act that began it
+    verb       TEXT NOT NULL,
+    stage      TEXT NOT NULL,               -- running, ended, cancelled
+    last       INTEGER NOT NULL,            -- the journal's newest row when it was counted
+    counted_us INTEGER NOT NULL,            -- when that was
+    total      INTEGER NOT NULL,            -- members
+    outcomes   TEXT NOT NULL,               -- JSON: outcome -> members; they are dealt with in their order
+    ended_us   INTEGER NOT NULL             -- 0: it has not
+);
+CREATE INDEX operation_running ON operation (number) WHERE stage = 'running';
+
+-- Its members that are not dealt with yet.
+CREATE TABLE operation_part (
+    operation INTEGER NOT NULL,
+    position  INTEGER NOT NULL,             -- of its first member in the operation, from 0
+    members   BLOB NOT NULL,                -- of each: message_id, delivery_id (0: the message), 8 bytes little-endian
+    PRIMARY KEY (operation, position)
+) WITHOUT ROWID;
+
 -- == short memories ================================================================================================
 -- Under keyed hashes; swept in small steps, so there is no index on their times.
 

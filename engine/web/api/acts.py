@@ -2,7 +2,8 @@
 
 An act comes with an ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a caller that got no answer asks
 again with the same key, and gets the answer of the act that was done. ``dry_run`` counts first and needs no key; an act
-on a filter repeats its ``counted_us``, so that nothing is done which was not counted.
+on a filter repeats its ``last`` and ``counted_us``, so that nothing is done which was not counted. Such an act is an
+operation, and answered by 202 with the address of that (RFC 9110, 15.3.3).
 """
 
 import asyncio
@@ -43,6 +44,7 @@ OFFERED: Mapping[str, str] = {
     "dismiss": "close dead letters for good",
     "release": "let held results go to their destination",
     "reject": "decide that held results are never delivered",
+    "operation_cancel": "end an operation; letters that it has not come to stay as they are",
     "tell_apart": "say whose a held result is",
     "edit": "correct a dead message; `content` is the whole message in base 64",
     "set_aside": "set one waiting delivery aside",
@@ -108,6 +110,12 @@ class Answered:
     status: int
     body: bytes
     again: bool = False
+
+    @property
+    def operation(self) -> int:
+        """The number of the operation that the act began; 0: none."""
+        number = orjson.loads(self.body).get("operation") if self.status < 400 else None
+        return number or 0
 
 
 class OfferedActs:
@@ -193,7 +201,8 @@ class OfferedActs:
     async def _carry_out(self, token: bytes, verb: Verb, asked: Request) -> Answered:
         try:
             result = await verb.work(asked)
-            answered = Answered(202 if result.get("going_on") else 200, _said(asked.verb, result))
+            bulk = result.get("operation") and "ids" not in asked.args.get("selection", {"ids": ()})
+            answered = Answered(202 if bulk or result.get("going_on") else 200, _said(asked.verb, result))
         except Exception as error:
             problem = problems.of_any(error)
             if problem.kind == "unavailable":
@@ -240,10 +249,11 @@ def _checked(name: str, model: type[BaseModel], given: Mapping[str, Any]) -> boo
     if getattr(asked, "dry_run", False):
         return True
     selection = getattr(asked, "selection", None)
-    if name in COUNTED and isinstance(selection, Selection) and not selection.ids and selection.counted_us is None:
-        raise _wrong_selection(
-            "#/selection/counted_us", "give dry_run first, and the counted_us of its answer with the same selection"
-        )
+    if name in COUNTED and isinstance(selection, Selection) and not selection.ids:
+        for name in ("last", "counted_us"):
+            if getattr(selection, name) is None:
+                text = f"give dry_run first, and the {name} of its answer with the same selection"
+                raise _wrong_selection(f"#/selection/{name}", text)
     return False
 
 

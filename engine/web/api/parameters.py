@@ -75,6 +75,15 @@ class OneMessage(Nothing):
     message: RowNumber
 
 
+class Operations(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+class OneOperation(Nothing):
+    number: RowNumber
+
+
 class Reveal(Nothing):
     purpose: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
     """Why the contents are looked at; kept in the audit trail. Write no patient data here."""

@@ -17,6 +17,7 @@ from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.bulk import operation_if, operations_page
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.letter_groups import letter_groups
@@ -34,6 +35,7 @@ from engine.views.copies import COPY
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.views.gaps import GAP
 from engine.views.messages import MESSAGE
+from engine.views.operations import OPERATION
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.wire import wire_of
@@ -318,6 +320,26 @@ def _fits(entry: Entry, given: parameters.Acts) -> bool:
         and given.act in (None, entry.verb)
         and (given.message is None or names_message(entry, given.message))
     )
+
+
+def operations(asked: Asked[parameters.Operations]) -> Document:
+    given = asked.arguments
+    before = _before(given.cursor, "operations")
+    found = operations_page(asked.sources.journal, before=before, limit=given.limit + 1)
+    shown, more = found[: given.limit], found[given.limit :]
+    return {
+        OPERATION.name: OPERATION.rows(shown),
+        "cursor": cursor_of("operations", shown[-1].number) if more else None,
+    }
+
+
+def operation(asked: Asked[parameters.OneOperation]) -> Document:
+    """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
+    number = asked.arguments.number
+    found = operation_if(asked.sources.journal, number)
+    if found is None:
+        raise ProblemError("not-found", f"there is no operation {number}")
+    return {**OPERATION.row(found), "reason": found.what.get("reason", "") if asked.principal.reads_reasons else ""}
 
 
 def replays(asked: Asked[parameters.Nothing]) -> Document:

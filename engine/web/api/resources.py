@@ -109,6 +109,12 @@ RESOURCES = (
     Resource(path="/reagents", what="reagent lots", read="reagents"),
     Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
     Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
+    Resource(path="/operations", what="operations on dead letters and held results, newest first", read="operations"),
+    Resource(
+        path="/operations/{number}",
+        what="one operation: how far it is, and what became of its letters",
+        read="operation",
+    ),
     Resource(path="/replays", what="replays that have not ended", read="replays"),
     Resource(
         path="/acts",

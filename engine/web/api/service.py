@@ -154,6 +154,8 @@ class Api:
         answered = await acts.give(name, request)
         kind = CONTENT_TYPE if answered.status < 400 else problems.CONTENT_TYPE
         headers = {AGAIN_HEADER: "true"} if answered.again else {}
+        if answered.operation:
+            headers[hdrs.LOCATION] = f"{ROOT}/operations/{answered.operation}"
         return web.Response(status=answered.status, body=answered.body, content_type=kind, headers=headers)
 
     async def _reveal(self, acts: OfferedActs, request: web.Request) -> web.Response:

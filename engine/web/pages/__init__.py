@@ -14,4 +14,5 @@ system         versions, copies, the journal   doing          acts on letters, w
 revealing      the audit row before contents  edit           a dead message, corrected by a person
 aside          a delivery that lets others pass
 replay         stored documents, sent again
+operations     acts on many letters, and how far each is
 """

@@ -1,11 +1,12 @@
 """Acts of a person on dead letters and held results: what will be done is shown with its count before it happens.
 
-The confirmation counts by the verb's own dry run. Its form carries the selection with the moment of the count, so that
-nothing which failed later is touched. The verbs are those of the control socket, given under the person's name; a form
-that comes twice is acted on once (`engine.web.forms`).
+The confirmation counts by the verb's own dry run, which ends where counting would take long. Its form carries the
+selection with the journal's newest row and the moment of the count, so that nothing which came or failed later is
+touched. The act is an operation, and its page says how far it is (`engine.web.pages.operations`). The verbs are those
+of the control socket, given under the person's name; a form that comes twice is acted on once (`engine.web.forms`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,22 +14,21 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.actions.selection import Selection, held_results, letters
+from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError
-from engine.model.records import DeadLetter
-from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
-from engine.web.pages.asked import Asked, number
-from engine.web.pages.filters import of_letters
+from engine.web.pages.asked import NO_CAUSE, Asked, number
+from engine.web.pages.filters import LABELS, of_letters
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, grouped
 from engine.web.routes import PRINCIPAL, Route
 
-DO = "/do/"
+DO, OPERATIONS = "/do/", "/operations"
 NAMES = ("channel", "destination", "code", "cause", "since", "until", "state", "ids", "all")
 COUNTING = "counted for a confirmation"  # the reason of a dry run, which notes nothing
 NOTHING = "Nothing is selected. Go back to the list."
+GONE = "Nothing fits any more."
 MOST_NAMES = 12
 
 
@@ -39,27 +39,27 @@ class Deed(NamedTuple):
         what: the question above the count.
         button: of the confirmation; also the link in a list.
         needs_reason: else the reason may be empty.
-        selected: the letters that a selection matches.
         back: the list that it is offered in.
     """
 
     what: str
     button: str
     needs_reason: bool
-    selected: Callable[[Reader, Selection], list[DeadLetter]]
     back: str
 
 
 DEEDS: Mapping[str, Deed] = {
-    "retry": Deed("Try these again?", "Try again", False, letters, "/dead-letters"),
-    "dismiss": Deed("Close these for good? They are never delivered.", "Close", True, letters, "/dead-letters"),
-    "release": Deed("Send these results to their destination?", "Release", True, held_results, "/held"),
-    "reject": Deed("Reject these results? They are never delivered.", "Reject", True, held_results, "/held"),
+    "retry": Deed("Try these again?", "Try again", False, "/dead-letters"),
+    "dismiss": Deed("Close these for good? They are never delivered.", "Close", True, "/dead-letters"),
+    "release": Deed("Send these results to their destination?", "Release", True, "/held"),
+    "reject": Deed("Reject these results? They are never delivered.", "Reject", True, "/held"),
 }
 OUTCOMES = {
     "requeued": "queued again",
     "processed": "mapped anew",
     "still_dead": "failed again",
+    "failed": "failed: not changed",
+    "incomplete": "left as they are: a part is never a result",
     "conflicts": "left as they are: the server has another version; to write ours, give a reason",
     "dismissed": "closed",
     "released": "released",
@@ -104,32 +104,55 @@ async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web
     try:
         selection = _selection(asking)
         counted = await frame.verbs[verb].work(_request(verb, request, selection, COUNTING, dry_run=True))
-        selection = {**selection, "counted_us": counted["counted_us"]}
-        found = await frame.read(DEEDS[verb].selected, Selection.from_json(selection))
     except (ValueError, LabRelayError) as error:
         return await _refused(desk, verb, request, asking.words, error)
-    return await desk.page(request, "confirm", **_question(verb, asking.words, found), selection=_text(selection))
+    frozen = {**selection, "last": counted["last"], "counted_us": counted["counted_us"]}
+    question = _question(verb, asking.words, counted, frozen)
+    return await desk.page(request, "confirm", **question, selection=orjson.dumps(frozen).decode())
 
 
-def _question(verb: str, words: Words, found: Sequence[DeadLetter]) -> dict[str, Any]:
-    deed = DEEDS[verb]
+def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
+    deed, count = DEEDS[verb], grouped(counted["count"])
     return {
         "action": words.href(DO + verb),
         "what": words.say(deed.what),
         "button": words.say(deed.button),
         "needs_reason": deed.needs_reason,
         "back": words.href(deed.back),
-        "count": grouped(len(found)),
-        "empty": not found,
-        "channels": _names({one.channel for one in found}),
-        "destinations": _names({one.destination for one in found if one.destination}),
-        "critical": sum(one.critical for one in found),
-        "trouble": "",
+        "count": words.say("more than {n}", n=count) if counted["more"] else count,
+        "empty": not counted["count"],
+        "chosen": chosen(frozen, words),
+        "channels": _names(counted["channels"]),
+        "destinations": _names(counted["destinations"]),
+        "critical": counted["critical"],
     }
 
 
-def _names(found: set[str]) -> str:
-    names = sorted(found)
+def chosen(selection: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """A frozen selection in words: each part of its filter, and its end."""
+    parts = [
+        (LABELS[name], selection[name]) for name in ("channel", "destination", "code", "state") if name in selection
+    ]
+    if "cause" in selection:
+        parts.append((LABELS["cause"], selection["cause"] or NO_CAUSE))
+    if "ids" in selection:
+        parts.append(("Messages", _names(map(str, selection["ids"]))))
+    parts += [
+        (label, words.time(selection[name]))
+        for name, label in (("after_us", "Since"), ("before_us", "Until"))
+        if name in selection
+    ]
+    found = [(words.say(label), text) for label, text in parts] or [(words.say("Filter"), words.say("all"))]
+    if "last" in selection:
+        at = words.time(selection["counted_us"])
+        found.append(
+            (words.say("Up to"), words.say("number {n} of the journal, at {time}", n=selection["last"], time=at))
+        )
+    return found
+
+
+def _names(found: Iterable[str]) -> str:
+    names = list(found)
     return ", ".join(names[:MOST_NAMES]) + ("…" if len(names) > MOST_NAMES else "")
 
 
@@ -156,10 +179,6 @@ def _selection(asking: Asking) -> dict[str, Any]:
     return selection.to_json()
 
 
-def _text(selection: dict[str, Any]) -> str:
-    return orjson.dumps(selection).decode()
-
-
 def _request(verb: str, request: web.Request, selection: Any, reason: str, *, dry_run: bool) -> Request:
     args = {"selection": selection, "reason": reason, "dry_run": dry_run}
     return Request(verb=verb, actor=request[PRINCIPAL].actor, args=args)
@@ -171,7 +190,7 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
     async def act(form: Form) -> web.Response:
         try:
             selection = orjson.loads(form["selection"])
-            if not isinstance(selection, dict) or "counted_us" not in selection:
+            if not isinstance(selection, dict) or not selection.keys() >= {"last", "counted_us"}:
                 raise ValueError(NOTHING)
             given = _request(verb, request, selection, form["reason"], dry_run=False)
             result = await frame.verbs[verb].work(given)
@@ -179,25 +198,11 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
             raise web.HTTPBadRequest from None
         except (ValueError, LabRelayError) as error:
             return await _refused(desk, verb, request, words, error)
-        return await desk.page(request, "done", **_result(verb, words, result, selection))
+        if result["operation"] is None:
+            return await _refused(desk, verb, request, words, ValueError(GONE))
+        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
     return await desk.answer(request, act)
-
-
-def _result(verb: str, words: Words, result: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
-    deed = DEEDS[verb]
-    return {
-        "title": words.say(deed.button),
-        "count": grouped(result["count"]),
-        "outcomes": [
-            (grouped(n), words.say(OUTCOMES[name]) if name in OUTCOMES else name)
-            for name, n in result["done"].items()
-            if n
-        ],
-        "going_on": result["going_on"],
-        "back": words.href(deed.back),
-        "trouble": "",
-    }
 
 
 async def _refused(desk: Desk, verb: str, request: web.Request, words: Words, error: Exception) -> web.Response:
@@ -207,6 +212,5 @@ async def _refused(desk: Desk, verb: str, request: web.Request, words: Words, er
     )
     deed = DEEDS[verb]
     return await desk.page(
-        request, "done", status, title=words.say(deed.button), outcomes=(), count="", going_on=False,
-        back=words.href(deed.back), trouble=text,
+        request, "done", status, title=words.say(deed.button), back=words.href(deed.back), trouble=text,
     )  # fmt: skip

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions import hold_decisions
-from engine.actions.hold_decisions import dismiss_letters
+from engine.actions import operations, retry
+from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
 from engine.actions.replay import replay_documents
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection, letters, messages
@@ -22,8 +22,8 @@ from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, dismissal, record_outcome
-from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.operations import append, bulk, record_outcome
+from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.messages import deliveries_of, trace_of
 from engine.store.queries.replays import unfinished_replays
@@ -130,37 +130,62 @@ async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
 
 
 @pytest.mark.parametrize("verb", ["dismiss", "retry"])
-async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
+async def test_an_operation_goes_on_where_the_store_failed_and_wakes_its_lanes(
     site: Site, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    """What the first transaction has changed is durable, and nobody else tells the lane."""
-    monkeypatch.setattr(hold_decisions, "AT_ONCE", 1)
+    """A step that was not stored is done again, one member at a time."""
+    monkeypatch.setattr(operations, "TRY_AGAIN_S", 0.0)
     await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
     (waiting,) = deliveries_of(site.journal, [WAITING])
     await site.journal.run(attempts.bury, waiting.id, reason=ReasonCode.CONFLICT)
-    asked = 0
+    asked: list[int] = []
 
-    def failing(run: Callable[..., object], *args: object, **more: object) -> object:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
+    def failing(
+        run: Callable[..., object], number: int, position: int, members: int, *work: object, **more: object
+    ) -> object:
+        asked.append(members)
+        if len(asked) in (1, 3):
             raise StoreError("the queue is full")
-        return run(*args, **more)
+        return run(number, position, members, *work, **more)
 
-    replaced(monkeypatch, site.journal, dismissal.dismiss, decisions.requeue, by=failing)
+    replaced(monkeypatch, site.journal, bulk.step, by=failing)
     act = dismiss_letters if verb == "dismiss" else retry_letters
-    with pytest.raises(StoreError):
-        await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", reason="ours is right")
+    answer = await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", reason="ours is right")
 
-    changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
-    assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
-    assert site.woken == [(CHANNEL, DESTINATION)]
+    assert asked == [2, 1, 1, 1]
+    changed = {"dismiss": ("dismissed", "dismissed"), "retry": ("requeued", "waiting")}[verb]
+    assert answer["done"] == {changed[0]: 2}
+    assert site.deliveries(REFUSED) + site.deliveries(WAITING) == [changed[1]] * 2
+    assert set(site.woken) == {(CHANNEL, DESTINATION)}
+
+
+async def test_a_member_that_cannot_be_dealt_with_is_counted_as_failed_and_stops_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "TRY_AGAIN_S", 0.0)
+
+    def broken(*given: object) -> object:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(retry, "map_again", broken)
+    answer = await retry_letters(site.acts, Selection(all=True), actor="anita")
+    assert answer["done"] == {"requeued": 1, "failed": 1, "incomplete": 1}
+    assert site.state(UNMAPPED) == "dead"
+
+
+async def test_letters_are_not_selected_by_what_they_are_not_found_by(site: Site) -> None:
+    """A filter that is ignored would mean all of them."""
+    for chosen in (Selection(specimen="26-4711"), Selection(number="O3", channel=CHANNEL)):
+        for act in (retry_letters, dismiss_letters, release_held, reject_held):
+            with pytest.raises(RefusedError, match="message number"):
+                await act(site.acts, chosen, actor="anita", reason="known")
+    assert acts_page(site.journal) == []
 
 
 async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
     answer = await retry_letters(site.acts, Selection(ids=(INCOMPLETE,)), actor="anita")
 
-    assert answer["done"]["skipped"] == 1
+    assert answer["done"] == {"incomplete": 1}
     assert site.state(INCOMPLETE) == "incomplete"
 
 
@@ -174,9 +199,12 @@ async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, ver
     await site.journal.run(record_outcome.record, later.id, Outcome("dead", ReasonCode.UNREADABLE), [])
     assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
 
-    done = await act(
-        site.acts, Selection(all=True, counted_us=counted["counted_us"]), actor="anita", reason="known", dry_run=False
-    )
+    assert counted["last"] < later.id
+    for frozen in ({"counted_us": counted["counted_us"]}, {"last": counted["last"]}):
+        chosen = Selection(all=True, **frozen)
+        assert (await act(site.acts, chosen, actor="anita", reason="known", dry_run=True))["count"] == 3
+    chosen = Selection(all=True, last=counted["last"], counted_us=counted["counted_us"])
+    done = await act(site.acts, chosen, actor="anita", reason="known")
     assert done["count"] == counted["count"] == 3
     assert site.state(later.id) == "dead"
     assert Selection(counted_us=1).is_empty
@@ -200,8 +228,11 @@ async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
         "dismissed",
         ["dismissed"],
     )
-    newest = acts_page(site.journal, limit=1)[0]
-    assert (newest.actor, newest.verb, newest.what["reason"]) == ("anita", "dismiss", "duplicate order")
+    end, dismissed, begun = acts_page(site.journal, limit=3)
+    assert (end.ended, end.what) == (begun.id, {"dismissed": 3})
+    for act in (dismissed, begun):
+        assert (act.actor, act.verb, act.what["reason"]) == ("anita", "dismiss", "duplicate order")
+    assert dismissed.what["messages"] == [REFUSED, UNMAPPED, INCOMPLETE]
 
 
 async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: Site) -> None:
@@ -277,7 +308,7 @@ async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Sit
     end, begin = acts_page(site.journal, limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
-    assert begin.what["selection"] == {"code": "REFUSED"}
+    assert begin.what == {"selection": {"code": "REFUSED"}, "count": 1}
     assert (end.ended, end.what["requeued"]) == (begin.id, 1)
     assert open_acts(site.journal) == []
 

@@ -61,6 +61,7 @@ MAY = {
     "reject": WHO_ACTS,
     "tell_apart": WHO_ACTS,
     "set_aside": WHO_ACTS,
+    "operation_cancel": WHO_ACTS,
     "replay": WHO_ACTS,
     "replay_resume": WHO_ACTS,
     "replay_stop": WHO_ACTS,

@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from engine.actions.control import SOCKET_NAME
+from engine.commands.shared import watching
 from engine.commands.shared.output import ExitCode
 from engine.model.permissions import ROLES
 from engine.runtime.app import App
+from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import messages_page, trace_of
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
+from tests.support.journals import replaced
 from tests.support.sites import make_site
 from tests.support.waiting import until
 
@@ -149,7 +153,10 @@ async def test_a_dismissal_names_the_user_by_the_kernels_word(running: Running) 
     ran = await running.labrelay("dlq", "dismiss", "--all", "--reason", "test", "--yes")
 
     assert ran.out == "3 selected: 3 dismissed\n"
-    assert acts_page(running.app.journal, limit=1)[0].verb == "dismiss"
+    end, step, begun = acts_page(running.app.journal, limit=3)
+    assert (end.ended, step.verb, begun.verb) == (begun.id, "dismiss", "dismiss")
+    assert step.actor == begun.actor
+    assert step.by == begun.by
 
 
 async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
@@ -253,3 +260,34 @@ async def test_the_trace_of_a_message_tells_what_people_did_about_it(running: Ru
     (dismissed,) = (await running.labrelay("messages", "show", "3", "-o", "json")).json["acts"]
     assert (dismissed["act"], dismissed["reason"]) == ("dismiss", "a test by Anita")
     assert "dismiss by" in (await running.labrelay("messages", "show", "3")).out
+
+
+async def test_an_operation_is_listed_shown_and_cancelled(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verb that began it says how it ended."""
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(run: Any, *given: Any, **named: Any) -> Any:
+        held.set()
+        await go.wait()
+        return await run(*given, **named)
+
+    monkeypatch.setattr(watching, "LOOKS_S", (0.01,))
+    replaced(monkeypatch, running.app.journal, bulk.step, by=waits)
+    begun = asyncio.create_task(running.labrelay("dlq", "dismiss", "--all", "--reason", "a test", "--yes"))
+    await held.wait()
+    (row,) = (await running.labrelay("operations", "list", "-o", "json")).json["operations"]
+    assert (row["verb"], row["stage"], row["total"], row["left"]) == ("dismiss", "running", 3, 3)
+    number = str(row["number"])
+    shown = (await running.labrelay("operations", "show", number, "-o", "json")).json
+    assert {**row, "reason": "a test"}.items() <= shown.items()
+    assert "running" in (await running.labrelay("operations", "show", number)).out
+
+    ended = await running.labrelay("operations", "cancel", number, "--yes", "-o", "json")
+    assert (ended.json["operation"], ended.json["left"]) == (int(number), 3)
+    assert (await running.labrelay("operations", "cancel", number, "--yes")).code == ExitCode.FAILED
+    assert (await running.labrelay("operations", "show", "9999")).code == ExitCode.FAILED
+    go.set()
+    ran = await begun
+    assert (ran.code, ran.out) == (ExitCode.PARTLY, "3 selected\n")
+    assert f"operation {number} was cancelled" in ran.err
+    assert "cancelled" in (await running.labrelay("operations", "list")).out

@@ -9,7 +9,7 @@
        delivered: they are sent under their old keys, so a server that has them recognises them
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor
        still shows the journal's end; else a million
-    6  log-in sessions end; users and tokens are those of the copy
+    6  log-in sessions end; users and tokens are those of the copy; operations that were under way end as cancelled
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
 
@@ -46,7 +46,7 @@ from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, dedup, incomplete, pauses, search_index
+from engine.store.operations import audit, bulk, dedup, incomplete, pauses, search_index
 from engine.store.operations.access import sessions
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
@@ -177,6 +177,7 @@ class _Restoration:
                 self._count(connection, first)
             self._mark_open(connection)
             sessions.end_all(connection.execute)
+            bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))

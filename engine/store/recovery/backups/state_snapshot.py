@@ -50,6 +50,7 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
 ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
+_OPERATIONS = ("operation", "operation_part")
 _REPLACED = (
     *(
         "channel",
@@ -63,6 +64,7 @@ _REPLACED = (
         "kept_answer",
         "correction",
     ),
+    *_OPERATIONS,
     *ACCOUNTS,
 )
 _WHOLE = ("data_key", "gap", *_REPLACED)

@@ -35,8 +35,9 @@ ADMINISTER = {**CHANGE, "engineer": 403}
 EDIT = {**ACT, "operator": 403, "engineer": 403, "admin": 403, "seeing operator": 0}
 ORACLE = {
     **dict.fromkeys(
-        ("retry", "dismiss", "release", "reject", "tell_apart", "set_aside", "replay", "replay_resume", "replay_stop",
-         "replay_forget", "pause", "resume", "restart", "todo_take", "todo_note", "todo_snooze", "todo_drop"), ACT),
+        ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
+         "replay_resume", "replay_stop", "replay_forget", "pause", "resume", "restart", "todo_take", "todo_note",
+         "todo_snooze", "todo_drop"), ACT),
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
     "edit": EDIT,
@@ -77,14 +78,29 @@ async def test_each_person_may_give_the_verbs_of_the_table(site: Site) -> None:
 async def test_an_act_on_a_filter_is_counted_first_and_does_what_was_counted(site: Site) -> None:
     counted = await site.act("dismiss", selection=ALL, reason="seen", dry_run=True)
     assert (counted.status, counted.body["count"], counted.body["act"]) == (200, 3, None)
-    found = await site.act("dismiss", key="k1", selection=ALL, reason="seen")
-    assert (found.status, found.body["errors"][0]["pointer"]) == (422, "#/selection/counted_us")
+    chosen = dict(ALL)
+    for name in ("last", "counted_us"):
+        found = await site.act("dismiss", key="k1", selection=chosen, reason="seen")
+        assert (found.status, found.body["errors"][0]["pointer"]) == (422, f"#/selection/{name}")
+        chosen[name] = counted.body[name]
 
-    chosen = {**ALL, "counted_us": counted.body["counted_us"]}
     done = await site.act("dismiss", key="k1", selection=chosen, reason="seen")
-    assert (done.status, done.body["done"]) == (200, {"dismissed": 3})
-    assert site.trail() == [("operator", "dismiss")]
+    assert (done.status, done.body["done"]) == (202, {"dismissed": 3})
+    assert site.trail() == [("operator", "dismiss")] * 2, "the operation, and what its one step closed"
     assert dead_letters(site.journal) == []
+    again = await site.act("dismiss", key="k1", selection=chosen, reason="seen")
+    assert done.headers["Location"] == again.headers["Location"] == f"/api/v1/operations/{done.body['operation']}"
+    found = await site.api.ask(done.headers["Location"].removeprefix("/api/v1"))
+    assert (found.body["stage"], found.body["done"], found.body["left"]) == ("ended", 3, 0)
+
+
+async def test_an_operation_is_cancelled_once(site: Site) -> None:
+    done = await site.act("dismiss", key="k1", selection={"ids": [UNMAPPED]}, reason="seen")
+    number = done.body["operation"]
+    found = await site.act("operation_cancel", key="k2", number=number)
+    assert (found.status, found.body["detail"]) == (409, f"operation {number} has ended before")
+    found = await site.act("operation_cancel", key="k3", number=number + 1)
+    assert found.status == 409
 
 
 DRY = {
@@ -114,6 +130,7 @@ async def test_a_dry_run_of_any_verb_does_nothing(site: Site) -> None:
 async def test_numbers_are_their_own_count(site: Site) -> None:
     done = await site.act("dismiss", key="k1", selection={"ids": [UNMAPPED]}, reason="seen")
     assert (done.status, done.body["done"]) == (200, {"dismissed": 1})
+    assert done.headers["Location"] == f"/api/v1/operations/{done.body['operation']}"
 
 
 async def test_an_act_needs_a_key(site: Site) -> None:
@@ -134,7 +151,7 @@ async def test_the_same_key_is_answered_again_and_nothing_is_repeated(data: Path
         assert (other.status, other.body["type"]) == (422, "urn:labrelay:problem:other-body")
         assert (await site.act("retry", key="k1", **asked)).status == 422
         theirs = await site.act("dismiss", "admin", key="k1", **asked)  # another caller's key is another key
-        assert theirs.body["done"] == {"dismissed": 0}
+        assert (theirs.body["count"], theirs.body["operation"]) == (0, None)
         assert site.called == ["dismiss"] * 2
     async with acting_site(data) as site:
         again = await site.act("dismiss", key="k1", **asked)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from engine.commands.shared.output import to_json
 from engine.model.message import Unmapped
 from engine.model.permissions import ADMINISTERING, LOOKING
+from engine.store.operations import bulk
+from engine.store.operations.bulk import Member
 from engine.store.queries import reader
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
@@ -18,10 +21,12 @@ from engine.views.dead_letters import LETTER
 from engine.views.messages import MESSAGE
 from engine.web.api.limits import MOST_REMEMBERED, Buckets
 from engine.web.api.resources import RESOURCES
+from tests.support import journals
 from tests.support.api import Client, served
-from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, fill_journal
+from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
 
 # What each person gets: the address, with what it must be given; the name of the list, or some names of the object.
+OPERATION = WAITING + 1
 LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
 ADMINISTER = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
 ORACLE = {
@@ -43,6 +48,8 @@ ORACLE = {
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),
+    "/operations": (LOOK, "operations cursor next"),
+    "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes reason"),
     "/replays": (LOOK, "replays"),
     "/acts": (ADMINISTER, "acts cursor next"),
     "/backups": (ADMINISTER, "copies"),
@@ -53,6 +60,11 @@ ORACLE = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("journal")
     fill_journal(folder, gaps=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")])
+    journal = journals.opened(folder)
+    what = {"selection": {"all": True}, "count": 1, "reason": "known"}
+    begin = partial(bulk.begin, verb="retry", members=[Member(REFUSED)], last=5, counted_us=1, actor="anita", what=what)
+    assert journal.run_alone(begin) == OPERATION
+    journal.close()
     return folder
 
 
@@ -81,7 +93,10 @@ async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> N
     by_post = path == "/message-search"
     for person, status in statuses.items():
         found = await api.ask(
-            path.format(message=REFUSED), person, method="POST" if by_post else "GET", body={} if by_post else None
+            path.format(message=REFUSED, number=OPERATION),
+            person,
+            method="POST" if by_post else "GET",
+            body={} if by_post else None,
         )
         assert found.status == status, person
         if status == 200:
@@ -100,7 +115,10 @@ async def test_no_answer_names_a_patient(api: Client) -> None:
         by_post = path == "/message-search"
         for number in (DELIVERED, REFUSED):
             found = await api.ask(
-                path.format(message=number), "admin", method="POST" if by_post else "GET", body={} if by_post else None
+                path.format(message=number, number=OPERATION),
+                "admin",
+                method="POST" if by_post else "GET",
+                body={} if by_post else None,
             )
             assert CANARY not in json.dumps(found.body), path
 

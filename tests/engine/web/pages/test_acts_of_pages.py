@@ -1,10 +1,12 @@
 """Acts on the page: what is shown is what is done, once, under the person's name, by those alone who may."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -14,11 +16,14 @@ from engine.actions.underway import Acts
 from engine.model.records import Filter
 from engine.runtime.control_handlers import HANDLERS, RunningSite
 from engine.store.journal import Journal
+from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
+from engine.store.queries.bulk import operation_if
 from engine.store.queries.letters import count_held, dead_letters, held_deliveries
 from engine.web.api.acts import Verb
 from tests.support import access
 from tests.support.access import Browser, Site
+from tests.support.journals import replaced
 from tests.support.many_messages import fill
 from tests.support.status_server import Element
 
@@ -31,23 +36,28 @@ class Known:
 
     journal: Journal
 
+    async def ended(self, number: int) -> None:
+        assert await self.acts.operations.wait(number, 120.0)
+
     def verbs(self, journal: Journal) -> dict[str, Verb]:
         self.journal = journal
+        self.acts = Acts(journal, channels=dict)
         site = RunningSite(
-            acts=Acts(journal, channels=dict),
+            acts=self.acts,
             switches=Switches(journal),
             accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
             data=journal.path.parent,
             loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
+            running=SimpleNamespace(),  # type: ignore[arg-type]  # as a daemon, which answers before an act has ended
         )
         return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
 
     def done(self) -> list[tuple[str, str, str]]:
-        """The acts that the trail has: who, what, why."""
+        """The operations that the trail has: who, what, why."""
         return [
             (act.actor, act.verb, act.what.get("reason", ""))
             for act in acts_page(self.journal, limit=500)
-            if act.verb in ("retry", "dismiss", "release", "reject")
+            if act.verb in ("retry", "dismiss", "release", "reject") and "selection" in act.what
         ]
 
 
@@ -121,8 +131,22 @@ async def test_an_act_is_what_its_confirmation_says(
     assert page.one("button", class_="main").text == f"{button}: {len(before)}"
     assert known.done() == []  # looking does nothing
 
+    last, counted_us = known.journal.last_id, json.loads(fields["selection"])["counted_us"]
+    assert facts["Up to"].startswith(f"number {last} of the journal, at ")
+    shown = {"channel": "Analyzer", "destination": "Destination", "code": "Reason", "cause": "Cause"}
+    assert {facts[shown[name]] for name in query} == set(query.values())
+    assert ("Filter" in facts) is (not query)
+
     status, page = await operator.post(action, {**fields, "reason": "because <b>"})
-    assert (status, page.one("p", role="status").text) == (200, f"Selected: {len(before)}")
+    assert (status, operator.path.partition("/")[2][:11]) == (200, "operations/")
+    said = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
+    assert (said["Person"], "Why" in said) == ("operator", False)  # a reason may name a patient
+    assert said["Up to"] == facts["Up to"]
+    number = int(operator.path.rpartition("/")[2])
+    await known.ended(number)
+    order = operation_if(known.journal, number)
+    assert order is not None
+    assert (order.stage, order.total, order.last, order.counted_us) == ("ended", len(before), last, counted_us)
     assert known.done() == [("operator", verb, "because <b>")]
     after = {(one.message_id, one.delivery_id) for one in read(known.journal, limit=10_000)}
     untouched = {(one.message_id, one.delivery_id) for one in everything} - {
@@ -130,9 +154,50 @@ async def test_an_act_is_what_its_confirmation_says(
     }
     assert untouched <= after
 
-    again, same = await operator.post(action, {**fields, "reason": "because <b>"})  # Enter, pressed twice
-    assert (again, same.text) == (status, page.text)
+    await operator.post(action, {**fields, "reason": "because <b>"})  # Enter, pressed twice
+    assert operator.path == f"/operations/{number}"
     assert len(known.done()) == 1
+    _, page = await operator.get(f"/operations/{number}?lang=en")
+    assert page.one("progress").attributes["value"] == str(len(before))
+    assert page.one("main").all("form") == []
+    _, page = await operator.get("/operations?lang=en")
+    assert [row.one("th").text for row in page.one("tbody").all("tr")] == [f"{button} · {number}"]
+
+
+async def test_all_who_look_see_an_operation_and_those_who_act_cancel_it(
+    here: Site, operator: Browser, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on after the log-out of the person who began it; a cancellation leaves the rest as it is."""
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(run: Any, *given: Any, **named: Any) -> Any:
+        held.set()
+        await go.wait()
+        return await run(*given, **named)
+
+    replaced(monkeypatch, known.journal, bulk.step, by=waits)
+    count = len(dead_letters(known.journal, limit=10_000))
+    _, action, fields = await confirmed(operator, "/do/dismiss?all=1&lang=en")
+    await operator.post(action, {**fields, "reason": "x"})
+    number = int(operator.path.rpartition("/")[2])
+    await held.wait()
+    async with here.browser() as viewer:
+        await viewer.log_in("viewer")
+        _, page = await viewer.get(f"/operations/{number}?lang=en")
+        assert page.one("section", id="progress").attributes["data-running"] == "1"
+        assert (page.one("progress").attributes["max"], page.one("progress").attributes["value"]) == (str(count), "0")
+        assert page.one("main").all("form") == []
+    _, _, fields = await confirmed(operator, f"/operations/{number}?lang=en")
+    status, page = await operator.post(f"/operations/{number}?lang=en", fields)
+    assert (status, page.one("main").all("form")) == (200, [])
+    assert "cancelled" in page.one("h1").text
+    go.set()
+    assert len(dead_letters(known.journal, limit=10_000)) == count
+    _, _, fields = await confirmed(operator, "/do/retry?all=1&lang=en")
+    status, page = await operator.post(f"/operations/{number}?lang=en", fields)
+    assert status == 403
+    assert "has ended before" in page.one("main").one("p", role="alert").text
+    assert (await operator.get("/operations/999999?lang=en"))[0] == 404
 
 
 async def test_what_fails_later_is_left_alone(operator: Browser, here: Site, known: Known) -> None:
@@ -142,7 +207,8 @@ async def test_what_fails_later_is_left_alone(operator: Browser, here: Site, kno
     first = min(letter.at_us for letter in dead_letters(known.journal, limit=10_000))
     fields["selection"] = json.dumps({**selection, "counted_us": first - 1})  # as if all failed after the count
     _, page = await operator.post(action, {**fields, "reason": "x"})
-    assert page.one("p", role="status").text == "Selected: 0"
+    assert page.one("main").one("p", role="alert").text == "Nothing fits any more."
+    assert known.done() == []
 
 
 @pytest.mark.parametrize("verb", ["dismiss", "release", "reject"])
@@ -164,7 +230,8 @@ async def test_nothing_selected_is_never_everything(operator: Browser, query: st
 
 @pytest.mark.parametrize(
     "changed", [{"selection": "{}"}, {"selection": "[1]"}, {"selection": "x"}, {"selection": '{"all": true}'},
-                {"selection": '{"all": 1, "counted_us": 1}'}, {"form": "0"}, {"once": ""}]
+                {"selection": '{"all": true, "counted_us": 1}'}, {"selection": '{"all": true, "last": 1}'},
+                {"selection": '{"all": 1, "last": 1, "counted_us": 1}'}, {"form": "0"}, {"once": ""}]
 )  # fmt: skip
 async def test_a_form_that_is_not_ours_does_nothing(operator: Browser, known: Known, changed: dict[str, str]) -> None:
     _, action, fields = await confirmed(operator, "/do/dismiss?all=1&lang=en")

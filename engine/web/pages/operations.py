@@ -1,0 +1,127 @@
+"""Operations: acts of people on many letters, how far each is, and its end by a person. All who look see them."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.actions.control import Request
+from engine.actions.operations import sums
+from engine.model.errors import LabRelayError
+from engine.model.permissions import LOOKING
+from engine.store.operations.bulk import Operation
+from engine.store.queries.bulk import operation_if, operations_page
+from engine.store.queries.reader import Reader
+from engine.web.access.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.asked import PAGE, number
+from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.states import Look, badge
+from engine.web.pages.words import Words, grouped, iso
+from engine.web.routes import PRINCIPAL, Route
+
+ONE = f"{OPERATIONS}/{{number}}"
+CANCEL = "operation_cancel"
+STAGES = {
+    "running": Look("under way", "calm", "retry"),
+    "ended": Look("ended", "ok", "ok"),
+    "cancelled": Look("cancelled", "attention", "off"),
+}
+
+
+def routes(frame: Frame) -> Iterator[Route]:
+    yield Route(OPERATIONS, partial(_list, frame), LOOKING)
+    yield Route(ONE, partial(_show, frame), LOOKING)
+    if frame.desk is not None and CANCEL in frame.verbs:
+        needs = frame.verbs[CANCEL].needs
+        yield Route(ONE, partial(_cancel, frame, frame.desk), needs, method=hdrs.METH_POST)
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, lambda asking: Page("operations", {"rows": [], "older": ""}), _found)
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    words, before = asking.words, number(asking.query.get("before", ""))
+    found = operations_page(reader, before=before or None, limit=PAGE + 1)
+    more, found = len(found) > PAGE, found[:PAGE]
+    return {
+        "rows": [_row(one, words) for one in found],
+        "older": words.href(OPERATIONS, before=found[-1].number) if more else "",
+    }
+
+
+def _row(one: Operation, words: Words) -> dict[str, Any]:
+    counts = sums(one)
+    return {
+        "number": one.number,
+        "href": words.href(f"{OPERATIONS}/{one.number}"),
+        "act": words.say(DEEDS[one.verb].button) if one.verb in DEEDS else one.verb,
+        "stage": badge(STAGES[one.stage], words),
+        "actor": one.actor,
+        "at": words.time(one.at_us),
+        "iso": iso(one.at_us),
+        "ago": words.ago(one.at_us),
+        "total": grouped(one.total),
+        "left": grouped(one.total - one.position),
+        **{kind: grouped(count) for kind, count in counts.items()},
+    }
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _one)
+
+
+def _page(asking: Asking) -> Page:
+    asked = number(asking.found["number"])
+    return Page("operation", {"number": asked, "list": asking.words.href(OPERATIONS), "running": False})
+
+
+def _one(reader: Reader, asking: Asking) -> Values | Gone:
+    words, asked = asking.words, number(asking.found["number"])
+    one = operation_if(reader, asked)
+    if one is None:
+        return Gone(words.say("There is no operation {n}, or it is not kept any more.", n=asked))
+    reason = one.what.get("reason", "") if asking.principal.reads_reasons else ""
+    facts = [
+        (words.say("Person"), one.actor),
+        (words.say("Begun"), words.time(one.at_us)),
+        (words.say("Ended"), words.time(one.ended_us)),
+        (words.say("Why"), reason),
+        *chosen(one.what["selection"] | {"last": one.last, "counted_us": one.counted_us}, words),
+    ]
+    running = one.stage == "running"
+    return {
+        **_row(one, words),
+        "facts": [(label, text) for label, text in facts if text],
+        "counts": words.say(
+            "of {total}, still to do: {left}", total=grouped(one.total), left=grouped(one.total - one.position)
+        ),
+        "position": one.position,
+        "of": one.total,
+        "outcomes": [
+            (grouped(count), words.say(OUTCOMES[name]) if name in OUTCOMES else name)
+            for name, count in one.outcomes.items()
+        ],
+        "running": running,
+        "cancel": words.href(f"{OPERATIONS}/{asked}") if running and CANCEL in asking.may else "",
+        "back": words.href(DEEDS[one.verb].back) if one.verb in DEEDS else "",
+    }
+
+
+async def _cancel(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    words, asked = frame.asking(request).words, number(request.match_info["number"])
+
+    async def act(form: Form) -> web.Response:
+        given = Request(verb=CANCEL, actor=request[PRINCIPAL].actor, args={"number": asked})
+        try:
+            await frame.verbs[CANCEL].work(given)
+        except LabRelayError as error:
+            status, text = desk.refused(request, error)
+            title, back = words.say("Cancel"), words.href(f"{OPERATIONS}/{asked}")
+            return await desk.page(request, "done", status, title=title, back=back, trouble=text)
+        return desk.go(request, f"{OPERATIONS}/{asked}")
+
+    return await desk.answer(request, act)

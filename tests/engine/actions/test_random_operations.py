@@ -1,0 +1,378 @@
+"""Any history of operations on many letters: each letter that was counted is dealt with once, and no later one.
+
+The model knows which letters there were when a person saw the count, and what has become of each since. It says of
+every slice which outcome each of its members has, and never looks at how the journal decides. The daemon is killed just
+before and just after each commit: of a beginning, of a slice, of a cancellation.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.actions import operations
+from engine.actions.bulk_acts import bulk_acts
+from engine.actions.hold_decisions import dismiss_letters
+from engine.actions.retry import retry_letters
+from engine.actions.selection import Selection
+from engine.actions.underway import Acts
+from engine.model.clock import ManualClock
+from engine.model.message import FormatOptions, MapContext
+from engine.model.outcome import Outcome
+from engine.model.reasons import ReasonCode
+from engine.processing.process import ChannelRoutes, Route
+from engine.store import journal as journal_module
+from engine.store.journal import Journal
+from engine.store.journal.starting import recover
+from engine.store.operations import append, bulk, record_outcome
+from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.bulk import operation_if, running_operations
+from engine.store.queries.messages import trace_of
+from tests.support.journals import WINDOW_S, opened, received, routed
+
+CHANNEL, DESTINATION = "chem", "fhir"
+CODES = (ReasonCode.REFUSED, ReasonCode.GAVE_UP)
+ROUTES = ChannelRoutes(
+    channel=CHANNEL,
+    message_format=hl7v2,
+    media_type="x-application/hl7-v2+er7",
+    options=FormatOptions(),
+    routes=(Route(when=None, program=None, to=(DESTINATION,)),),
+    context=MapContext(channel=CHANNEL),
+)
+DONE = {
+    ("retry", True): "requeued",
+    ("retry", False): "processed",
+    ("dismiss", True): "dismissed",
+    ("dismiss", False): "dismissed",
+}
+BECOMES = {"requeued": "waiting", "processed": "mapped", "dismissed": "dismissed"}
+Key = tuple[int, int]  # message, delivery
+
+
+@dataclass
+class Letter:
+    code: str
+    died: int  # number of the death, of all deaths
+    state: str = "dead"
+
+
+@dataclass
+class Count:
+    """A person was shown this."""
+
+    asked: Selection
+    there: dict[Key, int]  # letter -> its death
+
+
+@dataclass
+class Order:
+    verb: str
+    there: dict[Key, int]
+    left: list[Key]
+    stage: str = "running"
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+class Operations(RuleBasedStateMachine):
+    """One journal with one lane; people, arrivals, kills, restarts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.patches = [
+            mock.patch.object(journal_module, "STOP_S", 120.0),
+            mock.patch.object(operations, "SLICE", 2),
+            mock.patch.object(operations, "LONGEST_PAUSE_S", 0.0),
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.clock = ManualClock()
+        self.loop = asyncio.new_event_loop()
+        self.letters: dict[Key, Letter] = {}
+        self.counts: list[Count] = []
+        self.orders: dict[int, Order] = {}
+        self.deaths = 0
+        self.start()
+
+    def start(self) -> None:
+        self.kill: str = ""
+        self.killed = asyncio.Event()
+        self.permits = asyncio.Semaphore(0)
+        self.stepped = asyncio.Event()
+
+        async def begin() -> None:
+            self.journal: Journal = opened(Path(self.folder.name), clock=self.clock)
+            recovery = recover(self.journal)
+            self.journal.start(asyncio.get_running_loop())
+            self.real_run: Callable[..., Any] = self.journal.run
+            self.journal.run = self.run_gated  # type: ignore[method-assign]
+            self.acts = Acts(self.journal, channels=lambda: {CHANNEL: ROUTES}, clock=self.clock)
+            taken_up = self.acts.operations.take_up(bulk_acts(self.acts))
+            assert set(recovery.acts) == taken_up, "no other act is open"
+
+        self.loop.run_until_complete(begin())
+
+    def stop(self) -> None:
+        async def end() -> None:
+            await self.acts.stop()
+            await self.journal.stop()
+
+        self.loop.run_until_complete(end())
+
+    def teardown(self) -> None:
+        self.kill = ""
+        for _ in range(2):
+            self.finish()
+            self.stop()
+            self.start()
+        self.stop()
+        self.loop.close()
+        for patch in self.patches:
+            patch.stop()
+        self.folder.cleanup()
+
+    # -- the journal, which the process is killed at ---------------------------------------------------------------
+
+    def run_gated(self, function: Any, /, *given: Any, **named: Any) -> Any:
+        if function is bulk.step:
+            return asyncio.ensure_future(self.step_gated(*given, **named))
+        if function in (bulk.begin, bulk.cancel) and self.kill:
+            return asyncio.ensure_future(self.killed_at(function, *given, **named))
+        return self.real_run(function, *given, **named)
+
+    async def killed_at(self, function: Any, *given: Any, **named: Any) -> Any:
+        result = None
+        if self.kill == "after":
+            result = await self.real_run(function, *given, **named)
+        self.killed.set()
+        await asyncio.Event().wait()  # nobody is there any more
+        return result
+
+    async def step_gated(self, number: int, position: int, members: int, *work: Any, **more: Any) -> Any:
+        await self.permits.acquire()
+        if self.kill == "before":
+            return await self.killed_at(bulk.step)
+        done = await self.real_run(bulk.step, number, position, members, *work, **more)
+        self.expect(number, members, done)
+        if self.kill == "after":
+            self.kill = "before"  # it is done; only its result is lost
+            return await self.killed_at(bulk.step)
+        self.stepped.set()
+        return done
+
+    # -- the model -------------------------------------------------------------------------------------------------
+
+    def expect(self, number: int, members: int, done: bulk.Done | None) -> None:
+        order = self.orders[number]
+        if order.stage != "running":
+            assert done is None, "nothing is done of what was cancelled"
+            return
+        assert done is not None
+        expected = Counter[str]()
+        for key in order.left[:members]:
+            letter = self.letters[key]
+            as_counted = letter.state == "dead" and letter.died == order.there[key]
+            outcome = DONE[order.verb, bool(key[1])] if as_counted else "skipped"
+            expected[outcome] += 1
+            letter.state = BECOMES.get(outcome, letter.state)
+        assert expected == Counter({name: n for name, n in done.outcomes.items() if n})
+        order.left = order.left[members:]
+        order.outcomes += expected
+        if not order.left:
+            order.stage = "ended"
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    @rule(code=st.sampled_from(CODES), n=st.integers(1, 3))
+    def deliveries_die(self, code: ReasonCode, n: int) -> None:
+        async def work() -> None:
+            for _ in range(n):
+                payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
+                stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
+                outcome = await self.real_run(
+                    record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
+                )
+                (delivery,) = outcome.deliveries
+                await self.real_run(attempts.bury, delivery.id, code)
+                self.dies((stored.id, delivery.id), code)
+
+        self.loop.run_until_complete(work())
+
+    @rule()
+    def a_message_dies(self) -> None:
+        async def work() -> None:
+            payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
+            stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
+            await self.real_run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), [])
+            self.dies((stored.id, 0), ReasonCode.NO_ROUTE)
+
+        self.loop.run_until_complete(work())
+
+    def dies(self, key: Key, code: ReasonCode) -> None:
+        self.deaths += 1
+        self.letters[key] = Letter(code.value, self.deaths)
+        self.clock.advance(0.001)
+
+    @precondition(lambda self: any(one.state == "waiting" for one in self.letters.values()))
+    @rule(data=st.data(), delivered=st.booleans())
+    def what_was_retried_ends(self, data: st.DataObject, delivered: bool) -> None:
+        waiting = sorted(key for key, one in self.letters.items() if one.state == "waiting")
+        key = data.draw(st.sampled_from(waiting))
+
+        async def work() -> None:
+            await self.real_run(claims.claim, CHANNEL, DESTINATION, 1000)
+            if delivered:
+                await self.real_run(attempts.settle, key[1], self.clock.now_us())
+                self.letters[key].state = "delivered"
+            else:
+                await self.real_run(attempts.bury, key[1], ReasonCode.REFUSED)
+                self.dies(key, ReasonCode.REFUSED)
+
+        self.loop.run_until_complete(work())
+
+    @rule(code=st.sampled_from([*CODES, None]))
+    def a_person_is_shown_a_count(self, code: ReasonCode | None) -> None:
+        asked = Selection(all=True) if code is None else Selection(code=code.value)
+        self.clock.advance(0.001)
+        found = self.loop.run_until_complete(retry_letters(self.acts, asked, actor="anita", dry_run=True))
+        self.clock.advance(0.001)
+        wanted = None if code is None else code.value
+        there = {
+            key: one.died for key, one in self.letters.items() if one.state == "dead" and wanted in (None, one.code)
+        }
+        assert found["count"] == len(there)
+        asked = Selection(all=code is None, code=wanted, last=found["last"], counted_us=found["counted_us"])
+        self.counts.append(Count(asked, there))
+
+    @precondition(lambda self: self.counts)
+    @rule(data=st.data(), verb=st.sampled_from(["retry", "dismiss"]), kill=st.sampled_from(["", "", "before", "after"]))
+    def a_person_begins(self, data: st.DataObject, verb: str, kill: str) -> None:
+        count = data.draw(st.sampled_from(self.counts))
+        still = {key: died for key, died in count.there.items() if self.is_as_counted(key, died, count.asked.code)}
+        act = retry_letters if verb == "retry" else dismiss_letters
+        known = {one.number for one in running_operations(self.journal)}
+        begin = act(self.acts, count.asked, actor="anita", reason="known", within_s=0)
+        if not self.carry_out(begin, kill if still else ""):
+            self.restart()
+            begun = {one.number for one in running_operations(self.journal)} - known
+            assert len(begun) == (kill == "after")
+            (number,) = begun or (0,)
+        else:
+            answer = self.result
+            assert answer["count"] == len(still)
+            number = answer["operation"] or 0
+            assert bool(number) == bool(still)
+        if number:
+            self.orders[number] = Order(verb, still, sorted(still))
+
+    def is_as_counted(self, key: Key, died: int, code: str | None) -> bool:
+        letter = self.letters[key]
+        return letter.state == "dead" and letter.died == died and code in (None, letter.code)
+
+    @precondition(lambda self: any(one.stage == "running" for one in self.orders.values()))
+    @rule(data=st.data(), kill=st.sampled_from(["", "", "before", "after"]))
+    def a_person_cancels(self, data: st.DataObject, kill: str) -> None:
+        running = sorted(number for number, one in self.orders.items() if one.stage == "running")
+        number = data.draw(st.sampled_from(running))
+        alive = self.carry_out(self.acts.operations.cancel(number, actor="bela"), kill)
+        if kill != "before":
+            self.orders[number].stage = "cancelled"
+        if not alive:
+            self.restart()
+
+    @precondition(lambda self: any(one.stage == "running" for one in self.orders.values()))
+    @rule(kill=st.sampled_from(["", "", "", "before", "after"]))
+    def a_slice(self, kill: str) -> None:
+        async def one() -> None:
+            self.permits.release()
+            await self.stepped.wait()
+
+        self.stepped.clear()
+        if not self.carry_out(one(), kill):
+            self.restart()
+
+    def carry_out(self, work: Any, kill: str) -> bool:
+        """Whether the process is alive afterwards."""
+
+        async def both() -> bool:
+            self.kill = kill
+            doing, dying = asyncio.ensure_future(work), asyncio.ensure_future(self.killed.wait())
+            await asyncio.wait({doing, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if dying.done():
+                doing.cancel()
+                return False
+            dying.cancel()
+            self.result = doing.result()
+            return True
+
+        return self.loop.run_until_complete(both())
+
+    @rule()
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    @rule()
+    def finish(self) -> None:
+        """All that is under way comes to its end."""
+
+        async def work() -> None:
+            for _ in range(10_000):
+                self.permits.release()
+            for number in self.orders:
+                await self.acts.operations.wait(number, 120.0)
+
+        self.loop.run_until_complete(work())
+        self.permits = asyncio.Semaphore(0)
+        assert all(one.stage != "running" for one in self.orders.values())
+
+    # -- what holds ------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def letters_are_where_the_model_says(self) -> None:
+        for (message, delivery), letter in self.letters.items():
+            trace = trace_of(self.journal, message)
+            assert trace is not None
+            if not delivery:
+                assert trace.message.state == letter.state
+            else:
+                assert [one.shown_state for one in trace.deliveries if one.id == delivery] == [letter.state]
+
+    @invariant()
+    def every_member_is_counted_once(self) -> None:
+        for number, order in self.orders.items():
+            found = operation_if(self.journal, number)
+            assert found is not None
+            assert (found.stage, found.total, found.last) == (order.stage, len(order.there), found.last)
+            assert Counter(found.outcomes) == order.outcomes
+            assert found.total - found.position == len(order.left)
+
+    @invariant()
+    def the_trail_has_beginning_and_end(self) -> None:
+        still = {act.id for act in open_acts(self.journal)}
+        assert still == {number for number, one in self.orders.items() if one.stage == "running"}
+        rows = acts_page(self.journal, limit=10_000)
+        ends = Counter(act.ended for act in rows if act.ended)
+        assert ends == {number: 1 for number, one in self.orders.items() if one.stage != "running"}
+        cancelled = Counter(act.what["operation"] for act in rows if act.verb == "cancel" and act.actor == "bela")
+        assert cancelled == {number: 1 for number, one in self.orders.items() if one.stage == "cancelled"}
+
+
+TestOperations = Operations.TestCase
+TestOperations.settings = settings(
+    max_examples=40,
+    stateful_step_count=30,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)
