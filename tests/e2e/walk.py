@@ -4,12 +4,13 @@ and with scripts off. The pages are those of the table of routes, so that a new 
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.chromium import Visitor, chromium, visitor
-from tests.e2e.laboratory import AWAY, CRITICAL, REFUSED, WAITING, Laboratory, laboratory
+from tests.e2e.laboratory import AWAY, CRITICAL, PASSWORD, REFUSED, WAITING, Laboratory, laboratory
 
 WIDTHS = (320, 768, 1440)
 THEMES = ("light", "dark")
@@ -37,6 +38,21 @@ ADDRESSES = {
     "/do/reject": ("/do/reject?ids=999",),
 }
 BEFORE_LOG_IN = ("/log-in", "/change-user", "/set-up", "/wall")
+# Where a form is, and what is filled in there, one time after the other; the answer to each is looked at.
+ASKED, WHY = {"purpose": "asked by the ward"}, {"reason": "tested in both languages"}
+ANSWERS: dict[str, tuple[Any, ...]] = {
+    "/account": ("/account", {"act": "offer", "password": PASSWORD}),
+    "/tokens": ("/tokens", {"act": "add", "name": "his"}),
+    "/messages/{number}/contents": ("/messages/{refused}", ASKED),
+    "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
+    "/do/retry": ("/do/retry?all=1", WHY),
+}
+# Forms whose answer is a page that is walked, or leads to one.
+LEAD_ON = {
+    *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
+    *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
+    *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
+}
 NO_SUCH_PAGE, UNREADABLE = "/no-such-page", "/messages?from=wrong"
 IN_ENGLISH = {"/api"}  # for those who write programs
 NO_PAGES = ("/events", "/static/{name}", ".json", ".csv")
@@ -59,20 +75,21 @@ def in_language(address: str, language: str) -> str:
     return f"{address}{'&' if '?' in address else '?'}lang={language}"
 
 
+def fill_in(here: Laboratory, address: str) -> str:
+    """An address with its gaps filled."""
+    numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
+    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY}
+    return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
+
+
 async def pages(here: Laboratory, one: Visitor) -> list[str]:
     """The addresses to look at of each page that is for a person who is logged in."""
     assert here.app.page is not None
-    numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
-    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY}
-
-    def filled(address: str) -> str:
-        return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
-
     found = [NO_SUCH_PAGE, UNREADABLE]
     for path, method in here.app.page.routes:
         if method != "GET" or path in BEFORE_LOG_IN or path.startswith("/api/") or path.endswith(NO_PAGES):
             continue
-        addresses = [filled(one) for one in ADDRESSES.get(path, (path,))]
+        addresses = [fill_in(here, one) for one in ADDRESSES.get(path, (path,))]
         answer = await one.page.request.get(here.base + addresses[0])
         if not answer.headers.get("content-type", "").startswith("text/html"):
             continue
@@ -88,18 +105,36 @@ async def look_at(one: Visitor, address: str) -> list[str]:
         status = await one.open(in_language(address, language))
         if (status >= 400) != (address in REFUSES):
             wrong.append(f"{address}: {status}")
-        if await one.page.locator("html").get_attribute("lang") != ("en" if address in IN_ENGLISH else language):
-            wrong.append(f"{address}: not in {language}")
-        for theme in THEMES:
-            await one.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            for width in WIDTHS:
-                await one.page.set_viewport_size({"width": width, "height": HEIGHT})
-                combination = (language, theme, width)
-                found = [f"too wide: {element}" for element in await one.too_wide()]
-                if combination in EXAMINED:
-                    found += await one.violations()
-                wrong += [f"{address} {' '.join(map(str, combination))}: {fault}" for fault in found]
+        wrong += await examine(one, address, "en" if address in IN_ENGLISH else language)
     return wrong
+
+
+async def examine(one: Visitor, address: str, language: str) -> list[str]:
+    """What is wrong with the page that is open, in both themes and on each width."""
+    wrong = []
+    if await one.page.locator("html").get_attribute("lang") != language:
+        wrong.append(f"{address}: not in {language}")
+    for theme in THEMES:
+        await one.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        for width in WIDTHS:
+            await one.page.set_viewport_size({"width": width, "height": HEIGHT})
+            found = [f"too wide: {element}" for element in await one.too_wide()]
+            if (language, theme, width) in EXAMINED:
+                found += await one.violations()
+            wrong += [f"{address} {language} {theme} {width}: {fault}" for fault in found]
+    return wrong
+
+
+async def send(one: Visitor, path: str, typed: dict[str, str]) -> None:
+    """Fill in the form of the open page that goes to ``path``, and press its button; ``act``: the button's value."""
+    form = one.page.locator(f"form[method=post][action^='{path}']")
+    if act := typed.get("act"):
+        form = form.filter(has=one.page.locator(f"button[value={act}]"))
+    for name, text in typed.items():
+        if name != "act":
+            await form.first.locator(f"[name={name}]").fill(text)
+    async with one.page.expect_navigation():
+        await form.first.locator(f"button[value={act}]" if act else "button").first.click()
 
 
 async def test_each_page_in_both_themes_and_languages_on_each_width(here: Laboratory, browser: Browser) -> None:
@@ -110,6 +145,24 @@ async def test_each_page_in_both_themes_and_languages_on_each_width(here: Labora
         for address in await pages(here, admin):
             wrong += await look_at(admin, address)
     wrong += stranger.faults + admin.faults
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None:
+    assert here.app.page is not None
+    forms = {path for path, method in here.app.page.routes if method == "POST" and not path.startswith("/api/")}
+    assert forms == set(ANSWERS) | LEAD_ON, "give each new form its answer in ANSWERS, or its line in LEAD_ON"
+    wrong = []
+    async with visitor(browser, here) as admin:
+        await admin.log_in("mohan")
+        for path, (address, *steps) in ANSWERS.items():
+            for language in LANGUAGES:
+                await admin.open(in_language(fill_in(here, address), language))
+                for typed in steps:
+                    await send(admin, fill_in(here, path), typed)
+                    wrong += await examine(admin, f"{path}, answered", language)
+                wrong += [f"{path}, answered: does nothing: {element}" for element in await admin.need_scripts()]
+        wrong += admin.faults
     assert not wrong, "\n".join(wrong)
 
 
