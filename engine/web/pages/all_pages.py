@@ -30,11 +30,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-<<<<<<< HEAD
-    *(doing, switching, contents, copied, correct, edit, aside, replay, shift, todo, waiting),
-=======
-    *(doing, operations, switching, contents, copied, edit, aside, replay, shift, todo, waiting),
->>>>>>> 018a4c99 (actions: retry, dismiss, release and reject are stored operations)
+    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, shift, todo, waiting),
 )
 
 

@@ -27,11 +27,20 @@ from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.web import cells, languages, line_rows, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-<<<<<<< HEAD
-from engine.web.pages import acts, correct, doing, filters, frame, message, messages, shift, states, switching, todo
-=======
-from engine.web.pages import acts, doing, filters, frame, message, messages, operations, shift, states, switching, todo
->>>>>>> 018a4c99 (actions: retry, dismiss, release and reject are stored operations)
+from engine.web.pages import (
+    acts,
+    correct,
+    doing,
+    filters,
+    frame,
+    message,
+    messages,
+    operations,
+    shift,
+    states,
+    switching,
+    todo,
+)
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -61,14 +70,9 @@ def said_in_code() -> set[str]:
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
     found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
     found |= {*rows.LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
-<<<<<<< HEAD
-    found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
-    found |= {*doing.OUTCOMES.values(), doing.NOTHING}
-    found |= {*correct.LABELS.values(), correct.NOTHING, *get_args(Kind)}
-=======
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values(), *operations.STAGES.values())}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING, doing.GONE}
->>>>>>> 018a4c99 (actions: retry, dismiss, release and reject are stored operations)
+    found |= {*correct.LABELS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
     found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
