@@ -219,7 +219,7 @@ async def _replay_forget(site: RunningSite, request: Request, asked: OneReplay) 
 
 async def _reprocess(site: RunningSite, request: Request, asked: Reprocess) -> Result:
     loaded, routes, named = site.loaded(), _known(site.acts.channels(), asked.selection.channel), ""
-    if asked.config_hash != loaded.hash:
+    if not loaded.hash.startswith(asked.config_hash):
         raise RefusedError(
             "the daemon runs a different configuration from that of the differences: give "
             "`labrelay reload`, and look at them again"

@@ -51,12 +51,15 @@ class Replay(Act):
 
 
 class Reprocess(NoArguments):
-    """The command compares first, without the daemon, so there is no ``dry_run``."""
+    """The command compares first, without the daemon, so there is no ``dry_run``.
+
+    ``config_hash``: of the configuration that was compared with; its first 12 digits are enough.
+    """
 
     selection: Selected
     reason: str = ""
     rate: Rate
-    config_hash: str
+    config_hash: Annotated[str, Field(min_length=12)]
     mapping: str | None = None
     mapping_hash: str | None = None
 

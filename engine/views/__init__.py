@@ -15,4 +15,5 @@ as_sent            a document with its decisions
 explained          a stored message mapped today        message_tree       its fields with names, values, rules
 field_names        as the standards name fields         document_lines     a document as lines with places
 mapping_test       a message as a mapping test, without its patient
+affected           results that a mapping change affects
 """

@@ -68,9 +68,13 @@ def _lines(group: Sequence[_Code], before: Sequence[str], after: Sequence[str]) 
         if kind == "equal":
             yield from (Line(" ", (text, "", "")) for text in gone)
             continue
-        pairs = len(gone) == len(come)
-        yield from (Line("-", _parts(text, come[at] if pairs else "")) for at, text in enumerate(gone))
-        yield from (Line("+", _parts(text, gone[at] if pairs else "")) for at, text in enumerate(come))
+        if len(gone) == len(come):
+            for was, now in zip(gone, come, strict=True):
+                yield Line("-", _parts(was, now))
+                yield Line("+", _parts(now, was))
+        else:
+            yield from (Line("-", ("", text, "")) for text in gone)
+            yield from (Line("+", ("", text, "")) for text in come)
 
 
 def _parts(text: str, other: str) -> tuple[str, str, str]:

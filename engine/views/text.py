@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)
 
 
+def harmless(value: Any) -> Any:
+    """For a cell of a CSV file: a text that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
 def local(instant: datetime) -> datetime:
     """An instant as people read it."""
     return instant.astimezone(ZONE.get()())

@@ -28,6 +28,8 @@ ADDRESSES = {
     "/messages/{number}": ("/messages/{refused}", "/messages/{held}", "/messages/999"),
     "/messages/{number}/set-aside": ("/messages/{waiting}/set-aside",),
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
+    "/replay": ("/replay", "/replay?channel=chemistry"),
+    "/affected": ("/affected", "/affected?channel=chemistry"),
     "/user": ("/user?name=asha",),
     "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
     "/do/resume": ("/do/resume?kind=channel&name=chemistry",),

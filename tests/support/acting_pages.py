@@ -52,7 +52,9 @@ async def acting_site(
 
 def form_of(page: Element, to: str) -> tuple[str, dict[str, str]]:
     """The address and the fields of the form whose address ends so: hidden ones, and texts as a browser sends them."""
-    (form,) = [one for one in page.all("form") if one.attributes.get("action", "").partition("?")[0].endswith(to)]
+    (form,) = [
+        one for one in page.all("form", method="post") if one.attributes["action"].partition("?")[0].endswith(to)
+    ]
     fields = {one.attributes["name"]: one.attributes["value"] for one in form.all("input", type="hidden")}
     for area in form.all("textarea"):
         fields[area.attributes["name"]] = as_a_browser_sends(area)

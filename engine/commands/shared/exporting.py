@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.commands.shared.output import SCHEMA_VERSION, harmless, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.model.errors import ErasedError, StoreError
 from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
 from engine.store.core.durable import write_atomically, write_without_log
@@ -30,6 +30,7 @@ from engine.views.messages import ATTEMPT as ATTEMPT_VIEW
 from engine.views.messages import DELIVERY as DELIVERY_VIEW
 from engine.views.messages import MESSAGE as MESSAGE_VIEW
 from engine.views.messages import as_text
+from engine.views.text import harmless
 from engine.views.view import View
 
 if TYPE_CHECKING:

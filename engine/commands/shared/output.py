@@ -125,11 +125,6 @@ def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next
     return count
 
 
-def harmless(value: Any) -> Any:
-    """For a cell of a CSV file: a text that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
 def to_json(value: Any, *, indent: bool = False) -> str:
     from engine.views.encoding import encoded
 

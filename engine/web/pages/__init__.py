@@ -15,4 +15,5 @@ revealing      the audit row before contents  edit           a dead message, cor
 aside          a delivery that lets others pass
 replay         stored documents, sent again
 operations     acts on many letters, and how far each is
+affected       results that a mapping change affects
 """

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from engine.web.pages import (
     acts,
+    affected,
     analyzer,
     aside,
     codes,
@@ -30,7 +31,7 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, shift, todo, waiting),
+    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected, shift, todo, waiting),
 )
 
 

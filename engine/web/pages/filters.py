@@ -18,10 +18,11 @@ LABELS = {
     "actor": "Person",
     "act": "Act",
     "message": "Message",
+    "test": "Test code or LOINC",
     "specimen": "Number of specimen or order",
     "number": "Control id",
     "ids": "Messages",
-    "to": "Send to another destination",
+    "to": "Send to",
 }
 WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
 

@@ -26,6 +26,16 @@ def test_only_changed_lines_and_their_neighbours_are_shown() -> None:
     assert signs == ["…", " ", " ", "-", " ", " ", "…", " ", " ", "+", " ", " "]
 
 
+def test_a_changed_line_is_beside_the_one_before() -> None:
+    assert [(one.sign, "".join(one.parts)) for one in lines_changed("a1\nb1\n", "a2\nb2\n")] == [
+        ("-", "a1"),
+        ("+", "a2"),
+        ("-", "b1"),
+        ("+", "b2"),
+    ]
+    assert [one.sign for one in lines_changed("a\nb\n", "c\n")] == ["-", "-", "+"]
+
+
 def test_a_space_at_the_end_is_a_change() -> None:
     assert lines_changed("a\n", "a \n") == [Line("-", ("a", "", "")), Line("+", ("a", " ", ""))]
 

@@ -23,6 +23,7 @@ ACT = "-xx++++--"
 CHANGE = "-xxx++x--"
 ADMIN = "-xxxx+x--"
 PATIENTS = "-xxxxx+--"
+NEITHER = "-xxxxxx--"  # an engineer who sees patients besides
 TABLE = {
     "GET /": WATCH,
     "GET /events": WATCH,
@@ -73,6 +74,12 @@ TABLE = {
     "GET /operations/{number}": LOOK,
     "POST /operations/{number}": ACT,
     "POST /messages/{number}/contents": PATIENTS,
+    "GET /affected": CHANGE,
+    "POST /affected": CHANGE,
+    "GET /affected.csv": CHANGE,
+    "POST /affected.csv": NEITHER,
+    "GET /affected/results": CHANGE,
+    "POST /affected/results": NEITHER,
     "GET /replay": ACT,
     "POST /replay": ACT,
     "POST /messages/{number}/test": PATIENTS,
@@ -80,6 +87,7 @@ TABLE = {
     "POST /messages/{number}/set-aside": ACT,
     "GET /messages/{number}/edit": PATIENTS,
     "POST /messages/{number}/edit": PATIENTS,
+    "GET /messages/{number}/edit/do": PATIENTS,
     "POST /messages/{number}/edit/do": PATIENTS,
     "GET /waiting": LOOK,
     "GET /todo": LOOK,

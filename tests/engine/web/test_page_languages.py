@@ -29,6 +29,7 @@ from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
 from engine.web.pages import (
     acts,
+    affected,
     correct,
     doing,
     filters,
@@ -89,6 +90,7 @@ def said_in_code() -> set[str]:
         frame.LOCKED,
         frame.DAMAGED,
         *message.NEIGHBOURS,
+        *affected.OUTCOMES.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}

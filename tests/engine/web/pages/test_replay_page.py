@@ -47,7 +47,7 @@ async def test_a_filter_is_previewed_and_then_sent(here: ActingSite, operator: B
     status, page = await operator.get("/replay?channel=one&lang=en")
     assert (status, facts(page)) == (200, {"Messages": "3", "Destination lab-fhir": "3"})
     assert replays(here) == []
-    action, fields = form_of(page.one("section"), "/replay")
+    action, fields = form_of(page, "/replay")
     status, page = await operator.post(action, {**fields, "reason": "the server lost a day", "act": "begin"})
     assert (status, page.one("p", role="status").text) == (200, "Selected: 3")
     again, _ = await operator.post(action, {**fields, "reason": "the server lost a day", "act": "begin"})  # twice
@@ -84,7 +84,7 @@ async def test_nothing_selected_is_never_everything(operator: Browser, query: st
 
 async def test_what_changed_since_the_preview_is_shown_anew(here: ActingSite, operator: Browser) -> None:
     _, page = await operator.get("/replay?channel=one&lang=en")
-    action, fields = form_of(page.one("section"), "/replay")
+    action, fields = form_of(page, "/replay")
     await send_blocks(here.site.port("one"), [message(5)])  # later than the preview: it is not of this
     await here.site.settled()
     status, page = await operator.post(action, {**fields, "counted": "2 0", "act": "begin"})
@@ -105,7 +105,7 @@ async def test_what_changed_since_the_preview_is_shown_anew(here: ActingSite, op
 async def test_one_that_is_under_way_is_stopped_resumed_and_given_up(here: ActingSite, operator: Browser) -> None:
     await here.site.labrelay("pause", "destination", "lab-fhir", "--reason", "x", "--yes")
     _, page = await operator.get("/replay?channel=one&lang=en")
-    action, fields = form_of(page.one("section"), "/replay")
+    action, fields = form_of(page, "/replay")
     _, page = await operator.post(action, {**fields, "act": "begin"})
     assert "It goes on" in page.text
     for button, name in (("Stop", "stop"), ("Go on", "resume"), ("Stop", "stop"), ("Give up", "forget")):
