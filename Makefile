@@ -17,7 +17,7 @@ SIZE ?=
 FUZZ ?=
 VALIDATION := .validation
 E2E := .e2e
-E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/day.py
+E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/day.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .PHONY: help setup setup-dev demo docs test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
@@ -101,7 +101,7 @@ $(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/e2e.lock
 	@touch $@
 
-e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations against an authorization server, Mosquitto and an S3 fake, the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
+e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations and the log-in against a real authorization server, Mosquitto and an S3 fake, the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
 	@LABRELAY_E2E=$(E2E)/node_modules timeout 1200 $(BIN)/python -m pytest $(E2E_TESTS)
 
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"

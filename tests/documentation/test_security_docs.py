@@ -20,3 +20,21 @@ def test_each_attack_has_a_test_that_exists() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert set(re.findall(r"`(test_\w+)`", text)) - there == set()
+
+
+def test_each_line_of_the_requirements_names_its_test() -> None:
+    text = (CHECKOUT / "docs" / "security.md").read_text(encoding="utf-8").split("## OWASP")[1]
+    rows = [row for row in re.findall(r"^\| .* \|$", text, re.MULTILINE) if not row.endswith("| test |")]
+    assert [row for row in rows if "`test_" not in row] == []
+    assert {row.split("|")[1].strip() for row in rows} >= {
+        "brute force",
+        "session fixation",
+        "CSRF",
+        "access to an object of another role",
+        "SSRF",
+        "open redirect",
+        "header injection",
+        "host header",
+        "request smuggling",
+        "oversized forms",
+    }

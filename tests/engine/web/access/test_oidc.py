@@ -582,9 +582,7 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("listen", "names", "address"), PUBLIC)
-def test_the_address_that_the_provider_knows_is_of_the_configuration(
-    listen: str, names: tuple[str, ...], address: str
-) -> None:
+def test_the_provider_knows_the_address_of_the_configuration(listen: str, names: tuple[str, ...], address: str) -> None:
     config = WebConfig.model_validate({"listen": listen, "names": names})
     assert config.public_address.lower() == address.lower()
     with mock.patch.object(HostPort, "is_every_interface", True):

@@ -1,0 +1,84 @@
+"""Log-in at a real identity provider: oidc-provider, certified by the OpenID Foundation."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from engine.config.access import AccessConfig
+from engine.config.oidc import OidcConfig
+from engine.config.secrets import Secret
+from engine.config.web import WebConfig
+from engine.model.clock import SystemClock
+from engine.model.units import HostPort
+from tests.e2e.counterparts import node
+from tests.support.access import Browser, Site, site
+from tests.support.ports import quiet_ports
+from tests.support.status_server import Element, read_html
+
+SECRET = "a secret of more than 32 characters: /+&=%"
+GROUPS = {"asha": ["lab"], "meena": ["lab", "chiefs"], "ravi": ["kitchen"]}
+
+
+@pytest.fixture
+async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    monkeypatch.setenv("OIDC", SECRET)
+    (port,) = quiet_ports(1)
+    method: str = request.param
+    client: dict[str, Any] = {
+        "client_id": "labrelay",
+        "redirect_uris": [f"http://127.0.0.1:{port}/log-in/oidc/back"],
+        "response_types": ["code"],
+        "grant_types": ["authorization_code"],
+        "token_endpoint_auth_method": method,
+    }
+    if method != "none":
+        client["client_secret"] = SECRET
+    with node("log_in.mjs", {"clients": [client], "groups": GROUPS}) as provider:
+        async with site(tmp_path, config=WebConfig(listen=HostPort("127.0.0.1", port))) as made:
+            made.clock.advance((SystemClock().now_us() - made.clock.now_us()) / 1e6)
+            oidc = OidcConfig(
+                issuer=f"http://127.0.0.1:{provider}",
+                client_id="labrelay",
+                client_secret=None if method == "none" else Secret("OIDC"),
+                roles={"lab": "operator", "chiefs": "admin"},
+                see_patients=("chiefs",),
+            )
+            made.accounts._rules = made.accounts.provider._rules = lambda: AccessConfig(oidc=oidc)
+            yield made
+
+
+async def log_in(here: Site, browser: Browser, name: str) -> tuple[int, Element]:
+    """Through the provider's own pages, until one of ours is there."""
+    address, form = f"{here.base}/log-in/oidc?next=/messages", None
+    for _ in range(6):
+        method = "POST" if form is not None else "GET"
+        async with browser.client.request(method, address, data=form, headers={"Accept": "text/html"}) as answer:
+            status, page = answer.status, read_html(await answer.text())
+            if URL(here.base).port == answer.url.port:
+                browser.path = answer.url.path
+                return status, page
+        shown = page.one("form")
+        form = {one.attributes["name"]: one.attributes.get("value", "") for one in shown.all("input")}
+        form |= {"login": name, "password": "any"} if "login" in form else {}
+        address = str(answer.url.join(URL(shown.attributes["action"])))
+    raise AssertionError("the provider leads nowhere")
+
+
+@pytest.mark.parametrize("here", ["client_secret_basic", "client_secret_post", "none"], indirect=True)
+async def test_people_come_in_as_their_groups_say(here: Site) -> None:
+    for name, role, sees in (("asha", "operator", False), ("meena", "admin", True)):
+        async with here.browser() as browser:
+            status, _ = await log_in(here, browser, name)
+            assert (status, browser.path) == (200, "/messages")
+            user = await here.accounts.users.named(name)
+            assert (user.role, user.sees_patients) == (role, sees)
+            await browser.send("/", to="/log-out")
+            status, _ = await log_in(here, browser, name)
+            assert (status, browser.path) == (200, "/messages"), "a second time, too"
+    async with here.browser() as browser:
+        status, page = await log_in(here, browser, "ravi")
+        assert (status, "have no role here" in page.text) == (403, True)
+    assert sorted(one.name for one in await here.accounts.users.list() if one.issuer) == ["asha", "meena"]
