@@ -18,6 +18,7 @@ from engine.actions.selection import Selection
 from engine.runtime.control_handlers import HANDLERS
 from engine.views.acts import ACT, REPLAY
 from engine.views.copies import COPY
+from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.views.gaps import GAP
 from engine.views.message_in_full import TRACE
@@ -43,6 +44,7 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/held": HELD,
     "/held/persons": PERSON,
     "/gaps": GAP,
+    "/corrections": CORRECTION,
     "/reagents": LOT,
     "/lanes": STORED_LANE,
     "/pauses": PAUSE,

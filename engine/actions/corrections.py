@@ -133,7 +133,7 @@ def with_change(site: Site, made: Sequence[Correction], change: RowChange) -> Si
 
 def disagreements(site: Site, made: Sequence[Correction]) -> list[tuple[Correction, dict[str, str]]]:
     """Corrections in force of whose key the files say something else than when they were made, each with the files'
-    cells now.
+    cells now; also those of which the channel or the table is gone.
 
     Raises:
         ConfigError: a table cannot be read.
@@ -141,13 +141,14 @@ def disagreements(site: Site, made: Sequence[Correction]) -> list[tuple[Correcti
     tables: dict[str, dict[str, Table]] = {}
     found = []
     for one in latest(made).values():
-        if not one.cells or one.channel not in site.channels:
+        if not one.cells:
             continue
         if one.channel not in tables:
-            tables[one.channel] = tables_of_channel(site, one.channel)
+            is_there = one.channel in site.channels
+            tables[one.channel] = tables_of_channel(site, one.channel) if is_there else {}
         table = tables[one.channel].get(one.table)
         now = covered(table, one.key) if table is not None else {}
-        if now != one.covers:
+        if table is None or now != one.covers:
             found.append((one, now))
     return found
 

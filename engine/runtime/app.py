@@ -119,7 +119,7 @@ class App:
             reserve=True,
             elsewhere=elsewhere.witnesses,
         )
-        site = replace(site, corrections=in_force(list_corrections(self.journal)))
+        site = replace(site, corrections=in_force(list_corrections(self.journal, _say_damaged)))
         self._code = CompiledCode(site.config.data, self.journal.vault.identity_key)
         _warn((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
@@ -320,7 +320,7 @@ class App:
             try:
                 # In a thread: analyzers are served while hundreds of files are read and compiled.
                 site = await asyncio.to_thread(load_site, self.folder)
-                made = await asyncio.to_thread(list_corrections, self.journal)
+                made = await asyncio.to_thread(list_corrections, self.journal, _say_damaged)
                 site = replace(site, corrections=in_force(made))
                 for key in ("data", "workers"):
                     if getattr(site.config, key) != getattr(old, key):
@@ -429,6 +429,12 @@ class App:
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
         logger.warning("%s", line)
+
+
+def _say_damaged(version: int) -> None:
+    """Results are worth more than one correction: the others are in force."""
+    detail = f"correction {version}"
+    logger.error("a correction of a code table is damaged and not in force", extra={"detail": detail})
 
 
 def _raise_file_limit() -> None:

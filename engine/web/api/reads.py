@@ -19,6 +19,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, operations_page
 from engine.store.queries.contents import why_absent
+from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
@@ -32,6 +33,7 @@ from engine.views import gaps as gap_views
 from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT, REPLAY
 from engine.views.copies import COPY
+from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.views.gaps import GAP
 from engine.views.messages import MESSAGE
@@ -254,6 +256,14 @@ def persons(asked: Asked[parameters.Nothing]) -> Document:
 def gaps(asked: Asked[parameters.Channel]) -> Document:
     found = list_unmapped(asked.sources.journal, asked.arguments.channel)
     return {GAP.name: GAP.rows(map(gap_views.counted, found))}
+
+
+def corrections(asked: Asked[parameters.Channel]) -> Document:
+    """All that were ever made, oldest first: which code changed when."""
+    found = list_corrections(asked.sources.journal)
+    if not asked.principal.reads_notes:
+        found = [replace(one, reason="") for one in found]
+    return {CORRECTION.name: CORRECTION.rows(one for one in found if asked.arguments.channel in (None, one.channel))}
 
 
 def reagents(asked: Asked[parameters.Reagents]) -> Document:

@@ -106,6 +106,11 @@ RESOURCES = (
         what="codes and units that no code table had, as they were counted",
         read="gaps",
     ),
+    Resource(
+        path="/corrections",
+        what="corrections of code tables, oldest first; of one key the newest decides",
+        read="corrections",
+    ),
     Resource(path="/reagents", what="reagent lots", read="reagents"),
     Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
     Resource(path="/pauses", what="pauses that a person has set", read="pauses"),

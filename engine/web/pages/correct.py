@@ -304,7 +304,7 @@ def _row_made(one: Correction, asking: Asking, is_newest: bool) -> dict[str, Any
         "covers": shown(in_words(one.covers), TEXT),
         "undoes": one.undoes,
         "in_force": is_newest and bool(one.cells),
-        "reason": shown(one.reason, TEXT) if asking.principal.reads_reasons else "",
+        "reason": shown(one.reason, TEXT) if asking.principal.reads_notes else "",
         "change": words.href(PATH, correction=one.version) if is_newest and VERB in asking.may else "",
         "undo": words.href(UNDO, correction=one.version) if is_newest and BACK in asking.may else "",
     }

@@ -7,7 +7,9 @@ disagrees    a correction in force, of whose key the files say something else th
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,9 +25,10 @@ from engine.config.load import Site, load_site
 from engine.devtools.sandbox import Sandbox
 from engine.mapping.loading import load, load_tables
 from engine.model.corrections import Correction, RowChange, in_force
-from engine.model.errors import RefusedError
+from engine.model.errors import IntegrityError, RefusedError
 from engine.runtime.app import App
 from engine.runtime.correcting import Correcting
+from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import corrections
 from engine.store.queries.acts import acts_page
@@ -197,7 +200,6 @@ TestTables = Tables.TestCase
 
 HGB = {"code": "HGB", "unit_in": "g/dL"}
 RIGHT = {"loinc": "718-7", "type": "NM", "ucum": "g/dL"}
-WRONG = {"loinc": "20570-8", "type": "NM", "ucum": "%", "meant": "yes"}
 
 
 def row(cells: dict[str, str], reason: str = "the maker's list", key: dict[str, str] = HGB) -> RowChange:
@@ -295,3 +297,20 @@ def _with_term(site: RunningSite) -> set[str]:
             program = load("hl7-results", loaded.mapping_path(), tables={"analytes": (above["lab"]["analytes"],)})
             found.add(f"{program.name}@{program.content_hash[:12]}")
     return found
+
+
+async def test_a_damaged_correction_does_not_keep_results_from_flowing(tmp_path: Path, sandbox: Sandbox) -> None:
+    make_running_site(tmp_path, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    async with running_app(tmp_path) as app:
+        await correct(app, RIGHT, version=0)
+        await correcting(app).make(
+            lambda made: row({"loinc": "789-8", "note": "x"}, key={"code": "RBC"}), "x", version=1
+        )
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE correction SET text = zeroblob(60) WHERE version = 2")
+        connection.commit()
+    async with running_app(tmp_path, own_tables=True) as app:
+        site = RunningSite(tmp_path, app, sandbox)
+        assert "http://loinc.org" in codes(site, await send(site, 1))
+        with pytest.raises(IntegrityError):  # which row decides is unknown: none is added
+            await correct(app, {}, version=2)

@@ -115,6 +115,7 @@ TABLE = {
     "GET /api/v1/held": LOOK,
     "GET /api/v1/held/persons": LOOK,
     "GET /api/v1/gaps": LOOK,
+    "GET /api/v1/corrections": LOOK,
     "GET /api/v1/reagents": LOOK,
     "GET /api/v1/lanes": LOOK,
     "GET /api/v1/pauses": LOOK,

@@ -45,6 +45,7 @@ ORACLE = {
     "/held": (LOOK, "held cursor next"),
     "/held/persons": (LOOK, "persons"),
     "/gaps": (LOOK, "gaps"),
+    "/corrections": (LOOK, "corrections"),
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),

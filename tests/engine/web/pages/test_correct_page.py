@@ -140,7 +140,11 @@ async def test_from_the_gap_to_the_row_in_force_and_back(here: Site, lab: Lab, e
     assert next(one.text for one in page.all("th") if one.text.startswith("HGB")).endswith("has a row by now")
     status, page = await engineer.get(MADE)
     assert "in force" in page.text
-    assert "the maker's list" not in page.text  # a reason may name a patient
+    assert "the maker's list" in page.text
+    async with here.browser() as viewer:  # words of people are for those who do the work
+        await viewer.log_in("viewer")
+        _, seen = await viewer.get(MADE)
+        assert ("engineer" in seen.text, "the maker's list" in seen.text) == (True, False)
     undo = next(one for one in offers(page) if "undo" in one)
     status, page = await engineer.get(undo)
     assert "as the files say" in page.text
