@@ -5,6 +5,7 @@ Each example of configuration is read by the code that reads real ones; each lin
 """
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -167,3 +168,11 @@ def _tests_in(path: Path) -> set[str]:
     if path.suffix == ".yaml":
         return {one["test"] for one in yaml.safe_load(text)}
     return set(re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE))
+
+
+def test_no_file_has_the_marks_of_a_merge() -> None:
+    marks = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, check=True).stdout.split(b"\0")
+    texts = [CHECKOUT / name.decode() for name in files if name]
+    assert len(texts) > 1000
+    assert [path for path in texts if path.is_file() and marks.search(path.read_bytes())] == []
