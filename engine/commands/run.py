@@ -47,6 +47,7 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 @pass_session
 def command(session: Session, style: str, log_level: str) -> None:
     gc.disable()  # modules that are being read make no garbage, as in `engine.__main__.main`
+    from engine.commands.shared.trials import SiteTrials
     from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
     from engine.monitoring.logs import loop_exception_handler, setup_logging
     from engine.monitoring.metrics import Counters
@@ -64,7 +65,7 @@ def command(session: Session, style: str, log_level: str) -> None:
     logger = logging.getLogger("labrelay.run")
 
     async def serve() -> None:
-        app = App(session.folder, counters=counters)
+        app = App(session.folder, counters=counters, trial=SiteTrials(session.folder))
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(loop_exception_handler)
 

@@ -63,6 +63,7 @@ from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
+from engine.web.pages.frame import Trial
 from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
@@ -79,8 +80,17 @@ STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
 class App:
     """One running site. Created and run within one event loop."""
 
-    def __init__(self, folder: Path, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        counters: Counters | None = None,
+        clock: Clock | None = None,
+        trial: Trial | None = None,
+    ) -> None:
+        """``trial``: tries mappings for the page, beside this process."""
         self.folder = folder
+        self._trial = trial
         self.clock: Clock = clock or SystemClock()
         self.clock_watch = ClockWatch(self.clock)
         self.counters = counters or Counters()
@@ -371,6 +381,7 @@ class App:
             verbs=offered.verbs,
             channels=self.parts.routes,
             ends=SeenEnds(self.parts, self.clock),
+            trial=self._trial,
             accounts=self.accounts,
             clock=self.clock,
         )

@@ -55,7 +55,7 @@ from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
-from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.frame import Channels, Frame, Trial
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
 
@@ -99,6 +99,7 @@ class StatusServer:
         ends: looks at both ends of a line, for the pages about one analyzer and one destination.
         todo: the to-do list; the same object until it changes.
         look: a user sees the list; what came and went since the visit before.
+        trial: tries a mapping; None: there is no page for it.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class StatusServer:
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
         ends: Ends | None = None,
+        trial: Trial | None = None,
     ) -> None:
         self.config = config
         self._identity = Identity(accounts)
@@ -138,10 +140,9 @@ class StatusServer:
         }
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
-        frame = (
-            None if reader is None else Frame(reader, snapshot, self._renderer, todo, self._desk, verbs, channels, ends)
-        )
-        pages = () if frame is None else pages_of(frame)
+        pages: Sequence[Route] = ()
+        if reader is not None:
+            pages = pages_of(Frame(reader, snapshot, self._renderer, todo, self._desk, verbs, channels, ends, trial))
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(

@@ -20,7 +20,7 @@ from engine.monitoring.todo import Todo, entries, listed
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb
-from engine.web.pages.frame import Channels
+from engine.web.pages.frame import Channels, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
 from engine.web.server import FindReagents, LookAtList, StatusServer
@@ -66,6 +66,7 @@ async def running(
     ends: Ends | None = None,
     todo: TodoSource | None = None,
     look: LookAtList | None = None,
+    trial: Trial | None = None,
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -86,6 +87,7 @@ async def running(
             verbs=verbs,
             channels=channels,
             ends=ends,
+            trial=trial,
         )
         await page.server.listen()
         try:

@@ -20,6 +20,8 @@ from engine.devtools.playground.trial import Bench
 if TYPE_CHECKING:
     from engine.config.load import Site
 
+GIVES_WAY = 10  # nice: analyzers are answered on the same machine
+
 
 @dataclass
 class TrySettings:
@@ -69,6 +71,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get among the answers
     limit_memory()
+    os.nice(GIVES_WAY)
     benches: dict[str, Bench] = {}
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:

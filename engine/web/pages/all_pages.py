@@ -24,6 +24,7 @@ from engine.web.pages import (
     switching,
     system,
     todo,
+    trying,
     waiting,
 )
 from engine.web.pages.frame import Frame
@@ -31,7 +32,8 @@ from engine.web.routes import Route
 
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected, shift, todo, waiting),
+    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
+    *(shift, todo, waiting, trying),
 )
 
 

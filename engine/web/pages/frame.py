@@ -4,7 +4,7 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -46,6 +46,8 @@ DAMAGED = (
 )
 
 Channels = Callable[[], Mapping[str, ChannelRoutes]]
+Trial = Callable[[str, str, Mapping[str, str], str, str], Awaitable[Mapping[str, Any]]]
+"""(channel, mapping, edited files by name, message, character set) -> what became of it, as `labrelay try` has it."""
 Values = Mapping[str, Any]
 
 
@@ -100,6 +102,7 @@ class Frame:
         verbs: of the control socket.
         channels: the compiled routes in force, by channel.
         ends: looks at both ends of a line.
+        trial: tries a mapping; None: none can be tried.
     """
 
     def __init__(
@@ -112,7 +115,9 @@ class Frame:
         verbs: Mapping[str, Verb] = MappingProxyType({}),
         channels: Channels = dict,
         ends: Ends | None = None,
+        trial: Trial | None = None,
     ) -> None:
+        self.trial = trial
         self.channels = channels
         self.ends = ends or NoEnds()
         self.todo = todo

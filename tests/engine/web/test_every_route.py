@@ -83,6 +83,8 @@ TABLE = {
     "GET /replay": ACT,
     "POST /replay": ACT,
     "POST /messages/{number}/test": PATIENTS,
+    "GET /try": CHANGE,
+    "POST /try": CHANGE,
     "GET /messages/{number}/set-aside": ACT,
     "POST /messages/{number}/set-aside": ACT,
     "GET /messages/{number}/edit": PATIENTS,
@@ -163,7 +165,7 @@ EXPIRED = "This form is too old. Please open the page again."
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     # Behind the gate the API has nothing to read: an answer of 500 is one of a person who was let in.
     api = Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()
-    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS) as made:
+    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS, trial=mock.AsyncMock()) as made:
         yield made
 
 

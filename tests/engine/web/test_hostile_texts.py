@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -54,8 +55,9 @@ DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # a file of
 # Pages that must show such texts, or this test sees nothing.
 SHOWN = {
     "GET /messages", "GET /messages/{number}", "GET /codes", "GET /codes.csv", "GET /acts",
-    "POST /messages/{number}/contents",
+    "POST /messages/{number}/contents", "POST /try",
 }  # fmt: skip
+FORMS = {"/try"}  # that show something, and do nothing
 QUERY = {"lang": "en", "since": "all", "name": CHANNEL, "at": f"{MARK}<script>alert(1)</script>\u202e"}
 
 
@@ -87,6 +89,24 @@ def planted(batch: Batch) -> None:
         audit.note(batch, actor, "dismiss", {"message": stored.id, "reason": note, "purpose": note})
 
 
+async def trial(*asked: Any) -> dict[str, Any]:
+    """A trial of a mapping that finds each text everywhere."""
+    notes = [text.decode("utf-8", "replace")[:LONGEST_NOTE] for text in HOSTILE.values()]
+    issues = [{"code": one, "place": one, "text": one, "rule": one} for one in notes]
+    return {
+        "problems": [{"severity": "error", "file": one, "line": 1, "column": 1, "text": one} for one in notes],
+        "mapping": {"name": notes[0], "hash": notes[1]},
+        "dead": {"reason": "BAD_VALUE", "place": notes[2], "text": notes[3]},
+        "issues": issues,
+        "unmapped": [{"table": one, "code": one, "unit": one} for one in notes],
+        "unread": notes,
+        "lines": [[1, one, f"/{at}"] for at, one in enumerate(notes)],
+        "leaves": [
+            {"pointer": f"/{at}", "rule": one, "function": one, "sources": [one]} for at, one in enumerate(notes)
+        ],
+    }
+
+
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     def plant() -> None:
@@ -101,7 +121,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Site]:
     routes = ChannelRoutes(
         channel=CHANNEL, message_format=hl7v2, media_type="", options=options, routes=(route,), context=context
     )
-    async with access.site(tmp_path, verbs=Known().verbs, channels=lambda: {CHANNEL: routes}) as made:
+    async with access.site(tmp_path, verbs=Known().verbs, channels=lambda: {CHANNEL: routes}, trial=trial) as made:
         await made.add("all", "admin", sees_patients=True)
         yield made
 
@@ -171,11 +191,12 @@ async def walked(browser: Browser, site: Site) -> AsyncIterator[tuple[str, str, 
     fields = Browser.hidden(page) | {
         "purpose": f"{MARK}<script>alert(1)</script>",
         "at": QUERY["at"],
+        "message": f"{MARK}<script>alert(1)</script>",
     }
     for path, method in sorted(site.page.server.routes):
         if path == "/events" or method not in ("GET", "POST"):
             continue  # a stream, which the overview's own texts fill
-        if method == "POST" and "{number}" not in path:
+        if method == "POST" and "{number}" not in path and path not in FORMS:
             continue  # an act, or a form of access
         for address in addresses(path):
             try:
