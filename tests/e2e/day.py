@@ -52,7 +52,7 @@ async def test_a_day_of_three_people(here: Laboratory, browser: Browser, scripts
 
 async def the_silent_analyzer_is_noticed(asha: Visitor) -> None:
     await asha.open("/?lang=en")
-    await expect(asha.page.locator("#strip")).to_contain_text("serology silent")
+    await expect(asha.page.locator("#todo")).to_contain_text("serology silent")
     await asha.follow("serology")
     await expect(asha.page.locator("h1")).to_contain_text("silent")
 

@@ -30,6 +30,7 @@ ADDRESSES = {
     "/destinations/{name}": ("/destinations/{name}", "/destinations/hospital"),
     "/replay": ("/replay", "/replay?channel=chemistry"),
     "/affected": ("/affected", "/affected?channel=chemistry"),
+    "/todo": ("/todo?key=away/{name}", "/todo?key=none"),
     "/user": ("/user?name=asha",),
     "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
     "/do/resume": ("/do/resume?kind=channel&name=chemistry",),
@@ -58,7 +59,7 @@ LEAD_ON = {
 NO_SUCH_PAGE, UNREADABLE = "/no-such-page", "/messages?from=wrong"
 IN_ENGLISH = {"/api"}  # for those who write programs
 NO_PAGES = ("/events", "/static/{name}", ".json", ".csv")
-REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE}
+REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE, "/todo?key=none"}
 
 
 @pytest.fixture
