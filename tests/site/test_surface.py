@@ -45,6 +45,7 @@ READ: tuple[tuple[str, ...], ...] = (
     ("messages", "show", str(DELIVERED)),
     ("messages", "show", str(UNMAPPED)),
     ("reagents",),
+    ("shift",),
     ("status",),
     ("tables", "list"),
     ("tables", "history"),

@@ -6,18 +6,17 @@ where this browser opened it last, which a cookie remembers, else eight hours ag
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.model.clock import from_us
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.phrases import Span
-from engine.model.records import Act, HourCount
-from engine.monitoring.usual_gaps import hour_of
+from engine.model.records import Act
 from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
+from engine.views.shift import LONGEST_US, Shift, by_channel, shift_of
 from engine.web.access.identity import cookie, set_cookie
 from engine.web.cells import Badge
 from engine.web.pages.asked import Asked, number
@@ -30,23 +29,8 @@ PATH = "/shift"
 NAMES = ("from", "until")
 LOOKED = "labrelay-looked"  # the cookie: when this browser opened the report last, in seconds since 1970
 LOOKED_S = 31 * 86_400
-SHIFT_US = 8 * 3600 * 1_000_000
-LONGEST_US = 31 * 86_400 * 1_000_000
 MOST_ACTS = 200
 ACTS_AT_ONCE = 200
-TOO_LONG = "The report has 31 days at most, and ends after it begins."
-COUNTS = ("received", "delivered", "dead", "held")
-
-
-class Shift(NamedTuple):
-    """Attributes:
-    since_us, until_us: its first moment, at the start of an hour, and its end.
-    looked: it begins where this browser opened the report last.
-    """
-
-    since_us: int
-    until_us: int
-    looked: bool
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -63,8 +47,9 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
     return answer
 
 
-def _shift(looked_s: int, asking: Asking) -> Shift:
-    """
+def _shift(looked_s: int, asking: Asking) -> tuple[Shift, bool]:
+    """The shift, and whether it begins where this browser opened the report last.
+
     Raises:
         ValueError: the address has no such time; with the sentence for people.
     """
@@ -75,12 +60,7 @@ def _shift(looked_s: int, asking: Asking) -> Shift:
     until_us = now_us if before_us is None else min(before_us, now_us)
     looked_us = looked_s * 1_000_000
     looked = after_us is None and before_us is None and 0 < now_us - looked_us <= LONGEST_US
-    if after_us is None:
-        after_us = looked_us if looked else until_us - SHIFT_US
-    if not 0 < until_us - after_us <= LONGEST_US:
-        raise ValueError(TOO_LONG)
-    since = hour_of(from_us(after_us), words.zone)
-    return Shift(round(since.timestamp() * 1e6), until_us, looked)
+    return shift_of(looked_us if looked else after_us, until_us, words.zone), looked
 
 
 def _page(looked_s: int, asking: Asking) -> Page:
@@ -88,8 +68,8 @@ def _page(looked_s: int, asking: Asking) -> Page:
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
     wrong, period, looked = "", "", False
     try:
-        shift = _shift(looked_s, asking)
-        period, looked = f"{words.time(shift.since_us)[:-3]} - {words.time(shift.until_us)[:-3]}", shift.looked
+        shift, looked = _shift(looked_s, asking)
+        period = f"{words.time(shift.since_us)[:-3]} - {words.time(shift.until_us)[:-3]}"
     except ValueError as error:
         wrong = words.say(str(error))
     values = {
@@ -106,24 +86,19 @@ def _page(looked_s: int, asking: Asking) -> Page:
 
 
 def _found(looked_s: int, reader: Reader, asking: Asking) -> Values:
-    shift, words = _shift(looked_s, asking), asking.words
-    hours: dict[str, list[HourCount]] = {one.name: [] for one in asking.site.channels}
-    for hour in hours_between(reader, shift.since_us, shift.until_us):
-        hours.setdefault(hour.channel, []).append(hour)
+    (shift, _), words = _shift(looked_s, asking), asking.words
     states = {one.name: one for one in asking.site.channels}
-    rows = []
-    for name, those in sorted(hours.items()):
-        sums = {count: sum(getattr(hour, count) for hour in those) for count in COUNTS}
-        rows.append(
-            {
-                "name": name,
-                "description": states[name].description if name in states else "",
-                "href": _messages(shift, words, name),
-                **{count: grouped(n) for count, n in sums.items()},
-                "level": "attention" if sums["dead"] or sums["held"] else "ok",
-                "longest": Span(max(hour.age_s for hour in those)).say(words.catalogue) if those else "-",
-            }
-        )
+    rows = [
+        {
+            "name": one.channel,
+            "description": states[one.channel].description if one.channel in states else "",
+            "href": _messages(shift, words, one.channel),
+            **{count: grouped(getattr(one, count)) for count in ("received", "delivered", "dead", "held")},
+            "level": "attention" if one.dead or one.held else "ok",
+            "longest": "-" if one.longest_s is None else Span(one.longest_s).say(words.catalogue),
+        }
+        for one in by_channel(hours_between(reader, shift.since_us, shift.until_us), states)
+    ]
     values: dict[str, Any] = {"rows": rows}
     if asking.principal.may(ADMINISTERING):
         acts = _acts(reader, shift)

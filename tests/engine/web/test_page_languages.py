@@ -24,6 +24,7 @@ from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
+from engine.views.shift import TOO_LONG
 from engine.web import cells, languages, line_rows, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
@@ -37,7 +38,6 @@ from engine.web.pages import (
     message,
     messages,
     operations,
-    shift,
     states,
     switching,
     todo,
@@ -85,7 +85,7 @@ def said_in_code() -> set[str]:
         filters.WRONG_TIME,
         messages.WRONG_STATE,
         messages.WRONG_ADDRESS,
-        shift.TOO_LONG,
+        TOO_LONG,
         frame.TOO_SLOW,
         frame.LOCKED,
         frame.DAMAGED,
