@@ -13,6 +13,7 @@ from engine.config.secrets import Secret
 from engine.config.web import WebConfig
 from engine.model.clock import SystemClock
 from engine.model.units import HostPort
+from tests.e2e.chromium import chromium
 from tests.e2e.counterparts import node
 from tests.support.access import Browser, Site, site
 from tests.support.ports import quiet_ports
@@ -22,6 +23,9 @@ SECRET = "a secret of more than 32 characters: /+&=%"
 GROUPS = {"asha": ["lab"], "meena": ["lab", "chiefs"], "ravi": ["kitchen"]}
 
 
+PAGE = "localhost"  # the provider is 127.0.0.1, which browsers take for another site
+
+
 @pytest.fixture
 async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     monkeypatch.setenv("OIDC", SECRET)
@@ -29,7 +33,7 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.
     method: str = request.param
     client: dict[str, Any] = {
         "client_id": "labrelay",
-        "redirect_uris": [f"http://127.0.0.1:{port}/log-in/oidc/back"],
+        "redirect_uris": [f"http://{PAGE}:{port}/log-in/oidc/back"],
         "response_types": ["code"],
         "grant_types": ["authorization_code"],
         "token_endpoint_auth_method": method,
@@ -37,7 +41,8 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.
     if method != "none":
         client["client_secret"] = SECRET
     with node("log_in.mjs", {"clients": [client], "groups": GROUPS}) as provider:
-        async with site(tmp_path, config=WebConfig(listen=HostPort("127.0.0.1", port))) as made:
+        async with site(tmp_path, config=WebConfig(listen=HostPort("127.0.0.1", port), names=(PAGE,))) as made:
+            made.base = f"http://{PAGE}:{port}"
             made.clock.advance((SystemClock().now_us() - made.clock.now_us()) / 1e6)
             oidc = OidcConfig(
                 issuer=f"http://127.0.0.1:{provider}",
@@ -82,3 +87,22 @@ async def test_people_come_in_as_their_groups_say(here: Site) -> None:
         status, page = await log_in(here, browser, "ravi")
         assert (status, "have no role here" in page.text) == (403, True)
     assert sorted(one.name for one in await here.accounts.users.list() if one.issuer) == ["asha", "meena"]
+
+
+@pytest.mark.parametrize("here", ["client_secret_basic"], indirect=True)
+async def test_a_browser_comes_back_from_another_site_with_its_cookies(here: Site) -> None:
+    """Chromium sends no cookie with a request that another site causes; the next one, from our own page, has them."""
+    async with chromium() as browser, await browser.new_page() as page:
+        await page.goto(f"{here.base}/log-in?next=/account&lang=en")
+        before = {one["name"]: one["value"] for one in await page.context.cookies(here.base)}
+        await page.click("text=Single sign-on")
+        await page.fill("[name=login]", "asha")
+        await page.fill("[name=password]", "any")
+        await page.click("button[type=submit]")
+        await page.click("button[type=submit]")  # consent
+        await page.wait_for_url(f"{here.base}/account**")
+        assert await page.text_content("h1") == "My account"
+        after = {one["name"]: one for one in await page.context.cookies(here.base)}
+        assert set(after) == {"labrelay", "labrelay-browser"}
+        assert {one["sameSite"] for one in after.values()} == {"Strict"}
+        assert before["labrelay-browser"]

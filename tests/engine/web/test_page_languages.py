@@ -15,6 +15,7 @@ from engine.access.provider_words import TEXTS
 from engine.access.proving import WRONG
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
+from engine.config.oidc import OidcConfig
 from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
 from engine.model.errors import RefusedError
@@ -93,6 +94,7 @@ def said_in_code() -> set[str]:
         *affected.OUTCOMES.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
+    found.add(OidcConfig.model_fields["title"].default)
     found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
     found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS)} | {EXPIRED}
     return found - {"{text}"}
