@@ -53,6 +53,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
+    *("/affected", "/affected/results", "/affected.csv"),
     *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
 }
