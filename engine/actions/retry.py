@@ -41,12 +41,16 @@ def retrying(acts: Acts) -> BulkAct:
     """The slices of a retry: deliveries together, a message by itself, oldest first."""
 
     async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
-        deliveries = [one.delivery_id for one in takewhile(lambda one: one.delivery_id, members)]
+        deliveries = list(takewhile(lambda one: one.delivery_id, members))
         if not deliveries:
             return await _message(acts, order, members[0].message_id)
         overwrites = bool(order.what.get("reason", "").strip())
         work = partial(
-            letter_steps.retry, deliveries=deliveries, counted_us=order.counted_us, over_conflicts=overwrites
+            letter_steps.retry,
+            members=deliveries,
+            operation=order.number,
+            counted_us=order.counted_us,
+            over_conflicts=overwrites,
         )
         return Slice(len(deliveries), work)
 
@@ -70,6 +74,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
         return Slice(1, letter_steps.counts("skipped"))
     work = partial(
         letter_steps.record,
+        operation=order.number,
         message=message,
         outcome=again.outcome,
         routed=again.routed,

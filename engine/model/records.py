@@ -480,7 +480,8 @@ class Filter:
 
     Attributes:
         state: of a message, or ``waiting``, ``held``, ``delivered`` of its deliveries.
-        destination: with a delivery to it; in this state, where the state is one of deliveries.
+        destination: with a delivery to it; in this state, where the state is one of deliveries. Of dead letters, empty:
+            messages alone.
         after_us, before_us: received within.
         control_id: exact; needs ``channel``.
         lot: of a reagent that the message names; letters and digits count.

@@ -22,7 +22,7 @@ from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnap
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
-from engine.store.operations.dead_letters import Group
+from engine.store.operations.dead_letters import Group, by_cause
 from engine.store.queries.tallies import ChannelGaps
 
 FORGET_AFTER_US = 86_400_000_000
@@ -147,7 +147,7 @@ def _uncounted(site: SiteSnapshot) -> Iterator[Entry]:
 
 
 def _dead(letters: Sequence[Group], token: Callable[[str], str]) -> Iterator[Entry]:
-    for group in letters:
+    for group in by_cause(letters):
         yield Entry(
             key=f"dead/{group.reason}" + (f"/{token(group.cause)}" if group.cause else ""),
             level=Level.ATTENTION,

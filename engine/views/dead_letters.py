@@ -9,7 +9,7 @@ from engine.views.view import Field, View, at, or_none
 if TYPE_CHECKING:
     from engine.store.operations.dead_letters import Group
 
-NAMES_SHOWN = 3  # of the channels and destinations of a group; JSON has all
+NAMES_SHOWN = 3  # of the channels of a group; JSON has all
 
 LETTER = View[DeadLetter](
     "dead_letters",
@@ -28,12 +28,12 @@ LETTER_GROUP: "View[Group]" = View(
     Field("code", "CODE", of="reason"),
     Field("cause", "CAUSE"),
     Field("channels", "CHANNELS", of=lambda one: sorted(one.channels), shown=lambda one: _some(one.channels)),
-    Field(
-        "destinations",
-        "DESTINATIONS",
-        of=lambda one: sorted(one.destinations),
-        shown=lambda one: _some(one.destinations),
-    ),
+    Field("destination", "DESTINATION"),
+    Field("retrying", "RETRYING", right=True),
+    Field("back", "BACK", right=True),
+    Field("retries"),
+    Field("new"),
+    Field("last_retry", of=at("last_retry_us")),
     Field("oldest", "OLDEST", of=at("oldest_us")),
     Field("newest", "NEWEST", of=at("newest_us")),
     Field("example", "EXAMPLE", right=True),

@@ -1,14 +1,17 @@
-"""Dead letters in groups of one reason and one cause, each with its likely fix. Pure.
+"""Dead letters in groups of one reason, one cause and one destination, each with its likely fix. Pure.
 
-A thousand dead letters after a server upgrade are one problem. Two causes differ in their detail, once the varying
-parts are removed from it: the repetition, the message, the resource, the time.
+A thousand dead letters after a server upgrade are one problem. A cause is the rule and the field, without the
+repetition; where no rule failed, it is our words about the failure, once the varying parts are removed from them: the
+message, the resource, the time. It never has text of a device or a server.
 
-    OBX[3]-3: no row for the code       }   OBX-3: no row for the code
-    OBX[11]-3: no row for the code      }
+    lab.yaml:31 OBX[3]-3                }   lab.yaml:31 OBX-3
+    lab.yaml:31 OBX[11]-3               }
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.model.reasons import ReasonCode
 
@@ -78,20 +81,31 @@ _FIXES: dict[ReasonCode, str] = {
 
 @dataclass(slots=True)
 class Group:
-    """Dead letters of one reason and cause.
+    """Dead letters of one reason, cause and destination.
 
     Attributes:
+        destination: empty: messages, which have none.
         example: the newest of their messages.
+        retrying: letters that a person has tried again, and that are under way to the destination; not counted.
+        back: of those counted, how many a person has tried again.
+        retries: how often one of these was tried again, at most.
+        last_retry_us: when a person last did; 0: never, of letters that are not delivered.
+        new: of those counted, how many were never tried again, and came later than the last retry.
     """
 
     reason: str
     cause: str
+    destination: str = ""
     count: int = 0
     oldest_us: int = 0
     newest_us: int = 0
     channels: set[str] = field(default_factory=set)
-    destinations: set[str] = field(default_factory=set)
     example: int = 0
+    retrying: int = 0
+    back: int = 0
+    retries: int = 0
+    last_retry_us: int = 0
+    new: int = 0
 
     @property
     def fix(self) -> str:
@@ -102,7 +116,7 @@ class Groups:
     """Counts dead letters by group."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, str], Group] = {}
+        self._groups: dict[tuple[str, str, str], Group] = {}
 
     def add(
         self,
@@ -122,22 +136,76 @@ class Groups:
             cause: as `cause_of` returns it.
             message: the newest of their messages.
         """
-        key = reason, cause
-        group = self._groups.setdefault(key, Group(*key))
+        group = self._group(reason, cause, destination)
         group.count += count
         group.oldest_us = min(group.oldest_us or oldest_us, oldest_us)
         group.newest_us = max(group.newest_us, newest_us)
         group.channels.add(channel)
-        if destination:
-            group.destinations.add(destination)
         group.example = max(group.example, message)
 
+    def add_retried(
+        self,
+        reason: str,
+        cause: str,
+        *,
+        dead: bool,
+        count: int,
+        retries: int,
+        last_us: int,
+        message: int,
+        channel: str,
+        destination: str = "",
+    ) -> None:
+        """Note letters of a group that a person has tried again.
+
+        Args:
+            dead: they came back; else they are under way.
+            retries: the most of one letter.
+            last_us: when a person last did.
+        """
+        group = self._group(reason, cause, destination)
+        group.channels.add(channel)
+        group.example = group.example or message
+        group.last_retry_us = max(group.last_retry_us, last_us)
+        if dead:
+            group.back += count
+            group.retries = max(group.retries, retries)
+        else:
+            group.retrying += count
+
+    def _group(self, reason: str, cause: str, destination: str) -> Group:
+        return self._groups.setdefault((reason, cause, destination), Group(reason, cause, destination))
+
     def largest_first(self) -> list[Group]:
-        return sorted(self._groups.values(), key=lambda group: (-group.count, group.reason, group.cause))
+        return sorted(
+            self._groups.values(), key=lambda group: (-group.count, group.reason, group.cause, group.destination)
+        )
 
 
-def cause_of(detail: str) -> str:
-    """The part of a detail that all dead letters of the same cause share."""
+def by_cause(groups: Iterable[Group]) -> list[Group]:
+    """The same letters in groups of one reason and cause, over all destinations, the largest first."""
+    found: dict[tuple[str, str], Group] = {}
+    for one in groups:
+        if one.count:  # else all are under way
+            group = found.setdefault((one.reason, one.cause), Group(one.reason, one.cause))
+            group.count += one.count
+            group.oldest_us = min(group.oldest_us or one.oldest_us, one.oldest_us)
+            group.newest_us = max(group.newest_us, one.newest_us)
+            group.channels |= one.channels
+            group.example = max(group.example, one.example)
+    return sorted(found.values(), key=lambda group: (-group.count, group.reason, group.cause))
+
+
+def cause_of(detail: str, issues: Iterable[Mapping[str, Any]] = ()) -> str:
+    """What all dead letters of the same cause share: the rule and the field that the first deadly issue names, and
+    without one the detail, which is in words of ours, without its varying parts.
+
+    Args:
+        issues: of the mapping, as the note of a message has them.
+    """
+    for issue in issues:
+        if issue.get("severity") == "dead" and (named := f"{issue.get('rule', '')} {issue.get('place', '')}".strip()):
+            return _REPETITION.sub("", named)[:LONGEST_CAUSE].strip()
     return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE].strip()
 
 

@@ -6,7 +6,8 @@ the text is opened once per cause (`engine.store.queries.letter_groups`). A row 
 own there, so rows that a restoration or a salvage has made get theirs in small steps.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from engine.store.core.notes import opened_note
 from engine.store.operations.dead_letters import cause_of
@@ -32,12 +33,21 @@ def sweep(batch: "Batch") -> bool:
     ).fetchall()
     for table, rows in (("message_state", messages), ("delivery", deliveries)):
         for row_id, channel, sealed in rows:
-            detail = opened_note(batch.vault, sealed, table, row_id, channel).get("detail", "")
-            note(batch, table, row_id, channel, str(detail))
+            told = opened_note(batch.vault, sealed, table, row_id, channel)
+            note(batch, table, row_id, channel, str(told.get("detail", "")), told.get("issues", ()))
     return len(messages) < SWEEP_ROWS and len(deliveries) < SWEEP_ROWS
 
 
-def note(batch: "Batch", table: str, row_id: int, channel: str, detail: str) -> None:
-    """Store the fingerprint of a message (``message_state``) or a ``delivery`` that became a dead letter."""
-    token = batch.vault.cause_token(channel, cause_of(detail))
+def note(
+    batch: "Batch",
+    table: str,
+    row_id: int,
+    channel: str,
+    detail: str,
+    issues: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    """Store the fingerprint of a message (``message_state``) or a ``delivery`` that became a dead letter; ``issues`` as
+    for `cause_of`.
+    """
+    token = batch.vault.cause_token(channel, cause_of(detail, issues))
     batch.execute(f"UPDATE {table} SET cause_token = ? WHERE id = ?", (token, row_id))  # noqa: S608 - of the schema

@@ -11,22 +11,22 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
 from engine.store.core.batch import Batch
-from engine.store.operations import dismissal, hold_queue, record_outcome
+from engine.store.operations import dismissal, hold_queue, record_outcome, retried
 from engine.store.operations.bulk import Done, Lanes, Member
 from engine.store.operations.outbox import decisions
 
 Work = Callable[[Batch], Done]
 
 
-def retry(batch: Batch, deliveries: Sequence[int], *, counted_us: int, over_conflicts: bool) -> Done:
+def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us: int, over_conflicts: bool) -> Done:
     """Let dead deliveries wait again in their old places.
 
     Args:
         over_conflicts: a person has decided that ours replaces the server's version; else such deliveries stay dead.
     """
     outcomes, lanes = Counter[str](), set[tuple[str, str]]()
-    for delivery_id in deliveries:
-        found = _found(batch, delivery_id, "dead", counted_us)
+    for member in members:
+        found = _found(batch, member.delivery_id, "dead", counted_us)
         if found is None:
             outcomes["skipped"] += 1
             continue
@@ -34,7 +34,8 @@ def retry(batch: Batch, deliveries: Sequence[int], *, counted_us: int, over_conf
         conflict = cause == ReasonCode.CONFLICT.value
         if conflict and not over_conflicts:
             outcomes["conflicts"] += 1
-        elif decisions.requeue(batch, [delivery_id], unconditional=conflict):
+        elif decisions.requeue(batch, [member.delivery_id], unconditional=conflict):
+            retried.note(batch, member, operation, cause)
             outcomes["requeued"] += 1
             lanes.add((lane[0], lane[1]))
         else:  # erased
@@ -78,16 +79,25 @@ def reject(batch: Batch, deliveries: Sequence[int], *, counted_us: int, actor: s
 
 
 def record(
-    batch: Batch, *, message: int, outcome: Outcome[Any], routed: Sequence[Routed], decision: Decision, lanes: Lanes
+    batch: Batch,
+    *,
+    operation: int,
+    message: int,
+    outcome: Outcome[Any],
+    routed: Sequence[Routed],
+    decision: Decision,
+    lanes: Lanes,
 ) -> Done:
     """Record how a dead message was mapped again."""
     recorded = record_outcome.record(batch, message, outcome, routed, decision=decision)
     if recorded.already:
         return Done({"skipped": 1})
-    return Done(
-        {"still_dead" if recorded.state == "dead" else "processed": 1},
-        lanes if recorded.state == "mapped" else frozenset(),
-    )
+    if recorded.state == "dead":
+        assert recorded.reason is not None
+        retried.note(batch, Member(message), operation, recorded.reason.value)
+        return Done({"still_dead": 1})
+    retried.forget(batch, Member(message))
+    return Done({"processed": 1}, lanes if recorded.state == "mapped" else frozenset())
 
 
 def counts(outcome: str) -> Work:

@@ -165,7 +165,8 @@ def record(
         _change(batch, message_id, channel, old_state, state, reason, mapping=by, detail=sealed)
         search_index.note(batch, message_id, outcome.numbers)
     if state == "dead":
-        failure_fingerprint.note(batch, "message_state", message_id, channel, detail)
+        issues = note.get("issues", ()) if detail == outcome.detail else ()  # else the mapping was not the reason
+        failure_fingerprint.note(batch, "message_state", message_id, channel, detail, issues)
         batch.channel(channel).dead += 1
     if state != "mapped":  # a message without a row here was mapped: the usual case needs none
         batch.count(channel, "", state)

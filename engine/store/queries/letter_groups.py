@@ -1,4 +1,4 @@
-"""Dead letters in groups of one reason and cause, counted by the index on their causes
+"""Dead letters in groups of one reason, cause and destination, counted by the index on their causes
 (`engine.store.operations.failure_fingerprint`).
 
 One letter of each cause is opened, for its text; the token identifies the channel of the counted letters. Letters
@@ -19,16 +19,21 @@ _MESSAGES = "message_state s INDEXED BY message_cause"
 _DEAD_MESSAGES = "s.state IN ('dead', 'incomplete')"
 _DELIVERIES = "delivery d INDEXED BY delivery_cause"
 _DEAD_DELIVERIES = "d.state = 'dead'"
+_Key = tuple[str, str, str]  # of a group: reason, cause, destination
 
 
 def letter_groups(reader: Reader, wanted: Filter | None = None) -> list[Group]:
-    """All dead letters in groups of one reason and cause, the largest first; without the keys causes are unknown."""
+    """All dead letters in groups of one reason, cause and destination, the largest first; without the keys causes are
+    unknown. A group of which a person has tried all again, and that are under way, has the count 0.
+    """
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
         search = _Search(execute, reader, wanted)
-        if wanted.destination is None:
+        if not wanted.destination:
             search.messages()
         search.deliveries()
+        if wanted.state != "incomplete":
+            search.retried()
     return search.groups.largest_first()
 
 
@@ -41,6 +46,7 @@ class _Search:
         self._wanted = wanted
         self._anywhere = replace(wanted, channel=None)  # the token identifies the channel, so that no other row is read
         self._causes: dict[bytes, str] = {}
+        self._places: dict[_Key, list[tuple[bytes, int]]] = {}  # of each group: cause token, and lane or 0
         names = [name for (name,) in execute("SELECT name FROM channel")]
         self._channels = {vault.channel_token(name): name for name in names} if vault is not None else {}
 
@@ -67,13 +73,11 @@ class _Search:
             if self._wanted.channel in (None, channel):
                 cause = self._cause(token, "message_state", message, channel)
                 self.groups.add(reason, cause, *counted, channel=channel)
+                if token is not None:
+                    self._places.setdefault((reason, cause, ""), []).append((token, 0))
 
     def deliveries(self) -> None:
-        lanes = {
-            lane: (channel, destination)
-            for lane, channel, destination in self._execute("SELECT id, channel, destination FROM lane")
-            if self._wanted.channel in (None, channel) and self._wanted.destination in (None, destination)
-        }
+        lanes = self._lanes()
         where, values = self._terms(self._anywhere, "d.message_id", "d", "d.cause")
         source = f"FROM {_DELIVERIES}{self._joined('d.message_id')} WHERE {_DEAD_DELIVERIES} AND {where}"
         rows = self._execute(
@@ -91,20 +95,93 @@ class _Search:
                 channel, destination = lanes[lane]
                 cause = self._cause(token, "delivery", delivery, channel)
                 self.groups.add(reason, cause, *counted, channel=channel, destination=destination)
+                if token is not None:
+                    self._places.setdefault((reason, cause, destination), []).append((token, lane))
+
+    def retried(self) -> None:
+        """Letters that a person has tried again: those that came back, and those under way; and how many came since."""
+        lanes = self._lanes()
+        wanted = replace(self._wanted, state=None)
+        reason = "(CASE d.state WHEN 'dead' THEN d.cause ELSE r.reason END)"
+        where, values = self._terms(wanted, "r.message_id", "d", reason)
+        rows = self._execute(
+            f"SELECT d.cause_token, {reason}, d.lane, d.state = 'dead', count(*), max(r.n), max(r.at_us),"  # noqa: S608 - constants
+            " max(r.message_id), max(d.id) FROM retried r CROSS JOIN delivery d ON d.id = r.delivery_id"
+            " CROSS JOIN journal j ON j.id = r.message_id WHERE r.delivery_id > 0"
+            f" AND d.state IN ('dead', 'waiting', 'sending') AND {where} GROUP BY 1, 2, 3, 4",
+            values,
+        ).fetchall()
+        for token, code, lane, dead, count, retries, last_us, message, delivery in rows:
+            if lane in lanes:
+                channel, destination = lanes[lane]
+                cause = self._cause(token, "delivery", delivery, channel)
+                self.groups.add_retried(
+                    code, cause, dead=bool(dead), count=count, retries=retries, last_us=last_us, message=message,
+                    channel=channel, destination=destination,
+                )  # fmt: skip
+        if not wanted.destination:
+            self._retried_messages(wanted)
+        for group in self.groups.largest_first():
+            if group.last_retry_us:
+                key = group.reason, group.cause, group.destination
+                group.new = sum(
+                    self._since(group.reason, group.last_retry_us, *place) for place in self._places.get(key, ())
+                )
+
+    def _retried_messages(self, wanted: Filter) -> None:
+        where, values = self._terms(wanted, "r.message_id", "s", "s.reason")
+        rows = self._execute(
+            "SELECT s.cause_token, s.reason, j.channel, count(*), max(r.n), max(r.at_us), max(s.id)"  # noqa: S608 - constants
+            " FROM retried r CROSS JOIN message_state s ON s.id = r.message_id CROSS JOIN journal j ON j.id = s.id"
+            f" WHERE r.delivery_id = 0 AND s.state = 'dead' AND {where} GROUP BY 1, 2, 3",
+            values,
+        ).fetchall()
+        for token, code, channel, count, retries, last_us, message in rows:
+            cause = self._cause(token, "message_state", message, channel)
+            self.groups.add_retried(
+                code, cause, dead=True, count=count, retries=retries, last_us=last_us, message=message, channel=channel
+            )
+
+    def _since(self, reason: str, last_us: int, token: bytes, lane: int) -> int:
+        """How many of a group died later, and were never tried again."""
+        never = "NOT EXISTS (SELECT 1 FROM retried r WHERE r.message_id = {} AND r.delivery_id = {})"
+        if lane:
+            statement = (
+                f"SELECT count(*) FROM {_DELIVERIES} WHERE {_DEAD_DELIVERIES} AND d.cause_token = ? AND d.cause = ?"  # noqa: S608 - constants
+                f" AND d.lane = ? AND d.settled_us > ? AND {never.format('d.message_id', 'd.id')}"
+            )
+            (count,) = self._execute(statement, (token, reason, lane, last_us)).fetchone()
+        else:
+            statement = (
+                f"SELECT count(*) FROM {_MESSAGES} WHERE {_DEAD_MESSAGES} AND s.cause_token = ? AND s.reason = ?"  # noqa: S608 - constants
+                f" AND s.at_us > ? AND {never.format('s.id', 0)}"
+            )
+            (count,) = self._execute(statement, (token, reason, last_us)).fetchone()
+        return int(count)
+
+    def _lanes(self) -> dict[int, tuple[str, str]]:
+        """Channel and destination of the lanes that are wanted."""
+        return {
+            lane: (channel, destination)
+            for lane, channel, destination in self._execute("SELECT id, channel, destination FROM lane")
+            if self._wanted.channel in (None, channel) and self._wanted.destination in (None, destination)
+        }
 
     def _cause(self, token: bytes | None, table: str, row_id: int, channel: str) -> str:
         """The cause of a letter, as text; each is opened once."""
-        if token is None:
-            return cause_of(self._detail(table, row_id, channel))
-        own = token[:CAUSE_BYTES]
-        if own not in self._causes:
-            self._causes[own] = cause_of(self._detail(table, row_id, channel))
-        return self._causes[own]
+        own = None if token is None else token[:CAUSE_BYTES]
+        if own is not None and own in self._causes:
+            return self._causes[own]
+        cause = self._opened(table, row_id, channel)
+        if own is not None:
+            self._causes[own] = cause
+        return cause
 
-    def _detail(self, table: str, row_id: int, channel: str) -> str:
+    def _opened(self, table: str, row_id: int, channel: str) -> str:
         """Empty without a detail, or where it cannot be opened: `labrelay verify` reports the damage."""
         (sealed,) = self._execute(f"SELECT detail FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - ours
-        return str(opened_note(self._vault, sealed, table, row_id, channel).get("detail", ""))
+        told = opened_note(self._vault, sealed, table, row_id, channel)
+        return cause_of(str(told.get("detail", "")), told.get("issues", ()))
 
     def _terms(self, wanted: Filter, number: str, table: str, reason: str) -> tuple[str, list[object]]:
         return letter_terms(

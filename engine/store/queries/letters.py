@@ -32,7 +32,7 @@ def dead_letters(
     letters: list[DeadLetter] = []
     with reader.snapshot() as execute:
         clause, values = _message_terms(execute, reader, wanted, before_id)
-        if wanted.destination is None:
+        if not wanted.destination:
             rows = execute(
                 "SELECT j.id, 0, j.channel, '', s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
                 " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
@@ -53,7 +53,7 @@ def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_i
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
         count = 0
-        if wanted.destination is None:
+        if not wanted.destination:
             clause, values = _message_terms(execute, reader, wanted, before_id)
             (count,) = execute(
                 "SELECT count(*) FROM message_state s CROSS JOIN journal j ON j.id = s.id"  # noqa: S608 - constants

@@ -288,6 +288,18 @@ CREATE TABLE operation_part (
     PRIMARY KEY (operation, position)
 ) WITHOUT ROWID;
 
+-- Letters that a person has tried again and that are not delivered yet.
+CREATE TABLE retried (
+    message_id  INTEGER NOT NULL,
+    delivery_id INTEGER NOT NULL,           -- 0: the message
+    n           INTEGER NOT NULL,           -- how often
+    operation   INTEGER NOT NULL,           -- the last that did
+    at_us       INTEGER NOT NULL,           -- when that was
+    reason      TEXT NOT NULL,              -- of the letter then
+    PRIMARY KEY (message_id, delivery_id)
+) WITHOUT ROWID;
+CREATE INDEX retried_operation ON retried (operation);
+
 -- == short memories ================================================================================================
 -- Under keyed hashes; swept in small steps, so there is no index on their times.
 

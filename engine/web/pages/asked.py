@@ -14,7 +14,8 @@ LONGEST = 600  # signs of one value: a number of 100 signs, sealed
 PAGE = 50  # rows
 MOST_COUNTED = 10_000
 EVER = "all"
-NO_CAUSE = "-"  # of dead letters without a text
+NO_CAUSE = "-"  # of dead letters without a text ...
+NO_DESTINATION = "-"  # ... and of messages, which have none
 MOST_DIGITS = 18
 
 

@@ -1,7 +1,8 @@
-"""Dead letters: in groups of one reason and cause with their likely fix, and each of them in a list.
+"""Dead letters: in groups of one reason, cause and destination with their likely fix, and each of them in a list.
 
-The key of a group is the reason with the part of the detail that all of its letters share; both are in the address of
-its list, whose count is that of the group.
+The key of a group is its reason code, the rule and field that its letters share, and the destination; it is in the
+address of its list, whose count is that of the group. A letter that a person has tried again leaves the group, and is
+counted beside it while it is under way; where it comes back, the group says so.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader
 from engine.web.pages import edit, states
-from engine.web.pages.asked import NO_CAUSE, PAGE, Asked
+from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -64,23 +65,39 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
 
 def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
     words = asking.words
+    key = {"code": one.reason, "cause": one.cause or NO_CAUSE, "destination": one.destination or NO_DESTINATION}
     return {
         "count": grouped(one.count),
-        "href": asked.href(path=EACH, code=one.reason, cause=one.cause or NO_CAUSE),
+        "href": asked.href(path=EACH, **key),
         "code": one.reason,
         "meaning": words.reason(one.reason),
         "cause": shown(one.cause, 200),
         "channels": sorted(one.channels),
-        "destinations": sorted(one.destinations),
+        "destination": one.destination,
+        "retried": _retried(one, words),
         "oldest": words.time(one.oldest_us),
         "newest": words.time(one.newest_us),
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
         "fix": one.fix,
-        "offers": offers(asking, VERBS, asked, code=one.reason, cause=one.cause or NO_CAUSE),
+        "offers": offers(asking, VERBS, asked, **key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
     }
+
+
+def _retried(one: Group, words: Words) -> list[str]:
+    """What a person's retries have come to: retried is not repaired."""
+    found = []
+    if one.retrying:
+        found.append(words.say("under way again: {n}", n=grouped(one.retrying)))
+    if one.back:
+        found.append(
+            words.say("came back after a retry: {n}, tried up to {m} times", n=grouped(one.back), m=one.retries)
+        )
+    if one.last_retry_us and one.count:
+        found.append(words.say("new since the last retry: {n}", n=grouped(one.new)))
+    return found
 
 
 def _found_each(reader: Reader, asking: Asking) -> Values:

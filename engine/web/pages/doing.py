@@ -131,10 +131,10 @@ def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mappi
 def chosen(selection: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """A frozen selection in words: each part of its filter, and its end."""
     parts = [
-        (LABELS[name], selection[name]) for name in ("channel", "destination", "code", "state") if name in selection
+        (LABELS[name], selection[name] or NO_CAUSE)
+        for name in ("channel", "destination", "code", "cause", "state")
+        if name in selection
     ]
-    if "cause" in selection:
-        parts.append((LABELS["cause"], selection["cause"] or NO_CAUSE))
     if "ids" in selection:
         parts.append(("Messages", _names(map(str, selection["ids"]))))
     parts += [

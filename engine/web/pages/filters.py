@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from engine.model.records import LETTER_STATES, Filter
-from engine.web.pages.asked import NO_CAUSE, Asked, moment_us
+from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
 
@@ -51,7 +51,7 @@ def of_letters(path: str, names: Sequence[str], asking: Asking, *, states: Colle
     after_us, before_us = moments(asked, asking.words)
     return Filter(
         channel=asked.get("channel"),
-        destination=asked.get("destination"),
+        destination="" if asked.get("destination") == NO_DESTINATION else asked.get("destination"),
         code=asked.get("code"),
         cause="" if asked.get("cause") == NO_CAUSE else asked.get("cause"),
         state=asked.get("state") if asked.get("state") in states else None,

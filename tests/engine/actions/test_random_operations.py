@@ -37,6 +37,7 @@ from engine.store.operations import append, bulk, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, running_operations
+from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.messages import trace_of
 from tests.support.journals import WINDOW_S, opened, received, routed
 
@@ -64,7 +65,10 @@ Key = tuple[int, int]  # message, delivery
 class Letter:
     code: str
     died: int  # number of the death, of all deaths
+    died_us: int
     state: str = "dead"
+    retries: int = 0
+    retried_us: int = 0
 
 
 @dataclass
@@ -186,6 +190,8 @@ class Operations(RuleBasedStateMachine):
             outcome = DONE[order.verb, bool(key[1])] if as_counted else "skipped"
             expected[outcome] += 1
             letter.state = BECOMES.get(outcome, letter.state)
+            if outcome == "requeued":
+                letter.retries, letter.retried_us = letter.retries + 1, self.clock.now_us()
         assert expected == Counter({name: n for name, n in done.outcomes.items() if n})
         order.left = order.left[members:]
         order.outcomes += expected
@@ -221,7 +227,10 @@ class Operations(RuleBasedStateMachine):
 
     def dies(self, key: Key, code: ReasonCode) -> None:
         self.deaths += 1
-        self.letters[key] = Letter(code.value, self.deaths)
+        before = self.letters.get(key, Letter("", 0, 0))
+        self.letters[key] = Letter(
+            code.value, self.deaths, self.clock.now_us(), retries=before.retries, retried_us=before.retried_us
+        )
         self.clock.advance(0.001)
 
     @precondition(lambda self: any(one.state == "waiting" for one in self.letters.values()))
@@ -357,6 +366,30 @@ class Operations(RuleBasedStateMachine):
             assert (found.stage, found.total, found.last) == (order.stage, len(order.there), found.last)
             assert Counter(found.outcomes) == order.outcomes
             assert found.total - found.position == len(order.left)
+
+    @invariant()
+    def a_group_says_what_its_retries_came_to(self) -> None:
+        """Retried is not repaired: what is under way, what came back, and what is new."""
+        expected = {}
+        keys = {(one.code, DESTINATION if delivery else "") for (_, delivery), one in self.letters.items()}
+        for code, destination in keys:
+            here = [
+                one
+                for (_, delivery), one in self.letters.items()
+                if (one.code, bool(delivery)) == (code, bool(destination)) and one.state in ("dead", "waiting")
+            ]
+            dead = [one for one in here if one.state == "dead"]
+            back = [one for one in dead if one.retries]
+            last_us = max((one.retried_us for one in here), default=0)
+            new = [one for one in dead if not one.retries and last_us and one.died_us > last_us]
+            if here:
+                most = max((one.retries for one in back), default=0)
+                expected[code, destination] = (len(dead), len(here) - len(dead), len(back), most, len(new))
+        found = {
+            (one.reason, one.destination): (one.count, one.retrying, one.back, one.retries, one.new)
+            for one in letter_groups(self.journal)
+        }
+        assert found == expected
 
     @invariant()
     def the_trail_has_beginning_and_end(self) -> None:

@@ -11,7 +11,7 @@ AT_US = 1_772_323_200_000_000
 def group(cause: str, channels: int) -> Group:
     return Group(
         reason="REFUSED", cause=cause, count=channels, oldest_us=AT_US, newest_us=AT_US, example=7,
-        channels={f"c{number:02}" for number in range(channels)}, destinations={"fhir"},
+        channels={f"c{number:02}" for number in range(channels)}, destination="fhir",
     )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
     assert [(one["code"], one["cause"], one["count"], one["example"]) for one in groups] == [
         ("INCOMPLETE", "", 1, 4),
         ("REFUSED", "HTTP 422", 1, 2),
-        ("UNMAPPED_CODE", "OBX-3", 1, 3),
+        ("UNMAPPED_CODE", "lab.yaml:31 OBX-3", 1, 3),
     ]
     people = labrelay("dlq", "list", site=site)
     assert "labrelay gaps prints the missing rows" in people.out
@@ -229,7 +229,7 @@ def test_what_could_not_be_done_is_partly_done(site: Path) -> None:
     ran = labrelay("dlq", "retry", "--all", "--code", "INCOMPLETE", "--yes", site=site)
 
     assert ran.code == ExitCode.PARTLY
-    assert "1 skipped" in ran.out
+    assert "1 incomplete" in ran.out
 
 
 def test_a_dismissal_is_kept_with_its_reason(site: Path) -> None:

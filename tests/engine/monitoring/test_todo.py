@@ -46,7 +46,7 @@ def destination(**changed: Any) -> SiteSnapshot:
 
 
 def group(reason: str, cause: str = "", count: int = 1, channels: Sequence[str] = ("chemistry",)) -> Group:
-    return Group(reason, cause, count, LETTER_US, LETTER_US + 5, set(channels), set(), example=17)
+    return Group(reason, cause, "", count, LETTER_US, LETTER_US + 5, set(channels), example=17)
 
 
 ASHA = Paused(by="asha", since=ago(60), reason="new firmware")
@@ -199,7 +199,9 @@ def test_a_situation_has_its_entries(name: str) -> None:
 
 def test_dead_letters_are_one_entry_for_each_cause() -> None:
     letters = [
-        group("REFUSED", "HTTP 422: no reference", 12),
+        group("REFUSED", "HTTP 422: no reference", 11),
+        replace(group("REFUSED", "HTTP 422: no reference"), destination="other", retrying=3),
+        replace(group("REFUSED", "HTTP 400", 0), retrying=3),  # all under way again
         group("REFUSED", "HTTP 413", 1, ["chemistry", "urinalysis"]),
         group("UNREADABLE"),
     ]

@@ -1,13 +1,14 @@
 """Record the result of one attempt: delivered, postponed, dead."""
 
 from engine.model.reasons import ReasonCode
-from engine.model.records import MAYBE_DELIVERED
+from engine.model.records import MANUAL, MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import failure_fingerprint, server_versions
+from engine.store.operations import failure_fingerprint, retried, server_versions
 from engine.store.operations.append import seal_note
+from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import move, note_attempt, note_late
 
@@ -27,6 +28,8 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
             server_versions.remember(batch, lane.destination, versions)
         batch.count(lane.channel, lane.destination, "delivered")
         whole_messages.count(batch, delivery_id, moved)
+        if moved.flags & MANUAL:
+            retried.forget(batch, Member(moved.message_id, delivery_id))
 
 
 @operation(priority=Priority.SETTLE)

@@ -50,7 +50,7 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
 ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
-_OPERATIONS = ("operation", "operation_part")
+_OPERATIONS = ("operation", "operation_part", "retried")
 _REPLACED = (
     *(
         "channel",

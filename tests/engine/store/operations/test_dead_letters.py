@@ -34,13 +34,27 @@ def test_groups_have_counts_times_and_channels_and_the_largest_is_first() -> Non
     add = partial(groups.add, "REFUSED", oldest_us=3000, newest_us=4000)
     add("HTTP 422", count=1, oldest_us=5000, newest_us=5000, channel="a", destination="fhir", message=5)
     add("HTTP 400", count=2, channel="chem", destination="fhir", message=9)
-    add("HTTP 422", count=2, channel="b", destination="x", message=3)
-    add("HTTP 422", count=1, channel="b", message=1)
-    first, second = groups.largest_first()
+    add("HTTP 422", count=3, channel="b", destination="fhir", message=3)
+    add("HTTP 422", count=1, channel="b", destination="x", message=1)
+    first, second, third = groups.largest_first()
     assert (first.cause, first.count, first.oldest_us, first.newest_us, first.example) == ("HTTP 422", 4, 3000, 5000, 5)
-    assert (first.channels, first.destinations) == ({"a", "b"}, {"fhir", "x"})
+    assert (first.channels, first.destination, third.destination) == ({"a", "b"}, "fhir", "x")
     assert "--channel NAME" in first.fix
     assert "--channel chem" in second.fix
+
+
+@pytest.mark.parametrize(
+    ("issues", "cause"),
+    [
+        ([{"severity": "dead", "rule": "lab.yaml:31", "place": "OBX[4]-3"}], "lab.yaml:31 OBX-3"),
+        ([{"severity": "warning", "rule": "lab.yaml:9", "place": "PID-5"}], "Sharma: # is no number"),
+        ([{"severity": "dead", "rule": "", "place": "O[2].3"}], "O.3"),
+        ([{"severity": "dead", "rule": "", "place": ""}], "Sharma: # is no number"),
+        ([], "Sharma: # is no number"),
+    ],
+)
+def test_the_rule_and_the_field_of_a_deadly_issue_are_the_cause(issues: list[dict[str, str]], cause: str) -> None:
+    assert cause_of("Sharma: 7 is no number", issues) == cause
 
 
 def test_what_is_told_to_be_typed_exists() -> None:

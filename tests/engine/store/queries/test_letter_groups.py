@@ -28,7 +28,7 @@ HOUR_US = 3_600_000_000
 CHANNELS = ("chem", "haema", "urine")
 DETAILS = ("OBX[{n}]-3: no row for the code", "table units: no row", "", "message {n} names no patient")
 ANSWERS = ("HTTP 422", "HTTP 400", "Observation/{n:016x}: the server has version 3", "")
-Summary = dict[tuple[str, str], tuple[int, int, int, frozenset[str], frozenset[str], int]]
+Summary = dict[tuple[str, str, str], tuple[int, int, int, frozenset[str], int]]
 
 
 def store(batch: Batch, *, count: int, rng: random.Random) -> None:
@@ -68,8 +68,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def summary(journal: Reader, wanted: Filter | None = None) -> Summary:
     return {
-        (one.reason, one.cause): (
-            one.count, one.oldest_us, one.newest_us, frozenset(one.channels), frozenset(one.destinations), one.example,
+        (one.reason, one.cause, one.destination): (
+            one.count, one.oldest_us, one.newest_us, frozenset(one.channels), one.example,
         )
         for one in letter_groups(journal, wanted)
     }  # fmt: skip
@@ -81,16 +81,13 @@ def by_opening_each(journal: Reader, wanted: Filter | None = None) -> Summary:
         trace = trace_of(journal, letter.message_id)
         assert trace is not None
         details = {0: trace.detail} | {one.id: one.detail for one in trace.deliveries}
-        key = letter.reason, cause_of(details[letter.delivery_id])
-        count, oldest, newest, channels, destinations, example = found.get(
-            key, (0, 2**62, 0, frozenset(), frozenset(), 0)
-        )
+        key = letter.reason, cause_of(details[letter.delivery_id]), letter.destination
+        count, oldest, newest, channels, example = found.get(key, (0, 2**62, 0, frozenset(), 0))
         found[key] = (
             count + 1,
             min(oldest, letter.at_us),
             max(newest, letter.at_us),
             channels | {letter.channel},
-            destinations | ({letter.destination} if letter.destination else set()),
             max(example, letter.message_id),
         )
     return found
@@ -178,10 +175,10 @@ def test_a_damaged_detail_is_no_cause_and_stops_nothing(journal: Journal) -> Non
         batch.execute("UPDATE message_state SET detail = zeroblob(60), cause_token = NULL WHERE state = 'dead'")
 
     journal.run_alone(damage)
-    causes_found = {cause for reason, cause in summary(journal) if reason != "REFUSED"}
+    causes_found = {cause for reason, cause, _ in summary(journal) if reason != "REFUSED"}
     assert causes_found == {""}
     journal.run_alone(failure_fingerprint.sweep)
-    assert {cause for reason, cause in summary(journal) if reason != "REFUSED"} == {""}
+    assert {cause for reason, cause, _ in summary(journal) if reason != "REFUSED"} == {""}
 
 
 def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
@@ -192,19 +189,17 @@ def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
         attempts.bury(batch, letter.delivery_id, ReasonCode.REFUSED, "HTTP 409: another reason", b"")
 
     journal.run_alone(again)
-    assert summary(journal)["REFUSED", "HTTP 409: another reason"][0] == 1
+    assert summary(journal)["REFUSED", "HTTP 409: another reason", letter.destination][0] == 1
     assert summary(journal) == by_opening_each(journal)
 
 
-def test_without_the_keys_there_are_groups_of_one_reason(journal: Journal, tmp_path: Path) -> None:
-    expected: dict[str, int] = {}
-    for (reason, _), (count, *_) in summary(journal).items():
-        expected[reason] = expected.get(reason, 0) + count
+def test_without_the_keys_there_are_groups_of_one_reason_and_destination(journal: Journal, tmp_path: Path) -> None:
+    expected: dict[tuple[str, str, str], int] = {}
+    for (reason, _, destination), (count, *_) in summary(journal).items():
+        expected[reason, "", destination] = expected.get((reason, "", destination), 0) + count
     (tmp_path / KEY_NAME).rename(tmp_path / "elsewhere")
     reader = Reader.beside(tmp_path)
     try:
-        assert {key: count for key, (count, *_) in summary(reader).items()} == {
-            (reason, ""): count for reason, count in expected.items()
-        }
+        assert {key: count for key, (count, *_) in summary(reader).items()} == expected
     finally:
         reader.close()
