@@ -6,7 +6,7 @@ checked across files. A problem in one file never hides one in another.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,7 @@ class Site:
         folder: the site's folder, absolute.
         files_hash: SHA-256, hexadecimal, over the configuration and every mapping and table that it can reach; values
             of ``${NAME}`` are not part of it.
+        files: each of these files by its name -> its SHA-256.
         corrections: of code tables; the journal has them, so that reading the files brings none.
         warnings: lines as in `ConfigError`, for what works and still deserves a look.
     """
@@ -56,6 +57,7 @@ class Site:
     channels: dict[str, ChannelConfig]
     folder: Path
     files_hash: str
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     corrections: Corrections = NONE
     warnings: tuple[str, ...] = ()
     nodes: dict[str, Node] = field(default_factory=dict, repr=False)
@@ -99,6 +101,36 @@ def load_site(folder: Path, *, look: Lookup = lookup, require_secrets: bool = Tr
         ConfigError: with all problems, in the order of files and lines.
     """
     return _Loader(Path(folder).resolve(), look, require_secrets).load()
+
+
+def changed_files(site: Site) -> list[str]:
+    """The names of files that are not as the site was read: changed, new or gone.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    now = {name: hashlib.sha256(path.read_bytes()).digest() for name, path in _files(site.folder)}
+    return sorted(name for name in {*now, *site.files} if now.get(name) != site.files.get(name))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a configuration: those of the site by their place in its folder, shipped ones by their whole
+    path.
+    """
+    found = [folder / CONFIG_FILE, *_channel_files(folder)]
+    for part in (*mapping_path(folder), *search_path(folder, "layouts")):
+        found += sorted(path for path in part.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
+    for path in found:
+        yield path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path), path
+
+
+def _channel_files(folder: Path) -> list[Path]:
+    channels = folder / "channels"
+    return [
+        path
+        for path in (sorted(channels.iterdir()) if channels.is_dir() else ())
+        if path.suffix == ".yaml" and not path.name.startswith(".") and path.is_file()
+    ]
 
 
 class _Bad:
@@ -158,11 +190,13 @@ class _Loader:
                 self._warnings += open_to_replays(channel, nodes[name])
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
+        files_hash, files = self._hash()
         return Site(
             config=config,
             channels=channels,
             folder=self._folder,
-            files_hash=self._hash(),
+            files_hash=files_hash,
+            files=files,
             warnings=tuple(self._warnings),
             nodes=nodes,
         )
@@ -183,16 +217,11 @@ class _Loader:
             return None
         return node
 
-    def _channel_files(self) -> Iterator[Path]:
-        folder = self._folder / "channels"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name.startswith(".") or not path.is_file():
-                continue
-            if path.suffix == ".yaml":
-                yield path
-            elif path.suffix == ".yml":
-                name = self._name(path)
-                self._problems.append((name, 1, 1, f"{name}:1:1: is not read; rename it to {path.stem}.yaml"))
+    def _channel_files(self) -> list[Path]:
+        for path in sorted((self._folder / "channels").glob("[!.]*.yml")):
+            name = self._name(path)
+            self._problems.append((name, 1, 1, f"{name}:1:1: is not read; rename it to {path.stem}.yaml"))
+        return _channel_files(self._folder)
 
     def _model(self, root: Node, model: type[_M], inherited: dict[str, Any]) -> _M | None:
         bad = _Bad()
@@ -366,16 +395,15 @@ class _Loader:
     def _add(self, node: Node, path: KeyPath, text: str) -> None:
         self._problems.append((node.file, node.line, node.column, line(node, path, text)))
 
-    def _hash(self) -> str:
-        digest = hashlib.sha256()
-        files = [self._folder / CONFIG_FILE, *self._channel_files()]
-        for folder in (*mapping_path(self._folder), *search_path(self._folder, "layouts")):
-            files += sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".csv") and path.is_file())
-        for path in files:
+    def _hash(self) -> tuple[str, dict[str, bytes]]:
+        """The hash over all files, and that of each."""
+        digest, each = hashlib.sha256(), {}
+        for name, path in _files(self._folder):
             content = path.read_bytes()
             digest.update(f"{path.name}\0{len(content)}\0".encode())
             digest.update(content)
-        return digest.hexdigest()
+            each[name] = hashlib.sha256(content).digest()
+        return digest.hexdigest(), each
 
 
 def serial_lines(channel: ChannelConfig) -> Iterator[tuple[KeyPath, SerialPart]]:

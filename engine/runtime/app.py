@@ -23,7 +23,7 @@ from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
 from engine.actions.replay_messages import Replays
 from engine.actions.underway import Acts
-from engine.config.load import Site, load_site
+from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import in_force
@@ -382,6 +382,7 @@ class App:
             channels=self.parts.routes,
             ends=SeenEnds(self.parts, self.clock),
             trial=self._trial,
+            changed_files=lambda: changed_files(self.parts.built.site),
             accounts=self.accounts,
             clock=self.clock,
         )

@@ -13,10 +13,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engine.actions.corrections import Examined, Preview, examined, preview, with_change
-from engine.config.load import Site, load_site
+from engine.config.load import Site, changed_files
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, RowChange
-from engine.model.errors import ConfigError, RefusedError
+from engine.model.errors import RefusedError
 from engine.processing.process import ChannelRoutes
 from engine.runtime import gc_tuning
 from engine.runtime.build import Programs, build_channel, build_site
@@ -27,6 +27,7 @@ from engine.store.queries.corrections import list_corrections
 if TYPE_CHECKING:
     from engine.runtime.app import App
 
+MOST_NAMED = 5  # files
 Change = Callable[[Sequence[Correction]], RowChange]
 
 
@@ -89,7 +90,7 @@ class Correcting:
         async with app.parts.reloading if app is not None else nullcontext():
             loaded = self._loaded()
             if app is not None:
-                await asyncio.to_thread(_raise_if_files_changed, app, loaded)
+                await asyncio.to_thread(_raise_if_files_changed, loaded)
             made = await asyncio.to_thread(list_corrections, self._journal)
             corrections.raise_if_changed(made[-1].version if made else 0, version)
             found = await asyncio.to_thread(examined, loaded, made, change(made))
@@ -111,15 +112,16 @@ class Correcting:
             return (await asyncio.to_thread(list_corrections, self._journal))[-1]
 
 
-def _raise_if_files_changed(app: "App", loaded: Site) -> None:
+def _raise_if_files_changed(loaded: Site) -> None:
     """Raises RefusedError where the files are not those that run."""
     try:
-        changed = load_site(app.folder).files_hash != loaded.files_hash
-    except ConfigError:
-        changed = True
+        changed = changed_files(loaded)
+    except OSError as error:
+        raise RefusedError(f"files of the configuration cannot be read: {error.strerror}") from error
     if changed:
         raise RefusedError(
-            "files of the configuration were changed and not reloaded: `labrelay reload` first, and look again"
+            "files of the configuration were changed and not reloaded: `labrelay reload` first, and look again; "
+            f"changed: {', '.join(changed[:MOST_NAMED])}"
         )
 
 

@@ -24,6 +24,8 @@ from engine.store.queries.tallies import list_unmapped
 from engine.views.corrections import in_words
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
+from engine.web.pages.affected import PATH as AFFECTED
+from engine.web.pages.affected import VERB as RESEND
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -284,10 +286,12 @@ def _list_page(asking: Asking) -> Page:
 
 
 def _made(reader: Reader, asking: Asking) -> Values:
-    made = list_corrections(reader)
+    made, words = list_corrections(reader), asking.words
+    new = next((one for one in made if one.version == number(asking.query.get("made", ""))), None)
     newest = {one.version for one in latest(made).values()}
     rows = [_row_made(one, asking, one.version in newest) for one in reversed(made[-MOST_SHOWN:])]
-    return {"rows": rows, "count": grouped(len(made)), "cut": len(made) > MOST_SHOWN}
+    affected = words.href(AFFECTED, channel=new.channel) if new is not None and RESEND in asking.may else ""
+    return {"rows": rows, "count": grouped(len(made)), "cut": len(made) > MOST_SHOWN, "affected": affected}
 
 
 def _row_made(one: Correction, asking: Asking, is_newest: bool) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Frame:
         channels: the compiled routes in force, by channel.
         ends: looks at both ends of a line.
         trial: tries a mapping; None: none can be tried.
+        changed_files: names of files of the configuration that are not those that run; reads them all.
     """
 
     def __init__(
@@ -116,10 +117,12 @@ class Frame:
         channels: Channels = dict,
         ends: Ends | None = None,
         trial: Trial | None = None,
+        changed_files: Callable[[], Sequence[str]] = list,
     ) -> None:
         self.trial = trial
         self.channels = channels
         self.ends = ends or NoEnds()
+        self.changed_files = changed_files
         self.todo = todo
         self.desk = desk
         self.verbs = verbs

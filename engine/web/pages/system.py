@@ -19,6 +19,7 @@ from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
 
 PATH = "/system"
+MOST_FILES = 20  # named on the page
 Facts = Iterator[tuple[str, str]]
 
 
@@ -27,7 +28,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _found)
+    return await frame.show(request, _page, partial(_found, frame))
 
 
 def _page(asking: Asking) -> Page:
@@ -39,13 +40,20 @@ def _page(asking: Asking) -> Page:
         "notes": site.notes,
         "pauses": [],
         "offers": [],
+        "changed": (),
     }
     return Page("system", values)
 
 
-def _found(reader: Reader, asking: Asking) -> Values:
+def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     words, pauses, reads = asking.words, list_pauses(reader), asking.principal.reads_notes
+    try:
+        changed = frame.changed_files()
+    except OSError as error:
+        changed = [str(error.strerror)]
     return {
+        "changed": [shown(name, 300) for name in changed[:MOST_FILES]],
+        "more_changed": grouped(len(changed) - MOST_FILES) if len(changed) > MOST_FILES else "",
         "pauses": [
             {
                 "what": one.target.words,

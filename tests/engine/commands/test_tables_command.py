@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.config.load import changed_files
 from engine.devtools.sandbox import Sandbox
 from engine.store.core.connecting import JOURNAL_NAME, read_vault
 from engine.store.queries.corrections import list_corrections
@@ -113,7 +114,13 @@ async def test_changed_files_are_reloaded_first(site: RunningSite) -> None:
     with (site.folder / "channels" / "lab.yaml").open("a") as file:
         file.write("# a remark\n")
     ran = await site.labrelay(*SET, *WHY)
-    assert (ran.code, "reload` first" in ran.err) == (ExitCode.REFUSED, True)
+    assert (ran.code, "changed: channels/lab.yaml" in ran.err) == (ExitCode.REFUSED, True)
+    assert changed_files(site.app.parts.built.site) == ["channels/lab.yaml"]
+    (site.folder / "mappings").mkdir()
+    (site.folder / "mappings" / "mine.csv").write_text("code\n")
+    (site.folder / "channels" / "other.yml").write_text("")  # is not read
+    assert changed_files(site.app.parts.built.site) == ["channels/lab.yaml", "mappings/mine.csv"]
+    (site.folder / "channels" / "other.yml").unlink()
     assert (await site.labrelay("reload")).code == ExitCode.OK
     assert (await site.labrelay(*SET, *WHY)).code == ExitCode.OK
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import aiohttp
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -314,3 +315,23 @@ async def test_a_damaged_correction_does_not_keep_results_from_flowing(tmp_path:
         assert "http://loinc.org" in codes(site, await send(site, 1))
         with pytest.raises(IntegrityError):  # which row decides is unknown: none is added
             await correct(app, {}, version=2)
+
+
+async def test_the_system_page_names_files_that_are_not_reloaded(tmp_path: Path, sandbox: Sandbox) -> None:
+    destinations = {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}}
+    make_running_site(tmp_path, {"lab": hl7_channel()}, destinations, web="127.0.0.1:0")
+    async with running_app(tmp_path) as app:
+        assert app.page is not None
+
+        async def shown() -> str:
+            address = f"http://127.0.0.1:{app.page.port}/system?lang=en"
+            async with aiohttp.ClientSession() as client, client.get(address) as answer:
+                return await answer.text()
+
+        assert "Files changed" not in await shown()
+        with (tmp_path / "channels" / "lab.yaml").open("a") as file:
+            file.write("# a remark\n")
+        text = await shown()
+        assert ("Files changed since the last reload" in text, "channels/lab.yaml" in text) == (True, True)
+        await app.reload()
+        assert "Files changed" not in await shown()

@@ -131,7 +131,8 @@ async def test_from_the_gap_to_the_row_in_force_and_back(here: Site, lab: Lab, e
 
     confirm = await filled(page, 0)
     status, page = await engineer.post(DO, {**confirm, "reason": "the maker's list", "act": "make"})
-    assert page.one("main").one("p", role="status").one("a").attributes["href"] == "/affected?lang=en"
+    link = page.one("main").one("p", role="status").one("a")
+    assert link.attributes["href"].startswith("/affected?channel=lab")
     (made,) = lab.made()
     assert (made.by, made.reason, made.cells["loinc"]) == ("engineer", "the maker's list", "718-7")
     assert made.cells["display"] == "Hemoglobin [Mass/volume] in Blood"
