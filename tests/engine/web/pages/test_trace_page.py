@@ -16,6 +16,7 @@ from engine.model.message import FormatOptions, MapContext, Received
 from engine.processing.process import ChannelRoutes, Route, process, routed_by
 from engine.store.core.batch import Batch
 from engine.store.operations import append, record_outcome
+from engine.web.pages import contents
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
@@ -265,3 +266,12 @@ async def test_what_cannot_be_a_test_is_said(seer: Browser, known: Known, routes
         page.one("main").one("p", role="alert").text
         == "No test can be made of it: Its analyzer is not configured any more."
     )
+
+
+async def test_a_large_message_is_shown_without_its_rules(seer: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MOST_EXPLAINED", len(MESSAGE) - 1)
+    status, page = await reveal(seer, MAPPED)
+    assert status == 200
+    assert f"`labrelay explain {MAPPED}` does it" in page.text
+    assert page.one("tr", id="f-PID-1-5-1").one("bdi").text == "SHARMA"
+    assert page.all("a", href="#f-PID-1-3-1") != []
