@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 from string import Formatter
 from typing import get_args
@@ -140,6 +141,13 @@ def test_nothing_is_translated_that_is_never_said(language: str) -> None:
     meanings = {cells.meaning(reason) for reason in ReasonCode}
     unused = set(languages.catalogue(language)) - said_in_code() - meanings
     assert unused == set(), f"take these texts out of {CATALOGUE.format(language)}"
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_no_text_is_translated_twice(language: str) -> None:
+    catalogue = (ENGINE.parent / CATALOGUE.format(language)).read_text(encoding="utf-8")
+    texts = re.findall(r'^msgid (.*(?:\n".*")*)', catalogue, re.MULTILINE)
+    assert [text for text, times in Counter(texts).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
