@@ -1,0 +1,61 @@
+"""Corrections of code tables in the journal: numbered, limited, and given only to who has seen the last one."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.model.corrections import RowChange
+from engine.model.errors import IntegrityError, RefusedError
+from engine.store.operations import corrections
+from engine.store.queries.acts import acts_page
+from engine.store.queries.corrections import list_corrections
+from tests.support.journals import running
+
+ROW = RowChange(channel="chem", table="analytes", key={"code": "GLU"}, cells={"loinc": "2345-7"}, reason="why")
+GIVEN_BACK = RowChange(
+    channel="chem", table="analytes", key={"code": "GLU"}, covers={"loinc": "1-8"}, reason="x", undoes=1
+)
+
+
+async def test_each_has_the_next_number_and_its_act(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        assert await journal.run(corrections.add, ROW, "asha", version=0) == 1
+        assert await journal.run(corrections.add, GIVEN_BACK, "ravi", version=1) == 2
+        made = list_corrections(journal)
+        assert [(one.version, one.by, one.cells, one.covers, one.undoes) for one in made] == [
+            (1, "asha", {"loinc": "2345-7"}, {}, 0),
+            (2, "ravi", {}, {"loinc": "1-8"}, 1),
+        ]
+        acts = {act.id: (act.verb, act.what["version"]) for act in acts_page(journal)}
+        assert [acts[one.act] for one in made] == [("table-set", 1), ("table-undo", 2)]
+
+
+async def test_who_has_not_seen_the_last_one_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await journal.run(corrections.add, ROW, "asha", version=0)
+        for seen in (0, 2):
+            with pytest.raises(RefusedError, match="changed meanwhile"):
+                await journal.run(corrections.add, ROW, "ravi", version=seen)
+        assert len(list_corrections(journal)) == len(acts_page(journal)) == 1
+
+
+async def test_there_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections, "MOST", 1)
+    async with running(tmp_path) as journal:
+        await journal.run(corrections.add, ROW, "asha", version=0)
+        with pytest.raises(RefusedError, match="which is the most"):
+            await journal.run(corrections.add, ROW, "asha", version=1)
+
+
+async def test_a_damaged_one_is_named(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for version in (0, 1):
+            await journal.run(corrections.add, ROW, "asha", version=version)
+        await journal.writer.submit(
+            lambda batch: batch.execute("UPDATE correction SET text = zeroblob(60) WHERE version = 1")
+        )
+        with pytest.raises(IntegrityError):
+            list_corrections(journal)
+        damaged: list[int] = []
+        assert [one.version for one in list_corrections(journal, damaged.append)] == [2]
+        assert damaged == [1]
