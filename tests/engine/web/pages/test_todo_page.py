@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.actions.control import Request
 from engine.model.clock import from_us
 from engine.model.message import Received
 from engine.model.outcome import Outcome
 from engine.model.permissions import ROLES, WATCHING, Permission, Principal
 from engine.model.reasons import ReasonCode
+from engine.model.records import Target
 from engine.model.todo import Since
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -25,9 +27,12 @@ from engine.runtime.control_handlers import HANDLERS
 from engine.runtime.todo_list import TodoList
 from engine.runtime.todo_looks import TodoLooks
 from engine.store.journal import Journal
-from engine.store.operations import append, record_outcome
+from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
+from engine.web.api import reads
 from engine.web.api.acts import Verb
+from engine.web.api.parameters import Nothing
+from engine.web.api.reads import Asked
 from engine.web.pages.todo import ends
 from tests.engine.web.test_paused_and_expected import paused_site
 from tests.support import access
@@ -369,3 +374,25 @@ async def test_the_reason_of_a_pause_is_shown_to_those_alone(here: Site, person:
             async with browser.client.get(path) as answer:
                 assert ("new firmware" in await answer.text()) is NOTES[person], path
                 assert answer.status == 200
+
+
+@pytest.mark.parametrize("may_read", [False, True])
+async def test_the_verb_of_socket_and_api_has_notes_for_those_alone(here: Site, lists: Lists, may_read: bool) -> None:
+    await lists.list.annotate(SILENT, "asha", WORDS)
+    await lists.list.snooze(SILENT, "asha", WORDS, 3600)
+    work = lists.verbs(lists.journal)["todo"].work
+    said = await work(Request(verb="todo", actor="look", reads_notes=may_read))
+    (entry,) = [one for one in said["todo"] if one["key"] == SILENT]
+    assert (entry["note_by"], entry["snoozed_by"]) == ("asha", "asha")
+    assert {entry["note"], entry["snoozed_for"]} == ({WORDS} if may_read else {""})
+
+
+@pytest.mark.parametrize("person", ROLES)
+async def test_the_system_page_and_the_resource_of_pauses_keep_to_it(here: Site, lists: Lists, person: str) -> None:
+    await lists.journal.run(pauses.pause, Target(destination="lab-fhir"), "anita", "new firmware")
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        assert ("new firmware" in (await home(browser, "/system?lang=en")).text) is NOTES[person]
+    asked = Asked(SimpleNamespace(journal=lists.journal), here.page.site, Nothing(), Principal(ROOT, ROLES[person]))  # type: ignore[arg-type]
+    (found,) = reads.pauses(asked)["pauses"]
+    assert (found["by"], found["reason"]) == ("anita", "new firmware" if NOTES[person] else "")
