@@ -2,8 +2,9 @@
 and with scripts off. The pages are those of the table of routes, so that a new one is walked, too."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ ADDRESSES = {
     "/replay": ("/replay", "/replay?channel=chemistry"),
     "/affected": ("/affected", "/affected?channel=chemistry"),
     "/todo": ("/todo?key=away/{name}", "/todo?key=none"),
+    "/operations/{number}": ("/operations/{operation}",),
+    "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
+    "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
     "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
     "/do/resume": ("/do/resume?kind=channel&name=chemistry",),
@@ -43,23 +47,27 @@ ADDRESSES = {
 BEFORE_LOG_IN = ("/log-in", "/change-user", "/set-up", "/wall")
 # Where a form is, and what is filled in there, one time after the other; the answer to each is looked at.
 ASKED, WHY = {"purpose": "asked by the ward"}, {"reason": "tested in both languages"}
+CODED = "/codes/row?channel=haematology&code=6690-2"
+ROW = {"cell-unit_in": "10*9/L", "cell-loinc": "26464-8", "cell-unit": "10*9/L", "cell-ucum": "10*9/L"}
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "/account": ("/account", {"act": "offer", "password": PASSWORD}),
     "/tokens": ("/tokens", {"act": "add", "name": "his"}),
     "/messages/{number}/contents": ("/messages/{refused}", ASKED),
     "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
     "/do/retry": ("/do/retry?all=1", WHY),
+    "/codes/row": (CODED, ROW),
 }
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
-    *("/affected", "/affected/results", "/affected.csv"),
+    *("/affected", "/affected/results", "/affected.csv", "/todo", "/operations/{number}"),
+    *("/codes/row/do", "/codes/undo"),
     *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
 }
 NO_SUCH_PAGE, UNREADABLE = "/no-such-page", "/messages?from=wrong"
 IN_ENGLISH = {"/api"}  # for those who write programs
-NO_PAGES = ("/events", "/static/{name}", ".json", ".csv")
+NO_PAGES = ("/events", "/static/{name}", ".json", ".csv", "/oidc", "/oidc/back")  # or lead to an identity provider
 REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE, "/todo?key=none"}
 
 
@@ -79,21 +87,36 @@ def in_language(address: str, language: str) -> str:
     return f"{address}{'&' if '?' in address else '?'}lang={language}"
 
 
-def fill_in(here: Laboratory, address: str) -> str:
-    """An address with its gaps filled."""
+def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """An address with its gaps filled; ``more``: gap -> text, besides the numbers of messages."""
     numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
-    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY}
+    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY} | more
     return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
+
+
+async def acted(one: Visitor) -> Mapping[str, str]:
+    """Addresses of things that are there after an act: an operation, and a correction that can be taken back."""
+    await one.open("/do/retry?all=1&lang=en")
+    await send(one, "/do/retry", WHY)
+    operation = re.search(r"/operations/(\d+)", one.page.url)
+    assert operation is not None
+    await one.open(f"{CODED}&lang=en")
+    await send(one, "/codes/row", ROW)
+    await send(one, "/codes/row/do", WHY)
+    undo = await one.page.locator("a[href^='/codes/undo']").first.get_attribute("href")
+    assert undo is not None
+    return {"{operation}": operation[1], "{undo}": re.sub(r"&?lang=en", "", undo)}
 
 
 async def pages(here: Laboratory, one: Visitor) -> list[str]:
     """The addresses to look at of each page that is for a person who is logged in."""
     assert here.app.page is not None
+    more = await acted(one)
     found = [NO_SUCH_PAGE, UNREADABLE]
     for path, method in here.app.page.routes:
         if method != "GET" or path in BEFORE_LOG_IN or path.startswith("/api/") or path.endswith(NO_PAGES):
             continue
-        addresses = [fill_in(here, one) for one in ADDRESSES.get(path, (path,))]
+        addresses = [fill_in(here, address, more) for address in ADDRESSES.get(path, (path,))]
         answer = await one.page.request.get(here.base + addresses[0])
         if not answer.headers.get("content-type", "").startswith("text/html"):
             continue
@@ -131,7 +154,7 @@ async def examine(one: Visitor, address: str, language: str) -> list[str]:
 
 async def send(one: Visitor, path: str, typed: dict[str, str]) -> None:
     """Fill in the form of the open page that goes to ``path``, and press its button; ``act``: the button's value."""
-    form = one.page.locator(f"form[method=post][action^='{path}']")
+    form = one.page.locator(f"form[method=post][action^='{path}?']")
     if act := typed.get("act"):
         form = form.filter(has=one.page.locator(f"button[value={act}]"))
     for name, text in typed.items():
