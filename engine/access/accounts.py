@@ -177,9 +177,16 @@ class Accounts:
             return await self._begin(known, known.users[number], PROVIDER, address, device)
 
     async def note_refused(self, address: str) -> None:
-        """Count a log-in that the identity provider did not prove, for the audit trail."""
+        """Count a log-in that the identity provider did not prove."""
         with suppress(LogInError):
-            await self._prover.refuse(None, address)
+            await self._prover.refuse(None, address, self._prover.origins_of_address(address))
+
+    async def raise_if_locked(self, address: str) -> None:
+        """
+        Raises:
+            LockedOutError: too many log-ins of this address were refused.
+        """
+        await self._prover.raise_if_locked(None, self._prover.origins_of_address(address))
 
     async def give_code(self, secret: str, code: str, *, address: str) -> LogIn:
         """Begin the session of a log-in that waits for its code.
@@ -188,7 +195,7 @@ class Accounts:
             LogInError, LockedOutError: as `log_in`; it has waited for more than five minutes.
         """
         async with self._prover.turn():
-            nowhere = self._prover.origins(None, "", address, None)
+            nowhere = self._prover.origins_of_address(address)
             await self._prover.raise_if_locked(None, nowhere)
             half = self._half.get(hashed(secret))
             known = await self._directory.known()

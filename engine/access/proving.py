@@ -76,7 +76,12 @@ class Prover:
             if user is not None
             else Origin(token("name", name_key(name[:_LONGEST_NAME])), 0, FREE_OF_USER)
         )
-        return [by_name, Origin(token("address", network_of(address)), 0, FREE_OF_ADDRESS)]
+        return [by_name, *self.origins_of_address(address)]
+
+    def origins_of_address(self, address: str) -> list[Origin]:
+        """What a refusal is counted by where no name was given: what is tried elsewhere does not count."""
+        token = self._directory.journal.vault.log_in_token("address", network_of(address))
+        return [Origin(token, 0, FREE_OF_ADDRESS)]
 
     def origins_in_session(self, user: User, number: int) -> list[Origin]:
         """What a refusal is counted by where a session asks for the password again: refusals elsewhere do not count."""

@@ -64,6 +64,7 @@ class OidcPages:
         try:
             if len(set(query)) != len(query):  # a name twice
                 raise IdentityProviderError(LATE, "address")
+            await self._desk.accounts.raise_if_locked(request.remote or "")
             identity, to = await flow.finish(sealed, query)
             device = cookie(request, BROWSER)
             done = await self._desk.accounts.come_in(identity, address=request.remote or "", device=device)

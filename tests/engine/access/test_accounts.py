@@ -248,6 +248,25 @@ async def test_a_password_with_other_parameters_is_hashed_anew(
         passwords._hasher.cache_clear()
 
 
+async def test_made_up_log_ins_elsewhere_keep_no_user_from_giving_a_code(
+    accounts: Accounts, clock: ManualClock
+) -> None:
+    session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
+    shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="Aarogya")
+    app = pyotp.parse_uri(shown)
+    assert isinstance(app, pyotp.TOTP)
+    await accounts.own.confirm_second_factor(session, GOOD, app.at(int(clock.now_us() / 1e6)), address=HERE)
+    clock.advance(30)
+    half = await accounts.log_in("anna", GOOD, address=HERE)
+    for number in range(FREE_OF_ADDRESS):
+        with pytest.raises(LogInError, match="wrong"):
+            await accounts.give_code(f"made up {number}", "123456", address=THERE)
+    with pytest.raises(LockedOutError):
+        await accounts.give_code("made up", "123456", address=THERE)
+    done = await accounts.give_code(half.secret, app.at(int(clock.now_us() / 1e6)), address=HERE)
+    assert await accounts.principal_of_session(done.secret, address=HERE) is not None
+
+
 async def test_the_second_factor_is_asked_for_and_no_code_works_twice(accounts: Accounts, clock: ManualClock) -> None:
     session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
     shown, picture = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="Aarogya")

@@ -23,6 +23,7 @@ from engine.config.access import AccessConfig
 from engine.config.oidc import OidcConfig
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
+from engine.model.accounts import FREE_OF_ADDRESS
 from engine.model.permissions import ROLES
 from engine.model.units import HostPort
 from engine.store.core.batch import Batch
@@ -417,6 +418,19 @@ async def test_a_wrong_answer_opens_nothing(
     assert "/elsewhere" not in here.provider.asked
     (act,) = (act for act in acts_page(here.site.journal, limit=50) if act.verb == "log-in-refused")
     assert act.what["user"] is None
+
+
+async def test_an_address_that_tries_many_answers_has_to_wait(here: Place) -> None:
+    async with here.site.browser() as browser:
+        for _ in range(FREE_OF_ADDRESS):
+            address, _ = await begun(here, browser)
+            assert (await browser.get(here.provider.approve(address).replace("code-", "x")))[0] == 403
+        asked = here.provider.asked.count("/token")
+        status, page = await here.log_in(browser)
+        assert (status, "Too many wrong log-ins" in page.text) == (429, True)
+        assert here.provider.asked.count("/token") == asked
+        here.site.clock.advance(16)
+        assert (await here.log_in(browser))[0] == 200
 
 
 async def test_after_a_refusal_the_right_answer_comes_in(here: Place) -> None:
