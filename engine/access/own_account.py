@@ -37,7 +37,7 @@ class OwnAccount:
         """Take a new password; all other sessions of the user end."""
         async with self._proven(secret, password, address) as user:
             passwords.raise_if_weak(new, user.name)
-            if new == password:
+            if user.credentials.given and new == password:
                 raise RefusedError("this is your present password; choose another one")
             encoded = await asyncio.to_thread(passwords.hash_of, new)
             changed = replace(user.credentials, password=encoded, given=False)
