@@ -105,18 +105,18 @@ class _Search:
         reason = "(CASE d.state WHEN 'dead' THEN d.cause ELSE r.reason END)"
         where, values = self._terms(wanted, "r.message_id", "d", reason)
         rows = self._execute(
-            f"SELECT d.cause_token, {reason}, d.lane, d.state = 'dead', count(*), max(r.n), max(r.at_us),"  # noqa: S608 - constants
-            " max(r.message_id), max(d.id) FROM retried r CROSS JOIN delivery d ON d.id = r.delivery_id"
+            f"SELECT d.cause_token, {reason}, d.lane, d.state = 'dead', r.n, r.at_us, r.message_id, d.id"  # noqa: S608 - constants
+            " FROM retried r CROSS JOIN delivery d ON d.id = r.delivery_id"
             " CROSS JOIN journal j ON j.id = r.message_id WHERE r.delivery_id > 0"
-            f" AND d.state IN ('dead', 'waiting', 'sending') AND {where} GROUP BY 1, 2, 3, 4",
+            f" AND d.state IN ('dead', 'waiting', 'sending') AND {where}",
             values,
         ).fetchall()
-        for token, code, lane, dead, count, retries, last_us, message, delivery in rows:
+        for token, code, lane, dead, retries, last_us, message, delivery in rows:
             if lane in lanes:
                 channel, destination = lanes[lane]
                 cause = self._cause(token, "delivery", delivery, channel)
                 self.groups.add_retried(
-                    code, cause, dead=bool(dead), count=count, retries=retries, last_us=last_us, message=message,
+                    code, cause, dead=bool(dead), count=1, retries=retries, last_us=last_us, message=message,
                     channel=channel, destination=destination,
                 )  # fmt: skip
         if not wanted.destination:
@@ -131,15 +131,15 @@ class _Search:
     def _retried_messages(self, wanted: Filter) -> None:
         where, values = self._terms(wanted, "r.message_id", "s", "s.reason")
         rows = self._execute(
-            "SELECT s.cause_token, s.reason, j.channel, count(*), max(r.n), max(r.at_us), max(s.id)"  # noqa: S608 - constants
+            "SELECT s.cause_token, s.reason, j.channel, r.n, r.at_us, s.id"  # noqa: S608 - constants
             " FROM retried r CROSS JOIN message_state s ON s.id = r.message_id CROSS JOIN journal j ON j.id = s.id"
-            f" WHERE r.delivery_id = 0 AND s.state = 'dead' AND {where} GROUP BY 1, 2, 3",
+            f" WHERE r.delivery_id = 0 AND s.state = 'dead' AND {where}",
             values,
         ).fetchall()
-        for token, code, channel, count, retries, last_us, message in rows:
+        for token, code, channel, retries, last_us, message in rows:
             cause = self._cause(token, "message_state", message, channel)
             self.groups.add_retried(
-                code, cause, dead=True, count=count, retries=retries, last_us=last_us, message=message, channel=channel
+                code, cause, dead=True, count=1, retries=retries, last_us=last_us, message=message, channel=channel
             )
 
     def _since(self, reason: str, last_us: int, token: bytes, lane: int) -> int:

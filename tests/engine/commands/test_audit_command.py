@@ -40,8 +40,9 @@ def site(tmp_path: Path) -> Path:
 def test_acts_are_listed_newest_first(site: Path) -> None:
     ran = labrelay("audit", "list", "-o", "json", site=site)
     acts = ran.json["acts"]
-    assert [act["act"] for act in acts][:2] == ["dismiss", "unmask"]
-    assert acts[1]["what"] == {"message": DELIVERED, "purpose": "a test"}
+    assert [act["act"] for act in acts][:3] == ["dismiss", "dismiss", "unmask"], "the operation's step, and it itself"
+    assert acts[1]["outcome"] == {"dismissed": 3}
+    assert acts[2]["what"] == {"message": DELIVERED, "purpose": "a test"}
     assert {act["state"] for act in acts} == {"done"}
     assert all(act["actor"] for act in acts)
     assert CANARY not in ran.out
@@ -110,8 +111,8 @@ def test_exports_are_whole_private_and_harmless_in_a_spreadsheet(site: Path, tmp
     assert path.stat().st_mode & 0o777 == 0o600
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["act"] for row in rows][:2] == ["dismiss", "unmask"]
-    assert json.loads(rows[1]["what"]) == {"message": DELIVERED, "purpose": "a test"}
+    assert [row["act"] for row in rows][:3] == ["dismiss", "dismiss", "unmask"]
+    assert json.loads(rows[2]["what"]) == {"message": DELIVERED, "purpose": "a test"}
     lines = tmp_path / "trail.ndjson"
     assert labrelay("audit", "export", "--to", str(lines), site=site).code == ExitCode.OK
     assert len(lines.read_text().splitlines()) == len(rows)
@@ -125,7 +126,7 @@ def test_fhir_audit_events_are_valid(site: Path, tmp_path: Path) -> None:
     bundle = json.loads(path.read_text())
     events = [AuditEvent.model_validate(entry["resource"]) for entry in bundle["entry"]]
     assert len(events) == len(labrelay("audit", "list", "-o", "json", site=site).json["acts"])
-    shown = bundle["entry"][1]["resource"]
+    shown = bundle["entry"][2]["resource"]
     assert (shown["action"], shown["subtype"][0]["code"], shown["outcome"]) == ("R", "unmask", "0")
     assert {"system": "urn:labrelay:message", "value": str(DELIVERED)} in [
         one["what"]["identifier"] for one in shown["entity"]
