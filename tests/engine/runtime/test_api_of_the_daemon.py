@@ -49,5 +49,7 @@ async def test_a_program_reads_and_acts_with_its_token(tmp_path: Path) -> None:
             chosen = {"selection": {"ids": [UNMAPPED]}, "reason": "seen"}
             status, said = await ask("/api/v1/acts/dismiss", method="POST", json=chosen)
             assert (status, said["done"]) == (200, {"dismissed": 1})
-        (act,) = (act for act in acts_page(app.journal) if act.verb == "dismiss")
-        assert (act.actor, dict(act.by)) == ("token:middleware", {"role": "token", "from": "127.0.0.1"})
+        step, operation = (act for act in acts_page(app.journal) if act.verb == "dismiss")
+        assert (operation.what["selection"], step.what["messages"]) == ({"ids": [UNMAPPED]}, [UNMAPPED])
+        for act in (step, operation):
+            assert (act.actor, dict(act.by)) == ("token:middleware", {"role": "token", "from": "127.0.0.1"})
