@@ -217,7 +217,9 @@ class StatusServer:
             return None
         principal = await self._identity.of(request)
         request[PERSON] = (
-            self._desk.person(request, principal) if self._desk is not None else Person(looks=principal is not None)
+            self._desk.person(request, principal)
+            if self._desk is not None
+            else Person(looks=principal is not None, path=request.path)
         )
         return principal
 

@@ -85,9 +85,9 @@ class Desk:
         """
         form = form_token(secret or self._secret(request)[0])
         if principal is None:
-            return Person(form=form)
+            return Person(form=form, path=request.path)
         looks = principal.may(LOOKING) and not principal.held_up
-        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form)
+        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, path=request.path)
         signed_in = request.get(SIGNED_IN)
         if signed_in is None:
             return plain

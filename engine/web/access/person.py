@@ -17,6 +17,7 @@ class Person:
     until: the time of the day when the log-in ends, ``16:05``.
     left_s: seconds until then, at least.
     is_last: it ends then in any case.
+    path: of the page, to mark it where the top leads to it.
     """
 
     name: str = ""
@@ -30,6 +31,7 @@ class Person:
     until: str = ""
     left_s: int = 0
     is_last: bool = False
+    path: str = ""
 
 
 PERSON = web.RequestKey("person", Person)

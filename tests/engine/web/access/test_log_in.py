@@ -212,6 +212,15 @@ async def test_live_updates_end_with_the_session(here: Site) -> None:
                 pass
 
 
+@pytest.mark.parametrize("path", ["/users", "/reagents"])
+async def test_the_menu_marks_the_page_that_is_shown(here: Site, path: str) -> None:
+    async with here.browser() as browser:
+        await browser.log_in("admin")
+        _, page = await browser.get(path)
+        (marked,) = page.all("a", **{"aria-current": "page"})
+        assert marked.attributes["href"] == f"{path}?lang=en"
+
+
 async def test_three_windows_of_one_log_in_get_live_updates_and_others_still_do(here: Site) -> None:
     """A browser opens six connections to one server: with six live updates it could load no page."""
     async with here.browser() as browser, here.browser() as other, AsyncExitStack() as windows:
