@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.shared.affected_list import _in_csv
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
 from engine.model.tested_results import tests_in as results_in
 from engine.store.queries.acts import acts_page
+from engine.views.affected import _in_csv
 from tests.results.test_reprocessing import AGAIN, change_channel, deliver, give_table, message, running
 from tests.support.command_line import Ran
 from tests.support.running import Json, RunningSite
