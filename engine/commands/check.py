@@ -152,8 +152,12 @@ def _run_samples(
     return ExitCode.FAILED if report.bad else ExitCode.OK
 
 
-def read_site(session: Session) -> tuple[Site | None, list[Remark]]:
-    """The site if it can be read, and all remarks about it."""
+def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None, list[Remark]]:
+    """The site if it can be read, and all remarks about it.
+
+    Args:
+        corrected: with the corrections of code tables, which the journal has.
+    """
     from engine.commands.shared import tls_files
     from engine.config.load import load_site
     from engine.config.questions import open_questions
@@ -167,7 +171,9 @@ def read_site(session: Session) -> tuple[Site | None, list[Remark]]:
     notes: dict[str, None] = {}
     site = None
     try:
-        site = session.corrected(load_site(folder, require_secrets=False))
+        site = load_site(folder, require_secrets=False)
+        if corrected:
+            site = session.corrected(site)
         warnings |= dict.fromkeys(site.warnings)
         problems |= dict.fromkeys(tls_files.problems(site))
         built = build_site(site, identity_key=bytes(32), clock=SystemClock())
@@ -178,7 +184,7 @@ def read_site(session: Session) -> tuple[Site | None, list[Remark]]:
         problems |= dict.fromkeys(built.doubts)
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
-        warnings |= dict.fromkeys(_disagreements(site, session))
+        warnings |= dict.fromkeys(_disagreements(site, session) if corrected else ())
         warnings |= dict.fromkeys(_same_disk(site))
         warnings |= dict.fromkeys(open_questions(site))
     except ConfigError as error:

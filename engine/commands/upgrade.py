@@ -42,7 +42,8 @@ def command(session: Session, check: bool, rollback: bool, yes: bool, form: Form
 def _check(session: Session, form: Form) -> ExitCode:
     from engine.diagnostics.installed import earlier, examine_earlier, examine_journal
 
-    lines = [*_configuration(session), examine_journal(session.journal)]
+    journal = examine_journal(session.journal)
+    lines = [*_configuration(session, corrected=journal.health is not Health.FAIL), journal]
     if all(line.health is not Health.FAIL for line in lines):
         lines.append(examine_earlier(session.journal, earlier()))
     document = {
@@ -54,10 +55,10 @@ def _check(session: Session, form: Form) -> ExitCode:
     return ExitCode.FAILED if worst(lines) is Health.FAIL else ExitCode.OK
 
 
-def _configuration(session: Session) -> Iterator[Line]:
+def _configuration(session: Session, *, corrected: bool) -> Iterator[Line]:
     from engine.commands.check import read_site
 
-    site, remarks = read_site(session)
+    site, remarks = read_site(session, corrected=corrected)
     problems = [remark.text for remark in remarks if remark.severity == "problem"]
     for text in problems:
         yield Line(Health.FAIL, "configuration", text, "correct it, or keep the version that takes it")
