@@ -9,6 +9,7 @@ from typing import Any
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, map_again
+from engine.model.errors import RefusedError
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Filter
 from engine.store.operations import letter_steps
@@ -30,7 +31,15 @@ async def retry_letters(
     Args:
         reason: why our version replaces the server's, where that is another one (CONFLICT). Without it such deliveries
             stay dead.
+
+    Raises:
+        RefusedError: it selects all conflicts of identity; a person must compare and name each of them.
     """
+    if selection.code == ReasonCode.IDENTITY_CONFLICT.value and not selection.ids:
+        raise RefusedError(
+            "a retry accepts that one number belongs to two patients: compare the messages of each, and name them by "
+            "their numbers"
+        )
     return await begin_bulk_act(
         acts, retrying(acts), "retry", dead_letters, selection,
         actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
@@ -65,9 +74,10 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
         return Slice(1, letter_steps.counts("skipped"))
     if letter.state != "dead":
         return Slice(1, letter_steps.counts("incomplete"))
-    chosen = order.what["selection"]
-    # Only a person who named these very letters can accept that one number belongs to two patients.
-    accept_conflict = bool(chosen.get("ids")) or chosen.get("code") == ReasonCode.IDENTITY_CONFLICT.value
+    # Only a person who named this very letter, dead for that conflict, can accept that one number belongs to two
+    # patients. A conflict that shows only now has been seen by no person.
+    named = bool(order.what["selection"].get("ids"))
+    accept_conflict = named and letter.reason == ReasonCode.IDENTITY_CONFLICT.value
     decision = Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
     again = await map_again(acts, message, decision)
     if again is None:

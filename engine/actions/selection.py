@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter, Filter
 from engine.store.operations.bulk import Member
 from engine.store.queries.letters import dead_letters, held_deliveries
@@ -152,6 +153,7 @@ class Counted:
         more: there may be more of them: counting them all would have taken too long.
         channels, destinations: of those found.
         critical: those found with a critical value.
+        two_patients: dead messages that were found, with a number that another patient has.
         last, counted_us: for the selection of the action that follows.
     """
 
@@ -160,6 +162,7 @@ class Counted:
     channels: list[str]
     destinations: list[str]
     critical: int
+    two_patients: int
     last: int
     counted_us: int
 
@@ -171,7 +174,7 @@ def counted(reader: Reader, pages: Pages, selection: Selection, *, last: int, no
         last: the journal's newest row; a selection that was counted before keeps its own.
     """
     last = last if selection.last is None else selection.last
-    count, critical, more, until = 0, 0, False, time.monotonic() + COUNTING_S
+    count, critical, two_patients, more, until = 0, 0, 0, False, time.monotonic() + COUNTING_S
     counted_us, channels, destinations = now_us, set[str](), set[str]()
     for one in each_letter(reader, pages, replace(selection, last=last)):
         if count >= MOST_COUNTED or time.monotonic() > until:
@@ -179,10 +182,12 @@ def counted(reader: Reader, pages: Pages, selection: Selection, *, last: int, no
             break
         count += 1
         critical += one.critical
+        two_patients += not one.delivery_id and one.reason == ReasonCode.IDENTITY_CONFLICT.value
         channels.add(one.channel)
         destinations.add(one.destination)
         counted_us = max(counted_us, one.at_us)  # a clock that was set back leaves none of them out
-    return Counted(count, more, sorted(channels), sorted(destinations - {""}), critical, last, counted_us)
+    names = sorted(channels), sorted(destinations - {""})
+    return Counted(count, more, *names, critical, two_patients, last, counted_us)
 
 
 @dataclass(frozen=True, slots=True)

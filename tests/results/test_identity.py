@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from adapters.codecs.astm.sender import frames_of
 from engine.commands.shared.output import ExitCode
@@ -246,16 +247,43 @@ async def test_two_patients_under_one_number_in_one_message_stand_side_by_side(s
 async def test_only_who_names_the_letters_accepts_that_a_number_has_two_patients(
     site: RunningSite, analyzer: Analyzer
 ) -> None:
-    await analyzer.send(Result("MR-1"), Result("MR-2"))
+    _, second = await analyzer.send(Result("MR-1"), Result("MR-2"))
 
     ran = await site.labrelay("dlq", "retry", "--channel", analyzer.channel, "--yes", "-o", "json")
     await site.settled()
     assert ran.json["done"]["still_dead"] == 1
     assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
 
-    await site.labrelay("dlq", "retry", "--code", "IDENTITY_CONFLICT", "--yes", "-o", "json")
-    await site.settled()
+    ran = await site.labrelay("dlq", "retry", "--code", "IDENTITY_CONFLICT", "--yes")
+    assert ran.code == ExitCode.REFUSED
+    assert "name them" in ran.err
+    assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+
+    await site.retry(second)
     assert held(site) == first(("MR-1", "14.8"), ("MR-2", "14.8"))
+
+
+async def test_a_retry_by_number_accepts_no_conflict_that_shows_only_now(tmp_path: Path) -> None:
+    """A letter that is dead for another reason has shown no person the other patient."""
+    async with running_site(tmp_path, {"hl7": hl7_channel(settings=NUMBERS)}) as site:
+        analyzer = Analyzer(site, "hl7", "hl7")
+        await analyzer.send(Result("MR-1"))
+        path = site.folder / "channels/hl7.yaml"
+        whole = path.read_text(encoding="utf-8")
+        strict = {**yaml.safe_load(whole), "settings": {**NUMBERS, "on_missing": "dead"}}
+        path.write_text(yaml.safe_dump(strict), encoding="utf-8")
+        await site.app.reload()
+        (second,) = await analyzer.send(Result("MR-2", value="9.9"))
+        assert site.ends() == ["delivered", "UNMAPPED_CODE"]
+
+        path.write_text(whole, encoding="utf-8")
+        await site.app.reload()
+        assert (await site.retry(second))["still_dead"] == 1
+        assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
+        assert held(site) == first(("MR-1", "14.8"))
+
+        assert (await site.retry(second))["processed"] == 1, "once a person has seen it"
+        assert held(site) == first(("MR-1", "14.8"), ("MR-2", "9.9"))
 
 
 async def test_a_dismissed_message_keeps_no_number(site: RunningSite, analyzer: Analyzer) -> None:

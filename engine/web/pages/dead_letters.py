@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.model.permissions import LOOKING
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
@@ -80,10 +81,15 @@ def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
         "fix": one.fix,
-        "offers": offers(asking, VERBS, asked, **key) if one.count else [],
+        "offers": offers(asking, _verbs(one.reason), asked, **key) if one.count else [],
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
     }
+
+
+def _verbs(code: str | None) -> Sequence[str]:
+    """For all letters of a reason: a person compares the messages of each conflict of identity before a retry."""
+    return ("dismiss",) if code == ReasonCode.IDENTITY_CONFLICT.value else VERBS
 
 
 def _retried(one: Group, words: Words) -> list[str]:
@@ -110,7 +116,7 @@ def _found_each(reader: Reader, asking: Asking) -> Values:
     return {
         "rows": [letter_row(one, words) | {"offers": _edit(one, asking)} for one in found],
         "count": grouped(count_dead_letters(reader, wanted)),
-        "offers": offers(asking, VERBS, asked),
+        "offers": offers(asking, _verbs(wanted.code), asked),
         "older": asked.href(before=last) if more else "",
     }
 

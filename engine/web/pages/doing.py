@@ -125,6 +125,7 @@ def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mappi
         "channels": _names(counted["channels"]),
         "destinations": _names(counted["destinations"]),
         "critical": counted["critical"],
+        "two_patients": counted["two_patients"] if verb == "retry" and "ids" in frozen else 0,
     }
 
 

@@ -15,6 +15,8 @@ from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.model.records import Filter
 from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
@@ -101,6 +103,27 @@ async def test_only_those_who_may_act_see_buttons(here: Site, path: str, person:
         assert set(offers(page)) == (set() if person == "viewer" else set(LISTS[path]))
         _, page = await browser.get("/held?state=rejected&lang=en")
         assert offers(page) == {}
+
+
+async def test_two_patients_under_one_number_are_accepted_message_by_message(operator: Browser, known: Known) -> None:
+    """No act on all of them: a person compares the messages of each, and the confirmation says what it accepts."""
+    letter = next(
+        one for one in dead_letters(known.journal, limit=10_000) if not one.delivery_id and one.state == "dead"
+    )
+
+    def conflict(batch: Batch) -> None:
+        batch.execute("UPDATE message_state SET reason = 'IDENTITY_CONFLICT' WHERE id = ?", (letter.message_id,))
+
+    await known.journal.run(operation(priority=Priority.SETTLE)(conflict))
+    for path in ("/dead-letters", "/dead-letters/each"):
+        _, page = await operator.get(f"{path}?code=IDENTITY_CONFLICT&lang=en")
+        assert set(offers(page)) == {"Close"}
+    status, page = await operator.get("/do/retry?code=IDENTITY_CONFLICT&lang=en")
+    assert (status, page.one("main").all("form")) == (403, [])
+    page, _, _ = await confirmed(operator, f"/do/retry?ids={letter.message_id}&lang=en")
+    assert [one.one("dt").text for one in page.all("div", class_="problem")] == ["One number, two patients"]
+    page, _, _ = await confirmed(operator, "/do/retry?all=1&lang=en")
+    assert page.all("div", class_="problem") == []  # these stay as they are
 
 
 # path of the list, its filter, the button, and the states of what it is about afterwards
