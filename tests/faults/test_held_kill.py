@@ -136,7 +136,8 @@ async def test_only_what_was_released_arrives(tmp_path: Path, workers: int) -> N
 def assert_all_released_are_in_the_audit_trail(person: Person, arrived: set[int]) -> None:
     with reading(person.data) as journal:
         acts = acts_page(journal, limit=100_000)
-        released = {number for act in acts if act.verb == "release" for number in act.what["deliveries"]}
+        steps = [act for act in acts if act.verb == "release" and "deliveries" in act.what]
+        released = {number for act in steps for number in act.what["deliveries"]}
         traces = [trace_of(journal, view.id) for view in messages_page(journal, limit=100_000)]
     deliveries = [delivery for trace in traces if trace is not None for delivery in trace.deliveries]
     held = {one.id for one in deliveries if one.state == "delivered" and one.cause == "HELD_BY_RULE"}
