@@ -9,11 +9,12 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 KEY_COLUMNS = ("code", "unit_in", "device", "specimen")
 ORDER = (*KEY_COLUMNS, "loinc", "display", "type", "unit", "ucum", "factor", "offset", "digits")
+NOTE = "note"  # the column with a person's words
 SOURCE = "source"  # the column that names the correction
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 """Channel, table, and the cells of the key columns."""
@@ -57,6 +58,14 @@ class Correction(RowChange):
     act: int
     at_us: int
     by: str
+
+
+def without_notes(made: Correction) -> Correction:
+    """The same without people's words, for those who do not read them (`Principal.reads_notes`)."""
+    cells, covers = (
+        {name: "" if name == NOTE else cell for name, cell in row.items()} for row in (made.cells, made.covers)
+    )
+    return replace(made, cells=cells, covers=covers, reason="")
 
 
 class Sheet(NamedTuple):

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from engine.actions.trail import Entry, entries, names_message
+from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
 from engine.model.permissions import SEEING_PATIENTS, Principal
@@ -262,7 +263,7 @@ def corrections(asked: Asked[parameters.Channel]) -> Document:
     """All that were ever made, oldest first: which code changed when."""
     found = list_corrections(asked.sources.journal)
     if not asked.principal.reads_notes:
-        found = [replace(one, reason="") for one in found]
+        found = list(map(without_notes, found))
     return {CORRECTION.name: CORRECTION.rows(one for one in found if asked.arguments.channel in (None, one.channel))}
 
 

@@ -15,7 +15,7 @@ from engine.actions.control import Request
 from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of
 from engine.mapping.program import Program
 from engine.mapping.tables import VALUE_TYPES, Row, Table
-from engine.model.corrections import Correction, latest
+from engine.model.corrections import Correction, latest, without_notes
 from engine.model.errors import LabRelayError
 from engine.model.permissions import LOOKING
 from engine.store.queries.corrections import list_corrections
@@ -289,7 +289,8 @@ def _made(reader: Reader, asking: Asking) -> Values:
     made, words = list_corrections(reader), asking.words
     new = next((one for one in made if one.version == number(asking.query.get("made", ""))), None)
     newest = {one.version for one in latest(made).values()}
-    rows = [_row_made(one, asking, one.version in newest) for one in reversed(made[-MOST_SHOWN:])]
+    listed = made if asking.principal.reads_notes else list(map(without_notes, made))
+    rows = [_row_made(one, asking, one.version in newest) for one in reversed(listed[-MOST_SHOWN:])]
     affected = words.href(AFFECTED, channel=new.channel) if new is not None and RESEND in asking.may else ""
     return {"rows": rows, "count": grouped(len(made)), "cut": len(made) > MOST_SHOWN, "affected": affected}
 
@@ -308,7 +309,7 @@ def _row_made(one: Correction, asking: Asking, is_newest: bool) -> dict[str, Any
         "covers": shown(in_words(one.covers), TEXT),
         "undoes": one.undoes,
         "in_force": is_newest and bool(one.cells),
-        "reason": shown(one.reason, TEXT) if asking.principal.reads_notes else "",
+        "reason": shown(one.reason, TEXT),
         "change": words.href(PATH, correction=one.version) if is_newest and VERB in asking.may else "",
         "undo": words.href(UNDO, correction=one.version) if is_newest and BACK in asking.may else "",
     }

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import to_json
+from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
 from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.store.operations import bulk
+from engine.store.operations import bulk, corrections
 from engine.store.operations.bulk import Member
 from engine.store.queries import reader
 from engine.store.queries.letters import dead_letters
@@ -178,6 +179,21 @@ async def test_a_search_for_a_patient_needs_the_permission_and_is_in_no_address(
     for person, status in {"viewer": 403, "admin": 403, "seeing viewer": 200}.items():
         found = await api.ask("/message-search", person, method="POST", body={"patient": "1"})
         assert found.status == status, person
+
+
+async def test_peoples_words_about_a_code_are_shown_to_those_who_do_the_work(tmp_path: Path) -> None:
+    """The reason and the note; also where a later correction covers an earlier one."""
+    cells, note = {"loinc": "2345-7", "note": "asked Dr. Rao"}, "asked Dr. Rao"
+    change = RowChange(
+        channel="lab", table="analytes", key={"code": "GLU"}, cells=cells, covers=cells, reason="asked Dr. Rao"
+    )
+    async with journals.running(tmp_path) as journal:
+        await journal.run(corrections.add, change, "meena", version=0)
+        async with served(journal) as api:
+            for person, shown in (("viewer", ""), ("seeing viewer", note), ("operator", note), ("admin", note)):
+                (made,) = (await api.ask("/corrections", person)).body["corrections"]
+                assert made["cells"] == made["covers"] == {"loinc": "2345-7", "note": shown}, person
+                assert (made["by"], made["reason"]) == ("meena", shown), person
 
 
 async def test_reasons_of_acts_are_shown_to_few(data: Path) -> None:

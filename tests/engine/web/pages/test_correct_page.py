@@ -121,7 +121,7 @@ async def test_from_the_gap_to_the_row_in_force_and_back(here: Site, lab: Lab, e
     page, fields = await drafted(engineer)
     assert (fields["cell-code"], fields["cell-unit_in"], fields["cell-loinc"]) == ("HGB", "g/dL", "")
     assert "The analyzer calls it Haemoglobin" in page.text
-    status, page = await looked(engineer, **GOOD)
+    status, page = await looked(engineer, **GOOD, **{"cell-note": "asked Dr. Rao"})
     assert status == 200
     assert "loinc=718-7" in page.text
     assert "Observation.code.coding.code" in page.text
@@ -142,11 +142,13 @@ async def test_from_the_gap_to_the_row_in_force_and_back(here: Site, lab: Lab, e
     assert next(one.text for one in page.all("th") if one.text.startswith("HGB")).endswith("has a row by now")
     status, page = await engineer.get(MADE)
     assert "in force" in page.text
-    assert "the maker's list" in page.text
+    words = ("the maker's list", "asked Dr. Rao")
+    assert all(one in page.text for one in words)
     async with here.browser() as viewer:  # words of people are for those who do the work
         await viewer.log_in("viewer")
         _, seen = await viewer.get(MADE)
-        assert ("engineer" in seen.text, "the maker's list" in seen.text) == (True, False)
+        assert ("engineer" in seen.text, "loinc=718-7" in seen.text) == (True, True)
+        assert not any(one in seen.text for one in words)
     undo = next(one for one in offers(page) if "undo" in one)
     status, page = await engineer.get(undo)
     assert "as the files say" in page.text
