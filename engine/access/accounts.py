@@ -176,8 +176,16 @@ class Accounts:
             known = await self._directory.known()
             return await self._begin(known, known.users[number], PROVIDER, address, device)
 
-    async def note_refused(self, address: str) -> None:
-        """Count a log-in that the identity provider did not prove."""
+    async def note_refused(self, address: str, *, tried: bool) -> None:
+        """Count a log-in that the identity provider did not prove.
+
+        Args:
+            tried: an answer to a log-in that began here was refused, which delays the next log-in of the address. All
+                else strangers cause at will; it delays no log-in.
+        """
+        if not tried:
+            await self._prover.note(address)
+            return
         with suppress(LogInError):
             await self._prover.refuse(None, address, self._prover.origins_of_address(address))
 

@@ -6,4 +6,9 @@ LATE = "this log-in was begun too long ago, or in another browser; log in again"
 UNREACHABLE = "the identity provider cannot be reached; try again, or log in with a password of this page"
 NO_ROLE = "your groups at the identity provider have no role here; ask the person who administers LabRelay"
 NOT_ALLOWED = "this account of the identity provider may not log in here"
-TEXTS = (WRONG, DENIED, LATE, UNREACHABLE, NO_ROLE, NOT_ALLOWED)
+NOT_ANEW = "the identity provider did not ask you to prove anew who you are; log in again"
+NO_TIME = (
+    "the identity provider does not say when you proved who you are (auth_time); ask the person who administers"
+    " LabRelay to look at single_sign_on of access: oidc"
+)
+TEXTS = (WRONG, DENIED, LATE, UNREACHABLE, NO_ROLE, NOT_ALLOWED, NOT_ANEW, NO_TIME)

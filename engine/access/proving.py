@@ -7,7 +7,7 @@ by itself, so refusals elsewhere do not keep this user out of it; sessions go on
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
 from engine.access import passwords
@@ -31,6 +31,7 @@ from engine.store.queries import accounts
 MOST_WAITING = 20  # log-ins; each takes some 30 ms
 BUSY_US = 5_000_000
 WRONG = "the name, the password or the code is wrong"
+NOTED_EVERY_US = 60_000_000
 _LONGEST_NAME = 200  # characters of a typed name that count
 
 
@@ -42,6 +43,7 @@ class Prover:
         self._clock = clock
         self._waiting = 0
         self._unseen: Counter[int] = Counter()  # user -> refused without a look, not in the store yet
+        self._noted_us = -NOTED_EVERY_US
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -106,6 +108,16 @@ class Prover:
     def unseen(self, user: User) -> int:
         """Refusals that the store has not counted; from here on the caller has."""
         return self._unseen.pop(user.id, 0)
+
+    async def note(self, address: str) -> None:
+        """Count a refusal of what tried nothing: it delays no log-in, and is stored at most once a minute."""
+        now_us = self.now_us()
+        if 0 <= now_us - self._noted_us < NOTED_EVERY_US:
+            self._unseen[0] += 1
+            return
+        self._noted_us = now_us
+        with suppress(LogInError):
+            await self.refuse(None, address)
 
     async def refuse(
         self, user: User | None, address: str, origins: Sequence[Origin] = (), text: str = WRONG

@@ -53,8 +53,9 @@ class OidcConfig(Model):
     """Only these accounts, by the claim `sub`. By default any."""
 
     single_sign_on: Flag = False
-    """`true`: who has logged in at the provider is in without another look. By default the provider is asked to have
-    each log-in proven anew (`prompt=login`), as a computer that several people share needs it."""
+    """`true`: who has logged in at the provider is in without another look. By default each log-in
+    is proven anew, as a computer that several people share needs it: the provider is asked for it (`prompt=login`,
+    `max_age=0`), and its ID token has to say when (`auth_time`)."""
 
     ca: FilePath | None = None
     """PEM file with the authority to trust for the provider; without it, the system's."""

@@ -83,7 +83,8 @@ class Provider:
         now = self.now_s()
         claims = {
             "iss": self.issuer, "aud": CLIENT, "sub": "248289761001", "iat": now, "exp": now + 300,
-            "nonce": given["nonce"], "preferred_username": "asha", "groups": ["staff", "lab"], **self.claims,
+            "nonce": given["nonce"], "preferred_username": "asha", "groups": ["staff", "lab"],
+            **({"auth_time": now} if "max_age" in given else {}), **self.claims,
         }  # fmt: skip
         claims = {name: value for name, value in claims.items() if value is not None}
         header = {"alg": "RS256", "kid": self.key.kid, "typ": "JWT"} | self.header

@@ -8,6 +8,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from hmac import compare_digest
 from urllib.parse import urlencode, urlsplit
@@ -72,7 +73,7 @@ class Flow:
             "nonce": nonce,
             "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("="),
             "code_challenge_method": "S256",
-            **({} if self.config.single_sign_on else {"prompt": "login"}),
+            **({} if self.config.single_sign_on else {"prompt": "login", "max_age": "0"}),
         }
         kept = [state, nonce, verifier, to if len(to) <= LONGEST_PATH else "/", self._now_s() + WITHIN_S]
         joined = "&" if urlsplit(endpoints.authorization).query else "?"
@@ -100,16 +101,21 @@ class Flow:
         if "error" in said or not said.get("code"):
             raise IdentityProviderError(DENIED, "no code")
         token = await self._provider.exchange(said["code"], verifier, self.redirect)
-        return id_token.identity_of(await self._claims(token, nonce), self.config), to
+        return id_token.identity_of(await self._claims(token, nonce, until_s - WITHIN_S), self.config), to
 
-    async def _claims(self, token: str, nonce: str) -> Mapping[str, object]:
-        expected = {"issuer": self.config.issuer, "client_id": self.config.client_id, "nonce": nonce}
-        keys = await self._provider.keys()
+    async def _claims(self, token: str, nonce: str, begun_s: int) -> Mapping[str, object]:
+        claims_of = partial(
+            id_token.claims_of,
+            token,
+            issuer=self.config.issuer,
+            client_id=self.config.client_id,
+            nonce=nonce,
+            anew_since_s=None if self.config.single_sign_on else begun_s,
+        )
         try:
-            return id_token.claims_of(token, keys, **expected, now_s=self._now_s())
+            return claims_of(await self._provider.keys(), now_s=self._now_s())
         except UnknownKeyError:
-            keys = await self._provider.keys(anew=True)
-            return id_token.claims_of(token, keys, **expected, now_s=self._now_s())
+            return claims_of(await self._provider.keys(anew=True), now_s=self._now_s())
 
     def _opened(self, sealed: str) -> tuple[str, str, str, str, int, str]:
         try:

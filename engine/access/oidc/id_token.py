@@ -13,7 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
-from engine.access.provider_words import NO_ROLE, NOT_ALLOWED, WRONG
+from engine.access.provider_words import NO_ROLE, NO_TIME, NOT_ALLOWED, NOT_ANEW, WRONG
 from engine.config.oidc import OidcConfig
 from engine.model.accounts import Identity
 from engine.model.errors import IdentityProviderError, UnknownKeyError
@@ -30,12 +30,20 @@ MOST_GROUPS = 1000
 
 
 def claims_of(
-    token: str, keys: Sequence[Mapping[str, Any]], *, issuer: str, client_id: str, nonce: str, now_s: float
+    token: str,
+    keys: Sequence[Mapping[str, Any]],
+    *,
+    issuer: str,
+    client_id: str,
+    nonce: str,
+    now_s: float,
+    anew_since_s: float | None,
 ) -> Mapping[str, Any]:
     """The claims of a token that is genuine, fresh, for us, and of this log-in.
 
     Args:
         keys: of the provider, as JSON Web Keys (RFC 7517).
+        anew_since_s: the person has to have proven at the provider who is there since then; None: whenever.
 
     Raises:
         UnknownKeyError: none of these keys is the one of the token.
@@ -51,6 +59,8 @@ def claims_of(
     except (JoseError, ValueError):
         raise IdentityProviderError(WRONG, "signature") from None
     _check(claims, issuer=issuer, client_id=client_id, nonce=nonce, now_s=now_s)
+    if anew_since_s is not None:
+        _check_anew(claims.get("auth_time"), anew_since_s, now_s)
     return claims
 
 
@@ -106,6 +116,14 @@ def _check(claims: Mapping[str, Any], *, issuer: str, client_id: str, nonce: str
         raise IdentityProviderError(WRONG, "expired")
     if max(issued, begins) > now_s + SKEW_S or issued < now_s - LONGEST_S - SKEW_S:
         raise IdentityProviderError(WRONG, "issued at another time")
+
+
+def _check_anew(proven_s: object, since_s: float, now_s: float) -> None:
+    """Rule 13: the browser carries the request for a new proof, so a person there can take it out."""
+    if not isinstance(proven_s, int | float) or isinstance(proven_s, bool):
+        raise IdentityProviderError(NO_TIME, "no auth_time")
+    if not since_s - SKEW_S <= proven_s <= now_s + SKEW_S:
+        raise IdentityProviderError(NOT_ANEW, "auth_time")
 
 
 def identity_of(claims: Mapping[str, Any], config: OidcConfig) -> Identity:

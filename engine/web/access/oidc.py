@@ -49,7 +49,7 @@ class OidcPages:
         try:
             begun = await flow.begin(to)
         except IdentityProviderError as error:
-            return await self._refused(request, error, to)
+            return await self._refused(request, error, to, tried=False)
         answer = web.Response(status=303, headers={"Location": begun.address})
         set_cookie(request, answer, COOKIE, begun.sealed, FOR_S)
         return answer
@@ -69,16 +69,16 @@ class OidcPages:
             device = cookie(request, BROWSER)
             done = await self._desk.accounts.come_in(identity, address=request.remote or "", device=device)
         except LabRelayError as error:
-            answer = await self._refused(request, error)
+            answer = await self._refused(request, error, tried=error.args[0] != LATE)
         else:
             answer = await self._desk.enter(request, done, local_path(to))
         drop_cookie(request, answer, COOKIE)
         return answer
 
-    async def _refused(self, request: web.Request, error: LabRelayError, to: str = "/") -> web.Response:
+    async def _refused(self, request: web.Request, error: LabRelayError, to: str = "/", *, tried: bool) -> web.Response:
         status, trouble = self._desk.refused(request, error)
         if isinstance(error, IdentityProviderError):
-            await self._desk.accounts.note_refused(request.remote or "")
+            await self._desk.accounts.note_refused(request.remote or "", tried=tried)
             logger.warning("log-in at the identity provider refused", extra={"reason": error.reason})
             status = 503 if error.args[0] == UNREACHABLE else status
         return await log_in_page(self._desk, request, status, to=to, trouble=trouble)

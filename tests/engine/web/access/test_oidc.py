@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -26,6 +26,8 @@ from engine.config.web import WebConfig
 from engine.model.accounts import FREE_OF_ADDRESS
 from engine.model.permissions import ROLES
 from engine.model.units import HostPort
+from engine.monitoring.logs import RepeatFilter
+from engine.monitoring.metrics import Counters
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.queries.acts import acts_page
@@ -353,6 +355,13 @@ REFUSED: dict[str, Case] = {
     "issued in the future": (late("iat", 120), "issued at another time"),
     "issued long ago": (late("iat", -3600), "issued at another time"),
     "good later": (late("nbf", 120), "issued at another time"),
+    "proven an hour before": (late("auth_time", -3600), "auth_time"),
+    "proven some time before this log-in": (late("auth_time", -61), "auth_time"),
+    "proven in the future": (late("auth_time", 120), "auth_time"),
+    "not said when it was proven": (token(auth_time=MISSING), "no auth_time"),
+    "proven at a time that is a text": (token(auth_time="now"), "no auth_time"),
+    "proven at a time that is a flag": (token(auth_time=True), "no auth_time"),
+    "proven at no number": (token(auth_time=float("nan")), "auth_time"),
     # its signature
     "alg none": (signed(unsigned), "algorithm"),
     "HS256 with the public key": (signed(by_public_key), "algorithm"),
@@ -467,15 +476,70 @@ async def test_what_the_provider_is_asked(here: Place) -> None:
         _, third = await begun(here, browser)
     assert address.startswith(f"{here.provider.issuer}/authorize?tenant=1&")
     assert first["redirect_uri"] == f"{here.site.base}/log-in/oidc/back"
-    assert (first["prompt"], first["scope"], "prompt" in third, third["scope"]) == (
-        "login",
-        "openid profile",
-        False,
-        "openid groups",
-    )
+    assert (first["prompt"], first["max_age"], first["scope"]) == ("login", "0", "openid profile")
+    assert (third.keys() & {"prompt", "max_age"}, third["scope"]) == (set(), "openid groups")
     for name in ("state", "nonce", "code_challenge"):
         assert len(first[name]) >= 43
         assert first[name] != second[name]
+
+
+@pytest.mark.parametrize("taken_out", [{"prompt"}, {"max_age"}, {"prompt", "max_age"}])
+async def test_the_next_person_at_a_computer_does_not_come_in_by_the_log_in_of_the_one_before(
+    here: Place, taken_out: set[str]
+) -> None:
+    """The browser carries the request for a new proof, so its person can take it out of the address."""
+    here.provider.claims = {"groups": ["lab-admins"]}
+    if "max_age" not in taken_out:
+        here.provider.claims["auth_time"] = here.provider.now_s() - 20 * 3600
+    async with here.site.browser() as browser:
+        address, asked = await begun(here, browser)
+        left = {name: value for name, value in asked.items() if name not in taken_out}
+        changed = f"{address.partition('?')[0]}?{urlencode(left)}"
+        status, page = await browser.get(here.provider.approve(changed))
+        assert status == 403
+        assert ("single_sign_on" in page.one("p", role="alert").text) == ("max_age" in taken_out)
+        assert (await browser.get("/users"), browser.path)[1].startswith("/log-in")
+        here.rule(single_sign_on=True)
+        assert (await here.log_in(browser, "/users"))[0] == 200, "where the site wants it so"
+
+
+async def test_a_new_proof_may_be_as_old_as_clocks_differ_and_as_long_as_a_log_in_takes(here: Place) -> None:
+    async with here.site.browser() as browser:
+        address, _ = await begun(here, browser)
+        here.provider.claims = {"auth_time": here.provider.now_s() - 59}
+        here.site.clock.advance(590)
+        assert (await browser.get(here.provider.approve(address)))[0] == 200
+
+
+async def test_strangers_fill_neither_journal_nor_log_and_delay_no_log_in(
+    here: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    way, times = "/log-in/oidc/back?again=1", 2 * FREE_OF_ADDRESS
+    repeats = RepeatFilter(Counters())
+    caplog.handler.addFilter(repeats)
+    with mock.patch.object(here.site.journal, "run", wraps=here.site.journal.run) as run:
+        async with here.site.browser() as stranger:
+            for wait_s in (61, 61, 601):
+                for _ in range(times):
+                    assert (await stranger.get(way))[0] == 403
+                here.site.clock.advance(wait_s)
+            assert run.call_count == 3
+            assert (await stranger.get(way))[0] == 403
+    caplog.handler.removeFilter(repeats)
+    assert [one.getMessage() for one in caplog.records].count("log-in at the identity provider refused") == 1
+    counted = [act.what["times"] for act in acts_page(here.site.journal, limit=50) if act.verb == "log-in-refused"]
+    assert sum(counted) == 3 * times + 1
+    async with here.site.browser() as browser, here.site.browser() as admin:
+        assert (await here.log_in(browser))[0] == 200
+        assert (await admin.log_in("admin"))[0] == 200
+
+
+async def test_a_provider_that_is_down_delays_no_log_in_with_a_password(here: Place) -> None:
+    here.provider.answers = {DISCOVERY: identity_provider.no_json}
+    async with here.site.browser() as browser:
+        for _ in range(2 * FREE_OF_ADDRESS):
+            assert (await browser.get("/log-in/oidc"))[0] == 503
+        assert (await browser.log_in("admin"))[0] == 200
 
 
 async def test_an_answer_is_good_in_the_browser_that_has_begun_and_once(here: Place) -> None:
