@@ -74,11 +74,11 @@ async def dismissing(order: Operation, members: Sequence[Member]) -> Slice:
 
 
 async def releasing(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(letter_steps.release, deliveries=[one.delivery_id for one in members]))
+    return _slice(order, len(members), partial(letter_steps.release, members=members))
 
 
 async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(letter_steps.reject, deliveries=[one.delivery_id for one in members]))
+    return _slice(order, len(members), partial(letter_steps.reject, members=members))
 
 
 def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:

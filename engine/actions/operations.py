@@ -9,7 +9,8 @@ To add a bulk act:
 
 1. write the function of a slice: ``async (operation, members) -> Slice``. It prepares (it may read, and map in a
    thread); the ``work`` of its slice changes the journal, and counts an outcome for each member. It gets members in
-   ascending order, and may take fewer of them than it was offered, in their order.
+   ascending order, and may take fewer of them than it was offered, in their order. A `LeftOutError` is the outcome of
+   the first.
 2. begin it by `begin_bulk_act` (`engine.actions.underway`), and give it its line in `engine.actions.bulk_acts`: a
    restart takes it up there.
 3. give each new outcome its line in `KINDS`, and its words in `engine/web/pages/doing.py`.
@@ -22,10 +23,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from engine.model.actor import Actor
-from engine.model.errors import DamagedError, IntegrityError, LabRelayError, StoreError
+from engine.model.errors import DamagedError, IntegrityError, LabRelayError, LeftOutError, StoreError
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import bulk
+from engine.store.operations import bulk, letter_steps
 from engine.store.operations.bulk import Done, Member, Operation
 from engine.store.queries.bulk import members_from, operation_if, running_operations
 
@@ -50,6 +51,9 @@ KINDS: Mapping[str, Kind] = {
     "overtaken": "skipped",
     "unanswered": "skipped",
     "too_old": "skipped",
+    "damaged": "skipped",
+    "erased": "skipped",
+    "no_channel": "skipped",
     "skipped": "skipped",
 }
 
@@ -172,8 +176,10 @@ class Operations:
         while True:
             began = loop.time()
             try:
-                members = await asyncio.to_thread(members_from, self._journal, number, run.position, run.at_once)
+                members = await self._next(run)
                 if not members:
+                    if run.position < run.order.total and await self._journal.run(bulk.abandon, number):
+                        logger.error("an operation was cancelled, a part of it is lost", extra={"act": number})
                     return
                 done = await self._step(run, act, members)
             except Exception as error:
@@ -187,10 +193,18 @@ class Operations:
             if self._paced:
                 await asyncio.sleep(min(loop.time() - began, LONGEST_PAUSE_S))
 
+    async def _next(self, run: _Run) -> Sequence[Member]:
+        """The next members; none where it has ended, or cannot go on."""
+        if run.order.damaged:  # in whose name, is not known
+            return ()
+        return await asyncio.to_thread(members_from, self._journal, run.order.number, run.position, run.at_once)
+
     async def _step(self, run: _Run, act: BulkAct, members: Sequence[Member]) -> Done | None:
         """Deal with the next members; one that fails again and again is counted as failed."""
-        given_up = run.tries >= TRIES
-        slice_ = Slice(1, _failed) if given_up else await act(run.order, members)
+        try:
+            slice_ = await act(run.order, members) if run.tries < TRIES else Slice(1, letter_steps.counts("failed"))
+        except LeftOutError as left:
+            slice_ = Slice(1, letter_steps.counts(left.outcome))
         done = await self._journal.run(
             bulk.step, run.order.number, run.position, slice_.members, slice_.work, payload=slice_.payload
         )
@@ -231,7 +245,3 @@ def sums(order: Operation) -> dict[Kind, int]:
     for name, count in order.outcomes.items():
         found[KINDS.get(name, "done")] += count
     return found
-
-
-def _failed(batch: Batch) -> Done:
-    return Done({"failed": 1})

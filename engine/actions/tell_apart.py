@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts, process_again
-from engine.model.errors import RefusedError
+from engine.model.errors import LeftOutError, RefusedError
 from engine.model.records import Decision
 from engine.store.operations import number_bearers
 from engine.store.operations.settling import moved_orders
@@ -84,13 +84,17 @@ async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:
 async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> dict[str, int]:
     done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
     for message in messages:
-        done[await _process_held(acts, message, moved)] += 1
+        outcome = await _process_held(acts, message, moved)
+        done[outcome] = done.get(outcome, 0) + 1
     return done
 
 
 async def _process_held(acts: Acts, message: int, moved: str) -> str:
     """Map a held message again, with today's knowledge; return the counter of its result."""
-    recorded = await process_again(acts, message, Decision(again=True, moved=moved))
+    try:
+        recorded = await process_again(acts, message, Decision(again=True, moved=moved))
+    except LeftOutError as left:
+        return left.outcome
     if recorded is None:
         return "skipped"
     return "still_dead" if recorded.state == "dead" else "held" if recorded.held else "processed"

@@ -12,7 +12,7 @@ from engine.actions.operations import BulkAct, Operations
 from engine.actions.replay_messages import Reclaim, Replays, Waits
 from engine.actions.selection import Pages, Selection, counted, frozen
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import IntegrityError, LabRelayError
+from engine.model.errors import AbsentError, ErasedError, IntegrityError, LabRelayError, LeftOutError
 from engine.model.message import Stored
 from engine.model.records import Decision, Recorded, Routed
 from engine.model.values import changed
@@ -201,16 +201,22 @@ class Again(NamedTuple):
 
 
 async def map_again(acts: Acts, message: int, decision: Decision) -> Again | None:
-    """Map a message again; None where it is damaged (`labrelay verify` names it), or its channel is not configured any
-    more.
+    """Map a message again; None where it is not kept any more.
+
+    Raises:
+        LeftOutError: it is damaged (`labrelay verify` names it) or erased, or its channel is not configured any more.
     """
     try:
         stored = await asyncio.to_thread(stored_message, acts.journal, message)
-    except IntegrityError:
+    except AbsentError:
         return None
+    except ErasedError:
+        raise LeftOutError("erased") from None
+    except IntegrityError:
+        raise LeftOutError("damaged") from None
     channel = acts.channels().get(stored.channel)
     if channel is None:
-        return None
+        raise LeftOutError("no_channel")
     # In a thread: analyzers are answered meanwhile.
     outcome = await asyncio.to_thread(process, stored, channel)
     routed = [routed_by(route, document) for document, route in outcome.documents]
@@ -221,7 +227,7 @@ async def map_again(acts: Acts, message: int, decision: Decision) -> Again | Non
 
 async def process_again(acts: Acts, message: int, decision: Decision) -> Recorded | None:
     """Map a message again and record the outcome, as `engine.store.operations.record_outcome` describes; None as for
-    `map_again`, and where another act was quicker.
+    `map_again`, and where another act was quicker; raises as it does.
     """
     again = await map_again(acts, message, decision)
     if again is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.acting import acting_verb, ask
+from engine.commands.shared.acting import LEFT, acting_verb, ask
 from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
@@ -186,7 +186,7 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
     consent(_PERSON[said].format(n=found["count"], s="" if found["count"] == 1 else "s"), yes=yes)
     done = ask(session, "tell_apart", {**args, "dry_run": False})
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
-    return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
+    return ExitCode.PARTLY if any(done["done"].get(name) for name in LEFT) else ExitCode.OK
 
 
 @command.command("persons")

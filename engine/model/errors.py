@@ -68,6 +68,18 @@ class Dropped(LabRelayError):  # noqa: N818  (no error: a declared outcome)
     """A result whose code is not in a table that says ``on_missing: drop``."""
 
 
+class LeftOutError(LabRelayError):
+    """An action leaves a message as it is.
+
+    Attributes:
+        outcome: what it is counted as: ``damaged``, ``erased``, ``no_channel``.
+    """
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
 class UnreadableResultsError(LabRelayError, ValueError):
     """The document is no FHIR Bundle, or its results cannot be read."""
 

@@ -11,7 +11,7 @@ OPERATION = View[Operation](
     Field("since", "SINCE", of=at("at_us")),
     Field("actor", "ACTOR"),
     Field("verb", "ACT"),
-    Field("stage", "STAGE"),
+    Field("stage", "STAGE", of="shown"),
     Field("total", "TOTAL", right=True),
     Field("done", "DONE", of=lambda one: sums(one)["done"], right=True),
     Field("failed", "FAILED", of=lambda one: sums(one)["failed"], right=True),

@@ -27,7 +27,16 @@ from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, search_index, superseding
+from engine.store.operations import (
+    append,
+    audit,
+    bulk,
+    dismissal,
+    hold_queue,
+    record_outcome,
+    search_index,
+    superseding,
+)
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.reader import Reader
@@ -268,6 +277,24 @@ def open_messages(data: Path) -> list[int]:
                 "SELECT id FROM journal WHERE kind = 1 AND id NOT IN (SELECT id FROM message_state) ORDER BY id"
             )
         ]
+
+
+def test_no_operation_is_under_way_in_a_saved_journal(tmp_path: Path) -> None:
+    """It may have lost members, or have gone further."""
+    data = tmp_path / "old"
+
+    async def begin() -> int:
+        async with running(data) as journal:
+            what = {"selection": {"all": True}}
+            return await journal.run(
+                bulk.begin, "retry", [bulk.Member(1)], last=1, counted_us=1, actor="ann", what=what
+            )
+
+    number = asyncio.run(begin())
+    saved(data, tmp_path / "new")
+    with closing(sqlite3.connect(tmp_path / "new" / JOURNAL_NAME)) as connection:
+        assert connection.execute("SELECT number, stage FROM operation").fetchall() == [(number, "cancelled")]
+        assert connection.execute("SELECT * FROM operation_part").fetchall() == []
 
 
 def test_rows_that_are_gone_without_a_trace_are_noticed(whole: Path, tmp_path: Path) -> None:

@@ -28,6 +28,20 @@ if TYPE_CHECKING:
     from engine.processing.process import ChannelRoutes
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+LEFT = (  # outcomes of letters that were left as they are
+    "skipped",
+    "damaged",
+    "erased",
+    "no_channel",
+    "incomplete",
+    "still_dead",
+    "failed",
+    "overtaken",
+    "too_old",
+    "conflicts",
+    "unanswered",
+)
 ACT_TIMEOUT_S = 70.0
 
 
@@ -93,10 +107,7 @@ def _carry_out(
         say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --code OVERTAKEN")
     if result["done"].get("unanswered"):
         say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
-    left = sum(
-        result["done"].get(name, 0)
-        for name in ("skipped", "incomplete", "still_dead", "failed", "overtaken", "too_old", "conflicts", "unanswered")
-    )
+    left = any(result["done"].get(name) for name in LEFT)
     if result.get("stage") == "cancelled":
         say(f"operation {result['operation']} was cancelled before its end")
         return ExitCode.PARTLY

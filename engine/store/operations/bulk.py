@@ -3,6 +3,7 @@
     begin     the members are frozen, with the filter and the journal's newest row when a person saw the count
     step      the next members are dealt with, and their outcomes counted: in one transaction, or not at all
     cancel    a person ends it; members that are left stay as they are
+    abandon   it cannot go on: its first audit row is damaged, or its next members are lost
 
 So each member is dealt with once, whatever ends the process between two steps: a step names the position that it
 continues, and does nothing where the operation is elsewhere or has ended. What is done to the members of a step is a
@@ -64,6 +65,7 @@ class Operation:
         outcomes: name -> number of members dealt with so far.
         ended_us: 0 where it has not ended.
         actor, by, at_us, what: from its first audit row.
+        damaged: that row cannot be read: only its time is known.
     """
 
     number: int
@@ -78,6 +80,12 @@ class Operation:
     by: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     at_us: int = 0
     what: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    damaged: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Its stage as people see it."""
+        return "damaged" if self.damaged else self.stage
 
     @property
     def position(self) -> int:
@@ -152,22 +160,46 @@ def step(
 @operation(priority=Priority.SETTLE)
 def cancel(batch: Batch, number: int, *, actor: str) -> bool:
     """End an operation in a person's name, with an audit row in the same transaction. False: it has ended before."""
-    row = batch.execute(
-        "SELECT total, outcomes FROM operation WHERE number = ? AND stage = 'running'", (number,)
-    ).fetchone()
-    if row is None:
+    found = _running(batch, number)
+    if found is None:
         return False
-    outcomes = Counter[str](orjson.loads(row[1]))
-    _end(batch, number, "cancelled")
-    audit.note(batch, actor, "cancel", {"operation": number, "left": row[0] - outcomes.total()})
-    audit.end(batch, number, {**_counted(outcomes), "cancelled": row[0] - outcomes.total()})
+    audit.note(batch, actor, "cancel", {"operation": number, "left": found[1]})
+    _cancel(batch, number, *found)
+    return True
+
+
+@operation(priority=Priority.SETTLE)
+def abandon(batch: Batch, number: int) -> bool:
+    """End an operation that cannot go on, for a part of it is lost. False: it has ended before."""
+    found = _running(batch, number)
+    if found is None:
+        return False
+    _cancel(batch, number, *found)
     return True
 
 
 def cancel_all(execute: Execute) -> None:
-    """End all operations, in a journal that is being restored: they may have gone further than the copy knows."""
+    """End all operations, in a journal that is being restored or saved from damage: they may have gone further than it
+    knows, or have lost members.
+    """
     execute("UPDATE operation SET stage = 'cancelled' WHERE stage = 'running'")
     execute("DELETE FROM operation_part")
+
+
+def _running(batch: Batch, number: int) -> tuple[Counter[str], int] | None:
+    """The outcomes of an operation, and how many members are left; None where it has ended."""
+    row = batch.execute(
+        "SELECT total, outcomes FROM operation WHERE number = ? AND stage = 'running'", (number,)
+    ).fetchone()
+    if row is None:
+        return None
+    outcomes = Counter[str](orjson.loads(row[1]))
+    return outcomes, row[0] - outcomes.total()
+
+
+def _cancel(batch: Batch, number: int, outcomes: Counter[str], left: int) -> None:
+    _end(batch, number, "cancelled")
+    audit.end(batch, number, {**_counted(outcomes), "cancelled": left})
 
 
 def _end(batch: Batch, number: int, stage: Stage) -> None:

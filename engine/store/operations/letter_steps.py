@@ -1,6 +1,6 @@
 """The steps of operations on letters (`engine.store.operations.bulk`): retry, dismiss, release, reject.
 
-Each leaves alone what is no longer as it was when a person saw its count: such a member is ``skipped``.
+Each leaves alone what is no longer as it was when a person saw its count: such a member is ``skipped``, or ``erased``.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from typing import Any
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
+from engine.store.core import erased_rows
 from engine.store.core.batch import Batch
 from engine.store.operations import dismissal, hold_queue, record_outcome, retried
 from engine.store.operations.bulk import Done, Lanes, Member
@@ -28,7 +29,7 @@ def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us
     for member in members:
         found = _found(batch, member.delivery_id, "dead", counted_us)
         if found is None:
-            outcomes["skipped"] += 1
+            outcomes[_left(batch, member)] += 1
             continue
         cause, *lane = found
         conflict = cause == ReasonCode.CONFLICT.value
@@ -38,41 +39,42 @@ def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us
             retried.note(batch, member, operation, cause)
             outcomes["requeued"] += 1
             lanes.add((lane[0], lane[1]))
-        else:  # erased
-            outcomes["skipped"] += 1
+        else:
+            outcomes["erased"] += 1
     return Done(outcomes, frozenset(lanes))
 
 
 def dismiss(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
     """Close dead letters: messages and deliveries."""
-    messages = [
-        one.message_id for one in members if not one.delivery_id and _is_dead(batch, one.message_id, counted_us)
-    ]
-    deliveries, lanes = list[int](), set[tuple[str, str]]()
-    for delivery_id in (one.delivery_id for one in members if one.delivery_id):
-        if found := _found(batch, delivery_id, "dead", counted_us):
-            deliveries.append(delivery_id)
+    outcomes, lanes = Counter[str](), set[tuple[str, str]]()
+    messages, deliveries = list[int](), list[int]()
+    for member in members:
+        if not member.delivery_id and _is_dead(batch, member.message_id, counted_us):
+            messages.append(member.message_id)
+        elif member.delivery_id and (found := _found(batch, member.delivery_id, "dead", counted_us)):
+            deliveries.append(member.delivery_id)
             lanes.add(found[1:])  # it may have held its lane
-    changed = 0
+        else:
+            outcomes[_left(batch, member)] += 1
     if messages or deliveries:
         changed = dismissal.dismiss(batch, messages=messages, deliveries=deliveries, actor=actor, reason=reason)
-    return Done({"dismissed": changed, "skipped": len(members) - changed}, frozenset(lanes))
+        outcomes.update(dismissed=changed, skipped=len(messages) + len(deliveries) - changed)
+    return Done(outcomes, frozenset(lanes))
 
 
-def release(batch: Batch, deliveries: Sequence[int], *, counted_us: int, actor: str, reason: str) -> Done:
+def release(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
     """Release held deliveries; the outcomes are those of `hold_queue.release`."""
-    still = [one for one in deliveries if _found(batch, one, "held", counted_us)]
-    outcomes, lanes = Counter({"skipped": len(deliveries) - len(still)}), set[tuple[str, str]]()
+    still, outcomes = _still_held(batch, members, counted_us)
+    lanes = set[tuple[str, str]]()
     if still:
         done, lanes = hold_queue.release(batch, still, actor=actor, reason=reason)
         outcomes.update(done)
     return Done(outcomes, frozenset(lanes))
 
 
-def reject(batch: Batch, deliveries: Sequence[int], *, counted_us: int, actor: str, reason: str) -> Done:
+def reject(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
     """Reject held deliveries for good."""
-    still = [one for one in deliveries if _found(batch, one, "held", counted_us)]
-    outcomes = Counter({"skipped": len(deliveries) - len(still)})
+    still, outcomes = _still_held(batch, members, counted_us)
     if still:
         outcomes.update(hold_queue.reject(batch, still, actor=actor, reason=reason))
     return Done(outcomes)
@@ -91,7 +93,7 @@ def record(
     """Record how a dead message was mapped again."""
     recorded = record_outcome.record(batch, message, outcome, routed, decision=decision)
     if recorded.already:
-        return Done({"skipped": 1})
+        return Done({_left(batch, Member(message)): 1})
     if recorded.state == "dead":
         assert recorded.reason is not None
         retried.note(batch, Member(message), operation, recorded.reason.value)
@@ -103,6 +105,18 @@ def record(
 def counts(outcome: str) -> Work:
     """The work of a step that leaves its one member alone."""
     return lambda batch: Done({outcome: 1})
+
+
+def _still_held(batch: Batch, members: Sequence[Member], counted_us: int) -> tuple[list[int], Counter[str]]:
+    """The deliveries that are held as they were counted, and the outcomes of the others."""
+    still = [one.delivery_id for one in members if _found(batch, one.delivery_id, "held", counted_us)]
+    others = [one for one in members if one.delivery_id not in still]
+    return still, Counter(_left(batch, one) for one in others)
+
+
+def _left(batch: Batch, member: Member) -> str:
+    """The outcome of a letter that is not as it was counted."""
+    return "erased" if erased_rows.act_of(batch.execute, erased_rows.JOURNAL, member.message_id) else "skipped"
 
 
 def _found(batch: Batch, delivery_id: int, state: str, counted_us: int) -> tuple[str, str, str] | None:

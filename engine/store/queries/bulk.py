@@ -1,10 +1,13 @@
 """Read operations of people on many letters."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import orjson
 
+from engine.model.errors import IntegrityError
+from engine.model.records import Act
 from engine.store.operations.bulk import PART_MEMBERS, Member, Operation, unpacked
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
@@ -34,20 +37,24 @@ def running_operations(reader: Reader) -> list[Operation]:
 
 
 def members_from(reader: Reader, number: int, position: int, limit: int) -> list[Member]:
-    """The next members of an operation, at most ``limit``; none where it has ended."""
+    """The next members of an operation, at most ``limit`` and up to the first that is lost; none where it has ended."""
     rows = reader.rows(
         "SELECT position, members FROM operation_part WHERE operation = ? AND position > ? ORDER BY position LIMIT ?",
         (number, position - PART_MEMBERS, 1 + -(-limit // PART_MEMBERS)),
     )
-    found = [member for _, members in rows for member in unpacked(members)]
-    skipped = position - rows[0][0] if rows else 0
-    return found[skipped : skipped + limit]
+    found = {first + n: member for first, members in rows for n, member in enumerate(unpacked(members))}
+    return [found[at] for at in takewhile(found.__contains__, range(position, position + limit))]
 
 
 def _operation(reader: Reader, row: Sequence[Any]) -> Operation:
     number, verb, stage, last, counted_us, total, outcomes, ended_us, *said = row
-    act = act_of(reader, said)
+    damaged = False
+    try:
+        act = act_of(reader, said)
+    except IntegrityError:
+        damaged, act = True, Act(id=number, at_us=said[1], actor="", verb=verb)
     return Operation(
         number=number, verb=verb, stage=stage, last=last, counted_us=counted_us, total=total,
         outcomes=orjson.loads(outcomes), ended_us=ended_us, actor=act.actor, by=act.by, at_us=act.at_us, what=act.what,
+        damaged=damaged,
     )  # fmt: skip

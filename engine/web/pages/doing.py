@@ -68,6 +68,9 @@ OUTCOMES = {
     "overtaken": "still held: newer messages had a part of it delivered",
     "unanswered": "still held: say first whose result it is",
     "too_old": "still held: too old to be compared with newer ones",
+    "damaged": "left out: the stored message is damaged",
+    "erased": "left out: erased",
+    "no_channel": "left out: the analyzer is not in the configuration any more",
     "skipped": "left out: changed meanwhile",
 }
 

@@ -28,6 +28,7 @@ STAGES = {
     "running": Look("under way", "calm", "retry"),
     "ended": Look("ended", "ok", "ok"),
     "cancelled": Look("cancelled", "attention", "off"),
+    "damaged": Look("damaged", "attention", "dead"),
 }
 
 
@@ -59,7 +60,7 @@ def _row(one: Operation, words: Words) -> dict[str, Any]:
         "number": one.number,
         "href": words.href(f"{OPERATIONS}/{one.number}"),
         "act": words.say(DEEDS[one.verb].button) if one.verb in DEEDS else one.verb,
-        "stage": badge(STAGES[one.stage], words),
+        "stage": badge(STAGES[one.shown], words),
         "actor": one.actor,
         "at": words.time(one.at_us),
         "iso": iso(one.at_us),
@@ -90,8 +91,11 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
         (words.say("Begun"), words.time(one.at_us)),
         (words.say("Ended"), words.time(one.ended_us)),
         (words.say("Why"), reason),
-        *chosen(one.what["selection"] | {"last": one.last, "counted_us": one.counted_us}, words),
     ]
+    if one.damaged:
+        facts.append((words.say("damaged"), words.say("Its row of the audit trail. `labrelay verify` names it.")))
+    else:
+        facts += chosen(one.what["selection"] | {"last": one.last, "counted_us": one.counted_us}, words)
     running = one.stage == "running"
     return {
         **_row(one, words),

@@ -119,7 +119,7 @@ async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: 
 
 async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
     site.routes = {}
-    assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["skipped"] == 1
+    assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["no_channel"] == 1
 
     never = ChannelRoutes(**{**{name: getattr(ROUTES, name) for name in ROUTES.__slots__}, "routes": ()})
     site.routes = {CHANNEL: never}

@@ -26,7 +26,7 @@ from engine.store.integrity import rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations import audit, pruning, search_index
+from engine.store.operations import audit, bulk, pruning, search_index
 from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
@@ -159,6 +159,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         tallies.number_lanes(new)
         tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
         tables.take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
+        bulk.cancel_all(new.execute)
         without_own_indexes(new)
         new.execute("COMMIT")
         (journal_id,) = new.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()

@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from engine.actions.operations import KINDS
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
+from engine.commands.shared.acting import LEFT
 from engine.model.records import Filter
 from engine.runtime.control_handlers import HANDLERS, RunningSite
 from engine.store.core.batch import Batch
@@ -20,9 +22,11 @@ from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
-from engine.store.queries.bulk import operation_if
+from engine.store.queries.bulk import operation_if, operations_page
 from engine.store.queries.letters import count_held, dead_letters, held_deliveries
+from engine.views.operations import OPERATION
 from engine.web.api.acts import Verb
+from engine.web.pages.doing import OUTCOMES
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.journals import replaced
@@ -185,6 +189,39 @@ async def test_an_act_is_what_its_confirmation_says(
     assert page.one("main").all("form") == []
     _, page = await operator.get("/operations?lang=en")
     assert [row.one("th").text for row in page.one("tbody").all("tr")] == [f"{button} · {number}"]
+
+
+async def test_an_operation_with_a_damaged_row_is_shown_as_that_and_the_others_are_shown(
+    operator: Browser, known: Known
+) -> None:
+    @operation(priority=Priority.SETTLE)
+    def damage(batch: Batch, row: int) -> None:
+        batch.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = ?", (row,))
+
+    members, what = [bulk.Member(1)], {"selection": {"all": True}, "reason": "x"}
+    good, bad = [
+        await known.journal.run(bulk.begin, "dismiss", members, last=1, counted_us=1, actor="anita", what=what)
+        for _ in range(2)
+    ]
+    await known.journal.run(damage, bad)
+    assert await known.journal.run(bulk.abandon, bad)
+
+    _, page = await operator.get("/operations?lang=en")
+    rows = {one.attributes["id"]: one.text for one in page.one("tbody").all("tr")}
+    assert list(rows) == [f"o-{bad}", f"o-{good}"]
+    assert ("damaged" in rows[f"o-{bad}"], "damaged" in rows[f"o-{good}"]) == (True, False)
+    status, page = await operator.get(f"/operations/{bad}?lang=en")
+    assert status == 200
+    assert "damaged" in page.one("h1").text
+    facts = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
+    assert facts.keys() == {"Begun", "Ended", "damaged"}
+    found = operations_page(known.journal)
+    assert [(one["stage"], one["actor"]) for one in OPERATION.rows(found)] == [("damaged", ""), ("running", "anita")]
+
+
+def test_every_outcome_has_its_words_and_its_exit_code() -> None:
+    assert OUTCOMES.keys() == KINDS.keys()
+    assert set(LEFT) == {name for name, kind in KINDS.items() if kind != "done"}
 
 
 async def test_all_who_look_see_an_operation_and_those_who_act_cancel_it(
