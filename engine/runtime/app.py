@@ -383,6 +383,7 @@ class App:
             ends=SeenEnds(self.parts, self.clock),
             trial=self._trial,
             changed_files=lambda: changed_files(self.parts.built.site),
+            configured=lambda: self.parts.built.site.hash,
             accounts=self.accounts,
             clock=self.clock,
         )

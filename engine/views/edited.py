@@ -1,7 +1,9 @@
 """An edited message beside the one before: the lines that differ, the fields that say whose results these are. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import groupby
 from typing import NamedTuple
 
 from engine.diagnostics.deidentified import cut_up
@@ -10,7 +12,7 @@ from engine.model.search_keys import PLACES
 
 AROUND = 2  # unchanged lines that are shown before and after a change
 MOST_COMPARED = 1000  # lines from the first to the last difference; of more, all of them count as changed
-MOST_SHOWN = 1000
+MOST_SHOWN = 500  # lines of the old text, of the new one, and of both
 
 
 class Line(NamedTuple):
@@ -18,10 +20,12 @@ class Line(NamedTuple):
 
     Attributes:
         sign: ``-`` in the old text, ``+`` in the new one, a space in both, ``…`` where lines are left out.
+        cut: how many changed lines are left out here, since there are too many.
     """
 
     sign: str
     parts: tuple[str, str, str] = ("", "", "")
+    cut: int = 0
 
 
 class Field(NamedTuple):
@@ -39,10 +43,24 @@ class Field(NamedTuple):
 
 
 def lines_changed(old: str, new: str) -> list[Line]:
-    """The changed lines of a text and those around them; of a very long list the first ones."""
+    """The changed lines of a text and those around them; of a very long list the first ones of each text."""
     before, after = old.splitlines(), new.splitlines()
-    found = [line for group in _groups(before, after) for line in _lines(group, before, after)]
-    return [*found[:MOST_SHOWN], Line("…")] if len(found) > MOST_SHOWN else found
+    return list(_cut(line for group in _groups(before, after) for line in _lines(group, before, after)))
+
+
+def _cut(lines: Iterable[Line]) -> Iterator[Line]:
+    """The first lines of each sign, so that a long part of the old text hides nothing of the new one."""
+    seen: Counter[str] = Counter()
+
+    def is_over(line: Line) -> bool:
+        seen[line.sign] += 1
+        return seen[line.sign] > MOST_SHOWN
+
+    for over, run in groupby(lines, is_over):
+        if over:
+            yield Line("…", cut=sum(line.sign in "-+" for line in run))
+        else:
+            yield from run
 
 
 _Code = tuple[str, int, int, int, int]

@@ -98,6 +98,7 @@ class StatusServer:
         channels: the compiled routes in force, by channel: they read the fields of a message.
         ends: looks at both ends of a line, for the pages about one analyzer and one destination.
         changed_files: names of files of the configuration that are not those that run.
+        configured: the hash of the configuration in force.
         todo: the to-do list; the same object until it changes.
         look: a user sees the list; what came and went since the visit before.
         trial: tries a mapping; None: there is no page for it.
@@ -122,6 +123,7 @@ class StatusServer:
         ends: Ends | None = None,
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
+        configured: Callable[[], str] = str,
     ) -> None:
         self.config = config
         self._identity = Identity(accounts)
@@ -144,7 +146,7 @@ class StatusServer:
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files)
+            given = (self._desk, verbs, channels, ends, trial, changed_files, configured)
             pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given))
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))

@@ -25,6 +25,7 @@ from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.views.edited import lines_changed, whose_changed
 from engine.views.messages import issue_words
+from engine.views.moved_results import results_moved
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.guard import EXPIRED
@@ -43,6 +44,7 @@ REQUIRED = frozenset({VERB, revealing.VERB})  # verbs that a person must be able
 MOST_FORM = 1024 * 1024  # bytes of a form
 MOST_SENT = 512 * 1024  # bytes of a text as a form sends it, and of a message; there is room to write more
 MOST_ISSUES = 50
+MOST_MOVED = 200
 LONGEST = 500  # signs of a remark
 
 
@@ -143,13 +145,19 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     try:
         content = read(edited, shape)
         _raise_if_too_large(message, len(content))
+        configured = frame.configured()  # before the trial: one of a later configuration is looked at again
         trial = tried(reader, frame.channels(), message, content, now_us)
     except StoreError:
         raise
     except LabRelayError as error:
         return found | {"trouble": sentence(str(error))}
     changed = lines_changed(text, shown(content, (shape.charset,))[0])
-    return found | {"preview": _preview(trial, shape.charset, words) | {"lines": changed}}
+    beside = {
+        "lines": changed,
+        "cut": sum(line.cut for line in changed),
+        "would": _would(trial.outcome.state, trial.code, trial.to, configured),
+    }
+    return found | {"preview": _preview(trial, shape.charset, words) | beside}
 
 
 def _raise_if_too_large(message: int, size: int) -> None:
@@ -159,6 +167,7 @@ def _raise_if_too_large(message: int, size: int) -> None:
 
 def _preview(trial: Trial, charset: str, words: Words) -> dict[str, Any]:
     outcome, content = trial.outcome, trial.received.payload
+    moved = results_moved(trial.before, content, charset)
     return {
         "state": states.message(outcome.state, words),
         "dead": outcome.state == "dead",
@@ -169,13 +178,14 @@ def _preview(trial: Trial, charset: str, words: Words) -> dict[str, Any]:
         "issues": [short(issue_words(asdict(issue)), LONGEST) for issue in outcome.issues[:MOST_ISSUES]],
         "gaps": [short(f"{one.code} {one.unit}".strip()) for one in dict.fromkeys(outcome.unmapped)][:MOST_ISSUES],
         "whose": whose_changed(trial.before, content, charset),
+        "moved": moved[:MOST_MOVED],
+        "more_moved": len(moved[MOST_MOVED:]),
         "content": base64.urlsafe_b64encode(content).decode(),
-        "would": _would(outcome.state, trial.code, trial.to),
     }
 
 
-def _would(verdict: str, code: str, to: Sequence[str]) -> str:
-    return orjson.dumps([verdict, code, to]).decode()
+def _would(verdict: str, code: str, to: Sequence[str], configured: str) -> str:
+    return orjson.dumps([verdict, code, to, configured]).decode()
 
 
 # -- the act ---------------------------------------------------------------------------------------------------------
@@ -195,7 +205,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         work = frame.verbs[VERB].work
         try:
             told = await work(replace(given, args=args | {"dry_run": True}))
-            if form["would"] != _would(told["verdict"], told["code"], told["to"]):
+            if form["would"] != _would(told["verdict"], told["code"], told["to"], frame.configured()):
                 raise RefusedError("the configuration has changed since the preview; look at a new one")
             result = await work(given)
         except LabRelayError as error:

@@ -104,6 +104,7 @@ class Frame:
         ends: looks at both ends of a line.
         trial: tries a mapping; None: none can be tried.
         changed_files: names of files of the configuration that are not those that run; reads them all.
+        configured: the hash of the configuration in force, code tables included.
     """
 
     def __init__(
@@ -118,11 +119,13 @@ class Frame:
         ends: Ends | None = None,
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
+        configured: Callable[[], str] = str,
     ) -> None:
         self.trial = trial
         self.channels = channels
         self.ends = ends or NoEnds()
         self.changed_files = changed_files
+        self.configured = configured
         self.todo = todo
         self.desk = desk
         self.verbs = verbs

@@ -1,5 +1,7 @@
 """Two versions of a message beside each other."""
 
+from collections import Counter
+
 import pytest
 
 from engine.views.edited import MOST_COMPARED, MOST_SHOWN, Line, lines_changed, whose_changed
@@ -43,9 +45,19 @@ def test_a_space_at_the_end_is_a_change() -> None:
 @pytest.mark.parametrize("count", [MOST_COMPARED // 2, MOST_COMPARED + 1, 100_000])
 def test_of_many_changed_lines_the_first_are_shown(count: int) -> None:
     found = lines_changed("a\n" * count, "b\n" * count)
-    assert len(found) == min(2 * count, MOST_SHOWN + 1)
+    assert len(found) == min(2 * count, 2 * MOST_SHOWN + 1)
+    assert sum(one.cut for one in found) == max(2 * count - 2 * MOST_SHOWN, 0)
     found = lines_changed("same\n" * count, "same\n" * count + "more\n")
     assert [one.sign for one in found] == ["…", " ", " ", "+"]
+
+
+@pytest.mark.parametrize(("gone", "come"), [(2000, 3), (2000, 1500), (3, 2000), (1000, 1)])
+def test_a_long_change_shows_both_parts_and_says_that_it_is_cut(gone: int, come: int) -> None:
+    found = lines_changed("".join(f"{n} old\n" for n in range(gone)), "".join(f"{n} new\n" for n in range(come)))
+    signs = Counter(one.sign for one in found)
+    assert (signs["-"], signs["+"]) == (min(gone, MOST_SHOWN), min(come, MOST_SHOWN))
+    cuts = [one.cut for one in found if one.cut]
+    assert cuts == [count - MOST_SHOWN for count in (gone, come) if count > MOST_SHOWN]
 
 
 # what is replaced by what, and the fields that this changes

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.corrections import RowChange
+from engine.runtime.correcting import Correcting
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
+from engine.views.edited import MOST_SHOWN
 from tests.support.access import Browser
 from tests.support.acting_pages import ActingSite, acting_site, alert, form_of, offers
 from tests.support.running import hl7_channel
@@ -164,6 +167,50 @@ async def test_another_patient_is_shown_loudly(here: ActingSite, asha: Browser) 
     ]
 
 
+TWO_PATIENTS = (
+    b"MSH|^~\\&|XN|LAB|||20260301101530||ADT^R01|C1|P|2.5\r"
+    b"PID|1||7^^^HOSP^MR||SHARMA^ANITA\r"
+    b"OBR|1|O1|F1|CBC\r"
+    b"OBX|1|NM|2823-3^K^LN||6.9|mmol/L|||||F\r"
+    b"PID|2||8^^^HOSP^MR||VERMA^RAVI\r"
+    b"OBR|2|O2|F2|CBC\r"
+    b"OBX|1|NM|2951-2^Na^LN||140|mmol/L|||||F\r"
+)
+
+
+async def test_a_result_that_moves_to_another_patient_is_shown_loudly(here: ActingSite, asha: Browser) -> None:
+    page = await opened(asha, await dead(here, TWO_PATIENTS))
+    _, text = form_of(page, "/edit")
+    (line,) = [one for one in text["text"].split("\r\n") if "2823-3" in one]
+    moved = text["text"].replace(f"{line}\r\n", "") + f"{line}\r\n"
+    _, page = await previewed(asha, page, text["text"], moved)
+    section = page.one("section", role="alert")
+    assert "move to another patient or specimen" in section.text
+    (row,) = section.one("tbody").all("tr")
+    assert [cell.text for cell in row.children] == [
+        line,
+        "PID[1] 7^^^HOSP^MR, OBR[1] O1",
+        "PID[2] 8^^^HOSP^MR, OBR[2] O2",
+    ]
+
+
+async def test_a_result_that_is_gone_and_lines_that_are_alike_are_said(here: ActingSite, asha: Browser) -> None:
+    page = await opened(asha, await dead(here, DEAD + b"OBX|2|NM|718-7^Hb^LN||14.1|g/dL|||||F\r"))
+    _, page = await previewed(asha, page, "OBX|2|NM|718-7^Hb^LN||14.1|g/dL|||||F\r\n", "")
+    said = page.one("section", role="alert").text
+    assert "The line is not there" in said
+    assert "Other lines are alike" in said
+
+
+async def test_a_long_change_says_that_it_is_cut(here: ActingSite, asha: Browser) -> None:
+    notes = "".join(f"NTE|{n}||old\r" for n in range(1200))
+    page = await opened(asha, await dead(here, DEAD + notes.encode()))
+    _, page = await previewed(asha, page, notes.replace("\r", "\r\n"), "NTE|1||new\r\n")
+    signs = [one.attributes["class"] for one in page.one("pre", class_="diff").all("span")]
+    assert (signs.count("gone"), "come" in signs) == (MOST_SHOWN, True)
+    assert "Changed lines that are not shown: 70" in page.one("main").text.partition("What changes")[2]
+
+
 async def test_a_text_that_would_be_dead_again_cannot_be_taken(here: ActingSite, asha: Browser) -> None:
     page = await opened(asha, await dead(here))
     for old, new, said in (("ADT^R01", "ADT^A08", "NO_ROUTE"), ("MSH|", "", "UNREADABLE")):
@@ -201,6 +248,30 @@ async def test_the_act_does_what_was_shown_or_nothing(here: ActingSite, asha: Br
     assert (status, "is no dead letter" in alert(page)) == (403, True)
     status, page = await asha.get(f"/messages/{message}/edit?lang=en")
     assert (status, "is no dead letter" in alert(page)) == (404, True)
+
+
+async def test_another_configuration_is_looked_at_again(here: ActingSite, asha: Browser) -> None:
+    message = await dead(here)
+    page = await opened(asha, message)
+    _, preview = await previewed(asha, page)
+    correcting = Correcting(here.site.app.journal, lambda: here.site.app.parts.built.site, here.site.app)
+    row = RowChange(
+        channel="lab", table="analytes", key={"code": "718-7"}, cells={"loinc": "789-8", "type": "NM"}, reason="x"
+    )
+    await correcting.make(lambda made: row, "ravi", version=0)
+    for reload in (False, True):
+        if reload:
+            with (here.site.folder / "channels" / "lab.yaml").open("a") as file:
+                file.write("# another configuration\n")
+            await here.site.app.reload()
+        action, fields = form_of(preview, "/edit/do")
+        status, refused = await asha.post(action, {**fields, "reason": "wrong event"})
+        assert (status, "configuration has changed" in alert(refused)) == (403, True)
+        assert len(here.site.messages()) == 1
+        _, preview = await previewed(asha, page)
+    action, fields = form_of(preview, "/edit/do")
+    assert (await asha.post(action, {**fields, "reason": "wrong event"}))[0] == 200
+    assert len(here.site.messages()) == 2
 
 
 async def test_a_purpose_comes_first(here: ActingSite, asha: Browser) -> None:
