@@ -273,6 +273,10 @@ class BusyError(LockedOutError):
     """Too many log in at this moment."""
 
 
+class OccupiedError(LabRelayError):
+    """Too many wait for the same work; in a few seconds it can be asked for again."""
+
+
 class WorkerError(LabRelayError):
     """The worker process ended, hangs, or cannot take the configuration; its supervisor starts another one."""
 

@@ -6,7 +6,7 @@ Where no daemon runs, a command calls the same functions itself (`RunningSite.ru
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,7 +75,7 @@ from engine.runtime.control_requests import (
     UserChange,
     read,
 )
-from engine.runtime.correcting import Change, Correcting, look_to_json
+from engine.runtime.correcting import Change, Correcting, Previews, look_to_json
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
@@ -105,6 +105,7 @@ class RunningSite:
         data: the data folder.
         loaded: the configuration in force; asked for at each use, since a reload replaces it.
         running: the daemon; None where a command has taken its place: then all is queued at once, and waited for.
+        previews: of corrections, one at a time for all callers.
     """
 
     acts: Acts
@@ -113,6 +114,7 @@ class RunningSite:
     data: Path
     loaded: "Callable[[], Site]"
     running: "App | None" = None
+    previews: Previews = field(default_factory=Previews)
 
     @property
     def journal(self) -> "Journal":
@@ -252,7 +254,7 @@ async def _table_undo(site: RunningSite, request: Request, asked: TableUndo) -> 
 
 
 async def _corrected(site: RunningSite, request: Request, asked: TableRow | TableUndo, change: Change) -> Result:
-    correcting = Correcting(site.journal, site.loaded, site.running)
+    correcting = Correcting(site.journal, site.loaded, site.running, site.previews)
     if asked.dry_run:
         return look_to_json(*await correcting.look(change))
     if asked.version is None:

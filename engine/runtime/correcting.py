@@ -10,13 +10,14 @@ process: so it is refused until they are.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.actions.corrections import Examined, Preview, examined, preview, with_change
 from engine.config.load import Site, changed_files
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, RowChange
-from engine.model.errors import RefusedError
+from engine.model.errors import OccupiedError, RefusedError
 from engine.processing.process import ChannelRoutes
 from engine.runtime import gc_tuning
 from engine.runtime.build import Programs, build_channel, build_site
@@ -28,7 +29,35 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
 
 MOST_NAMED = 5  # files
+MOST_WAITING = 3  # previews; each takes `engine.actions.corrections.PREVIEW_S` at most, and the time to compile
+OCCUPIED = "other corrections are looked at just now; try again in a few seconds"
+T = TypeVar("T")
 Change = Callable[[Sequence[Correction]], RowChange]
+
+
+class Previews:
+    """Makes one preview at a time: each maps hundreds of messages, beside those that arrive."""
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work()``, called in a thread after the ones before.
+
+        Raises:
+            OccupiedError: too many wait.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise OccupiedError(OCCUPIED)
+        self._waiting += 1
+        try:
+            await self._one.acquire()
+        finally:
+            self._waiting -= 1
+        made = asyncio.ensure_future(asyncio.to_thread(work))
+        made.add_done_callback(lambda _: self._one.release())  # also where the caller has left: the thread goes on
+        return await asyncio.shield(made)
 
 
 class Correcting:
@@ -38,19 +67,22 @@ class Correcting:
         running: the daemon; None: a command has taken its place.
     """
 
-    def __init__(self, journal: Journal, loaded: Callable[[], Site], running: "App | None") -> None:
+    def __init__(
+        self, journal: Journal, loaded: Callable[[], Site], running: "App | None", previews: Previews | None = None
+    ) -> None:
         self._journal = journal
         self._loaded = loaded
         self.running = running
+        self._previews = previews or Previews()
 
     async def look(self, change: Change, *, keep_values: bool = False) -> tuple[int, Examined, Preview | None]:
         """The version of the corrections, what this change means, and what it does to stored messages; None: it is
         wrong.
 
         Raises:
-            LabRelayError: there is no such channel, table or correction; or files are wrong.
+            LabRelayError: there is no such channel, table or correction; or files are wrong; or too many look.
         """
-        return await asyncio.to_thread(self._look, change, keep_values)
+        return await self._previews.run(partial(self._look, change, keep_values))
 
     def _look(self, change: Change, keep_values: bool) -> tuple[int, Examined, Preview | None]:
         loaded, made = self._loaded(), list_corrections(self._journal)

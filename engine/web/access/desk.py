@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from engine.access.accounts import Accounts, LogIn, SignedIn
 from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
-from engine.model.errors import BusyError, LabRelayError, LockedOutError, StoreError
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
 from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, Principal
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -180,7 +180,7 @@ class Desk:
         """
         if isinstance(error, StoreError):
             raise error
-        if isinstance(error, BusyError):
+        if isinstance(error, (BusyError, OccupiedError)):
             return 503, say(request, error.args[0])
         if isinstance(error, LockedOutError):
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6

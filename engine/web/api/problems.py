@@ -14,6 +14,7 @@ from engine.model.errors import (
     ErasedError,
     LabRelayError,
     LockedError,
+    OccupiedError,
     ProblemError,
     RefusedError,
     StoreError,
@@ -72,6 +73,7 @@ _OF_ERRORS: tuple[tuple[type[LabRelayError], str], ...] = (
     (ConfigError, "configuration"),
     (RefusedError, "refused"),
     (LockedError, "unavailable"),
+    (OccupiedError, "unavailable"),
     (UnreachableError, "unavailable"),
     (StoreError, "unavailable"),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import aiohttp
 import pytest
@@ -26,9 +27,9 @@ from engine.config.load import Site, load_site
 from engine.devtools.sandbox import Sandbox
 from engine.mapping.loading import load, load_tables
 from engine.model.corrections import Correction, RowChange, in_force
-from engine.model.errors import IntegrityError, RefusedError
+from engine.model.errors import IntegrityError, OccupiedError, RefusedError
 from engine.runtime.app import App
-from engine.runtime.correcting import Correcting
+from engine.runtime.correcting import MOST_WAITING, Correcting, Previews
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import corrections
@@ -40,6 +41,7 @@ from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_
 from tests.support.senders import send_blocks
 from tests.support.sites import make_site
 
+DEADLINE_S = 120
 TERMS = ("718-7", "2345-7", "2160-0", "1751-7")
 KEYS = tuple({"code": code, "unit_in": unit} for code, unit in (("A", ""), ("B", ""), ("A", "g/L"), ("C", "*")))
 HEADER = "code,unit_in,loinc,type\n"
@@ -335,3 +337,28 @@ async def test_the_system_page_names_files_that_are_not_reloaded(tmp_path: Path,
         assert ("Files changed since the last reload" in text, "channels/lab.yaml" in text) == (True, True)
         await app.reload()
         assert "Files changed" not in await shown()
+
+
+async def test_previews_are_made_one_at_a_time_also_after_a_caller_left() -> None:
+    previews, begun, goes_on = Previews(), Event(), Event()
+    running: list[int] = []
+    at_once: list[int] = []
+
+    def work() -> None:
+        running.append(1)
+        at_once.append(len(running))
+        begun.set()
+        assert goes_on.wait(DEADLINE_S)
+        running.pop()
+
+    looks = [asyncio.ensure_future(previews.run(work)) for _ in range(1 + MOST_WAITING)]
+    assert await asyncio.to_thread(begun.wait, DEADLINE_S)
+    with pytest.raises(OccupiedError):
+        await previews.run(work)
+    looks[0].cancel()
+    looks[1].cancel()
+    await asyncio.wait(looks[:2])
+    another = asyncio.ensure_future(previews.run(work))  # in the place of the one that waited
+    goes_on.set()
+    await asyncio.gather(another, *looks[2:])
+    assert at_once == [1] * (1 + MOST_WAITING)

@@ -25,6 +25,7 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
+from engine.runtime.correcting import OCCUPIED
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.views.shift import TOO_LONG
 from engine.web import cells, languages, line_rows, rows, todo_rows
@@ -123,7 +124,7 @@ def refusals() -> set[str]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
                 found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
-    return found | {"the password is wrong", "many log in at this moment; try again in a few seconds"}
+    return found | {OCCUPIED, "the password is wrong", "many log in at this moment; try again in a few seconds"}
 
 
 def gaps(text: str) -> set[str]:

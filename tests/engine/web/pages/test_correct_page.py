@@ -1,9 +1,11 @@
 """A code is corrected on the page: drafted, checked at its field, previewed, put in force under a name, taken back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -18,6 +20,7 @@ from engine.model.outcome import Outcome
 from engine.processing.process import ChannelRoutes
 from engine.runtime.build import build_site
 from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.runtime.correcting import MOST_WAITING
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.acts import acts_page
@@ -25,13 +28,14 @@ from engine.store.queries.corrections import list_corrections
 from engine.web.api.acts import Verb
 from tests.results.test_reprocessing import message
 from tests.support import access
-from tests.support.access import Browser, Site
+from tests.support.access import HTML, Browser, Site
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.journals import store
 from tests.support.running import hl7_channel, make_running_site
 from tests.support.status_server import Element
 
 ROW, DO, MADE = "/codes/row?lang=en", "/codes/row/do?lang=en", "/codes/corrections?lang=en"
+DEADLINE_S = 120
 GOOD = {"cell-loinc": "718-7", "cell-type": "NM", "cell-ucum": "g/dL"}
 
 
@@ -41,12 +45,17 @@ class Lab:
 
     folder: Path
     journal: Journal = None  # type: ignore[assignment]  # known once the page runs
+    gate: Event = field(default_factory=Event)  # set: a look goes on
     _built: tuple[int, Mapping[str, ChannelRoutes]] = (-1, {})
 
     def made(self) -> list[Correction]:
         return list_corrections(self.journal)
 
+    def __post_init__(self) -> None:
+        self.gate.set()
+
     def loaded(self) -> Configuration:
+        assert self.gate.wait(DEADLINE_S)
         return replace(load_site(self.folder), corrections=in_force(self.made()))
 
     def routes(self) -> Mapping[str, ChannelRoutes]:
@@ -241,3 +250,23 @@ async def test_a_row_of_a_table_is_overridden(lab: Lab, engineer: Browser) -> No
     await engineer.post(DO, {**await filled(page, 0), "reason": "wrong all week", "act": "make"})
     (made,) = lab.made()
     assert made.covers["loinc"] == "20509-6"
+
+
+async def test_of_many_previews_some_wait_and_more_are_refused(lab: Lab, engineer: Browser) -> None:
+    _, fields = await drafted(engineer)
+
+    async def look() -> tuple[int, str, str]:
+        async with engineer.client.post(ROW, data={**fields, **GOOD}, headers=HTML) as answer:
+            return answer.status, answer.headers.get("Retry-After", ""), await answer.text()
+
+    lab.gate.clear()
+    looks = {asyncio.ensure_future(look()) for _ in range(MOST_WAITING + 2)}
+    try:
+        (refused,), others = await asyncio.wait(looks, timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+        status, retry_after, text = refused.result()
+        assert (status, retry_after) == (503, "5")
+        assert "Other corrections are looked at just now; try again in a few seconds." in text
+        assert "718-7" in text  # the draft stays
+    finally:
+        lab.gate.set()
+    assert [one[0] for one in await asyncio.gather(*others)] == [200] * (MOST_WAITING + 1)
