@@ -23,18 +23,22 @@ async def retry_letters(
     *,
     actor: str,
     reason: str = "",
+    overwrite: bool = False,
     dry_run: bool = False,
     within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Retry dead letters; ``count`` is the number of selected ones, ``done`` their results.
 
     Args:
-        reason: why our version replaces the server's, where that is another one (CONFLICT). Without it such deliveries
-            stay dead.
+        overwrite: our version replaces the server's, where that is another one (CONFLICT); needs a reason. Without it
+            such deliveries stay dead.
 
     Raises:
-        RefusedError: it selects all conflicts of identity; a person must compare and name each of them.
+        RefusedError: no reason is given for an overwrite; or it selects all conflicts of identity: a person must
+            compare and name each of them.
     """
+    if overwrite and not reason.strip():
+        raise RefusedError("to replace what the server has needs a reason")
     if selection.code == ReasonCode.IDENTITY_CONFLICT.value and not selection.ids:
         raise RefusedError(
             "a retry accepts that one number belongs to two patients: compare the messages of each, and name them by "
@@ -43,6 +47,7 @@ async def retry_letters(
     return await begin_bulk_act(
         acts, retrying(acts), "retry", dead_letters, selection,
         actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
+        more={"overwrite": True} if overwrite else {},
     )  # fmt: skip
 
 
@@ -53,13 +58,12 @@ def retrying(acts: Acts) -> BulkAct:
         deliveries = list(takewhile(lambda one: one.delivery_id, members))
         if not deliveries:
             return await _message(acts, order, members[0].message_id)
-        overwrites = bool(order.what.get("reason", "").strip())
         work = partial(
             letter_steps.retry,
             members=deliveries,
             operation=order.number,
             counted_us=order.counted_us,
-            over_conflicts=overwrites,
+            over_conflicts=bool(order.what.get("overwrite")),
         )
         return Slice(len(deliveries), work)
 

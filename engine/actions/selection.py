@@ -153,6 +153,7 @@ class Counted:
         more: there may be more of them: counting them all would have taken too long.
         channels, destinations: of those found.
         critical: those found with a critical value.
+        conflicts: dead deliveries that were found, of which the server has another version.
         two_patients: dead messages that were found, with a number that another patient has.
         last, counted_us: for the selection of the action that follows.
     """
@@ -162,6 +163,7 @@ class Counted:
     channels: list[str]
     destinations: list[str]
     critical: int
+    conflicts: int
     two_patients: int
     last: int
     counted_us: int
@@ -174,7 +176,8 @@ def counted(reader: Reader, pages: Pages, selection: Selection, *, last: int, no
         last: the journal's newest row; a selection that was counted before keeps its own.
     """
     last = last if selection.last is None else selection.last
-    count, critical, two_patients, more, until = 0, 0, 0, False, time.monotonic() + COUNTING_S
+    count, critical, conflicts, two_patients = 0, 0, 0, 0
+    more, until = False, time.monotonic() + COUNTING_S
     counted_us, channels, destinations = now_us, set[str](), set[str]()
     for one in each_letter(reader, pages, replace(selection, last=last)):
         if count >= MOST_COUNTED or time.monotonic() > until:
@@ -182,12 +185,13 @@ def counted(reader: Reader, pages: Pages, selection: Selection, *, last: int, no
             break
         count += 1
         critical += one.critical
+        conflicts += one.reason == ReasonCode.CONFLICT.value
         two_patients += not one.delivery_id and one.reason == ReasonCode.IDENTITY_CONFLICT.value
         channels.add(one.channel)
         destinations.add(one.destination)
         counted_us = max(counted_us, one.at_us)  # a clock that was set back leaves none of them out
     names = sorted(channels), sorted(destinations - {""})
-    return Counted(count, more, *names, critical, two_patients, last, counted_us)
+    return Counted(count, more, *names, critical, conflicts, two_patients, last, counted_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from engine.actions.operations import BulkAct, Operations
@@ -150,12 +151,14 @@ async def begin_bulk_act(
     reason: str,
     dry_run: bool,
     within_s: float,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Count the letters of a selection, or freeze them as an operation and begin it.
 
     Args:
         pages: `dead_letters` or `held_results`.
         within_s: how long to wait for its end; after that it continues.
+        more: of what the person has decided; kept with the operation.
 
     Returns:
         Of a dry run, `engine.actions.selection.Counted`; its ``last`` and ``counted_us`` belong in the selection of the
@@ -169,7 +172,7 @@ async def begin_bulk_act(
     members, newest_us = await asyncio.to_thread(frozen, acts.journal, pages, selection)
     if not members:
         return {**answer(0, None, {}), "operation": None, "stage": None}
-    what = {"selection": selection.to_json(), "count": len(members)} | ({"reason": reason} if reason else {})
+    what = {"selection": selection.to_json(), "count": len(members), **more} | ({"reason": reason} if reason else {})
     number = await acts.operations.start(
         act,
         verb,

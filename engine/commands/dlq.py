@@ -4,8 +4,8 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.store.operations.dead_letters import Group
     from engine.store.queries.reader import Reader
 
+F = TypeVar("F", bound=Callable[..., Any])
 GROUP = "every day"
 
 READ_AT_ONCE = 500
@@ -158,10 +159,16 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, purpose: st
 
 RETRY_HELP = """Try dead letters again, oldest first: a delivery in its old place, a message processed anew.
 
-A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again only with --reason:
-our version then replaces the server's, whatever that is. Compare both first: labrelay dlq show. To keep the server's
-version, dismiss the dead letter.
+A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again only with
+--overwrite and a reason: our version then replaces the server's. Compare both first: labrelay dlq show. To
+keep the server's version, dismiss the dead letter.
 """
+
+
+def _reason_and_overwrite(decorated: F) -> F:
+    text = "Replace what the server has, where that is another version (CONFLICT); needs --reason."
+    decorated = click.option("--overwrite", is_flag=True, help=text)(decorated)
+    return click.option("--reason", metavar="TEXT", help="Why; kept for good. Write no patient data here.")(decorated)
 
 
 _filters = filter_options("channel", "destination", "code", "letter-state", "since", "until")
@@ -170,11 +177,9 @@ acting_verb(
     "retry",
     "Retry {n} dead letter{s}?",
     _filters,
-    with_reason="Retry {n} dead letter{s}, over what a server has?",
+    overwriting="Retry {n} dead letter{s}, and replace the server's other version of {over}?",
     help=RETRY_HELP,
-    reason_given=click.option(
-        "--reason", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here."
-    ),
+    reason_given=_reason_and_overwrite,
 )
 acting_verb(
     command,

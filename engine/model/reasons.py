@@ -123,8 +123,8 @@ class ReasonCode(Enum):
     BUSY = "The destination asked to try later (408, 425, 429, 5xx)."
     CONFLICT = (
         "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
-        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --reason` writes "
-        "ours, `dlq dismiss` leaves theirs."
+        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --overwrite --reason` "
+        "writes ours, `dlq dismiss` leaves theirs."
     )
     NOT_FHIR = "The answer was not a FHIR transaction response: a proxy or a log-in page may be in between."
     NOT_AUTHORIZED = (

@@ -64,6 +64,7 @@ from engine.runtime.control_requests import (
     Replay,
     Reprocess,
     ResumedReplay,
+    Retry,
     SetAside,
     Switch,
     TableRow,
@@ -153,6 +154,18 @@ def _on_selection(
         )
 
     return work
+
+
+async def _retry(site: RunningSite, request: Request, asked: Retry) -> Result:
+    return await retry_letters(
+        site.acts,
+        asked.selection,
+        actor=request.actor,
+        reason=asked.why,
+        overwrite=asked.overwrite,
+        dry_run=asked.dry_run,
+        within_s=_within_s(site),
+    )
 
 
 async def _cancel(site: RunningSite, request: Request, asked: OneOperation) -> Result:
@@ -402,7 +415,7 @@ def _verb(
 HANDLERS: dict[str, Verb] = {
     "status": _verb(LOOKING, NoArguments, _status),
     "reload": _verb(CHANGING, NoArguments, _reload),
-    "retry": _verb(ACTING, ActOnSelection, _on_selection(retry_letters)),
+    "retry": _verb(ACTING, Retry, _retry),
     "dismiss": _verb(ACTING, ActOnSelection, _on_selection(dismiss_letters)),
     "release": _verb(ACTING, ActOnSelection, _on_selection(release_held)),
     "reject": _verb(ACTING, ActOnSelection, _on_selection(reject_held)),

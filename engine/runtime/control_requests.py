@@ -44,6 +44,13 @@ class ActOnSelection(Act):
     selection: Selected
 
 
+class Retry(Act):
+    """``overwrite``: our version replaces the server's where that is another one; needs a reason."""
+
+    selection: Selected
+    overwrite: bool = False
+
+
 class Replay(Act):
     selection: Selected
     to: str | None = None

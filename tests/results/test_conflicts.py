@@ -87,10 +87,15 @@ async def test_ours_wins_once_a_person_has_said_so_and_why(site: RunningSite) ->
     await send(site, corrected("13.2", "C2"))
     refused = await site.labrelay("dlq", "retry", "2", "--yes", "-o", "json")
     assert (refused.code, refused.json["done"]["conflicts"]) == (ExitCode.PARTLY, 1)
-    assert "--reason" in refused.err
+    assert "--overwrite" in refused.err
+    kept = await site.labrelay("dlq", "retry", "--all", "--reason", "the server is up again", "--yes", "-o", "json")
+    assert (kept.code, kept.json["done"]["conflicts"]) == (ExitCode.PARTLY, 1)
+    unsaid = await site.labrelay("dlq", "retry", "2", "--overwrite", "--yes")
+    assert unsaid.code == ExitCode.REFUSED
+    assert "needs a reason" in unsaid.err
     assert site.ends() == ["delivered", "CONFLICT"]
 
-    ran = await site.labrelay("dlq", "retry", "2", "--reason", "called the ward", "--yes", "-o", "json")
+    ran = await site.labrelay("dlq", "retry", "2", "--overwrite", "--reason", "called the ward", "--yes", "-o", "json")
     assert (ran.code, ran.json["done"]["requeued"]) == (ExitCode.OK, 1)
     await site.settled()
     assert site.ends() == ["delivered", "delivered"]
@@ -106,7 +111,7 @@ async def test_ours_takes_the_place_of_what_a_person_was_shown_and_of_nothing_ne
     await change_elsewhere(site, status="entered-in-error")
     await send(site, corrected("13.2", "C2"))
     await change_elsewhere(site, note=[{"text": "clotted: called the ward"}])
-    overwrite = ("dlq", "retry", "2", "--reason", "ours is right", "--yes")
+    overwrite = ("dlq", "retry", "2", "--overwrite", "--reason", "ours is right", "--yes")
     assert (await site.labrelay(*overwrite)).code == ExitCode.OK
     await site.settled()
     assert site.ends() == ["delivered", "CONFLICT"], "nobody has decided about the newest one"
@@ -127,7 +132,7 @@ async def test_what_was_deleted_there_is_written_anew_once_a_person_has_said_so(
     async with aiohttp.ClientSession() as session, session.delete(address) as answer:
         assert answer.status < 300
     await send(site, corrected("13.2", "C2"))
-    await site.labrelay("dlq", "retry", "2", "--reason", "it is a result", "--yes")
+    await site.labrelay("dlq", "retry", "2", "--overwrite", "--reason", "it is a result", "--yes")
     await site.settled()
     assert site.ends() == ["delivered", "delivered"]
     assert hemoglobin(site)["valueQuantity"]["value"] == 13.2

@@ -52,7 +52,7 @@ def acting_verb(
     *filters: Callable[[F], F],
     help: str,
     reason_given: Callable[[F], F] = reason_option,
-    with_reason: str = "",
+    overwriting: str = "",
     numbers: str = "[MESSAGE]...",
     everything: bool = True,
 ) -> None:
@@ -61,16 +61,19 @@ def acting_verb(
     Args:
         what: the action in words for the question, ``Retry {n} dead letter{s}?``.
         filters: its options for selection.
-        with_reason: the question where the reason is optional.
+        overwriting: the question with ``--overwrite``, where the verb has that option.
         numbers: of messages; in brackets where a filter is an alternative.
         everything: it may take all there are.
     """
 
     def act(session: Session, /, ids: tuple[int, ...], dry_run: bool, yes: bool, form: Form, **given: Any) -> ExitCode:
         chosen = selection(session, ids, **{"everything": False} | given)
-        reason = given["reason"]
-        asked = with_reason if with_reason and reason is not None else what
-        return _carry_out(session, verb, chosen, asked, reason, form, dry=dry_run, yes=yes)
+        args = {"reason": given["reason"]}
+        if given.get("overwrite"):
+            return _carry_out(
+                session, verb, chosen, overwriting, args | {"overwrite": True}, form, dry=dry_run, yes=yes
+            )
+        return _carry_out(session, verb, chosen, what, args, form, dry=dry_run, yes=yes)
 
     argument = click.argument("ids", nargs=-1, required=numbers[0] != "[", type=ROW, metavar=numbers)
     sure = act_options if everything else sure_options
@@ -81,24 +84,33 @@ def acting_verb(
 
 
 def _carry_out(
-    session: Session, verb: str, chosen: "Selection", what: str, reason: str | None, form: Form, *, dry: bool, yes: bool
+    session: Session,
+    verb: str,
+    chosen: "Selection",
+    what: str,
+    more: Mapping[str, Any],
+    form: Form,
+    *,
+    dry: bool,
+    yes: bool,
 ) -> ExitCode:
-    args = {"selection": chosen.to_json(), "reason": reason}
+    args = {"selection": chosen.to_json(), **more}
     counted = ask(session, verb, {**args, "dry_run": True})
-    count, more = counted["count"], counted["more"]
+    count, said = counted["count"], _many(counted["count"], counted["more"])
     if not count:
         raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
         raise_if_missing(session, chosen.ids)
     if dry or not count:
-        show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{_many(count, more)} selected"])
+        show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{said} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
-    consent(what.format(n=_many(count, more), s="" if count == 1 else "s"), yes=yes)
+    over = _many(counted["conflicts"], counted["more"])
+    consent(what.format(n=said, s="" if count == 1 else "s", over=over), yes=yes)
     # Only those that were counted: the person has not seen later ones.
     args["selection"] = replace(chosen, last=counted["last"], counted_us=counted["counted_us"]).to_json()
     result = followed(session, ask(session, verb, {**args, "dry_run": False}))
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
-        say("conflicts are tried again only with --reason: labrelay dlq show has the server's version")
+        say("conflicts are tried again only with --overwrite: labrelay dlq show has the server's version")
     if result["done"].get("overtaken"):
         say(
             "results that newer messages have overtaken stay held; labrelay held show NUMBER names these and what helps"

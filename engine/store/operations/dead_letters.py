@@ -72,8 +72,8 @@ _FIXES: dict[ReasonCode, str] = {
     + _AGAIN
     + ". Until then it shows what was wrong: inform the wards",
     ReasonCode.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
-    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --reason TEXT writes ours, labrelay dlq "
-    "dismiss leaves theirs",
+    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --overwrite --reason TEXT writes ours, "
+    "labrelay dlq dismiss leaves theirs",
     ReasonCode.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
     ReasonCode.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
 }

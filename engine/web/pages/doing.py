@@ -60,7 +60,7 @@ OUTCOMES = {
     "still_dead": "failed again",
     "failed": "failed: not changed",
     "incomplete": "left as they are: a part is never a result",
-    "conflicts": "left as they are: the server has another version; to write ours, give a reason",
+    "conflicts": "left as they are: the server has another version, and no person chose to replace it",
     "dismissed": "closed",
     "released": "released",
     "rejected": "rejected",
@@ -115,20 +115,27 @@ async def _ask(frame: Frame, desk: Desk, verb: str, request: web.Request) -> web
 
 
 def _question(verb: str, words: Words, counted: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
-    deed, count = DEEDS[verb], grouped(counted["count"])
+    deed = DEEDS[verb]
+    count, conflicts = (
+        words.say("more than {n}", n=grouped(number)) if counted["more"] else grouped(number)
+        for number in (counted["count"], counted["conflicts"])
+    )
+    is_retry = verb == "retry"
     return {
         "action": words.href(DO + verb),
         "what": words.say(deed.what),
         "button": words.say(deed.button),
         "needs_reason": deed.needs_reason,
         "back": words.href(deed.back),
-        "count": words.say("more than {n}", n=count) if counted["more"] else count,
+        "count": count,
         "empty": not counted["count"],
         "chosen": chosen(frozen, words),
         "channels": _names(counted["channels"]),
         "destinations": _names(counted["destinations"]),
         "critical": counted["critical"],
-        "two_patients": counted["two_patients"] if verb == "retry" and "ids" in frozen else 0,
+        "conflicts": conflicts if is_retry and counted["conflicts"] else "",
+        "overwrite": words.say("Replace what the server has: {n}", n=conflicts),
+        "two_patients": counted["two_patients"] if is_retry and "ids" in frozen else 0,
     }
 
 
@@ -183,8 +190,8 @@ def _selection(asking: Asking) -> dict[str, Any]:
     return selection.to_json()
 
 
-def _request(verb: str, request: web.Request, selection: Any, reason: str, *, dry_run: bool) -> Request:
-    args = {"selection": selection, "reason": reason, "dry_run": dry_run}
+def _request(verb: str, request: web.Request, selection: Any, reason: str, *, dry_run: bool, **more: Any) -> Request:
+    args = {"selection": selection, "reason": reason, "dry_run": dry_run, **more}
     return Request(verb=verb, actor=request[PRINCIPAL].actor, args=args)
 
 
@@ -196,7 +203,8 @@ async def _take(frame: Frame, desk: Desk, verb: str, request: web.Request) -> we
             selection = orjson.loads(form["selection"])
             if not isinstance(selection, dict) or not selection.keys() >= {"last", "counted_us"}:
                 raise ValueError(NOTHING)
-            given = _request(verb, request, selection, form["reason"], dry_run=False)
+            more = {"overwrite": True} if form["overwrite"] else {}
+            given = _request(verb, request, selection, form["reason"], dry_run=False, **more)
             result = await frame.verbs[verb].work(given)
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None

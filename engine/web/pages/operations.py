@@ -91,6 +91,7 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
         (words.say("Begun"), words.time(one.at_us)),
         (words.say("Ended"), words.time(one.ended_us)),
         (words.say("Why"), reason),
+        (words.say("Another version on the server"), words.say("replaced") if one.what.get("overwrite") else ""),
     ]
     if one.damaged:
         facts.append((words.say("damaged"), words.say("Its row of the audit trail. `labrelay verify` names it.")))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,29 @@ async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(s
     assert claimed[0].manual
 
 
+async def test_only_a_chosen_overwrite_replaces_what_the_server_has(site: Site) -> None:
+    """A reason for the retry of all letters is none for replacing another version."""
+    await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
+    (waiting,) = deliveries_of(site.journal, [WAITING])
+    await site.journal.run(attempts.bury, waiting.id, reason=ReasonCode.CONFLICT)
+    everything = Selection(all=True)
+    assert (await retry_letters(site.acts, everything, actor="anita", dry_run=True))["conflicts"] == 1
+
+    answer = await retry_letters(site.acts, everything, actor="anita", reason="the server is up again")
+    assert (answer["done"]["requeued"], answer["done"]["conflicts"]) == (1, 1)
+    assert site.deliveries(WAITING) == ["dead"]
+    for reason in ("", "  "):
+        with pytest.raises(RefusedError, match="needs a reason"):
+            await retry_letters(site.acts, everything, actor="anita", reason=reason, overwrite=True)
+
+    answer = await retry_letters(site.acts, everything, actor="anita", reason="ours is right", overwrite=True)
+    assert answer["done"]["requeued"] == 1
+    claimed = await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
+    assert {one.message_id: one.unconditional for one in claimed} == {REFUSED: False, UNMAPPED: False, WAITING: True}
+    begun = next(act for act in acts_page(site.journal, limit=5) if act.verb == "retry")
+    assert begun.what["overwrite"] is True
+
+
 async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: Site) -> None:
     answer = await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita")
 
@@ -149,7 +173,7 @@ async def test_an_operation_goes_on_where_the_store_failed_and_wakes_its_lanes(
         return run(number, position, members, *work, **more)
 
     replaced(monkeypatch, site.journal, bulk.step, by=failing)
-    act = dismiss_letters if verb == "dismiss" else retry_letters
+    act = dismiss_letters if verb == "dismiss" else partial(retry_letters, overwrite=True)
     answer = await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", reason="ours is right")
 
     assert asked == [2, 1, 1, 1]

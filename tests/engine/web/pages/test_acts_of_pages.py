@@ -130,6 +130,41 @@ async def test_two_patients_under_one_number_are_accepted_message_by_message(ope
     assert page.all("div", class_="problem") == []  # these stay as they are
 
 
+async def test_only_a_tick_replaces_what_the_server_has(operator: Browser, known: Known) -> None:
+    """The confirmation says how many have another version; a reason alone replaces nothing."""
+    page, action, fields = await confirmed(operator, "/do/retry?code=REFUSED&lang=en")
+    assert page.all("input", name="overwrite") == []
+    chosen = [one.delivery_id for one in dead_letters(known.journal, limit=10_000) if one.delivery_id][:2]
+
+    def conflict(batch: Batch) -> None:
+        for delivery in chosen:
+            batch.execute("UPDATE delivery SET cause = 'CONFLICT' WHERE id = ?", (delivery,))
+
+    await known.journal.run(operation(priority=Priority.SETTLE)(conflict))
+    address = "/do/retry?code=CONFLICT&lang=en"
+    page, action, fields = await confirmed(operator, address)
+    assert [one.one("dt").text for one in page.all("div", class_="problem")] == ["Another version on the server"]
+    assert page.one("label", class_="tick").text == "Replace what the server has: 2"
+    await operator.post(action, {**fields, "reason": "the server is up again"})
+    number = int(operator.path.rpartition("/")[2])
+    await known.ended(number)
+    order = operation_if(known.journal, number)
+    assert order is not None
+    assert order.outcomes == {"conflicts": 2}
+
+    page, action, fields = await confirmed(operator, address)
+    status, page = await operator.post(action, {**fields, "overwrite": "yes", "reason": " "})
+    assert status == 403
+    assert "needs a reason" in page.one("main").one("p", role="alert").text
+    page, action, fields = await confirmed(operator, address)
+    await operator.post(action, {**fields, "overwrite": "yes", "reason": "ours is right"})
+    number = int(operator.path.rpartition("/")[2])
+    await known.ended(number)
+    order = operation_if(known.journal, number)
+    assert order is not None
+    assert order.outcomes == {"requeued": 2}
+
+
 # path of the list, its filter, the button, and the states of what it is about afterwards
 DEEDS = [
     ("/dead-letters/each", {"code": "REFUSED"}, "Try again", "retry"),
