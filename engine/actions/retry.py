@@ -93,6 +93,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
         outcome=again.outcome,
         routed=again.routed,
         decision=again.decision,
+        config=again.config,
         lanes=again.lanes,
     )
     return Slice(1, work, sum(len(routed.document.body) for routed in again.routed))

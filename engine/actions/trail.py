@@ -15,6 +15,7 @@ from engine.model.records import Act
 
 ACTS_SYSTEM = "urn:labrelay:act"
 REFUSED = "refused"
+CUT_SHORT = frozenset(("interrupted", "configuration_changed"))  # outcomes
 NUMBERS = ("message", "messages", "deliveries", "ids")
 NAMED_BY_STEPS = ("dismiss", "release", "reject")
 
@@ -54,8 +55,8 @@ class Entry:
 
     Attributes:
         id: its number in the journal.
-        state: ``done``, ``cut short`` (by a stop; a person must look), ``open``, or ``refused``: a permission was
-            missing, and nothing was done.
+        state: ``done``, ``cut short`` (by a stop, or a change of the configuration; a person must look), ``open``, or
+            ``refused``: a permission was missing, and nothing was done.
         by, config: as `engine.model.records.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
@@ -86,7 +87,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
             continue
         end = ends.pop(act.id, None)
         outcome = end.what if end else {}
-        state = "open" if act.id in open_acts else "cut short" if outcome.get("interrupted") else "done"
+        state = "open" if act.id in open_acts else "cut short" if CUT_SHORT & outcome.keys() else "done"
         state = REFUSED if act.verb.endswith(REFUSED) else state
         yield Entry(
             id=act.id,

@@ -13,7 +13,7 @@ from engine.actions.operations import BulkAct, Operations
 from engine.actions.replay_messages import Reclaim, Replays, Waits
 from engine.actions.selection import Pages, Selection, counted, frozen
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import AbsentError, ErasedError, IntegrityError, LabRelayError, LeftOutError
+from engine.model.errors import AbsentError, ErasedError, IntegrityError, LabRelayError, LeftOutError, ReconfiguredError
 from engine.model.message import Stored
 from engine.model.records import Decision, Recorded, Routed
 from engine.model.values import changed
@@ -193,6 +193,7 @@ class Again(NamedTuple):
     """A message that was mapped again.
 
     Attributes:
+        config: the configuration that mapped it, as `record_outcome.record` takes it.
         lanes: that it has new work for where it is ``mapped``.
     """
 
@@ -200,6 +201,7 @@ class Again(NamedTuple):
     outcome: Processed
     routed: Sequence[Routed]
     decision: Decision
+    config: str
     lanes: Lanes
 
 
@@ -217,7 +219,7 @@ async def map_again(acts: Acts, message: int, decision: Decision) -> Again | Non
         raise LeftOutError("erased") from None
     except IntegrityError:
         raise LeftOutError("damaged") from None
-    channel = acts.channels().get(stored.channel)
+    channel, config = acts.channels().get(stored.channel), acts.journal.upkeep.config_hash
     if channel is None:
         raise LeftOutError("no_channel")
     # In a thread: analyzers are answered meanwhile.
@@ -225,7 +227,7 @@ async def map_again(acts: Acts, message: int, decision: Decision) -> Again | Non
     routed = [routed_by(route, document) for document, route in outcome.documents]
     accepts = decision.accept_conflict and channel.context.specimen_ids != "unique"
     lanes = frozenset((stored.channel, name) for document in routed for name in document.destinations)
-    return Again(stored.id, outcome, routed, changed(decision, accept_conflict=accepts), lanes)
+    return Again(stored.id, outcome, routed, changed(decision, accept_conflict=accepts), config, lanes)
 
 
 async def process_again(acts: Acts, message: int, decision: Decision) -> Recorded | None:
@@ -235,9 +237,17 @@ async def process_again(acts: Acts, message: int, decision: Decision) -> Recorde
     again = await map_again(acts, message, decision)
     if again is None:
         return None
-    recorded = await acts.journal.run(
-        record_outcome.record, again.message, again.outcome, again.routed, decision=again.decision
-    )
+    try:
+        recorded = await acts.journal.run(
+            record_outcome.record,
+            again.message,
+            again.outcome,
+            again.routed,
+            decision=again.decision,
+            config=again.config,
+        )
+    except ReconfiguredError:
+        return await process_again(acts, message, decision)
     if recorded.already:
         return None
     if recorded.state == "mapped":

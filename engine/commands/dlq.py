@@ -149,7 +149,9 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, purpose: st
             return ExitCode.FAILED
         if unmask:
             note_shown(session, message, why)
-        routes = channels(session, reader.vault.identity_key).get(trace.message.channel) if parsed else None
+        routes = (
+            channels(session.load_corrected(), reader.vault.identity_key).get(trace.message.channel) if parsed else None
+        )
         document = document_of(
             reader, trace, found, codes=known_codes(session.folder), unmask=unmask, parsed=parsed, routes=routes
         )

@@ -15,8 +15,9 @@ document is made now, it replaces the dead letter.
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. A new
 document that would take an accepted result back is held, also where the one before it was released, and the command
-says how many are. Cut short, the same command goes on: results that were sent differ no more. A result that a new
-document does not have any more stays at its destination: LabRelay deletes nothing there.
+says how many are. Cut short, the same command goes on: results that were sent differ no more. It is cut short where
+the configuration changes: the messages left keep their documents. A result that a new document does not have any more
+stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
@@ -174,7 +175,11 @@ def command(
         return ExitCode.OK
     for line in _in_words(result) if form is not Form.JSON else ():
         words(line)
-    left = sum(count for name, count in result["done"].items() if name in WHY or name in ("conflicts", "held"))
+    left = sum(
+        count
+        for name, count in result["done"].items()
+        if name in WHY or name in ("conflicts", "held", "configuration_changed")
+    )
     return ExitCode.PARTLY if left else ExitCode.OK
 
 
@@ -297,12 +302,15 @@ def _lines(tally: "Tally", document: dict[str, Any], *, grouped: bool) -> Iterat
 def _in_words(result: dict[str, Any]) -> list[str]:
     if result["going_on"]:
         say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
+        say("how it ends: labrelay audit list")
         return []
     done = dict(result["done"])
-    queued, held = done.pop("deliveries", 0), done.pop("held", 0)
+    queued, held, left = (done.pop(name, 0) for name in ("deliveries", "held", "configuration_changed"))
     documents, messages = plural(queued, "document"), plural(done.pop("messages", 0), "message")
     rest = [f"{count} {name.replace('_', ' ')}" for name, count in done.items() if count]
     lines = ["; ".join([f"{documents} of {messages} {'is' if queued == 1 else 'are'} queued", *rest])]
     if held:
         lines.append(f"{plural(held, 'document')} {'is' if held == 1 else 'are'} held: labrelay held list says why")
+    if left:
+        lines.append(f"stopped, for the configuration changed: {plural(left, 'message')} left; give the command again")
     return lines

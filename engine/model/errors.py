@@ -136,6 +136,10 @@ class JobStoppedError(LabRelayError):
     """The writer has to stop during a job: the job ends at once."""
 
 
+class ReconfiguredError(StoreError):
+    """The configuration changed between mapping and storing. Nothing was stored; the message must be mapped again."""
+
+
 class TooSlowError(StoreError):
     """A query took longer than it may: the person who asked must narrow it."""
 

@@ -248,6 +248,7 @@ async def _reprocess(site: RunningSite, request: Request, asked: Reprocess) -> R
         site.acts,
         asked.selection,
         routes=routes,
+        config=loaded.hash[:12],
         actor=request.actor,
         reason=asked.reason,
         mapping=named,

@@ -25,6 +25,7 @@ from engine.commands.shared.watching import followed
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
+    from engine.config.load import Site
     from engine.processing.process import ChannelRoutes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -152,6 +153,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
         RefusedError: its files are closed to this account.
     """
     import asyncio
+    from functools import cache
 
     from engine.access.accounts import Accounts
     from engine.actions.control import Request
@@ -167,18 +169,20 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     if not session.journal.exists():
         raise UnreachableError(f"there is no journal in {session.data} yet, and no daemon runs")
 
+    loaded = cache(session.load_corrected)  # once: messages are mapped with the configuration that they name
+
     async def run() -> dict[str, Any]:
         journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
         try:
             with suppress(ConfigError):  # this action may not need the configuration
-                journal.upkeep.config_hash = session.load_corrected().hash[:12]
+                journal.upkeep.config_hash = loaded().hash[:12]
             journal.start(asyncio.get_running_loop())
             site = RunningSite(
-                acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),
+                acts=Acts(journal, channels=lambda: channels(loaded(), journal.vault.identity_key, journal.others)),
                 switches=Switches(journal),
                 accounts=Accounts(journal, SystemClock()),
                 data=session.data,
-                loaded=session.load_corrected,
+                loaded=loaded,
             )
             return await HANDLERS[verb].work(
                 site, Request(verb=verb, actor=of_this_process(), args=args, content=content)
@@ -190,13 +194,12 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
 
 
 def channels(
-    session: Session, identity_key: bytes, others: "Mapping[bytes, int] | None" = None
+    site: "Site", identity_key: bytes, others: "Mapping[bytes, int] | None" = None
 ) -> "dict[str, ChannelRoutes]":
-    """The compiled routes of the site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
+    """The compiled routes of a site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
     from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
-    site = session.load_corrected()
     built = build_site(site, identity_key=identity_key, clock=SystemClock(), others=others)
     return {name: channel.routes for name, channel in built.channels.items()}
 

@@ -47,7 +47,7 @@ def edited(
             raise why_absent(reader, "message", message)
         raise_if_not_editable(trace)
         payload = stored_payload(reader, message)
-        routes = channels(session, reader.vault.identity_key) if source is None else {}
+        routes = channels(session.load_corrected(), reader.vault.identity_key) if source is None else {}
         charsets = charsets_of(routes.get(trace.message.channel), payload)
     code = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
     ask = _asking(session, message, reason)

@@ -128,7 +128,7 @@ class StoreUpkeep:
             steady_us=min(now_us, self._steady_us()),
         )
         batch.config_hash = self.config_hash
-        batch.config = int(self.config_hash or "0", 16)
+        batch.config = int(batch.config_hash or "0", 16)
         return batch
 
     def _steady_us(self) -> int:

@@ -88,10 +88,11 @@ def record(
     outcome: Outcome[Any],
     routed: Sequence[Routed],
     decision: Decision,
+    config: str,
     lanes: Lanes,
 ) -> Done:
-    """Record how a dead message was mapped again."""
-    recorded = record_outcome.record(batch, message, outcome, routed, decision=decision)
+    """Record how a dead message was mapped again; arguments and errors as of `record_outcome.record`."""
+    recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
     if recorded.already:
         return Done({_left(batch, Member(message)): 1})
     if recorded.state == "dead":

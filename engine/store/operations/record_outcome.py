@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from engine.model.errors import StoreError
+from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
@@ -52,6 +52,7 @@ def record(
     after: int = 0,
     rejected_before: int = 0,
     decision: Decision = NO_DECISION,
+    config: str | None = None,
 ) -> Recorded:
     """Record the outcome of a mapping and queue its deliveries.
 
@@ -62,10 +63,15 @@ def record(
         rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
             one are held. 0: none; where the message is processed again it is read from the row itself.
         decision: a person's, where one is the reason of this processing.
+        config: the first 12 digits of the configuration's hash that it was mapped with; None: it cannot have changed
+            since.
 
     Raises:
+        ReconfiguredError: another configuration is in force.
         StoreError: there is no such message, or ``after`` has no outcome.
     """
+    if config is not None and config != batch.config_hash:
+        raise ReconfiguredError(f"message {message_id} was mapped with a configuration that is no longer in force")
     state, reason, detail = outcome.state, outcome.reason, outcome.detail
     again, accepted_conflict = decision.again, decision.accept_conflict
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:

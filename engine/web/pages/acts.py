@@ -29,7 +29,7 @@ MOST_ENDS = 20
 STATES = {
     "done": Badge("ok", "ok", "done"),
     "open": Badge("attention", "retry", "under way"),
-    "cut short": Badge("problem", "problem", "cut short by a stop"),
+    "cut short": Badge("problem", "problem", "cut short: give it again"),
 }
 
 

@@ -46,6 +46,14 @@ OUTCOMES = {
     "damaged": "cannot be opened",
     "gone": "not kept any more, or erased",
 }
+DONE = {
+    **OUTCOMES,
+    "messages": "messages with new documents",
+    "deliveries": "documents queued",
+    "held": "documents held: a person must decide",
+    "conflicts": "dead letters now: another patient has the same number",
+    "configuration_changed": "left, for the configuration changed: look again, and send what still differs",
+}
 
 
 @dataclass(slots=True)
@@ -290,7 +298,7 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
             "done",
             title=words.say("Send what differs"),
             count=grouped(look.count),
-            outcomes=[(grouped(count), name) for name, count in result["done"].items() if count],
+            outcomes=[(grouped(count), words.say(DONE[name])) for name, count in result["done"].items() if count],
             going_on=result["going_on"],
             back=words.href(PATH),
             trouble="",

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.actions import corrections as acting
+from engine.commands.shared.output import ExitCode
 from engine.config.load import Site, load_site
 from engine.devtools.sandbox import Sandbox
 from engine.mapping.loading import load, load_tables
@@ -40,6 +41,7 @@ from tests.support.journals import opened
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.sites import make_site
+from tests.support.waiting import until
 
 DEADLINE_S = 120
 TERMS = ("718-7", "2345-7", "2160-0", "1751-7")
@@ -362,3 +364,31 @@ async def test_previews_are_made_one_at_a_time_also_after_a_caller_left() -> Non
     goes_on.set()
     await asyncio.gather(another, *looks[2:])
     assert at_once == [1] * (1 + MOST_WAITING)
+
+
+async def test_a_correction_ends_a_reprocessing_with_the_rows_before_it(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A wrong row is corrected while results are sent again with it: run again, each result has the right one."""
+    make_running_site(tmp_path, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    again = ("reprocess", "--channel", "lab", "--since", "1h", "--apply", "--reason", "x", "--yes")
+    async with running_app(tmp_path) as app:
+        site = RunningSite(tmp_path, app, sandbox)
+        numbers = range(1, 7)
+        await send(site, *numbers)
+        await correct(app, {**RIGHT, "loinc": "2345-7", "note": "x"}, version=0)
+        sending = asyncio.create_task(site.labrelay(*again, "--rate", "0.5"))
+        await until(lambda: len(site.bundles(1)) == 2)
+        await correct(app, RIGHT, version=1)
+        ran = await sending
+        assert ran.code == ExitCode.PARTLY, ran.err
+        assert "stopped, for the configuration changed" in ran.out
+        await site.settled()
+        assert len(site.bundles(numbers[-1])) == 1, "it was sent with the wrong row"
+
+        ran = await site.labrelay(*again)
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        in_force = app.parts.built.site.hash[:12]
+        for number in numbers:
+            assert "718-7" in str(site.bundles(number)[-1])
+            assert "2345-7" not in str(site.bundles(number)[-1])
+            assert site.trace(number).config == in_force

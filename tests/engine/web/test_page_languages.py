@@ -93,7 +93,7 @@ def said_in_code() -> set[str]:
         frame.LOCKED,
         frame.DAMAGED,
         *message.NEIGHBOURS,
-        *affected.OUTCOMES.values(),
+        *affected.DONE.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found.add(OidcConfig.model_fields["title"].default)

@@ -168,7 +168,7 @@ async def test_acts_are_found_by_their_filter(
 async def test_an_act_says_whether_it_ended(page: Page) -> None:
     html = await read(page, "/acts?act=replay&lang=en")
     assert [row.all("td")[3].text for row in html.one("tbody").all("tr")] == [
-        "cut short by a stop interrupted True",
+        "cut short: give it again interrupted True",
         "under way",
     ]
 
