@@ -6,12 +6,12 @@ channel with the tables as they are and as they would be. Both only read.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.config.load import Site
-from engine.mapping.corrected import MEANT, Problem, columns_of, covered, problems, whole_key
+from engine.mapping.corrected import MEANT, Problem, beside, columns_of, covered, problems, whole_key
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.mapping.loading import kinds_of, load_tables
 from engine.mapping.plausible import Kinds
@@ -82,6 +82,7 @@ def examined(site: Site, made: Sequence[Correction], change: RowChange) -> Exami
     change = replace(change, key=whole_key(table, change.key), covers=covered(table, change.key))
     if "display" in columns_of(table):
         change = _named(change, kinds)
+    change = replace(change, beside=beside(table, change))
     now = latest(made).get(change.place)
     before = now.cells if now is not None and now.cells else change.covers
     found = list(problems(table, change, kinds))
@@ -124,16 +125,27 @@ def undone(made: Iterable[Correction], version: int, reason: str) -> RowChange:
 def with_change(site: Site, made: Sequence[Correction], change: RowChange) -> Site:
     """The configuration as it is once this change is made."""
     version = max((one.version for one in made), default=0) + 1
-    fields = {
-        name: getattr(change, name) for name in ("channel", "table", "key", "cells", "covers", "undoes", "reason")
-    }
-    new = Correction(version=version, act=0, at_us=0, by="", **fields)
+    values = {one.name: getattr(change, one.name) for one in fields(RowChange)}
+    new = Correction(version=version, act=0, at_us=0, by="", **values)
     return replace(site, corrections=in_force([*made, new]))
 
 
-def disagreements(site: Site, made: Sequence[Correction]) -> list[tuple[Correction, dict[str, str]]]:
-    """Corrections in force of whose key the files say something else than when they were made, each with the files'
-    cells now; also those of which the channel or the table is gone.
+class Disagreement(NamedTuple):
+    """A correction in force beside files that have changed since it was made.
+
+    Attributes:
+        now: the cells that the files have for its key.
+        taken: the files' rows of other keys of which it takes the place, and did not then, as in `RowChange.beside`.
+    """
+
+    made: Correction
+    now: Mapping[str, str]
+    taken: Mapping[str, Mapping[str, str]]
+
+
+def disagreements(site: Site, made: Sequence[Correction]) -> list[Disagreement]:
+    """Corrections in force of whose key the files say something else than when they were made, or that take the place
+    of further rows; also those of which the channel or the table is gone.
 
     Raises:
         ConfigError: a table cannot be read.
@@ -147,9 +159,13 @@ def disagreements(site: Site, made: Sequence[Correction]) -> list[tuple[Correcti
             is_there = one.channel in site.channels
             tables[one.channel] = tables_of_channel(site, one.channel) if is_there else {}
         table = tables[one.channel].get(one.table)
-        now = covered(table, one.key) if table is not None else {}
-        if table is None or now != one.covers:
-            found.append((one, now))
+        if table is None:
+            found.append(Disagreement(one, {}, {}))
+            continue
+        now = covered(table, one.key)
+        taken = {key: cells for key, cells in beside(table, one).items() if one.beside.get(key) != cells}
+        if now != one.covers or taken:
+            found.append(Disagreement(one, now, taken))
     return found
 
 

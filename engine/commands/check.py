@@ -215,15 +215,20 @@ def _same_disk(site: Site) -> Iterator[str]:
 def _disagreements(site: Site, session: Session) -> Iterator[str]:
     """Corrections of which the files have changed since: they still decide."""
     from engine.actions.corrections import disagreements
+    from engine.mapping.corrected import named
     from engine.model.corrections import name_of
     from engine.views.corrections import in_words
 
-    for one, now in disagreements(site, session.corrections):
-        yield (
-            f"{name_of(one.channel, one.table)}:1:1: correction {one.version} ({in_words(one.key)}) was made above "
-            f"{in_words(one.covers) or 'no row'} of the files, which now say {in_words(now) or 'nothing'}; it still "
-            f"decides: labrelay tables undo {one.version}, or leave it"
-        )
+    for one, now, taken in disagreements(site, session.corrections):
+        said = f"{name_of(one.channel, one.table)}:1:1: correction {one.version} ({in_words(one.key)})"
+        back = f"labrelay tables undo {one.version}, or leave it"
+        if taken:
+            yield f"{said} takes the place of rows of the files that are new or changed: {named(taken)}: {back}"
+        if now != one.covers or not taken:
+            yield (
+                f"{said} was made above {in_words(one.covers) or 'no row'} of the files, which now say "
+                f"{in_words(now) or 'nothing'}; it still decides: {back}"
+            )
 
 
 def _table_notes(program: Any) -> Iterator[str]:

@@ -133,16 +133,19 @@ def export(session: Session, channel: str | None) -> None:
         say("no code table is corrected")
 
 
-@command.command(help="List corrections whose row in the files is another one than when they were made.")
+@command.command(help="List corrections that decide above other rows of the files than when they were made.")
 @form_option()
 @pass_session
 def diff(session: Session, form: Form) -> ExitCode:
     from engine.actions.corrections import disagreements
+    from engine.mapping.corrected import named
 
     found = disagreements(session.load(require_secrets=False), _made(session))
-    show_rows(form, CORRECTION, [one for one, _ in found], "the files say what they said when each was made")
-    for one, now in found:
+    show_rows(form, CORRECTION, [one.made for one in found], "the files say what they said when each was made")
+    for one, now, taken in found:
         say(f"correction {one.version}: the files say now: {in_words(now) or 'nothing'}")
+        if taken:
+            say(f"correction {one.version} takes the place of rows that are new or changed: {named(taken)}")
     return ExitCode.FAILED if found else ExitCode.OK
 
 
@@ -192,6 +195,8 @@ def _carry_out(session: Session, verb: str, args: dict[str, Any], form: Form, *,
 
 def _in_lines(seen: dict[str, Any]) -> list[str]:
     """What a change does, before it is made."""
+    from engine.mapping.corrected import named
+
     found = seen["preview"]
     of = "all stored messages" if found["all"] else f"the newest {plural(found['messages'], 'message')}"
     lines = [
@@ -200,6 +205,8 @@ def _in_lines(seen: dict[str, Any]) -> list[str]:
         f"then:  {in_words(seen['cells']) or 'as the files say'}",
         f"{plural(found['changed'], 'message')} of {of} of the channel would become another document",
     ]
+    if seen["beside"]:
+        lines.append(f"rows of the files that are not used any more: {named(seen['beside'])}")
     lines += [f"would be {name}: {n}" for name, n in found["outcomes"].items() if name not in ("changed", "unchanged")]
     lines += [
         f"{one['kind']} {one['element']}: {plural(one['messages'], 'message')}" for one in found["changes"][:SHOWN]

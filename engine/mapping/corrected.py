@@ -4,15 +4,16 @@ Stricter than for a file, since no second person reads it before it is in force:
 hold is refused, and one that the table of terms does not have needs ``yes`` under ``meant``, as each doubt does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.mapping.plausible import Kinds
-from engine.mapping.table_files import FOR_PEOPLE, check_row
+from engine.mapping.table_files import FOR_PEOPLE, NO_RESULT, check_row
 from engine.mapping.tables import Table
 from engine.model.corrections import KEY_COLUMNS, ORDER, SOURCE, RowChange
 from engine.model.spelling import suggestion
 
+MOST_NAMED = 5  # rows of the files
 LONGEST = 200  # characters of a cell
 FREE = ("device", "specimen")  # blank is any
 MEANT = "meant"
@@ -41,10 +42,50 @@ def covered(table: Table, key: Mapping[str, str]) -> dict[str, str]:
     return {name: cell for name, cell in row.cells.items() if name not in _BESIDE} if row is not None else {}
 
 
+def beside(table: Table, change: RowChange) -> dict[str, dict[str, str]]:
+    """The files' rows of other keys of which a change takes the place, where they mean something else: each by its key,
+    with its meaning. A blank device or specimen takes the place of the rows that name one; ``type`` ``none`` is about a
+    code with every unit, here as in a row of the files.
+    """
+    if not change.cells:
+        return {}
+    mine, says = _values(table, change.key), _meaning(table, change.cells)
+    found = {}
+    for row in table.rows:
+        theirs, meaning = _values(table, row.cells), _meaning(table, row.cells)
+        leaves_out = theirs[0] == mine[0] and NO_RESULT in (says.get("type"), meaning.get("type"))
+        if theirs != mine and meaning != says and (leaves_out or _cuts_into(mine, theirs)):
+            found[",".join(theirs)] = meaning
+    return found
+
+
+def _values(table: Table, cells: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(cells.get(column, "*" if column in FREE else "") for column in table.asked)
+
+
+def _meaning(table: Table, cells: Mapping[str, str]) -> dict[str, str]:
+    return {name: cell for name, cell in cells.items() if name not in FOR_PEOPLE and name not in table.asked}
+
+
+def _cuts_into(upper: Sequence[str], lower: Sequence[str]) -> bool:
+    """Whether both keys can match one code, and ``lower`` is not wider: a usual row that ``upper`` refines."""
+    pairs = list(zip(upper, lower, strict=True))
+    return all(one == other or "*" in (one, other) for one, other in pairs) and any(
+        other not in (one, "*") for one, other in pairs
+    )
+
+
 def columns_of(table: Table) -> tuple[str, ...]:
     """The columns that a row for this table may have: its own, and those that every table of codes may have."""
     usual = ORDER[len(KEY_COLUMNS) :] if table.key[0] == "code" else ()
     return tuple(dict.fromkeys((*table.asked, *usual, *table.columns, "note", MEANT)))
+
+
+def named(rows: Mapping[str, Mapping[str, str]]) -> str:
+    """Rows of the files in words, by their keys: ``HGB,g/dL,*,UR (725-2)``; some of many."""
+    said = [f"{key} ({cells.get('loinc') or cells.get('type', 'no term')})" for key, cells in rows.items()]
+    more = [f"and {len(said) - MOST_NAMED} more"] if len(said) > MOST_NAMED else []
+    return ", ".join([*said[:MOST_NAMED], *more])
 
 
 def problems(table: Table, change: RowChange, kinds: Kinds | None) -> Iterator[Problem]:
@@ -74,6 +115,9 @@ def problems(table: Table, change: RowChange, kinds: Kinds | None) -> Iterator[P
     if not says and not change.cells.get("note"):
         text = "the row does not say what the code means; to take a row of the files away, give a note alone"
         yield Problem("loinc" if "loinc" in table.columns else first, text)
+    if change.beside and change.cells.get(MEANT) != "yes":
+        text = f"this row also takes the place of other rows of the files: {named(change.beside)}"
+        yield Problem(first, f"{text}; where that is right, write yes under {MEANT}", doubt=True)
     doubt = kinds.doubt if kinds is not None else None
     for column, text, severity in check_row(cells, table.asked, doubt):
         yield Problem(column, text, severity == "doubt")

@@ -28,6 +28,7 @@ class RowChange:
         key: cells of the key columns; also blank ones, but for columns where blank is any.
         cells: the other cells; none: the files decide about this key.
         covers: the cells of the files' row that decided about this key when the change was made; none: no row did.
+        beside: the files' rows of other keys of which it took the place then, as they are named, each with its meaning.
         undoes: the version that it takes back; 0: none.
         reason: a person's words.
     """
@@ -37,6 +38,7 @@ class RowChange:
     key: Mapping[str, str]
     cells: Mapping[str, str] = field(default_factory=dict)
     covers: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     undoes: int = 0
     reason: str = ""
 

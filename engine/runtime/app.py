@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,13 @@ from engine.actions.underway import Acts
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
-from engine.model.corrections import in_force
+from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
-from engine.runtime import gc_tuning
+from engine.runtime import gc_tuning, notices
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
@@ -97,6 +97,7 @@ class App:
         self.parts: Parts
         self.ready = False
         self.fatal: StoreError | None = None
+        self.lost_corrections: Sequence[int] = ()  # versions of those that cannot be read
         self._stop = asyncio.Event()
         self._notifier = Notifier()
         self.page: StatusServer | None = None
@@ -129,7 +130,7 @@ class App:
             reserve=True,
             elsewhere=elsewhere.witnesses,
         )
-        site = replace(site, corrections=in_force(list_corrections(self.journal, _say_damaged)))
+        site = replace(site, corrections=self._corrections())
         self._code = CompiledCode(site.config.data, self.journal.vault.identity_key)
         _warn((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
@@ -330,8 +331,7 @@ class App:
             try:
                 # In a thread: analyzers are served while hundreds of files are read and compiled.
                 site = await asyncio.to_thread(load_site, self.folder)
-                made = await asyncio.to_thread(list_corrections, self.journal, _say_damaged)
-                site = replace(site, corrections=in_force(made))
+                site = replace(site, corrections=await asyncio.to_thread(self._corrections))
                 for key in ("data", "workers"):
                     if getattr(site.config, key) != getattr(old, key):
                         raise ConfigError(
@@ -346,6 +346,15 @@ class App:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
             return replace(site, warnings=(*site.warnings, *built.doubts, *self._follow(site.config.web)))
+
+    def _corrections(self) -> Corrections:
+        """Those of code tables that can be read: results are worth more than one correction."""
+        lost: list[int] = []
+        made = list_corrections(self.journal, lost.append)
+        self.lost_corrections = tuple(lost)
+        for text in notices.lost_corrections(lost):
+            logger.error("a correction of a code table is damaged or missing", extra={"detail": text})
+        return in_force(made)
 
     def _follow(self, config: WebConfig) -> list[str]:
         """Follow a new ``web:``; the keys of it that take effect at the next start, each in a sentence."""
@@ -442,12 +451,6 @@ class App:
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
         logger.warning("%s", line)
-
-
-def _say_damaged(version: int) -> None:
-    """Results are worth more than one correction: the others are in force."""
-    detail = f"correction {version}"
-    logger.error("a correction of a code table is damaged and not in force", extra={"detail": detail})
 
 
 def _raise_file_limit() -> None:

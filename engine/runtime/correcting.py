@@ -167,6 +167,7 @@ def look_to_json(version: int, found: Examined, seen: Preview | None) -> dict[st
         "key": dict(change.key),
         "cells": dict(change.cells),
         "before": dict(found.before),
+        "beside": {key: dict(cells) for key, cells in change.beside.items()},
         "problems": [one._asdict() for one in found.problems],
         "preview": seen.to_json() if seen is not None else None,
     }

@@ -1,6 +1,6 @@
 """Messages on the page about the site as a whole: paused deliveries, the clock, the key, missing parts."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.model.accounts import OF_NO_USER
@@ -13,6 +13,7 @@ from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 
 CLOCK_NOTE_US = 86_400_000_000  # how long a jump of the clock is reported
+MOST_NAMED = 5  # corrections
 AHEAD_US = 600_000_000  # by which a message may be younger than the clock
 SHEET_AFTER_US = 86_400_000_000  # how long a new key may be without a confirmed recovery sheet
 
@@ -23,6 +24,17 @@ def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
         by_itself = pause.actor in OF_NO_USER  # then the reason is no person's
         why = pause.reason if by_itself else f"paused by {pause.actor}" if pause.actor else "paused"
         yield f"Nothing is delivered: {why}; labrelay resume deliveries lets it go on"
+
+
+def lost_corrections(versions: Sequence[int]) -> Iterator[str]:
+    """The alarm that corrections of code tables cannot be read, so that what they superseded decides again."""
+    if versions:
+        more = f" and {len(versions) - MOST_NAMED} more" if len(versions) > MOST_NAMED else ""
+        yield (
+            f"Corrections of code tables cannot be read: {', '.join(map(str, versions[:MOST_NAMED]))}{more}. They are "
+            "not in force, and older rows of the same codes may decide again, also wrong ones: compare the codes "
+            "that are sent with the analyzers' test lists, and pause deliveries until then"
+        )
 
 
 def clock_moved(watch: ClockWatch, now_us: int) -> Iterator[str]:

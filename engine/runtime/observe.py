@@ -167,6 +167,7 @@ class Observer:
         alarms = [
             *about(About.DELIVERIES, notices.standstill(parts.pauses)),
             *about(About.JOURNAL, app.journal.alarms),
+            *about(About.CONFIGURATION, notices.lost_corrections(app.lost_corrections)),
             *about(About.BACKUP, app.backup.alarms()),
             *about(About.ANCHOR, app.second_anchor.alarms()),
             *about(About.KEY, self._key.alarms()),

@@ -18,7 +18,8 @@ from engine.store.operations import audit
 
 COLUMN = "correction"  # the place of a sealed text, with its version
 MOST = 20_000  # rows, each of at most some kB
-_TEXT = ("channel", "table", "key", "cells", "covers", "undoes", "reason", "by")
+_TEXT = ("channel", "table", "key", "cells", "covers", "beside", "undoes", "reason", "by")
+VERBS = ("table-set", "table-unset", "table-undo")
 _INSERT = "INSERT INTO correction (version, act, at_us, text) VALUES (?, ?, ?, ?)"
 
 
@@ -42,13 +43,14 @@ def add(batch: Batch, change: RowChange, actor: str, *, version: int) -> int:
         "key": dict(change.key),
         "cells": dict(change.cells),
         "covers": dict(change.covers),
+        "beside": {key: dict(cells) for key, cells in change.beside.items()},
     }
     undone = {"undoes": change.undoes} if change.undoes else {}
     act = audit.note(
         batch, actor, "table-undo" if undone else "table-set" if change.cells else "table-unset",
         {"version": now + 1, **what, **undone, "reason": change.reason},
     )  # fmt: skip
-    text = _text({**what, "undoes": change.undoes, "reason": change.reason, "by": str(actor)})
+    text = orjson.dumps(content({**what, "undoes": change.undoes, "reason": change.reason, "by": str(actor)}))
     batch.execute(_INSERT, (now + 1, act, batch.now_us, batch.seal(NOTE_KEYS, text, COLUMN, now + 1, "")))
     return int(now) + 1
 
@@ -60,12 +62,17 @@ def add_again(connection: sqlite3.Connection, vault: Vault, act: int, at_us: int
         what: of that row, with the person's name as ``by``.
     """
     version = int(what["version"])
-    sealed = vault.sealer(NOTE_KEYS, month_of(at_us)).seal(_text({"undoes": 0, **what}), COLUMN, version, "")
+    sealed = vault.sealer(NOTE_KEYS, month_of(at_us)).seal(orjson.dumps(content(what)), COLUMN, version, "")
     connection.execute(f"{_INSERT} ON CONFLICT DO NOTHING", (version, act, at_us, sealed))
 
 
-def _text(what: Mapping[str, Any]) -> bytes:
-    return orjson.dumps({name: what[name] for name in _TEXT})
+def content(what: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a correction that its sealed text has.
+
+    Args:
+        what: of its row of the audit trail, with the person's name as ``by``.
+    """
+    return {name: {"undoes": 0, **what}[name] for name in _TEXT}
 
 
 def raise_if_changed(now: int, seen: int) -> None:

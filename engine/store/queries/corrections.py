@@ -1,33 +1,52 @@
 """Read the corrections of code tables."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import orjson
 
 from engine.model.corrections import Correction
 from engine.model.errors import IntegrityError
-from engine.store.operations.corrections import COLUMN
+from engine.store.operations.corrections import COLUMN, VERBS, content
+from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
 
 
-def list_corrections(reader: Reader, damaged: Callable[[int], None] | None = None) -> list[Correction]:
-    """All that were ever made, oldest first.
+def list_corrections(reader: Reader, lost: Callable[[int], None] | None = None) -> list[Correction]:
+    """All that were ever made, oldest first. Of a damaged one its row of the audit trail is read.
 
     Args:
-        damaged: called with the version of each that cannot be opened, which is left out.
+        lost: called with the version of each that cannot be read so either, or is missing; it is left out.
 
     Raises:
         ConfigError: there are some, and the key of the journal is not at hand.
         IntegrityError: one of them is damaged: which rows decide is unknown then.
     """
-    found = []
-    for version, act, at_us, sealed in reader.rows("SELECT version, act, at_us, text FROM correction ORDER BY version"):
+    found: dict[int, Correction] = {}
+    newest = 0
+    for row in reader.rows("SELECT version, act, at_us, text FROM correction ORDER BY version"):
+        newest, act, at_us, sealed = row
         try:
-            text = orjson.loads(reader.vault.open(sealed, COLUMN, version, ""))
+            text = orjson.loads(reader.vault.open(sealed, COLUMN, newest, ""))
         except IntegrityError:
-            if damaged is None:
+            text = _in_trail(reader, newest, act)
+            if text is None and lost is None:
                 raise
-            damaged(version)
-            continue
-        found.append(Correction(version=version, act=act, at_us=at_us, **text))
-    return found
+        if text is not None:
+            found[newest] = Correction(version=newest, act=act, at_us=at_us, **text)
+    if lost is not None:
+        for version in range(1, newest + 1):
+            if version not in found:
+                lost(version)
+    return list(found.values())
+
+
+def _in_trail(reader: Reader, version: int, act: int) -> dict[str, Any] | None:
+    """What the audit trail has of a correction; None: its row is gone, damaged, or about something else."""
+    for row in reader.rows("SELECT id, received_us, body FROM journal WHERE id = ? AND kind = 3", (act,)):
+        with suppress(IntegrityError):
+            said = act_of(reader, row)
+            if said.verb in VERBS and said.what["version"] == version:
+                return content({**said.what, "by": said.actor})
+    return None

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of
+from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of, named
 from engine.mapping.program import Program
 from engine.mapping.tables import VALUE_TYPES, Row, Table
 from engine.model.corrections import Correction, latest, without_notes
@@ -153,7 +153,7 @@ def _form(
                 "options": sorted(VALUE_TYPES | {"none"}) if name == "type" else (),
             }
             for name in columns
-            if name != MEANT and (name not in FREE or cells.get(name))
+            if name != MEANT and (name not in FREE or name in table.key or cells.get(name))
         ],
         "known": _of_this_code(table, cells.get(table.key[0], "")),
     }
@@ -263,6 +263,7 @@ def _seen(words: Words, seen: Mapping[str, Any]) -> dict[str, Any]:
         "before": shown(in_words(seen["before"]), TEXT),
         "after": shown(in_words(seen["cells"]), TEXT),
         "left_out": seen["cells"].get("type") == "none",
+        "beside": shown(named(seen["beside"]), TEXT),
         "looked_at": grouped(found["messages"]),
         "all": found["all"],
         "changed": grouped(found["changed"]),

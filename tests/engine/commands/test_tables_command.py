@@ -156,3 +156,24 @@ async def test_a_file_that_says_something_new_is_shown(site: RunningSite) -> Non
     assert (ran.code, [one["version"] for one in ran.json["corrections"]]) == (ExitCode.FAILED, [1])
     checked = await site.labrelay("check", "-o", "json")
     assert [one for one in checked.json["remarks"] if "correction 1 (code=HGB unit_in=g/dL)" in one["text"]]
+
+
+async def test_rows_of_a_specimen_are_named_before_they_are_taken_away(site: RunningSite) -> None:
+    tables = site.folder / "mappings" / "tables"
+    tables.mkdir(parents=True)
+    file = tables / "analytes.csv"
+    file.write_text("code,unit_in,specimen,loinc,type,ucum\nHGB,g/dL,,20509-6,NM,g/dL\nHGB,g/dL,UR,725-2,NM,g/dL\n")
+    assert (await site.labrelay("reload")).code == ExitCode.OK
+    ran = await site.labrelay(*SET, *WHY)
+    assert (ran.code, "HGB,g/dL,*,UR (725-2); where that is right" in ran.out) == (ExitCode.FAILED, True), ran.out
+    ran = await site.labrelay(*SET, "meant=yes", *WHY)
+    assert (ran.code, "that are not used any more: HGB,g/dL,*,UR (725-2)" in ran.err) == (ExitCode.OK, True), ran.err
+    assert (await site.labrelay("tables", "diff")).code == ExitCode.OK
+
+    with file.open("a") as more:
+        more.write("HGB,g/dL,CSF,20509-6,NM,g/dL\n")
+    ran = await site.labrelay("tables", "diff")
+    assert (ran.code, "new or changed: HGB,g/dL,*,CSF (20509-6)" in ran.err) == (ExitCode.FAILED, True), ran.err
+    checked = await site.labrelay("check", "-o", "json")
+    (remark,) = [one["text"] for one in checked.json["remarks"] if "correction 1" in one["text"]]
+    assert "takes the place of rows of the files that are new or changed: HGB,g/dL,*,CSF (20509-6)" in remark

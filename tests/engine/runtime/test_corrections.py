@@ -188,7 +188,7 @@ class Tables(RuleBasedStateMachine):
             row = table["analytes"].find((key["code"], "L" if key.get("unit_in") == "*" else key.get("unit_in", "")))
             assert (row.code if row is not None else None) == (self.expected.decides(number) or None), key
         unlike = acting.disagreements(files, made)
-        assert {KEYS.index(dict(one.key)) for one, _ in unlike} == self.expected.disagree()
+        assert {KEYS.index(dict(one.key)) for one, *_ in unlike} == self.expected.disagree()
         changed = any(self.expected.newest(key)[0] for key in range(len(KEYS)))
         assert (site.hash != files.hash) is changed
 
@@ -312,13 +312,118 @@ async def test_a_damaged_correction_does_not_keep_results_from_flowing(tmp_path:
             lambda made: row({"loinc": "789-8", "note": "x"}, key={"code": "RBC"}), "x", version=1
         )
     with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
-        connection.execute("UPDATE correction SET text = zeroblob(60) WHERE version = 2")
+        connection.execute("UPDATE correction SET text = zeroblob(60), act = 0 WHERE version = 2")
         connection.commit()
     async with running_app(tmp_path, own_tables=True) as app:
         site = RunningSite(tmp_path, app, sandbox)
         assert "http://loinc.org" in codes(site, await send(site, 1))
         with pytest.raises(IntegrityError):  # which row decides is unknown: none is added
             await correct(app, {}, version=2)
+        (alarm,) = app.observer.take().alarms
+        assert "cannot be read: 2. They are not in force" in alarm
+
+
+async def test_a_damaged_correction_does_not_bring_the_wrong_one_back(tmp_path: Path, sandbox: Sandbox) -> None:
+    make_running_site(tmp_path, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    async with running_app(tmp_path) as app:
+        await correct(app, {"loinc": "2345-7", "type": "NM", "ucum": "g/dL", "meant": "yes"}, version=0)
+        await correct(app, RIGHT, version=1)
+        before = app.parts.built.site.hash
+    with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE correction SET text = zeroblob(60) WHERE version = 2")
+        connection.commit()
+    async with running_app(tmp_path, own_tables=True) as app:
+        assert app.parts.built.site.hash == before
+        assert "718-7" in app.parts.built.site.corrections.sheets["lab"]["analytes"].text
+        assert app.observer.take().alarms == ()
+
+
+# -- rows of the files beside the one that is corrected --------------------------------------------------------------
+
+OPTIONAL = LANGUAGE.replace("unit_in]}", "unit_in], optional_key: [device, specimen]}").replace(
+    "MSH-4.2).", "MSH-4.2, MSH-4.3, MSH-4.4)."
+)
+FILE = """\
+code,unit_in,device,specimen,loinc,type,note
+HGB,g/dL,,,718-7,,
+HGB,g/dL,,UR,725-2,,
+HGB,g/L,,UR,725-2,,
+GLU,mg/dL,,,2345-7,,
+GLU,mmol/L,,,14749-6,,
+K,mmol/L,XN,UR,2828-2,,
+MODE,,,,,none,
+"""
+HGB_UR, GLU_MOL, K_XN_UR = "HGB,g/dL,*,UR", "GLU,mmol/L,*,*", "K,mmol/L,XN,UR"
+BLOOD, SUGAR, POTASSIUM = (
+    {"code": code, "unit_in": unit} for code, unit in (("HGB", "g/dL"), ("GLU", "mg/dL"), ("K", "mmol/L"))
+)
+TAKEN = [
+    (BLOOD, {"loinc": "718-7", "digits": "0"}, {HGB_UR}),
+    (BLOOD, {"note": "gone"}, {HGB_UR}),
+    (BLOOD, {"loinc": "725-2"}, set()),  # the urine's row says the same
+    (BLOOD, {}, set()),  # as the files say
+    ({**BLOOD, "specimen": "UR"}, {"loinc": "718-7"}, set()),  # its own row, below the usual one
+    ({**BLOOD, "specimen": "CSF"}, {"loinc": "2345-7"}, set()),
+    ({**BLOOD, "device": "XN"}, {"loinc": "718-7"}, {HGB_UR}),  # urine on this device
+    ({**POTASSIUM, "specimen": "UR"}, {"loinc": "2823-3"}, {K_XN_UR}),
+    ({**POTASSIUM, "device": "AU"}, {"loinc": "2823-3"}, set()),
+    (SUGAR, {"loinc": "2345-7", "digits": "0"}, set()),  # another unit is another row
+    (SUGAR, {"type": "none"}, {GLU_MOL}),  # but for `none`, in a correction or in a file
+    ({"code": "MODE", "unit_in": "1"}, {"loinc": "718-7"}, {"MODE,,*,*"}),
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "mappings/tables").mkdir(parents=True)
+    (tmp_path / "mappings/tables/mine.csv").write_text(FILE)
+    return make_site(tmp_path, mapping=OPTIONAL)
+
+
+def table_row(key: dict[str, str], cells: dict[str, str]) -> RowChange:
+    return RowChange(channel="haematology", table="analytes", key=key, cells=cells, reason="why")
+
+
+@pytest.mark.parametrize(("key", "cells", "taken"), TAKEN)
+def test_other_rows_of_the_files_are_taken_away_knowingly(
+    files: Path, key: dict[str, str], cells: dict[str, str], taken: set[str]
+) -> None:
+    found = acting.examined(load_site(files), [], table_row(key, cells))
+    assert set(found.change.beside) == taken
+    doubts = [one for one in found.problems if "also takes the place" in one.text]
+    assert all(one.doubt for one in doubts)
+    assert {name for name in taken if name in " ".join(one.text for one in doubts)} == taken
+    assert bool(doubts) is bool(taken)
+    if taken:
+        sure = acting.examined(load_site(files), [], table_row(key, {**cells, "meant": "yes"}))
+        assert (sure.problems, set(sure.change.beside)) == ((), taken)
+
+
+def test_of_many_rows_some_are_named(files: Path) -> None:
+    rows = [f"NA,mmol/L,,S{number},2951-2,,\n" for number in range(7)]
+    (files / "mappings/tables/mine.csv").write_text("".join([FILE, *rows]))
+    found = acting.examined(load_site(files), [], table_row({"code": "NA", "unit_in": "mmol/L"}, {"loinc": "2955-3"}))
+    (problem,) = found.problems
+    assert "NA,mmol/L,*,S4 (2951-2), and 2 more; " in problem.text
+
+
+@pytest.mark.parametrize(
+    ("added", "taken"),
+    [
+        ("HGB,g/dL,,CSF,20509-6,,\n", {"HGB,g/dL,*,CSF"}),
+        ("HGB,g/dL,,CSF,718-7,,\n", set()),  # says the same
+        ("HGB,g/L,,CSF,20509-6,,\n", set()),
+    ],
+)
+def test_a_row_that_a_file_gets_later_is_shown(files: Path, added: str, taken: set[str]) -> None:
+    change = acting.examined(load_site(files), [], table_row(BLOOD, {"loinc": "718-7", "meant": "yes"})).change
+    assert set(change.beside) == {HGB_UR}
+    values = {name: getattr(change, name) for name in ("channel", "table", "key", "cells", "covers", "beside")}
+    made = [Correction(version=1, act=1, at_us=0, by="asha", **values)]
+    assert acting.disagreements(load_site(files), made) == []
+    (files / "mappings/tables/mine.csv").write_text(FILE + added)
+    found = acting.disagreements(load_site(files), made)
+    assert [set(one.taken) for one in found] == ([taken] if taken else [])
 
 
 async def test_the_system_page_names_files_that_are_not_reloaded(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -37,8 +37,7 @@ _ACCESS = {
     "token-revoked": "DELETE FROM api_token WHERE name = :token",
     "token-exchanged": "DELETE FROM api_token WHERE name = :token",
 }
-_TABLES = ("table-set", "table-unset", "table-undo")
-VERBS = ("dismiss", "reject", "edit", "pause", "resume", *_TABLES, *_ACCESS)
+VERBS = ("dismiss", "reject", "edit", "pause", "resume", *corrections.VERBS, *_ACCESS)
 _TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)
 
 Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
@@ -52,7 +51,7 @@ def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[A
         with suppress(*_TROUBLE):
             act = orjson.loads(vault.open(body, "body", row_id, ""))
             if act.get("verb") in VERBS:
-                said = {"by": act["actor"]} if act["verb"] in _TABLES else {}
+                said = {"by": act["actor"]} if act["verb"] in corrections.VERBS else {}
                 yield row_id, at_us, act["verb"], {**act["what"], **said}
 
 
@@ -88,7 +87,7 @@ def apply(connection: sqlite3.Connection, act: Act, vault: Vault) -> list[int]:
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
             return []
-        if verb in _TABLES:
+        if verb in corrections.VERBS:
             corrections.add_again(connection, vault, row_id, at_us, what)
             return []
         if verb in _ACCESS:

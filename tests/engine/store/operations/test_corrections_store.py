@@ -47,15 +47,51 @@ async def test_there_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             await journal.run(corrections.add, ROW, "asha", version=1)
 
 
-async def test_a_damaged_one_is_named(tmp_path: Path) -> None:
+async def test_a_damaged_one_without_its_trail_is_named(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for version in (0, 1):
             await journal.run(corrections.add, ROW, "asha", version=version)
         await journal.writer.submit(
-            lambda batch: batch.execute("UPDATE correction SET text = zeroblob(60) WHERE version = 1")
+            lambda batch: batch.execute("UPDATE correction SET text = zeroblob(60), act = 0 WHERE version = 1")
         )
         with pytest.raises(IntegrityError):
             list_corrections(journal)
         damaged: list[int] = []
         assert [one.version for one in list_corrections(journal, damaged.append)] == [2]
         assert damaged == [1]
+
+
+async def test_a_damaged_one_is_read_from_the_trail(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await journal.run(corrections.add, ROW, "asha", version=0)
+        await journal.run(corrections.add, GIVEN_BACK, "ravi", version=1)
+        before = list_corrections(journal)
+        await journal.writer.submit(lambda batch: batch.execute("UPDATE correction SET text = zeroblob(60)"))
+        lost: list[int] = []
+        assert list_corrections(journal, lost.append) == before == list_corrections(journal)
+        assert lost == []
+
+
+async def test_the_trail_of_another_one_is_not_taken(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for version in (0, 1):
+            await journal.run(corrections.add, ROW, "asha", version=version)
+        await journal.writer.submit(
+            lambda batch: batch.execute(
+                "UPDATE correction SET text = zeroblob(60), act = (SELECT act FROM correction WHERE version = 1)"
+                " WHERE version = 2"
+            )
+        )
+        lost: list[int] = []
+        assert [one.version for one in list_corrections(journal, lost.append)] == [1]
+        assert lost == [2]
+
+
+async def test_a_missing_one_is_named(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for version in (0, 1, 2):
+            await journal.run(corrections.add, ROW, "asha", version=version)
+        await journal.writer.submit(lambda batch: batch.execute("DELETE FROM correction WHERE version = 2"))
+        lost: list[int] = []
+        assert [one.version for one in list_corrections(journal, lost.append)] == [1, 3]
+        assert lost == [2]

@@ -270,3 +270,22 @@ async def test_of_many_previews_some_wait_and_more_are_refused(lab: Lab, enginee
     finally:
         lab.gate.set()
     assert [one[0] for one in await asyncio.gather(*others)] == [200] * (MOST_WAITING + 1)
+
+
+async def test_rows_of_a_specimen_are_not_taken_away_unseen(lab: Lab, engineer: Browser) -> None:
+    tables = lab.folder / "mappings" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "analytes.csv").write_text(
+        "code,unit_in,specimen,loinc,type,ucum\nHGB,g/dL,,20509-6,NM,g/dL\nHGB,g/dL,UR,725-2,NM,g/dL\n"
+    )
+    status, page = await engineer.get("/codes/row?channel=lab&code=HGB&lang=en")
+    fields = await filled(page, -1) | GOOD | {"cell-unit_in": "g/dL"}
+    assert (status, fields["cell-specimen"], "cell-device" in fields) == (200, "", False)
+    status, page = await engineer.post(ROW, fields)
+    said = page.one("span", id="cell-code-wrong").text
+    assert (status, "HGB,g/dL,*,UR (725-2)" in said) == (400, True)
+    status, page = await engineer.post(ROW, {**fields, "cell-meant": "yes"})
+    assert status == 200
+    assert "Rows of the files that are not used any more: HGB,g/dL,*,UR (725-2)" in page.text
+    status, page = await engineer.post(ROW, {**fields, "cell-specimen": "BLD"})
+    assert (status, "not used any more" in page.text) == (200, False)
