@@ -53,6 +53,7 @@ class Observer:
         self._taken = 0.0
         self._asked = float("-inf")
         self._kept_fresh = False
+        self._built = app.parts.built  # of the newest snapshot
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; intake counts messages
         self._unreadable = ""
         self._oldest: dict[tuple[str, str], int] = {}
@@ -117,9 +118,12 @@ class Observer:
         return not journal.full and not any(self._is_recent(fault) for fault in faults)
 
     def snapshot(self) -> SiteSnapshot:
-        """The newest one: of the last second, or of the last two while the next is being taken."""
+        """The newest one, of the configuration in force: of the last second, or of the last two while the next is being
+        taken.
+        """
         now_s = self._asked = self._app.clock.monotonic()
-        if self._snapshot is None or now_s - self._taken >= (2 * REFRESH_S if self._kept_fresh else REFRESH_S):
+        oldest_s = 2 * REFRESH_S if self._kept_fresh else REFRESH_S
+        if self._snapshot is None or now_s - self._taken >= oldest_s or self._built is not self._parts.built:
             self._keep(self.take(), now_s)
         assert self._snapshot is not None
         return self._snapshot
@@ -143,7 +147,7 @@ class Observer:
                     self._keep(taken.value, now_s)
 
     def _keep(self, snapshot: SiteSnapshot, now_s: float) -> None:
-        self._snapshot, self._taken = snapshot, now_s
+        self._snapshot, self._taken, self._built = snapshot, now_s, self._parts.built
         self._count()
 
     # -- taking the snapshot -----------------------------------------------------------------------------------------

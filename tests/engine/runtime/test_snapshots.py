@@ -1,6 +1,7 @@
 """Snapshots of a large site: while there are readers each is taken before it is asked for, with pauses for messages."""
 
 import asyncio
+import dataclasses
 import random
 from collections import Counter
 from itertools import count
@@ -77,3 +78,14 @@ async def test_an_effect_that_was_seen_stays(tmp_path: Path, monkeypatch: pytest
             for _ in range(rng.randrange(12)):
                 assert f"order {n}" in observer.snapshot().notes
                 await asyncio.sleep(0)
+
+
+async def test_a_new_configuration_shows_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page compares the configuration that a person has seen with the one in force."""
+    monkeypatch.setattr(observe, "REFRESH_S", 3600.0)
+    async with running_site(tmp_path, {"hema": hl7_channel()}) as site:
+        observer, parts = site.app.observer, site.app.parts
+        before = observer.snapshot()
+        assert observer.snapshot() is before
+        parts.built = dataclasses.replace(parts.built)
+        assert observer.snapshot() is not before
