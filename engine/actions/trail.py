@@ -87,7 +87,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
             continue
         end = ends.pop(act.id, None)
         outcome = end.what if end else {}
-        state = "open" if act.id in open_acts else "cut short" if CUT_SHORT & outcome.keys() else "done"
+        state = "open" if act.id in open_acts else "cut short" if any(map(outcome.get, CUT_SHORT)) else "done"
         state = REFUSED if act.verb.endswith(REFUSED) else state
         yield Entry(
             id=act.id,
