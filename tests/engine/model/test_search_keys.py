@@ -71,25 +71,25 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
         )
         wanted = (stored[0], stored[1030], stored[2098])
         for one in wanted:
-            numbers = (Number("patient", "P77"), Number("specimen", "S1"), Number("control", "M1"))
+            numbers = (Number("patient", "P7700412"), Number("specimen", "S1"), Number("control", "M1"))
             await journal.run(record_outcome.record, one.id, Outcome("filtered", numbers=numbers))
         await journal.run(
-            record_outcome.record, stored[5].id, Outcome("filtered", numbers=(Number("specimen", "P77"),))
+            record_outcome.record, stored[5].id, Outcome("filtered", numbers=(Number("specimen", "P7700412"),))
         )
         ids = [one.id for one in reversed(wanted)]
-        assert [view.id for view in messages_page(journal, Filter(patient=" p77 "))] == ids
+        assert [view.id for view in messages_page(journal, Filter(patient=" p7700412 "))] == ids
         assert [view.id for view in messages_page(journal, Filter(specimen="s1", channel="chem"))] == ids
         assert [
-            view.id for view in messages_page(journal, Filter(number="M1", patient="P77"), before_id=ids[0])
+            view.id for view in messages_page(journal, Filter(number="M1", patient="P7700412"), before_id=ids[0])
         ] == ids[1:]
-        assert [view.id for view in messages_page(journal, Filter(specimen="P77"))] == [stored[5].id]
+        assert [view.id for view in messages_page(journal, Filter(specimen="P7700412"))] == [stored[5].id]
         assert messages_page(journal, Filter(patient="S1")) == []
         with journal.snapshot() as execute:
-            assert search_index.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
+            assert search_index.messages(execute, journal.vault, "patient", ["P7700412", "P7700412"]) == sorted(ids)
         journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
-        assert b"P77" not in journal_bytes
+        assert b"P7700412" not in journal_bytes
         await journal.writer.submit(lambda batch: search_index.forget(batch.execute, stored[1030].id))
-        assert [view.id for view in messages_page(journal, Filter(patient="P77"))] == [ids[0], ids[2]]
+        assert [view.id for view in messages_page(journal, Filter(patient="P7700412"))] == [ids[0], ids[2]]
 
 
 async def test_search_keys_are_indexed_hundreds_at_once(tmp_path: Path) -> None:
