@@ -162,7 +162,8 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.model.errors import ConfigError, UnreachableError
-    from engine.runtime.control_handlers import HANDLERS, RunningSite
+    from engine.runtime.control_handlers import HANDLERS
+    from engine.runtime.verbs.running_site import RunningSite
     from engine.store.journal import Journal
 
     session.raise_if_closed()

@@ -18,7 +18,8 @@ from engine.model.clock import ManualClock
 from engine.model.errors import LogInError
 from engine.model.outcome import Outcome
 from engine.model.search_keys import Number
-from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.runtime.control_handlers import HANDLERS
+from engine.runtime.verbs.running_site import RunningSite
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, dismissal, record_outcome

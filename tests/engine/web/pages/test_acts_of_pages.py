@@ -16,7 +16,8 @@ from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
 from engine.model.records import Filter
-from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.runtime.control_handlers import HANDLERS
+from engine.runtime.verbs.running_site import RunningSite
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal

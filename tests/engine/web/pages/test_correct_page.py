@@ -19,8 +19,9 @@ from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
 from engine.processing.process import ChannelRoutes
 from engine.runtime.build import build_site
-from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.runtime.control_handlers import HANDLERS
 from engine.runtime.correcting import MOST_WAITING
+from engine.runtime.verbs.running_site import RunningSite
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.acts import acts_page

@@ -17,7 +17,8 @@ from engine.config.load import load_site
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
-from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.runtime.control_handlers import HANDLERS
+from engine.runtime.verbs.running_site import RunningSite
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_pauses

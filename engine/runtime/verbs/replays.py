@@ -1,0 +1,67 @@
+"""Verbs that make or send documents again: replay and its steps, reprocess."""
+
+import asyncio
+
+from engine.actions.control import Request
+from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
+from engine.actions.reprocess import reprocess_messages
+from engine.model.errors import RefusedError
+from engine.processing.reprocessing import with_mapping
+from engine.runtime.control_requests import OneReplay, Replay, Reprocess, ResumedReplay
+from engine.runtime.verbs.running_site import Result, RunningSite, known
+
+UNPACED = 100_000.0  # messages a second
+
+
+async def replay(site: RunningSite, request: Request, asked: Replay) -> Result:
+    return await replay_documents(
+        site.acts,
+        asked.selection,
+        actor=request.actor,
+        reason=asked.why,
+        to=asked.to or "",
+        takes=media_type_of(site.loaded(), asked.to) if asked.to else "",
+        rate=asked.rate,
+        dry_run=asked.dry_run,
+        within_s=site.within_s,
+    )
+
+
+async def resume(site: RunningSite, request: Request, asked: ResumedReplay) -> Result:
+    return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=site.within_s)
+
+
+async def status(site: RunningSite, request: Request, asked: OneReplay) -> Result:
+    return site.acts.replays.progress(asked.number)
+
+
+async def stop(site: RunningSite, request: Request, asked: OneReplay) -> Result:
+    return await site.acts.replays.halt(asked.number)
+
+
+async def forget(site: RunningSite, request: Request, asked: OneReplay) -> Result:
+    return await forget_replay(site.acts, asked.number, actor=request.actor)
+
+
+async def reprocess(site: RunningSite, request: Request, asked: Reprocess) -> Result:
+    loaded, routes, named = site.loaded(), known(site.acts.channels(), asked.selection.channel), ""
+    if not loaded.hash.startswith(asked.config_hash):
+        raise RefusedError(
+            "the daemon runs a different configuration from that of the differences: give "
+            "`labrelay reload`, and look at them again"
+        )
+    if asked.mapping is not None:
+        routes, program = await asyncio.to_thread(with_mapping, loaded, routes, asked.mapping)
+        if program.content_hash != asked.mapping_hash:
+            raise RefusedError(f"{asked.mapping} has changed since the differences were made; look at them again")
+        named = f"{program.name}@{program.content_hash[:12]}"
+    return await reprocess_messages(
+        site.acts,
+        asked.selection,
+        routes=routes,
+        config=loaded.hash[:12],
+        actor=request.actor,
+        reason=asked.reason,
+        mapping=named,
+        rate=UNPACED if site.running is None else asked.rate,  # without the daemon nothing is sent yet
+    )
