@@ -28,6 +28,7 @@ from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from engine.web.line_rows import lots
+from engine.web.menu import menu_of
 from engine.web.pages.words import Words
 from engine.web.rows import Rows, worst_first
 from engine.web.todo_rows import looked_row, todo_row
@@ -220,6 +221,7 @@ class Renderer:
             "languages": LANGUAGES,
             "site_name": self._site_name,
             "person": person,
+            "menu": menu_of(person),
             "query": query,
             "_": _translate(language),
         }

@@ -28,7 +28,7 @@ from engine.receiving.link_words import FAULT_WORDS
 from engine.runtime.correcting import OCCUPIED
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.views.shift import TOO_LONG
-from engine.web import cells, languages, line_rows, rows, todo_rows
+from engine.web import cells, languages, line_rows, menu, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
 from engine.web.pages import (
@@ -96,6 +96,7 @@ def said_in_code() -> set[str]:
         *affected.DONE.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
+    found |= {one.words for one in (*menu.DAILY, *menu.OTHERS)}
     found.add(OidcConfig.model_fields["title"].default)
     found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
     found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS)} | {EXPIRED}

@@ -67,7 +67,7 @@ async def test_a_password_that_an_admin_chose_is_changed_first(here: Site) -> No
         await admin.send("/users", "add", name="Asha", role="admin", password=GOOD)
         status, page = await browser.log_in("Asha")
         assert (status, browser.path, buttons(page)) == (200, "/account", {"password"})
-        assert page.all("nav", aria_label="Pages") == []
+        assert page.all("nav", **{"aria-label": "Pages"}) == []
         await everywhere_led_to_the_account(here, browser)
         status, page = await browser.send("/account", "password", password=GOOD, new=GOOD, again=GOOD)
         assert (status, buttons(page)) == (403, {"password"})

@@ -1,0 +1,95 @@
+"""The menu leads each person to the pages that this person may open, and marks the one that is open."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from engine.model.permissions import ROLES
+from engine.runtime.control_handlers import HANDLERS
+from engine.web.api.acts import OfferedActs
+from engine.web.api.service import Api
+from engine.web.menu import DAILY, OTHERS
+from tests.support.access import Browser, Site, site
+from tests.support.status_server import Element
+
+ENTRIES = {one.path for one in (*DAILY, *OTHERS)}
+FOR_PROGRAMMERS = {
+    "/api"
+}  # of no use to those who look or act: their menu is the shorter for it. It has no menu itself
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Site]:
+    api = Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()
+    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS, trial=mock.AsyncMock()) as made:
+        yield made
+
+
+def menu(page: Element) -> Element:
+    return page.one("nav", **{"aria-label": "Pages"})
+
+
+def paths(links: Element) -> list[str]:
+    return [link.attributes["href"].partition("?")[0] for link in links.all("a")]
+
+
+async def status(browser: Browser, path: str) -> int:
+    async with browser.client.get(path, allow_redirects=False) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_it_leads_to_all_that_a_person_may_open_and_to_nothing_else(here: Site, role: str) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(role)
+        _, page = await browser.get("/")
+        allowed = {path for path in ENTRIES if await status(browser, path) != 403}
+        assert len(paths(menu(page))) == len(set(paths(menu(page))))
+        assert set(paths(menu(page))) <= allowed
+        assert allowed - set(paths(menu(page))) <= FOR_PROGRAMMERS
+
+
+async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) -> None:
+    """But those that another page leads to with more words about them."""
+    elsewhere = {"/", "/account", "/tokens", "/dead-letters/each", "/codes/corrections", "/affected/results"}
+    not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
+    no_row = {"/analyzer", "/user", "/todo", "/codes/row", "/codes/undo"}  # pages of one thing, named in the query
+    found = {
+        path
+        for path, method in here.page.server.routes
+        if method == "GET"
+        and not path.startswith(("/api/", "/do/", *not_for_people))
+        and not path.endswith((".json", ".csv"))
+        and "{" not in path
+    }
+    assert found - elsewhere - no_row == ENTRIES
+
+
+async def test_it_marks_the_page_that_is_open(here: Site) -> None:
+    """Also one that is not of the daily ones: it then stands beside them, before the others."""
+    async with here.browser() as browser:
+        await browser.log_in("admin")
+        for path in sorted(ENTRIES - FOR_PROGRAMMERS):
+            _, page = await browser.get(path)
+            marked = [link for link in menu(page).all("a") if "aria-current" in link.attributes]
+            assert [link.attributes["href"].partition("?")[0] for link in marked] == [path]
+            assert marked[0] not in menu(page).one("details").all("a"), path
+            assert len(paths(menu(page))) == len(set(paths(menu(page)))) == len(ENTRIES)
+
+
+async def test_the_others_open_without_a_script(here: Site) -> None:
+    async with here.browser() as browser:
+        await browser.log_in("admin")
+        _, page = await browser.get("/")
+        others = menu(page).one("details")
+        assert others.one("summary").text
+        assert "open" not in others.attributes
+        assert len(menu(page).all("a")) - len(others.all("a")) == len(DAILY) <= 5
+
+
+async def test_a_stranger_has_none(here: Site) -> None:
+    async with here.browser() as browser:
+        _, page = await browser.get("/log-in")
+        assert not page.all("nav", **{"aria-label": "Pages"})
