@@ -16,13 +16,20 @@ from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason
 from engine.web.cells import Badge
 from engine.web.pages.asked import PAGE, Asked, number
+from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import Route
 
 PATH = "/acts"
-NAMES = ("actor", "act", "message", "since", "until")
+NAMES = ("actor", "act", "message", "since", "until", COLUMNS)
+CHOICE = {
+    "time": Column("Time"),
+    "person": Column("Person"),
+    "reason": Column("Reason"),
+    "state": Column("State"),
+}
 ENDS = "ends"  # in an address: ends of acts whose beginnings are on a later page
 AT_ONCE = 200  # rows read in one query
 MOST_ENDS = 20
@@ -42,7 +49,7 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _page(asking: Asking) -> Page:
-    return page_of("acts", PATH, NAMES, asking)
+    return page_of("acts", PATH, NAMES, asking, CHOICE)
 
 
 def _found(reader: Reader, asking: Asking) -> Values:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ LONGEST = 600  # signs of one value: a number of 100 signs, sealed
 PAGE = 50  # rows
 MOST_COUNTED = 10_000
 EVER = "all"
+DAYS = {"today": 0, "yesterday": 1}  # back from the day of the site's clock, at its midnight
 NO_CAUSE = "-"  # of dead letters without a text ...
 NO_DESTINATION = "-"  # ... and of messages, which have none
 MOST_DIGITS = 18
@@ -70,7 +71,10 @@ class Asked:
         return f"&{query}" if query else ""
 
     def chips(self, labels: Mapping[str, str]) -> list[Chip]:
-        return [Chip(labels[name], value, self.href(without=name)) for name, value in self.values.items()]
+        """Of the names that have a label."""
+        return [
+            Chip(labels[name], value, self.href(without=name)) for name, value in self.values.items() if name in labels
+        ]
 
 
 def number(text: str) -> int:
@@ -84,13 +88,17 @@ def counted(count: int) -> str:
 
 
 def moment_us(text: str, now: datetime, zone: ZoneInfo) -> int | None:
-    """Microseconds since 1970 of an age (``24h``, ``7d``), a day, or a day and time in ``zone``; None: since ever.
+    """Microseconds since 1970 of an age (``24h``, ``7d``), ``today``, ``yesterday``, a day, or a day and time in
+    ``zone``; None: since ever.
 
     Raises:
         ValueError: it is none of these.
     """
     if text == EVER:
         return None
+    if text in DAYS:
+        day = now.astimezone(zone).date() - timedelta(days=DAYS[text])
+        return int(datetime.combine(day, time(), zone).timestamp() * 1e6)
     try:
         at = now - timedelta(seconds=parse_duration(text))
     except ValueError:

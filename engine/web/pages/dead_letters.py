@@ -20,6 +20,7 @@ from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader
 from engine.web.pages import edit, states
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
+from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -28,9 +29,31 @@ from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
 PATH, EACH = "/dead-letters", "/dead-letters/each"
-NAMES = ("channel", "destination", "code", "since", "until", "state")
+NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("retry", "dismiss")
 NAMES_OF_EACH = (*NAMES, "cause")
+OF_GROUPS = {
+    "channels": Column("Analyzers"),
+    "destination": Column("Destination"),
+    "last": Column("Last"),
+    "fix": Column("Likely fix"),
+}
+
+
+def letter_columns(*, why: bool) -> dict[str, Column]:
+    """Of a list of dead letters, or of held results, which say ``why``."""
+    last = {"why": Column("Why")} if why else {}
+    return {
+        "since": Column("Since"),
+        "channel": Column("Analyzer"),
+        "destination": Column("Destination"),
+        "state": Column("State"),
+        "type": Column("Type", usual=not why),
+        **last,
+    }
+
+
+OF_EACH = letter_columns(why=False)
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -41,7 +64,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _groups(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, partial(page_of, "dead_letters", PATH, NAMES), _found_groups)
+    return await frame.show(request, partial(page_of, "dead_letters", PATH, NAMES, columns=OF_GROUPS), _found_groups)
 
 
 async def _each(frame: Frame, request: web.Request) -> web.Response:
@@ -49,7 +72,7 @@ async def _each(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _page_of_each(asking: Asking) -> Page:
-    page = page_of("dead_letters_each", EACH, NAMES_OF_EACH, asking)
+    page = page_of("dead_letters_each", EACH, NAMES_OF_EACH, asking, OF_EACH)
     return page._replace(values={**page.values, "groups": asking.words.href(PATH)})
 
 
@@ -60,7 +83,7 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
     return {
         "rows": [_group(one, asked, asking) for one in groups],
         "count": grouped(sum(one.count for one in groups)),
-        "each": asked.href(path=EACH),
+        "each": asked.href(path=EACH, columns=""),
     }
 
 
@@ -69,7 +92,7 @@ def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
     key = {"code": one.reason, "cause": one.cause or NO_CAUSE, "destination": one.destination or NO_DESTINATION}
     return {
         "count": grouped(one.count),
-        "href": asked.href(path=EACH, **key),
+        "href": asked.href(path=EACH, columns="", **key),
         "code": one.reason,
         "meaning": words.reason(one.reason),
         "cause": shown(one.cause, 200),

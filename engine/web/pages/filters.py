@@ -1,9 +1,11 @@
 """The filter of lists of dead letters and held results: analyzer, destination, reason, time."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from engine.model.records import LETTER_STATES, Filter
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
+from engine.web.pages.columns import Column, choice
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
 
@@ -60,18 +62,26 @@ def of_letters(path: str, names: Sequence[str], asking: Asking, *, states: Colle
     )
 
 
-def page_of(template: str, path: str, names: Sequence[str], asking: Asking) -> Page:
-    """The page of a list with these fields, before anything was read."""
+def page_of(
+    template: str, path: str, names: Sequence[str], asking: Asking, columns: Mapping[str, Column] = MappingProxyType({})
+) -> Page:
+    """The page of a list with these fields, before anything was read.
+
+    Args:
+        columns: those that can be chosen, by name.
+    """
     words, site = asking.words, asking.site
     asked = Asked.of(path, words.language, asking.query, names)
+    chosen = choice(columns, asked, asking)
     try:
         moments(asked, words)
-        wrong = ""
+        wrong = chosen.wrong
     except ValueError as error:
         wrong = words.say(str(error))
     values = {
         "asked": asked,
-        "chips_shown": asked.chips({name: words.say(LABELS[name]) for name in names}),
+        "columns": chosen,
+        "chips_shown": asked.chips({name: words.say(LABELS[name]) for name in names if name in LABELS}),
         "channels": known([one.name for one in site.channels], asked.get("channel")),
         "destinations": known([one.name for one in site.destinations], asked.get("destination")),
         "rows": [],

@@ -143,7 +143,11 @@ class Frame:
         may = frozenset(
             name for name, verb in self.verbs.items() if self.desk is not None and principal.may(verb.needs)
         )
-        return Asking(request.query, request.match_info, principal, words, site, may)
+        query = {
+            **request.query,
+            "columns": ",".join(request.query.getall("columns", ())),
+        }  # one for each tick of a form
+        return Asking(query, request.match_info, principal, words, site, may)
 
     def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
         """The status and the sentence where the journal cannot be read."""

@@ -9,7 +9,8 @@ from engine.model.permissions import LOOKING
 from engine.store.queries.letters import count_held, held_deliveries
 from engine.store.queries.reader import Reader
 from engine.web.pages.asked import PAGE, Asked
-from engine.web.pages.dead_letters import letter_row
+from engine.web.pages.columns import COLUMNS
+from engine.web.pages.dead_letters import letter_columns, letter_row
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -17,8 +18,9 @@ from engine.web.pages.words import grouped
 from engine.web.routes import Route
 
 PATH = "/held"
-NAMES = ("channel", "destination", "code", "since", "until", "state")
+NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("release", "reject")
+CHOICE = letter_columns(why=True)
 STATES = ("rejected",)  # besides those that are held
 
 
@@ -31,7 +33,7 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _page(asking: Asking) -> Page:
-    return page_of("held", PATH, NAMES, asking)
+    return page_of("held", PATH, NAMES, asking, CHOICE)
 
 
 def _found(reader: Reader, asking: Asking) -> Values:

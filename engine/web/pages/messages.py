@@ -23,13 +23,14 @@ from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.pages import states
 from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
+from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.words import Words, iso, shown
+from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import PRINCIPAL, Route
 
 PATH, NEWS = "/messages", "/messages.json"
-VERB = "searched"
+VERB, SHOWING = "searched", "exported"  # of the control socket
 SEALED = "sealed"
 BEARS = "bears"  # never of an address
 LAST = "24h"
@@ -48,13 +49,33 @@ LABELS = {
     "loinc": "LOINC",
     "lot": "Reagent lot",
 }
-SPANS = {"1h": "last hour", LAST: "last 24 hours", "7d": "last 7 days", "30d": "last 30 days", EVER: "all there is"}
+SPANS = {
+    "1h": "last hour",
+    "today": "today",
+    LAST: "last 24 hours",
+    "yesterday": "since yesterday",
+    "7d": "last 7 days",
+    "30d": "last 30 days",
+    EVER: "all there is",
+}
 ASKABLE = {
     **{name: states.MESSAGE[name] for name in ("stored", "filtered", "dead", "incomplete", "dismissed")},
     **{name: states.DELIVERY[name] for name in ("waiting", "held", "delivered")},
 }
 WRONG_STATE = "There is no such state."
 WRONG_ADDRESS = "This address is not whole, or is of another journal. Search again."
+NAMES = (*LABELS, COLUMNS)
+CONTROL = "control_id"
+CHOICE = {
+    "received": Column("Received"),
+    "channel": Column("Analyzer"),
+    "type": Column("Type"),
+    "state": Column("State"),
+    "destinations": Column("Destinations"),
+    "sender": Column("Sender", usual=False),
+    "size": Column("Size", usual=False),
+    CONTROL: Column("Control id", usual=False, verb=SHOWING),  # some analyzers make it of a specimen's number
+}
 RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that are shown once one of them is set
 
 
@@ -70,6 +91,10 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
     if number := asking.query.get(BEARS, ""):
         args = {"number": number}
         await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
+    columns = _columns(asking)
+    if CONTROL in columns.shown and not columns.wrong:
+        said = {"what": {"list": PATH, "column": CONTROL}, "purpose": "a list of messages"}
+        await frame.verbs[SHOWING].work(Request(verb=SHOWING, actor=request[PRINCIPAL].actor, args=said))
     return await frame.show(request, _page, _found, asking)
 
 
@@ -77,7 +102,7 @@ async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     """Lead on to the address of a search, with the number sealed."""
     form, language = await desk.form(request), frame.asking(request).words.language
     sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH]) if form["q"] else ""
-    asked = Asked.of(PATH, language, {**form.fields, "q": "", SEALED: sealed}, LABELS)
+    asked = Asked.of(PATH, language, {**form.fields, "q": "", SEALED: sealed}, NAMES)
     return web.Response(status=303, headers={hdrs.LOCATION: asked.href()})
 
 
@@ -125,7 +150,11 @@ def _newer(reader: Reader, *, wanted: Filter, top: int) -> int:
 
 
 def asked_of(asking: Asking) -> Asked:
-    return Asked.of(PATH, asking.words.language, asking.query, LABELS)
+    return Asked.of(PATH, asking.words.language, asking.query, NAMES)
+
+
+def _columns(asking: Asking) -> Choice:
+    return choice(CHOICE, asked_of(asking), asking)
 
 
 def filter_of(asked: Asked, asking: Asking) -> Filter:
@@ -169,7 +198,8 @@ def opens(wanted: Filter) -> bool:
 
 def _page(asking: Asking) -> Page:
     asked, words, site = asked_of(asking), asking.words, asking.site
-    wrong = ""
+    chosen = _columns(asking)
+    wrong = chosen.wrong
     try:
         filter_of(asked, asking)
     except ValueError as error:
@@ -180,6 +210,7 @@ def _page(asking: Asking) -> Page:
     spans.setdefault(since, since)
     values = {
         "asked": asked,
+        "columns": chosen,
         "number": number,
         "sees_patients": VERB in asking.may,
         "chips_shown": [
@@ -243,6 +274,9 @@ def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> d
         "ago": words.ago(view.received_us),
         "channel": view.channel,
         "type": shown(view.message_type),
+        "sender": shown(view.peer),
+        "size": grouped(view.size),
+        "control_id": shown(view.control_id),
         "state": state,
         "code": view.reason,
         "meaning": words.reason(view.reason),
