@@ -330,6 +330,52 @@ async def test_two_persons_under_one_order_of_a_counter_are_told_apart(site: Run
     assert identifiers(site) == OWN
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("same", {"IYER": ["22.5", "5.5"], "DAS": ["6.6"]}),
+        ("other", {"IYER": ["5.5"], "DAS": ["6.6"], "KHAN": ["22.5"]}),
+    ],
+)
+async def test_an_order_number_and_a_patient_number_in_doubt_are_two_questions(
+    lasting: RunningSite, said: str, expected: dict[str, list[str]]
+) -> None:
+    """The answer to one of them is never the answer to the other, and each is asked once."""
+    await send(
+        lasting,
+        oru("M01", "4711", "IYER^MEENA", "101", "5.5", birth="19550412"),
+        oru("M02", "4712", "DAS^ROHIT", "102", "6.6", birth="19800101"),
+        oru("M03", "4711", "KHAN^IMRAN", "102", "22.5", birth="20010530"),
+    )
+    assert lasting.ends() == ["delivered", "delivered", "IDENTITY_CONFLICT"]
+
+    await lasting.retry(3)
+    assert lasting.ends() == ["delivered", "delivered", "held"]
+    assert people(lasting) == {"IYER": ["5.5"], "DAS": ["6.6"]}
+    (asked,) = held_deliveries(lasting.journal)
+    assert "message 1 used the same patient number" in asked.detail
+
+    assert (await answer(lasting, 3, said))["processed"] == 1
+    assert people(lasting) == expected
+
+
+async def test_a_retry_of_all_accepts_no_order_number_of_a_person_who_was_told_apart(lasting: RunningSite) -> None:
+    iyer, khan = ("IYER^MEENA", "19550412"), ("KHAN^IMRAN", "20010530")
+    await send(
+        lasting,
+        oru("M01", "4711", iyer[0], "101", "5.5", birth=iyer[1]),
+        oru("M02", "4711", khan[0], "102", "6.6", birth=khan[1]),
+        oru("M03", "4712", "DAS^ROHIT", "103", "7.7", birth="19800101"),
+    )
+    await answer(lasting, 2, "other")
+    await send(lasting, oru("M04", "4711", khan[0], "103", "22.5", birth=khan[1]))
+    assert lasting.ends() == ["delivered"] * 3 + ["IDENTITY_CONFLICT"]
+
+    ran = await lasting.labrelay("dlq", "retry", "--channel", "hl7", "--yes", "-o", "json")
+    assert ran.json["done"]["still_dead"] == 1
+    assert people(lasting)["KHAN"] == ["6.6"]
+
+
 def adt(event: str, number: str, name: str, birth: str, merged: str = "") -> bytes:
     mrg = f"MRG|{merged}\r" if merged else "PV1|1|I\r"
     return (

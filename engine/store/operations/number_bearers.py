@@ -107,12 +107,8 @@ def compare_with_known(batch: Batch, message_id: int, bearer: Bearer) -> BearerC
     return found
 
 
-def note(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, accepted: bool = False) -> None:
-    """Record the bearers that were not known.
-
-    Args:
-        accepted: a person has confirmed that those in conflict are the same person: each becomes a further reference.
-    """
+def note(batch: Batch, message_id: int, found: Sequence[BearerComparison]) -> None:
+    """Record the bearers that were not known; none of them is in conflict."""
     for one in found:
         if one.known:
             continue
@@ -123,12 +119,12 @@ def note(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, ac
         standing, record = REFERENCE, bearer.record
         if one.reference is not None and one.verdict == FLAGGED:
             standing = SEEMS
-        elif one.reference is not None and one.verdict != CONFLICT:
+        elif one.reference is not None:
             person = Person.unpacked(record)
             _add_to_references(batch, bearer.number, person)
             record = person.with_what_it_lacks(one.reference).packed()
             standing = REFERENCE if one.verdict == SAME else ALIKE
-        assert one.verdict != CONFLICT or accepted
+        assert one.verdict != CONFLICT
         _put(batch, bearer.number, bearer.whole, standing, message_id, record, _until_us(batch, bearer), one.person)
 
 
@@ -160,16 +156,27 @@ def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
             )
 
 
-def ask(batch: Batch, message_id: int, found: Sequence[BearerComparison]) -> None:
-    """Hold a message until a person has answered for these bearers."""
+def ask(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, order_accepted: bool) -> None:
+    """Hold a message until a person has answered for these bearers.
+
+    Args:
+        order_accepted: a person has accepted that another patient has the message's order number; the answer for the
+            bearers says nothing of it, so it is kept until then.
+    """
     for one in found:
         bearer = one.bearer
         sealed = _sealed(batch, bearer.number, bearer.record)
         batch.execute(
-            "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (bearer.number, bearer.whole, message_id, _until_us(batch, bearer), sealed, one.person),
+            "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person, order_accepted)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (bearer.number, bearer.whole, message_id, _until_us(batch, bearer), sealed, one.person, order_accepted),
         )
+
+
+def order_accepted(batch: Batch, message_id: int) -> bool:
+    """Whether a person accepted the order number of a message before its bearers were asked for."""
+    found = "SELECT 1 FROM bearer_asked WHERE message_id = ? AND order_accepted LIMIT 1"
+    return batch.execute(found, (message_id,)).fetchone() is not None
 
 
 def _until_us(batch: Batch, bearer: Bearer) -> int:

@@ -73,7 +73,7 @@ def record(
     if config is not None and config != batch.config_hash:
         raise ReconfiguredError(f"message {message_id} was mapped with a configuration that is no longer in force")
     state, reason, detail = outcome.state, outcome.reason, outcome.detail
-    again, accepted_conflict = decision.again, decision.accept_conflict
+    again = decision.again
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no outcome yet, and message {message_id} must not overtake it")
     row = batch.execute(
@@ -105,8 +105,10 @@ def record(
         # its original.
         late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
         found = [number_bearers.compare_with_known(batch, message_id, one) for one in _bearers(routes)]
-        # A person who has separated two persons has accepted that both have the same order number.
-        told_apart = again and any(one.bearer.person > 1 for one in found)
+        accepted_conflict = decision.accept_conflict or (again and number_bearers.order_accepted(batch, message_id))
+        # A person who has separated two persons has accepted that both have the same order number. A dead letter waited
+        # for no such answer.
+        told_apart = old_state == "mapped" and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
         compared = is_any_near and not accepted_conflict and not told_apart
         takes: list[moved_orders.MovedOrders | None] = []
@@ -116,16 +118,16 @@ def record(
             held = moved_orders.why(takes)
         elif conflict := _conflict(batch, message_id, reports) if compared and not decision.moved else "":
             routes, state, reason, detail = (), "dead", ReasonCode.IDENTITY_CONFLICT, conflict
-        elif not accepted_conflict and status_only and any(one.verdict == CONFLICT for one in found):
+        elif status_only and any(one.verdict == CONFLICT for one in found):
             routes, state, reason = (), "dead", ReasonCode.NO_VALUE
             detail = "a status change without its value, and whose result it is about must be answered first"
-        elif not accepted_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
-            number_bearers.ask(batch, message_id, asked)
+        elif asked := [one for one in found if one.verdict == CONFLICT]:
+            number_bearers.ask(batch, message_id, asked, order_accepted=accepted_conflict)
             batch.count(channel, "", "asked_person")
             held = [_two_persons(asked[0].other)] * len(routes)
         else:
             dedup.remember_reports(batch, message_id, reports)
-            number_bearers.note(batch, message_id, found, accepted=accepted_conflict)
+            number_bearers.note(batch, message_id, found)
             used_numbers.note(batch, message_id, uses)
             if again:
                 number_bearers.answered(batch, message_id)

@@ -380,6 +380,7 @@ CREATE TABLE bearer_asked (
     until_us   INTEGER NOT NULL,
     record     BLOB NOT NULL,
     person     INTEGER NOT NULL,
+    order_accepted INTEGER NOT NULL,        -- a person has accepted that another patient has the same order number
     PRIMARY KEY (number, whole, message_id)
 ) WITHOUT ROWID;
 

@@ -17,7 +17,6 @@ from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
@@ -593,9 +592,9 @@ def test_the_record_of_a_person_who_was_erased_since_the_copy_does_not_come_back
     async def after() -> None:
         async with running(place.data) as journal:
             (stored,) = await store(journal, b"4")
-            decision = Decision(accept_conflict=True)
             documents = [replace(one, document=document)]
-            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), documents, decision=decision)
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), documents)
+            await journal.run(number_bearers.answer, stored.id, same=True)
         place.rows(copy)
         assert place.standing(copy)
 
