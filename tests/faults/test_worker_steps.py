@@ -132,7 +132,8 @@ async def test_a_worker_killed_between_two_steps_loses_nothing_and_sends_nothing
         times = Counter(key for key, _ in kill.came)
         assert list(times) == keys, "out of order"
         again = {key for key, count in times.items() if count > 1}
-        assert len(again) == twice
+        # whichever step it dies at, the worker may just have sent one more document, whose answer is lost with it
+        assert twice <= len(again) <= 1
         rows = [row for view in kill.site.messages() for row in kill.site.deliveries(view.id)]
         assert again <= {row.key for row in rows if row.maybe_delivered}
     assert verify(tmp_path / "var", deep=True) == []

@@ -124,7 +124,7 @@ class Laboratory:
                 await asyncio.sleep(0)
 
     async def look(self, path: str) -> str:
-        self.clock.advance(1.0)  # the page looks at the site once a second at most
+        self.clock.advance(2.0)  # a snapshot is two seconds old at most
         async with aiohttp.ClientSession() as client, client.get(f"http://{self.web}{path}") as response:
             assert response.status == 200
             return await response.text()
