@@ -1,8 +1,9 @@
 """Forms of the page: read within limits, sent by our own page alone, acted on once.
 
-A form carries two hidden fields. ``form`` is derived from the secret of the browser's cookie: a page of another site
+A form carries three hidden fields. ``form`` is derived from the secret of the browser's cookie: a page of another site
 cannot know it, and that of an earlier log-in is void. ``once`` is a number used once: where the same form comes again
-(a second press of Enter, a reload), nothing is done again and the answer is the first one's.
+(a second press of Enter, a reload), nothing is done again and the answer is the first one's. ``on`` is the address of
+the page that the form is on: the links of an answer to another language lead to it.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from aiohttp import hdrs, web
 from engine.web.guard import EXPIRED
 from engine.web.routes import allow_again
 
-FORM, ONCE = "form", "once"  # names of the hidden fields
+FORM, ONCE, ON = "form", "once", "on"  # names of the hidden fields
+PAGE = web.RequestKey("page", str)  # the address of the page that a form of a request is on
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 200
 BODY_WITHIN_S = 10.0  # for the whole body
@@ -55,6 +57,13 @@ def form_token(secret: str) -> str:
 def _bytes(secret: str) -> bytes:
     """Of a cookie, which may be anything that a header can have."""
     return secret.encode("utf-8", "surrogatepass")
+
+
+def local(text: str) -> str:
+    """A path of this server; ``/`` for all else: another server's, or one that browsers read as such."""
+    if not text.startswith("/") or text.startswith("//") or "\\" in text or not (text.isascii() and text.isprintable()):
+        return "/"
+    return text
 
 
 def new_number() -> str:
@@ -98,6 +107,7 @@ async def read_form(request: web.Request, secret: str, most: int = MAX_FORM) -> 
         raise web.HTTPBadRequest from None
     if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
         raise web.HTTPForbidden(text=EXPIRED)
+    request[PAGE] = fields.get(ON, "")
     return Form(fields, sha256(_bytes(secret) + b"\n" + body).digest())
 
 

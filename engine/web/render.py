@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
@@ -194,9 +193,8 @@ class Renderer:
         site = self._snapshot()
         say = _translate(language)
         lot, channel = asked
-        query = urlencode({name: value for name, value in (("lot", lot), ("channel", channel)) if value})
         return self.templates.pages["reagents"].render(
-            **self._around(language, person, f"&{query}" if query else ""),
+            **self._around(language, person),
             lot=lot,
             shown_lot=shlex.quote(lot),
             channel=channel,
@@ -205,24 +203,19 @@ class Renderer:
             trouble=say(trouble) if trouble else "",
         )
 
-    def draw(self, name: str, language: str, person: Person, query: str, values: Mapping[str, Any]) -> str:
-        """The page of a template, which is read at its first use: call this in a thread.
-
-        Args:
-            query: kept by the links that change the language.
-        """
+    def draw(self, name: str, language: str, person: Person, values: Mapping[str, Any]) -> str:
+        """The page of a template, which is read at its first use: call this in a thread."""
         template = self.templates.environment.get_template(f"{name}.html")
-        return template.render(**self._around(language, person, query), **values)
+        return template.render(**self._around(language, person), **values)
 
-    def _around(self, language: str, person: Person, query: str = "") -> dict[str, Any]:
-        """The values that every page needs; ``query`` is kept by the links that change the language."""
+    def _around(self, language: str, person: Person) -> dict[str, Any]:
+        """The values that every page needs."""
         return {
             "language": language,
             "languages": LANGUAGES,
             "site_name": self._site_name,
             "person": person,
             "menu": menu_of(person),
-            "query": query,
             "_": _translate(language),
         }
 

@@ -44,8 +44,8 @@ from engine.web import bodies
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import BY_ITSELF, SIGNED_IN, Identity, keep_wall_screen, log_in_of
-from engine.web.access.person import PERSON, Person, person_of
+from engine.web.access.identity import SIGNED_IN, Identity, keep_wall_screen, log_in_of
+from engine.web.access.person import BY_ITSELF, PERSON, Person, address_of, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
 from engine.web.bodies import Body, html, prepared
@@ -221,7 +221,7 @@ class StatusServer:
         request[PERSON] = (
             self._desk.person(request, principal)
             if self._desk is not None
-            else Person(looks=principal is not None, path=request.path)
+            else Person(looks=principal is not None, address=address_of(request))
         )
         return principal
 

@@ -189,6 +189,10 @@ async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None
                     await send(admin, fill_in(here, path), typed)
                     wrong += await examine(admin, f"{path}, answered", language)
                 wrong += [f"{path}, answered: does nothing: {element}" for element in await admin.need_scripts()]
+                for link in await admin.page.locator("header nav a[hreflang]").all():
+                    to = await link.get_attribute("href") or ""
+                    if (status := (await admin.page.request.get(here.base + to)).status) != 200:
+                        wrong.append(f"{path}, answered: its language link {to} leads to {status}")
         wrong += admin.faults
     assert not wrong, "\n".join(wrong)
 

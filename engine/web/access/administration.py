@@ -97,7 +97,7 @@ class AdministrationPages:
             raise web.HTTPNotFound from None
         sessions = self._desk.log_ins(one for _, one in await self._accounts.sessions(user.name))
         return await self._desk.page(
-            request, "user", status, f"&{urlencode({'name': user.name})}", user=user, roles=tuple(ROLES),
+            request, "user", status, user=user, roles=tuple(ROLES),
             has_second_factor=bool(user.credentials.totp), sessions=sessions, address=_address_of(user.name),
             logged_in=self._desk.at(user.logged_in_us), trouble=trouble, done=_done(request),
         )  # fmt: skip

@@ -26,8 +26,8 @@ from engine.web.access.identity import (
     cookie,
     set_cookie,
 )
-from engine.web.access.person import Person
-from engine.web.forms import MAX_FORM, Answers, Form, form_token, read_form
+from engine.web.access.person import Person, address_of
+from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
 from engine.web.languages import catalogue, choose
 from engine.web.render import Renderer
@@ -59,17 +59,11 @@ class Desk:
 
     # -- pages -------------------------------------------------------------------------------------------------
 
-    async def page(
-        self, request: web.Request, template: str, status: int = 200, query: str = "", /, **values: object
-    ) -> web.Response:
-        """The page of a template; the browser gets a secret of its own where it has none.
-
-        Args:
-            query: kept by the links that change the language.
-        """
+    async def page(self, request: web.Request, template: str, status: int = 200, /, **values: object) -> web.Response:
+        """The page of a template; the browser gets a secret of its own where it has none."""
         secret, is_new = self._secret(request)
         person = self.person(request, request.get(PRINCIPAL), secret)
-        html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, query, values)
+        html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
         # With a request from a page of another site a browser sends no cookie of ours: the one it has stays.
@@ -85,9 +79,9 @@ class Desk:
         """
         form = form_token(secret or self._secret(request)[0])
         if principal is None:
-            return Person(form=form, path=request.path)
+            return Person(form=form, address=address_of(request))
         looks = principal.may(LOOKING) and not principal.held_up
-        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, path=request.path)
+        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, address=address_of(request))
         signed_in = request.get(SIGNED_IN)
         if signed_in is None:
             return plain
@@ -221,7 +215,5 @@ def say(request: web.Request, text: str) -> str:
 
 
 def local_path(text: str) -> str:
-    """A path of this server to lead on to; ``/`` for all else: another server's, or one that browsers read as such."""
-    if not text.startswith("/") or text.startswith("//") or "\\" in text or not (text.isascii() and text.isprintable()):
-        return "/"
-    return "/" if urlsplit(text).path.startswith(LOG_IN) else text
+    """A path of this server to lead on to once a person is logged in; ``/`` for all else."""
+    return "/" if urlsplit(text).path.startswith(LOG_IN) else local(text)

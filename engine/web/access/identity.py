@@ -13,13 +13,13 @@ from aiohttp import hdrs, web
 from engine.access.accounts import Accounts, LogIn, SignedIn
 from engine.model.actor import Actor
 from engine.model.permissions import ROLES, WATCHING, Principal
+from engine.web.access.person import BY_ITSELF
 
 SIGNED_IN = web.RequestKey("signed in", SignedIn)
 
 SESSION, BROWSER, WALL = "labrelay", "labrelay-browser", "labrelay-wall"
 BROWSER_S = 90 * 86_400
 WALL_S = 400 * 86_400  # the longest that browsers keep a cookie
-BY_ITSELF = "auto"  # in the query of a request that a page sends without its reader
 PROGRAMS = "/api/"
 RENEWING = ("/events", ".json")  # ends of the paths that only scripts of a page ask for
 

@@ -1,7 +1,6 @@
 """Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
 
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 import orjson
 from aiohttp import web
@@ -135,9 +134,7 @@ class LogInPages:
         code = request.query.get("code", "")
         if not self._accounts.set_up.is_open(code):
             return await self._desk.page(request, "set_up", 403, code="", name="", trouble=say(request, GONE))
-        return await self._desk.page(
-            request, "set_up", 200, f"&{urlencode({'code': code})}", code=code, name="", trouble=""
-        )
+        return await self._desk.page(request, "set_up", code=code, name="", trouble="")
 
     async def _set_up(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
@@ -208,7 +205,6 @@ async def log_in_page(desk: Desk, request: web.Request, status: int = 200, **val
     """The page with name and password. ``values``: ``to``, ``name`` and ``trouble``, each as it is not empty."""
     shown = {"to": "/", "name": "", "trouble": "", "provider": desk.accounts.provider.title} | values
     others = await desk.accounts.at_this_device(cookie(request, BROWSER))
-    query = f"&{urlencode({'next': shown['to']})}" if shown["to"] != "/" else ""
     # From a page of another site browsers send no cookie; a second request, from our own page, has it.
     again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
-    return await desk.page(request, "log_in", status, query, others=others, again=again, **shown)
+    return await desk.page(request, "log_in", status, others=others, again=again, **shown)

@@ -102,7 +102,6 @@ def routes(frame: Frame) -> Sequence[Route]:
         Route(PATH, partial(_take, frame, frame.desk, looks), needs, method=hdrs.METH_POST),
         Route(CSV, partial(_masked, frame, frame.desk, looks), needs),
         Route(CSV, partial(_file, frame, frame.desk, looks), seeing, method=hdrs.METH_POST),
-        Route(RESULTS, partial(_ask, frame, frame.desk, looks), needs),  # where another language is chosen
         Route(RESULTS, partial(_results, frame, frame.desk, looks), seeing, method=hdrs.METH_POST),
     )
 
@@ -156,7 +155,7 @@ async def _draw(
         "again": asked.href(again=1),
         "trouble": trouble,
     }
-    return await desk.page(request, "affected", status, page.query, **values)
+    return await desk.page(request, "affected", status, **values)
 
 
 def _found(look: Look, asked: Asked, words: Words) -> dict[str, Any]:

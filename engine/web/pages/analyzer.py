@@ -76,7 +76,7 @@ def _page(ends: Values, asking: Asking) -> Page:
         "again": f"{PATH}?{query}&lang={language}&auto",
         "letters_href": asking.words.href(EACH, channel=name),
     }
-    return Page("analyzer", values, f"&{query}")
+    return Page("analyzer", values)
 
 
 def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Values:

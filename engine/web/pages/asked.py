@@ -63,13 +63,6 @@ class Asked:
         query = {name: str(value) for name, value in {**self.values, **more}.items() if value and name != without}
         return f"{path or self.path}?{urlencode({**query, 'lang': self.language})}"
 
-    @property
-    def query(self) -> str:
-        """As the end of an address whose query begins with the language: the links to other languages."""
-        more = {"before": str(self.before), "top": str(self.top)}
-        query = urlencode({**self.values, **{name: value for name, value in more.items() if value != "0"}})
-        return f"&{query}" if query else ""
-
     def chips(self, labels: Mapping[str, str]) -> list[Chip]:
         """Of the names that have a label."""
         return [

@@ -56,7 +56,6 @@ def routes(frame: Frame) -> Sequence[Route]:
     return (
         Route(PATH, partial(_ask, frame), needs),
         Route(PATH, partial(_edit, frame, frame.desk), needs, method=hdrs.METH_POST),
-        Route(DO, partial(_ask, frame), needs),  # where another language is chosen
         Route(DO, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
     )
 

@@ -87,7 +87,7 @@ def page_of(
         "rows": [],
         "older": "",
     }
-    return Page(template, values, asked.query, wrong)
+    return Page(template, values, wrong)
 
 
 def known(names: Sequence[str], asked: str | None) -> list[str]:

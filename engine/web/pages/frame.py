@@ -73,13 +73,11 @@ class Page(NamedTuple):
     Attributes:
         template: its name.
         values: for the template.
-        query: kept by the links to the other languages.
         wrong: why the address cannot be read as it is; empty: it can.
     """
 
     template: str
     values: Values
-    query: str = ""
     wrong: str = ""
 
 
@@ -208,7 +206,7 @@ class Frame:
                 except (StoreError, ConfigError) as error:
                     status, trouble = self.why_not(error, asking.words)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
-            drawn = self._renderer.draw(plain.template, asking.words.language, person_of(request), plain.query, values)
+            drawn = self._renderer.draw(plain.template, asking.words.language, person_of(request), values)
             return status, prepared(request, html(drawn), tagged=False)
 
         status, body = await self.read(draw)

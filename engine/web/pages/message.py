@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -73,8 +72,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 def _page(asking: Asking) -> Page:
     asked, among = number(asking.found["number"]), asked_of(asking)
     at = shown(asking.query.get("at", "").strip())
-    query = among.query + (f"&{urlencode({'at': at})}" if at else "")
-    return Page("message", {"number": asked, "list": among.href(), "at": at, "walk": None}, query)
+    return Page("message", {"number": asked, "list": among.href(), "at": at, "walk": None})
 
 
 def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:

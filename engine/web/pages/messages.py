@@ -228,7 +228,7 @@ def _page(asking: Asking) -> Page:
         "older": "",
         "news": "",
     }
-    return Page("messages", values, asked.query, wrong)
+    return Page("messages", values, wrong)
 
 
 def _said(chip: Any, words: Words) -> Any:

@@ -81,7 +81,7 @@ async def _draw(
         "action": words.href(PATH),
         "trouble": trouble,
     }
-    return await desk.page(request, "replay", status, page.query, **values)
+    return await desk.page(request, "replay", status, **values)
 
 
 async def _progress(frame: Frame, request: web.Request, one: Replay) -> Mapping[str, Any]:

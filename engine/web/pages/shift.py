@@ -82,7 +82,7 @@ def _page(looked_s: int, asking: Asking) -> Page:
         "acts": None,
         "more_acts": "",
     }
-    return Page("shift", values, asked.query, wrong)
+    return Page("shift", values, wrong)
 
 
 def _found(looked_s: int, reader: Reader, asking: Asking) -> Values:

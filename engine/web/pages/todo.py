@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -56,7 +55,7 @@ async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
 
 
 def _page(todo: Todo | None, asking: Asking) -> Page:
-    return Page("todo", _values(todo, asking), "" if todo is None else f"&{urlencode({'key': todo.entry.key})}")
+    return Page("todo", _values(todo, asking))
 
 
 def _there(todo: Todo | None, reader: Reader, asking: Asking) -> Values | Gone:
