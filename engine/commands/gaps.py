@@ -36,8 +36,8 @@ from engine.mapping.gaps import (
     UnreadFields,
     columns_in,
     csv_lines,
-    has_row_now,
     plain,
+    still_missing,
     without_settled_units,
 )
 from engine.mapping.inputs import FoundMessage
@@ -197,8 +197,7 @@ class _Looked:
                 self._learn(name, channel_mapper(site, name))
         except ConfigError:
             say("the configuration has problems (labrelay check): codes that its tables have by now are listed, too")
-        rows = [counted(gap) for gap in found if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)]
-        rows = without_settled_units(rows, self._tables)
+        rows = still_missing(map(counted, found), self._tables)
         self.rows = sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
     @property
@@ -220,11 +219,6 @@ class _Looked:
         for program in mapper.programs():
             for name, known in program.tables.items():
                 self._tables.setdefault((where, name), known)
-
-    def _is_closed(self, where: str, name: str, code: str, unit: str) -> bool:
-        """A row for it has been added since it was counted."""
-        table = self._tables.get((where, name))
-        return table is not None and has_row_now(table, code, unit)
 
 
 def _open(mapper: ChannelMapper) -> ChannelMapper:

@@ -80,8 +80,18 @@ def without_settled_units(rows: Iterable[MissingCode], tables: Mapping[tuple[str
     return [row for row in rows if is_open(row)]
 
 
-def has_row_now(table: Table, code: str, unit: str) -> bool:
-    """Whether a row for this code was added since it was counted; False where the key has more columns than these."""
+def still_missing(rows: Iterable[MissingCode], tables: Mapping[tuple[str, str], Table]) -> list[MissingCode]:
+    """Of codes that were counted once, those that the tables have no row for now; by (where, table)."""
+
+    def is_open(row: MissingCode) -> bool:
+        known = tables.get((row.where, row.table))
+        return known is None or not _has_row(known, row.code, row.unit)
+
+    return without_settled_units(filter(is_open, rows), tables)
+
+
+def _has_row(table: Table, code: str, unit: str) -> bool:
+    """False where the key has more columns than these."""
     return set(table.key[1:]) <= {"unit_in"} and table.find((code, unit)[: len(table.key)]) is not None
 
 

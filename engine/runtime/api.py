@@ -19,6 +19,7 @@ def sources(app: "App") -> Sources:
         journal=app.journal,
         present=Present(app.observer.snapshot),
         zone=ZoneInfo(site.timezone or "UTC"),
+        routes=app.parts.routes,
         backups=lambda: app.parts.built.site.config.backup.folder,
     )
 

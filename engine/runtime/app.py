@@ -171,7 +171,7 @@ class App:
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
-        self.todo = TodoList(self.journal, self.observer.snapshot, self.clock)
+        self.todo = TodoList(self.journal, self.observer.snapshot, self.clock, self.observer.missing_codes.by_channel)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.

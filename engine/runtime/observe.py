@@ -22,12 +22,13 @@ from engine.monitoring.snapshot.notice import notices as about
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime import identity_questions, not_taken, notices
 from engine.runtime.journal_view import JournalView
+from engine.runtime.missing_codes import MissingCodes
 from engine.runtime.sources import ChannelSource
 from engine.runtime.traffic_view import Reading, TrafficViews
 from engine.store.core.vault import KEY_NAME
 from engine.store.queries.extent import is_compact_due
 from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
-from engine.store.queries.tallies import counters_of, seeming_count, unmapped_count
+from engine.store.queries.tallies import counters_of, seeming_count
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -60,6 +61,7 @@ class Observer:
         self._traffic = TrafficViews(app.parts)
         self._journal = JournalView(app.journal, app.clock)
         self._key = notices.KeyNotices(app.journal, app.clock, app.parts.built.site.config.data / KEY_NAME)
+        self.missing_codes = MissingCodes(lambda: app.parts.built)
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -193,7 +195,7 @@ class Observer:
             today = _by_lane(counters_of(app.journal, now.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")))
             channels = {view.name: view for view in list_channels(app.journal)}
             lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
-            unmapped = unmapped_count(app.journal)
+            unmapped = sum(one.codes for one in self.missing_codes.by_channel(app.journal))
             questions = identity_questions.in_words(parts.built.site, today, seeming_count(app.journal))
             notes += about(About.PERSONS, questions)
             still = parts.pauses or any(view.held_by for view in lanes.values())

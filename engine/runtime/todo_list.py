@@ -26,10 +26,21 @@ T = TypeVar("T")
 
 
 class TodoList:
-    """The list of one running site."""
+    """The list of one running site.
 
-    def __init__(self, journal: Journal, snapshot: Callable[[], SiteSnapshot], clock: Clock) -> None:
+    Args:
+        missing: by channel, the codes that no code table has now.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        snapshot: Callable[[], SiteSnapshot],
+        clock: Clock,
+        missing: Callable[[Reader], Sequence[ChannelGaps]] = unmapped_by_channel,
+    ) -> None:
         self._journal = journal
+        self._missing = missing
         self._snapshot = snapshot
         self._clock = clock
         self._making = asyncio.Lock()
@@ -74,11 +85,11 @@ class TodoList:
     async def _entries(self) -> list[Entry]:
         site, vault = self._snapshot(), self._journal.vault
         letters: list[Group] | None = []
-        gaps: list[ChannelGaps] | None = []
+        gaps: Sequence[ChannelGaps] | None = ()
         if site.dead_total + site.incomplete_total:
             letters = await self._read(letter_groups)
         if site.unmapped_total:
-            gaps = await self._read(unmapped_by_channel)
+            gaps = await self._read(self._missing)
         return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex())
 
     async def _read(self, query: Callable[[Reader], T]) -> T | None:

@@ -17,7 +17,7 @@ import pytest
 from engine.commands.shared.session import Session
 from engine.devtools.demo.show import PLAYED
 from engine.store.queries.lanes import list_channels
-from engine.store.queries.tallies import unmapped_count
+from engine.store.queries.tallies import list_unmapped
 from tests.engine.commands.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
@@ -110,7 +110,7 @@ async def test_every_code_that_the_demo_plays_has_a_loinc_code(site: Site) -> No
         await ended(process)
     with Session(site=str(site.folder)).reader() as reader:
         assert {view.name for view in list_channels(reader)} == set(PLAYED)
-        assert unmapped_count(reader) == 0
+        assert list_unmapped(reader) == []
 
 
 async def test_trouble_is_one_of_each_kind_with_its_next_step(site: Site) -> None:

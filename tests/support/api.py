@@ -87,6 +87,7 @@ async def served(journal: Reader, *, backups: Path | None = None, **more: Any) -
         present=Present(lambda: client.site),
         zone=ZONE,
         backups=lambda: backups,
+        routes=dict,
     )
     app = web.Application(client_max_size=4096)
     table = add_routes(app, Api(sources, **more).routes())

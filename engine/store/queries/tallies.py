@@ -46,16 +46,20 @@ def list_seeming(reader: Reader, limit: int = 1000) -> list[PossibleOtherPerson]
     ]
 
 
-def unmapped_count(reader: Reader) -> int:
-    """The number of different codes that no code table had."""
-    return int(reader.row("SELECT count(*) FROM unmapped_code")[0])
+def newest_unmapped(reader: Reader) -> int:
+    """The highest id of `list_unmapped`; 0 where there is none."""
+    return int(reader.row("SELECT coalesce(max(id), 0) FROM unmapped_code")[0])
 
 
-def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
-    """Codes that no code table had, the most frequent first; without the keys only their counts."""
+def list_unmapped(reader: Reader, channel: str | None = None, *, after: int = 0) -> list[Gap]:
+    """Codes that no code table had when they came, the most frequent first; without the keys only their counts.
+
+    Args:
+        after: the id of a code: those that were first seen later.
+    """
     rows = reader.rows(
-        "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
-        (channel, channel),
+        "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE id > ? AND (? IS NULL OR channel = ?)",
+        (after, channel, channel),
     )
     found = []
     for row_id, owner, sealed, n, first_us, last_us in rows:

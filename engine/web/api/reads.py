@@ -30,13 +30,12 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.replays import unfinished_replays
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
 from engine.store.recovery.backups.catalog import copies
-from engine.views import gaps as gap_views
 from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT, REPLAY
 from engine.views.copies import COPY
 from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
-from engine.views.gaps import GAP
+from engine.views.gaps import GAP, counted, missing_now
 from engine.views.messages import MESSAGE
 from engine.views.operations import OPERATION
 from engine.views.reagents import LOT
@@ -255,8 +254,8 @@ def persons(asked: Asked[parameters.Nothing]) -> Document:
 
 
 def gaps(asked: Asked[parameters.Channel]) -> Document:
-    found = list_unmapped(asked.sources.journal, asked.arguments.channel)
-    return {GAP.name: GAP.rows(map(gap_views.counted, found))}
+    found = missing_now(list_unmapped(asked.sources.journal, asked.arguments.channel), asked.sources.routes())
+    return {GAP.name: GAP.rows(map(counted, found))}
 
 
 def corrections(asked: Asked[parameters.Channel]) -> Document:

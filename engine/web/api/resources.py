@@ -103,7 +103,7 @@ RESOURCES = (
     ),
     Resource(
         path="/gaps",
-        what="codes and units that no code table had, as they were counted",
+        what="codes and units that no code table has, as they were counted",
         read="gaps",
     ),
     Resource(

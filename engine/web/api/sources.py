@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
 
 
@@ -18,12 +19,14 @@ class Sources:
         present: the snapshot.
         zone: the site's.
         backups: the folder of copies; None: the site has none.
+        routes: the compiled routes in force, by channel.
     """
 
     journal: Reader
     present: "Present"
     zone: tzinfo
     backups: Callable[[], Path | None]
+    routes: Callable[[], Mapping[str, ChannelRoutes]]
 
 
 class Present:

@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.mapping.gaps import MissingCode, csv_lines, has_row_now
+from engine.mapping.gaps import ColumnsOf, MissingCode, columns_in, csv_lines
 from engine.model.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import Gap, list_unmapped
-from engine.views.gaps import counted
+from engine.views.gaps import counted, missing_now, tables_now
 from engine.web.pages import correct
 from engine.web.pages.asked import Asked
 from engine.web.pages.filters import page_of
@@ -38,8 +38,9 @@ async def _file(frame: Frame, request: web.Request) -> web.Response:
     """The rows for code tables, to be completed."""
     asking = frame.asking(request)
     channel = _asked(asking).get("channel")
-    gaps: list[Gap] = await frame.read(list_unmapped, channel)
-    lines = csv_lines(_by_table(map(counted, gaps)))
+    routes = frame.channels()
+    gaps: list[Gap] = missing_now(await frame.read(list_unmapped, channel), routes)
+    lines = csv_lines(_by_table(map(counted, gaps)), columns_in(tables_now(gaps, routes)))
     headers = {hdrs.CONTENT_DISPOSITION: 'attachment; filename="codes.csv"'}
     return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/csv", headers=headers)
 
@@ -64,22 +65,22 @@ def _page(asking: Asking) -> Page:
 
 
 def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
-    gaps = list_unmapped(reader, _asked(asking).get("channel"))
+    routes = frame.channels()
+    gaps = missing_now(list_unmapped(reader, _asked(asking).get("channel")), routes)
+    columns = columns_in(tables_now(gaps, routes))
     return {
-        "rows": [_row(frame, one, asking) for one in gaps[:MOST]],
+        "rows": [_row(one, columns, asking) for one in gaps[:MOST]],
         "count": grouped(len(gaps)),
         "cut": grouped(MOST) if len(gaps) > MOST else "",
     }
 
 
-def _row(frame: Frame, one: Gap, asking: Asking) -> dict[str, Any]:
+def _row(one: Gap, columns: ColumnsOf, asking: Asking) -> dict[str, Any]:
     words = asking.words
-    *_, line = csv_lines([counted(one)])
-    table = correct.table_now(frame, one.channel, one.table)
+    *_, line = csv_lines([counted(one)], columns)
     is_writable = f"{one.code}{one.unit}".isprintable()
     return {
         "href": words.href(correct.PATH, gap=one.id) if is_writable and correct.VERB in asking.may else "",
-        "settled": table is not None and has_row_now(table, one.code, one.unit),
         "channel": one.channel,
         "table": one.table,
         "code": shown(one.code),

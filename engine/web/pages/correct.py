@@ -13,7 +13,6 @@ from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.mapping.corrected import FREE, LONGEST, MEANT, columns_of, named
-from engine.mapping.program import Program
 from engine.mapping.tables import VALUE_TYPES, Row, Table
 from engine.model.corrections import Correction, latest, without_notes
 from engine.model.errors import LabRelayError
@@ -22,6 +21,7 @@ from engine.store.queries.corrections import list_corrections
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_unmapped
 from engine.views.corrections import in_words
+from engine.views.gaps import tables_of
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.pages.affected import PATH as AFFECTED
@@ -125,9 +125,7 @@ def _known(frame: Frame, reader: Reader, asking: Asking) -> Values | Gone:
 
 def table_now(frame: Frame, channel: str, name: str) -> Table | None:
     """A code table as it decides now; None where the channel has none of that name."""
-    routes = frame.channels().get(channel)
-    programs = [route.program for route in routes.routes] if routes is not None else []
-    return next((one.tables[name] for one in programs if isinstance(one, Program) and name in one.tables), None)
+    return tables_of(frame.channels(), channel).get(name)
 
 
 def _form(

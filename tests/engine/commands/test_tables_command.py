@@ -11,10 +11,13 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import changed_files
 from engine.devtools.sandbox import Sandbox
+from engine.runtime import missing_codes
 from engine.store.core.connecting import JOURNAL_NAME, read_vault
 from engine.store.queries.corrections import list_corrections
 from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import Gap, list_unmapped
 from engine.store.recovery.backups import decisions
+from engine.views.gaps import missing_now
 from tests.results.test_reprocessing import message
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
@@ -82,6 +85,50 @@ async def test_set_history_undo(site: RunningSite, tmp_path: Path) -> None:
     ]
     again = await site.labrelay("tables", "undo", "1", *WHY)
     assert (again.code, "take that back first" in again.err) == (ExitCode.REFUSED, True)
+
+
+async def missing(site: RunningSite) -> tuple[list[int], list[str], int, int]:
+    """What the to-do list, `gaps`, the API's view and the strip say is missing."""
+    site.app.observer.expire()
+    todo = (await site.labrelay("todo", "list", "-o", "json")).json["todo"]
+    gaps = (await site.labrelay("gaps", "-o", "json")).json["gaps"]
+    counted = [one["count"] for one in todo if one["key"] == "unmapped/lab"]
+    listed = missing_now(list_unmapped(site.app.journal), site.app.parts.routes())
+    return counted, [one["code"] for one in gaps], len(listed), site.app.observer.take().unmapped_total
+
+
+async def test_a_code_with_a_row_waits_for_no_person_any_more(site: RunningSite, opened: list[int]) -> None:
+    once = await missing(site)
+    assert once == ([2], ["COL", "HGB"], 2, 2)
+    assert (await site.labrelay(*SET, *WHY)).code == ExitCode.OK
+    assert await missing(site) == ([1], ["COL"], 1, 1)
+    await send_blocks(site.port("lab"), [message(3)])
+    await site.settled()
+    assert await missing(site) == ([1], ["COL"], 1, 1)
+    assert (await site.labrelay("tables", "undo", "1", *WHY)).code == ExitCode.OK
+    assert await missing(site) == once
+    opened.clear()
+    for _ in range(3):
+        assert site.app.observer.take().unmapped_total == 2
+    assert opened == []  # no text is opened again for a snapshot
+    await send_blocks(site.port("lab"), [message(4).replace(b"HGB", b"HGX")])
+    await site.settled()
+    assert site.app.observer.take().unmapped_total == 3
+    assert opened == [1]  # the new one alone
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each look for a snapshot has opened."""
+    found: list[int] = []
+
+    def seen(reader: Reader, channel: str | None = None, *, after: int = 0) -> list[Gap]:
+        gaps = list_unmapped(reader, channel, after=after)
+        found.append(len(gaps))
+        return gaps
+
+    monkeypatch.setattr(missing_codes, "list_unmapped", seen)
+    return found
 
 
 WRONG = [

@@ -175,8 +175,9 @@ async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
         keys = [one.entry.key for one in await todo.look()]
         await todo.take(keys[0], "asha")
         with monkeypatch.context() as patch:
-            for name in ("letter_groups", "unmapped_by_channel", "todo_states"):
+            for name in ("letter_groups", "todo_states"):
                 patch.setattr(todo_list, name, unreadable)
+            patch.setattr(todo, "_missing", unreadable)
             without = [one.entry.key for one in await todo.look()]
         assert [key for key in without if key not in ("dead", "unmapped")] == keys
         assert len(without) == len(keys) + 2, "what cannot be read is there by its count"

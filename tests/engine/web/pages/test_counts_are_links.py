@@ -18,7 +18,7 @@ from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.queries.lanes import list_channels, list_lanes
-from engine.store.queries.tallies import unmapped_count
+from engine.store.queries.tallies import list_unmapped
 from engine.web.pages import waiting
 from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.many_messages import HOUR_US, fill
@@ -82,7 +82,7 @@ def snapshot_of(journal: Journal) -> SiteSnapshot:
         destinations=destinations,
         dead_total=sum(view.dead for view in views) + sum(one.dead for one in lanes),
         incomplete_total=sum(view.incomplete for view in views),
-        unmapped_total=unmapped_count(journal),
+        unmapped_total=len(list_unmapped(journal)),
     )
 
 
