@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from engine.actions.control import WITH_CONTENT
 from engine.actions.selection import Selection
 from engine.runtime.control_handlers import HANDLERS
-from engine.views.acts import ACT, REPLAY
+from engine.views.acts import ACT
 from engine.views.copies import COPY
 from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
@@ -49,7 +49,6 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/lanes": STORED_LANE,
     "/pauses": PAUSE,
     "/operations": OPERATION,
-    "/replays": REPLAY,
     "/acts": ACT,
     "/backups": COPY,
 }
@@ -64,7 +63,7 @@ NAMES: Mapping[str, Json] = {  # other documents: address -> their names
     "/messages/{message}/wire": {"wire": {"type": "object"}},
     CONTENTS: {"payload": {"type": "string"}, "bodies": {"type": "object"}},
     "/todo": {"todo": {"type": "array", "items": {"type": "object"}}},
-    "/replays/{number}": {"state": {"type": "string"}, "done": {"type": "integer"}, "total": {"type": "integer"}},
+    "/operations/{number}/wait": {"waits": {"type": "string"}},
 }  # fmt: skip
 
 
@@ -131,7 +130,8 @@ def _answer(one: Resource) -> Json:
             ]
         }
     if one.path == "/operations/{number}":
-        return {"allOf": [_ref("schemas", _title(OPERATION)), _object({"reason": {"type": "string"}})]}
+        more = _object({"undelivered": {"type": "object"}, "reason": {"type": "string"}})
+        return {"allOf": [_ref("schemas", _title(OPERATION)), more]}
     if one.path not in ROWS:
         return _object(NAMES[one.path])
     view = ROWS[one.path]

@@ -3,7 +3,7 @@ command.
 
 A *selection* names the messages; it is resolved when the action runs, and again when it is repeated, so nothing is
 closed or sent that has changed meanwhile. Each action is a row of the journal before it starts and another when it has
-ended (P2, P5), so that a crash during a replay of thousands is known.
+ended (P2, P5), so that a crash during a reprocessing of thousands is known; an operation goes on after it.
 
     retry     dead deliveries wait again in their old places; dead messages are processed again with today's mapping,
               oldest first. Incomplete messages stay: a prefix is never a result.
@@ -15,7 +15,7 @@ ended (P2, P5), so that a crash during a replay of thousands is known.
               (`engine.store.operations.hold_queue`)
     reject    a named person decides, with a reason, that such results are never delivered
     erase     a patient's stored data is erased (`engine.store.lifecycle.erasure`)
-    replay    stored documents go out again at the end of their lanes, at a bounded rate
+    replay    stored documents go out again at the end of their lanes, behind new messages (`yielding`)
     reprocess messages are mapped again, and differences from the delivered results are sent, at a bounded rate
 
 selection      the messages or dead letters of an action

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "damaged": "skipped",
     "erased": "skipped",
     "no_channel": "skipped",
+    "no_document": "skipped",
     "skipped": "skipped",
 }
 
@@ -67,11 +68,13 @@ class Slice(NamedTuple):
         members: how many of those offered.
         work: called in the writer's transaction; see `engine.store.operations.bulk.step`.
         payload: bytes that it brings; with any it is not tried while the disk is full.
+        pause_s: until the next one; None: as long as it took.
     """
 
     members: int
     work: Callable[[Batch], Done]
     payload: int = 0
+    pause_s: float | None = None
 
 
 BulkAct = Callable[[Operation, Sequence[Member]], Awaitable[Slice]]
@@ -83,6 +86,7 @@ class _Run:
     position: int
     at_once: int = SLICE
     tries: int = 0
+    pause_s: float | None = None
 
 
 class Operations:
@@ -98,6 +102,7 @@ class Operations:
         self._reclaim = reclaim
         self._paced = paced
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._announcing: set[int] = set()
 
     async def start(
         self,
@@ -136,7 +141,7 @@ class Operations:
         if task is None:
             return True
         done, _ = await asyncio.wait({task}, timeout=within_s)
-        if done:
+        if done and not task.cancelled():
             task.result()
         return bool(done)
 
@@ -152,6 +157,8 @@ class Operations:
             raise LabRelayError(f"there is no operation {number}; `labrelay operations list` has them all")
         if not cancelled:
             raise LabRelayError(f"operation {number} has ended before")
+        if number in self._tasks and number not in self._announcing:
+            self._tasks[number].cancel()  # it may wait for long
         return found
 
     async def stop(self) -> None:
@@ -188,10 +195,12 @@ class Operations:
             if done is None:
                 return
             run.at_once, run.tries = SLICE, 0
+            self._announcing.add(number)
             for channel, destination in sorted(done.lanes):
                 await self._announce(channel, destination)
+            self._announcing.discard(number)
             if self._paced:
-                await asyncio.sleep(min(loop.time() - began, LONGEST_PAUSE_S))
+                await asyncio.sleep(min(loop.time() - began, LONGEST_PAUSE_S) if run.pause_s is None else run.pause_s)
 
     async def _next(self, run: _Run) -> Sequence[Member]:
         """The next members; none where it has ended, or cannot go on."""
@@ -209,6 +218,7 @@ class Operations:
             bulk.step, run.order.number, run.position, slice_.members, slice_.work, payload=slice_.payload
         )
         run.position += slice_.members
+        run.pause_s = slice_.pause_s
         return done
 
     async def _after(self, error: Exception, run: _Run) -> None:

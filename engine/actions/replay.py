@@ -1,17 +1,20 @@
-"""Replay actions: choose the documents to send again, and where; `engine.actions.replay_messages` sends them."""
+"""Replay: choose the documents to send again, and where; they are queued behind all new work, as an operation."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from engine.actions.replay_messages import Order
-from engine.actions.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
-from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer
+from engine.actions.operations import BulkAct, Slice
+from engine.actions.selection import PAGE, REPLAY_STATES, Selection, chunks, replay_states, replayable
+from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer, begin_operation
 from engine.config.load import Site
 from engine.mapping.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError, RefusedError
-from engine.store.operations import replays
-from engine.store.queries.messages import sent_among
-from engine.store.queries.replays import unfinished_replay
+from engine.store.operations import letter_steps
+from engine.store.operations.bulk import Member, Operation
+from engine.store.operations.letter_steps import ALONG
+from engine.store.queries.messages import lanes_of, sent_among
 
 MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its audit row lists them
 
@@ -30,27 +33,32 @@ async def replay_documents(
 ) -> dict[str, Any]:
     """Send stored documents of messages again, and with them the newer messages of the same reports.
 
-    ``count`` is the number of selected messages, ``newer`` the number that go along, ``act`` the replay's own.
+    ``count`` is the number of selected messages, ``newer`` the number that go along. ``last`` and ``counted_us`` of a
+    dry run belong in the selection of the replay that follows.
 
     Args:
         selection: its destination and state are those of their deliveries.
         reason: required where the newer ones at least double the number.
         to: another destination; empty: the original ones.
         takes: the media type that ``to`` takes, or empty.
+        rate: messages per second, at most.
         within_s: how long to wait for its end; after that it continues.
 
     Raises:
         RefusedError: a required reason is missing.
     """
+    last, now_us = acts.journal.last_id if selection.last is None else selection.last, acts.now_us()
     found = await asyncio.to_thread(replayable, acts.journal, selection)
-    chosen, count = found.all, len(found.selected)
+    count = len(found.selected)
+    counted_us = max(now_us, found.newest_us) if selection.counted_us is None else selection.counted_us
     details = {"newer": len(found.newer)}
     if to:
         sent = [len(await asyncio.to_thread(sent_among, acts.journal, part, REPLAY_STATES, to))
-                for part in chunks(chosen, PAGE)]  # fmt: skip
-        details["new"] = len(chosen) - sum(sent)
-    if dry_run or not chosen:
-        return {**answer(count, None, {}), **details, "needs_reason": found.needs_reason}
+                for part in chunks(found.all, PAGE)]  # fmt: skip
+        details["new"] = len(found.all) - sum(sent)
+    if dry_run:
+        said = {"needs_reason": found.needs_reason, "last": last, "counted_us": counted_us}
+        return {**answer(count, None, {}), **details, **said}
     if found.needs_reason and not reason.strip():
         raise RefusedError(
             f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
@@ -59,45 +67,44 @@ async def replay_documents(
     kept = selection.without_numbers(found.selected)
     if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
         raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
-    order = _order(selection, found, to, takes, rate)
     what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
     what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", reason.strip())) if said}
-    number = await acts.replays.start(chosen, order, actor=actor, what=what)
-    return {**await _so_far(acts, number, count, within_s), **details}
+    members = sorted([*map(Member, found.selected), *(Member(one, ALONG) for one in found.newer)])
+    begun = await begin_operation(
+        acts, replaying(acts), "replay", members, last=last, counted_us=counted_us, actor=actor, what=what,
+        within_s=within_s,
+    )  # fmt: skip
+    return {**begun, "count": count, **details}
 
 
-async def resume_replay(
-    acts: Acts, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
-) -> dict[str, Any]:
-    """Resume a replay at its position; one that is under way is only waited for."""
-    if acts.replays.is_running(number):
-        return await _so_far(acts, number, acts.replays.progress(number)["total"], within_s)
-    found = await asyncio.to_thread(unfinished_replay, acts.journal, number)
-    if found is None:
-        raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
-    selection = Selection.from_json(found.what.get("selection"))
-    about = await asyncio.to_thread(replayable, acts.journal, selection)
-    chosen = [message for message in about.all if found.position < message <= found.last]
-    what = found.what
-    order = _order(selection, about, what["to"], what["takes"], rate or what["rate"])
-    await acts.replays.resume(number, chosen, order, actor=actor)
-    return await _so_far(acts, number, found.total, within_s)
+def replaying(acts: Acts) -> BulkAct:
+    """The slices of a replay: one message, once its lanes are free; all that there are where this process sends
+    nothing.
+    """
 
+    async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
+        selection, to = Selection.from_json(order.what["selection"]), order.what["to"]
+        only = None if selection.destination is None else frozenset({selection.destination})
+        if acts.yielding is not None:
+            members = members[:1]
+            lanes = await asyncio.to_thread(lanes_of, acts.journal, members[0].message_id)
+            if to:
+                lanes = {(channel, to) for channel, _ in lanes}
+            elif only is not None:
+                lanes = {lane for lane in lanes if lane[1] in only}
+            await acts.yielding.turn(order.number, lanes)
+        work = partial(
+            letter_steps.replay,
+            members=members,
+            operation=order.number,
+            destinations=only,
+            to=to,
+            takes=order.what["takes"],
+            states=replay_states(selection),
+        )
+        return Slice(len(members), work, pause_s=1.0 / order.what["rate"])
 
-async def forget_replay(acts: Acts, number: int, *, actor: str) -> dict[str, Any]:
-    """Give a replay up for good."""
-    if acts.replays.is_running(number):
-        await acts.replays.halt(number)
-    if await asyncio.to_thread(unfinished_replay, acts.journal, number) is None:
-        raise LabRelayError(f"replay {number} is not unfinished")
-    await acts.journal.run(replays.give_up, number, actor=actor)
-    return {}
-
-
-async def _so_far(acts: Acts, number: int, count: int, within_s: float) -> dict[str, Any]:
-    ended = await acts.replays.wait(number, within_s)
-    progress = acts.replays.progress(number)
-    return answer(count, number, progress["outcome"] if ended else {}, going_on=not ended)
+    return next_slice
 
 
 def media_type_of(site: Site, destination: str) -> str:
@@ -110,9 +117,3 @@ def media_type_of(site: Site, destination: str) -> str:
     if config is None:
         raise LabRelayError(f"there is no destination {destination}; known: {', '.join(site.config.destinations)}")
     return MEDIA_TYPES.get(config.takes, "")
-
-
-def _order(selection: Selection, found: Replayable, to: str, takes: str, rate: float) -> Order:
-    only = None if selection.destination is None else frozenset({selection.destination})
-    states = replay_states(selection)
-    return Order(destinations=only, to=to, takes=takes, states=states, newer=found.newer, rate=rate)

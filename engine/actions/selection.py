@@ -202,10 +202,12 @@ class Replayable:
         selected: their numbers, oldest first.
         newer: those of newer messages of the same reports, which go along
         (`engine.store.operations.settling.held_together`).
+        newest_us: since when the last of those selected is as it was selected.
     """
 
     selected: Sequence[int]
     newer: frozenset[int] = frozenset()
+    newest_us: int = 0
 
     @property
     def all(self) -> list[int]:
@@ -219,25 +221,29 @@ class Replayable:
 
 
 def replayable(reader: Reader, selection: Selection) -> Replayable:
-    """Resolve a selection for a replay; the result is the same when the replay is resumed.
+    """Resolve a selection for a replay.
 
-    ``state`` and ``destination`` are those of their deliveries here: delivered ones are sent again. Newer messages of
-    the same reports go along where they were delivered there.
+    ``state`` and ``destination`` are those of their deliveries here, at ``counted_us``: delivered ones are sent again.
+    Newer messages of the same reports go along where they were delivered there, also those after ``last``: else the
+    last word would be an older one.
     """
     found = messages(reader, replace(selection, state=None))
     sent = _sent(reader, found, replay_states(selection), selection.destination)
-    selected = [number for number in found if number in sent]
+    until_us = LATEST_US if selection.counted_us is None else selection.counted_us
+    selected = [number for number in found if number in sent and sent[number] <= until_us]
     every, last = set(selected), selected
     while last:
         along = {one for part in chunks(last, PAGE) for one in newer_of_same_reports(reader, part, every)}
         last = sorted(_sent(reader, sorted(along), REPLAYED, selection.destination))
         every |= set(last)
         _bounded(len(every))
-    return Replayable(selected, frozenset(every.difference(selected)))
+    newest_us = max((sent[number] for number in selected), default=0)
+    return Replayable(selected, frozenset(every.difference(selected)), newest_us)
 
 
-def _sent(reader: Reader, found: Sequence[int], states: frozenset[str], destination: str | None) -> set[int]:
-    return {one for part in chunks(found, PAGE) for one in sent_among(reader, part, states, destination)}
+def _sent(reader: Reader, found: Sequence[int], states: frozenset[str], destination: str | None) -> dict[int, int]:
+    parts = (sent_among(reader, part, states, destination) for part in chunks(found, PAGE))
+    return {number: since_us for part in parts for number, since_us in part.items()}
 
 
 def replay_states(selection: Selection) -> frozenset[str]:

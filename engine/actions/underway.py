@@ -9,9 +9,9 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from engine.actions.operations import BulkAct, Operations
-from engine.actions.replay_messages import Reclaim, Replays, Waits
+from engine.actions.operations import BulkAct, Operations, Reclaim
 from engine.actions.selection import Pages, Selection, counted, frozen
+from engine.actions.yielding import Waits, Yielding
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import AbsentError, ErasedError, IntegrityError, LabRelayError, LeftOutError, ReconfiguredError
 from engine.model.message import Stored
@@ -20,7 +20,7 @@ from engine.model.values import changed
 from engine.processing.process import ChannelRoutes, Processed, process, routed_by
 from engine.store.journal import Journal
 from engine.store.operations import audit, record_outcome
-from engine.store.operations.bulk import Lanes
+from engine.store.operations.bulk import Lanes, Member
 from engine.store.queries.bulk import operation_if
 from engine.store.queries.contents import stored_message
 
@@ -41,7 +41,7 @@ class Acts:
         reclaim: (channel, destination): rows of a lane became waiting; a daemon's worker must read them.
         accept: a message became durable and waits to be processed; a daemon's intake takes it.
         attempts: message -> destinations with an attempt under way to deliver it; none without a daemon.
-        waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where this process sends
+        waits: why a replay has to wait for a lane (`engine.actions.yielding`); None where this process sends
             nothing.
     """
 
@@ -62,7 +62,7 @@ class Acts:
         self.reclaim = reclaim
         self.accept = accept
         self.now_us = (clock or SystemClock()).now_us
-        self.replays = Replays(journal, waits=waits, reclaim=reclaim)
+        self.yielding = Yielding(journal, waits) if waits is not None else None
         self.operations = Operations(journal, reclaim=reclaim, paced=waits is not None)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self.reprocessing: set[str] = set()  # channels
@@ -75,7 +75,6 @@ class Acts:
 
     async def stop(self) -> None:
         """Cancel running actions; the next start records them as cut short."""
-        await self.replays.stop()
         await self.operations.stop()
         for task in self._running:
             task.cancel()
@@ -170,10 +169,9 @@ async def begin_bulk_act(
         found = await asyncio.to_thread(counted, acts.journal, pages, selection, last=last, now_us=now_us)
         return {**answer(found.count, None, {}), **asdict(found)}
     members, newest_us = await asyncio.to_thread(frozen, acts.journal, pages, selection)
-    if not members:
-        return {**answer(0, None, {}), "operation": None, "stage": None}
     what = {"selection": selection.to_json(), "count": len(members), **more} | ({"reason": reason} if reason else {})
-    number = await acts.operations.start(
+    return await begin_operation(
+        acts,
         act,
         verb,
         members,
@@ -181,7 +179,17 @@ async def begin_bulk_act(
         counted_us=max(now_us, newest_us) if selection.counted_us is None else selection.counted_us,
         actor=actor,
         what=what,
+        within_s=within_s,
     )
+
+
+async def begin_operation(
+    acts: Acts, act: BulkAct, verb: str, members: Sequence[Member], *, within_s: float, **frozen: Any
+) -> dict[str, Any]:
+    """Begin an operation on these members, as `Operations.start` does, and wait for its end; see `begin_bulk_act`."""
+    if not members:
+        return {**answer(0, None, {}), "operation": None, "stage": None}
+    number = await acts.operations.start(act, verb, members, **frozen)
     ended = await acts.operations.wait(number, within_s)
     order = await asyncio.to_thread(operation_if, acts.journal, number)
     done = order.outcomes if ended and order is not None else {}

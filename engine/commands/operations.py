@@ -1,6 +1,6 @@
-"""Operations: acts of people on many dead letters or held results, and how far each is.
+"""Operations: acts of people on many dead letters, held results or messages, and how far each is.
 
-Retry, dismiss, release and reject are operations. One acts on the letters that were there when its person saw the
+Retry, dismiss, release, reject and replay are operations. One acts on those that were there when its person saw the
 count, on each of them once, and on none that came later. It goes on in the daemon, also after a restart. The list has
 those of everybody.
 """
@@ -13,7 +13,7 @@ from engine.commands.shared.selecting import ROW, page_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import LabRelayError
 from engine.store.operations.bulk import Operation
-from engine.store.queries.bulk import operation_if, operations_page
+from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.views.operations import OPERATION
 from engine.views.text import cell
 
@@ -40,19 +40,24 @@ def list_operations(session: Session, limit: int, before: int | None, form: Form
         say(f"older ones: --before {found[-1].number}")
 
 
-@command.command("show", help="Show one operation: who began it, what became of each of its letters.")
+@command.command("show", help="Show one operation: who began it, what became of each of its messages.")
 @_number
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, number: int, form: Form) -> None:
     found = _found(session, number)
-    document = {**OPERATION.row(found), "reason": found.what.get("reason")}
+    with session.reader() as reader:
+        left = undelivered(reader, number)
+    document = {**OPERATION.row(found), "undelivered": left, "reason": found.what.get("reason")}
     shown = [f"{field.name:<10} {cell(field.cell(found))}" for field in OPERATION.columns]
     shown += [f"{'':<10} {count} {name.replace('_', ' ')}" for name, count in found.outcomes.items()]
+    if left:
+        states = ", ".join(f"{count} {state}" for state, count in left.items())
+        shown.append(f"of what it queued, not delivered: {states}")
     show_document(form, document, shown)
 
 
-@command.command("cancel", help="End an operation; letters that it has not come to stay as they are.")
+@command.command("cancel", help="End an operation; messages that it has not come to stay as they are.")
 @_number
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @form_option(Form.TABLE, Form.JSON)

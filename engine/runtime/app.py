@@ -21,8 +21,8 @@ from engine.actions.bulk_acts import bulk_acts
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
-from engine.actions.replay_messages import Replays
 from engine.actions.underway import Acts
+from engine.actions.yielding import Yielding
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
@@ -101,7 +101,7 @@ class App:
         self._stop = asyncio.Event()
         self._notifier = Notifier()
         self.page: StatusServer | None = None
-        self._replays: Replays | None = None
+        self._yielding: Yielding | None = None
         self.set_up_link = ""  # shown on a terminal, never in the log
 
     def stop(self) -> None:
@@ -221,7 +221,7 @@ class App:
             attempts=parts.attempts_of,
             waits=partial(replay_waits, parts),
         )
-        self._replays = acts.replays
+        self._yielding = acts.yielding
         running.push_async_callback(acts.stop)
         taken_up = acts.operations.take_up(bulk_acts(acts))
         await acts.give_up(act for act in recovery.acts if act not in taken_up)
@@ -431,8 +431,8 @@ class App:
     # -- callbacks of the parts --------------------------------------------------------------------------------------
 
     def _settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
-        if self._replays is not None:
-            self._replays.settled(delivery.id, reason)
+        if self._yielding is not None:
+            self._yielding.moved()
         self.observer.settled(delivery, reason)
 
     async def _clock_moved(self, seconds: float) -> None:

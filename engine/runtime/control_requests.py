@@ -96,14 +96,6 @@ class OneOperation(NoArguments):
     number: RowNumber
 
 
-class OneReplay(NoArguments):
-    number: RowNumber
-
-
-class ResumedReplay(OneReplay):
-    rate: Rate | None = None
-
-
 class Backup(NoArguments):
     do: Literal["now", "drill", "state"]
 

@@ -7,7 +7,7 @@ the same views.
 view               fields and views                     text               cells, tables, lines for people
 messages           messages, deliveries, attempts       message_in_full    one message with its history
 dead_letters       lists of dead letters, held results  letter_in_full     the dead letters of one message
-acts               the audit trail, replays             decided            decisions about a document
+acts               the audit trail                   decided            decisions about a document
 site               channels, destinations, pauses       wire               frames on a line
 reagents, copies   lots, copies of the journal      gaps               codes that no table has
 encoding           rows as JSON                       edited             an edited message beside the old one

@@ -1,12 +1,7 @@
-"""Acts of the audit trail, and replays."""
-
-from typing import TYPE_CHECKING
+"""Acts of the audit trail."""
 
 from engine.actions.trail import Entry, instant, purpose_of
 from engine.views.view import Field, View, at
-
-if TYPE_CHECKING:
-    from engine.store.operations.replays import Replay
 
 IN_WORDS = ("reason", "purpose")  # of a person; in a column of their own
 LONGEST = 60  # signs of an object in a table
@@ -29,18 +24,6 @@ ACT = View[Entry](
     Field("purpose", of=purpose_of),
     Field("what", of=lambda one: dict(one.what)),
     Field("outcome", of=lambda one: dict(one.outcome)),
-)
-REPLAY: "View[Replay]" = View(
-    "replays",
-    Field("number", "NUMBER", right=True),
-    Field("since", "SINCE", of=at("at_us")),
-    Field("actor", "ACTOR"),
-    Field("done", "DONE", right=True),
-    Field("total", "TOTAL", right=True),
-    Field("deliveries"),
-    Field("failed"),
-    Field("to", "TO", of=lambda one: one.what.get("to") or None),
-    Field("selection", of=lambda one: one.what.get("selection")),
 )
 
 

@@ -35,6 +35,7 @@ LEFT = (  # outcomes of letters that were left as they are
     "damaged",
     "erased",
     "no_channel",
+    "no_document",
     "incomplete",
     "still_dead",
     "failed",
@@ -108,7 +109,17 @@ def _carry_out(
     consent(what.format(n=said, s="" if count == 1 else "s", over=over), yes=yes)
     # Only those that were counted: the person has not seen later ones.
     args["selection"] = replace(chosen, last=counted["last"], counted_us=counted["counted_us"]).to_json()
-    result = followed(session, ask(session, verb, {**args, "dry_run": False}))
+    return carried_out(session, verb, args, form)
+
+
+def carried_out(session: Session, verb: str, args: dict[str, Any], form: Form) -> ExitCode:
+    """Begin an operation, follow it to its end, and report the result."""
+    try:
+        begun = ask(session, verb, {**args, "dry_run": False})
+    except KeyboardInterrupt:
+        say("it may have begun: labrelay operations list shows it; labrelay operations cancel ends it")
+        raise
+    result = followed(session, begun)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
         say("conflicts are tried again only with --overwrite: labrelay dlq show has the server's version")
@@ -117,7 +128,10 @@ def _carry_out(
             "results that newer messages have overtaken stay held; labrelay held show NUMBER names these and what helps"
         )
     if result["done"].get("requeued"):
-        say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --code OVERTAKEN")
+        say(
+            f"how they end: labrelay operations show {result['operation']}, dlq list; overtaken by newer messages: "
+            "labrelay held list --code OVERTAKEN"
+        )
     if result["done"].get("unanswered"):
         say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
     left = any(result["done"].get(name) for name in LEFT)

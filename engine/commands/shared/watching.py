@@ -1,4 +1,4 @@
-"""Follow an operation on many letters to its end, and say how far it is meanwhile."""
+"""Follow an operation on many messages to its end, and say how far it is meanwhile."""
 
 import time
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import click
 
 from engine.commands.shared.output import on_terminal, say
 from engine.commands.shared.session import Session
+from engine.model.errors import LabRelayError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.store.operations.bulk import Operation
@@ -23,16 +24,17 @@ def followed(session: Session, begun: Mapping[str, Any]) -> dict[str, Any]:
     number = begun["operation"]
     try:
         order = _ended(session, number)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UnreachableError) as cause:
+        away = "" if isinstance(cause, KeyboardInterrupt) else " once a daemon runs"
         say(
-            f"it goes on; how far it is: labrelay operations show {number}; labrelay operations cancel {number} ends it"
+            f"it goes on{away}; how far it is: labrelay operations show {number}; labrelay operations cancel {number} "
+            "ends it"
         )
         raise
     return {**begun, "done": dict(order.outcomes), "going_on": False, "stage": order.stage}
 
 
 def _ended(session: Session, number: int) -> "Operation":
-    from engine.model.errors import LabRelayError
     from engine.store.queries.bulk import operation_if
 
     bar, last, looks = on_terminal(), time.monotonic(), 0
@@ -45,11 +47,18 @@ def _ended(session: Session, number: int) -> "Operation":
                 if bar:
                     click.echo("\r\x1b[K", nl=False, err=True)
                 return order
-            text = f"{order.position}/{order.total}"
-            if bar:
-                click.echo(f"\r{text}\x1b[K", nl=False, err=True)
-            elif time.monotonic() - last >= LINE_EVERY_S:
+            if bar or time.monotonic() - last >= LINE_EVERY_S:
                 last = time.monotonic()
-                say(text)
+                text = f"{order.position}/{order.total}{_waits(session, number)}"
+                click.echo(f"\r{text}\x1b[K" if bar else text, nl=not bar, err=True)
             time.sleep(LOOKS_S[min(looks, len(LOOKS_S) - 1)])
             looks += 1
+
+
+def _waits(session: Session, number: int) -> str:
+    """Why an operation waits just now, for the end of a line."""
+    try:
+        waits = session.call("operation_waits", {"number": number})["waits"]
+    except TimeoutError:
+        return ""
+    return f"; waits: {waits}" if waits else ""

@@ -53,6 +53,10 @@ async def cancel_operation(site: RunningSite, request: Request, asked: OneOperat
     return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
 
 
+async def operation_waits(site: RunningSite, request: Request, asked: OneOperation) -> Result:
+    return {"waits": site.acts.yielding.why(asked.number) if site.acts.yielding is not None else ""}
+
+
 async def tell_apart(site: RunningSite, request: Request, asked: TellApart) -> Result:
     return await tell_patients_apart(
         site.acts, asked.message, asked.answer, actor=request.actor, reason=asked.why, dry_run=asked.dry_run

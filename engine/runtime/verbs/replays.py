@@ -1,13 +1,13 @@
-"""Verbs that make or send documents again: replay and its steps, reprocess."""
+"""Verbs that make or send documents again: replay, reprocess."""
 
 import asyncio
 
 from engine.actions.control import Request
-from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
+from engine.actions.replay import media_type_of, replay_documents
 from engine.actions.reprocess import reprocess_messages
 from engine.model.errors import RefusedError
 from engine.processing.reprocessing import with_mapping
-from engine.runtime.control_requests import OneReplay, Replay, Reprocess, ResumedReplay
+from engine.runtime.control_requests import Replay, Reprocess
 from engine.runtime.verbs.running_site import Result, RunningSite, known
 
 UNPACED = 100_000.0  # messages a second
@@ -25,22 +25,6 @@ async def replay(site: RunningSite, request: Request, asked: Replay) -> Result:
         dry_run=asked.dry_run,
         within_s=site.within_s,
     )
-
-
-async def resume(site: RunningSite, request: Request, asked: ResumedReplay) -> Result:
-    return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=site.within_s)
-
-
-async def status(site: RunningSite, request: Request, asked: OneReplay) -> Result:
-    return site.acts.replays.progress(asked.number)
-
-
-async def stop(site: RunningSite, request: Request, asked: OneReplay) -> Result:
-    return await site.acts.replays.halt(asked.number)
-
-
-async def forget(site: RunningSite, request: Request, asked: OneReplay) -> Result:
-    return await forget_replay(site.acts, asked.number, actor=request.actor)
 
 
 async def reprocess(site: RunningSite, request: Request, asked: Reprocess) -> Result:

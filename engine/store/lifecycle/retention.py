@@ -7,8 +7,8 @@ lookup entries. An open, held, dead or incomplete message is never deleted, and 
                 paused or held; an entry in a short-lived table (repeats, reports) has not expired; an edited message
                 made from it still exists; the newest document and the newest delivery of all, from which the next
                 numbers count on
-    audit row   under way; referred to by a gap, a pause, an entry of the to-do list, a replay or an
-                edited message
+    audit row   under way; referred to by a gap, a pause, an entry of the to-do list, an operation or
+                an edited message
     record      of an erasure, while one of the rows that it attests exists
     any row     while a person's action (a replay, a reprocessing) is under way; the newest row
 
@@ -354,7 +354,6 @@ def _needed(execute: Execute, row_id: int) -> bool:
             "SELECT 1 FROM edited WHERE act = ? LIMIT 1",
             "SELECT 1 FROM pause WHERE act = ? LIMIT 1",
             "SELECT 1 FROM todo WHERE ? IN (taken, note, snooze) LIMIT 1",
-            "SELECT 1 FROM replay WHERE number = ?",
             "SELECT 1 FROM operation WHERE number = ?",
             "SELECT 1 FROM erased WHERE record = ? LIMIT 1",
         )

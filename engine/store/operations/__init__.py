@@ -16,7 +16,7 @@ hash, once for each peer and content. Beyond ``limits: incomplete`` the content 
 first: `emptying` leaves the row, so chain, backups and lists stay whole.
 
 `edit_message` journals a person's bytes as a new message behind those before it, and closes the dead one in the same
-transaction. `replays` queues a message's deliveries and moves the replay's place in one transaction, so an end of the
+transaction. `bulk` deals with some members of an operation and moves its place in one transaction, so an end of the
 process leaves no gap and no repeat. `server_versions` has the versions that the resources of a document had last
 (``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to messages
 must be cleared in `pruning`.

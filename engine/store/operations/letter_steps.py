@@ -1,4 +1,4 @@
-"""The steps of operations on letters (`engine.store.operations.bulk`): retry, dismiss, release, reject.
+"""The steps of operations on letters (`engine.store.operations.bulk`): retry, dismiss, release, reject; and replay.
 
 Each leaves alone what is no longer as it was when a person saw its count: such a member is ``skipped``, or ``erased``.
 """
@@ -14,9 +14,11 @@ from engine.store.core import erased_rows
 from engine.store.core.batch import Batch
 from engine.store.operations import dismissal, hold_queue, record_outcome, retried
 from engine.store.operations.bulk import Done, Lanes, Member
-from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox import decisions, queueing
 
 Work = Callable[[Batch], Done]
+
+ALONG = 1  # of a message in a replay, in the place of a delivery: it goes along, so only delivered documents are sent
 
 
 def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us: int, over_conflicts: bool) -> Done:
@@ -101,6 +103,40 @@ def record(
         return Done({"still_dead": 1})
     retried.forget(batch, Member(message))
     return Done({"processed": 1}, lanes if recorded.state == "mapped" else frozenset())
+
+
+def replay(
+    batch: Batch,
+    members: Sequence[Member],
+    *,
+    operation: int,
+    destinations: frozenset[str] | None,
+    to: str,
+    takes: str,
+    states: frozenset[str],
+) -> Done:
+    """Queue the documents of messages again; arguments as of `queueing.replay`.
+
+    An edited message is left out: its own documents contain the error that was edited.
+    """
+    outcomes, lanes = Counter[str](), set[tuple[str, str]]()
+    for message, along in members:
+        if batch.execute("SELECT 1 FROM edited WHERE original = ?", (message,)).fetchone():
+            outcomes["skipped"] += 1
+            continue
+        wanted = frozenset({"delivered"}) if along == ALONG else states
+        made = queueing.replay(batch, [message], destinations, to=to, takes=takes, states=wanted)
+        for one in made:
+            retried.note_sent(batch, Member(message, one), operation)
+            lanes.add(
+                batch.execute(
+                    "SELECT l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ?",
+                    (one,),
+                ).fetchone()
+            )
+        left = "erased" if _left(batch, Member(message)) == "erased" else "no_document"
+        outcomes["requeued" if made else left] += 1
+    return Done(outcomes, frozenset(lanes))
 
 
 def counts(outcome: str) -> Work:

@@ -12,7 +12,7 @@ contents        payloads, frames and documents
 letters         dead letters and held results
 letter_groups   dead letters in groups of one cause
 lanes           channels and lanes, and what is paused
-acts            the audit trail, and unfinished replays
+acts            the audit trail
 tallies         counters, unmapped codes, reagents
 extent          how big the journal is, and how far back it reaches
 """

@@ -46,6 +46,28 @@ def members_from(reader: Reader, number: int, position: int, limit: int) -> list
     return [found[at] for at in takewhile(found.__contains__, range(position, position + limit))]
 
 
+def undelivered(reader: Reader, number: int) -> dict[str, int]:
+    """The deliveries that an operation has queued and that are not delivered: state -> how many."""
+    return dict(
+        reader.rows(
+            "SELECT CASE d.state WHEN 'sending' THEN 'waiting' ELSE d.state END AS state, count(*) FROM retried r"
+            " CROSS JOIN delivery d ON d.id = r.delivery_id WHERE r.operation = ? GROUP BY 1",
+            (number,),
+        )
+    )
+
+
+def sends_now(reader: Reader, number: int) -> bool:
+    """Whether a delivery that an operation has queued is still under way."""
+    return bool(
+        reader.rows(
+            "SELECT 1 FROM retried r CROSS JOIN delivery d ON d.id = r.delivery_id"
+            " WHERE r.operation = ? AND d.state IN ('waiting', 'sending') LIMIT 1",
+            (number,),
+        )
+    )
+
+
 def _operation(reader: Reader, row: Sequence[Any]) -> Operation:
     number, verb, stage, last, counted_us, total, outcomes, ended_us, *said = row
     damaged = False

@@ -107,7 +107,7 @@ class _Search:
         rows = self._execute(
             f"SELECT d.cause_token, {reason}, d.lane, d.state = 'dead', r.n, r.at_us, r.message_id, d.id"  # noqa: S608 - constants
             " FROM retried r CROSS JOIN delivery d ON d.id = r.delivery_id"
-            " CROSS JOIN journal j ON j.id = r.message_id WHERE r.delivery_id > 0"
+            " CROSS JOIN journal j ON j.id = r.message_id WHERE r.delivery_id > 0 AND r.n > 0"
             f" AND d.state IN ('dead', 'waiting', 'sending') AND {where}",
             values,
         ).fetchall()
@@ -144,7 +144,7 @@ class _Search:
 
     def _since(self, reason: str, last_us: int, token: bytes, lane: int) -> int:
         """How many of a group died later, and were never tried again."""
-        never = "NOT EXISTS (SELECT 1 FROM retried r WHERE r.message_id = {} AND r.delivery_id = {})"
+        never = "NOT EXISTS (SELECT 1 FROM retried r WHERE r.message_id = {} AND r.delivery_id = {} AND r.n > 0)"
         if lane:
             statement = (
                 f"SELECT count(*) FROM {_DELIVERIES} WHERE {_DEAD_DELIVERIES} AND d.cause_token = ? AND d.cause = ?"  # noqa: S608 - constants

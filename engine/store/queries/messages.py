@@ -321,19 +321,20 @@ def lanes_of(reader: Reader, message_id: int) -> set[tuple[str, str]]:
 
 def sent_among(
     reader: Reader, message_ids: Sequence[int], states: Collection[str], destination: str | None
-) -> set[int]:
-    """Those of some messages (at most a few hundred) with a delivery in one of ``states``.
+) -> dict[int, int]:
+    """Those of some messages (at most a few hundred) with a delivery in one of ``states``; and since when.
 
     Args:
         destination: only deliveries to this one.
     """
     ids, marks = ",".join("?" * len(message_ids)), ",".join("?" * len(states))
     rows = reader.rows(
-        "SELECT DISTINCT d.message_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - constants
-        f" WHERE d.message_id IN ({ids}) AND d.state IN ({marks}) AND (? IS NULL OR l.destination = ?)",
+        "SELECT d.message_id, min(d.settled_us) FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - constants
+        f" WHERE d.message_id IN ({ids}) AND d.state IN ({marks}) AND (? IS NULL OR l.destination = ?)"
+        " GROUP BY d.message_id",
         (*message_ids, *states, destination, destination),
     )
-    return {row[0] for row in rows}
+    return dict(rows)
 
 
 def _message(reader: Reader, row: Sequence[Any]) -> MessageView:

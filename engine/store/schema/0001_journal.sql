@@ -254,18 +254,6 @@ CREATE TABLE attempt (
     PRIMARY KEY (delivery, n)
 ) WITHOUT ROWID;
 
--- Replays that have not come to their end: how far each has come, changed in the transaction that queues its
--- deliveries.
-CREATE TABLE replay (
-    number     INTEGER PRIMARY KEY,         -- journal.id of its first act, which says what it is about
-    position   INTEGER NOT NULL,            -- journal.id of the last message it has dealt with
-    last       INTEGER NOT NULL,            -- newest message when it began
-    total      INTEGER NOT NULL,            -- messages
-    done       INTEGER NOT NULL,
-    deliveries INTEGER NOT NULL,
-    failed     INTEGER NOT NULL             -- of these, dead letters as far as they were noted
-);
-
 -- Acts of people on many letters: what was selected when its count was shown, and what became of it. The act says who,
 -- why, and by which filter. Those that have ended stay for people to look at, the newest of them.
 CREATE TABLE operation (
@@ -288,14 +276,14 @@ CREATE TABLE operation_part (
     PRIMARY KEY (operation, position)
 ) WITHOUT ROWID;
 
--- Letters that a person has tried again and that are not delivered yet.
+-- Letters that a person has tried again, and deliveries that a replay has queued, that are not delivered yet.
 CREATE TABLE retried (
     message_id  INTEGER NOT NULL,
     delivery_id INTEGER NOT NULL,           -- 0: the message
-    n           INTEGER NOT NULL,           -- how often
+    n           INTEGER NOT NULL,           -- how often it was tried again; 0: only sent again
     operation   INTEGER NOT NULL,           -- the last that did
     at_us       INTEGER NOT NULL,           -- when that was
-    reason      TEXT NOT NULL,              -- of the letter then
+    reason      TEXT NOT NULL,              -- of the letter then; empty with 0
     PRIMARY KEY (message_id, delivery_id)
 ) WITHOUT ROWID;
 CREATE INDEX retried_operation ON retried (operation);

@@ -49,9 +49,6 @@ OFFERED: Mapping[str, str] = {
     "edit": "correct a dead message; `content` is the whole message in base 64",
     "set_aside": "set one waiting delivery aside",
     "replay": "send stored documents again",
-    "replay_resume": "take up a replay where it was",
-    "replay_stop": "stop a replay; it can be taken up again",
-    "replay_forget": "give a replay up for good",
     "reprocess": "map stored messages anew, and deliver the changes",
     "table_set": "correct a row of a code table; a dry run shows what it changes in stored messages",
     "table_undo": "take back a correction of a code table",
@@ -68,7 +65,7 @@ OFFERED: Mapping[str, str] = {
 }
 NOT_OFFERED: Mapping[str, str] = {
     "status": "a resource",
-    "replay_status": "a resource",
+    "operation_waits": "a resource",
     "todo": "a resource",
     "underway": "a look, of which the status has the counts",
     "shown": "the contents of a message are a resource, which records each reveal",
@@ -81,7 +78,7 @@ NOT_OFFERED: Mapping[str, str] = {
     "token_add": "its answer has a secret that is shown once",
     "token_revoke": "users are changed by people who have logged in",
 }
-COUNTED = frozenset({"retry", "dismiss", "release", "reject"})
+COUNTED = frozenset({"retry", "dismiss", "release", "reject", "replay"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.bulk import operation_if, operations_page
+from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
 from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_lanes, list_pauses
@@ -27,11 +27,10 @@ from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.reader import Reader
-from engine.store.queries.replays import unfinished_replays
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
 from engine.store.recovery.backups.catalog import copies
 from engine.views import letter_in_full, message_in_full
-from engine.views.acts import ACT, REPLAY
+from engine.views.acts import ACT
 from engine.views.copies import COPY
 from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
@@ -349,11 +348,11 @@ def operation(asked: Asked[parameters.OneOperation]) -> Document:
     found = operation_if(asked.sources.journal, number)
     if found is None:
         raise ProblemError("not-found", f"there is no operation {number}")
-    return {**OPERATION.row(found), "reason": found.what.get("reason", "") if asked.principal.reads_reasons else ""}
-
-
-def replays(asked: Asked[parameters.Nothing]) -> Document:
-    return {REPLAY.name: REPLAY.rows(unfinished_replays(asked.sources.journal))}
+    return {
+        **OPERATION.row(found),
+        "undelivered": undelivered(asked.sources.journal, number),
+        "reason": found.what.get("reason", "") if asked.principal.reads_reasons else "",
+    }
 
 
 def backups(asked: Asked[parameters.Nothing]) -> Document:

@@ -37,7 +37,7 @@ class Question:
 
 CONTENTS = "/messages/{message}/contents"
 QUESTIONS = (
-    Question("/replays/{number}", "how far a replay is", "replay_status"),
+    Question("/operations/{number}/wait", "why an operation under way waits just now", "operation_waits"),
     Question("/todo", "everything that waits for a person, worst first", "todo"),
 )
 RESOURCES = (
@@ -114,13 +114,12 @@ RESOURCES = (
     Resource(path="/reagents", what="reagent lots", read="reagents"),
     Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
     Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
-    Resource(path="/operations", what="operations on dead letters and held results, newest first", read="operations"),
+    Resource(path="/operations", what="operations on many messages, newest first", read="operations"),
     Resource(
         path="/operations/{number}",
         what="one operation: how far it is, and what became of its letters",
         read="operation",
     ),
-    Resource(path="/replays", what="replays that have not ended", read="replays"),
     Resource(
         path="/acts",
         what="the audit trail, newest first; a person's reasons may name a patient",

@@ -71,6 +71,7 @@ OUTCOMES = {
     "damaged": "left out: the stored message is damaged",
     "erased": "left out: erased",
     "no_channel": "left out: the analyzer is not in the configuration any more",
+    "no_document": "left out: no document of it goes there",
     "skipped": "left out: changed meanwhile",
 }
 

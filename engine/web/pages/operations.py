@@ -1,4 +1,4 @@
-"""Operations: acts of people on many letters, how far each is, and its end by a person. All who look see them."""
+"""Operations: acts of people on many messages, how far each is, and its end by a person. All who look see them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,19 +11,20 @@ from engine.actions.operations import sums
 from engine.model.errors import LabRelayError
 from engine.model.permissions import LOOKING
 from engine.store.operations.bulk import Operation
-from engine.store.queries.bulk import operation_if, operations_page
+from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.asked import PAGE, number
 from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.states import Look, badge
+from engine.web.pages.states import DELIVERY, Look, badge
 from engine.web.pages.words import Words, grouped, iso
 from engine.web.routes import PRINCIPAL, Route
 
 ONE = f"{OPERATIONS}/{{number}}"
-CANCEL = "operation_cancel"
+CANCEL, WAITS = "operation_cancel", "operation_waits"
+SHOWN = {verb: (deed.button, deed.back) for verb, deed in DEEDS.items()} | {"replay": ("Send again", "/replay")}
 STAGES = {
     "running": Look("under way", "calm", "retry"),
     "ended": Look("ended", "ok", "ok"),
@@ -59,7 +60,7 @@ def _row(one: Operation, words: Words) -> dict[str, Any]:
     return {
         "number": one.number,
         "href": words.href(f"{OPERATIONS}/{one.number}"),
-        "act": words.say(DEEDS[one.verb].button) if one.verb in DEEDS else one.verb,
+        "act": words.say(SHOWN[one.verb][0]) if one.verb in SHOWN else one.verb,
         "stage": badge(STAGES[one.shown], words),
         "actor": one.actor,
         "at": words.time(one.at_us),
@@ -72,12 +73,16 @@ def _row(one: Operation, words: Words) -> dict[str, Any]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, _one)
+    asked = number(request.match_info["number"])
+    given = Request(verb=WAITS, actor=request[PRINCIPAL].actor, args={"number": asked})
+    waits = (await frame.verbs[WAITS].work(given))["waits"] if WAITS in frame.verbs else ""
+    return await frame.show(request, partial(_page, waits), _one)
 
 
-def _page(asking: Asking) -> Page:
+def _page(waits: str, asking: Asking) -> Page:
     asked = number(asking.found["number"])
-    return Page("operation", {"number": asked, "list": asking.words.href(OPERATIONS), "running": False})
+    values = {"number": asked, "list": asking.words.href(OPERATIONS), "running": False, "waits": waits}
+    return Page("operation", values)
 
 
 def _one(reader: Reader, asking: Asking) -> Values | Gone:
@@ -91,6 +96,7 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
         (words.say("Begun"), words.time(one.at_us)),
         (words.say("Ended"), words.time(one.ended_us)),
         (words.say("Why"), reason),
+        (words.say("Send to"), one.what.get("to", "")),
         (words.say("Another version on the server"), words.say("replaced") if one.what.get("overwrite") else ""),
     ]
     if one.damaged:
@@ -112,7 +118,10 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
         ],
         "running": running,
         "cancel": words.href(f"{OPERATIONS}/{asked}") if running and CANCEL in asking.may else "",
-        "back": words.href(DEEDS[one.verb].back) if one.verb in DEEDS else "",
+        "undelivered": [
+            (grouped(count), words.say(DELIVERY[state].words)) for state, count in undelivered(reader, asked).items()
+        ],
+        "back": words.href(SHOWN[one.verb][1]) if one.verb in SHOWN else "",
     }
 
 

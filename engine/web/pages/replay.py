@@ -1,10 +1,11 @@
-"""Send stored documents again: choose by a filter, see how many and where, then do it; and what is under way.
+"""Send stored documents again: choose by a filter, see how many and where, then do it, as an operation.
 
 The filter never reaches beyond the moment of the preview, and where the count has changed since, nothing is done and
 the page shows the new one.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,23 +17,21 @@ from engine.actions.selection import REPLAY_STATES, Replayable, Selection, repla
 from engine.model.errors import LabRelayError
 from engine.model.permissions import SEEING_PATIENTS
 from engine.model.records import Trace
-from engine.store.operations.replays import Replay
 from engine.store.queries.reader import Reader
-from engine.store.queries.replays import extent_of, unfinished_replays
-from engine.web.access.desk import Desk, NamedAct
+from engine.store.queries.replays import extent_of
+from engine.web.access.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages import states
 from engine.web.pages.asked import Asked, number
-from engine.web.pages.doing import COUNTING, NOTHING
+from engine.web.pages.doing import COUNTING, GONE, NOTHING, OPERATIONS
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame
-from engine.web.pages.words import Words, grouped
+from engine.web.pages.words import grouped
 from engine.web.routes import PRINCIPAL, Route
 
 PATH = "/replay"
 VERB = "replay"
 NAMES = ("channel", "destination", "since", "until", "state", "specimen", "number", "ids", "to")
-OF_UNDER_WAY = {"stop": "replay_stop", "resume": "replay_resume", "forget": "replay_forget"}  # button -> verb
 MOST_IDS = 200
 
 
@@ -64,11 +63,10 @@ async def _draw(
     asking = frame.asking(request)._replace(query=query)
     page, words = page_of("replay", PATH, NAMES, asking), asking.words
     preview = None
-    under_way = [_row(one, await _progress(frame, request, one), words) for one in await frame.read(unfinished_replays)]
     asked = Asked.of(PATH, words.language, query, NAMES)
     if asked.values and not trouble:
         try:
-            preview = await _preview(frame, request, asking, asked, desk.clock.now_us())
+            preview = await _preview(frame, request, asking, asked)
         except ValueError as error:
             status, trouble = 400, words.say(str(error))
         except LabRelayError as error:
@@ -76,47 +74,27 @@ async def _draw(
     values = {
         **page.values,
         "states": [(state, words.say(states.DELIVERY[state].words)) for state in REPLAY_STATES],
-        "under_way": under_way,
         "preview": preview,
         "action": words.href(PATH),
+        "operations": words.href(OPERATIONS),
         "trouble": trouble,
     }
     return await desk.page(request, "replay", status, **values)
 
 
-async def _progress(frame: Frame, request: web.Request, one: Replay) -> Mapping[str, Any]:
-    """Of one that this process knows; else empty."""
-    try:
-        return await _give(frame, request, "replay_status", {"number": one.number})
-    except LabRelayError:
-        return {}
-
-
-def _row(one: Replay, progress: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    return {
-        "running": progress.get("state") == "running",
-        "waits": progress.get("waits", ""),
-        "number": one.number,
-        "actor": one.actor,
-        "at": words.time(one.at_us),
-        "done": grouped(progress.get("done", one.done)),
-        "total": grouped(one.total),
-        "failed": grouped(progress.get("failed", one.failed)),
-    }
-
-
 # -- the preview -----------------------------------------------------------------------------------------------------
 
 
-async def _preview(frame: Frame, request: web.Request, asking: Asking, asked: Asked, now_us: int) -> dict[str, Any]:
+async def _preview(frame: Frame, request: web.Request, asking: Asking, asked: Asked) -> dict[str, Any]:
     """
     Raises:
         ValueError: the address selects nothing, or cannot be read; with the sentence for people.
         LabRelayError: the selection is refused.
     """
-    selection, words = _selection(asking, asked, now_us), asking.words
+    selection, words = _selection(asking, asked), asking.words
     args = {"selection": selection.to_json(), "to": asked.get("to"), "reason": COUNTING, "dry_run": True}
-    told = await _give(frame, request, VERB, args)
+    told = await _give(frame, request, args)
+    selection = replace(selection, last=told["last"], counted_us=told["counted_us"])
     places, patients = await frame.read(_extent, selection)
     facts = [
         (words.say("Messages"), grouped(told["count"])),
@@ -144,7 +122,7 @@ def _counted(told: Mapping[str, Any]) -> str:
     return f"{told['count']} {told['newer']}"
 
 
-def _selection(asking: Asking, asked: Asked, now_us: int) -> Selection:
+def _selection(asking: Asking, asked: Asked) -> Selection:
     """
     Raises:
         ValueError: it cannot be read, or nothing is selected; with the sentence for people.
@@ -165,7 +143,7 @@ def _selection(asking: Asking, asked: Asked, now_us: int) -> Selection:
     )
     if selection.is_empty:
         raise ValueError(NOTHING)
-    return Selection.from_json({**selection.to_json(), "before_us": min(before_us or now_us, now_us)})
+    return Selection.from_json(selection.to_json())
 
 
 def _extent(reader: Reader, selection: Selection) -> tuple[dict[str, int], int]:
@@ -176,8 +154,8 @@ def _extent(reader: Reader, selection: Selection) -> tuple[dict[str, int], int]:
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
-async def _give(frame: Frame, request: web.Request, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    return await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=args))
+async def _give(frame: Frame, request: web.Request, args: Mapping[str, Any]) -> dict[str, Any]:
+    return await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
 
 
 async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
@@ -187,29 +165,15 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest from None
         args = {"selection": selection, "to": form["to"] or None, "reason": form["reason"]}
-        told = await _give(frame, request, VERB, args | {"dry_run": True})
+        told = await _give(frame, request, args | {"dry_run": True})
         if _counted(told) != form["counted"]:
             return await _draw(frame, desk, request, form.fields)
-        result = await _give(frame, request, VERB, args | {"dry_run": False})
-        words = frame.asking(request).words
-        return await desk.page(
-            request,
-            "done",
-            title=words.say("Send again"),
-            count=grouped(result["count"] + result["newer"]),
-            outcomes=[(grouped(count), name) for name, count in result["done"].items() if count],
-            going_on=result["going_on"],
-            back=words.href(PATH),
-            trouble="",
-        )
-
-    async def other(verb: str, request: web.Request, form: Form) -> web.Response:
-        await _give(frame, request, verb, {"number": number(form["replay"])})
-        return desk.go(request, PATH)
+        result = await _give(frame, request, args | {"dry_run": False})
+        if result["operation"] is None:
+            return await _draw(frame, desk, request, form.fields, 400, frame.asking(request).words.say(GONE))
+        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
     async def redraw(request: web.Request, status: int, trouble: str, form: Form) -> web.Response:
         return await _draw(frame, desk, request, form.fields, status, trouble)
 
-    acts: dict[str, NamedAct] = {"begin": begin}
-    acts |= {name: partial(other, verb) for name, verb in OF_UNDER_WAY.items()}
-    return await desk.take(request, acts, redraw)
+    return await desk.take(request, {"begin": begin}, redraw)

@@ -23,11 +23,10 @@ from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, bulk, record_outcome
+from engine.store.operations import append, audit, bulk, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.messages import deliveries_of, trace_of
-from engine.store.queries.replays import unfinished_replays
 from tests.support.filled_journal import (
     CHANNEL,
     DELIVERED,
@@ -39,7 +38,6 @@ from tests.support.filled_journal import (
     fill_journal,
 )
 from tests.support.journals import replaced
-from tests.support.waiting import until
 
 ROUTES = ChannelRoutes(
     channel=CHANNEL,
@@ -262,7 +260,7 @@ async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
 async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: Site) -> None:
     answer = await replay_documents(site.acts, Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
 
-    assert answer["done"] == {"messages": 1, "deliveries": 1}
+    assert answer["done"] == {"requeued": 1}
     trace = trace_of(site.journal, DELIVERED)
     assert trace is not None
     assert [delivery.state for delivery in trace.deliveries] == ["delivered", "waiting"]
@@ -283,7 +281,7 @@ async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_th
     assert (dry["count"], dry["new"]) == (1, 1)
     for again in range(2):
         answer = await replay_documents(site.acts, chosen, actor="anita", to="other", rate=1000)
-        assert answer["done"] == {"messages": 1, "deliveries": 1}
+        assert answer["done"] == {"requeued": 1}
         for delivery in await site.journal.run(claims.claim, CHANNEL, "other", 9):
             await site.journal.run(attempts.settle, delivery.id, delivered_us=1 + again)
     trace = trace_of(site.journal, DELIVERED)
@@ -299,14 +297,14 @@ async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Si
     answer = await replay_documents(
         site.acts, Selection(ids=(DELIVERED,)), actor="anita", to="other", takes="x-application/hl7"
     )
-    assert answer["done"] == {"messages": 1, "deliveries": 0}
+    assert answer["done"] == {"no_document": 1}
 
 
 async def test_what_was_dismissed_is_sent_again_only_where_somebody_says_so(site: Site) -> None:
     await dismiss_letters(site.acts, Selection(ids=(REFUSED,)), actor="anita", reason="seen")
     assert (await replay_documents(site.acts, Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
     asked = Selection(ids=(REFUSED,), state="dismissed")
-    assert (await replay_documents(site.acts, asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
+    assert (await replay_documents(site.acts, asked, actor="anita"))["done"] == {"requeued": 1}
     assert site.deliveries(REFUSED) == ["dismissed", "waiting"]
 
 
@@ -338,18 +336,12 @@ async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Sit
 
 
 async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
-    site.acts.replays._waits = lambda channel, destination: "live messages go first"
-    await replay_documents(site.acts, Selection(all=True), actor="anita", within_s=0)
-    await until(lambda: bool(open_acts(site.journal)))
-    await site.acts.stop()
-    cut = open_acts(site.journal)
-    assert [act.verb for act in cut] == ["replay"]
+    cut = await site.journal.run(audit.begin, "anita", "reprocess", {})
 
-    await site.acts.give_up(act.id for act in cut)
+    await site.acts.give_up([cut])
 
     assert open_acts(site.journal) == []
     assert acts_page(site.journal, limit=1)[0].what == {"interrupted": True}
-    assert [one.number for one in unfinished_replays(site.journal)] == [cut[0].id], "it can be taken up again"
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:

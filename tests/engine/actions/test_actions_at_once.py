@@ -13,12 +13,10 @@ import pytest_asyncio
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions.edit import edit_message
 from engine.actions.hold_decisions import dismiss_letters
-from engine.actions.replay import resume_replay
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
-from engine.model.errors import LabRelayError
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
@@ -26,19 +24,15 @@ from engine.model.records import Decision, Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, bulk, record_outcome, replays, superseding
+from engine.store.operations import append, bulk, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims
-from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import trace_of
-from engine.store.queries.replays import unfinished_replay
 from tests.support.channels import MemoryStream, block, channel, hl7
 from tests.support.filled_journal import (
     CHANNEL,
-    DELIVERED,
     DESTINATION,
     REFUSED,
     UNMAPPED,
-    WAITING,
     WINDOW_S,
     fill_journal,
     payload,
@@ -250,26 +244,6 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
     (delivery,) = [one for one in await journal.run(claims.claim, CHANNEL, DESTINATION, 10) if one.message_id == second]
     assert await journal.run(superseding.overtaken_before_sent, delivery.id)
     await journal.run(claims.unclaim, [delivery.id])
-
-
-async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -> None:
-    number = await journal.run(
-        replays.begin,
-        actor="anita",
-        what={"selection": {"all": True}, "to": "", "takes": "", "rate": 50.0},
-        total=1,
-        last=WAITING,
-    )
-    answers = await asyncio.gather(
-        *(resume_replay(acts, number, actor=who) for who in ("anita", "bela")), return_exceptions=True
-    )
-
-    assert {type(one) for one in answers} == {dict, LabRelayError}, answers
-    assert [act.what for act in acts_page(journal, limit=9) if "resumed" in act.what] == [
-        {"resumed": number, "behind": 0}
-    ]
-    assert states(journal, DELIVERED) == ("mapped", ["delivered", "waiting"])
-    assert unfinished_replay(journal, number) is None
 
 
 class HeldUp(LineProgram):

@@ -48,7 +48,7 @@ WHO_CHANGES = {ENGINEER, ADMIN}
 MAY = {
     "status": ALL_WITH_A_ROLE,
     "underway": ALL_WITH_A_ROLE,
-    "replay_status": ALL_WITH_A_ROLE,
+    "operation_waits": ALL_WITH_A_ROLE,
     "tap": ALL_WITH_A_ROLE,
     "todo": ALL_WITH_A_ROLE,
     "todo_take": WHO_ACTS,
@@ -63,9 +63,6 @@ MAY = {
     "set_aside": WHO_ACTS,
     "operation_cancel": WHO_ACTS,
     "replay": WHO_ACTS,
-    "replay_resume": WHO_ACTS,
-    "replay_stop": WHO_ACTS,
-    "replay_forget": WHO_ACTS,
     "pause": WHO_ACTS,
     "resume": WHO_ACTS,
     "restart": WHO_ACTS,

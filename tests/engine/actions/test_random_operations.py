@@ -1,6 +1,6 @@
-"""Any history of operations on many letters: each letter that was counted is dealt with once, and no later one.
+"""Any history of operations on many letters or messages: each that was counted is dealt with once, and no later one.
 
-The model knows which letters there were when a person saw the count, and what has become of each since. It says of
+The model knows which of them there were when a person saw the count, and what has become of each since. It says of
 every slice which outcome each of its members has, and never looks at how the journal decides. The daemon is killed just
 before and just after each commit: of a beginning, of a slice, of a cancellation.
 """
@@ -22,6 +22,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import operations
 from engine.actions.bulk_acts import bulk_acts
 from engine.actions.hold_decisions import dismiss_letters
+from engine.actions.replay import replay_documents
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
@@ -58,11 +59,14 @@ DONE = {
     ("dismiss", False): "dismissed",
 }
 BECOMES = {"requeued": "waiting", "processed": "mapped", "dismissed": "dismissed"}
+ACTS: dict[str, Callable[..., Any]] = {"retry": retry_letters, "dismiss": dismiss_letters, "replay": replay_documents}
 Key = tuple[int, int]  # message, delivery
 
 
 @dataclass
 class Letter:
+    """Or a delivery that never died: then ``code`` is empty."""
+
     code: str
     died: int  # number of the death, of all deaths
     died_us: int
@@ -76,7 +80,8 @@ class Count:
     """A person was shown this."""
 
     asked: Selection
-    there: dict[Key, int]  # letter -> its death
+    there: dict[Key, int]  # letter -> its death; of a replay: message -> 0
+    verbs: tuple[str, ...] = ("retry", "dismiss")
 
 
 @dataclass
@@ -185,6 +190,9 @@ class Operations(RuleBasedStateMachine):
         assert done is not None
         expected = Counter[str]()
         for key in order.left[:members]:
+            if order.verb == "replay":
+                expected[self.sent_again(key[0])] += 1
+                continue
             letter = self.letters[key]
             as_counted = letter.state == "dead" and letter.died == order.there[key]
             outcome = DONE[order.verb, bool(key[1])] if as_counted else "skipped"
@@ -197,6 +205,19 @@ class Operations(RuleBasedStateMachine):
         order.outcomes += expected
         if not order.left:
             order.stage = "ended"
+
+    def sent_again(self, message: int) -> str:
+        """The outcome of a message in a replay: its document goes where the newest delivery of it has arrived."""
+        known = [delivery for one, delivery in self.letters if one == message and delivery]
+        trace = trace_of(self.journal, message)
+        assert trace is not None
+        made = [one.id for one in trace.deliveries if one.id not in known]
+        if self.letters[message, max(known)].state != "delivered":
+            assert made == []
+            return "no_document"
+        (delivery,) = made
+        self.letters[message, delivery] = Letter("", 0, 0, state="waiting")
+        return "requeued"
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -212,6 +233,22 @@ class Operations(RuleBasedStateMachine):
                 (delivery,) = outcome.deliveries
                 await self.real_run(attempts.bury, delivery.id, code)
                 self.dies((stored.id, delivery.id), code)
+
+        self.loop.run_until_complete(work())
+
+    @rule(n=st.integers(1, 3))
+    def messages_are_delivered(self, n: int) -> None:
+        async def work() -> None:
+            for _ in range(n):
+                self.deaths += 1
+                payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
+                stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
+                outcome = await self.real_run(
+                    record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
+                )
+                (delivery,) = outcome.deliveries
+                await self.real_run(attempts.settle, delivery.id, self.clock.now_us())
+                self.letters[stored.id, delivery.id] = Letter("", 0, 0, state="delivered")
 
         self.loop.run_until_complete(work())
 
@@ -235,7 +272,7 @@ class Operations(RuleBasedStateMachine):
 
     @precondition(lambda self: any(one.state == "waiting" for one in self.letters.values()))
     @rule(data=st.data(), delivered=st.booleans())
-    def what_was_retried_ends(self, data: st.DataObject, delivered: bool) -> None:
+    def what_was_tried_or_sent_again_ends(self, data: st.DataObject, delivered: bool) -> None:
         waiting = sorted(key for key, one in self.letters.items() if one.state == "waiting")
         key = data.draw(st.sampled_from(waiting))
 
@@ -264,14 +301,30 @@ class Operations(RuleBasedStateMachine):
         asked = Selection(all=code is None, code=wanted, last=found["last"], counted_us=found["counted_us"])
         self.counts.append(Count(asked, there))
 
+    @rule()
+    def a_person_is_shown_how_far_a_replay_would_reach(self) -> None:
+        self.clock.advance(0.001)
+        found = self.loop.run_until_complete(
+            replay_documents(self.acts, Selection(all=True), actor="anita", dry_run=True)
+        )
+        self.clock.advance(0.001)
+        there = {(message, 0): 0 for (message, _), one in self.letters.items() if one.state == "delivered"}
+        assert (found["count"], found["newer"]) == (len(there), 0)
+        asked = Selection(all=True, last=found["last"], counted_us=found["counted_us"])
+        self.counts.append(Count(asked, there, ("replay",)))
+
     @precondition(lambda self: self.counts)
-    @rule(data=st.data(), verb=st.sampled_from(["retry", "dismiss"]), kill=st.sampled_from(["", "", "before", "after"]))
-    def a_person_begins(self, data: st.DataObject, verb: str, kill: str) -> None:
+    @rule(data=st.data(), kill=st.sampled_from(["", "", "before", "after"]))
+    def a_person_begins(self, data: st.DataObject, kill: str) -> None:
         count = data.draw(st.sampled_from(self.counts))
-        still = {key: died for key, died in count.there.items() if self.is_as_counted(key, died, count.asked.code)}
-        act = retry_letters if verb == "retry" else dismiss_letters
+        verb = data.draw(st.sampled_from(count.verbs))
+        still = {
+            key: died
+            for key, died in count.there.items()
+            if verb == "replay" or self.is_as_counted(key, died, count.asked.code)
+        }
         known = {one.number for one in running_operations(self.journal)}
-        begin = act(self.acts, count.asked, actor="anita", reason="known", within_s=0)
+        begin = ACTS[verb](self.acts, count.asked, actor="anita", reason="known", within_s=0)
         if not self.carry_out(begin, kill if still else ""):
             self.restart()
             begun = {one.number for one in running_operations(self.journal)} - known
@@ -371,7 +424,7 @@ class Operations(RuleBasedStateMachine):
     def a_group_says_what_its_retries_came_to(self) -> None:
         """Retried is not repaired: what is under way, what came back, and what is new."""
         expected = {}
-        keys = {(one.code, DESTINATION if delivery else "") for (_, delivery), one in self.letters.items()}
+        keys = {(one.code, DESTINATION if delivery else "") for (_, delivery), one in self.letters.items() if one.code}
         for code, destination in keys:
             here = [
                 one

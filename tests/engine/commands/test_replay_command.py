@@ -1,13 +1,10 @@
-"""`labrelay replay` beside a running daemon: what is selected, where it goes, and how it is stopped and taken up."""
+"""`labrelay replay` beside a running daemon: what is selected, where it goes, and how it is left and ended."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
@@ -53,10 +50,15 @@ async def test_what_is_kept_back_meanwhile_is_said_with_where_to_look(tmp_path: 
         await send_blocks(site.port("chem"), [panel, corrected])
         await site.settled()
         first = await site.labrelay("replay", "2", "--to", "copy", "--yes", "-o", "json")
-        assert first.json["done"] == {"messages": 1, "deliveries": 1}
+        assert first.json["done"] == {"requeued": 1}
+        await site.settled()
         late = await site.labrelay("replay", "1", "--to", "copy", "--reason", "tested", "--yes", "-o", "json")
-        assert late.json["done"] == {"messages": 2, "deliveries": 2, "overtaken": 1}
-        assert "1 kept back" in late.err
+        assert late.json["done"] == {"requeued": 2}
+        assert f"labrelay operations show {late.json['operation']}" in late.err
+        assert "labrelay held list --code OVERTAKEN" in late.err
+        await site.settled()
+        shown = await site.labrelay("operations", "show", str(late.json["operation"]))
+        assert shown.out.endswith("of what it queued, not delivered: 1 held\n")
         held = await site.labrelay("held", "list", "--code", "OVERTAKEN", "-o", "json")
         assert [one["message"] for one in held.json["held"]] == [1]
 
@@ -72,60 +74,27 @@ def begun(site: RunningSite, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-async def test_ctrl_c_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
+async def test_ctrl_c_leaves_it_and_says_how_to_end_it(tmp_path: Path) -> None:
     async with running_site(tmp_path, HL7) as site:
         await send_blocks(site.port("chem"), [payload(number) for number in range(1, 9)])
         await site.settled()
-        running = begun(site, "--all", "--rate", "0.02")  # it does not end by itself
+        following = begun(site, "--all", "--rate", "0.02")  # it does not end by itself
         try:
             await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 240.0)
-            listed = await site.labrelay("replay", "--unfinished", "-o", "json")
-            running.send_signal(signal.SIGINT)
+            (listed,) = (await site.labrelay("operations", "list", "-o", "json")).json["operations"]
+            following.send_signal(signal.SIGINT)
         finally:
-            await until(lambda: running.poll() is not None, 240.0)
-            out, err = running.communicate()
-        assert running.returncode == ExitCode.INTERRUPTED, err
-        number = listed.json["replays"][0]["number"]
-        assert f"go on with: labrelay replay --resume {number}" in err.decode()
-        assert json.loads(out)["state"] == "stopped"
-        asked = await site.labrelay("replay", "--give-up", str(number))
-        assert (asked.code, "add --yes" in asked.err) == (ExitCode.REFUSED, True), asked.err
-        again = await site.labrelay("replay", "--resume", str(number), "--rate", "1000", "-o", "json")
-        assert (again.code, again.json["state"]) == (ExitCode.OK, "ended"), again.err
-        await site.settled()
-        assert [len(site.deliveries(message)) for message in range(1, 9)] == [2] * 8
-        assert (await site.labrelay("replay", "--resume", str(number))).code == ExitCode.FAILED
-        assert (await site.labrelay("replay", "--unfinished")).err == "no replay is unfinished\n"
+            await until(lambda: following.poll() is not None, 240.0)
+            _, err = following.communicate()
+        number = listed["number"]
+        assert following.returncode == ExitCode.INTERRUPTED, err
+        assert "labrelay operations cancel" in err.decode()
+        assert (listed["verb"], listed["stage"], listed["total"]) == ("replay", "running", 8)
+        cancelled = await site.labrelay("operations", "cancel", str(number), "--yes", "-o", "json")
+        assert (cancelled.code, cancelled.json["left"]) == (ExitCode.OK, 7), cancelled.err
+        assert sorted(len(site.deliveries(message)) for message in range(1, 9)) == [1] * 7 + [2]
 
 
-async def test_a_replay_that_is_given_up_is_never_taken_up_again(tmp_path: Path) -> None:
-    async with running_site(tmp_path, HL7) as site:
-        await send_blocks(site.port("chem"), [payload(number) for number in range(1, 5)])
-        await site.settled()
-        running = begun(site, "--all", "--rate", "0.02")
-        try:
-            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 240.0)
-            running.send_signal(signal.SIGINT)
-        finally:
-            await until(lambda: running.poll() is not None, 240.0)
-            running.communicate()
-        number = (await site.labrelay("replay", "--unfinished", "-o", "json")).json["replays"][0]["number"]
-        given_up = await site.labrelay("replay", "--give-up", str(number), "--yes", "-o", "json")
-        assert (given_up.code, given_up.json["given_up"]) == (ExitCode.OK, number)
-        assert (await site.labrelay("replay", "--resume", str(number))).code == ExitCode.FAILED
-        assert (await site.labrelay("replay", "--unfinished")).err == "no replay is unfinished\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--resume", "7", "--dry-run"), "--resume cannot be combined"),
-        (("--resume", "7", "3"), "--resume cannot be combined"),
-        (("--give-up", "7", "--resume", "7"), "--resume cannot be combined"),
-        (("--unfinished", "--channel", "chem"), "--unfinished cannot be combined"),
-        (("3", "--rate", "nan"), "nan is no rate"),
-    ],
-)
-def test_what_would_be_passed_over_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    ran = labrelay("replay", *arguments, site=make_site(tmp_path))
-    assert (ran.code, said in ran.err) == (ExitCode.USAGE, True), ran.err
+def test_a_rate_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    ran = labrelay("replay", "3", "--rate", "nan", site=make_site(tmp_path))
+    assert (ran.code, "nan is no rate" in ran.err) == (ExitCode.USAGE, True), ran.err

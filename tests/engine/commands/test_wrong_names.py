@@ -64,7 +64,6 @@ def test_a_channel_that_the_site_does_not_have_is_said_of_messages_too(site: Pat
         ("held", "reject", "--reason", "x", *YES),
         ("explain",),
         ("replay", *YES),
-        ("replay", "--resume"),
         ("erase", "--patient", "1", "--dry-run", "--message"),
         ("audit", "list", "--message"),
         ("reagents", "--message"),

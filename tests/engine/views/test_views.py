@@ -20,14 +20,13 @@ from engine.model.records import (
     Trace,
 )
 from engine.store.operations.dead_letters import Group
-from engine.store.operations.replays import Replay
 from engine.store.recovery.backups.catalog import Copy
 from engine.views import acts, copies, dead_letters, message_in_full, messages, reagents, site
 from engine.views.text import ZONE, Head, table
 from engine.views.view import View
 
 SHOWN: list[tuple[View[Any], type]] = [
-    *((acts.ACT, Entry), (acts.REPLAY, Replay), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
+    *((acts.ACT, Entry), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
     *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (dead_letters.HELD, DeadLetter)),
     *((dead_letters.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),

@@ -58,7 +58,7 @@ def test_each_verb_of_the_control_socket_needs_permissions() -> None:
     assert HANDLERS["edit"].needs == EDITING
     assert {name for name, verb in HANDLERS.items() if verb.needs <= ROLES["viewer"]} == {
         "status",
-        "replay_status",
+        "operation_waits",
         "underway",
         "todo",
     }

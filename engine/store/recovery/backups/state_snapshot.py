@@ -58,7 +58,6 @@ _REPLACED = (
         "pause",
         "todo",
         "todo_look",
-        "replay",
         "open_act",
         "bearer_asked",
         "kept_answer",

@@ -34,13 +34,14 @@ from engine.store.lifecycle import key_rotation
 from engine.store.operations import (
     append,
     audit,
+    bulk,
     dismissal,
     hold_queue,
     pauses,
     poison_message,
     record_outcome,
-    replays,
 )
+from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import attempts, claims
 from engine.store.operations.outbox import decisions as decisions_ops
 from engine.store.queries.lanes import list_channels
@@ -219,8 +220,8 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
         lambda: journal.run(audit.end, 1, {}),
         lambda: journal.run(audit.note, "a.singh", "pause", {}),
         lambda: journal.run(poison_message.note, 1),
-        lambda: journal.run(replays.begin, actor="a.singh", what={}, total=1, last=1),
-        lambda: journal.run(replays.give_up, 1, actor="a.singh"),
+        lambda: journal.run(bulk.begin, "replay", [Member(1)], last=1, counted_us=1, actor="a.singh", what={}),
+        lambda: journal.run(bulk.cancel, 1, actor="a.singh"),
         lambda: journal.run(pauses.pause, Target(channel="chem"), actor="a.singh", reason="why"),
         lambda: journal.run(pauses.resume, Target(channel="chem"), actor="a.singh", reason="why"),
         lambda: journal.run(key_rotation.confirm_sheet, actor="a.singh"),

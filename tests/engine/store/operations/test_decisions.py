@@ -17,8 +17,8 @@ from engine.model.results import EarlierResults, Result
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
-from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome
+from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries
@@ -121,17 +121,8 @@ async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(jour
     (message,) = await queue(journal, b"1")
 
     async def replay(*states: str) -> int:
-        number = await journal.run(replays.begin, actor="ann", what={}, total=1, last=message)
-        step = await journal.run(
-            replays.step,
-            number,
-            [message],
-            destinations=frozenset({"fhir"}),
-            to="other",
-            takes="",
-            states=frozenset(states),
-        )
-        return len(step.deliveries)
+        made = await journal.run(queueing.replay, [message], frozenset({"fhir"}), to="other", states=frozenset(states))
+        return len(made)
 
     assert await replay("waiting") == 1
     (one,) = await journal.run(claims.claim, "chem", "other", 9)
@@ -206,19 +197,9 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
     (message,) = await store(journal, b"m")
     kept = replace(routed(b"2"), hold=Always())
     await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), kept])
-    number = await journal.run(replays.begin, actor="ann", what={}, total=1, last=message.id)
-    step = await journal.run(
-        replays.step,
-        number,
-        [message.id],
-        destinations=None,
-        to="other",
-        takes="",
-        states=frozenset({"waiting", "held"}),
-    )
-    assert len(step.deliveries) == 1
+    made = await journal.run(queueing.replay, [message.id], to="other", states=frozenset({"waiting", "held"}))
+    assert len(made) == 1
     assert [one.body for one in await journal.run(claims.claim, "chem", "other", 9)] == [b"1"]
-    await journal.run(replays.give_up, number, actor="ann")
 
     def release(batch: Batch) -> bool:
         return decisions.release(batch, 1)

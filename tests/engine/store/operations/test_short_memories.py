@@ -21,8 +21,9 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, dismissal, record_outcome, replays, search_index, superseding
-from engine.store.operations.outbox import attempts, claims
+from engine.store.operations import append, audit, bulk, dismissal, record_outcome, search_index, superseding
+from engine.store.operations.bulk import Member
+from engine.store.operations.outbox import attempts, claims, queueing
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import counters_of, list_unmapped
@@ -84,10 +85,9 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
             await journal.run(attempts.settle, delivery.id, delivered_us=1)
         clock.advance(days * DAY_S)
         await until(lambda: rows(journal, "report") == 0)
-        begun = await journal.run(replays.begin, actor="ann", what={}, total=2, last=2)
-        await journal.run(
-            replays.step, begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
-        )
+        members = [Member(1), Member(2)]
+        await journal.run(bulk.begin, "replay", members, last=2, counted_us=1, actor="ann", what={})
+        await journal.run(queueing.replay, [1, 2], states=frozenset({"delivered"}))
         older, newer = await journal.run(claims.claim, "chem", "fhir", 10)
         assert await journal.run(superseding.overtaken_before_sent, older.id)
         assert not await journal.run(superseding.overtaken_before_sent, newer.id)

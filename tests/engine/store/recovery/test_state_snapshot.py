@@ -64,7 +64,6 @@ COMPARED = {
     "lane": "*",
     "pause": "*",
     "edited": "*",
-    "replay": "*",
     "open_act": "*",
     "report": "*",
     "bearer": "*",

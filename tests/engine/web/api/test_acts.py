@@ -36,7 +36,7 @@ EDIT = {**ACT, "operator": 403, "engineer": 403, "admin": 403, "seeing operator"
 ORACLE = {
     **dict.fromkeys(
         ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
-         "replay_resume", "replay_stop", "replay_forget", "pause", "resume", "restart", "todo_take", "todo_note",
+         "pause", "resume", "restart", "todo_take", "todo_note",
          "todo_snooze", "todo_drop"), ACT),
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
@@ -272,7 +272,7 @@ async def test_a_fault_inside_is_answered_without_its_text(data: Path) -> None:
         ("retry", {"selection": {"ids": [1]}, "actor": "root"}, "#/actor"),
         ("set_aside", {"message": 2**63}, "#/message"),
         ("set_aside", {"message": -1}, "#/message"),
-        ("replay_stop", {"number": 2**64}, "#/number"),
+        ("operation_cancel", {"number": 2**64}, "#/number"),
         ("backup", {"do": "everything"}, "#/do"),
         ("pause", {"name": "x", "reason": "seen"}, "#/kind"),
     ],
@@ -354,6 +354,17 @@ async def test_an_edit_takes_the_whole_message_in_base_64(site: Site) -> None:
         assert answer.status == 413
 
 
-async def test_the_progress_of_a_replay_is_a_resource(site: Site) -> None:
-    assert (await site.api.ask("/replays/7")).status == 409
-    assert (await site.api.ask("/replays/x")).status == 422
+async def test_why_an_operation_waits_is_a_resource(site: Site) -> None:
+    assert (await site.api.ask("/operations/7/wait")).body["waits"] == ""
+    assert (await site.api.ask("/operations/x/wait")).status == 422
+
+
+async def test_a_replay_is_an_operation_of_what_was_counted(site: Site) -> None:
+    wrong = await site.act("replay", key="k1", selection=ALL)
+    assert (wrong.status, wrong.body["errors"][0]["pointer"]) == (422, "#/selection/last")
+    dry = (await site.act("replay", selection=ALL, dry_run=True)).body
+    counted = {name: dry[name] for name in ("last", "counted_us")}
+    done = await site.act("replay", key="k2", selection=ALL | counted)
+    assert (done.status, done.body["count"]) == (202, dry["count"])
+    found = await site.api.ask(f"/operations/{done.body['operation']}")
+    assert (found.body["verb"], found.body["total"]) == ("replay", dry["count"])

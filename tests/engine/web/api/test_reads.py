@@ -51,8 +51,7 @@ ORACLE = {
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),
     "/operations": (LOOK, "operations cursor next"),
-    "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes reason"),
-    "/replays": (LOOK, "replays"),
+    "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes undelivered reason"),
     "/acts": (ADMINISTER, "acts cursor next"),
     "/backups": (ADMINISTER, "copies"),
 }
