@@ -95,6 +95,11 @@ class Visitor:
         found: list[str] = await self._look("needScripts")
         return found
 
+    async def told(self) -> str:
+        """What is wrong with the focus on the answer to a form; empty: nothing."""
+        found: str = await self._look("told")
+        return found
+
     async def violations(self) -> list[str]:
         """Of the rules of axe-core."""
         await self.page.evaluate((modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))

@@ -88,6 +88,10 @@ class Laboratory:
         """The number that a message has here."""
         return next(one.id for one in messages_page(self.app.journal, Filter()) if one.control_id == control_id)
 
+    def newest(self, channel: str) -> int:
+        """The number of a channel's last message."""
+        return messages_page(self.app.journal, Filter(channel=channel))[0].id
+
     async def wall_link(self) -> str:
         """The address that a screen on a wall opens once."""
         return f"/wall?token={await self.app.accounts.tokens.create('corridor', WATCHING, ends_us=0, by=ROOT)}"

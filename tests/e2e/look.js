@@ -19,14 +19,22 @@
   const look = {};
   const stops = () => [...document.querySelectorAll(STOPS)].filter(isStop);
 
-  // Elements that end to the right of the page; empty: nothing is wider than the screen.
+  // Elements that end to the right of the page, with all that can be unfolded; empty: nothing is wider than the screen.
   look.tooWide = () => {
+    const folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((element) => { element.open = true; });
+    const found = wide();
+    folded.forEach((element) => { element.open = false; });
+    return found;
+  };
+
+  function wide() {
     const width = document.documentElement.clientWidth;
     const over = [...document.body.querySelectorAll("*")]
       .filter((element) => shown(element) && !inScroller(element) && element.getBoundingClientRect().right > width + 1);
     if (!over.length && document.documentElement.scrollWidth > width) return ["the page itself"];
     return over.filter((element) => ![...element.children].some((child) => over.includes(child))).map(name);
-  };
+  }
 
   look.stops = () => stops().map(name);
 
@@ -43,6 +51,17 @@
     const top = document.elementFromPoint(x, y);
     const seen = top && (element.contains(top) || top.contains(element) || top.closest("label")?.control === element);
     return { at, wrong: seen ? "" : "another element is before it" };
+  };
+
+  // What is wrong with the element that says what became of a form: it has the focus, and its links lead to fields.
+  look.told = () => {
+    const element = document.activeElement;
+    if (element === document.body) return "the focus is on nothing";
+    if (element.autofocus !== true) return `the focus is on ${name(element)}`;
+    const { top, bottom } = element.getBoundingClientRect();
+    if (bottom < 0 || top > innerHeight) return `out of sight: ${name(element)}`;
+    const astray = [...element.querySelectorAll("a[href^='#']")].filter((link) => !document.querySelector(link.hash)?.labels);
+    return astray.map(name).join();
   };
 
   // Controls that do nothing without a script.

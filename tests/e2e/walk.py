@@ -53,6 +53,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "/account": ("/account", {"act": "offer", "password": PASSWORD}),
     "/tokens": ("/tokens", {"act": "add", "name": "his"}),
     "/messages/{number}/contents": ("/messages/{refused}", ASKED),
+    "/messages/{framed}/contents": ("/messages/{framed}", ASKED),
     "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
     "/do/retry": ("/do/retry?all=1", WHY),
     "/codes/row": (CODED, ROW),
@@ -90,7 +91,8 @@ def in_language(address: str, language: str) -> str:
 def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
     """An address with its gaps filled; ``more``: gap -> text, besides the numbers of messages."""
     numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
-    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()} | {"{name}": AWAY} | more
+    gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()}
+    gaps |= {"{framed}": str(here.newest("chemistry")), "{name}": AWAY} | more
     return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
 
 
@@ -152,16 +154,17 @@ async def examine(one: Visitor, address: str, language: str) -> list[str]:
     return wrong
 
 
-async def send(one: Visitor, path: str, typed: dict[str, str]) -> None:
+async def send(one: Visitor, path: str, typed: dict[str, str], *, by_keyboard: bool = False) -> None:
     """Fill in the form of the open page that goes to ``path``, and press its button; ``act``: the button's value."""
     form = one.page.locator(f"form[method=post][action^='{path}?']")
     if act := typed.get("act"):
-        form = form.filter(has=one.page.locator(f"button[value={act}]"))
+        form = form.filter(has=one.page.locator(f"button[value='{act}']"))
     for name, text in typed.items():
         if name != "act":
             await form.first.locator(f"[name={name}]").fill(text)
     async with one.page.expect_navigation():
-        await form.first.locator(f"button[value={act}]" if act else "button").first.click()
+        button = form.first.locator(f"button[value='{act}']" if act else "button").first
+        await (button.press("Enter") if by_keyboard else button.click())
 
 
 async def test_each_page_in_both_themes_and_languages_on_each_width(here: Laboratory, browser: Browser) -> None:
@@ -178,7 +181,8 @@ async def test_each_page_in_both_themes_and_languages_on_each_width(here: Labora
 async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None:
     assert here.app.page is not None
     forms = {path for path, method in here.app.page.routes if method == "POST" and not path.startswith("/api/")}
-    assert forms == set(ANSWERS) | LEAD_ON, "give each new form its answer in ANSWERS, or its line in LEAD_ON"
+    answered = {path.replace("{framed}", "{number}") for path in ANSWERS}
+    assert forms == answered | LEAD_ON, "give each new form its answer in ANSWERS, or its line in LEAD_ON"
     wrong = []
     async with visitor(browser, here) as admin:
         await admin.log_in("mohan")
@@ -208,6 +212,42 @@ async def test_each_page_by_keyboard_alone(here: Laboratory, browser: Browser) -
                 await one.page.set_viewport_size({"width": width, "height": height})
                 await one.open(in_language(address, language))
                 wrong += [f"{address} {width}: {fault}" for fault in await one.by_keyboard()]
+    assert not wrong, "\n".join(wrong)
+
+
+# Acts that are refused, or done at once: where the form is, the path of the form, what is typed.
+TOLD: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "/account",
+        "/account",
+        {"act": "password", "password": PASSWORD, "new": "long enough, one", "again": "another, too"},
+    ),
+    ("/account", "/account", {"act": "offer", "password": "wrong"}),
+    ("/todo?key=away/{name}", "/todo", {"act": "note away/{name}", "text": ""}),
+    (CODED, "/codes/row", {"cell-loinc": "1-1"}),
+    (CODED, "/codes/row", ROW),
+    ("/messages/{refused}", "/messages/{refused}/contents", ASKED),
+    ("/messages/{refused}/edit", "/messages/{refused}/edit", ASKED),
+    ("/do/pause?kind=channel&name=chemistry", "/do/pause", WHY),
+    ("/do/resume?kind=channel&name=chemistry", "/do/resume", WHY),
+    ("/tokens", "/tokens", {"act": "add", "name": "his"}),
+    ("/tokens", "/tokens", {"act": "add", "name": "his"}),
+)
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+async def test_an_answer_takes_the_focus_of_the_keyboard(here: Laboratory, browser: Browser, scripts: bool) -> None:
+    """The form is sent by Enter; the focus is then on the message, which can be seen, and whose links lead to fields."""
+    wrong = []
+    async with visitor(browser, here, java_script_enabled=scripts) as admin:
+        await admin.log_in("mohan")
+        for address, path, typed in TOLD:
+            await admin.open(in_language(fill_in(here, address), "en"))
+            filled = {name: fill_in(here, text) for name, text in typed.items()}
+            await send(admin, fill_in(here, path), filled, by_keyboard=True)
+            focus = await admin.told()
+            if focus:
+                wrong.append(f"{path} {typed}: {focus}")
     assert not wrong, "\n".join(wrong)
 
 

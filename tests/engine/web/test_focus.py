@@ -1,0 +1,42 @@
+"""The answer to a form has the focus on what it says, without a script."""
+
+import re
+
+import pytest
+
+from engine.web.render import STATIC
+
+TEMPLATES = sorted((STATIC.parent / "templates").glob("*.html"))
+# They are there while a page renews itself, or before anything was done.
+NO_ANSWER = {
+    ("top.html", "ending-says"),
+    ("analyzer.html", "unread"),
+    ("destination.html", "unread"),
+    ("question.html", "text"),
+}
+BY_ITSELF = ("<input", "<textarea", "<select", "<button")
+
+
+def elements(pattern: str) -> list[tuple[str, str, str]]:
+    """The name of the template, the tag with this in it, and some of what follows."""
+    return [
+        (path.name, found[1], found[2])
+        for path in TEMPLATES
+        for found in re.finditer(rf"(<[a-z][^<]*{pattern}(?:[^<>]|%}})*>)(.{{0,80}})", path.read_text(encoding="utf-8"))
+    ]
+
+
+def test_each_refusal_takes_the_focus() -> None:
+    refusals = elements('role="alert"')
+    without = [
+        (name, text)
+        for name, tag, text in refusals
+        if "autofocus" not in tag and not any(name == of and word in text for of, word in NO_ANSWER)
+    ]
+    assert without == []
+    assert len(refusals) > 20
+
+
+@pytest.mark.parametrize(("name", "tag", "text"), elements("autofocus"))
+def test_what_takes_the_focus_can_have_it(name: str, tag: str, text: str) -> None:
+    assert tag.startswith(BY_ITSELF) or 'tabindex="-1"' in tag
