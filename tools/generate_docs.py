@@ -7,6 +7,7 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; p
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ def default(field: FieldInfo, kind: str) -> str:
     if kind == "size":
         return f"`{size_text(value)}`"
     if isinstance(value, tuple):
-        return f"`[{', '.join(value)}]`"
+        return f"`[{', '.join(f'{one:%H:%M}' if isinstance(one, time) else one for one in value)}]`"
     return f'`"{value}"`' if isinstance(value, HostPort) else f"`{value}`"
 
 

@@ -1,7 +1,8 @@
 """Show the report of a shift: what is still open, and what each analyzer sent and became of it, as on the page.
 
-Counts are those of whole hours, noted every five minutes: the report begins with the hour of --from. The longest gap is
-the longest time without a message. Without the daemon it has the counts alone.
+Counts are those of whole hours, noted every five minutes: the report begins with the hour of --from. Without it, it is
+that of the shift (`web: shifts`), and in the first hour of a shift of the one before, too. The longest gap is the
+longest time without a message. Without the daemon it has the counts alone.
 """
 
 import time
@@ -13,6 +14,7 @@ import click
 from engine.commands.shared.output import Form, form_option, say, show_document
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
+from engine.config.site_file import site_shifts
 from engine.model.clock import from_us
 from engine.model.errors import UnreachableError
 from engine.store.queries.hours import hours_between
@@ -23,7 +25,12 @@ GROUP = "every day"
 
 
 @click.command(help=__doc__)
-@click.option("--from", "since", metavar="TIME", help="An age (24h), a day, or a day and time; else eight hours ago.")
+@click.option(
+    "--from",
+    "since",
+    metavar="TIME",
+    help="An age (24h), a day, or a day and time; else the begin of the shift.",
+)
 @click.option("--until", metavar="TIME", help="Likewise; else now.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -31,7 +38,7 @@ def command(session: Session, since: str | None, until: str | None, form: Form) 
     now_us = time.time_ns() // 1000
     until_us = min(instant_us(session, until) or now_us, now_us)
     try:
-        shift = shift_of(instant_us(session, since), until_us, session.zone)
+        shift = shift_of(instant_us(session, since), until_us, site_shifts(session.folder), session.zone)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     names, findings = _present(session)

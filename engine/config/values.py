@@ -8,8 +8,9 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from ipaddress import ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -59,6 +60,19 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise ValueError("expected a date, as 2026-01-26") from error
+
+
+def _time_of_day(text: str) -> time:
+    if not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError("expected a time of day from 00:00 to 23:59, as 06:00")
+    hour, _, minute = text.partition(":")
+    return time(int(hour), int(minute))
+
+
+def _in_order(values: tuple[time, ...]) -> tuple[time, ...]:
+    if any(one >= following for one, following in pairwise(values)):
+        raise ValueError("expected times in the order of the day, each once")
+    return values
 
 
 def _zone(name: str) -> str:
@@ -228,6 +242,13 @@ Days = Annotated[
     tuple[Annotated[date, _from_text(_day), Words("date")], ...],
     BeforeValidator(listed),
     Words("date or list of dates"),
+]
+TimesOfDay = Annotated[
+    tuple[Annotated[time, _from_text(_time_of_day)], ...],
+    BeforeValidator(listed),
+    AfterValidator(_some),
+    AfterValidator(_in_order),
+    Words("time of day or list of them"),
 ]
 Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
 Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]

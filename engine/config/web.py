@@ -1,13 +1,14 @@
 """The ``web:`` of a site: where its page answers, to whom, and how long a log-in lasts."""
 
 from dataclasses import replace
+from datetime import time
 from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.tls import ServerTls
-from engine.config.values import Address, CertificateNames, Duration, Flag, Model, Networks
+from engine.config.values import Address, CertificateNames, Duration, Flag, Model, Networks, TimesOfDay
 from engine.model.units import HostPort
 
 AT_START = ("enabled", "listen", "tls")  # keys that take effect at the next start
@@ -39,6 +40,10 @@ class WebConfig(Model):
 
     session: Duration = Field(default=43_200.0, ge=300, le=7 * 86_400)
     """A log-in ends after so long, however busy the person is."""
+
+    shifts: TimesOfDay = (time(6), time(14), time(22))
+    """Times of day at which a shift begins, on the site's clock, as `[06:00, 14:00, 22:00]`: for the report of a shift,
+    and for what is put off until the end of it."""
 
     hsts: Duration = Field(default=365 * 86_400.0, ge=0, le=730 * 86_400)
     """How long a browser that has been here uses TLS alone for this host, on all its ports (RFC 6797), and takes no

@@ -1,7 +1,7 @@
 """The report of a shift: what each channel received, and what became of it, from the counts of whole hours."""
 
-from collections.abc import Iterable
-from datetime import tzinfo
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from engine.model.clock import from_us
@@ -10,7 +10,7 @@ from engine.monitoring.usual_gaps import hour_of
 from engine.views.text import age
 from engine.views.view import Field, View
 
-SHIFT_US = 8 * 3600 * 1_000_000
+HANDOVER = timedelta(hours=1)  # so long after its end a shift is still reported
 LONGEST_US = 31 * 86_400 * 1_000_000
 TOO_LONG = "The report has 31 days at most, and ends after it begins."
 
@@ -51,13 +51,32 @@ CHANNEL_SHIFT = View[ChannelShift](
 )
 
 
-def shift_of(after_us: int | None, until_us: int, zone: tzinfo) -> Shift:
-    """The shift that ends then, and begins with the hour of ``after_us``; None: eight hours.
+def began(at: datetime, shifts: Sequence[time], zone: tzinfo) -> datetime:
+    """When the shift began that is under way at an instant. ``shifts``: the times of day at which shifts begin."""
+    return max(one for one in _begins(at, shifts, zone) if one <= at)
+
+
+def ends(at: datetime, shifts: Sequence[time], zone: tzinfo) -> datetime:
+    """When it ends: the next one begins."""
+    return min(one for one in _begins(at, shifts, zone) if one > at)
+
+
+def _begins(at: datetime, shifts: Sequence[time], zone: tzinfo) -> list[datetime]:
+    """Of the day before, of the day, and of the day after."""
+    today = at.astimezone(zone).date()
+    days = [today + timedelta(days=n) for n in (-1, 0, 1)]
+    return [datetime.combine(day, one, zone).astimezone(UTC) for day in days for one in shifts]
+
+
+def shift_of(after_us: int | None, until_us: int, shifts: Sequence[time], zone: tzinfo) -> Shift:
+    """The report that ends then, and begins with the hour of ``after_us``; None: with the shift that was under way
+    `HANDOVER` before its end.
 
     Raises:
         ValueError: it is too long, or ends before it begins; with the sentence for people.
     """
-    after_us = until_us - SHIFT_US if after_us is None else after_us
+    if after_us is None:
+        after_us = round(began(from_us(until_us) - HANDOVER, shifts, zone).timestamp() * 1e6)
     if not 0 < until_us - after_us <= LONGEST_US:
         raise ValueError(TOO_LONG)
     return Shift(round(hour_of(from_us(after_us), zone).timestamp() * 1e6), until_us)

@@ -38,9 +38,12 @@ class Rows:
         cells, site = self._cells, self._cells.site
         found = site.findings()
         worst = found[0] if found else site.overall()
-        waiting = sum(channel.waiting for channel in site.channels)
+        waiting = sum(lane.waiting for channel in site.channels for lane in channel.lanes)
+        stored = sum(channel.stored_waiting for channel in site.channels)
+        unmapped_yet = cells.href("/messages", state="stored", since="all")
         facts = [
-            cells.fact("Waiting", waiting),
+            cells.fact("Waiting", waiting, href=cells.href("/waiting")),
+            *([cells.fact("Not mapped yet", stored, href=unmapped_yet)] if stored else []),
             cells.fact("Dead letters", site.dead_total, warn(site.dead_total), cells.letters("dead")),
             *([self._incomplete(site.incomplete_total)] if site.incomplete_total else []),
             cells.fact(

@@ -146,7 +146,7 @@ class StatusServer:
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files, configured)
+            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config.shifts)
             pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given))
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))

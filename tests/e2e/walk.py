@@ -237,7 +237,7 @@ TOLD: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 async def test_an_answer_takes_the_focus_of_the_keyboard(here: Laboratory, browser: Browser, scripts: bool) -> None:
-    """The form is sent by Enter; the focus is then on the message, which can be seen, and whose links lead to fields."""
+    """The form is sent by Enter. Then the focus is on the message, which is in sight; its links lead to fields."""
     wrong = []
     async with visitor(browser, here, java_script_enabled=scripts) as admin:
         await admin.log_in("mohan")

@@ -5,6 +5,7 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import time
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
+from engine.config.web import WebConfig
 from engine.model.errors import (
     AbsentError,
     ConfigError,
@@ -57,6 +59,7 @@ class Asking(NamedTuple):
     Attributes:
         found: the values of its address's path.
         may: the verbs that this one may give here.
+        shifts: times of day at which a shift begins.
     """
 
     query: Mapping[str, str]
@@ -65,6 +68,7 @@ class Asking(NamedTuple):
     words: Words
     site: SiteSnapshot
     may: frozenset[str]
+    shifts: Sequence[time]
 
 
 class Page(NamedTuple):
@@ -103,6 +107,7 @@ class Frame:
         trial: tries a mapping; None: none can be tried.
         changed_files: names of files of the configuration that are not those that run; reads them all.
         configured: the hash of the configuration in force, code tables included.
+        shifts: times of day at which a shift begins.
     """
 
     def __init__(
@@ -118,7 +123,9 @@ class Frame:
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
         configured: Callable[[], str] = str,
+        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
     ) -> None:
+        self._shifts = shifts
         self.trial = trial
         self.channels = channels
         self.ends = ends or NoEnds()
@@ -145,7 +152,7 @@ class Frame:
             **request.query,
             "columns": ",".join(request.query.getall("columns", ())),
         }  # one for each tick of a form
-        return Asking(query, request.match_info, principal, words, site, may)
+        return Asking(query, request.match_info, principal, words, site, may, self._shifts())
 
     def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
         """The status and the sentence where the journal cannot be read."""

@@ -1,10 +1,11 @@
 """The report of a shift, to read and to print: what each analyzer sent, what is still open, who did what. No patient.
 
 Counts are those of whole hours (`engine.store.operations.hour_counts`). Without a time in its address the report begins
-where this browser opened it last, which a cookie remembers, else eight hours ago.
+where this browser opened it last, which a cookie remembers, else with the shift.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.model.records import Act
 from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
-from engine.views.shift import LONGEST_US, Shift, by_channel, shift_of
+from engine.views.shift import LONGEST_US, Shift, began, by_channel, shift_of
 from engine.web.access.identity import cookie, set_cookie
 from engine.web.cells import Badge
 from engine.web.pages.asked import Asked, number
@@ -60,7 +61,7 @@ def _shift(looked_s: int, asking: Asking) -> tuple[Shift, bool]:
     until_us = now_us if before_us is None else min(before_us, now_us)
     looked_us = looked_s * 1_000_000
     looked = after_us is None and before_us is None and 0 < now_us - looked_us <= LONGEST_US
-    return shift_of(looked_us if looked else after_us, until_us, words.zone), looked
+    return shift_of(looked_us if looked else after_us, until_us, asking.shifts, words.zone), looked
 
 
 def _page(looked_s: int, asking: Asking) -> Page:
@@ -77,12 +78,25 @@ def _page(looked_s: int, asking: Asking) -> Page:
         "period": period,
         "looked": looked,
         "drawn": words.time(int(site.now.timestamp() * 1e6)),
+        "shifts": _shifts(asking),
         "open": [Badge(one.level.value, one.level.value, one.phrase.say(words.catalogue)) for one in site.findings()],
         "rows": [],
         "acts": None,
         "more_acts": "",
     }
     return Page("shift", values, wrong)
+
+
+def _shifts(asking: Asking) -> list[tuple[str, str]]:
+    """The shift that is under way, and the one before it: words and address."""
+    words, now = asking.words, asking.words.now
+    this = began(now, asking.shifts, words.zone)
+    before = began(this - timedelta(seconds=1), asking.shifts, words.zone)
+    this_at, before_at = (_local(round(at.timestamp() * 1e6), words) for at in (this, before))
+    return [
+        (words.say("This shift"), words.href(PATH, **{"from": this_at})),
+        (words.say("The shift before"), words.href(PATH, **{"from": before_at, "until": this_at})),
+    ]
 
 
 def _found(looked_s: int, reader: Reader, asking: Asking) -> Values:

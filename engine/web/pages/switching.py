@@ -110,9 +110,10 @@ def _request(verb: str, request: web.Request, target: Target, reason: str, *, dr
 def _question(asking: Asking, verb: str, target: Target, seen: Mapping[str, Any]) -> dict[str, Any]:
     words = asking.words
     lists = {"channel": target.channel, "destination": target.destination}
+    stored = words.href("/messages", channel=target.channel, state="stored", since="all")
     counts = [
         (words.say("Connected now"), seen["connections"], ""),
-        (words.say("Not mapped yet"), seen["stored"], ""),
+        (words.say("Not mapped yet"), seen["stored"], stored),
         (words.say("Waiting"), seen["waiting"], words.href("/waiting", **lists)),
         (words.say("Under way"), seen["in_flight"], ""),
     ]

@@ -17,10 +17,10 @@ from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
 from engine.monitoring.todo import Todo, without_notes
 from engine.store.queries.reader import Reader
+from engine.views.shift import ends
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.words import Words
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.todo_rows import TODO, short_time, todo_row
 
@@ -30,7 +30,6 @@ UNTIL = {
     "shift": "Until the end of the shift",
     "morning": "Until the morning",
 }
-SHIFTS = (6, 14, 22)  # hours of the site's clock at which a shift begins
 MORNING = time(8)
 MORNING_AHEAD = timedelta(hours=4)  # at least
 FEW_WORDS = "write a few words first"
@@ -64,7 +63,7 @@ def _there(todo: Todo | None, reader: Reader, asking: Asking) -> Values | Gone:
 
 def _values(todo: Todo | None, asking: Asking) -> dict[str, Any]:
     words = asking.words
-    until = ends(words.now, words.zone)
+    until = _until(asking)
     return {
         "row": todo_row(todo, words) if todo is not None else None,
         "may_act": asking.principal.permissions >= ACTING,
@@ -72,15 +71,18 @@ def _values(todo: Todo | None, asking: Asking) -> dict[str, Any]:
     }
 
 
-def ends(now: datetime, zone: ZoneInfo) -> Mapping[str, datetime]:
+def _until(asking: Asking) -> Mapping[str, datetime]:
+    return until(asking.words.now, asking.shifts, asking.words.zone)
+
+
+def until(now: datetime, shifts: Sequence[time], zone: ZoneInfo) -> Mapping[str, datetime]:
     """The end of each time that an entry can be put off for."""
     today = now.astimezone(zone).date()
     days = [today, today + timedelta(days=1)]
-    shifts = (datetime.combine(day, time(hour), zone) for day in days for hour in SHIFTS)
     mornings = (datetime.combine(day, MORNING, zone) for day in days)
     return {
         "hour": now + timedelta(hours=1),
-        "shift": next(at for at in shifts if at > now),
+        "shift": ends(now, shifts, zone),
         "morning": next(at for at in mornings if at >= now + MORNING_AHEAD),
     }
 
@@ -90,7 +92,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
 
     async def act(form: Form) -> web.Response:
         what, _, key = form["act"].partition(" ")
-        verb, args = _asked(what, form, asking.words)
+        verb, args = _asked(what, form, asking)
         try:
             _raise_if_missing(args)
             given = {**args, "key": key}
@@ -104,7 +106,7 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     return await desk.answer(request, act)
 
 
-def _asked(what: str, form: Form, words: Words) -> tuple[str, dict[str, Any]]:
+def _asked(what: str, form: Form, asking: Asking) -> tuple[str, dict[str, Any]]:
     """The verb and its arguments but the key.
 
     Raises:
@@ -117,7 +119,7 @@ def _asked(what: str, form: Form, words: Words) -> tuple[str, dict[str, Any]]:
     if what == "note":
         return "todo_note", {"text": form["text"]}
     if what in UNTIL:
-        seconds = (ends(words.now, words.zone)[what] - words.now).total_seconds()
+        seconds = (_until(asking)[what] - asking.words.now).total_seconds()
         return "todo_snooze", {"seconds": seconds, "reason": form["reason"]}
     raise web.HTTPBadRequest
 

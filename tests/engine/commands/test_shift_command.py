@@ -9,12 +9,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import ManualClock
+from engine.config.load import load_site
+from engine.config.site import CONFIG_FILE
+from engine.config.site_file import site_shifts
+from engine.model.clock import ManualClock, from_us
+from engine.model.errors import ConfigError
 from engine.model.records import HourCount
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
-from engine.views.shift import LONGEST_US, SHIFT_US, ChannelShift, by_channel, shift_of
+from engine.views.shift import LONGEST_US, ChannelShift, began, by_channel, ends, shift_of
 from tests.support.command_line import labrelay
 from tests.support.running import hl7_channel, running_site
 from tests.support.sites import make_site
@@ -61,8 +65,8 @@ async def test_it_counts_whole_hours_and_says_what_is_open(tmp_path: Path) -> No
         lately = (await site.labrelay("shift", "-o", "json")).json
         text = (await site.labrelay("shift", *times)).out
     since, until = (datetime.fromisoformat(lately[name]) for name in ("since", "until"))
-    assert timedelta(hours=8) <= until - since < timedelta(hours=9)
-    assert since.astimezone(ZONE).minute == 0
+    assert timedelta(hours=1) <= until - since < timedelta(hours=9)
+    assert since.astimezone(ZONE).time() in SHIFTS
     assert "idle paused" in text
     assert "haematology" in text
 
@@ -84,11 +88,68 @@ def test_a_time_that_cannot_be_is_refused(tmp_path: Path, asked: tuple[str, ...]
     assert ran.code == ExitCode.USAGE
 
 
-# Begin (None: eight hours before), end -> whether there is such a shift.
+HOUR_US = 3_600_000_000
+SHIFTS = (time(6), time(14), time(22))
+KOLKATA = ZoneInfo("Asia/Kolkata")
+# Now on the site's clock -> when the shift began, when it ends, and where the report of it begins.
+TIMES = {
+    "2026-03-02T05:59": ("2026-03-01T22:00", "2026-03-02T06:00", "2026-03-01T22:00"),
+    "2026-03-02T06:00": ("2026-03-02T06:00", "2026-03-02T14:00", "2026-03-01T22:00"),
+    "2026-03-02T06:59": ("2026-03-02T06:00", "2026-03-02T14:00", "2026-03-01T22:00"),
+    "2026-03-02T07:00": ("2026-03-02T06:00", "2026-03-02T14:00", "2026-03-02T06:00"),
+    "2026-03-02T23:30": ("2026-03-02T22:00", "2026-03-03T06:00", "2026-03-02T22:00"),
+}
+
+
+@pytest.mark.parametrize("now", TIMES)
+def test_a_shift_begins_and_ends_by_the_clock_of_the_site(now: str) -> None:
+    at, *expected = (datetime.fromisoformat(text).replace(tzinfo=KOLKATA) for text in (now, *TIMES[now]))
+    reported = shift_of(None, round(at.timestamp() * 1e6), SHIFTS, KOLKATA)
+    found = [began(at, SHIFTS, KOLKATA), ends(at, SHIFTS, KOLKATA), from_us(reported.since_us)]
+    assert found == expected
+
+
+def test_one_shift_is_a_day() -> None:
+    at = datetime(2026, 3, 2, 5, tzinfo=KOLKATA)
+    assert began(at, (time(7, 30),), KOLKATA) == datetime(2026, 3, 1, 7, 30, tzinfo=KOLKATA)
+    assert ends(at, (time(7, 30),), KOLKATA) == datetime(2026, 3, 2, 7, 30, tzinfo=KOLKATA)
+
+
+def with_shifts(folder: Path, text: str) -> Path:
+    site = make_site(folder)
+    config = site / CONFIG_FILE
+    config.write_text(f"{config.read_text(encoding='utf-8')}\nweb:\n  shifts: {text}\n", encoding="utf-8")
+    return site
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[06:00, 25:00]", "expected a time of day from 00:00 to 23:59, as 06:00"),
+        ("[]", "is empty"),
+        ("[14:00, 06:00]", "expected times in the order of the day, each once"),
+        ("[06:00, 6:00]", "expected times in the order of the day, each once"),
+        ("night", "expected a time of day"),
+    ],
+)
+def test_what_is_no_shift_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    site = with_shifts(tmp_path, text)
+    line = (site / CONFIG_FILE).read_text(encoding="utf-8").splitlines().index(f"  shifts: {text}") + 1
+    with pytest.raises(ConfigError) as caught:
+        load_site(site)
+    assert any(one.startswith(f"{CONFIG_FILE}:{line}:") and said in one for one in caught.value.problems)
+    assert site_shifts(site) == SHIFTS, "the report works while the file is wrong"
+
+
+def test_the_shifts_of_a_site_are_read(tmp_path: Path) -> None:
+    assert site_shifts(with_shifts(tmp_path, "[07:30, 19:30]")) == (time(7, 30), time(19, 30))
+
+
+# Begin (None: of the shift), end -> whether there is such a shift.
 PERIODS = {
-    (None, 10 * SHIFT_US): True,
-    (100 * SHIFT_US - LONGEST_US, 100 * SHIFT_US): True,
-    (100 * SHIFT_US - LONGEST_US - 1, 100 * SHIFT_US): False,
+    (None, 10 * HOUR_US): True,
+    (100 * HOUR_US - LONGEST_US, 100 * HOUR_US): True,
+    (100 * HOUR_US - LONGEST_US - 1, 100 * HOUR_US): False,
     (5, 5): False,
     (6, 5): False,
 }
@@ -99,9 +160,9 @@ def test_a_shift_begins_with_an_hour_and_has_31_days_at_most(period: tuple[int |
     after_us, until_us = period
     if not PERIODS[period]:
         with pytest.raises(ValueError, match="31 days"):
-            shift_of(after_us, until_us, UTC)
+            shift_of(after_us, until_us, SHIFTS, UTC)
         return
-    shift = shift_of(after_us, until_us, UTC)
+    shift = shift_of(after_us, until_us, SHIFTS, UTC)
     assert shift.since_us % 3_600_000_000 == 0
     assert shift.until_us == until_us
 

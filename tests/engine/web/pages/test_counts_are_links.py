@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +122,59 @@ async def test_each_number_leads_to_a_list_of_as_many(page: Page) -> None:
     assert len(found) > 15
     for number, href in found:
         assert await counted(page, href) == number, href
+
+
+# Labels of numbers of messages, deliveries and letters, on whatever page; each such number that is not 0 is in a link.
+COUNTED = {
+    *(
+        "Waiting",
+        "Not mapped yet",
+        "Received",
+        "Received today",
+        "Times",
+        "Dead",
+        "Dead letters",
+        "Incomplete messages",
+    ),
+    *("Unmapped codes", "Messages received", "New dead letters"),
+}
+# Of what happened within a time: a message that was sent again since is in no list that is kept.
+HAPPENED = {"Delivered", "Delivered today", "Held back", "Dead of the hours"}
+
+
+async def test_each_number_of_what_can_be_listed_is_a_link(page: Page) -> None:
+    channel = page.site.channels[0].name
+    seen = set()
+    for path in (
+        "/",
+        "/shift",
+        "/dead-letters",
+        "/held",
+        "/waiting",
+        f"/analyzer?name={channel}",
+        "/system",
+        "/operations",
+    ):
+        _, text = await page.get(f"{path}{'&' if '?' in path else '?'}lang=en")
+        for label, cell in labelled(read_html(text)):
+            if path == "/shift" and label == "Dead":
+                label = "Dead of the hours"
+            numbers = [number for number in NUMBER.findall(cell.text) if int(number)]
+            if label in COUNTED and numbers:
+                seen.add(label)
+                assert any(numbers[0] in link.text for link in cell.all("a")), f"{path}: {label} {cell.text}"
+            assert label in COUNTED | HAPPENED or not cell.all("a", class_="count"), f"{path}: name {label} in COUNTED"
+    assert seen >= {"Waiting", "Not mapped yet", "Received today", "Times", "Dead", "Dead letters"}
+
+
+def labelled(html: Element) -> Iterator[tuple[str, Element]]:
+    """Each fact, and each cell of a table, with its label."""
+    for fact in html.all("dl", class_="facts"):
+        for one in fact.all("div"):
+            yield one.one("dt").text, one.one("dd")
+    for cell in html.all("td"):
+        if "data-label" in cell.attributes:
+            yield cell.attributes["data-label"], cell
 
 
 async def test_pages_of_what_waits_have_each_delivery_once(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

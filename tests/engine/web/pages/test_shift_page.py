@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.access.accounts import Accounts
+from engine.config.web import WebConfig
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock, from_us
 from engine.model.permissions import ROLES
@@ -16,6 +17,7 @@ from engine.monitoring.usual_gaps import hour_of
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import audit
+from engine.views.shift import HANDOVER, began
 from engine.web.pages import shift
 from tests.support import journals
 from tests.support.evil_texts import EVIL, FORBIDDEN
@@ -27,6 +29,8 @@ SITE = replace(quiet_site(), now=from_us(NOW_US))
 ZONE = ZoneInfo(SITE.timezone)
 HOUR = timedelta(hours=1)
 THIS_HOUR = hour_of(SITE.now, ZONE)
+SHIFTS = WebConfig().shifts
+OF_THE_SHIFT = (SITE.now - began(SITE.now - HANDOVER, SHIFTS, ZONE)) / HOUR
 
 
 def counts(ago: int) -> dict[str, tuple[int, ...]]:
@@ -89,8 +93,8 @@ def row(html: Element, name: str) -> list[str]:
     return [cell.text for cell in found.all("td")]
 
 
-@pytest.mark.parametrize(("asked", "hours"), [("", 8), ("from=8h", 8), ("from=3h", 3), ("from=24h", 24)])
-async def test_the_counts_are_those_of_the_hours(page: Page, asked: str, hours: int) -> None:
+@pytest.mark.parametrize(("asked", "hours"), [("", OF_THE_SHIFT), ("from=8h", 8), ("from=3h", 3), ("from=24h", 24)])
+async def test_the_counts_are_those_of_the_hours(page: Page, asked: str, hours: float) -> None:
     html = await read(page, f"/shift?lang=en&{asked}")
     first = hour_of(SITE.now - hours * HOUR, ZONE)
     within = [counts(ago)["chemistry"] for ago in range(40) if first <= THIS_HOUR - ago * HOUR < SITE.now]
@@ -100,6 +104,16 @@ async def test_the_counts_are_those_of_the_hours(page: Page, asked: str, hours: 
     assert longest == f"{max(one[4] for one in within) // 60} min"
     assert row(html, "gone")[0] == str(len(within))
     assert row(html, "urinalysis") == ["0", "0", "0", "0", "-"]
+
+
+async def test_it_leads_to_this_shift_and_the_one_before(page: Page) -> None:
+    html = await read(page, "/shift?lang=en")
+    links = {one.text: one.attributes["href"] for one in html.one("main").all("a")}
+    this = began(SITE.now, SHIFTS, ZONE).astimezone(ZONE)
+    for words, since, until in (("This shift", this, SITE.now), ("The shift before", this - 8 * HOUR, this)):
+        shown = await read(page, links[words])
+        period = f"{since:%Y-%m-%d %H:%M} - {until.astimezone(ZONE):%Y-%m-%d %H:%M}"
+        assert period in shown.one("main").text
 
 
 async def test_the_count_leads_to_the_messages_of_the_same_time(page: Page) -> None:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.actions.control import Request
+from engine.config.web import WebConfig
 from engine.model.clock import from_us
 from engine.model.message import Received
 from engine.model.outcome import Outcome
@@ -33,7 +34,7 @@ from engine.web.api import reads
 from engine.web.api.acts import Verb
 from engine.web.api.parameters import Nothing
 from engine.web.api.reads import Asked
-from engine.web.pages.todo import ends
+from engine.web.pages.todo import until
 from tests.engine.web.test_paused_and_expected import paused_site
 from tests.support import access
 from tests.support.access import ROOT, Browser, Site
@@ -293,7 +294,7 @@ TIMES = {
 @pytest.mark.parametrize("now", TIMES)
 def test_the_times_that_an_entry_is_put_off_for(now: str) -> None:
     at = datetime.fromisoformat(now).replace(tzinfo=KOLKATA).astimezone(UTC)
-    found = ends(at, KOLKATA)
+    found = until(at, WebConfig().shifts, KOLKATA)
     assert found["hour"] == at + timedelta(hours=1)
     shift, morning = (datetime.fromisoformat(text).replace(tzinfo=KOLKATA) for text in TIMES[now])
     assert (found["shift"], found["morning"]) == (shift, morning)
