@@ -58,6 +58,7 @@ from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Channels, Frame, Trial
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
+from engine.web.saved_lists import SavedLists
 
 
 class LookAtList(Protocol):
@@ -145,9 +146,11 @@ class StatusServer:
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
+        self._saved = SavedLists(None)
         if reader is not None:
             given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config.shifts)
-            pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given))
+            frame = Frame(reader, snapshot, self._renderer, todo, *given)
+            pages, self._saved = pages_of(frame), frame.saved
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(
@@ -271,10 +274,13 @@ class StatusServer:
             by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
             since = await self._look(request[SIGNED_IN].user.id, by_person=by_person)
 
-        def make() -> Body:
-            return prepared(request, html(self._renderer.overview(live, language, person, wall=wall, since=since)))
+        views = () if wall else await self._saved.links(request, language)
 
-        body = await self._kept.of(("overview", language, person, wall, since), live, make)
+        def make() -> Body:
+            drawn = self._renderer.overview(live, language, person, wall=wall, since=since, views=views)
+            return prepared(request, html(drawn))
+
+        body = await self._kept.of(("overview", language, person, wall, since, views), live, make)
         answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer

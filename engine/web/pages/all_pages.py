@@ -20,6 +20,7 @@ from engine.web.pages import (
     messages,
     operations,
     replay,
+    saved,
     shift,
     switching,
     system,
@@ -33,9 +34,11 @@ from engine.web.routes import Route
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
-    *(shift, todo, waiting, trying),
+    *(shift, todo, waiting, trying, saved),
 )
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:
-    return [route for page in PAGES for route in page.routes(frame)]
+    found = [route for page in PAGES for route in page.routes(frame)]
+    frame.saved.lists = {route.path: route for route in found if route.listed is not None}
+    return found

@@ -27,7 +27,7 @@ from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Route
+from engine.web.routes import PRINCIPAL, Listed, Route
 
 PATH, NEWS = "/messages", "/messages.json"
 VERB, SHOWING = "searched", "exported"  # of the control socket
@@ -64,6 +64,7 @@ ASKABLE = {
 }
 WRONG_STATE = "There is no such state."
 WRONG_ADDRESS = "This address is not whole, or is of another journal. Search again."
+NUMBERS = ("q", SEALED)
 NAMES = (*LABELS, COLUMNS)
 CONTROL = "control_id"
 CHOICE = {
@@ -80,7 +81,9 @@ RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that 
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    found = [Route(PATH, partial(_list, frame), LOOKING), Route(NEWS, partial(_news, frame), LOOKING)]
+    labels = {name: label for name, label in LABELS.items() if name not in NUMBERS}
+    listed = Listed("Messages", (*labels, COLUMNS), labels, NUMBERS)
+    found = [Route(PATH, partial(_list, frame), LOOKING, listed=listed), Route(NEWS, partial(_news, frame), LOOKING)]
     if frame.desk is not None and VERB in frame.verbs:
         found.append(Route(PATH, partial(_search, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST))
     return found

@@ -14,6 +14,7 @@ from engine.access.accounts import NO_PIN, PROVIDER
 from engine.access.own_account import NO_SESSION
 from engine.access.provider_words import TEXTS
 from engine.access.proving import WRONG
+from engine.access.saved_views import view_name
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
 from engine.config.oidc import OidcConfig
@@ -26,6 +27,7 @@ from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.runtime.correcting import OCCUPIED
+from engine.store.operations.access import saved_views
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.views.shift import TOO_LONG
 from engine.web import cells, languages, line_rows, menu, rows, todo_rows
@@ -41,6 +43,7 @@ from engine.web.pages import (
     message,
     messages,
     operations,
+    saved,
     states,
     switching,
     todo,
@@ -98,8 +101,10 @@ def said_in_code() -> set[str]:
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {one.words for one in (*menu.DAILY, *menu.OTHERS)}
     found.add(OidcConfig.model_fields["title"].default)
-    found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
-    found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS)} | {EXPIRED}
+    found |= {*account.DONE.values(), *saved.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
+    found |= {
+        desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS, saved.NUMBER, saved.NO_LIST)
+    } | {EXPIRED}
     return found - {"{text}"}
 
 
@@ -117,6 +122,7 @@ def refusals() -> set[str]:
         (passwords.raise_if_no_pin, ("111111",)),
         (shown_name, ("",)),
         (shown_name, ("a:b",)),
+        (view_name, ("",)),
     ):
         with pytest.raises(RefusedError) as caught:
             check(*given)  # type: ignore[operator]
@@ -125,7 +131,14 @@ def refusals() -> set[str]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
                 found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
-    return found | {OCCUPIED, "the password is wrong", "many log in at this moment; try again in a few seconds"}
+    return found | {
+        saved_views.TAKEN,
+        saved_views.TOO_MANY,
+        saved_views.GONE,
+        OCCUPIED,
+        "the password is wrong",
+        "many log in at this moment; try again in a few seconds",
+    }
 
 
 def gaps(text: str) -> set[str]:

@@ -62,6 +62,7 @@ _REPLACED = (
         "bearer_asked",
         "kept_answer",
         "correction",
+        "saved_view",
     ),
     *_OPERATIONS,
     *ACCOUNTS,
