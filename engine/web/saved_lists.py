@@ -7,7 +7,7 @@ retention or an erasure has taken the messages away.
 
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -107,7 +107,7 @@ def has_number(listed: Listed, query: Mapping[str, str]) -> bool:
 
 
 def address(view: SavedView, language: str) -> str:
-    return f"{view.path}?{urlencode({**dict(parse_qsl(view.query)), 'lang': language})}"
+    return f"{view.path}?{view.query}{'&' if view.query else ''}lang={language}"
 
 
 def _link(view: SavedView, language: str) -> Link:

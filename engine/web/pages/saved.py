@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
-from engine.access.saved_views import SavedViews
+from engine.access.saved_views import LONGEST_NAME, SavedViews
 from engine.model.errors import RefusedError
 from engine.model.permissions import CHANGING, LOOKING
 from engine.model.saved_views import OF_ALL, SavedView
@@ -20,6 +20,7 @@ from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.forms import MAX_FIELDS, Form
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Frame
+from engine.web.pages.messages import SPANS
 from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.saved_lists import address, has_number, kept
@@ -107,10 +108,14 @@ def _row(frame: Frame, request: web.Request, view: SavedView, words: Words) -> d
     labels = listed.labels if listed is not None else {}
     return {
         "number": view.number,
-        "name": shown(view.name, 100) or words.say("damaged"),
+        "name": shown(view.name, LONGEST_NAME) or words.say("damaged"),
         "href": address(view, words.language) if listed is not None else "",
         "list": words.say(listed.title) if listed is not None else "",
-        "filter": [(words.say(labels[name]), value) for name, value in parse_qsl(view.query) if name in labels],
+        "filter": [
+            (words.say(labels[name]), words.say(SPANS[value]) if value in SPANS else shown(value, LONGEST_NAME))
+            for name, value in parse_qsl(view.query)
+            if name in labels
+        ],
         "is_shared": view.is_shared,
     }
 
