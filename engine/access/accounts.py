@@ -168,8 +168,11 @@ class Accounts:
                 return self._wait_for_code(user, device)
             return await self._take_code(known, user, code, address, device, credentials)
 
-    async def come_in(self, identity: Identity, *, address: str, device: str) -> LogIn:
+    async def come_in(self, identity: Identity, *, kept: str, address: str, device: str) -> LogIn:
         """Begin the session of a person whom the identity provider has proven; the role is that of their groups today.
+
+        Args:
+            kept: with the session, for `log_out`.
 
         Raises:
             LogInError: the user is kept out here, or no admin has a password.
@@ -177,7 +180,7 @@ class Accounts:
         async with self._prover.turn():
             number = await self._directory.run(users.take_in, identity, address)
             known = await self._directory.known()
-            return await self._begin(known, known.users[number], PROVIDER, address, device)
+            return await self._begin(known, known.users[number], PROVIDER, address, device, kept=kept)
 
     async def note_refused(self, address: str, *, tried: bool) -> None:
         """Count a log-in that the identity provider did not prove.
@@ -289,6 +292,7 @@ class Accounts:
         *,
         ends_us: int = 0,
         leaves: bytes = b"",
+        kept: str = "",
     ) -> LogIn:
         self._forget_ended(known)
         secret, new_device = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -308,6 +312,7 @@ class Accounts:
             credentials=credentials if credentials != user.credentials else None,
             leaves=leaves,
             refused=self._prover.unseen(user),
+            kept=kept,
         )
         # The count of the address goes on: else an attacker with an account of their own could begin it anew.
         origins = [origin for origin in self._prover.origins(user, user.name, address, here) if origin.user]
@@ -382,14 +387,25 @@ class Accounts:
 
     # -- the end of a session ------------------------------------------------------------------------------------
 
-    async def log_out(self, secret: str, *, address: str) -> None:
-        """End this session; nothing where it has ended."""
+    async def log_out(self, secret: str, *, address: str) -> str:
+        """End this session; nothing where it has ended. Return what was kept of its log-in at the identity provider."""
         known = await self._directory.known()
         session = known.sessions.get(hashed(secret))
-        if session is not None:
-            user = known.users[session.user]
-            actor = Actor(user.name, role=user.role, **{"from": address})
-            await self._directory.run(sessions.end, session.number, actor, "log-out")
+        if session is None:
+            return ""
+        user = known.users[session.user]
+        actor = Actor(user.name, role=user.role, **{"from": address})
+        await self._directory.run(sessions.end, session.number, actor, "log-out")
+        return session.kept
+
+    async def end_by_provider(self, is_ended: Callable[[User, LogInSession], bool], *, address: str) -> int:
+        """End the sessions that the identity provider ends; return how many. ``address``: of the provider."""
+        known, ended = await self._directory.known(), 0
+        for session in known.sessions.values():
+            if session.kept and is_ended(known.users[session.user], session):
+                actor = Actor("labrelay", **{"from": address})
+                ended += await self._directory.run(sessions.end, session.number, actor, "log-out-by-provider")
+        return ended
 
     async def rotate(self, secret: str) -> str | None:
         """Give this session another secret, and return it; the old one ends. None: there is no such session."""

@@ -37,15 +37,16 @@ class IdentityProvider:
         oidc = self._rules().oidc
         return not issuer or (oidc is not None and oidc.issuer == issuer)
 
-    async def flow(self, redirect: str) -> "Flow | None":
-        """Log-ins at the provider; None: there is none. ``redirect``: where it sends browsers back to."""
+    async def flow(self, log_in: str, log_out: str) -> "Flow | None":
+        """Log-ins at the provider; None: there is none. The arguments: where it sends browsers back to."""
         oidc = self._rules().oidc
         if oidc is None:
             return None
         if self._code is None:
             self._code = await asyncio.to_thread(_load)
-        if self._flow is None or self._flow.config != oidc or self._flow.redirect != redirect:
-            self._flow = self._code.Flow(oidc, redirect, self._journal.vault, self._clock)
+        ways = self._code.Ways(log_in, log_out)
+        if self._flow is None or self._flow.config != oidc or self._flow.ways != ways:
+            self._flow = self._code.Flow(oidc, ways, self._journal.vault, self._clock)
         return self._flow
 
 

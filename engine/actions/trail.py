@@ -42,7 +42,7 @@ def _type(code: str, display: str) -> dict[str, str]:
 _LOG_IN, _ROLES = _type("110114", "User Authentication"), _type("110136", "Security Roles Changed")
 _CREDENTIALS = _type("110137", "User Security Attributes Changed")
 _TYPES = {
-    **dict.fromkeys(("log-in", "log-in-refused", "log-out", "session-revoked"), _LOG_IN),
+    **dict.fromkeys(("log-in", "log-in-refused", "log-out", "log-out-by-provider", "session-revoked"), _LOG_IN),
     **dict.fromkeys(("set-up", "user-added", "user-role", "user-grant", "user-removed"), _ROLES),
     **dict.fromkeys(("user-disabled", "user-enabled", "token-created", "token-exchanged", "token-revoked"), _ROLES),
     **dict.fromkeys(("user-password", "pin-set", "pin-removed", "second-factor-on", "second-factor-off"), _CREDENTIALS),

@@ -22,9 +22,11 @@ import click
 
 from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.provider import examined
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
 from engine.model.errors import ConfigError, DeliveryError
+from engine.model.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ class Remark:
 @click.option(
     "--online",
     is_flag=True,
-    help="Also ask each destination whether it can be reached. A receiver of HL7 v2 is sent a query that concerns no "
+    help="Also ask each destination, and the identity provider, whether it can be reached and fits. A "
+    "receiver of HL7 v2 is sent a query that concerns no "
     "patient (NMQ^N01), to see how it acknowledges. "
     "Where one says `conflicts: check`, a resource of our own is written there and removed again, to see whether the "
     "server looks at conditions.",
@@ -395,7 +398,14 @@ async def _probe(site: Site) -> list[Remark]:
         return Remark("warning", f"destination {name}: {told}") if told else None
 
     found = await asyncio.gather(*(one(name) for name in site.config.destinations))
-    return [remark for remark in found if remark is not None]
+    return [*(remark for remark in found if remark is not None), *_of_lines(await examined(site))]
+
+
+def _of_lines(lines: Iterable[Line]) -> Iterator[Remark]:
+    for line in lines:
+        if line.health is not Health.OK:
+            severity = "problem" if line.health is Health.FAIL else "warning"
+            yield Remark(severity, ": ".join(filter(None, (line.subject, line.text, line.advice))))
 
 
 def _concerns(text: str, folder: Path, files: tuple[Path, ...]) -> bool:

@@ -4,6 +4,7 @@ Run it as the user of the service: rights are what it looks at. It writes one sm
 measure how fast the disk syncs, and takes it away again. Exit code 1 if anything fails.
 """
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
+from engine.commands.shared.provider import examined
 from engine.commands.shared.session import Session, pass_session
 from engine.diagnostics import examine
 from engine.model.errors import ConfigError
@@ -71,6 +73,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _network(site, runs)
     yield from _lines(site, runs)
     yield from _secrets(site)
+    yield from asyncio.run(examined(site))
     yield from recovery_point.lines(site.config.backup, session.data, runs=runs, practice=site.config.site.practice)
     if site.folder == SYSTEM_SITE:
         yield from service.examine(site)

@@ -132,6 +132,8 @@ def _hosts(site: Site) -> Iterator[tuple[str, str]]:
         for url in (getattr(oauth2, "token_url", None), getattr(oauth2, "token_host", None)):
             if url is not None:
                 yield f"{owner}, its tokens", _host(url)
+    if site.config.access.oidc is not None:
+        yield "access: oidc", _host(site.config.access.oidc.issuer)
     for name, channel in site.channels.items():
         owner, source = f"channel {name}", channel.source
         connects = [source.connect] if isinstance(source, TcpPart) else []

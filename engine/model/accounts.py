@@ -62,6 +62,7 @@ class User:
 
     Attributes:
         issuer: the identity provider at which this user logs in; empty: here, with a password.
+        subject: what the provider knows this user by; empty as ``issuer``.
         created_us, logged_in_us: instants; 0 never.
     """
 
@@ -74,6 +75,7 @@ class User:
     created_us: int
     logged_in_us: int
     issuer: str = ""
+    subject: str = ""
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -90,6 +92,7 @@ class LogInSession:
         user: the id.
         how: what was proven: "password", "second factor", "PIN" or "set-up link".
         ends_us: its latest end; it ends earlier when it is idle.
+        kept: sealed, what a log-out at the identity provider needs; empty: the log-in was not proven there.
     """
 
     token: bytes = field(repr=False)
@@ -100,6 +103,7 @@ class LogInSession:
     began_us: int
     seen_us: int
     ends_us: int
+    kept: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

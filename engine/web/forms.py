@@ -79,7 +79,20 @@ async def read_form(request: web.Request, secret: str, most: int = MAX_FORM) -> 
         most: bytes of its body.
 
     Raises:
-        web.HTTPException: 403 not our page's form; 413, 415, 400 or 408 not a form within the limits.
+        web.HTTPException: 403 not our page's form; else as `read_fields`.
+    """
+    body, fields = await read_fields(request, most)
+    if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
+        raise web.HTTPForbidden(text=EXPIRED)
+    request[PAGE] = fields.get(ON, "")
+    return Form(fields, sha256(_bytes(secret) + b"\n" + body).digest())
+
+
+async def read_fields(request: web.Request, most: int) -> tuple[bytes, Mapping[str, str]]:
+    """The body of a form, of at most ``most`` bytes, and its fields; whose form it is, is not looked at.
+
+    Raises:
+        web.HTTPException: 413, 415, 400 or 408: no form within the limits.
     """
     if request.content_type != _TYPE:
         raise web.HTTPUnsupportedMediaType
@@ -105,10 +118,7 @@ async def read_form(request: web.Request, secret: str, most: int = MAX_FORM) -> 
         )
     except ValueError:
         raise web.HTTPBadRequest from None
-    if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
-        raise web.HTTPForbidden(text=EXPIRED)
-    request[PAGE] = fields.get(ON, "")
-    return Form(fields, sha256(_bytes(secret) + b"\n" + body).digest())
+    return body, fields
 
 
 async def _read(request: web.Request, most: int) -> bytes:

@@ -21,6 +21,8 @@ OPEN = {
     "/log-in/code": "the same, with the code that follows the password",
     "/log-in/oidc": "the way to the identity provider, for a person who is not known yet",
     "/log-in/oidc/back": "the way back from it",
+    "/log-in/oidc/out": "the way back from a log-out there, when the session has ended",
+    "/log-in/oidc/ended": "the provider ends a log-in; it proves by its signature who it is",
     "/change-user": "a shared computer: the person who comes is not known yet",
     "/set-up": "the first user comes in by a link that works once",
     "/wall": "a screen on a wall comes in by a link that works once",

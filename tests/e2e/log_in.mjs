@@ -13,7 +13,9 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients,
   claims: { openid: ['sub'], profile: ['preferred_username', 'groups'] },
   conformIdTokenClaims: false,
-  features: { devInteractions: { enabled: true } },
+  features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true } },
+  // The page is on loopback, where the provider's own guard lets no notice go.
+  fetch: (address, { dispatcher, ...options }) => fetch(address, options),
   findAccount: (context, id) => ({
     accountId: id,
     claims: () => ({ sub: `number of ${id}`, preferred_username: id, groups: groups[id] ?? [] }),

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from engine.access.oidc.examine import examine
 from engine.config.access import AccessConfig
 from engine.config.oidc import OidcConfig
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
 from engine.model.clock import SystemClock
+from engine.model.health import Health
 from engine.model.units import HostPort
 from tests.e2e.chromium import chromium
 from tests.e2e.counterparts import node
@@ -34,6 +36,8 @@ async def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.
     client: dict[str, Any] = {
         "client_id": "labrelay",
         "redirect_uris": [f"http://{PAGE}:{port}/log-in/oidc/back"],
+        "post_logout_redirect_uris": [f"http://{PAGE}:{port}/log-in/oidc/out"],
+        "backchannel_logout_uri": f"http://{PAGE}:{port}/log-in/oidc/ended",
         "response_types": ["code"],
         "grant_types": ["authorization_code"],
         "token_endpoint_auth_method": method,
@@ -106,3 +110,50 @@ async def test_a_browser_comes_back_from_another_site_with_its_cookies(here: Sit
         assert set(after) == {"labrelay", "labrelay-browser"}
         assert {one["sameSite"] for one in after.values()} == {"Strict"}
         assert before["labrelay-browser"]
+
+
+@pytest.mark.parametrize("here", ["client_secret_basic"], indirect=True)
+async def test_a_person_logs_out_here_and_at_the_provider(here: Site) -> None:
+    """By the page alone: the policy for forms lets no form lead to the provider."""
+    async with chromium() as browser, await browser.new_page() as page:
+        await page.goto(f"{here.base}/log-in?next=/account&lang=en")
+        await page.click("text=Single sign-on")
+        await page.fill("[name=login]", "asha")
+        await page.fill("[name=password]", "any")
+        await page.click("button[type=submit]")
+        await page.click("button[type=submit]")  # consent
+        await page.wait_for_url(f"{here.base}/account**")
+        await page.evaluate("document.querySelector('form[action^=\"/log-out\"] button').click()")
+        await page.click("button[name=logout]")  # the provider's question
+        await page.wait_for_url(f"{here.base}/log-in/oidc/out**")
+        await page.wait_for_selector("text=here and at the identity provider")
+        assert await here.accounts.sessions() == []
+        assert {one["name"] for one in await page.context.cookies(here.base)} == {"labrelay-browser"}
+
+
+@pytest.mark.parametrize("here", ["client_secret_basic"], indirect=True)
+async def test_a_person_who_logs_out_at_the_provider_is_out_here(here: Site) -> None:
+    async with here.browser() as browser, here.browser() as other:
+        await log_in(here, browser, "asha")
+        await log_in(here, other, "meena")
+        oidc = here.accounts.provider._rules().oidc
+        assert oidc is not None
+        async with browser.client.get(f"{oidc.issuer}/session/end") as answer:
+            (form,) = (one for one in read_html(await answer.text()).all("form") if one.all("input", name="xsrf"))
+        fields = {one.attributes["name"]: one.attributes["value"] for one in form.all("input")} | {"logout": "yes"}
+        async with browser.client.post(form.attributes["action"], data=fields) as answer:
+            assert answer.status == 200
+        assert (await browser.get("/messages"), browser.path)[1].startswith("/log-in")
+        assert [name for name, _ in await here.accounts.sessions()] == ["meena"]
+
+
+@pytest.mark.parametrize("here", ["client_secret_basic", "none"], indirect=True)
+async def test_an_examination_finds_it_right(here: Site) -> None:
+    oidc = here.accounts.provider._rules().oidc
+    assert oidc is not None
+    right = [one async for one in examine(oidc, f"{here.base}/log-in/oidc/back", SystemClock())]
+    assert [one for one in right if one.health is not Health.OK] == []
+    wrong = [one async for one in examine(oidc, f"{here.base}/elsewhere", SystemClock())]
+    assert [one.text for one in wrong if one.health is Health.FAIL] == [
+        f"it does not send browsers back to {here.base}/elsewhere"
+    ]

@@ -68,7 +68,16 @@ LEAD_ON = {
 }
 NO_SUCH_PAGE, UNREADABLE = "/no-such-page", "/messages?from=wrong"
 IN_ENGLISH = {"/api"}  # for those who write programs
-NO_PAGES = ("/events", "/static/{name}", ".json", ".csv", "/oidc", "/oidc/back")  # or lead to an identity provider
+NO_PAGES = (
+    "/events",
+    "/static/{name}",
+    ".json",
+    ".csv",
+    "/oidc",
+    "/oidc/back",
+    "/oidc/out",
+    "/oidc/ended",
+)  # or lead to an identity provider
 REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE, "/todo?key=none"}
 
 

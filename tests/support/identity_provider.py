@@ -7,10 +7,11 @@ import hashlib
 import hmac
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -49,6 +50,7 @@ class Provider:
         answers: path -> another answer than the right one.
         asked: the paths in the order they were asked for.
         query: over what the browser brings back.
+        registered: the one address that it sends browsers back to; empty: any.
     """
 
     clock: Clock
@@ -64,6 +66,8 @@ class Provider:
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     query: dict[str, str | None] = field(default_factory=dict)
     secret: str | None = SECRET
+    registered: str = ""
+    numbers: Iterator[int] = field(default_factory=count)
 
     def now_s(self) -> int:
         return self.clock.now_us() // 1_000_000
@@ -86,14 +90,26 @@ class Provider:
             "nonce": given["nonce"], "preferred_username": "asha", "groups": ["staff", "lab"],
             **({"auth_time": now} if "max_age" in given else {}), **self.claims,
         }  # fmt: skip
+        return self.signed({"typ": "JWT"}, claims)
+
+    def signed(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
         claims = {name: value for name, value in claims.items() if value is not None}
-        header = {"alg": "RS256", "kid": self.key.kid, "typ": "JWT"} | self.header
+        header = {"alg": "RS256", "kid": self.key.kid} | header | self.header
         header = {name: value for name, value in header.items() if value is not None}
         if self.sign is not None:
             return self.sign(header, claims)
         if "crit" in header:  # joserfc makes none of these
             return f"{part(header)}.{part(claims)}.x"
         return jwt.encode(header, claims, self.key, algorithms=[header["alg"]])
+
+    def notice(self, **claims: Any) -> str:
+        """A logout token (Back-Channel Logout 1.0, 2.4) with these claims over those of a right one."""
+        now = self.now_s()
+        right = {
+            "iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 120, "jti": f"notice-{next(self.numbers)}",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}}, "sub": "248289761001",
+        }  # fmt: skip
+        return self.signed({"typ": "logout+jwt"}, right | claims)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
@@ -106,23 +122,36 @@ class Provider:
                 "authorization_endpoint": f"{self.issuer}/authorize?tenant=1",
                 "token_endpoint": f"{self.issuer}/token",
                 "jwks_uri": f"{self.issuer}/keys",
+                "end_session_endpoint": f"{self.issuer}/end?tenant=1",
                 "authorization_response_iss_parameter_supported": True,
             } | self.document)  # fmt: skip
         if request.path == "/keys":
             public = [one if isinstance(one, dict) else one.as_dict(private=False) for one in self.keys]
             return web.json_response({"keys": public})
+        if request.path == "/authorize":
+            return self._authorize(request)
         return await self._token(request)
+
+    def _authorize(self, request: web.Request) -> web.Response:
+        """Of a request without a person (``prompt=none``), which is all that we ask by ourselves."""
+        asked = request.query
+        if (asked["client_id"], asked["redirect_uri"]) != (CLIENT, self.registered or asked["redirect_uri"]):
+            return web.Response(status=400, text="invalid_redirect_uri")
+        assert (asked["prompt"], asked["response_type"]) == ("none", "code")
+        back = urlencode({"error": "login_required", "state": asked["state"]})
+        return web.Response(status=303, headers={"Location": f"{asked['redirect_uri']}?{back}"})
 
     async def _token(self, request: web.Request) -> web.Response:
         form = dict(await request.post())
         given = self.codes.pop(str(form.get("code")), None)
         challenge = hashlib.sha256(str(form.get("code_verifier")).encode()).digest()
+        if not self._is_client(request, form):
+            return web.json_response({"error": "invalid_client"}, status=401)
         right = (
             given is not None
             and form.get("grant_type") == "authorization_code"
             and form.get("redirect_uri") == given["redirect_uri"]
             and base64.urlsafe_b64encode(challenge).decode().rstrip("=") == given["code_challenge"]
-            and self._is_client(request, form)
         )
         if not right or given is None:
             return web.json_response({"error": "invalid_grant"}, status=400)

@@ -1,4 +1,4 @@
-"""One log-in: from our page to the provider, and back with a code.
+"""One log-in: from our page to the provider, and back with a code; and its end.
 
 What has to be remembered meanwhile is sealed in a cookie of the browser, so that strangers who begin log-ins fill no
 memory, and a code is good in the browser alone that has begun.
@@ -6,32 +6,35 @@ memory, and a code is good in the browser alone that has begun.
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from hmac import compare_digest
-from urllib.parse import urlencode, urlsplit
+from typing import Any, TypeVar
 
 import orjson
 
 from engine.access.oidc import id_token
-from engine.access.oidc.provider import Provider
+from engine.access.oidc.log_out import Ended, Kept, ended_by, kept_of
+from engine.access.oidc.provider import Provider, joined
 from engine.access.provider_words import DENIED, LATE, WRONG
 from engine.config.oidc import OidcConfig
-from engine.model.accounts import Identity
+from engine.model.accounts import Identity, LogInSession, User
 from engine.model.clock import Clock
 from engine.model.errors import IdentityProviderError, IntegrityError, UnknownKeyError
 from engine.store.core.vault import Vault
 
+Read = TypeVar("Read")
 WITHIN_S = 600
-PURPOSE = "oidc"
+PURPOSE, KEPT, LEAVING = "oidc", "oidc session", "oidc log-out"
 LONGEST_PATH = 500  # of the page to go to afterwards
+MOST_NOTICES = 1000  # of ended log-ins that are known again
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A log-in that has begun.
+    """A log-in or log-out at the provider that has begun.
 
     Attributes:
         address: of the provider, where the browser goes.
@@ -42,19 +45,38 @@ class Begun:
     sealed: str = field(repr=False)
 
 
-class Flow:
-    """Log-ins at one provider.
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A log-in that the provider has proven.
 
-    Args:
-        redirect: the address that the provider sends browsers back to; fixed, whatever a request says.
+    Attributes:
+        to: the path of ours to go to.
+        kept: sealed, for the store: what its log-out needs.
     """
 
-    def __init__(self, config: OidcConfig, redirect: str, vault: Vault, clock: Clock) -> None:
+    identity: Identity
+    to: str
+    kept: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The addresses of ours that the provider sends browsers back to; fixed, whatever a request says."""
+
+    log_in: str
+    log_out: str
+
+
+class Flow:
+    """Log-ins at one provider, and their ends."""
+
+    def __init__(self, config: OidcConfig, ways: Ways, vault: Vault, clock: Clock) -> None:
         self.config = config
-        self.redirect = redirect
+        self.ways = ways
         self._vault = vault
         self._clock = clock
         self._provider = Provider(config)
+        self._notices: OrderedDict[str, None] = OrderedDict()
 
     async def begin(self, to: str) -> Begun:
         """Begin a log-in. ``to``: the path of ours to go to afterwards.
@@ -67,7 +89,7 @@ class Flow:
         asked = {
             "response_type": "code",
             "client_id": self.config.client_id,
-            "redirect_uri": self.redirect,
+            "redirect_uri": self.ways.log_in,
             "scope": " ".join(dict.fromkeys(["openid", *self.config.scope.split()])),
             "state": state,
             "nonce": nonce,
@@ -76,12 +98,11 @@ class Flow:
             **({} if self.config.single_sign_on else {"prompt": "login", "max_age": "0"}),
         }
         kept = [state, nonce, verifier, to if len(to) <= LONGEST_PATH else "/", self._now_s() + WITHIN_S]
-        joined = "&" if urlsplit(endpoints.authorization).query else "?"
         sealed = self._vault.in_address(orjson.dumps([*kept, self.config.issuer]).decode(), PURPOSE)
-        return Begun(f"{endpoints.authorization}{joined}{urlencode(asked)}", sealed)
+        return Begun(joined(endpoints.authorization, asked), sealed)
 
-    async def finish(self, sealed: str, said: Mapping[str, str]) -> tuple[Identity, str]:
-        """Who has logged in, and the path to go to.
+    async def finish(self, sealed: str, said: Mapping[str, str]) -> Proven:
+        """Who has logged in.
 
         Args:
             sealed: as `begin` made it.
@@ -100,22 +121,86 @@ class Flow:
             raise IdentityProviderError(WRONG, "iss of the answer")
         if "error" in said or not said.get("code"):
             raise IdentityProviderError(DENIED, "no code")
-        token = await self._provider.exchange(said["code"], verifier, self.redirect)
-        return id_token.identity_of(await self._claims(token, nonce, until_s - WITHIN_S), self.config), to
-
-    async def _claims(self, token: str, nonce: str, begun_s: int) -> Mapping[str, object]:
-        claims_of = partial(
-            id_token.claims_of,
-            token,
-            issuer=self.config.issuer,
-            client_id=self.config.client_id,
-            nonce=nonce,
-            anew_since_s=None if self.config.single_sign_on else begun_s,
+        token = await self._provider.exchange(said["code"], verifier, self.ways.log_in)
+        claims = await self._by_keys(
+            lambda keys: id_token.claims_of(
+                token,
+                keys,
+                issuer=self.config.issuer,
+                client_id=self.config.client_id,
+                nonce=nonce,
+                now_s=self._now_s(),
+                anew_since_s=None if self.config.single_sign_on else until_s - WITHIN_S,
+            )
         )
+        kept = self._vault.in_address(kept_of(claims, token).to_text(), KEPT)
+        return Proven(id_token.identity_of(claims, self.config), to, kept)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def leave(self, kept: str) -> Begun | None:
+        """Begin a log-out at the provider; None: it has no address for it, or cannot be asked.
+
+        Args:
+            kept: of `Proven`.
+        """
         try:
-            return claims_of(await self._provider.keys(), now_s=self._now_s())
+            end_session = (await self._provider.endpoints()).end_session
+            said = Kept.of_text(self._vault.out_of_address(kept, KEPT))
+        except (IdentityProviderError, IntegrityError):
+            return None
+        if not end_session:
+            return None
+        state = secrets.token_urlsafe(32)
+        asked = {
+            **({"id_token_hint": said.token} if said.token else {}),
+            "logout_hint": said.hint,
+            "client_id": self.config.client_id,
+            "post_logout_redirect_uri": self.ways.log_out,
+            "state": state,
+        }
+        sealed = self._vault.in_address(orjson.dumps([state, self._now_s() + WITHIN_S]).decode(), LEAVING)
+        return Begun(joined(end_session, asked), sealed)
+
+    def has_left(self, sealed: str, state: str) -> bool:
+        """Whether the provider sends this browser back from the log-out that has begun. ``sealed``: of `leave`."""
+        try:
+            right, until_s = orjson.loads(self._vault.out_of_address(sealed, LEAVING))
+        except IntegrityError:
+            return False
+        return compare_digest(state.encode("utf-8", "surrogatepass"), right.encode()) and self._now_s() < until_s
+
+    async def ended(self, token: str) -> Callable[[User, LogInSession], bool]:
+        """Which log-ins a notice of the provider ends, by the user and the session.
+
+        Args:
+            token: a logout token (Back-Channel Logout 1.0, 2.4).
+
+        Raises:
+            IdentityProviderError: it proves nothing, or has come before.
+        """
+        config = self.config
+        ended: Ended = await self._by_keys(
+            lambda keys: ended_by(token, keys, issuer=config.issuer, client_id=config.client_id, now_s=self._now_s())
+        )
+        if ended.token in self._notices:
+            raise IdentityProviderError(WRONG, "jti")
+        self._notices[ended.token] = None
+        if len(self._notices) > MOST_NOTICES:
+            self._notices.popitem(last=False)
+        return lambda user, log_in: user.issuer == config.issuer and ended.means(user, log_in, self._kept(log_in))
+
+    def _kept(self, log_in: LogInSession) -> Kept:
+        return Kept.of_text(self._vault.out_of_address(log_in.kept, KEPT))
+
+    # -- what both need ------------------------------------------------------------------------------------------
+
+    async def _by_keys(self, read: Callable[[Sequence[Mapping[str, Any]]], Read]) -> Read:
+        """What ``read`` makes of a token by the provider's keys; they are asked for anew where its key is not known."""
+        try:
+            return read(await self._provider.keys())
         except UnknownKeyError:
-            return claims_of(await self._provider.keys(anew=True), now_s=self._now_s())
+            return read(await self._provider.keys(anew=True))
 
     def _opened(self, sealed: str) -> tuple[str, str, str, str, int, str]:
         try:

@@ -3,29 +3,17 @@
 A person is known by issuer and subject. Names and addresses of email can change hands, so they are only shown.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Any
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
-from joserfc.util import urlsafe_b64decode
-
+from engine.access.oidc.signed import SKEW_S, is_name, raise_if_not_for_us, signed_claims
 from engine.access.provider_words import NO_ROLE, NO_TIME, NOT_ALLOWED, NOT_ANEW, WRONG
 from engine.config.oidc import OidcConfig
 from engine.model.accounts import Identity
-from engine.model.errors import IdentityProviderError, UnknownKeyError
+from engine.model.errors import IdentityProviderError
 from engine.model.permissions import ROLES
 
-# Signatures by a private key. Neither "none", nor HS...: a public key would be its secret.
-ALGORITHMS = {name: kind for kind, kinds in (("RSA", ("RS", "PS")), ("EC", ("ES",))) for name in
-              (f"{one}{bits}" for one in kinds for bits in (256, 384, 512))}  # fmt: skip
-SMALLEST_RSA_BITS = 2048
-SKEW_S = 60  # between the provider's clock and ours
-LONGEST_S = 600  # a token is fresh: it was asked for just now
-LONGEST_TEXT = 255  # of a subject (Core 1.0, 2)
 MOST_GROUPS = 1000
 
 
@@ -49,73 +37,16 @@ def claims_of(
         UnknownKeyError: none of these keys is the one of the token.
         IdentityProviderError: it does not prove that; ``reason`` says why.
     """
-    header = _header(token)
-    algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise IdentityProviderError(WRONG, "algorithm")
-    key = _key(header, keys, ALGORITHMS[algorithm])
-    try:
-        claims = jwt.decode(token, key, algorithms=[algorithm]).claims
-    except (JoseError, ValueError):
-        raise IdentityProviderError(WRONG, "signature") from None
-    _check(claims, issuer=issuer, client_id=client_id, nonce=nonce, now_s=now_s)
+    claims = signed_claims(token, keys)
+    raise_if_not_for_us(claims, issuer=issuer, client_id=client_id, now_s=now_s)
+    same = claims.get("nonce")
+    if not isinstance(same, str) or not compare_digest(same.encode("utf-8", "surrogatepass"), nonce.encode()):
+        raise IdentityProviderError(WRONG, "nonce")
+    if not is_name(claims.get("sub")):
+        raise IdentityProviderError(WRONG, "subject")
     if anew_since_s is not None:
         _check_anew(claims.get("auth_time"), anew_since_s, now_s)
     return claims
-
-
-def _header(token: str) -> Mapping[str, Any]:
-    try:
-        first, _, _ = token.split(".")
-        header = json.loads(urlsafe_b64decode(first.encode("ascii")))
-    except (ValueError, RecursionError):
-        raise IdentityProviderError(WRONG, "no token") from None
-    if not isinstance(header, dict) or "crit" in header or str(header.get("typ", "JWT")).upper() != "JWT":
-        raise IdentityProviderError(WRONG, "header")
-    return header
-
-
-def _key(header: Mapping[str, Any], keys: Sequence[Mapping[str, Any]], kind: str) -> RSAKey | ECKey:
-    named = header.get("kid")
-    fit = [
-        one
-        for one in keys
-        if one.get("kty") == kind and one.get("use", "sig") == "sig" and (named is None or one.get("kid") == named)
-    ]
-    if len(fit) != 1:
-        raise UnknownKeyError(WRONG, "key")
-    public = {name: value for name, value in fit[0].items() if name in ("kty", "n", "e", "crv", "x", "y")}
-    try:
-        if kind != "RSA":
-            return ECKey.import_key(public)
-        if int.from_bytes(urlsafe_b64decode(public["n"].encode("ascii")), "big").bit_length() < SMALLEST_RSA_BITS:
-            raise ValueError
-        return RSAKey.import_key(public)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-        raise IdentityProviderError(WRONG, "key") from None
-
-
-def _check(claims: Mapping[str, Any], *, issuer: str, client_id: str, nonce: str, now_s: float) -> None:
-    audience = claims.get("aud")
-    meant = audience if isinstance(audience, list) else [audience]
-    times = [claims.get(name, usual) for name, usual in (("iat", None), ("exp", None), ("nbf", 0))]
-    subject, same = claims.get("sub"), claims.get("nonce")
-    wrong = {
-        "issuer": claims.get("iss") != issuer,
-        "audience": client_id not in meant or (len(meant) > 1 and "azp" not in claims),
-        "authorized party": claims.get("azp", client_id) != client_id,
-        "nonce": not isinstance(same, str) or not compare_digest(same.encode(), nonce.encode()),
-        "subject": not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_TEXT or not subject.isprintable(),
-        "times": not all(type(one) in (int, float) for one in times),
-    }
-    for reason, is_wrong in wrong.items():
-        if is_wrong:
-            raise IdentityProviderError(WRONG, reason)
-    issued, ends, begins = (float(one) for one in times if one is not None)
-    if ends <= now_s - SKEW_S:
-        raise IdentityProviderError(WRONG, "expired")
-    if max(issued, begins) > now_s + SKEW_S or issued < now_s - LONGEST_S - SKEW_S:
-        raise IdentityProviderError(WRONG, "issued at another time")
 
 
 def _check_anew(proven_s: object, since_s: float, now_s: float) -> None:

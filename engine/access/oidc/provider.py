@@ -7,10 +7,11 @@ signed by a key we do not have is a reason to ask for the keys anew, at most onc
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import aiohttp
 import orjson
@@ -26,6 +27,7 @@ MOST_KEYS = 100
 KEPT_S = 3600.0
 KEYS_ANEW_S = 60.0
 TRIED_AGAIN_S = 5.0  # after a request that failed
+CLIENT_REFUSED = "client_id or client_secret refused"
 DOCUMENT = "/.well-known/openid-configuration"
 
 
@@ -34,6 +36,8 @@ class Endpoints:
     """What the provider says of itself (OpenID Connect Discovery 1.0).
 
     Attributes:
+        end_session: where a person logs out there (RP-Initiated Logout 1.0); empty: it says no address that we follow.
+        said: its whole document.
         names_itself: it adds its issuer to the answer that a browser brings (RFC 9207).
         in_form: it takes our secret in the form alone, and in no header.
     """
@@ -41,8 +45,10 @@ class Endpoints:
     authorization: str
     token: str
     keys: str
+    end_session: str
     names_itself: bool
     in_form: bool
+    said: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -59,9 +65,14 @@ class _Kept:
 
 
 class Provider:
-    """Asks one provider."""
+    """Asks one provider.
+
+    Attributes:
+        dated: when the last answer was made, as the provider says (``Date``, RFC 9110, 6.6.1); empty: it does not.
+    """
 
     def __init__(self, config: OidcConfig) -> None:
+        self.dated = ""
         self._config = config
         self._kept: dict[str, _Kept] = {}
         self._asking = asyncio.Lock()
@@ -111,6 +122,24 @@ class Provider:
             raise IdentityProviderError(WRONG, "no token")
         return token
 
+    async def leads_back(self, asked: Mapping[str, str]) -> bool:
+        """Whether a request for a log-in is answered by a way back to the page that it names, with a code or an error.
+
+        Args:
+            asked: its parameters (RFC 6749, 4.1.1), with ``prompt=none``: no person is asked anything.
+
+        Raises:
+            IdentityProviderError: as `endpoints`.
+        """
+        address = joined((await self.endpoints()).authorization, asked)
+        try:
+            async with self._answer("GET", address, None, {}) as answer:
+                return answer.status in (302, 303) and answer.headers.get("Location", "").startswith(
+                    asked["redirect_uri"]
+                )
+        except (OSError, aiohttp.ClientError, ValueError) as error:
+            raise IdentityProviderError(UNREACHABLE, type(error).__name__) from None
+
     async def _cached(self, name: str, make: Callable[[], Any]) -> Any:
         async with self._asking:
             now = asyncio.get_running_loop().time()
@@ -134,9 +163,18 @@ class Provider:
             authorization=self._followed(said.get("authorization_endpoint")),
             token=self._followed(said.get("token_endpoint")),
             keys=self._followed(said.get("jwks_uri")),
+            end_session=self._end_session(said.get("end_session_endpoint")),
             names_itself=said.get("authorization_response_iss_parameter_supported") is True,
             in_form=isinstance(methods, list) and "client_secret_basic" not in methods,
+            said=said,
         )
+
+    def _end_session(self, address: object) -> str:
+        """Logging in does not need it, so a wrong one is as none."""
+        try:
+            return self._followed(address)
+        except IdentityProviderError:
+            return ""
 
     def _followed(self, address: object) -> str:
         """An address of the document: over TLS, or on this machine where the provider is there itself.
@@ -176,20 +214,12 @@ class Provider:
         Raises:
             IdentityProviderError: there is none within the limits.
         """
-        asked = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         try:
-            async with (
-                asyncio.timeout(WITHIN_S),
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=self._trusted(), force_close=True),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    auto_decompress=False,
-                ) as client,
-                client.request(method, address, data=form, headers=asked, allow_redirects=False) as answer,
-            ):
+            async with self._answer(method, address, form, headers or {}) as answer:
                 body = await _read(answer)
+                self.dated = answer.headers.get("Date", "")
                 if answer.status in (400, 401) and form is not None:
-                    raise IdentityProviderError(WRONG, "code refused")
+                    raise IdentityProviderError(WRONG, CLIENT_REFUSED if _names_client(body) else "code refused")
                 if answer.status != 200:
                     raise IdentityProviderError(UNREACHABLE, f"HTTP {answer.status}")
             found = orjson.loads(body)
@@ -198,6 +228,22 @@ class Provider:
         if not isinstance(found, dict):
             raise IdentityProviderError(UNREACHABLE, "no JSON object")
         return found
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, address: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        asked = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        async with (
+            asyncio.timeout(WITHIN_S),
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._trusted(), force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            ) as client,
+            client.request(method, address, data=form, headers=asked, allow_redirects=False) as answer,
+        ):
+            yield answer
 
     def _trusted(self) -> ssl.SSLContext | bool:
         return True if self._config.ca is None else ssl.create_default_context(cafile=self._config.ca)
@@ -212,8 +258,22 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
+def _names_client(body: bytes) -> bool:
+    """Whether an error (RFC 6749, 5.2) is about us and not about the code."""
+    try:
+        said = orjson.loads(body)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("error") in ("invalid_client", "unauthorized_client")
+
+
 def _revealed(config: OidcConfig) -> str:
     try:
         return config.client_secret.reveal() if config.client_secret is not None else ""
     except ConfigError:
         raise IdentityProviderError(UNREACHABLE, "client_secret is not set") from None
+
+
+def joined(address: str, asked: Mapping[str, str]) -> str:
+    """An address of the provider, which may have a query of its own, with these parameters."""
+    return f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(asked)}"

@@ -19,8 +19,8 @@ def known(reader: Reader) -> Known:
     """All accounts, in one snapshot. There are at most a few thousand rows."""
     with reader.snapshot() as execute:
         rows = execute(
-            "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us, issuer"
-            " FROM app_user ORDER BY name_key"
+            "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us,"
+            " issuer, subject FROM app_user ORDER BY name_key"
         ).fetchall()
         users = {
             row_id: User(
@@ -33,11 +33,24 @@ def known(reader: Reader) -> Known:
                 created_us=created_us,
                 logged_in_us=logged_in_us,
                 issuer=issuer,
+                subject=subject,
             )
-            for row_id, name, _, role, sees_patients, disabled, sealed, created_us, logged_in_us, issuer in rows
+            for (
+                row_id,
+                name,
+                _,
+                role,
+                sees_patients,
+                disabled,
+                sealed,
+                created_us,
+                logged_in_us,
+                issuer,
+                subject,
+            ) in rows
         }
         sessions = execute(
-            "SELECT token, number, user, address, how, began_us, seen_us, ends_us FROM log_in_session"
+            "SELECT token, number, user, address, how, began_us, seen_us, ends_us, kept FROM log_in_session"
         ).fetchall()
         devices = execute("SELECT device, user, number, pin_until_us, wrong_pins FROM log_in_device").fetchall()
         tokens = execute(
@@ -50,9 +63,9 @@ def known(reader: Reader) -> Known:
         sessions={
             token: LogInSession(
                 token=token, number=number, user=user, address=address, how=how, began_us=began_us, seen_us=seen_us,
-                ends_us=ends_us,
+                ends_us=ends_us, kept=kept,
             )
-            for token, number, user, address, how, began_us, seen_us, ends_us in sessions
+            for token, number, user, address, how, began_us, seen_us, ends_us, kept in sessions
         },
         devices={
             (device, user): Device(number=number, pin_until_us=until_us, wrong_pins=wrong_pins)

@@ -501,7 +501,8 @@ CREATE TABLE log_in_session (
     how      TEXT NOT NULL,                 -- password, second factor, PIN, set-up link
     began_us INTEGER NOT NULL,
     seen_us  INTEGER NOT NULL,
-    ends_us  INTEGER NOT NULL               -- at the latest
+    ends_us  INTEGER NOT NULL,              -- at the latest
+    kept     TEXT NOT NULL                  -- sealed: ID token and session of the identity provider; empty: not by one
 ) WITHOUT ROWID;
 
 -- Browsers that a user has logged in from: each counts refusals by itself, so that an attacker cannot lock out a user

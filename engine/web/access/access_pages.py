@@ -12,5 +12,6 @@ from engine.web.routes import Route
 
 def access_pages(desk: Desk, address: Callable[[], str]) -> Sequence[Route]:
     """``address``: of `OidcPages`."""
-    log_in = (*LogInPages(desk).routes(), *OidcPages(desk, address).routes())
+    oidc = OidcPages(desk, address)
+    log_in = (*LogInPages(desk, oidc.leave).routes(), *oidc.routes())
     return (*log_in, *AccountPages(desk).routes(), *AdministrationPages(desk).routes())

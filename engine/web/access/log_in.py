@@ -1,6 +1,6 @@
 """Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from aiohttp import web
@@ -30,10 +30,15 @@ SET_UP = "/set-up"
 
 
 class LogInPages:
-    """The pages before a session, and its end."""
+    """The pages before a session, and its end.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        leave: the answer to a log-out of a session that the identity provider has proven, by what was kept of it.
+    """
+
+    def __init__(self, desk: Desk, leave: Callable[[web.Request, str], Awaitable[web.Response]]) -> None:
         self._desk = desk
+        self._leave = leave
         self._accounts = desk.accounts
 
     def routes(self) -> Sequence[Route]:
@@ -175,8 +180,8 @@ class LogInPages:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         async def act(_form: Form) -> web.Response:
-            await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
-            answer = self._desk.go(request, LOG_IN)
+            kept = await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+            answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
             drop_cookie(request, answer, SESSION)
             return answer
 

@@ -1,4 +1,4 @@
-"""Log-in at the identity provider: the way there, and the way back with a code.
+"""Log-in at the identity provider: the way there, and the way back with a code; and log-out.
 
 The provider sends a browser back from another site, so the browser sends no cookie of ours with that first request
 (``SameSite=Strict``). The answer is a page of ours that asks for the same address once more: now they come along, and
@@ -7,21 +7,28 @@ the code is taken.
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from engine.access.provider_words import LATE, UNREACHABLE
 from engine.model.errors import IdentityProviderError, LabRelayError
-from engine.web.access.desk import Desk, local_path
+from engine.web.access.desk import LOG_IN, Desk, local_path
 from engine.web.access.identity import BROWSER, cookie, drop_cookie, set_cookie
 from engine.web.access.log_in import log_in_page
+from engine.web.forms import read_fields
 from engine.web.routes import OPEN_TO_ALL, Route
+
+if TYPE_CHECKING:
+    from engine.access.oidc.flow import Flow
 
 logger = logging.getLogger("labrelay.web")
 
 START, BACK = "/log-in/oidc", "/log-in/oidc/back"
-COOKIE = "labrelay-oidc"
+LEFT, ENDED = "/log-in/oidc/out", "/log-in/oidc/ended"
+COOKIE, LEAVING = "labrelay-oidc", "labrelay-oidc-out"
 FOR_S = 600
+MOST_NOTICE = 16 * 1024  # bytes
 AGAIN = "again"
 
 
@@ -37,13 +44,16 @@ class OidcPages:
         self._address = address
 
     def routes(self) -> Sequence[Route]:
-        return Route(START, self._start, OPEN_TO_ALL), Route(BACK, self._back, OPEN_TO_ALL)
+        return (
+            Route(START, self._start, OPEN_TO_ALL),
+            Route(BACK, self._back, OPEN_TO_ALL),
+            Route(LEFT, self._left, OPEN_TO_ALL),
+            Route(ENDED, self._ended, OPEN_TO_ALL, method="POST"),
+        )
 
     async def _start(self, request: web.Request) -> web.Response:
         address, to = self._address(), local_path(request.query.get("next", "/"))
-        flow = await self._desk.accounts.provider.flow(address + BACK)
-        if flow is None:
-            raise web.HTTPNotFound
+        flow = await self._flow()
         if request.host.lower() != address.partition("://")[2].lower():  # a cookie of this name would not come back
             return self._desk.go(request, address + START, next=to)
         try:
@@ -55,9 +65,7 @@ class OidcPages:
         return answer
 
     async def _back(self, request: web.Request) -> web.Response:
-        flow = await self._desk.accounts.provider.flow(self._address() + BACK)
-        if flow is None:
-            raise web.HTTPNotFound
+        flow = await self._flow()
         sealed, query = cookie(request, COOKIE), request.query
         if not sealed and AGAIN not in query:
             return await self._desk.page(request, "log_in_again", address=f"{request.path_qs}&{AGAIN}=1")
@@ -65,15 +73,67 @@ class OidcPages:
             if len(set(query)) != len(query):  # a name twice
                 raise IdentityProviderError(LATE, "address")
             await self._desk.accounts.raise_if_locked(request.remote or "")
-            identity, to = await flow.finish(sealed, query)
-            device = cookie(request, BROWSER)
-            done = await self._desk.accounts.come_in(identity, address=request.remote or "", device=device)
+            proven = await flow.finish(sealed, query)
+            done = await self._desk.accounts.come_in(
+                proven.identity,
+                kept=proven.kept,
+                address=request.remote or "",
+                device=cookie(request, BROWSER),
+            )
         except LabRelayError as error:
             answer = await self._refused(request, error, tried=error.args[0] != LATE)
         else:
-            answer = await self._desk.enter(request, done, local_path(to))
+            answer = await self._desk.enter(request, done, local_path(proven.to))
         drop_cookie(request, answer, COOKIE)
         return answer
+
+    async def leave(self, request: web.Request, kept: str) -> web.Response:
+        """The page after a log-out here; it leads on to that at the provider.
+
+        A page and no redirect: the policy for forms (``form-action``) lets none lead to another site.
+        """
+        flow = await self._desk.accounts.provider.flow(*self._ways())
+        begun = await flow.leave(kept) if flow is not None else None
+        if begun is None:
+            return await self._desk.page(request, "logged_out", address="", there=False)
+        answer = await self._desk.page(request, "logged_out", address=begun.address, there=False)
+        set_cookie(request, answer, LEAVING, begun.sealed, FOR_S)
+        return answer
+
+    async def _left(self, request: web.Request) -> web.Response:
+        flow, sealed = await self._flow(), cookie(request, LEAVING)
+        if not sealed and AGAIN not in request.query:
+            return await self._desk.page(request, "log_in_again", address=f"{request.path_qs}&{AGAIN}=1")
+        if not flow.has_left(sealed, request.query.get("state", "")):
+            return self._desk.go(request, LOG_IN)
+        answer = await self._desk.page(request, "logged_out", address="", there=True)
+        drop_cookie(request, answer, LEAVING)
+        return answer
+
+    async def _ended(self, request: web.Request) -> web.Response:
+        flow = await self._flow()
+        _, fields = await read_fields(request, MOST_NOTICE)
+        try:
+            is_ended = await flow.ended(fields.get("logout_token", ""))
+        except IdentityProviderError as error:
+            logger.warning("notice of an ended log-in refused", extra={"reason": error.reason})
+            return web.json_response({"error": "invalid_request"}, status=400)
+        await self._desk.accounts.end_by_provider(is_ended, address=request.remote or "")
+        return web.Response()
+
+    async def _flow(self) -> "Flow":
+        """
+        Raises:
+            web.HTTPNotFound: the site has no provider.
+        """
+        flow = await self._desk.accounts.provider.flow(*self._ways())
+        if flow is None:
+            raise web.HTTPNotFound
+        return flow
+
+    def _ways(self) -> tuple[str, str]:
+        address = self._address()
+        return address + BACK, address + LEFT
 
     async def _refused(self, request: web.Request, error: LabRelayError, to: str = "/", *, tried: bool) -> web.Response:
         status, trouble = self._desk.refused(request, error)

@@ -2,12 +2,14 @@
 
 import ipaddress
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.config import site as sites
+from engine.config.access import AccessConfig
 from engine.config.load import load_site
 from engine.diagnostics import service
 from engine.model.health import Health
@@ -48,6 +50,17 @@ def test_a_name_without_a_line_is_one_of_the_networks_that_the_unit_allows() -> 
     for private in ("10.1.2.3", "172.31.0.1", "192.168.7.20", "169.254.1.1", "fd00::7", "fe80::1"):
         address = ipaddress.ip_address(private)
         assert any(address in network for network in networks if network.version == address.version)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "line"), [("https://login.example.org", "any"), ("https://10.1.2.3/realm", "10.1.2.3")]
+)
+def test_what_an_identity_provider_needs(issuer: str, line: str, tmp_path: Path) -> None:
+    oidc = {"issuer": issuer, "client_id": "a", "roles": {"lab": "viewer"}}
+    site = load_site(make_running_site(tmp_path, {}, {}))
+    config = site.config.model_copy(update={"access": AccessConfig.model_validate({"oidc": oidc})})
+    (need,) = service.needs(replace(site, config=config))
+    assert (need.directive, "access: oidc" in need.why) == (f"IPAddressAllow={line}", True)
 
 
 def whole_site(folder: Path) -> Path:

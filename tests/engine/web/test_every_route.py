@@ -45,6 +45,8 @@ TABLE = {
     "POST /log-in/code": OPEN,
     "GET /log-in/oidc": OPEN,
     "GET /log-in/oidc/back": OPEN,
+    "GET /log-in/oidc/out": OPEN,
+    "POST /log-in/oidc/ended": OPEN,
     "GET /change-user": OPEN,
     "POST /change-user": OPEN,
     "GET /set-up": OPEN,

@@ -27,6 +27,7 @@ class NewSession:
         credentials: the new ones, where the log-in changed them.
         leaves: SHA-256 of the secret of a session that ends with it; empty: none.
         refused: refusals that were not counted in the store yet.
+        kept: as `LogInSession` has it.
     """
 
     user: int
@@ -42,6 +43,7 @@ class NewSession:
     credentials: Credentials | None = field(default=None, repr=False)
     leaves: bytes = field(default=b"", repr=False)
     refused: int = 0
+    kept: str = field(default="", repr=False)
 
 
 @operation(priority=Priority.SETTLE)
@@ -63,9 +65,9 @@ def begin(batch: Batch, new: NewSession, actor: str, origins: Sequence[bytes]) -
     batch.execute("DELETE FROM log_in_session WHERE token = ?", (new.leaves,))
     batch.execute("DELETE FROM log_in_session WHERE ends_us <= ? OR seen_us <= ?", (now_us, now_us - new.idle_us))
     batch.execute(
-        "INSERT INTO log_in_session (token, number, user, address, how, began_us, seen_us, ends_us)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (new.token, number, user, new.address, new.how, now_us, now_us, new.ends_us),
+        "INSERT INTO log_in_session (token, number, user, address, how, began_us, seen_us, ends_us, kept)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (new.token, number, user, new.address, new.how, now_us, now_us, new.ends_us, new.kept),
     )
     batch.execute(
         "DELETE FROM log_in_session WHERE user = ?1 AND number NOT IN"

@@ -9,7 +9,6 @@ import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +20,6 @@ from engine.access.oidc import provider as provider_module
 from engine.commands.shared.output import ExitCode
 from engine.config.access import AccessConfig
 from engine.config.oidc import OidcConfig
-from engine.config.secrets import Secret
 from engine.config.web import WebConfig
 from engine.model.accounts import FREE_OF_ADDRESS
 from engine.model.permissions import ROLES
@@ -32,49 +30,15 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support import identity_provider
-from tests.support.access import GOOD, ROOT, Browser, Site, site
+from tests.support.access import GOOD, ROOT, Browser
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.identity_provider import CLIENT, SECRET, Provider, by_public_key, ec, rsa, unsigned
-from tests.support.ports import quiet_ports
+from tests.support.single_sign_on import Place, place
 from tests.support.sites import SITE_YAML, make_site
-from tests.support.status_server import Element
 
-GROUPS = {"lab": "operator", "lab-admins": "admin"}
 Case = tuple[Callable[[Provider], object], str]
 MISSING = None
-
-
-class Place:
-    """A page with a provider."""
-
-    def __init__(self, site: Site, provider: Provider) -> None:
-        self.site = site
-        self.provider = provider
-
-    def rule(self, **more: Any) -> None:
-        """The configuration in force from now on."""
-        given = {"issuer": self.provider.issuer, "client_id": CLIENT, "client_secret": Secret("OIDC"), "roles": GROUPS}
-        rules = AccessConfig(oidc=OidcConfig(**{**given, "see_patients": ("doctors",), **more}))
-        self.site.accounts._rules = self.site.accounts.provider._rules = lambda: rules
-
-    async def log_in(self, browser: Browser, to: str = "/messages") -> tuple[int, Element]:
-        """From our page to the provider, and back; the page where it ends."""
-        async with browser.client.get("/log-in/oidc", params={"next": to}, allow_redirects=False) as answer:
-            if answer.status != 303:
-                return answer.status, (await browser.get("/log-in/oidc"))[1]
-            address = answer.headers["Location"]
-        return await browser.get(self.provider.approve(address))
-
-
-@asynccontextmanager
-async def place(folder: Path) -> AsyncIterator[Place]:
-    (port,) = quiet_ports(1)
-    config = WebConfig(listen=HostPort("127.0.0.1", port))
-    async with site(folder, config=config) as here, identity_provider.running(here.clock) as provider:
-        made = Place(here, provider)
-        made.rule()
-        yield made
 
 
 @pytest.fixture
