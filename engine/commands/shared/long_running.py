@@ -1,6 +1,5 @@
 """Commands that take long: a low priority beside a running daemon, and a line that shows their progress."""
 
-import os
 import sys
 import time
 from typing import Self
@@ -8,6 +7,7 @@ from typing import Self
 import click
 
 from engine.commands.shared.output import say
+from engine.model.priority import give_way
 
 LINE_EVERY_S = 10.0
 
@@ -17,7 +17,7 @@ gently_option = click.option("--gently", is_flag=True, help="At the lowest prior
 def be_gentle(gently: bool) -> None:
     """Lower the priority of this process, where requested."""
     if gently:
-        os.nice(19)
+        give_way()
 
 
 class Progress:

@@ -16,6 +16,7 @@ from engine.config.site import shipped
 from engine.devtools.playground.child import limit_memory, serve
 from engine.devtools.playground.files import Folders
 from engine.devtools.playground.trial import Bench
+from engine.model.priority import give_way
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -71,7 +72,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get among the answers
     limit_memory()
-    os.nice(GIVES_WAY)
+    give_way(GIVES_WAY)
     benches: dict[str, Bench] = {}
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def _roots(journal: Path) -> tuple[list[int], int]:
 
 
 if __name__ == "__main__":
-    os.nice(19)
+    with suppress(OSError):  # as `engine.model.priority`, which this process cannot import
+        os.nice(19)
     with suppress(OSError, sqlite3.Error):  # another user of the file reports its error
         bring_in(Path(sys.argv[1]))
