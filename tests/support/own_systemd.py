@@ -1,7 +1,7 @@
 """A systemd of its own as process 1 of new namespaces, for the real unit and installer; only for root on Linux.
 
-Its root is a tmpfs: the machine's ``/usr`` and the interpreter of the tests, read-only, and a ``/etc`` and ``/dev``
-of its own. It has a network of its own, with nothing but loopback, and a control group of its own. Nothing of the machine is
+Its root is a tmpfs: the machine's ``/usr`` and the interpreter of the tests, read-only, and a ``/etc`` and ``/dev`` of
+its own. Its network has nothing but loopback, and its control group is its own. Nothing of the machine is
 changed; all of it goes with process 1.
 """
 

@@ -103,7 +103,9 @@ class OidcPages:
     async def _left(self, request: web.Request) -> web.Response:
         flow, sealed = await self._flow(), cookie(request, LEAVING)
         if not sealed and AGAIN not in request.query:
-            return await self._desk.page(request, "log_in_again", address=f"{request.path_qs}&{AGAIN}=1")
+            return await self._desk.page(
+                request, "log_in_again", address=str(request.rel_url.update_query({AGAIN: "1"}))
+            )
         if not flow.has_left(sealed, request.query.get("state", "")):
             return self._desk.go(request, LOG_IN)
         answer = await self._desk.page(request, "logged_out", address="", there=True)

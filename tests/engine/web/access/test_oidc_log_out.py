@@ -70,6 +70,8 @@ async def test_the_way_back_is_believed_in_the_browser_that_went_and_in_time(her
         assert page.all("meta", **{"http-equiv": "refresh"}), (
             "a browser sends no cookie with the request of another site"
         )
+        _, page = await other.get("/log-in/oidc/out")
+        assert page.one("main").one("a").attributes["href"] == "/log-in/oidc/out?again=1"
         for wrong, one in (
             (f"{way}&again=1", other),
             ("/log-in/oidc/out?state=x", browser),
