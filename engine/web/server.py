@@ -419,6 +419,7 @@ _WITHOUT_TEMPLATES = _FOR_ALL | {"/status.json", "/reagents.json", "/messages.js
 API = "/api/"
 _STATIC_FILES = {
     "page.css": "text/css",
+    "live.js": "text/javascript",
     "page.js": "text/javascript",
     "session.js": "text/javascript",
     "todo.js": "text/javascript",

@@ -17,6 +17,7 @@ from engine.store.queries.lanes import list_pauses
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
+from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, row_id
 from engine.web.feed import everything
 from engine.web.pages.dead_letters import EACH, letter_row
@@ -51,7 +52,7 @@ async def _data(frame: Frame, lately: Lately, request: web.Request) -> web.Respo
     asking = frame.asking(request)
     _channel(asking)
     live = await frame.read(partial(_live, frame, lately), asking)
-    return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+    return answer(request, Body(orjson.dumps(everything(live))))
 
 
 def _channel(asking: Asking) -> ChannelSnapshot:

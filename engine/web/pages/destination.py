@@ -16,6 +16,7 @@ from engine.store.queries.attempts import Tried, last_attempts
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
+from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
 from engine.web.pages import states
@@ -52,7 +53,7 @@ async def _data(frame: Frame, request: web.Request) -> web.Response:
     asking = frame.asking(request)
     _destination(asking)
     live = await frame.read(partial(_live, frame), asking)
-    return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+    return answer(request, Body(orjson.dumps(everything(live))))
 
 
 def _destination(asking: Asking) -> DestinationSnapshot:

@@ -21,6 +21,7 @@ from engine.model.search_keys import MAX_LENGTH
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
+from engine.web.bodies import Body, answer
 from engine.web.pages import states
 from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
@@ -145,7 +146,7 @@ async def _news(frame: Frame, request: web.Request) -> web.Response:
     except (ValueError, TooSlowError):
         count = 0
     words = asking.words.say("{n} new", n=counted(count)) if count else ""
-    return web.Response(body=orjson.dumps({"words": words}), content_type="application/json")
+    return answer(request, Body(orjson.dumps({"words": words})))
 
 
 def _newer(reader: Reader, *, wanted: Filter, top: int) -> int:

@@ -1,17 +1,6 @@
-// Nothing moves under the pointer: a list says how many rows are new, in a link that draws it anew.
+// How many rows of a list are new.
 "use strict";
 (() => {
-  const news = document.getElementById("news");
-  if (!news) return;
-  async function look() {
-    if (document.hidden) return;
-    try {
-      const answer = await fetch(news.dataset.news, { cache: "no-store" });
-      if (!answer.ok) return;
-      const { words } = await answer.json();
-      if (news.firstElementChild.textContent !== words) news.firstElementChild.textContent = words;
-      news.hidden = !words;
-    } catch { /* the next look may find it */ }
-  }
-  setInterval(look, 10000);
+  const news = document.getElementById("news"); // an empty list has none
+  if (news) ask(news.dataset.news, 10, (text) => newer(JSON.parse(text).words));
 })();

@@ -1,73 +1,84 @@
-// Live updates: the server sends, once a second, the elements that changed; each replaces the one with its id.
-// Without scripts the page reloads itself; without a free event slot it asks every five seconds. The page of one
-// analyzer asks every two seconds.
+// Each element that has changed takes the place of the one with its id. The overview is sent them once a second while it
+// is seen; without a free stream it asks, as the pages of one analyzer and one destination do.
 "use strict";
 (() => {
-  const FOCUSABLE = "a[href], button, summary, input, select";
-  const link = document.getElementById("link");
-  const announce = document.getElementById("announce");
   const language = document.documentElement.lang;
-  const asked = document.body.dataset.poll;
-  const shown = new Map();
-  let lastSeen = Date.now();
+  const isWall = document.body.classList.contains("wall"); // where there is nothing to press
+  const shown = new WeakMap(); // element -> its HTML
+  const waiting = new Map(); // id -> HTML
+  const orders = new Map(); // id of a table's body -> ids of its rows
+  let events;
+  let refused = false;
 
-  function replace(id, html) {
-    const old = document.getElementById(id);
-    if (old && shown.get(id) === html) return;
-    const selection = document.getSelection();
-    if (old && selection && !selection.isCollapsed && old.contains(selection.anchorNode)) return;
+  function made(id) {
     const box = document.createElement("template");
-    box.innerHTML = html;
+    box.innerHTML = waiting.get(id);
     const fresh = box.content.firstElementChild;
-    shown.set(id, html);
-    if (!old) return fresh;
-    const focused = [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
-    old.replaceWith(fresh);
-    if (focused >= 0) fresh.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+    shown.set(fresh, waiting.get(id));
+    waiting.delete(id);
+    return fresh;
   }
 
-  function arrange(body, ids, created) {
+  // Marked text stays.
+  function replace(old, id, focused, marked) {
+    if (old.contains(marked)) return;
+    if (shown.get(old) === waiting.get(id)) return waiting.delete(id);
+    const hadFocus = old.contains(focused);
+    const fresh = made(id);
+    old.replaceWith(fresh);
+    if (!hadFocus) return;
+    const links = [...fresh.querySelectorAll("a[href]")];
+    (links.find((one) => one.href === focused.href) ?? links[0])?.focus({ preventScroll: true });
+  }
+
+  // Nothing moves under the pointer, or under the focus of a keyboard.
+  function arrange(body, ids, marked) {
+    if (!isWall && (body.contains(marked) || body.matches(":hover, :focus-within"))) return;
     ids.forEach((id, at) => {
-      const row = document.getElementById(id) ?? created.get(id);
-      if (row && body.children[at] !== row) body.insertBefore(row, body.children[at] ?? null);
+      const row = document.getElementById(id) ?? made(id);
+      if (body.children[at] !== row) body.insertBefore(row, body.children[at] ?? null);
     });
     while (body.children.length > ids.length) body.lastElementChild.remove();
+    orders.delete(body.id);
   }
 
-  function show(update) {
-    const created = new Map();
-    for (const [id, html] of Object.entries(update.parts)) {
-      const fresh = replace(id, html);
-      if (fresh) created.set(id, fresh);
+  function show(text) {
+    const update = JSON.parse(text);
+    const focused = document.activeElement; // asked once: between two changes each would need a layout
+    const selection = document.getSelection();
+    const marked = selection.isCollapsed ? null : selection.anchorNode;
+    for (const [id, html] of Object.entries(update.parts)) waiting.set(id, html);
+    for (const [id, ids] of Object.entries(update.order)) orders.set(id, ids);
+    for (const id of waiting.keys()) {
+      const old = document.getElementById(id);
+      if (old) replace(old, id, focused, marked);
     }
-    for (const [body, ids] of Object.entries(update.order)) arrange(document.getElementById(body), ids, created);
+    for (const [id, ids] of orders) arrange(document.getElementById(id), ids, marked);
+    if (!orders.size) waiting.forEach((_, id) => { if (!document.getElementById(id)) waiting.delete(id); });
     if (update.title) document.title = update.title;
     if (update.todo) document.dispatchEvent(new CustomEvent("todo", { detail: update.todo }));
-    if (update.say) announce.textContent = update.say;
-    lastSeen = Date.now();
-    link.textContent = link.dataset.live;
-    link.classList.remove("lost");
+    if (update.say) document.getElementById("announce").textContent = update.say;
   }
 
-  async function poll() {
-    try {
-      const answer = await fetch(asked ?? `/live.json?lang=${language}`, { cache: "no-store" });
-      if (answer.ok) show(await answer.json());
-    } catch { /* the line below the clock says so */ }
+  function follow() {
+    events?.close();
+    if (document.hidden) return;
+    events = new EventSource(`/events?lang=${language}`);
+    events.onmessage = ({ data }) => {
+      heard(1);
+      show(data);
+    };
+    events.onerror = () => {
+      refused = events.readyState === EventSource.CLOSED; // all places are taken
+      events.close();
+    };
   }
 
-  if (asked) {
-    setInterval(poll, 2000);
-  } else {
-    const events = new EventSource(`/events?lang=${language}`);
-    events.onmessage = (event) => show(JSON.parse(event.data));
-    setInterval(() => { if (events.readyState === EventSource.CLOSED) poll(); }, 5000);
-  }
-  setInterval(() => {
-    if (Date.now() - lastSeen < 10000) return;
-    link.textContent = `${link.dataset.lost} ${document.getElementById("as-of").textContent}`;
-    link.classList.add("lost");
-  }, 1000);
-  link.hidden = false;
-  link.textContent = link.dataset.live;
+  if (document.body.dataset.poll) return ask(document.body.dataset.poll, 2, show);
+  document.addEventListener("visibilitychange", follow);
+  follow();
+  ask(`/live.json?lang=${language}`, 5, (text) => {
+    show(text);
+    if (!refused) follow();
+  }, () => events?.readyState < EventSource.CLOSED);
 })();

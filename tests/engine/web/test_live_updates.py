@@ -5,7 +5,7 @@ import cProfile
 import json
 import pstats
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from engine.web import server as server_module
 from engine.web.access.person import Person
 from engine.web.feed import changes
 from engine.web.render import Live, Renderer
+from engine.web.server import MAX_EVENT_READERS
 from tests.support.status_server import Page, read_html, running
 from tests.support.status_sites import large_site, quiet_site, troubled_site
 from tests.support.waiting import until
@@ -62,7 +63,7 @@ async def events(page: Page, *, last_id: str = "", path: str = "/events") -> Asy
     try:
         more = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n".encode())
-        assert (await asyncio.wait_for(reader.readline(), 240.0)).split()[1] == b"200"
+        assert (await asyncio.wait_for(reader.readline(), 240.0)).split()[1] == b"200", "refused"
         head = b""
         while (line := await asyncio.wait_for(reader.readline(), 240.0)) not in (b"\r\n", b""):
             head += line.lower()
@@ -164,6 +165,21 @@ async def test_readers_are_limited_and_a_place_is_freed() -> None:
         await until(lambda: not page.server.listener.followers)
         async with events(page) as feed:
             await feed.next()
+
+
+async def test_a_thousand_streams_are_sixteen_and_each_of_these_is_served() -> None:
+    async with running(quiet_site()) as page, AsyncExitStack() as windows:
+        feeds, refused = [], 0
+        for _ in range(1000):
+            try:
+                feeds.append(await windows.enter_async_context(events(page)))
+            except AssertionError:
+                refused += 1
+        followers = page.server.listener.followers
+        assert (len(feeds), refused, len(followers)) == (MAX_EVENT_READERS, 1000 - MAX_EVENT_READERS, MAX_EVENT_READERS)
+        page.site = silent(page.site, "chemistry")
+        for feed in feeds:
+            await feed.until("c-chemistry")
 
 
 def count_on(page: Page, number: int) -> None:

@@ -132,7 +132,7 @@ async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:
     channel = ChannelSnapshot(name=hostile, description=hostile, kind="mllp", address='"><b>', connections=(hostile,))
     site = replace(quiet_site(), site_name=hostile, channels=(channel,), alarms=(Notice(hostile, About.JOURNAL),))
     root = await overview(site)
-    assert len(root.all("script")) == 2  # ours
+    assert len(root.all("script")) == 3  # ours
     assert root.one("ul", id="todo-list").one("strong").text == hostile
     assert root.all("b") == []
     row = root.one("tbody", id="channels").one("tr")
