@@ -23,6 +23,7 @@ from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.actions.yielding import Yielding
+from engine.config.changes import FIXED, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
@@ -332,7 +333,7 @@ class App:
                 # In a thread: analyzers are served while hundreds of files are read and compiled.
                 site = await asyncio.to_thread(load_site, self.folder)
                 site = replace(site, corrections=await asyncio.to_thread(self._corrections))
-                for key in ("data", "workers"):
+                for key in FIXED:
                     if getattr(site.config, key) != getattr(old, key):
                         raise ConfigError(
                             f"config/labrelay.yaml: {key}: cannot be changed while running; restart instead"
@@ -392,6 +393,7 @@ class App:
             ends=SeenEnds(self.parts, self.clock),
             trial=self._trial,
             changed_files=lambda: changed_files(self.parts.built.site),
+            changes=lambda: tuple(changes(self.parts.built.site, load_site(self.folder))),
             configured=lambda: self.parts.built.site.hash,
             accounts=self.accounts,
             clock=self.clock,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from engine.config.changes import same_link
 from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
 from engine.config.receive_memory import ReceiveMemory
@@ -145,7 +146,7 @@ class Parts:
         leaving = [
             source
             for name, source in self.sources.items()
-            if ("channel", name) in renewed or not _same_source(source.built, built.channels.get(name))
+            if ("channel", name) in renewed or not _same_link(source.built, built.channels.get(name))
         ]
         await self.replace(changed, built, leaving)
         self._certificates = certificates
@@ -363,9 +364,5 @@ def log_lost_data(source: ChannelSource) -> None:
         )
 
 
-def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
-    """Whether a channel's connections may stay open: all settings of its link are unchanged."""
-    if new is None:
-        return False
-    keys = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
-    return all(getattr(old.config, key) == getattr(new.config, key) for key in keys)
+def _same_link(old: BuiltChannel, new: BuiltChannel | None) -> bool:
+    return new is not None and same_link(old.config, new.config)

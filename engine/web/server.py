@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import time
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Protocol
@@ -29,6 +30,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.access.accounts import Accounts
+from engine.config.changes import Change
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
@@ -99,6 +101,7 @@ class StatusServer:
         channels: the compiled routes in force, by channel: they read the fields of a message.
         ends: looks at both ends of a line, for the pages about one analyzer and one destination.
         changed_files: names of files of the configuration that are not those that run.
+        changes: what a reload of them changes; reads them all.
         configured: the hash of the configuration in force.
         todo: the to-do list; the same object until it changes.
         look: a user sees the list; what came and went since the visit before.
@@ -124,6 +127,7 @@ class StatusServer:
         ends: Ends | None = None,
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
+        changes: Callable[[], Sequence[Change]] = tuple,
         configured: Callable[[], str] = str,
     ) -> None:
         self.config = config
@@ -148,7 +152,7 @@ class StatusServer:
         pages: Sequence[Route] = ()
         self._saved = SavedLists(None)
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config.shifts)
+            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, self._shifts, changes)
             frame = Frame(reader, snapshot, self._renderer, todo, *given)
             pages, self._saved = pages_of(frame), frame.saved
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
@@ -231,6 +235,9 @@ class StatusServer:
     async def _keep_to_tls(self, request: web.Request, response: web.StreamResponse) -> None:
         if request.secure:
             response.headers["Strict-Transport-Security"] = f"max-age={self.config.hsts:.0f}"
+
+    def _shifts(self) -> Sequence[time]:
+        return self.config.shifts
 
     def notices(self) -> Iterator[str]:
         """Sentences about the page itself, for the page."""

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
+from engine.config.changes import Change
 from engine.config.web import WebConfig
 from engine.model.errors import (
     AbsentError,
@@ -110,6 +111,7 @@ class Frame:
         changed_files: names of files of the configuration that are not those that run; reads them all.
         configured: the hash of the configuration in force, code tables included.
         shifts: times of day at which a shift begins.
+        changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
     """
 
     def __init__(
@@ -126,7 +128,9 @@ class Frame:
         changed_files: Callable[[], Sequence[str]] = list,
         configured: Callable[[], str] = str,
         shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
+        changes: Callable[[], Sequence[Change]] = tuple,
     ) -> None:
+        self.changes = changes
         self._shifts = shifts
         self.trial = trial
         self.channels = channels

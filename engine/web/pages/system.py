@@ -6,7 +6,8 @@ from functools import partial
 
 from aiohttp import web
 
-from engine.model.permissions import LOOKING
+from engine.model.errors import ConfigError
+from engine.model.permissions import CHANGING, LOOKING
 from engine.model.phrases import Span
 from engine.model.records import DELIVERIES
 from engine.model.units import size_words
@@ -20,6 +21,7 @@ from engine.web.routes import Route
 
 PATH = "/system"
 MOST_FILES = 20  # named on the page
+KINDS = {"channel": "Analyzer", "destination": "Destination", "key": "Setting"}
 Facts = Iterator[tuple[str, str]]
 
 
@@ -41,6 +43,8 @@ def _page(asking: Asking) -> Page:
         "pauses": [],
         "offers": [],
         "changed": (),
+        "plan": None,
+        "wrong": (),
     }
     return Page("system", values)
 
@@ -52,6 +56,7 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     except OSError as error:
         changed = [str(error.strerror)]
     return {
+        **_plan(frame, asking, bool(changed)),
         "changed": [shown(name, 300) for name in changed[:MOST_FILES]],
         "more_changed": grouped(len(changed) - MOST_FILES) if len(changed) > MOST_FILES else "",
         "pauses": [
@@ -68,6 +73,23 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
         if DELIVERIES in {one.target for one in pauses}
         else offers(asking, DELIVERIES, False, restarts=False),
     }
+
+
+def _plan(frame: Frame, asking: Asking, is_changed: bool) -> Values:
+    """What a reload changes, for those who may give one; where it is refused, the places in files, without values."""
+    if not (is_changed and asking.principal.may(CHANGING)):
+        return {"plan": None, "wrong": ()}
+    words = asking.words
+    try:
+        found = frame.changes()
+    except ConfigError as error:
+        return {
+            "plan": None,
+            "wrong": [shown(": ".join(one.split(": ")[:2]), 300) for one in error.problems[:MOST_FILES]],
+        }
+    except OSError:
+        return {"plan": None, "wrong": ()}
+    return {"plan": [(words.say(KINDS[one.kind]), one.name, words.say(one.then)) for one in found], "wrong": ()}
 
 
 def _program(site: SiteSnapshot, words: Words) -> Facts:

@@ -17,6 +17,7 @@ from engine.access.proving import WRONG
 from engine.access.saved_views import view_name
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
+from engine.config import changes
 from engine.config.oidc import OidcConfig
 from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
@@ -46,12 +47,16 @@ from engine.web.pages import (
     saved,
     states,
     switching,
+    system,
     todo,
 )
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
 TRANSLATED = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
+
+
+CHANGE_WORDS = ("STARTS", "ENDS", "AGAIN", "GOES_ON", "LATER", "REFUSED")
 
 
 def said_in_code() -> set[str]:
@@ -99,6 +104,7 @@ def said_in_code() -> set[str]:
         *affected.DONE.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
+    found |= {*system.KINDS.values(), *(text for name, text in vars(changes).items() if name in CHANGE_WORDS)}
     found |= {one.words for one in (*menu.DAILY, *menu.OTHERS)}
     found.add(OidcConfig.model_fields["title"].default)
     found |= {*account.DONE.values(), *saved.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}

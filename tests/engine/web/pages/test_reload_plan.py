@@ -1,0 +1,77 @@
+"""The plan of a reload on the system page: names of what starts, ends or goes on, as the reload then does; no value."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.access import Browser
+from tests.support.acting_pages import ActingSite, acting_site
+from tests.support.running import hl7_channel
+
+SECRET = "PasswordInClear77"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[ActingSite]:
+    async with acting_site(tmp_path, {name: hl7_channel() for name in ("stays", "routed", "moved", "gone")}) as made:
+        yield made
+
+
+def add(here: ActingSite, channel: str, line: str) -> None:
+    path = here.site.folder / "channels" / f"{channel}.yaml"
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+
+
+async def plan(here: ActingSite, person: str) -> str:
+    async with here.browser(person) as browser:
+        return await shown(browser)
+
+
+async def shown(browser: Browser) -> str:
+    _, page = await browser.get("/system?lang=en")
+    found = page.one("main").all("section", **{"aria-labelledby": "files"})
+    return found[0].text if found else ""
+
+
+async def test_the_plan_says_what_the_reload_then_does(here: ActingSite) -> None:
+    assert await plan(here, "engineer") == ""
+    add(here, "moved", "ack_timeout: 7s")
+    add(here, "routed", "description: The one in the corner")
+    (here.site.folder / "channels" / "gone.yaml").unlink()
+    text = await plan(here, "engineer")
+    for words in ("channels/moved.yaml", "Analyzer moved: it starts anew", "Analyzer gone: it ends"):
+        assert words in text
+    assert "Analyzer routed: it goes on, with its new settings" in text
+    assert "stays" not in text
+    sources = here.site.app.parts.sources
+    before = dict(sources)
+    await here.site.app.reload()
+    assert {name for name, source in sources.items() if before[name] is source} == {"stays", "routed"}
+    assert sources.keys() == {"stays", "routed", "moved"}
+    assert await plan(here, "engineer") == ""
+
+
+async def test_who_may_not_reload_sees_the_files_alone(here: ActingSite) -> None:
+    (here.site.folder / "channels" / "gone.yaml").unlink()
+    text = await plan(here, "viewer")
+    assert "channels/gone.yaml" in text
+    assert "Analyzer gone" not in text
+
+
+async def test_what_is_wrong_is_named_by_its_place_without_a_value(here: ActingSite) -> None:
+    add(here, "gone", f"ack_timeout: {SECRET}")
+    text = await plan(here, "engineer")
+    assert "A reload would be refused" in text
+    assert "channels/gone.yaml:" in text
+    assert "ack_timeout" in text
+    assert SECRET not in text
+
+
+async def test_mappings_alone_stop_nothing(here: ActingSite) -> None:
+    folder = here.site.folder / "mappings" / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "own.csv").write_text("code,loinc\n", encoding="utf-8")
+    text = await plan(here, "engineer")
+    assert "mappings/tables/own.csv" in text
+    assert "No analyzer and no destination stops." in text
