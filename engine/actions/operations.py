@@ -19,7 +19,7 @@ To add a bulk act:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from engine.model.actor import Actor
@@ -27,7 +27,7 @@ from engine.model.errors import DamagedError, IntegrityError, LabRelayError, Lef
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import bulk, letter_steps
-from engine.store.operations.bulk import Done, Member, Operation
+from engine.store.operations.bulk import Done, Fault, Member, Operation
 from engine.store.queries.bulk import members_from, operation_if, running_operations
 
 logger = logging.getLogger("labrelay.actions")
@@ -132,7 +132,10 @@ class Operations:
         """Go on with those that the last stop has cut short; return their numbers."""
         found = running_operations(self._journal)
         for order in found:
-            self._run(order, acts[order.verb])
+            if order.verb in acts:
+                self._run(order, acts[order.verb])
+            else:
+                self._run(replace(order, damaged=True, fault="own_row"), acts["retry"])
         return frozenset(order.number for order in found)
 
     async def wait(self, number: int, within_s: float) -> bool:
@@ -183,17 +186,16 @@ class Operations:
         while True:
             began = loop.time()
             try:
-                members = await self._next(run)
-                if not members:
-                    if run.position < run.order.total and await self._journal.run(bulk.abandon, number):
-                        logger.error("an operation was cancelled, a part of it is lost", extra={"act": number})
+                members = () if (fault := _fault(run)) else await self._next(run)
+                done = await self._step(run, act, members) if members else None
+                if done is None:  # it has ended; or a part of it is damaged or lost
+                    fault = fault or ("own_row" if members else "letters")
+                    if await self._journal.run(bulk.abandon, number, fault):
+                        logger.error("an operation has failed", extra={"act": number, "detail": fault})
                     return
-                done = await self._step(run, act, members)
             except Exception as error:
                 await self._after(error, run)
                 continue
-            if done is None:
-                return
             run.at_once, run.tries = SLICE, 0
             self._announcing.add(number)
             for channel, destination in sorted(done.lanes):
@@ -203,10 +205,9 @@ class Operations:
                 await asyncio.sleep(min(loop.time() - began, LONGEST_PAUSE_S) if run.pause_s is None else run.pause_s)
 
     async def _next(self, run: _Run) -> Sequence[Member]:
-        """The next members; none where it has ended, or cannot go on."""
-        if run.order.damaged:  # in whose name, is not known
-            return ()
-        return await asyncio.to_thread(members_from, self._journal, run.order.number, run.position, run.at_once)
+        """The next members; none where it has ended, or they are lost or damaged."""
+        at_most = min(run.at_once, run.order.total - run.position)
+        return await asyncio.to_thread(members_from, self._journal, run.order.number, run.position, at_most)
 
     async def _step(self, run: _Run, act: BulkAct, members: Sequence[Member]) -> Done | None:
         """Deal with the next members; one that fails again and again is counted as failed."""
@@ -242,6 +243,13 @@ class Operations:
                 return
             except StoreError:  # unreadable just now: nothing is lost, and the lane is not announced yet
                 await asyncio.sleep(TRY_AGAIN_S)
+
+
+def _fault(run: _Run) -> Fault:
+    """Why an operation cannot go on; empty where it can."""
+    if run.order.damaged:  # in whose name, or how far it is, is not known
+        return run.order.fault
+    return "steps" if run.tries > TRIES else ""
 
 
 def actor_of(order: Operation) -> Actor:

@@ -75,7 +75,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
     page = await asyncio.to_thread(dead_letters, acts.journal, Filter(), before_id=message + 1, limit=1)
     letter = next((one for one in page if (one.message_id, one.delivery_id) == (message, 0)), None)
     if letter is None or letter.at_us > order.counted_us:
-        return Slice(1, letter_steps.counts("skipped"))
+        return Slice(1, letter_steps.leaves(Member(message)))
     if letter.state != "dead":
         return Slice(1, letter_steps.counts("incomplete"))
     # Only a person who named this very letter, dead for that conflict, can accept that one number belongs to two
@@ -85,7 +85,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
     decision = Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
     again = await map_again(acts, message, decision)
     if again is None:
-        return Slice(1, letter_steps.counts("skipped"))
+        return Slice(1, letter_steps.leaves(Member(message)))
     work = partial(
         letter_steps.record,
         operation=order.number,

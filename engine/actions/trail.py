@@ -15,7 +15,7 @@ from engine.model.records import Act
 
 ACTS_SYSTEM = "urn:labrelay:act"
 REFUSED = "refused"
-CUT_SHORT = frozenset(("interrupted", "configuration_changed"))  # outcomes
+CUT_SHORT = frozenset(("interrupted", "configuration_changed", "abandoned"))  # outcomes
 NUMBERS = ("message", "messages", "deliveries", "ids")
 NAMED_BY_STEPS = ("dismiss", "release", "reject")
 

@@ -20,6 +20,7 @@ OPERATION = View[Operation](
     Field("outcomes", of=lambda one: dict(one.outcomes)),
     Field("last"),
     Field("counted", of=at("counted_us")),
+    Field("fault"),
     Field("ended", of=lambda one: instant(one.ended_us) if one.ended_us else None),
     Field("selection", of=lambda one: one.what.get("selection")),
 )

@@ -138,6 +138,9 @@ def carried_out(session: Session, verb: str, args: dict[str, Any], form: Form) -
     if result.get("stage") == "cancelled":
         say(f"operation {result['operation']} was cancelled before its end")
         return ExitCode.PARTLY
+    if result.get("stage") in ("failed", "damaged"):
+        say(f"operation {result['operation']} has failed: a part of it is damaged or lost; the rest is as it was")
+        return ExitCode.PARTLY
     return ExitCode.PARTLY if left else ExitCode.OK
 
 

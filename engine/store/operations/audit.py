@@ -36,8 +36,18 @@ def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
     Raises:
         StoreError: no such action is under way.
     """
-    if not batch.execute("DELETE FROM open_act WHERE id = ?", (act,)).rowcount:
+    if not is_under_way(batch, act):
         raise StoreError(f"there is no act {act} under way")
+    return end_always(batch, act, outcome)
+
+
+def is_under_way(batch: Batch, act: int) -> bool:
+    return batch.execute("SELECT 1 FROM open_act WHERE id = ?", (act,)).fetchone() is not None
+
+
+def end_always(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
+    """As `end`, of an action whose caller knows that it has not ended."""
+    batch.execute("DELETE FROM open_act WHERE id = ?", (act,))
     return _record(batch, {"act": act, "what": outcome})
 
 

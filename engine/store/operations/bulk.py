@@ -3,7 +3,7 @@
     begin     the members are frozen, with the filter and the journal's newest row when a person saw the count
     step      the next members are dealt with, and their outcomes counted: in one transaction, or not at all
     cancel    a person ends it; members that are left stay as they are
-    abandon   it cannot go on: its first audit row is damaged, or its next members are lost
+    abandon   it cannot go on, for a part of it is damaged or lost: it has failed
 
 So each member is dealt with once, whatever ends the process between two steps: a step names the position that it
 continues, and does nothing where the operation is elsewhere or has ended. What is done to the members of a step is a
@@ -14,8 +14,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
@@ -29,10 +30,13 @@ PART_MEMBERS = 500  # in one row
 MOST_RUNNING = 20
 MOST_KEPT = 500  # that have ended
 
-Stage = Literal["running", "ended", "cancelled"]
+Stage = Literal["running", "ended", "cancelled", "failed"]
+Fault = Literal["", "first_row", "own_row", "letters", "steps", "open_act"]
 Lanes = frozenset[tuple[str, str]]  # channel, destination
 
 _MEMBER = struct.Struct("<qq")
+_PART = struct.Struct("<qq")  # operation, position
+_DIGEST_BYTES = 16
 
 
 class Member(NamedTuple):
@@ -64,8 +68,10 @@ class Operation:
         total: members.
         outcomes: name -> number of members dealt with so far.
         ended_us: 0 where it has not ended.
+        fault: the part of it that was found damaged or lost: its row of the audit trail, its own row, its list of
+            letters, the row that says that it is under way; or that its steps failed again and again.
         actor, by, at_us, what: from its first audit row.
-        damaged: that row cannot be read: only its time is known.
+        damaged: that row, or its own, cannot be read.
     """
 
     number: int
@@ -76,6 +82,7 @@ class Operation:
     total: int
     outcomes: Mapping[str, int]
     ended_us: int = 0
+    fault: Fault = ""
     actor: str = ""
     by: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     at_us: int = 0
@@ -93,12 +100,35 @@ class Operation:
         return sum(self.outcomes.values())
 
 
-def packed(members: Iterable[Member]) -> bytes:
-    return b"".join(_MEMBER.pack(*member) for member in members)
+def packed(number: int, position: int, members: Iterable[Member]) -> bytes:
+    """A part of an operation's letters, with a digest: damage must never name other letters."""
+    content = b"".join(_MEMBER.pack(*member) for member in members)
+    return content + _digest(number, position, content)
 
 
-def unpacked(members: bytes) -> list[Member]:
-    return [Member(*found) for found in _MEMBER.iter_unpack(members)]
+def unpacked(number: int, position: int, part: bytes) -> list[Member]:
+    """The letters of a part; none where it is damaged."""
+    content, digest = part[:-_DIGEST_BYTES], part[-_DIGEST_BYTES:]
+    if digest != _digest(number, position, content):
+        return []
+    return [Member(*found) for found in _MEMBER.iter_unpack(content)]
+
+
+def _digest(number: int, position: int, content: bytes) -> bytes:
+    return blake2b(_PART.pack(number, position) + content, digest_size=_DIGEST_BYTES).digest()
+
+
+def is_stage(stored: object) -> bool:
+    return stored in get_args(Stage)
+
+
+def outcomes_of(stored: bytes, total: int) -> Counter[str] | None:
+    """The outcomes of an operation's row; None where it is damaged."""
+    try:
+        outcomes = Counter[str]({name: int(count) for name, count in orjson.loads(stored).items()})
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return outcomes if min(outcomes.values(), default=0) >= 0 and outcomes.total() <= total else None
 
 
 @operation(priority=Priority.SETTLE)
@@ -114,13 +144,16 @@ def begin(
         raise RefusedError(f"{MOST_RUNNING} operations are under way; wait for one of them, or cancel it")
     number = audit.begin(batch, actor, verb, what)
     batch.execute(
-        "INSERT INTO operation (number, verb, stage, last, counted_us, total, outcomes, ended_us)"
-        " VALUES (?, ?, 'running', ?, ?, ?, '{}', 0)",
+        "INSERT INTO operation (number, verb, stage, last, counted_us, total, outcomes, ended_us, fault)"
+        " VALUES (?, ?, 'running', ?, ?, ?, '{}', 0, '')",
         (number, verb, last, counted_us, len(members)),
     )
     batch.executemany(
         "INSERT INTO operation_part (operation, position, members) VALUES (?, ?, ?)",
-        [(number, at, packed(members[at : at + PART_MEMBERS])) for at in range(0, len(members), PART_MEMBERS)],
+        [
+            (number, at, packed(number, at, members[at : at + PART_MEMBERS]))
+            for at in range(0, len(members), PART_MEMBERS)
+        ],
     )
     batch.execute(
         "DELETE FROM operation WHERE stage <> 'running' AND number <= (SELECT number FROM operation"
@@ -135,15 +168,17 @@ def step(
     batch: Batch, number: int, position: int, members: int, work: Callable[[Batch], Done], *, payload: int
 ) -> Done | None:
     """Deal with the next members, the number of which is ``members``; None: nothing was done, for the operation has
-    ended, or is not at this position.
+    ended, or is not at this position, or its row is damaged.
 
     The step that deals with the last of them ends the operation and its act.
     """
-    row = batch.execute("SELECT stage, total, outcomes FROM operation WHERE number = ?", (number,)).fetchone()
+    row = batch.execute(
+        "SELECT stage, total, CAST(outcomes AS BLOB) FROM operation WHERE number = ?", (number,)
+    ).fetchone()
     if row is None or row[0] != "running":
         return None
-    outcomes = Counter[str](orjson.loads(row[2]))
-    if outcomes.total() != position:
+    outcomes = outcomes_of(row[2], row[1])
+    if outcomes is None or outcomes.total() != position:
         return None
     done = work(batch)
     assert sum(done.outcomes.values()) == members, "each member has an outcome"
@@ -152,8 +187,7 @@ def step(
     batch.execute("UPDATE operation SET outcomes = ? WHERE number = ?", (_json(outcomes), number))
     batch.execute("DELETE FROM operation_part WHERE operation = ? AND position <= ?", (number, reached - PART_MEMBERS))
     if reached >= row[1]:
-        _end(batch, number, "ended")
-        audit.end(batch, number, _counted(outcomes))
+        _end(batch, number, "ended", _counted(outcomes))
     return done
 
 
@@ -163,18 +197,20 @@ def cancel(batch: Batch, number: int, *, actor: str) -> bool:
     found = _running(batch, number)
     if found is None:
         return False
-    audit.note(batch, actor, "cancel", {"operation": number, "left": found[1]})
-    _cancel(batch, number, *found)
+    outcomes, left = found
+    audit.note(batch, actor, "cancel", {"operation": number, "left": left})
+    _end(batch, number, "cancelled", {**_counted(outcomes), "cancelled": left})
     return True
 
 
 @operation(priority=Priority.SETTLE)
-def abandon(batch: Batch, number: int) -> bool:
-    """End an operation that cannot go on, for a part of it is lost. False: it has ended before."""
+def abandon(batch: Batch, number: int, fault: Fault) -> bool:
+    """End an operation that cannot go on; ``fault`` as of `Operation`. False: it has ended before."""
     found = _running(batch, number)
     if found is None:
         return False
-    _cancel(batch, number, *found)
+    outcomes, left = found
+    _end(batch, number, "failed", {**_counted(outcomes), "abandoned": True, "left": left}, fault)
     return True
 
 
@@ -187,24 +223,30 @@ def cancel_all(execute: Execute) -> None:
 
 
 def _running(batch: Batch, number: int) -> tuple[Counter[str], int] | None:
-    """The outcomes of an operation, and how many members are left; None where it has ended."""
+    """The outcomes of an operation, and how many members are left; None where it has ended. Nothing is known of a
+    damaged row: no outcomes, and 0.
+    """
     row = batch.execute(
-        "SELECT total, outcomes FROM operation WHERE number = ? AND stage = 'running'", (number,)
+        "SELECT total, CAST(outcomes AS BLOB) FROM operation WHERE number = ? AND stage = 'running'", (number,)
     ).fetchone()
     if row is None:
         return None
-    outcomes = Counter[str](orjson.loads(row[1]))
-    return outcomes, row[0] - outcomes.total()
+    outcomes = outcomes_of(row[1], row[0])
+    return (Counter[str](), 0) if outcomes is None else (outcomes, row[0] - outcomes.total())
 
 
-def _cancel(batch: Batch, number: int, outcomes: Counter[str], left: int) -> None:
-    _end(batch, number, "cancelled")
-    audit.end(batch, number, {**_counted(outcomes), "cancelled": left})
-
-
-def _end(batch: Batch, number: int, stage: Stage) -> None:
-    batch.execute("UPDATE operation SET stage = ?, ended_us = ? WHERE number = ?", (stage, batch.now_us, number))
+def _end(batch: Batch, number: int, stage: Stage, outcome: dict[str, Any], fault: Fault = "") -> None:
+    """End it and its act. The operation's row guards against a second end, so the act ends also where the row that says
+    that it is under way is lost.
+    """
+    if not audit.is_under_way(batch, number):
+        fault = fault or "open_act"
+    batch.execute(
+        "UPDATE operation SET stage = ?, ended_us = ?, fault = ? WHERE number = ?",
+        (stage, batch.now_us, fault, number),
+    )
     batch.execute("DELETE FROM operation_part WHERE operation = ?", (number,))
+    audit.end_always(batch, number, outcome | ({"fault": fault} if fault else {}))
 
 
 def _counted(outcomes: Mapping[str, int]) -> dict[str, int]:

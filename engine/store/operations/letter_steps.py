@@ -144,6 +144,11 @@ def counts(outcome: str) -> Work:
     return lambda batch: Done({outcome: 1})
 
 
+def leaves(member: Member) -> Work:
+    """The work of a step that finds its one member not as it was counted."""
+    return lambda batch: Done({_left(batch, member): 1})
+
+
 def _still_held(batch: Batch, members: Sequence[Member], counted_us: int) -> tuple[list[int], Counter[str]]:
     """The deliveries that are held as they were counted, and the outcomes of the others."""
     still = [one.delivery_id for one in members if _found(batch, one.delivery_id, "held", counted_us)]

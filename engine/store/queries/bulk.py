@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-import orjson
-
 from engine.model.errors import IntegrityError
 from engine.model.records import Act
-from engine.store.operations.bulk import PART_MEMBERS, Member, Operation, unpacked
+from engine.store.operations.bulk import PART_MEMBERS, Fault, Member, Operation, is_stage, outcomes_of, unpacked
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
 
 _COLUMNS = (
-    "SELECT o.number, o.verb, o.stage, o.last, o.counted_us, o.total, o.outcomes, o.ended_us, j.id, j.received_us,"
-    " j.body FROM operation o CROSS JOIN journal j ON j.id = o.number AND j.kind = 3"
+    "SELECT o.number, o.verb, o.stage, o.last, o.counted_us, o.total, CAST(o.outcomes AS BLOB), o.ended_us, o.fault,"
+    " j.id, j.received_us, j.body FROM operation o CROSS JOIN journal j ON j.id = o.number AND j.kind = 3"
 )
 
 
@@ -37,12 +35,15 @@ def running_operations(reader: Reader) -> list[Operation]:
 
 
 def members_from(reader: Reader, number: int, position: int, limit: int) -> list[Member]:
-    """The next members of an operation, at most ``limit`` and up to the first that is lost; none where it has ended."""
+    """The next members of an operation, at most ``limit`` and up to the first that is lost or damaged; none where it
+    has ended.
+    """
     rows = reader.rows(
-        "SELECT position, members FROM operation_part WHERE operation = ? AND position > ? ORDER BY position LIMIT ?",
+        "SELECT position, CAST(members AS BLOB) FROM operation_part WHERE operation = ? AND position > ?"
+        " ORDER BY position LIMIT ?",
         (number, position - PART_MEMBERS, 1 + -(-limit // PART_MEMBERS)),
     )
-    found = {first + n: member for first, members in rows for n, member in enumerate(unpacked(members))}
+    found = {first + n: member for first, members in rows for n, member in enumerate(unpacked(number, first, members))}
     return [found[at] for at in takewhile(found.__contains__, range(position, position + limit))]
 
 
@@ -69,14 +70,15 @@ def sends_now(reader: Reader, number: int) -> bool:
 
 
 def _operation(reader: Reader, row: Sequence[Any]) -> Operation:
-    number, verb, stage, last, counted_us, total, outcomes, ended_us, *said = row
-    damaged = False
+    number, verb, stage, last, counted_us, total, stored, ended_us, fault, *said = row
+    outcomes = outcomes_of(stored, total)
+    found: Fault = "" if outcomes is not None and is_stage(stage) else "own_row"
     try:
         act = act_of(reader, said)
     except IntegrityError:
-        damaged, act = True, Act(id=number, at_us=said[1], actor="", verb=verb)
+        found, act = "first_row", Act(id=number, at_us=said[1], actor="", verb=verb)
     return Operation(
-        number=number, verb=verb, stage=stage, last=last, counted_us=counted_us, total=total,
-        outcomes=orjson.loads(outcomes), ended_us=ended_us, actor=act.actor, by=act.by, at_us=act.at_us, what=act.what,
-        damaged=damaged,
+        number=number, verb=verb, stage=stage, last=last, counted_us=counted_us, total=total, outcomes=outcomes or {},
+        ended_us=ended_us, fault=found or fault, actor=act.actor, by=act.by, at_us=act.at_us, what=act.what,
+        damaged=bool(found),
     )  # fmt: skip

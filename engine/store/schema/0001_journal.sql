@@ -259,12 +259,13 @@ CREATE TABLE attempt (
 CREATE TABLE operation (
     number     INTEGER PRIMARY KEY,         -- journal.id of the act that began it
     verb       TEXT NOT NULL,
-    stage      TEXT NOT NULL,               -- running, ended, cancelled
+    stage      TEXT NOT NULL,               -- running, ended, cancelled, failed
     last       INTEGER NOT NULL,            -- the journal's newest row when it was counted
     counted_us INTEGER NOT NULL,            -- when that was
     total      INTEGER NOT NULL,            -- members
     outcomes   TEXT NOT NULL,               -- JSON: outcome -> members; they are dealt with in their order
-    ended_us   INTEGER NOT NULL             -- 0: it has not
+    ended_us   INTEGER NOT NULL,            -- 0: it has not
+    fault      TEXT NOT NULL                -- the part of it that was damaged or lost; or ''
 );
 CREATE INDEX operation_running ON operation (number) WHERE stage = 'running';
 
@@ -272,7 +273,8 @@ CREATE INDEX operation_running ON operation (number) WHERE stage = 'running';
 CREATE TABLE operation_part (
     operation INTEGER NOT NULL,
     position  INTEGER NOT NULL,             -- of its first member in the operation, from 0
-    members   BLOB NOT NULL,                -- of each: message_id, delivery_id (0: the message), 8 bytes little-endian
+    members   BLOB NOT NULL,                -- of each: message_id, delivery_id (0: the message), 8 bytes little-endian;
+                                            -- then a digest of them with operation and position, 16 bytes
     PRIMARY KEY (operation, position)
 ) WITHOUT ROWID;
 

@@ -29,7 +29,15 @@ STAGES = {
     "running": Look("under way", "calm", "retry"),
     "ended": Look("ended", "ok", "ok"),
     "cancelled": Look("cancelled", "attention", "off"),
+    "failed": Look("failed", "attention", "dead"),
     "damaged": Look("damaged", "attention", "dead"),
+}
+FAULTS = {
+    "first_row": "Its row of the audit trail. `labrelay verify` names it.",
+    "own_row": "Its own row: how far it was is not known.",
+    "letters": "Its list of letters: those that it had not come to are as they were.",
+    "steps": "Its steps, again and again: letters that it had not come to are as they were.",
+    "open_act": "The row that said that it was under way: its end is recorded all the same.",
 }
 
 
@@ -99,9 +107,9 @@ def _one(reader: Reader, asking: Asking) -> Values | Gone:
         (words.say("Send to"), one.what.get("to", "")),
         (words.say("Another version on the server"), words.say("replaced") if one.what.get("overwrite") else ""),
     ]
-    if one.damaged:
-        facts.append((words.say("damaged"), words.say("Its row of the audit trail. `labrelay verify` names it.")))
-    else:
+    if one.fault:
+        facts.append((words.say("damaged"), words.say(FAULTS.get(one.fault, one.fault))))
+    if one.what:
         facts += chosen(one.what["selection"] | {"last": one.last, "counted_us": one.counted_us}, words)
     running = one.stage == "running"
     return {

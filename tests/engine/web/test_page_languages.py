@@ -83,6 +83,7 @@ def said_in_code() -> set[str]:
     found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
     found |= {*rows.LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values(), *operations.STAGES.values())}
+    found |= {*operations.FAULTS.values()}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING, doing.GONE}
     found |= {*correct.LABELS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}

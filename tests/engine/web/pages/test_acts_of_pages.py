@@ -240,7 +240,7 @@ async def test_an_operation_with_a_damaged_row_is_shown_as_that_and_the_others_a
         for _ in range(2)
     ]
     await known.journal.run(damage, bad)
-    assert await known.journal.run(bulk.abandon, bad)
+    assert await known.journal.run(bulk.abandon, bad, "first_row")
 
     _, page = await operator.get("/operations?lang=en")
     rows = {one.attributes["id"]: one.text for one in page.one("tbody").all("tr")}
