@@ -4,7 +4,8 @@ Everything is compiled before the row is stored, and comes into force between tw
 one version of the tables. A crash in between loses nothing, for a start reads the stored rows.
 
 Files that were changed and not reloaded would come into force with a correction, or be taken for it by the worker
-process: so it is refused until they are.
+process: so it is refused until they are. They are compared once more when all is compiled, for a file may be saved
+meanwhile.
 """
 
 import asyncio
@@ -134,10 +135,12 @@ class Correcting:
             if app is None:
                 key, others = self._journal.vault.identity_key, self._journal.others
                 build_site(after, identity_key=key, clock=SystemClock(), others=others)
+                _raise_if_files_changed(loaded)
                 await self._journal.run(corrections.add, found.change, actor, version=version)
             else:
                 built = await asyncio.to_thread(app.build, after)
                 await app.compile(built)
+                await asyncio.to_thread(_raise_if_files_changed, loaded)
                 await self._journal.run(corrections.add, found.change, actor, version=version)
                 await app.parts.replace(set(), built)
                 gc_tuning.settle()

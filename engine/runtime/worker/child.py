@@ -19,7 +19,7 @@ from socket import socket
 from typing import Any
 
 from engine.config.destination import DestinationConfig
-from engine.config.load import load_site
+from engine.config.load import changed_files, load_site
 from engine.config.renewal import Fingerprints, fingerprints
 from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
@@ -94,6 +94,8 @@ class Child:
                 code.read(built.programs)
                 while await asyncio.to_thread(code.compile_next, built.programs):
                     pass
+                if changed_files(site):
+                    raise ConfigError("files of the configuration were changed while it was built")
                 await self._open(site.config.destinations if wanted.delivers else {}, fingerprints(site))
             except ConfigError as error:
                 self.pipe.send(frames.refused(wanted.epoch, error.problems))

@@ -8,13 +8,14 @@ disagrees    a correction in force, of whose key the files say something else th
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from typing import Any
 
 import aiohttp
 import pytest
@@ -30,6 +31,7 @@ from engine.mapping.loading import load, load_tables
 from engine.model.corrections import Correction, RowChange, in_force
 from engine.model.errors import IntegrityError, OccupiedError, RefusedError
 from engine.runtime.app import App
+from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.correcting import MOST_WAITING, Correcting, Previews
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
@@ -336,6 +338,33 @@ async def test_a_damaged_correction_does_not_bring_the_wrong_one_back(tmp_path: 
         assert app.parts.built.site.hash == before
         assert "718-7" in app.parts.built.site.corrections.sheets["lab"]["analytes"].text
         assert app.observer.take().alarms == ()
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_a_file_that_is_saved_while_it_is_compiled_comes_not_into_force_with_a_correction(
+    tmp_path: Path, sandbox: Sandbox, daemon: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved_meanwhile(build: Callable[..., BuiltSite]) -> Callable[..., BuiltSite]:
+        def work(*given: Any, **more: Any) -> BuiltSite:
+            file = tmp_path / "mappings" / "saved.csv"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("code,loinc\n")
+            return build(*given, **more)
+
+        return work
+
+    make_running_site(tmp_path, {"lab": hl7_channel()}, {"lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK}})
+    async with running_app(tmp_path) as app:
+        before = app.parts.built.site
+        if daemon:
+            monkeypatch.setattr(app, "build", saved_meanwhile(app.build))
+        else:
+            monkeypatch.setattr("engine.runtime.correcting.build_site", saved_meanwhile(build_site))
+        made = Correcting(app.journal, lambda: before, app if daemon else None)
+        with pytest.raises(RefusedError, match=r"mappings/saved\.csv"):
+            await made.make(lambda known: row(RIGHT), "asha", version=0)
+        assert list_corrections(app.journal) == []
+        assert app.parts.built.site is before
 
 
 # -- rows of the files beside the one that is corrected --------------------------------------------------------------
