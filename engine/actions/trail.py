@@ -14,7 +14,7 @@ from engine.model.clock import from_us
 from engine.model.records import Act
 
 ACTS_SYSTEM = "urn:labrelay:act"
-REFUSED = "refused"
+REFUSED, DAMAGED = "refused", "damaged"
 CUT_SHORT = frozenset(("interrupted", "configuration_changed", "abandoned"))  # outcomes
 NUMBERS = ("message", "messages", "deliveries", "ids")
 NAMED_BY_STEPS = ("dismiss", "release", "reject")
@@ -56,7 +56,8 @@ class Entry:
     Attributes:
         id: its number in the journal.
         state: ``done``, ``cut short`` (by a stop, or a change of the configuration; a person must look), ``open``, or
-            ``refused``: a permission was missing, and nothing was done.
+            ``refused``: a permission was missing, and nothing was done; or ``damaged``: a row that cannot be read, of
+            an action or of its end.
         by, config: as `engine.model.records.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
@@ -88,7 +89,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
         end = ends.pop(act.id, None)
         outcome = end.what if end else {}
         state = "open" if act.id in open_acts else "cut short" if any(map(outcome.get, CUT_SHORT)) else "done"
-        state = REFUSED if act.verb.endswith(REFUSED) else state
+        state = DAMAGED if act.damaged else REFUSED if act.verb.endswith(REFUSED) else state
         yield Entry(
             id=act.id,
             at_us=act.at_us,

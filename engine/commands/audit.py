@@ -171,6 +171,10 @@ def export(
     with session.reader() as reader:
         if breach:
             chosen = list(_entries(reader, after, before))
+            if damaged := [str(one.id) for one in chosen if one.state == trail.DAMAGED]:
+                raise IntegrityError(
+                    f"whose data was shown is not known: damaged rows of the audit trail: {', '.join(damaged)}"
+                )
             note_exported(session, {"breach": True, "since": since or "", "until": until or ""}, why)
             count = write_rows(path, _persons(reader, chosen))
             say(f"{path}: {count} lines; it holds patient data")

@@ -441,6 +441,7 @@ class Act:
         ended: the id of the action that this row ends, else 0.
         by: other facts about the actor: ``role``, ``account``, ``from``, ``given``.
         config: the first digits of the hash of the configuration in force.
+        damaged: the row cannot be read: only its number and time are known.
     """
 
     id: int
@@ -451,6 +452,7 @@ class Act:
     ended: int = 0
     by: dict[str, str] = field(default_factory=dict)
     config: str = ""
+    damaged: bool = False
 
 
 class ReagentView(NamedTuple):

@@ -5,28 +5,37 @@ from typing import Any
 
 import orjson
 
+from engine.model.errors import IntegrityError
 from engine.model.records import Act
 from engine.store.queries.reader import Reader
 
 
 def acts_page(reader: Reader, *, before_id: int | None = None, limit: int = 50) -> list[Act]:
-    """A page of the audit trail, newest first."""
+    """A page of the audit trail, newest first; of a damaged row what is known of it."""
     rows = reader.rows(
         "SELECT id, received_us, body FROM journal WHERE kind = 3 AND id < ? ORDER BY id DESC LIMIT ?",
         (before_id if before_id is not None else 2**62, limit),
     )
-    return [act_of(reader, row) for row in rows]
+    return [_act_if_whole(reader, row) for row in rows]
 
 
 def open_acts(reader: Reader) -> list[Act]:
-    """Actions that were begun and have not ended."""
+    """Actions that were begun and have not ended; damaged rows as of `acts_page`."""
     rows = reader.rows(
         "SELECT j.id, j.received_us, j.body FROM open_act a CROSS JOIN journal j ON j.id = a.id ORDER BY a.id"
     )
-    return [act_of(reader, row) for row in rows]
+    return [_act_if_whole(reader, row) for row in rows]
+
+
+def _act_if_whole(reader: Reader, row: Sequence[Any]) -> Act:
+    try:
+        return act_of(reader, row)
+    except IntegrityError:
+        return Act(id=row[0], at_us=row[1], actor="", verb="", damaged=True)
 
 
 def act_of(reader: Reader, row: Sequence[Any]) -> Act:
+    """An act from its number, time and sealed content. Raises IntegrityError where that is damaged."""
     row_id, at_us, sealed = row
     content = orjson.loads(reader.vault.open(sealed, "body", row_id, ""))
     return Act(

@@ -37,6 +37,8 @@ STATES = {
     "done": Badge("ok", "ok", "done"),
     "open": Badge("attention", "retry", "under way"),
     "cut short": Badge("problem", "problem", "cut short: give it again"),
+    "refused": Badge("attention", "off", "refused"),
+    "damaged": Badge("problem", "dead", "damaged: `labrelay verify` names it"),
 }
 
 

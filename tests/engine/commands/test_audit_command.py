@@ -92,7 +92,7 @@ def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
     assert acts[2]["ended"] >= acts[2]["at"]
 
 
-def test_the_trail_is_verified_and_a_changed_act_is_named(site: Path) -> None:
+def test_the_trail_is_verified_and_a_changed_act_is_named(site: Path, tmp_path: Path) -> None:
     ran = labrelay("audit", "verify", "-o", "json", site=site)
     assert (ran.code, ran.json["ok"]) == (ExitCode.OK, True)
     with closing(sqlite3.connect(site / "var" / JOURNAL_NAME)) as connection, connection:
@@ -103,6 +103,14 @@ def test_the_trail_is_verified_and_a_changed_act_is_named(site: Path) -> None:
     ran = labrelay("audit", "verify", "-o", "json", site=site)
     assert ran.code == ExitCode.INTEGRITY
     assert ran.json["findings"][0].startswith(f"row {act}: not what was stored")
+
+    shown = labrelay("audit", "list", "-o", "json", site=site).json["acts"]
+    assert {one["id"]: one["state"] for one in shown}[act] == "damaged"
+    assert {one["state"] for one in shown if one["id"] != act} == {"done"}
+    breach = ("audit", "export", "--breach", "--purpose", "asked", "--to", str(tmp_path / "persons.csv"), "--yes")
+    ran = labrelay(*breach, site=site)
+    assert ran.code == ExitCode.INTEGRITY, "a list that may lack a person is none"
+    assert str(act) in ran.err
 
 
 def test_exports_are_whole_private_and_harmless_in_a_spreadsheet(site: Path, tmp_path: Path) -> None:

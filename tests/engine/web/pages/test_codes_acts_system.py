@@ -14,6 +14,7 @@ from engine.model.message import Received, Unmapped
 from engine.model.outcome import Outcome
 from engine.model.permissions import ROLES
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.web.pages import acts, codes
@@ -171,6 +172,20 @@ async def test_an_act_says_whether_it_ended(page: Page) -> None:
         "cut short: give it again interrupted True",
         "under way",
     ]
+
+
+async def test_a_damaged_row_of_the_trail_is_shown_with_all_others(page: Page, journal: Journal) -> None:
+    def write(batch: Batch) -> tuple[int, int]:
+        audit.note(batch, Actor("asha"), "refused", {"verb": "erase"})
+        wrong = audit.begin(batch, Actor("asha"), "retry", {})  # it is open: its row is read twice
+        batch.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = ?", (wrong,))
+        return wrong, audit.note(batch, Actor("ravi"), "pause", {})
+
+    wrong, last = await journal.run(operation(priority=Priority.SETTLE)(write))
+    rows = (await read(page, "/acts?lang=en")).one("tbody").all("tr")
+    assert [row.attributes["id"] for row in rows[:3]] == [f"a-{last}", f"a-{wrong}", f"a-{wrong - 1}"]
+    assert [row.all("td")[3].text for row in rows[:3]] == ["done", "damaged: `labrelay verify` names it", "refused"]
+    assert len(rows) == acts.PAGE
 
 
 async def test_the_system_page_says_what_runs_and_what_is_wrong(page: Page) -> None:
