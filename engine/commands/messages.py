@@ -13,7 +13,7 @@ import click
 
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.revealing import note_exported, note_shown, purpose_option, stated
+from engine.commands.shared.revealing import note_exported, note_searched, note_shown, purpose_option, stated
 from engine.commands.shared.selecting import (
     ROW,
     asked_for,
@@ -63,7 +63,8 @@ _filters = filter_options("channel", "state", "code", "test-code", "loinc", "sin
     "--patient",
     metavar="NUMBER",
     callback=asked_for,
-    help="With exactly this number of a patient. `-` asks for it, so that it is in no list of processes.",
+    help="With exactly this number of a patient; noted in the audit trail. `-` asks for it, so that it is in no list "
+    "of processes.",
 )
 @click.option(
     "--specimen",
@@ -89,6 +90,8 @@ def list_messages(
     **given: Any,
 ) -> None:
     wanted = filter_of(session, given, patient=patient, specimen=specimen, number=control_id)
+    if patient is not None:
+        note_searched(session, patient)
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
         if not found and control_id is not None and wanted.channel is not None:  # not processed yet, so not noted

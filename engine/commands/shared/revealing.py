@@ -44,3 +44,8 @@ def note_shown(session: Session, message: int, purpose: str) -> None:
 def note_exported(session: Session, what: dict[str, Any], purpose: str) -> None:
     """As `note_shown`, for all messages that fit; ``purpose``: may be empty for an export without patients."""
     ask(session, "exported", {"what": what, "purpose": purpose}, timeout=NOTED_WITHIN_S)
+
+
+def note_searched(session: Session, number: str) -> None:
+    """A list of the messages of a patient says whether that patient was here: recorded before it is shown."""
+    ask(session, "searched", {"number": number}, timeout=NOTED_WITHIN_S)

@@ -80,6 +80,24 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
     assert labrelay("messages", "list", "--channel", "haematology", site=site).err == ""
 
 
+def test_a_search_for_a_patient_is_noted_as_the_page_notes_it(site: Path) -> None:
+    """Two for one number agree, and no other search has a row."""
+
+    def searches() -> list[dict[str, str]]:
+        return [
+            one["what"] for one in labrelay("audit", "list", "--act", "search", "-o", "json", site=site).json["acts"]
+        ]
+
+    for options in (("--specimen", "S1"), ("--control-id", "C4"), ("--since", "1h")):
+        labrelay("messages", "list", *options, site=site)
+    assert searches() == []
+    for number in ("P77", "p77 ", "P78"):
+        assert labrelay("messages", "list", "--patient", number, site=site).code == ExitCode.OK
+    other, again, first = [one["patient_token"] for one in searches()]
+    assert (first == again, first == other) == (True, False)
+    assert "P77" not in first
+
+
 def test_a_page_says_how_to_go_on(site: Path) -> None:
     ran = labrelay("messages", "list", "--limit", "2", site=site)
 
