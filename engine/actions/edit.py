@@ -18,6 +18,8 @@ from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 
+RECONFIGURED = "the configuration has changed since the outcome of the edit was seen; look at it again"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -80,7 +82,14 @@ def tried(
 
 
 async def edit_message(
-    acts: Acts, message: int, content: bytes, *, actor: str, reason: str, dry_run: bool = False
+    acts: Acts,
+    message: int,
+    content: bytes,
+    *,
+    actor: str,
+    reason: str,
+    seen_with: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Journal a person's correction of a dead letter as a new message, and close the dead letter.
 
@@ -90,21 +99,29 @@ async def edit_message(
 
     Args:
         content: the whole corrected message.
+        seen_with: hash of the configuration with which the person has seen its outcome, as ``config_hash`` of the dry
+            run says it; None: it was not looked at.
 
     Raises:
+        RefusedError: it has no reason, or another configuration is in force.
         LabRelayError: nothing was changed; its text has the reason.
     """
     if not dry_run and not reason.strip():
         raise RefusedError("an edit needs a reason")
+    config = acts.journal.upkeep.config_hash  # before the trial: one of a later configuration is looked at again
+    if seen_with is not None and seen_with[: len(config)] != config:
+        raise RefusedError(RECONFIGURED)
     # In a thread: analyzers are answered meanwhile.
     trial = await asyncio.to_thread(tried, acts.journal, acts.channels(), message, content, acts.now_us())
     if trial.outcome.state == "dead":
         detail = f": {trial.outcome.detail}" if trial.outcome.detail else ""
         raise LabRelayError(f"the edited message would be a dead letter again: {trial.code}{detail}")
-    details = {"verdict": trial.outcome.state, "code": trial.code, "to": trial.to}
+    details = {"verdict": trial.outcome.state, "code": trial.code, "to": trial.to, "config_hash": config}
     if dry_run:
         return {**answer(1, None, {}), "message": None, "awaited": [], **details}
     awaited = await acts.let_attempts_end(message)
+    if acts.journal.upkeep.config_hash != config:
+        raise RefusedError(RECONFIGURED)
     for lane in {(one.channel, one.destination) for one in trial.trace.deliveries}:
         acts.reclaim(*lane)  # deliveries in memory are closed with their rows, and from here on no attempt begins
     future = acts.journal.run(

@@ -26,11 +26,11 @@ from engine.model.permissions import (
 )
 from engine.runtime.control_requests import (
     A,
-    ActOnMessage,
     ActOnSelection,
     Backup,
     ContentsExported,
     ContentsShown,
+    Edit,
     EntryDrop,
     EntryNote,
     EntrySnooze,
@@ -96,7 +96,7 @@ HANDLERS: dict[str, Verb] = {
     "operation_cancel": _verb(ACTING, OneOperation, messages.cancel_operation),
     "operation_waits": _verb(LOOKING, OneOperation, messages.operation_waits),
     "tell_apart": _verb(ACTING, TellApart, messages.tell_apart),
-    "edit": _verb(EDITING, ActOnMessage, messages.edit),
+    "edit": _verb(EDITING, Edit, messages.edit),
     "set_aside": _verb(ACTING, SetAside, messages.set_aside),
     "erase": _verb(ADMINISTERING, Erase, messages.erase),
     "replay": _verb(ACTING, Replay, replays.replay),

@@ -71,8 +71,13 @@ class Reprocess(NoArguments):
     mapping_hash: str | None = None
 
 
-class ActOnMessage(Act):
+class Edit(Act):
+    """``config_hash``: of the configuration that the person has seen the outcome with, as the dry run says it; its
+    first 12 digits are enough. None: the outcome was not looked at.
+    """
+
     message: RowNumber
+    config_hash: Annotated[str, Field(min_length=12)] | None = None
 
 
 class TellApart(Act):

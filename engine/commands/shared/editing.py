@@ -65,7 +65,7 @@ def edited(
         show_document(form, {"verb": "edit", "dry_run": True, **told}, [_would(told)])
         return ExitCode.OK
     consent(f"{_would(told)}. Take it as a new message of {trace.message.channel} and close {message}?", yes=yes)
-    result = ask(content, False)
+    result = ask(content, told["config_hash"])
     show_document(form, {"verb": "edit", "dry_run": False, **result}, [f"message {message} is {result['message']} now"])
     if result["awaited"]:
         say(
@@ -81,12 +81,13 @@ def edited(
 
 # -- asking ----------------------------------------------------------------------------------------------------------
 
-Ask = Callable[[bytes, bool], dict[str, Any]]  # (content, dry run) -> the act's answer
+Ask = Callable[[bytes, str | None], dict[str, Any]]  # (content, hash of the configuration, None: a dry run) -> answer
 
 
 def _asking(session: Session, message: int, reason: str) -> Ask:
-    def ask(content: bytes, dry_run: bool) -> dict[str, Any]:
-        args = {"message": message, "reason": reason, "dry_run": dry_run}
+    def ask(content: bytes, seen_with: str | None) -> dict[str, Any]:
+        args = {"message": message, "reason": reason, "dry_run": seen_with is None}
+        args |= {"config_hash": seen_with} if seen_with else {}
         try:
             return {**session.call("edit", args, timeout=ACT_TIMEOUT_S, content=content), "running": True}
         except UnreachableError:
@@ -103,7 +104,7 @@ def _would(told: dict[str, Any]) -> str:
 
 def _unless_unchanged(content: bytes, payload: bytes, ask: Ask) -> dict[str, Any]:
     """The outcome that it would have; empty where it is unchanged."""
-    return ask(content, True) if content != payload else {}
+    return ask(content, None) if content != payload else {}
 
 
 # -- from a file -----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from engine.actions.retry import retry_letters
 from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
 from engine.runtime.control_requests import (
-    ActOnMessage,
     ActOnSelection,
+    Edit,
     Erase,
     OneOperation,
     Retry,
@@ -63,9 +63,15 @@ async def tell_apart(site: RunningSite, request: Request, asked: TellApart) -> R
     )
 
 
-async def edit(site: RunningSite, request: Request, asked: ActOnMessage) -> Result:
+async def edit(site: RunningSite, request: Request, asked: Edit) -> Result:
     return await edit_message(
-        site.acts, asked.message, request.content, actor=request.actor, reason=asked.why, dry_run=asked.dry_run
+        site.acts,
+        asked.message,
+        request.content,
+        actor=request.actor,
+        reason=asked.why,
+        seen_with=asked.config_hash,
+        dry_run=asked.dry_run,
     )
 
 

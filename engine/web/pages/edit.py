@@ -7,18 +7,17 @@ sends. The act takes the very bytes that the preview was of, and makes a new mes
 
 import base64
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 from urllib.parse import quote_plus
 
-import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.actions.edit import Trial, charsets_of, raise_if_not_editable, tried
 from engine.actions.edit_text import read, shown
-from engine.model.errors import LabRelayError, RefusedError, StoreError
+from engine.model.errors import LabRelayError, StoreError
 from engine.model.records import Trace
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
@@ -154,7 +153,7 @@ def _look(frame: Frame, words: Words, form: Form, now_us: int, reader: Reader, m
     beside = {
         "lines": changed,
         "cut": sum(line.cut for line in changed),
-        "would": _would(trial.outcome.state, trial.code, trial.to, configured),
+        "config_hash": configured,
     }
     return found | {"preview": _preview(trial, shape.charset, words) | beside}
 
@@ -183,10 +182,6 @@ def _preview(trial: Trial, charset: str, words: Words) -> dict[str, Any]:
     }
 
 
-def _would(verdict: str, code: str, to: Sequence[str], configured: str) -> str:
-    return orjson.dumps([verdict, code, to, configured]).decode()
-
-
 # -- the act ---------------------------------------------------------------------------------------------------------
 
 
@@ -199,14 +194,10 @@ async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
             content = base64.urlsafe_b64decode(form["content"])
         except ValueError:
             raise web.HTTPBadRequest from None
-        args = {"message": asked, "reason": form["reason"], "dry_run": False}
+        args = {"message": asked, "reason": form["reason"], "config_hash": form["config_hash"], "dry_run": False}
         given = Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args, content=content)
-        work = frame.verbs[VERB].work
         try:
-            told = await work(replace(given, args=args | {"dry_run": True}))
-            if form["would"] != _would(told["verdict"], told["code"], told["to"], frame.configured()):
-                raise RefusedError("the configuration has changed since the preview; look at a new one")
-            result = await work(given)
+            result = await frame.verbs[VERB].work(given)
         except LabRelayError as error:
             status, trouble = frame.refused(desk, request, error)
             around = _around(asking)

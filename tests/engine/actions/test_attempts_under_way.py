@@ -3,6 +3,7 @@ sent once more, how it ended is known, and nothing newer goes out before it."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest_asyncio
 from engine.actions import underway
 from engine.actions.edit import edit_message
 from engine.actions.underway import Acts
-from engine.model.errors import LabRelayError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.errors import LabRelayError, RefusedDeliveryError, RefusedError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.operations import dismissal
@@ -80,6 +81,29 @@ async def test_an_edit_waits_for_an_attempt_and_nothing_goes_out_before_its_end(
     assert told["awaited"] == ["slow"]
     assert slow.taken == [("a", WRONG), ("a", RIGHT)], "what was on its way ended first"
     assert delivery(made, message, "slow").state == "delivered", "and how it ended is known"
+    assert delivery(made, message, "strict").state == "dismissed"
+
+
+async def test_an_edit_is_made_with_the_configuration_that_its_person_has_seen(made: Plant) -> None:
+    acts, message, slow = await one_dead_one_under_way(made)
+    acts.journal.upkeep.config_hash = "0123456789ab"
+    wanted = partial(edit_message, acts, message, RIGHT.encode(), actor="anna", reason="wrong unit")
+    seen = (await wanted(dry_run=True))["config_hash"]
+    with pytest.raises(RefusedError, match="configuration has changed"):
+        await wanted(seen_with="ba9876543210")
+
+    asked: list[int] = []
+    attempts = acts.attempts
+    acts.attempts = lambda one: (asked.append(one), attempts(one))[1]  # type: ignore[func-returns-value]
+    edit = asyncio.create_task(wanted(seen_with=seen + 52 * "0"))  # the whole hash
+    await until(lambda: bool(asked))
+    acts.journal.upkeep.config_hash = "ba9876543210"
+    slow.gate.set()
+    with pytest.raises(RefusedError, match="configuration has changed"):
+        await edit
+    assert delivery(made, message, "strict").state == "dead"
+    await wanted(seen_with="ba9876543210")
+    await made.drain()
     assert delivery(made, message, "strict").state == "dismissed"
 
 

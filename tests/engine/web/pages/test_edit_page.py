@@ -238,7 +238,8 @@ async def test_the_act_does_what_was_shown_or_nothing(here: ActingSite, asha: Br
     _, page = await previewed(asha, await opened(asha, message))
     action, fields = form_of(page, "/edit/do")
     for changed, status in (
-        ({"would": "[]"}, 403), ({"reason": " "}, 403), ({"content": ""}, 403), ({"form": "0"}, 403),
+        ({"config_hash": "0" * 12}, 403), ({"config_hash": ""}, 403), ({"reason": " "}, 403), ({"content": ""}, 403),
+        ({"form": "0"}, 403),
         ({"content": "\xff"}, 400), ({"once": ""}, 400),
     ):  # fmt: skip
         assert (await asha.post(action, {**fields, "reason": "x", **changed}))[0] == status, changed
