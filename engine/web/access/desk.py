@@ -216,4 +216,5 @@ def say(request: web.Request, text: str) -> str:
 
 def local_path(text: str) -> str:
     """A path of this server to lead on to once a person is logged in; ``/`` for all else."""
-    return "/" if urlsplit(text).path.startswith(LOG_IN) else local(text)
+    path = local(text)
+    return "/" if urlsplit(path).path.startswith(LOG_IN) else path
