@@ -244,8 +244,10 @@ async def test_a_list_and_the_to_do_list_say_how_much_is_new_in_a_link(here: Sit
     await expect(news).to_be_hidden()
     change(here, "urinalysis", ChannelState.SILENT)
     await expect(news).to_have_text("new: 1")
+    await expect(page.get_by_text("Nothing to do")).to_be_hidden()
     change(here, "urinalysis", ChannelState.RECEIVING)
     await expect(news).to_be_hidden()
+    await expect(page.get_by_text("Nothing to do")).to_be_visible()
     change(here, "urinalysis", ChannelState.SILENT)
     async with page.expect_navigation():
         await news.get_by_role("link").click()

@@ -2,13 +2,13 @@
 "use strict";
 (() => {
   const drawn = document.getElementById("todo").dataset.ids.split(" ").filter(Boolean);
-  const { fresh, gone } = document.getElementById("news").dataset;
+  const words = document.getElementById("news").dataset;
+  const nothing = document.querySelector("#todo-list.ok"); // "Nothing to do"
 
   document.addEventListener("todo", ({ detail: ids }) => {
-    const counts = [
-      [fresh, ids.filter((id) => !drawn.includes(id)).length],
-      [gone, drawn.filter((id) => !ids.includes(id)).length],
-    ];
-    newer(counts.filter(([, n]) => n).map(([words, n]) => `${words} ${n}`).join(", "));
+    const fresh = ids.filter((id) => !drawn.includes(id)).length;
+    const gone = drawn.filter((id) => !ids.includes(id)).length;
+    newer([[words.fresh, fresh], [words.gone, gone]].filter(([, n]) => n).map((said) => said.join(" ")).join(", "));
+    if (nothing) nothing.style.visibility = fresh ? "hidden" : "";
   });
 })();
