@@ -14,7 +14,10 @@ class CertificateFiles(Protocol):
 
 
 def server_context(files: CertificateFiles) -> ssl.SSLContext:
-    """Raises OSError or ValueError where a file cannot be used."""
+    """Raises OSError or ValueError where a file cannot be used; that of one which cannot be read names it."""
+    for file in (files.cert, files.key, files.client_ca):
+        if file is not None:
+            _try_reading(str(file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(str(files.cert), str(files.key), password=_no_password)
@@ -22,6 +25,14 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
         context.load_verify_locations(str(files.client_ca))
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _try_reading(file: str) -> None:
+    """The errors of the `ssl` module name no file."""
+    try:
+        open(file, "rb").close()
+    except OSError as error:
+        raise OSError(error.errno, f"{file} cannot be read: {error.strerror}") from error
 
 
 def names_of(certificate: Mapping[str, Any]) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The page's listener: TLS whose files are read again, who may connect, under which names, and when beyond loopback."""
 
 import asyncio
+import re
 import shutil
 import ssl
 from dataclasses import replace
@@ -78,7 +79,7 @@ async def test_a_certificate_that_is_missing_is_an_error_at_the_start(authority:
     config = over_tls(authority)
     assert config.tls is not None
     config.tls.key.unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{config.tls.key} cannot be read")):
         async with running(quiet_site(), config=config, trust=authority.trust()):
             pass
 
