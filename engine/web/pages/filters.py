@@ -13,7 +13,7 @@ from engine.web.routes import Listed
 LABELS = {
     "channel": "Analyzer",
     "destination": "Destination",
-    "code": "Reason",
+    "code": "Reason code",
     "cause": "Cause",
     "since": "Since",
     "until": "Until",

@@ -44,7 +44,7 @@ LABELS = {
     "destination": "Destination",
     "from": "From",
     "until": "Until",
-    "code": "Reason",
+    "code": "Reason code",
     "type": "Type",
     "test": "Test code",
     "loinc": "LOINC",

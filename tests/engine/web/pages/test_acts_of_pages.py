@@ -196,7 +196,7 @@ async def test_an_act_is_what_its_confirmation_says(
 
     last, counted_us = known.journal.last_id, json.loads(fields["selection"])["counted_us"]
     assert facts["Up to"].startswith(f"number {last} of the journal, at ")
-    shown = {"channel": "Analyzer", "destination": "Destination", "code": "Reason", "cause": "Cause"}
+    shown = {"channel": "Analyzer", "destination": "Destination", "code": "Reason code", "cause": "Cause"}
     assert {facts[shown[name]] for name in query} == set(query.values())
     assert ("Filter" in facts) is (not query)
 

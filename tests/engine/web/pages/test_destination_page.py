@@ -208,15 +208,16 @@ PLUGGED = DeviceEnd(
     device="usb:0403:6001", settings="9600 8N1", path="/dev/ttyUSB0", names=("/dev/serial/by-id/usb-FTDI",),
     description="FTDI \u202eFT232R", usb="0403:6001", serial_number="A50285BI", driver="ftdi_sio",
 )  # fmt: skip
+LOOK_THERE = "Is the analyzer on? Is its cable in? Are the line settings in its menu the same as here?"
 LINES = [
     (None, "Our end Other end Connected since 10.0.0.2:2575 10.0.0.9:50213 2026-03-02 08:12:07 2 h ago"),
     (PLUGGED, "Device usb:0403:6001 Settings 9600 8N1 Plugged in yes Port /dev/ttyUSB0 Lasting name"
               " /dev/serial/by-id/usb-FTDI Adapter FTDI \\x202eFT232R USB 0403:6001 A50285BI Driver ftdi_sio"
-              " No connection now."),
+              " No connection now. " + LOOK_THERE),
     (DeviceEnd(device="/dev/ttyUSB3", settings="9600 7E1", fault="there is no such device"),
-     "Device /dev/ttyUSB3 Settings 9600 7E1 Plugged in no: there is no such device No connection now."),
+     "Device /dev/ttyUSB3 Settings 9600 7E1 Plugged in no: there is no such device No connection now. " + LOOK_THERE),
     (DeviceEnd(device="socket://10.1.2.3:4001", is_remote=True),
-     "Device socket://10.1.2.3:4001 Place at a device server No connection now."),
+     "Device socket://10.1.2.3:4001 Place at a device server No connection now. " + LOOK_THERE),
 ]  # fmt: skip
 
 
