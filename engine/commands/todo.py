@@ -5,7 +5,7 @@ certificates near their end, the disk, the clock, the key, backups. The list is 
 when its cause does; a person can take it, so that others see who works on it, leave a note, or snooze it. A snoozed
 entry comes back at its time, and before it while it is worse than it was: at a higher level, or with twice the count.
 
-KEY is the entry's key in the list, or its beginning.
+Without a command the list is shown. KEY is the entry's key in the list, or its beginning.
 """
 
 from typing import Any
@@ -23,9 +23,11 @@ TIMEOUT_S = 30.0
 _key = click.argument("key")
 
 
-@click.group(help=__doc__)
-def command() -> None:
-    pass
+@click.group(help=__doc__, invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        context.invoke(list_entries)
 
 
 @command.command("list", help="List what is to be done.")

@@ -88,6 +88,7 @@ async def test_thirty_messages_arrive_and_the_summary_says_so(site: Site) -> Non
     assert "30 messages acknowledged, 30 on the FHIR server, 0 dead" in output
     assert "nothing lost" in output
     assert "The status page says: Everything works" in output
+    assert f"labrelay --site {site.folder} user add NAME --role admin; then log in\n" in output
     for name, (model, _, _) in PLAYED.items():
         row = next(line for line in output.splitlines() if line.startswith(model))
         assert row.removeprefix(model).split() == [name, "10", "10", "0"]

@@ -107,6 +107,7 @@ class Demo:
             await daemon.start(last.host, last.port)
             self._say(f"The status page: http://{self._web.host}:{self._web.port}/")
             self._say(f"The same in another terminal: {command_for(self._site.folder)} status")
+            self._say(f"To act on the page: {command_for(self._site.folder)} user add NAME --role admin; then log in")
             for one in self._analyzers:
                 self._say(f"A simulated {one.name} connects to {one.address} ({one.protocol})")
             return await self._play(daemon, sandbox)
