@@ -27,7 +27,8 @@ from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_message, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
-from engine.store.queries.letters import dead_letters
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import counters_of
@@ -131,6 +132,48 @@ def statements(reader: Reader) -> Iterator[list[str]]:
         yield seen
     finally:
         connection.set_trace_callback(None)
+
+
+@contextmanager
+def columns_read(reader: Reader) -> Iterator[set[tuple[str, str]]]:
+    """The (table, column) that a reader's statements read."""
+    seen: set[tuple[str, str]] = set()
+
+    def note(action: int, table: str | None, column: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_READ:
+            seen.add((table or "", column or ""))
+        return sqlite3.SQLITE_OK
+
+    connection = reader._take()
+    connection.set_authorizer(note)
+    reader._idle = [connection]
+    try:
+        yield seen
+    finally:
+        connection.set_authorizer(None)
+
+
+async def test_no_list_reads_what_a_message_or_a_document_says(journal: Journal) -> None:
+    await fill(journal)
+    bodies = {("journal", "body"), ("document", "body")}
+    with columns_read(journal) as seen:
+        for wanted in (
+            Filter(),
+            Filter(channel="a", state="dead"),
+            Filter(channel="a", control_id="C2"),
+            Filter(after_us=1),
+        ):
+            assert messages_page(journal, wanted)
+            dead_letters(journal, wanted)
+        held_deliveries(journal)
+        letter_groups(journal)
+        list_channels(journal)
+        list_lanes(journal)
+        assert ("journal", "id") in seen
+        assert not seen & bodies
+        stored_payload(journal, 1)
+        stored_document(journal, 1)
+        assert bodies <= seen  # it would be seen
 
 
 async def test_no_list_scans_a_table_that_grows(journal: Journal) -> None:
