@@ -28,6 +28,7 @@ RESULTS = View[Row](
     Field("patient", "PATIENT"),
     Field("code", "TEST"),
     Field("loinc", "LOINC"),
+    Field("old_loinc", "LOINC BEFORE"),
     Field("old_value", "OLD", right=True),
     Field("old_unit", "UNIT"),
     Field("old_status", "STATUS"),
@@ -59,6 +60,7 @@ def row_of(one: Affected, *, unmask: bool) -> dict[str, Any]:
         **picked(one, "outcome reason destinations change differs"),
         **whose,
         "specimen": shown(whose["specimen"]),
+        "old_loinc": one.old.loinc if one.old is not None else None,
         **side("old", one.old),
         **side("new", one.new),
     }

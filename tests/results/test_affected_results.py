@@ -45,6 +45,7 @@ class Sent:
             "specimen": f"F-O{self.message}",
             "code": "HGB",
             "loinc": "718-7",
+            "old_loinc": "",
             "old_value": self.old,
             "old_unit": "g/dL",
             "old_status": "final",
