@@ -1,5 +1,8 @@
 """Acts of the audit trail."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.actions.trail import Entry, instant, purpose_of
 from engine.views.view import Field, View, at
 
@@ -29,8 +32,19 @@ ACT = View[Entry](
 
 def about(one: Entry) -> str:
     """The objects of an act, in one line."""
-    text = ", ".join(f"{name} {value}" for name, value in one.what.items() if name not in IN_WORDS and value)
+    text = _named({name: value for name, value in one.what.items() if name not in IN_WORDS})
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _named(values: Mapping[str, Any]) -> str:
+    """Names with their values; a yes by its name alone, and no empty value."""
+    return ", ".join(name if value is True else f"{name} {_value(value)}" for name, value in values.items() if value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_named(value)})"
+    return f"({', '.join(map(str, value))})" if isinstance(value, list | tuple) else str(value)
 
 
 def reason(one: Entry) -> str:
