@@ -6,7 +6,7 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; p
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import time
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from engine.config import (
 from engine.config.descriptions import description
 from engine.config.layouts import layout_files
 from engine.config.problems import alternatives, words
-from engine.diagnostics.packs import packs
+from engine.diagnostics.packs import loinc_gaps, packs
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.hold_rules import names
 from engine.model import reasons
@@ -160,17 +160,30 @@ def pack_keys() -> Iterator[str]:
 
 
 def shipped_analyzers() -> Iterator[str]:
-    found, bare = [], []
+    found, bare, open_codes = [], [], []
     for one in packs():
-        row = summary(one)
+        row, gaps = summary(one), loinc_gaps(one)
         if row["unmapped"] and not row["codes"]:
             bare.append(code(one.name))
         words = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
-        found.append((code(one.name), *words, *(str(row[kind]) for kind in ("codes", "unmapped", "left_out"))))
-    yield from rows("pack | maker | models | measures | seen | codes | without LOINC | no results", found)
+        found.append(
+            (code(one.name), *words, *(str(row[kind]) for kind in ("codes", "unmapped", "suggested", "left_out")))
+        )
+        open_codes += [(code(one.name), _listed(gaps.suggested), _listed(gaps.unknown))] if row["unmapped"] else []
+    yield from rows(
+        "pack | maker | models | measures | seen | codes | without LOINC | of these suggested | no results", found
+    )
     yield ""
-    yield f"No code of these packs has a LOINC code yet, because there is no evidence for one: {', '.join(bare)}. Their"
-    yield "results go out under the analyzer's own codes, and the page counts them as codes without a mapping."
+    yield f"No code of these packs has a LOINC code yet: {', '.join(bare)}. Their results go out under the"
+    yield "analyzer's own codes, and the page counts them as codes without a mapping."
+    yield ""
+    yield "Codes without a LOINC code, and whether a published source suggests a meaning:"
+    yield ""
+    yield from rows("pack | suggested, unconfirmed | no published source was found", open_codes)
+
+
+def _listed(codes: Sequence[str]) -> str:
+    return ", ".join(map(code, codes))
 
 
 def later_names() -> Iterator[str]:

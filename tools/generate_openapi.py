@@ -26,6 +26,7 @@ from engine.views.messages import DELIVERY, MESSAGE
 from engine.views.operations import OPERATION
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
+from engine.views.suggestions import SUGGESTION
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
@@ -44,6 +45,7 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/held": HELD,
     "/held/persons": PERSON,
     "/gaps": GAP,
+    "/suggestions": SUGGESTION,
     "/corrections": CORRECTION,
     "/reagents": LOT,
     "/lanes": STORED_LANE,

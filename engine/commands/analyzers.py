@@ -12,6 +12,7 @@ import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
+from engine.views.suggestions import SUGGESTION, gap_words
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 
@@ -34,6 +35,7 @@ ANALYZERS = View[Row](
     Field("seen", "SEEN"),
     Field("codes", "CODES", right=True),
     Field("unmapped", "WITHOUT LOINC", right=True),
+    Field("suggested", "SUGGESTED", right=True),
     Field("left_out", "NO RESULTS", right=True),
 )
 CODES = View[Row](
@@ -63,10 +65,10 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
 
 def summary(pack: "Pack") -> dict[str, Any]:
     """One row of the list. Codes are counted once, however many units they have; some are known to be no results."""
-    from engine.diagnostics.packs import codes_of
+    from engine.diagnostics.packs import codes_of, loinc_gaps
     from engine.mapping.table_files import NO_RESULT
 
-    rows = codes_of(pack)
+    rows, gaps = codes_of(pack), loinc_gaps(pack)
     mapped = {row.cells["code"] for row in rows if row.code}
     none = {row.cells["code"] for row in rows if row.cells.get("type") == NO_RESULT}
     config = pack.config
@@ -79,7 +81,8 @@ def summary(pack: "Pack") -> dict[str, Any]:
         "format": config.format,
         "seen": [f"{kind} x{count}" if count > 1 else kind for kind, count in kinds.items()],
         "codes": len(mapped),
-        "unmapped": len({row.cells["code"] for row in rows} - mapped - none),
+        "unmapped": len(gaps.suggested) + len(gaps.unknown),
+        "suggested": len(gaps.suggested),
         "left_out": len(none),
     }
 
@@ -91,6 +94,7 @@ def summary(pack: "Pack") -> dict[str, Any]:
 def show(session: Session, name: str, form: Form) -> ExitCode:
     """Show what is known about one analyzer."""
     from engine.diagnostics.packs import codes_of, find_pack
+    from engine.diagnostics.suggested import suggestions_of
 
     try:
         pack = find_pack(name, session.folder_or_none)
@@ -105,6 +109,7 @@ def show(session: Session, name: str, form: Form) -> ExitCode:
         "set_up": list(pack.config.set_up),
         "traps": list(pack.config.traps),
         "code_table": rows,
+        "suggestions": SUGGESTION.rows(suggestions_of(pack)),
         "notice": LOINC_NOTICE,
     }
     show_document(form, document, _for_people(pack, rows))
@@ -143,12 +148,17 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
 
 def _without_loinc(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     """Which results of this analyzer go out without a LOINC code, and what to do."""
+    from engine.diagnostics.packs import loinc_gaps
+
     row = summary(pack)
     if not rows:
         yield "none: no code of this analyzer is known well enough; all pass as they are sent"
     elif row["unmapped"]:
         which = "no code of this table has" if not row["codes"] else f"{plural(row['unmapped'], 'code')} without"
-        yield f"{which} a LOINC code, because there is no evidence for one (NOTE says why)."
+        yield f"{which} a LOINC code, because there is not evidence enough for one (NOTE says why)."
+        yield from gap_words(loinc_gaps(pack))
+        if row["suggested"]:
+            yield f"The suggestions with their sources: labrelay tables suggest {pack.name}"
         yield "Such a result goes out under the analyzer's own code; the page counts it as a code without a mapping."
         yield "Give these codes rows in a table of your own, once your laboratory knows what they mean: labrelay gaps"
         yield "prints the rows."

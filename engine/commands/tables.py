@@ -3,7 +3,7 @@
 A correction is in force at once, without a reload, and before the files' rows. It is never changed: a later one of the
 same key takes its place, and `undo` brings back what was before. `check`, `map`, `test` and the daemon read the same
 corrections, and the hash of the configuration changes with them. To keep them in a file of the site, `export` writes
-the rows; then take them back here.
+the rows; then take them back here. `suggest` prints suggestions of published sources for an analyzer's codes.
 
 A CELL is COLUMN=VALUE: code=HGB unit_in=g/dL loinc=718-7. The key columns say which row is meant.
 """
@@ -19,12 +19,18 @@ from engine.commands.shared.selecting import ROW, stated_reason, sure_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.corrections import Correction, columns_of, csv_rows, latest, name_of
 from engine.views.corrections import CORRECTION, in_words
+from engine.views.suggestions import SUGGESTION, gap_words
 from engine.views.text import plural
 
 GROUP = "mapping"
 
 TIMEOUT_S = 120.0
 SHOWN = 8  # kinds of changes of a preview
+SUGGESTED = (
+    "# Suggested, not confirmed: no mapping uses these rows. Compare each with the analyzer's own test list.",
+    "# LOINC codes and names: Copyright (c) Regenstrief Institute, Inc. and the LOINC Committee; free of charge under",
+    "# the licence at https://loinc.org/license.",
+)
 
 _cells = click.argument("cells", nargs=-1, required=True, metavar="CELL...")
 _channel = click.argument("channel", shell_complete=channel_names)
@@ -131,6 +137,50 @@ def export(session: Session, channel: str | None) -> None:
             click.echo(line)
     if not found:
         say("no code table is corrected")
+
+
+@command.command()
+@click.argument("name", metavar="CHANNEL|PACK", shell_complete=channel_names)
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["csv", "table", "json", "ndjson"]),
+    default="csv",
+    show_default=True,
+    callback=lambda _ctx, _param, value: Form(value),
+    help="The rows as a pack's file has them, a table for people, or for scripts.",
+)
+@pass_session
+def suggest(session: Session, name: str, form: Form) -> ExitCode:
+    """Print suggestions of published sources for the codes of an analyzer.
+
+    Each row has its source, and the conditions at your site under which it is true; several rows of one code are
+    candidates to choose from. All are unconfirmed: no mapping uses one before a person puts it in force, on the page of
+    unmapped codes or with tables set. A message names the codes of the pack for which nothing is suggested.
+    """
+    from engine.diagnostics.packs import find_pack, loinc_gaps
+    from engine.diagnostics.suggested import suggestions_of
+    from engine.mapping.suggestions import csv_lines
+
+    channel = session.load(require_secrets=False).channels.get(name) if session.folder_or_none is not None else None
+    if channel is not None and channel.analyzer is None:
+        raise click.UsageError(f"channel {name} names no analyzer; give a pack (labrelay analyzers lists them)")
+    try:
+        pack = find_pack(
+            name if channel is None or channel.analyzer is None else channel.analyzer, session.folder_or_none
+        )
+    except KeyError as error:
+        raise click.UsageError(error.args[0]) from None
+    found = suggestions_of(pack)
+    if form is Form.CSV:
+        for line in (*(SUGGESTED if found else ()), *csv_lines(found)):
+            click.echo(line)
+    elif found or form is not Form.TABLE:
+        show_rows(form, SUGGESTION, found, "")
+    for line in gap_words(loinc_gaps(pack)):
+        say(line)
+    return ExitCode.OK
 
 
 @command.command(help="List corrections that decide above other rows of the files than when they were made.")

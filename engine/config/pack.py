@@ -3,6 +3,7 @@
     pack.yaml      who makes it, what was seen of it, how its messages are recognised, what its channels start from
     channel.yaml   a channel that works once its address or device is filled in
     codes.csv      what it sends -> LOINC and UCUM, each row with its source
+    suggestions.csv    meanings that published sources give further codes; for people, never read by a mapping
 
 A channel names a pack (``analyzer: sysmex-xn``). The pack then fills in what the channel does not say itself: the code
 table, the dialect, the character sets, settings. A site's own ``analyzers/`` folder comes before the shipped one, so
@@ -25,6 +26,7 @@ from engine.model.errors import ConfigError
 
 FOLDER = "analyzers"
 PACK_FILE, CHANNEL_FILE, CODES_FILE = "pack.yaml", "channel.yaml", "codes.csv"
+SUGGESTIONS_FILE = "suggestions.csv"
 TABLE = "analytes"  # what the shipped mappings call their table of codes
 
 Texts = Annotated[
@@ -146,6 +148,12 @@ class Pack:
     def codes(self) -> Path | None:
         """Its code table, None where it has none."""
         path = self.folder / CODES_FILE
+        return path if path.is_file() else None
+
+    @property
+    def suggestions(self) -> Path | None:
+        """Its suggestions for codes, None where it has none."""
+        path = self.folder / SUGGESTIONS_FILE
         return path if path.is_file() else None
 
     @property

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from engine.config.pack import CHANNEL_FILE, CODES_FILE, FOLDER, Pack, find_pack, packs, read_pack
+from engine.config.pack import CHANNEL_FILE, CODES_FILE, FOLDER, SUGGESTIONS_FILE, Pack, find_pack, packs, read_pack
+from engine.config.site import mapping_path
+from engine.diagnostics.suggested import LoincGaps, file_text, read_of, suggestions_of
 from engine.mapping.conditions import Condition, compile_condition
-from engine.mapping.table_files import read_table
+from engine.mapping.loading import kinds_of
+from engine.mapping.suggestions import doubt
+from engine.mapping.table_files import NO_RESULT, read_table
 from engine.mapping.tables import Row, Table
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
@@ -75,15 +79,29 @@ def codes_of(pack: Pack) -> list[Row]:
 
 
 def _table(pack: Pack) -> tuple[Table | None, list[str]]:
-    path, name = pack.codes, pack.place(CODES_FILE)
-    if path is None:
-        return None, []
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [f"{name}:1:1: cannot be read as UTF-8 ({type(error).__name__}); save it as UTF-8"]
+    name = pack.place(CODES_FILE)
+    text, problems = file_text(pack.codes, name)
+    if text is None:
+        return None, problems
     table, findings = read_table(text, "analytes", name, KEY)
     return table, [finding.at(name) for finding in findings if not finding.unfinished]  # `check_pack` says it its way
+
+
+def loinc_gaps(pack: Pack) -> LoincGaps:
+    """The codes of its table that are results and have no LOINC code with any unit.
+
+    Raises:
+        ConfigError: a file of it is wrong.
+    """
+    rows = codes_of(pack)
+    known = {row.cells["code"] for row in rows if row.code or row.cells.get("type") == NO_RESULT}
+    open_codes = list(dict.fromkeys(row.cells["code"] for row in rows if row.cells["code"] not in known))
+    suggested = {one.code for one in suggestions_of(pack)}
+    return LoincGaps(
+        pack.name,
+        [code for code in open_codes if code in suggested],
+        [code for code in open_codes if code not in suggested],
+    )
 
 
 def check_pack(pack: Pack) -> Iterator[str]:
@@ -108,8 +126,18 @@ def check_pack(pack: Pack) -> Iterator[str]:
             yield f"{name}:{row.line}:1: without a LOINC code and without a note; write why there is none"
         if row.code is not None and "display" not in row.cells:
             yield f"{name}:{row.line}:1: a LOINC code without its name; add display"
+    yield from _suggestion_problems(pack)
     if f"\nanalyzer: {pack.name}" not in f"\n{pack.template}":
         yield f"{pack.place(CHANNEL_FILE)}:1:1: does not name its pack; add analyzer: {pack.name}"
+
+
+def _suggestion_problems(pack: Pack) -> Iterator[str]:
+    found, problems = read_of(pack)
+    yield from problems
+    kinds = kinds_of(mapping_path(None)) if found else None
+    for one in found:
+        if kinds is not None and (text := doubt(one, kinds)):
+            yield f"{pack.place(SUGGESTIONS_FILE)}:{one.line}:1: {text}"
 
 
 def own_packs(site: Path) -> Iterator[tuple[Path, list[str]]]:

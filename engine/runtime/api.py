@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.actions.control import Handler
+from engine.diagnostics.suggested import suggested
 from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs, Verb
 from engine.web.api.sources import Present, Sources
@@ -21,6 +22,7 @@ def sources(app: "App") -> Sources:
         zone=ZoneInfo(site.timezone or "UTC"),
         routes=app.parts.routes,
         backups=lambda: app.parts.built.site.config.backup.folder,
+        suggestions=lambda channel: suggested(app.parts.built.site, channel),
     )
 
 

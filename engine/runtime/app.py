@@ -26,6 +26,7 @@ from engine.actions.yielding import Yielding
 from engine.config.changes import FIXED, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
+from engine.diagnostics.suggested import suggested
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -395,6 +396,7 @@ class App:
             changed_files=lambda: changed_files(self.parts.built.site),
             changes=lambda: tuple(changes(self.parts.built.site, load_site(self.folder))),
             configured=lambda: self.parts.built.site.hash,
+            suggestions=lambda channel: suggested(self.parts.built.site, channel),
             accounts=self.accounts,
             clock=self.clock,
         )

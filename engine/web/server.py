@@ -57,7 +57,7 @@ from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
-from engine.web.pages.frame import Channels, Frame, Trial
+from engine.web.pages.frame import Channels, Frame, Suggestions, Trial
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
 from engine.web.saved_lists import SavedLists
@@ -103,6 +103,7 @@ class StatusServer:
         changed_files: names of files of the configuration that are not those that run.
         changes: what a reload of them changes; reads them all.
         configured: the hash of the configuration in force.
+        suggestions: what the pack of a channel's analyzer suggests for codes.
         todo: the to-do list; the same object until it changes.
         look: a user sees the list; what came and went since the visit before.
         trial: tries a mapping; None: there is no page for it.
@@ -129,6 +130,7 @@ class StatusServer:
         changed_files: Callable[[], Sequence[str]] = list,
         changes: Callable[[], Sequence[Change]] = tuple,
         configured: Callable[[], str] = str,
+        suggestions: Suggestions = lambda channel: (),
     ) -> None:
         self.config = config
         self._identity = Identity(accounts)
@@ -153,7 +155,7 @@ class StatusServer:
         self._saved = SavedLists(None)
         if reader is not None:
             given = (self._desk, verbs, channels, ends, trial, changed_files, configured, self._shifts, changes)
-            frame = Frame(reader, snapshot, self._renderer, todo, *given)
+            frame = Frame(reader, snapshot, self._renderer, todo, *given, suggestions)
             pages, self._saved = pages_of(frame), frame.saved
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))

@@ -50,6 +50,7 @@ READ: tuple[tuple[str, ...], ...] = (
     ("tables", "list"),
     ("tables", "history"),
     ("tables", "diff"),
+    ("tables", "suggest", "roche-cobas-c311"),
     ("journal", "stats"),
     ("verify",),
     ("messages", "show", str(DELIVERED), "--unmask", "--purpose", "test"),

@@ -1,6 +1,6 @@
 """The API of a filled journal on a free port, and a client for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
+from engine.mapping.suggestions import Suggestion
 from engine.model.actor import Actor
 from engine.model.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -79,7 +80,13 @@ async def identify(request: web.Request) -> Principal | None:
 
 
 @asynccontextmanager
-async def served(journal: Reader, *, backups: Path | None = None, **more: Any) -> AsyncIterator[Client]:
+async def served(
+    journal: Reader,
+    *,
+    backups: Path | None = None,
+    suggestions: Callable[[str | None], Sequence[Suggestion]] = lambda channel: (),
+    **more: Any,
+) -> AsyncIterator[Client]:
     """``more``: of `Api`."""
     client: Client
     sources = Sources(
@@ -88,6 +95,7 @@ async def served(journal: Reader, *, backups: Path | None = None, **more: Any) -
         zone=ZONE,
         backups=lambda: backups,
         routes=dict,
+        suggestions=suggestions,
     )
     app = web.Application(client_max_size=4096)
     table = add_routes(app, Api(sources, **more).routes())

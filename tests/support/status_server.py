@@ -20,7 +20,7 @@ from engine.monitoring.todo import Todo, entries, listed
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb
-from engine.web.pages.frame import Channels, Trial
+from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
 from engine.web.server import FindReagents, LookAtList, StatusServer
@@ -67,6 +67,7 @@ async def running(
     todo: TodoSource | None = None,
     look: LookAtList | None = None,
     trial: Trial | None = None,
+    suggestions: Suggestions = lambda channel: (),
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -88,6 +89,7 @@ async def running(
             channels=channels,
             ends=ends,
             trial=trial,
+            suggestions=suggestions,
         )
         await page.server.listen()
         try:

@@ -39,6 +39,7 @@ from engine.views.messages import MESSAGE
 from engine.views.operations import OPERATION
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
+from engine.views.suggestions import SUGGESTION
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
@@ -255,6 +256,10 @@ def persons(asked: Asked[parameters.Nothing]) -> Document:
 def gaps(asked: Asked[parameters.Channel]) -> Document:
     found = missing_now(list_unmapped(asked.sources.journal, asked.arguments.channel), asked.sources.routes())
     return {GAP.name: GAP.rows(map(counted, found))}
+
+
+def suggestions(asked: Asked[parameters.Channel]) -> Document:
+    return {SUGGESTION.name: SUGGESTION.rows(asked.sources.suggestions(asked.arguments.channel))}
 
 
 def corrections(asked: Asked[parameters.Channel]) -> Document:

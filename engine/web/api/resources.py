@@ -107,6 +107,11 @@ RESOURCES = (
         read="gaps",
     ),
     Resource(
+        path="/suggestions",
+        what="suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
+        read="suggestions",
+    ),
+    Resource(
         path="/corrections",
         what="corrections of code tables, oldest first; of one key the newest decides",
         read="corrections",

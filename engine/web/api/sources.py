@@ -1,11 +1,12 @@
 """What the API reads from, as the running site gives it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
+from engine.mapping.suggestions import Suggestion
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
@@ -20,6 +21,8 @@ class Sources:
         zone: the site's.
         backups: the folder of copies; None: the site has none.
         routes: the compiled routes in force, by channel.
+        suggestions: what the pack of a channel suggests for codes, or each pack that a channel names; reads files, or
+            raises ConfigError.
     """
 
     journal: Reader
@@ -27,6 +30,7 @@ class Sources:
     zone: tzinfo
     backups: Callable[[], Path | None]
     routes: Callable[[], Mapping[str, ChannelRoutes]]
+    suggestions: Callable[[str | None], Sequence[Suggestion]] = lambda channel: ()
 
 
 class Present:

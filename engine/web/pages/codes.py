@@ -1,17 +1,18 @@
 """Codes that no code table has: how often each was seen, and its line for a table, ready to be copied."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from engine.mapping.gaps import ColumnsOf, MissingCode, columns_in, csv_lines
+from engine.mapping.suggestions import Suggestion
 from engine.model.permissions import LOOKING
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import Gap, list_unmapped
 from engine.views.gaps import counted, missing_now, tables_now
-from engine.web.pages import correct
+from engine.web.pages import correct, suggested
 from engine.web.pages.asked import Asked
 from engine.web.pages.filters import listed, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -68,19 +69,21 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     routes = frame.channels()
     gaps = missing_now(list_unmapped(reader, _asked(asking).get("channel")), routes)
     columns = columns_in(tables_now(gaps, routes))
+    suggestions = cache(partial(suggested.of_channel, frame))
     return {
-        "rows": [_row(one, columns, asking) for one in gaps[:MOST]],
+        "rows": [_row(one, columns, asking, suggestions(one.channel) or ()) for one in gaps[:MOST]],
         "count": grouped(len(gaps)),
         "cut": grouped(MOST) if len(gaps) > MOST else "",
     }
 
 
-def _row(one: Gap, columns: ColumnsOf, asking: Asking) -> dict[str, Any]:
+def _row(one: Gap, columns: ColumnsOf, asking: Asking, suggestions: Sequence[Suggestion]) -> dict[str, Any]:
     words = asking.words
     *_, line = csv_lines([counted(one)], columns)
     is_writable = f"{one.code}{one.unit}".isprintable()
     return {
         "href": words.href(correct.PATH, gap=one.id) if is_writable and correct.VERB in asking.may else "",
+        "suggested": any(row.is_for(one.code, one.unit) for row in suggestions),
         "channel": one.channel,
         "table": one.table,
         "code": shown(one.code),

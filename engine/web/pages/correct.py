@@ -1,10 +1,11 @@
 """Correct a code table: a draft of a row, what is wrong with it, what it would change in stored messages, then the act.
 
 The form is filled with what is known of the code, but for its meaning: what a table says of the very same code with
-another unit is shown beside it, with its source, as not confirmed. Only a person's act puts a row in force. Each
-correction stays in a list and can be taken back.
+another unit is shown beside it, and suggestions of published sources, each with its source, as not confirmed. Only a
+person's act puts a row in force. Each correction stays in a list and can be taken back.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from engine.views.corrections import in_words
 from engine.views.gaps import tables_of
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
+from engine.web.pages import suggested
 from engine.web.pages.affected import PATH as AFFECTED
 from engine.web.pages.affected import VERB as RESEND
 from engine.web.pages.asked import number
@@ -49,6 +51,7 @@ LABELS = {
     "loinc": "LOINC code",
     "display": "Name",
     "type": "Type of value",
+    "scale": "Scale",
     "unit": "Unit in documents",
     "ucum": "UCUM unit",
     "factor": "Factor",
@@ -92,6 +95,9 @@ def _around(words: Words) -> dict[str, Any]:
         "back": words.href("/codes"),
         "seen": None,
         "known": (),
+        "suggestions": (),
+        "unreadable": False,
+        "chosen": False,
         "rows": (),
         "called": "",
         "reason": "",
@@ -117,10 +123,29 @@ def _known(frame: Frame, reader: Reader, asking: Asking) -> Values | Gone:
     if table is None:
         return Gone(asking.words.say("This analyzer has no such table."))
     first = table.key[0]
-    if not "".join((*cells.values(), query.get("code", ""))).isprintable():
+    if not "".join((*cells.values(), query.get("code", ""), query.get("unit", ""))).isprintable():
         return Gone(asking.words.say("This code has signs that a table cannot have."))
     cells = {first: cells.pop("code", query.get("code", "").strip()[:LONGEST]), **cells}
-    return _form(asking.words, channel, table, cells) | {"called": shown(called)}
+    if unit := query.get("unit", "").strip()[:LONGEST]:
+        cells.setdefault("unit_in", unit)
+    beside, taken = _suggested(frame, asking.words, channel, table, cells, line=number(query.get("suggested", "")))
+    return _form(asking.words, channel, table, cells | taken) | beside | {"called": shown(called)}
+
+
+def _suggested(
+    frame: Frame, words: Words, channel: str, table: Table, cells: Mapping[str, str], *, line: int = 0
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The suggestions beside a draft, and the cells of that in ``line`` of the pack's file; call it in a thread."""
+    code, unit = cells.get(table.key[0], ""), cells.get("unit_in", "")
+    read = suggested.of_code(frame, channel, table, code)
+    found = read or ()
+    draft = suggested.chosen(found, line, code, unit)
+    taken = {name: cell for name, cell in draft.items() if name in columns_of(table)}
+    return {
+        "suggestions": suggested.rows(words, PATH, channel, table, found, unit),
+        "unreadable": read is None,
+        "chosen": bool(taken),
+    }, taken
 
 
 def table_now(frame: Frame, channel: str, name: str) -> Table | None:
@@ -205,7 +230,9 @@ async def _again(
 ) -> web.Response:
     """The draft as it was sent, with what is wrong with it, or with its preview."""
     words = frame.asking(request).words
-    drawn = _form(words, form["channel"], _table_of(frame, form), _cells(form), problems)
+    table, cells = _table_of(frame, form), _cells(form)
+    beside, _ = await asyncio.to_thread(_suggested, frame, words, form["channel"], table, cells)
+    drawn = _form(words, form["channel"], table, cells, problems) | beside
     more = {"reason": form["reason"], "seen": _seen(words, seen) if seen is not None else None}
     return await desk.page(request, "codes_row", status, **_around(words) | drawn | more, trouble=trouble)
 

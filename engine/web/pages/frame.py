@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from engine.config.changes import Change
 from engine.config.web import WebConfig
+from engine.mapping.suggestions import Suggestion
 from engine.model.errors import (
     AbsentError,
     ConfigError,
@@ -52,6 +53,7 @@ DAMAGED = (
 Channels = Callable[[], Mapping[str, ChannelRoutes]]
 Trial = Callable[[str, str, Mapping[str, str], str, str], Awaitable[Mapping[str, Any]]]
 """(channel, mapping, edited files by name, message, character set) -> what became of it, as `labrelay try` has it."""
+Suggestions = Callable[[str], Sequence[Suggestion]]
 Values = Mapping[str, Any]
 
 
@@ -112,6 +114,7 @@ class Frame:
         configured: the hash of the configuration in force, code tables included.
         shifts: times of day at which a shift begins.
         changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
+        suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
 
     def __init__(
@@ -129,10 +132,12 @@ class Frame:
         configured: Callable[[], str] = str,
         shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
         changes: Callable[[], Sequence[Change]] = tuple,
+        suggestions: Suggestions = lambda channel: (),
     ) -> None:
         self.changes = changes
         self._shifts = shifts
         self.trial = trial
+        self.suggestions = suggestions
         self.channels = channels
         self.ends = ends or NoEnds()
         self.changed_files = changed_files

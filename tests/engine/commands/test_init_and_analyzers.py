@@ -9,6 +9,8 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import find_pack, packs
+from engine.diagnostics.suggested import suggestions_of
+from engine.mapping.suggestions import read_suggestions
 from tests.support.command_line import labrelay
 
 NAMES = [pack.name for pack in packs()]
@@ -51,6 +53,44 @@ def test_a_pack_says_which_codes_have_no_loinc_code(name: str, said: str | None)
     codes = labrelay("analyzers", "show", name).out.partition("\nCodes\n")[2]
     assert codes.startswith(f"  {said}" if said else "  CODE")
     assert ("labrelay gaps\n  prints the rows" in codes) is (said is not None and "LOINC code" in said)
+
+
+def test_suggestions_are_printed_as_rows_that_read_back() -> None:
+    ran = labrelay("tables", "suggest", "roche-cobas-c311")
+    assert ran.code == ExitCode.OK
+    assert ran.out.startswith("# Suggested, not confirmed: no mapping uses these rows.")
+    found, wrong = read_suggestions(ran.out, "roche-cobas-c311")
+    assert wrong == []
+    assert [one.cells() for one in found] == [one.cells() for one in suggestions_of(find_pack("roche-cobas-c311"))]
+    assert "no published source was found: 687/, 735/, 717/, 690/" in ran.err
+    rows = labrelay("tables", "suggest", "roche-cobas-c311", "-o", "json").json["suggestions"]
+    assert (rows[0]["code"], rows[0]["loinc"], rows[0]["status"]) == ("685/", "1742-6", "suggested")
+    assert "TRUE ONLY IF" in labrelay("tables", "suggest", "roche-cobas-c311", "-o", "table").out
+
+
+@pytest.mark.parametrize("name", ["abbott-m2000", "erba-em200", "roche-cobas-e411"])
+def test_where_no_source_was_found_that_is_said(name: str) -> None:
+    ran = labrelay("tables", "suggest", name)
+    assert (ran.code, ran.out) == (ExitCode.OK, "")
+    assert "no published source was found" in ran.err
+    assert "no published source was found" in labrelay("analyzers", "show", name).out
+    assert labrelay("tables", "suggest", name, "-o", "json").json["suggestions"] == []
+
+
+def test_suggestions_for_a_channel_are_those_of_its_pack(tmp_path: Path) -> None:
+    more = ("--analyzer", "hologic-panther", "--name", "hpv", "--listen", "127.0.0.1:4711")
+    assert labrelay("--site", str(tmp_path), "init", *more).code == ExitCode.OK
+    (row,) = labrelay("tables", "suggest", "hpv", "-o", "ndjson", site=tmp_path).lines
+    assert (row["analyzer"], row["loinc"]) == ("hologic-panther", None)  # the analyte alone
+    bare = tmp_path / "channels" / "bare.yaml"
+    text = (tmp_path / "channels" / "hpv.yaml").read_text("utf-8").replace("channel: hpv", "channel: bare")
+    bare.write_text(text.replace("analyzer: hologic-panther", "").replace("4711", "4712"), encoding="utf-8")
+    refused = labrelay("tables", "suggest", "bare", site=tmp_path)
+    assert refused.code == ExitCode.USAGE
+    assert "channel bare names no analyzer" in refused.err
+    unknown = labrelay("tables", "suggest", "hologic-pantherr", site=tmp_path)
+    assert unknown.code == ExitCode.USAGE
+    assert "did you mean hologic-panther?" in unknown.err
 
 
 def test_a_slip_in_the_name_gets_the_one_that_may_be_meant() -> None:

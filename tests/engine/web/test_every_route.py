@@ -120,6 +120,7 @@ TABLE = {
     "GET /api/v1/held": LOOK,
     "GET /api/v1/held/persons": LOOK,
     "GET /api/v1/gaps": LOOK,
+    "GET /api/v1/suggestions": LOOK,
     "GET /api/v1/corrections": LOOK,
     "GET /api/v1/reagents": LOOK,
     "GET /api/v1/lanes": LOOK,

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import to_json
+from engine.config.pack import find_pack
+from engine.diagnostics.suggested import suggestions_of
+from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
+from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.store.operations import bulk, corrections
@@ -24,6 +28,7 @@ from engine.web.api.limits import MOST_REMEMBERED, Buckets
 from engine.web.api.resources import RESOURCES
 from tests.support import journals
 from tests.support.api import Client, served
+from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
 
 # What each person gets: the address, with what it must be given; the name of the list, or some names of the object.
@@ -46,6 +51,7 @@ ORACLE = {
     "/held": (LOOK, "held cursor next"),
     "/held/persons": (LOOK, "persons"),
     "/gaps": (LOOK, "gaps"),
+    "/suggestions": (LOOK, "suggestions"),
     "/corrections": (LOOK, "corrections"),
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
@@ -122,6 +128,25 @@ async def test_no_answer_names_a_patient(api: Client) -> None:
                 body={} if by_post else None,
             )
             assert CANARY not in json.dumps(found.body), path
+
+
+async def test_suggestions_are_those_of_the_command_line(journal: Reader) -> None:
+    asked: list[str | None] = []
+
+    def suggestions(channel: str | None) -> list[Suggestion]:
+        asked.append(channel)
+        if channel == "broken":
+            raise ConfigError("analyzers/mine/suggestions.csv:3:1: the cell under 'link' is empty")
+        return suggestions_of(find_pack("roche-cobas-c311"))
+
+    async with served(journal, suggestions=suggestions) as api:
+        rows = (await api.ask("/suggestions")).body["suggestions"]
+        assert rows == labrelay("tables", "suggest", "roche-cobas-c311", "-o", "json").json["suggestions"]
+        assert (await api.ask("/suggestions?channel=chem")).body["suggestions"] == rows
+        refused = await api.ask("/suggestions?channel=broken")
+        assert "analyzers/mine/suggestions.csv:3:1" in json.dumps(refused.body)
+        assert refused.headers["Content-Type"].startswith("application/problem+json")
+    assert asked == [None, "chem", "broken"]
 
 
 async def test_rows_are_those_of_the_command_line(api: Client, journal: Reader) -> None:

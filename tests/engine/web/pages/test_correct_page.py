@@ -1,7 +1,9 @@
 """A code is corrected on the page: drafted, checked at its field, previewed, put in force under a name, taken back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import re
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,8 @@ from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.config.load import Site as Configuration
 from engine.config.load import load_site
+from engine.diagnostics.suggested import suggested
+from engine.mapping.suggestions import Suggestion
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, in_force
 from engine.model.message import Unmapped
@@ -66,6 +70,9 @@ class Lab:
             self._built = version, {name: one.routes for name, one in built.channels.items()}
         return self._built[1]
 
+    def suggestions(self, channel: str) -> Sequence[Suggestion]:
+        return suggested(load_site(self.folder), channel)
+
     def verbs(self, journal: Journal) -> dict[str, Verb]:
         self.journal = journal
         site = RunningSite(
@@ -87,7 +94,8 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 async def here(tmp_path: Path, lab: Lab) -> AsyncIterator[Site]:
-    async with access.site(tmp_path / "var", verbs=lab.verbs, channels=lab.routes) as made:
+    more = {"channels": lab.routes, "suggestions": lab.suggestions}
+    async with access.site(tmp_path / "var", verbs=lab.verbs, **more) as made:
         for one in await store(made.journal, message(1), message(2), channel="lab"):
             gaps = (Unmapped("analytes", "HGB", "g/dL", "Haemoglobin"), *(Unmapped("analytes", evil) for evil in EVIL))
             await made.journal.run(record_outcome.record, one.id, Outcome("filtered", unmapped=gaps))
@@ -291,3 +299,105 @@ async def test_rows_of_a_specimen_are_not_taken_away_unseen(lab: Lab, engineer: 
     assert "Rows of the files that are not used any more: HGB,g/dL,*,UR (725-2)" in page.text
     status, page = await engineer.post(ROW, {**fields, "cell-specimen": "BLD"})
     assert (status, "not used any more" in page.text) == (200, False)
+
+
+# -- suggestions -----------------------------------------------------------------------------------------------------
+
+OF_A_PACK = """\
+channel: chem
+analyzer: roche-cobas-c311
+timezone: UTC
+source: {kind: astm, listen: "127.0.0.1:0"}
+routes: [{mapping: astm-results, to: lab-fhir}]
+"""
+CHEM = "/codes/row?lang=en&channel=chem&"
+
+
+@pytest.fixture
+def of_a_pack(lab: Lab) -> Lab:
+    (lab.folder / "channels" / "chem.yaml").write_text(OF_A_PACK, encoding="utf-8")
+    return lab
+
+
+async def test_a_suggestion_fills_the_draft_and_nothing_else(of_a_pack: Lab, engineer: Browser) -> None:
+    _, page = await engineer.get(f"{CHEM}code=158/&unit=U/l")
+    text = page.one("main").text
+    assert "suggested by the maker's list (unconfirmed)" in text
+    assert "ALP2S is ACN 158" in text
+    fields = await filled(page, -1)
+    assert (fields["cell-code"], fields["cell-unit_in"], fields["cell-loinc"]) == ("158/", "U/l", "")
+
+    status, page = await engineer.get(offers(page)[0])
+    assert status == 200
+    assert "The draft is filled from a suggestion. Nothing is in force yet." in page.text
+    fields = await filled(page, -1)
+    assert (fields["cell-loinc"], fields["cell-ucum"]) == ("6768-6", "U/L")
+    assert fields["cell-note"].startswith("suggested: Roche method sheet ALP2")
+    assert of_a_pack.made() == []  # a link does nothing
+
+    status, page = await engineer.post(ROW, {**fields, "cell-type": "NM"})
+    assert status == 200
+    assert "loinc=6768-6" in page.text
+    assert "suggested by the maker's list (unconfirmed)" in page.one("main").text
+    assert of_a_pack.made() == []  # nor does a look
+    status, page = await engineer.post(DO, {**await filled(page, 0), "reason": "our test list", "act": "make"})
+    (made,) = of_a_pack.made()
+    assert (made.channel, made.cells["loinc"], made.by) == ("chem", "6768-6", "engineer")
+
+
+async def test_candidates_are_for_a_person_to_choose(of_a_pack: Lab, engineer: Browser) -> None:
+    _, page = await engineer.get(f"{CHEM}code=253/&unit=mg/l")
+    assert len(offers(page)) == 2
+    found = {(await filled((await engineer.get(href))[1], -1))["cell-loinc"] for href in offers(page)}
+    assert found == {"14957-5", "1754-1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("code=158/&unit=mg/dl", "For another unit: U/l"),
+        ("code=412/&unit=g/l", "none: the source does not lead to one"),
+        ("code=687/&unit=U/l", "Nothing is suggested for this code."),
+    ],
+)
+async def test_what_does_not_fit_is_not_offered(of_a_pack: Lab, engineer: Browser, asked: str, says: str) -> None:
+    status, page = await engineer.get(f"{CHEM}{asked}")
+    assert (status, offers(page)) == (200, [])
+    assert says in page.one("main").text
+
+
+async def test_a_line_of_another_code_or_unit_fills_nothing(of_a_pack: Lab, engineer: Browser) -> None:
+    _, page = await engineer.get(f"{CHEM}code=158/&unit=U/l")
+    (href,) = offers(page)
+    for other in (
+        href.replace("158", "683"),
+        href.replace("unit=U%2Fl", "unit=mg%2Fdl"),
+        re.sub(r"suggested=\d+", "suggested=9999", href),
+    ):
+        assert other != href
+        _, page = await engineer.get(other)
+        assert (await filled(page, -1))["cell-loinc"] == ""
+
+
+async def test_an_analyzer_without_a_pack_has_no_suggestions(engineer: Browser) -> None:
+    page, _ = await drafted(engineer)
+    assert "Nothing is suggested for this code." in page.one("main").text
+
+
+async def test_the_list_says_where_a_source_suggests_a_meaning(here: Site, of_a_pack: Lab, engineer: Browser) -> None:
+    for one in await store(here.journal, message(3), channel="chem"):
+        gaps = (Unmapped("analytes", "158/", "U/l"), Unmapped("analytes", "687/", "U/l"))
+        await here.journal.run(record_outcome.record, one.id, Outcome("filtered", unmapped=gaps))
+    _, page = await engineer.get("/codes?lang=en&channel=chem")
+    told = {one.text.split()[0]: "a source suggests a meaning" in one.text for one in page.all("th", class_="name")}
+    assert told == {"158/": True, "687/": False}
+
+
+async def test_suggestions_that_cannot_be_read_are_said_and_stop_nothing(of_a_pack: Lab, engineer: Browser) -> None:
+    own = of_a_pack.folder / "analyzers" / "roche-cobas-c311"
+    shutil.copytree(Path(__file__).parents[4] / "analyzers" / "roche-cobas-c311", own)
+    (own / "suggestions.csv").write_text("code,loinc\n158/,6768-6\n", encoding="utf-8")
+    status, page = await engineer.get(f"{CHEM}code=158/&unit=U/l")
+    assert (status, offers(page)) == (200, [])
+    assert "cannot be read; labrelay check says why" in page.one("main").text.replace("`", "")
+    assert (await filled(page, -1))["cell-code"] == "158/"
