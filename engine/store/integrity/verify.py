@@ -28,7 +28,7 @@ from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import rollback
+from engine.store.integrity import rollback, sealed_notes
 from engine.store.integrity.rollback import Witness
 from engine.store.integrity.row_check import (
     CHUNK_ROWS,
@@ -39,7 +39,6 @@ from engine.store.integrity.row_check import (
     open_sealed,
     read_rows,
 )
-from engine.store.operations import number_bearers
 
 Progress = Callable[[int, int], None]
 Elsewhere = Callable[[bytes], Iterable[Witness]]
@@ -161,7 +160,8 @@ def _findings(
         ("document", _documents(connection, vault)),
         ("delivery", _lanes(connection)),
         ("tallies", _tallies(connection)),
-        ("notes", _notes(connection, vault)),
+        ("notes", sealed_notes.check(connection, vault)),
+        ("correction", sealed_notes.missing_corrections(connection, vault)),
         ("structure", _structure(connection)),
     ]
     for name, step in steps:
@@ -331,7 +331,9 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         elif vault is not None:
             channel = connection.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
             if channel or connection.execute("SELECT 1 FROM document WHERE id = ?", (document_id,)).fetchone():
-                yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
+                yield from sealed_notes.open_one(
+                    vault, fields[-1], "document", "document", document_id, channel[0] if channel else ""
+                )
 
 
 def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -403,46 +405,12 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding("tally", "lane", lane_id, lane_id, text)
 
 
-# Sealed columns beside the journal, by table: column, row, channel and content.
-_NOTES = {
-    "message_state": "SELECT 'message_state', s.id, j.channel, s.detail FROM message_state s"
-    " JOIN journal j ON j.id = s.id WHERE s.detail <> x''",
-    "delivery": "SELECT 'delivery', d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
-    " WHERE d.detail <> x''",
-    "attempt": "SELECT 'attempt ' || a.n, a.delivery, l.channel, a.detail FROM attempt a"
-    " JOIN delivery d ON d.id = a.delivery JOIN lane l ON l.id = d.lane WHERE a.detail <> x''",
-    "line_trace": "SELECT 'line_trace', id, channel, content FROM line_trace",
-    "earlier_value": "SELECT 'earlier_value', id, '', value FROM earlier_value",
-    "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
-    "correction": "SELECT 'correction', version, '', text FROM correction",
-    "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
-    "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
-}
-
-
-def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
-    """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
-    if vault is None:
-        return
-    for table, select in _NOTES.items():
-        for column, row, channel, sealed in connection.execute(select):
-            row_id = row if isinstance(row, int) else number_bearers.sealed_to(row)
-            yield from _open(vault, sealed, column, table, row_id, channel)
-
-
 def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     for (table,) in tables:
         for (text,) in connection.execute(f"PRAGMA integrity_check('{table}')").fetchall():
             if text != "ok":
                 yield Finding("structure", table, 0, 0, f"table {table}: {text}")
-
-
-def _open(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, channel: str) -> Iterator[Finding]:
-    try:
-        vault.open(sealed, column, row_id, channel)
-    except IntegrityError as error:
-        yield Finding("sealed", table, row_id, row_id, str(error))
 
 
 def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:

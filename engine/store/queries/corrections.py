@@ -21,18 +21,19 @@ def list_corrections(reader: Reader, lost: Callable[[int], None] | None = None) 
 
     Raises:
         ConfigError: there are some, and the key of the journal is not at hand.
-        IntegrityError: one of them is damaged: which rows decide is unknown then.
+        IntegrityError: one of them is damaged, or of a form that is not known: which rows decide is unknown then.
     """
     found: dict[int, Correction] = {}
     newest = 0
     for row in reader.rows("SELECT version, act, at_us, text FROM correction ORDER BY version"):
         newest, act, at_us, sealed = row
+        text: dict[str, Any] | None
         try:
-            text = orjson.loads(reader.vault.open(sealed, COLUMN, newest, ""))
-        except IntegrityError:
+            text = content(orjson.loads(reader.vault.open(sealed, COLUMN, newest, "")))
+        except (IntegrityError, KeyError) as error:
             text = _in_trail(reader, newest, act)
             if text is None and lost is None:
-                raise
+                raise IntegrityError(f"correction {newest} of the code tables cannot be read") from error
         if text is not None:
             found[newest] = Correction(version=newest, act=act, at_us=at_us, **text)
     if lost is not None:
@@ -45,7 +46,7 @@ def list_corrections(reader: Reader, lost: Callable[[int], None] | None = None) 
 def _in_trail(reader: Reader, version: int, act: int) -> dict[str, Any] | None:
     """What the audit trail has of a correction; None: its row is gone, damaged, or about something else."""
     for row in reader.rows("SELECT id, received_us, body FROM journal WHERE id = ? AND kind = 3", (act,)):
-        with suppress(IntegrityError):
+        with suppress(IntegrityError, KeyError):  # it is damaged, or of another form
             said = act_of(reader, row)
             if said.verb in VERBS and said.what["version"] == version:
                 return content({**said.what, "by": said.actor})

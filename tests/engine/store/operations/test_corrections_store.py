@@ -6,7 +6,10 @@ import pytest
 
 from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, RefusedError
-from engine.store.operations import corrections
+from engine.store.core.batch import Batch
+from engine.store.core.vault import NOTE_KEYS
+from engine.store.integrity import verify
+from engine.store.operations import audit, corrections
 from engine.store.queries.acts import acts_page
 from engine.store.queries.corrections import list_corrections
 from tests.support.journals import running
@@ -95,3 +98,34 @@ async def test_a_missing_one_is_named(tmp_path: Path) -> None:
         lost: list[int] = []
         assert [one.version for one in list_corrections(journal, lost.append)] == [1, 3]
         assert lost == [2]
+
+
+async def test_the_newest_that_is_missing_is_named_from_the_trail(tmp_path: Path) -> None:
+    """The numbers that are left have no hole."""
+    async with running(tmp_path) as journal:
+        for version in (0, 1, 2):
+            await journal.run(corrections.add, ROW, "asha", version=version)
+    assert verify.run(tmp_path, deep=True) == []
+    async with running(tmp_path) as journal:
+        await journal.writer.submit(lambda batch: batch.execute("DELETE FROM correction WHERE version > 1"))
+    assert [str(one) for one in verify.run(tmp_path, deep=True)] == [
+        f"correction {version} of the code tables is missing; row {version} of the audit trail has it"
+        for version in (2, 3)
+    ]
+
+
+async def test_one_of_another_form_is_a_fault_that_names_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await journal.run(corrections.add, ROW, "asha", version=0)
+
+        def of_another_form(batch: Batch) -> None:
+            act = audit.note(batch, "asha", "table-set", {"version": 1, "channel": "chem"})
+            sealed = batch.seal(NOTE_KEYS, b'{"channel":"chem"}', corrections.COLUMN, 1, "")
+            batch.execute("UPDATE correction SET text = ?, act = ? WHERE version = 1", (sealed, act))
+
+        await journal.writer.submit(of_another_form)
+        with pytest.raises(IntegrityError, match="correction 1 of the code tables cannot be read"):
+            list_corrections(journal)
+        lost: list[int] = []
+        assert list_corrections(journal, lost.append) == []
+        assert lost == [1]
