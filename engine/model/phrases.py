@@ -58,5 +58,26 @@ class Phrase:
         return self.say()
 
 
+class Said(str):
+    """A phrase as its English sentence, for all that shows a plain text; a page can say it in another language.
+
+    Attributes:
+        phrase: the sentence with its gaps.
+    """
+
+    phrase: Phrase
+
+    def __new__(cls, text: str, /, **values: "str | int | Span | Phrase") -> "Said":
+        phrase = Phrase(text, values)
+        made = super().__new__(cls, phrase.say())
+        made.phrase = phrase
+        return made
+
+
+def phrase_of(text: str) -> Phrase:
+    """What a text says, for a page; a plain one is the same in all languages."""
+    return text.phrase if isinstance(text, Said) else Phrase("{text}", {"text": text})
+
+
 def _fill(catalogue: Catalogue, text: str, values: Mapping[str, object]) -> str:
     return (catalogue.get(text) or text).format_map(values)

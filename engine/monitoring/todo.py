@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.model.clock import from_us
-from engine.model.phrases import Phrase, Span
+from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.todo import TodoState
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
@@ -136,8 +136,7 @@ def _notices(site: SiteSnapshot) -> Iterator[Entry]:
     said = [(text, Level.PROBLEM) for text in site.alarms] + [(text, Level.ATTENTION) for text in site.notes]
     for about, group in groupby(sorted(said, key=lambda one: one[0].about), key=lambda one: one[0].about):
         (text, level), *more = group
-        phrase = Phrase("{text}", {"text": text})
-        yield Entry(key=about.value, level=level, phrase=phrase, step=_STEPS[about], count=1 + len(more))
+        yield Entry(key=about.value, level=level, phrase=phrase_of(text), step=_STEPS[about], count=1 + len(more))
 
 
 def _uncounted(site: SiteSnapshot) -> Iterator[Entry]:

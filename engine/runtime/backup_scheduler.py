@@ -17,6 +17,7 @@ from engine.config.keeping import BackupConfig
 from engine.config.load import Site
 from engine.model.clock import Clock, from_us
 from engine.model.errors import IntegrityError, LabRelayError, OtherHistoryError, StoreError
+from engine.model.phrases import Said
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
 from engine.store.core.connecting import JOURNAL_NAME
@@ -93,13 +94,13 @@ class BackupScheduler:
         config = self._config
         if config.folder is None:
             return []
-        found = []
+        found: list[str] = []
         if self._fault:
-            found.append(f"The last backup failed: {self._fault}")
+            found.append(Said("The last backup failed: {why}", why=self._fault))
         if self._rows_fault:
-            found.append(f"New rows do not reach the backup: {self._rows_fault}")
+            found.append(Said("New rows do not reach the backup: {why}", why=self._rows_fault))
         if self._drill_fault:
-            found.append(f"The last backup drill failed: {self._drill_fault}")
+            found.append(Said("The last backup drill failed: {why}", why=self._drill_fault))
         if self._is_read and not found:
             found += self._overdue(config)
         return found
@@ -108,18 +109,18 @@ class BackupScheduler:
         """Facts worth knowing that are no alarm."""
         if self._config.folder is None or not self._same_disk:
             return []
-        return [f"backup: {recovery_point.SAME_DISK}"]
+        return [Said("backup: " + recovery_point.SAME_DISK)]
 
     def _overdue(self, config: BackupConfig) -> list[str]:
         up_s = self._clock.monotonic() - self._started
         if self._copy is None:
-            return ["There is no verified backup yet"] if up_s > OVERDUE * config.every else []
+            return [Said("There is no verified backup yet")] if up_s > OVERDUE * config.every else []
         age_s = (self._clock.now() - self._copy.made_at).total_seconds()
         if age_s > OVERDUE * config.every and up_s > AGAIN_S:
-            return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
+            return [Said("The last verified backup is of {time} UTC", time=f"{self._copy.made_at:%Y-%m-%d %H:%M}")]
         late = recovery_point.rows_overdue_s(config)
         if self._clock.monotonic() - max(self._rows_complete_at, self._started) > late:
-            return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
+            return [Said("New rows have not reached the backup for {n} minutes", n=round(late / 60))]
         return []
 
     # -- requests ----------------------------------------------------------------------------------------------------

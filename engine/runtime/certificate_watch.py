@@ -8,6 +8,7 @@ from engine.config.renewal import certificate_files
 from engine.diagnostics import examine
 from engine.model.clock import Clock
 from engine.model.health import Health, Line
+from engine.model.phrases import Said
 
 EVERY_S = 60.0
 
@@ -33,7 +34,11 @@ class CertificateWatch:
         return self._said(Health.WARN)
 
     def _said(self, health: Health) -> Iterator[str]:
-        return (f"the certificate {line.text}: {line.advice}" for line in self._found if line.health is health)
+        return (
+            Said("the certificate {what}: {advice}", what=line.text, advice=line.advice)
+            for line in self._found
+            if line.health is health
+        )
 
     async def run(self) -> None:
         """Run without end."""

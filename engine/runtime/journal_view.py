@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.config.keeping import RetentionConfig
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
+from engine.model.phrases import Phrase, Said
 from engine.model.units import size_words
 from engine.monitoring.snapshot.store import JournalSnapshot, KeptSnapshot
 from engine.store.core.growth import Growth
@@ -76,15 +77,27 @@ class JournalView:
             return []
         if kept.used_bytes > config.size and self._growth is not None:
             young = self._clock.now_us() - kept.oldest_us < config.least * 1e6
-            what = "nothing may go, for nothing is older than retention.minimum" if young else "the oldest messages go"
             return [
-                f"The journal takes {size_words(kept.used_bytes)}, more than retention.size "
-                f"({size_words(config.size)}): {what}. Give it more room, or messages less time"
+                Said(
+                    "The journal takes {used}, more than retention.size ({size}): {what}. "
+                    "Give it more room, or messages less time",
+                    used=size_words(kept.used_bytes),
+                    size=size_words(config.size),
+                    what=Phrase(
+                        "nothing may go, for nothing is older than retention.minimum"
+                        if young
+                        else "the oldest messages go"
+                    ),
+                )
             ]
         if kept.last_early:
             return [
-                f"Retention let {kept.last_early} messages go before their time, because the journal had reached "
-                f"retention.size ({size_words(config.size)})"
+                Said(
+                    "Retention let {n} messages go before their time, because the journal had reached "
+                    "retention.size ({size})",
+                    n=kept.last_early,
+                    size=size_words(config.size),
+                )
             ]
         return []
 

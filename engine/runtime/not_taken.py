@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from engine.delivery.worker import DestinationWorker
+from engine.model.phrases import Said
 from engine.store.queries.letters import corrections_set_aside
 from engine.store.queries.reader import Reader
 
@@ -14,8 +15,12 @@ SET_ASIDE_SAID = 5  # corrections that were set aside, each with an alarm of its
 def refusals(workers: Iterable[DestinationWorker]) -> list[str]:
     """A note for each destination that refuses many documents: a mapping or a server was changed."""
     return [
-        f"{worker.name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
-        f"labrelay dlq list --destination {worker.name} shows why"
+        Said(
+            "{name} refuses documents: {n} of the last {m}; labrelay dlq list --destination {name} shows why",
+            name=worker.name,
+            n=refused,
+            m=len(worker.counts.refused),
+        )
         for worker in workers
         if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
     ]
@@ -24,9 +29,14 @@ def refusals(workers: Iterable[DestinationWorker]) -> list[str]:
 def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
     """A note for each lane that waits for such a document."""
     return [
-        f"{worker.name} takes others, and has not taken message {failure.message_id} of {lane.channel} in "
-        f"{failure.attempt} attempts; labrelay dlq set-aside {failure.message_id} --destination {worker.name} lets "
-        "those behind it go"
+        Said(
+            "{name} takes others, and has not taken message {message} of {channel} in {n} attempts; "
+            "labrelay dlq set-aside {message} --destination {name} lets those behind it go",
+            name=worker.name,
+            message=failure.message_id,
+            channel=lane.channel,
+            n=failure.attempt,
+        )
         for worker in workers
         for lane in worker.memory.lanes.values()
         if (failure := lane.failure) is not None
@@ -38,11 +48,18 @@ def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
 def set_aside(journal: Reader) -> list[str]:
     """An alarm for each correction or withdrawal that its destination lacks because a person set it aside."""
     letters = corrections_set_aside(journal, SET_ASIDE_SAID + 1)
-    said = [
-        f"A correction or withdrawal was set aside, and {one.destination} goes on showing what it was to replace: "
-        f"message {one.message_id} of {one.channel}; labrelay dlq show {one.message_id}"
+    said: list[str] = [
+        Said(
+            "A correction or withdrawal was set aside, and {name} goes on showing what it was to replace: "
+            "message {message} of {channel}; labrelay dlq show {message}",
+            name=one.destination,
+            message=one.message_id,
+            channel=one.channel,
+        )
         for one in letters[:SET_ASIDE_SAID]
     ]
     if len(letters) > SET_ASIDE_SAID:
-        said.append("More corrections or withdrawals were set aside: labrelay dlq list --code CORRECTION_SET_ASIDE")
+        said.append(
+            Said("More corrections or withdrawals were set aside: labrelay dlq list --code CORRECTION_SET_ASIDE")
+        )
     return said

@@ -6,6 +6,7 @@ from pathlib import Path
 from engine.model.accounts import OF_NO_USER
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
+from engine.model.phrases import Phrase, Said
 from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.parts import Parts
@@ -22,18 +23,22 @@ def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
     """The alarm that nothing is delivered at all, and why."""
     if (pause := pauses.get(DELIVERIES)) is not None:
         by_itself = pause.actor in OF_NO_USER  # then the reason is no person's
-        why = pause.reason if by_itself else f"paused by {pause.actor}" if pause.actor else "paused"
-        yield f"Nothing is delivered: {why}; labrelay resume deliveries lets it go on"
+        if by_itself:
+            why = Phrase("{text}", {"text": pause.reason})
+        else:
+            why = Phrase("paused by {name}", {"name": pause.actor}) if pause.actor else Phrase("paused")
+        yield Said("Nothing is delivered: {why}; labrelay resume deliveries lets it go on", why=why)
 
 
 def lost_corrections(versions: Sequence[int]) -> Iterator[str]:
     """The alarm that corrections of code tables cannot be read, so that what they superseded decides again."""
     if versions:
-        more = f" and {len(versions) - MOST_NAMED} more" if len(versions) > MOST_NAMED else ""
-        yield (
-            f"Corrections of code tables cannot be read: {', '.join(map(str, versions[:MOST_NAMED]))}{more}. They are "
+        more = f" + {len(versions) - MOST_NAMED}" if len(versions) > MOST_NAMED else ""
+        yield Said(
+            "Corrections of code tables cannot be read: {versions}. They are "
             "not in force, and older rows of the same codes may decide again, also wrong ones: compare the codes "
-            "that are sent with the analyzers' test lists, and pause deliveries until then"
+            "that are sent with the analyzers' test lists, and pause deliveries until then",
+            versions=", ".join(map(str, versions[:MOST_NAMED])) + more,
         )
 
 
@@ -41,10 +46,14 @@ def clock_moved(watch: ClockWatch, now_us: int) -> Iterator[str]:
     """For a day after a jump of the clock: the warning that times of messages may be wrong."""
     if watch.moved is not None and abs(now_us - watch.moved[1]) <= CLOCK_NOTE_US:
         seconds, at_us = watch.moved
-        how = f"{'forward' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s"
-        yield (
-            f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of "
+        yield Said(
+            "the clock of this machine was moved forward by {n} s, to {time} UTC: times of "
             "messages before and after cannot be compared"
+            if seconds > 0
+            else "the clock of this machine was moved back by {n} s, to {time} UTC: times of "
+            "messages before and after cannot be compared",
+            n=f"{abs(seconds):,.0f}",
+            time=f"{from_us(at_us):%Y-%m-%d %H:%M}",
         )
 
 
@@ -52,10 +61,13 @@ def newer_than_the_clock(channels: Collection[ChannelView], now_us: int) -> Iter
     """Messages younger than the present time: the clock was wrong then, or it is now."""
     newest = max(channels, key=lambda one: one.last_us, default=None)
     if newest is not None and newest.last_us > now_us + AHEAD_US:
-        yield (
-            f"the clock of this machine says {from_us(now_us):%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
-            f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust "
-            "the times of messages from between"
+        yield Said(
+            "the clock of this machine says {now} UTC, and {name} has a message of "
+            "{time}: one of the two is wrong. Set the clock, and do not trust "
+            "the times of messages from between",
+            now=f"{from_us(now_us):%Y-%m-%d %H:%M}",
+            name=newest.name,
+            time=f"{from_us(newest.last_us):%Y-%m-%d %H:%M}",
         )
 
 
@@ -63,10 +75,17 @@ def not_configured(channels: Collection[ChannelView], lanes: Collection[LaneView
     """Work of the journal whose channel or destination the configuration lacks."""
     for lane in lanes:
         if lane.open and lane.destination not in parts.delivery_workers:
-            yield (f"{lane.open} deliveries of {lane.channel} wait for {lane.destination}, which is not configured")
+            yield Said(
+                "{n} deliveries of {name} wait for {destination}, which is not configured",
+                n=lane.open,
+                name=lane.channel,
+                destination=lane.destination,
+            )
     for view in channels:
         if view.stored and view.name not in parts.sources:
-            yield f"{view.stored} messages of channel {view.name} wait, because it is not configured"
+            yield Said(
+                "{n} messages of channel {name} wait, because it is not configured", n=view.stored, name=view.name
+            )
 
 
 class KeyNotices:
@@ -87,10 +106,11 @@ class KeyNotices:
         exists = self._file.exists()
         self._seen = self._seen or exists
         if self._seen and not exists:
-            yield (
-                f"{self._file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
+            yield Said(
+                "{file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
                 "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: "
-                "restart)"
+                "restart)",
+                file=str(self._file),
             )
 
     def notes(self, *, practice: bool) -> Iterator[str]:
@@ -107,7 +127,7 @@ class KeyNotices:
         except StoreError:
             return  # reported elsewhere
         if not facts.sheet_us and self._clock.now_us() - facts.made_us >= SHEET_AFTER_US:
-            yield (
+            yield Said(
                 "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
                 "here. labrelay key recovery-sheet"
             )

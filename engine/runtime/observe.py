@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
+from engine.model.phrases import Said
 from engine.model.reasons import ReasonCode
 from engine.model.records import Count
 from engine.monitoring import metrics
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 REFRESH_S = 1.0
 ASKED_S = 3.0  # since the last question: for so long the next snapshot is taken before it is asked for
 AT_ONCE = 25  # channels, between two times that messages come first
-COMPACT_DUE = (
+COMPACT_DUE = Said(
     "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop LabRelay, then "
     "labrelay journal compact"
 )
@@ -211,7 +212,7 @@ class Observer:
         except StoreError as error:
             # The page stays up with the values in memory, and names those that are missing.
             today, channels, lanes, unmapped = {}, {}, {}, 0
-            self._unreadable = f"the journal cannot be read: {error}"
+            self._unreadable = Said("the journal cannot be read: {why}", why=str(error))
             alarms.append(Notice(self._unreadable, About.JOURNAL))
         if not app.journal.full:  # else an alarm has reported it
             alarms += about(About.JOURNAL, self._store_faults())

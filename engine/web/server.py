@@ -35,6 +35,7 @@ from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.permissions import LOOKING, WATCHING, Principal
+from engine.model.phrases import Said
 from engine.model.records import ReagentView
 from engine.model.todo import Since
 from engine.model.units import HostPort
@@ -244,9 +245,9 @@ class StatusServer:
     def notices(self) -> Iterator[str]:
         """Sentences about the page itself, for the page."""
         if self._place() != self.config.listen:
-            yield (
-                f"the page answers on this machine alone, and not on {self.config.listen}, until it has a user: "
-                "labrelay user add"
+            yield Said(
+                "the page answers on this machine alone, and not on {address}, until it has a user: labrelay user add",
+                address=str(self.config.listen),
             )
         if self.listener.certificate is not None and self.listener.certificate.fault:
             yield self.listener.certificate.fault

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
+from engine.model.phrases import Said, phrase_of
+
 
 class About(StrEnum):
     """The part of the site that a notice is about; a key of the to-do list, so names stay as they are."""
@@ -23,8 +25,8 @@ class About(StrEnum):
     DISK = "disk"
 
 
-class Notice(str):
-    """A sentence; a string, so that pages and JSON show it as such.
+class Notice(Said):
+    """A sentence; a string, so that JSON and the command line show it as such.
 
     Attributes:
         about: the part of the site.
@@ -33,7 +35,8 @@ class Notice(str):
     about: About
 
     def __new__(cls, text: str, about: About) -> "Notice":
-        made = super().__new__(cls, text)
+        made = str.__new__(cls, text)
+        made.phrase = phrase_of(text)
         made.about = about
         return made
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
-from engine.model.phrases import Phrase, Span
+from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.records import UNMAPPED_ROWS
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import Notice
@@ -104,7 +104,7 @@ class SiteSnapshot:
         )
 
     def _findings(self) -> list[Finding]:
-        found = [_found("{text}", Level.PROBLEM, text=text) for text in self.alarms]
+        found = [Finding(level=Level.PROBLEM, phrase=phrase_of(text)) for text in self.alarms]
         if critical := sum(destination.held_critical for destination in self.destinations):
             found.append(_found("Critical results held back: {n}", Level.PROBLEM, n=critical))
         if self.journal.integrity != "ok" and not self.alarms:  # an alarm already reports it, in more words
@@ -140,7 +140,7 @@ class SiteSnapshot:
         found.extend(self._held())
         if self.unmapped_total:
             found.append(_found("Codes without a mapping: {n}", Level.ATTENTION, n=self.unmapped_words))
-        found.extend(_found("{text}", Level.ATTENTION, text=text) for text in self.notes)
+        found.extend(Finding(level=Level.ATTENTION, phrase=phrase_of(text)) for text in self.notes)
         return found + never
 
     def _held(self) -> list[Finding]:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from engine.model.errors import ConfigError
 from engine.model.permissions import CHANGING, LOOKING
-from engine.model.phrases import Span
+from engine.model.phrases import Span, phrase_of
 from engine.model.records import DELIVERIES
 from engine.model.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -38,8 +38,8 @@ def _page(asking: Asking) -> Page:
     parts = (("Program", _program), ("Journal", _journal), ("Copies", _copies))
     values = {
         "parts": [(words.say(title), [fact for fact in facts(site, words) if fact[1]]) for title, facts in parts],
-        "alarms": site.alarms,
-        "notes": site.notes,
+        "alarms": [phrase_of(text).say(words.catalogue) for text in site.alarms],
+        "notes": [phrase_of(text).say(words.catalogue) for text in site.notes],
         "pauses": [],
         "offers": [],
         "changed": (),

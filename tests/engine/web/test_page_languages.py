@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 from typing import get_args
@@ -22,14 +23,17 @@ from engine.config.oidc import OidcConfig
 from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
 from engine.model.errors import RefusedError
-from engine.model.phrases import SPANS, Phrase
+from engine.model.phrases import SPANS, Phrase, Said
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.monitoring.todo import _notices
 from engine.receiving.link_words import FAULT_WORDS
 from engine.runtime.correcting import OCCUPIED
 from engine.store.operations.access import saved_views
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
+from engine.store.recovery.backups import recovery_point
 from engine.views.shift import TOO_LONG
 from engine.web import cells, languages, line_rows, menu, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
@@ -50,6 +54,7 @@ from engine.web.pages import (
     system,
     todo,
 )
+from tests.support.status_sites import quiet_site
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -72,12 +77,17 @@ def said_in_code() -> set[str]:
         *(ENGINE / "web" / name for name in ("cells.py", "line_rows.py", "rows.py", "todo_rows.py")),
         *(ENGINE / "web" / "pages").glob("*.py"),
         *(ENGINE / "web" / "access").glob("*.py"),
+        *(path for path in (ENGINE / "runtime").glob("*.py") if "phrases import" in path.read_text(encoding="utf-8")),
+        ENGINE / "web" / "server.py",
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
+            if isinstance(call, ast.Call) and call.args:
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                if name in {"Phrase", "_say", "say", "fact", "ago", "_by", "_found"}:
-                    found.add(call.args[0].value)
+                if name in {"Phrase", "Said", "_say", "say", "fact", "ago", "_by", "_found"}:
+                    first = call.args[0]
+                    either = (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,)
+                    found |= {one.value for one in either if isinstance(one, ast.Constant)}
+    found.add(f"backup: {recovery_point.SAME_DISK}")
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
     found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
@@ -242,3 +252,26 @@ msgid "not yet"
 msgstr ""
 """
     assert languages.read_po(text) == {"one": "eins", "two lines": 'zwei "Zeilen"'}
+
+
+SAYING = ("notices.py", "not_taken.py")  # modules whose every text is a notice on the page
+
+
+@pytest.mark.parametrize("module", SAYING)
+def test_a_notice_about_the_site_is_said_in_the_readers_language(module: str) -> None:
+    """A text that is put together on the way (an f-string) has no translation."""
+    tree = ast.parse((ENGINE / "runtime" / module).read_text(encoding="utf-8"))
+    said = [one.value for one in ast.walk(tree) if isinstance(one, ast.Yield)]
+    said += [one.elt for one in ast.walk(tree) if isinstance(one, ast.ListComp)]
+    assert said
+    assert all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "Said" for one in said)
+
+
+def test_a_notice_keeps_its_phrase_on_the_way_to_the_page() -> None:
+    (made,) = notices(About.BACKUP, [Said("The last backup failed: {why}", why="{disk}")])
+    assert made == "The last backup failed: {disk}"
+    site = replace(quiet_site(), alarms=(made,), notes=(Notice("plain {text}", About.CLOCK),))
+    hindi = languages.catalogue("hi")
+    assert site.overall().phrase.say(hindi) == "पिछला बैकअप विफल रहा: {disk}"
+    words = {entry.key: entry.phrase.say(hindi) for entry in _notices(site)}
+    assert words == {"backup": "पिछला बैकअप विफल रहा: {disk}", "clock": "plain {text}"}
