@@ -14,10 +14,10 @@ from aiohttp import web
 from engine.access.provider_words import LATE, UNREACHABLE
 from engine.model.errors import IdentityProviderError, LabRelayError
 from engine.web.access.desk import LOG_IN, Desk, local_path
-from engine.web.access.identity import BROWSER, cookie, drop_cookie, set_cookie
+from engine.web.access.identity import BROWSER, SIGNED_IN, cookie, drop_cookie, set_cookie
 from engine.web.access.log_in import log_in_page
 from engine.web.forms import read_fields
-from engine.web.routes import OPEN_TO_ALL, Route
+from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route
 
 if TYPE_CHECKING:
     from engine.access.oidc.flow import Flow
@@ -92,6 +92,8 @@ class OidcPages:
 
         A page and no redirect: the policy for forms (``form-action``) lets none lead to another site.
         """
+        for known in (SIGNED_IN, PRINCIPAL):  # the page is for a stranger
+            request.pop(known, None)
         flow = await self._desk.accounts.provider.flow(*self._ways())
         begun = await flow.leave(kept) if flow is not None else None
         if begun is None:

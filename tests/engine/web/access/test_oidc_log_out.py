@@ -35,6 +35,8 @@ async def left(browser: Browser) -> tuple[str, dict[str, str]]:
     """Log out; the address of the provider that the page leads to, and its parameters."""
     status, page = await browser.send("/", to="/log-out")
     assert status == 200
+    assert "asha" not in page.text
+    assert page.all("form") == [], "for a stranger: no name, no menu, no log-out"
     refresh = [one.attributes["content"] for one in page.all("meta", **{"http-equiv": "refresh"})]
     links = [one.attributes["href"] for one in page.one("main").all("a")]
     if not refresh:
