@@ -3,7 +3,7 @@ command.
 
 A *selection* names the messages; it is resolved when the action runs, and again when it is repeated, so nothing is
 closed or sent that has changed meanwhile. Each action is a row of the journal before it starts and another when it has
-ended (P2, P5), so that a crash during a reprocessing of thousands is known; an operation goes on after it.
+ended (P2, P5), so that one cut short by a crash is known; an operation goes on after it.
 
     retry     dead deliveries wait again in their old places; dead messages are processed again with today's mapping,
               oldest first. Incomplete messages stay: a prefix is never a result.

@@ -45,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "rejected": "done",
     "superseded": "done",
     "still_dead": "failed",
+    "number_conflicts": "failed",
     "failed": "failed",
     "conflicts": "skipped",
     "incomplete": "skipped",
@@ -55,6 +56,14 @@ KINDS: Mapping[str, Kind] = {
     "erased": "skipped",
     "no_channel": "skipped",
     "no_document": "skipped",
+    "unchanged": "skipped",
+    "outdated": "skipped",
+    "withdrawn": "skipped",
+    "dead": "skipped",
+    "unsettled": "skipped",
+    "undelivered": "skipped",
+    "gone": "skipped",
+    "configuration_changed": "skipped",
     "skipped": "skipped",
 }
 

@@ -1,136 +1,110 @@
-"""Map messages again and send the differences, which `engine.processing.reprocessing` finds."""
+"""Map messages again and send the differences, which `engine.processing.reprocessing` finds, as an operation."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection, messages
-from engine.actions.underway import DEFAULT_RATE, Acts
-from engine.model.errors import ReconfiguredError, RefusedError
+from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, operation_so_far
+from engine.model.errors import RefusedError
 from engine.model.records import Decision
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
-from engine.store.operations import record_outcome
-from engine.store.queries.messages import trace_of
+from engine.store.operations import letter_steps
+from engine.store.operations.bulk import Member, Operation
+from engine.store.queries.bulk import running_operations
+
+VERB = "reprocess"
+OUTCOMES = {"superseded": "outdated"}  # finding -> outcome, where an outcome of other acts has its name
 
 
 async def reprocess_messages(
     acts: Acts,
     selection: Selection,
     *,
-    routes: ChannelRoutes,
     config: str,
     actor: str,
     reason: str,
+    tried: ChannelRoutes | None = None,
     mapping: str = "",
     rate: float = DEFAULT_RATE,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> dict[str, Any]:
     """Map the messages of a channel again and send the differences; ``count`` is the number of messages checked.
 
-    It stops where the configuration changes: ``configuration_changed`` is the number of messages left. Run again, it
-    continues where it was cut short: sent documents differ no more.
+    Where the configuration changes, the messages left are ``configuration_changed``: they stay as they were.
 
     Args:
-        routes: the routes to map with.
-        config: the first 12 digits of the hash of the configuration that they are of.
-        mapping: its name and digest, for the audit trail, where it is not the channel's own.
+        config: the first 12 digits of the hash of the configuration to map with.
+        tried: the routes to map with, where they are not the channel's own. A restart does not know them any more:
+            the messages left are ``configuration_changed``, too.
+        mapping: the name and digest of what was tried, for the audit trail.
+        rate: messages per second that are sent, at most.
+        within_s: how long to wait for its end; after that it continues.
     """
     if not reason.strip():
         raise RefusedError("reprocessing needs a reason")
-    channel = routes.channel
-    if selection.channel != channel:
+    channel = selection.channel
+    if channel is None:
         raise RefusedError("reprocessing is for one channel")
-    if channel in acts.reprocessing:
-        # Two at once would find the same differences, and send them twice.
-        raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
-    acts.reprocessing.add(channel)
-    begun: list[None] = []
-
-    async def work() -> dict[str, int]:
-        begun.append(None)
-        try:
-            return await _reprocess(acts, sorted(chosen), routes, config, rate)
-        finally:
-            acts.reprocessing.discard(channel)
-
-    try:
+    async with acts.beginning:  # two at once would find the same differences, and send them twice
+        running = await asyncio.to_thread(running_operations, acts.journal)
+        if any(one.verb == VERB and one.what.get("selection", {}).get("channel") == channel for one in running):
+            raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
+        last, counted_us = acts.journal.last_id, acts.now_us()
         chosen: list[int] = []
         for state in ("mapped", "filtered"):
-            chosen += await asyncio.to_thread(messages, acts.journal, replace(selection, state=state))
-        return await acts.act(
-            actor,
-            "reprocess",
-            selection,
-            len(chosen),
-            False,
-            work,
-            reason=reason,
-            mapping=mapping,
-            rate=rate,
-        )
-    finally:
-        if not begun:  # it may continue in the background, else
-            acts.reprocessing.discard(channel)
+            chosen += await asyncio.to_thread(messages, acts.journal, replace(selection, state=state, last=last))
+        what = {"selection": selection.to_json(), "count": len(chosen), "reason": reason, "mapping": mapping}
+        what |= {"rate": rate, "config": config}
+        members = [Member(message) for message in sorted(chosen)]
+        act = reprocessing(acts, tried)
+        number = await acts.operations.start(
+            act, VERB, members, last=last, counted_us=counted_us, actor=actor, what=what
+        ) if members else None  # fmt: skip
+    return await operation_so_far(acts, number, len(members), within_s)
 
 
-async def _reprocess(
-    acts: Acts, chosen: Sequence[int], routes: ChannelRoutes, config: str, rate: float
-) -> dict[str, int]:
-    outcome = Counter[str](messages=0, deliveries=0)
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    for place, message_id in enumerate(chosen):
-        # Waited for first: nothing found may change before it is sent.
-        await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
-        try:
-            outcome.update(await _examine_and_send(acts, message_id, routes, config))
-        except ReconfiguredError:
-            outcome["configuration_changed"] = len(chosen) - place
-            break
-    return dict(outcome)
+def reprocessing(acts: Acts, tried: ChannelRoutes | None = None) -> BulkAct:
+    """The slices of a reprocessing: one message that differs, or those before the next that does."""
+
+    async def next_slice(order: Operation, members: Sequence[Member]) -> Slice:
+        same = Counter[str]()
+        for message, _ in members:
+            routes = tried
+            if routes is None and not order.what["mapping"]:
+                routes = acts.channels().get(order.what["selection"]["channel"])
+            if routes is None or acts.journal.upkeep.config_hash != order.what["config"]:
+                same["configuration_changed"] = len(members) - same.total()
+                break
+            # In a thread: analyzers are answered meanwhile.
+            finding = await asyncio.to_thread(examine, acts.journal, message, routes)
+            if finding.outcome == "changed":
+                if not same:
+                    return _sent(order, finding, routes.channel)
+                break
+            same[OUTCOMES.get(finding.outcome, finding.outcome)] += 1
+        return Slice(same.total(), letter_steps.leaves_all(same))
+
+    return next_slice
 
 
-async def _examine_and_send(acts: Acts, message_id: int, routes: ChannelRoutes, config: str) -> dict[str, int]:
-    """Count the outcome of one message.
-
-    Raises:
-        ReconfiguredError: the routes are not in force any more; nothing was stored.
-    """
-    if acts.journal.upkeep.config_hash != config:
-        raise ReconfiguredError(f"the configuration changed before message {message_id} was mapped")
-    # In a thread: analyzers are answered meanwhile.
-    finding = await asyncio.to_thread(examine, acts.journal, message_id, routes)
-    if finding.outcome != "changed":
-        return {finding.outcome: 1}
-    queued = await _send_again(acts, finding, routes.channel, config)
-    if queued is None:
-        return {"conflicts": 1}
-    trace = await asyncio.to_thread(trace_of, acts.journal, message_id)
-    held = sum(one.state == "held" for one in trace.deliveries) if trace is not None else 0
-    return {"messages": 1, "deliveries": queued} | ({"held": held} if held else {})
-
-
-async def _send_again(acts: Acts, finding: Finding, channel: str, config: str) -> int | None:
-    """Store a message's new documents and queue them where they differ; return the number of deliveries.
-
-    None where another patient has used one of its numbers meanwhile: the message becomes a visible dead letter.
-    """
+def _sent(order: Operation, finding: Finding, channel: str) -> Slice:
+    """Store a message's new documents and queue them where they differ."""
     assert finding.processed is not None
-    recorded = await acts.journal.run(
-        record_outcome.record,
-        finding.message_id,
-        finding.processed,
-        finding.send,
+    work = partial(
+        letter_steps.reprocess,
+        operation=order.number,
+        message=finding.message_id,
+        outcome=finding.processed,
+        routed=finding.send,
         decision=Decision(again=True, accept_conflict=finding.same_reports),
-        config=config,
+        config=order.what["config"],
+        lanes=frozenset((channel, name) for routed in finding.send for name in routed.destinations),
     )
-    if recorded.already:
-        return 0  # it was edited meanwhile
-    if recorded.state != "mapped":
-        return None
-    for routed in finding.send:
-        for destination in routed.destinations:
-            acts.reclaim(channel, destination)
-    return recorded.waiting
+    payload = sum(len(routed.document.body) for routed in finding.send)
+    return Slice(1, work, payload, pause_s=1.0 / order.what["rate"])

@@ -65,7 +65,7 @@ class Acts:
         self.yielding = Yielding(journal, waits) if waits is not None else None
         self.operations = Operations(journal, reclaim=reclaim, paced=waits is not None)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
-        self.reprocessing: set[str] = set()  # channels
+        self.beginning = asyncio.Lock()  # of a reprocessing
 
     async def give_up(self, acts: Iterable[int]) -> None:
         """Record the end of actions that a crash cut short. Their progress is unknown: a person must repeat them."""
@@ -187,14 +187,19 @@ async def begin_operation(
     acts: Acts, act: BulkAct, verb: str, members: Sequence[Member], *, within_s: float, **frozen: Any
 ) -> dict[str, Any]:
     """Begin an operation on these members, as `Operations.start` does, and wait for its end; see `begin_bulk_act`."""
-    if not members:
+    number = await acts.operations.start(act, verb, members, **frozen) if members else None
+    return await operation_so_far(acts, number, len(members), within_s)
+
+
+async def operation_so_far(acts: Acts, number: int | None, count: int, within_s: float) -> dict[str, Any]:
+    """The answer to an act that has begun an operation (None: nothing was selected)."""
+    if number is None:
         return {**answer(0, None, {}), "operation": None, "stage": None}
-    number = await acts.operations.start(act, verb, members, **frozen)
     ended = await acts.operations.wait(number, within_s)
     order = await asyncio.to_thread(operation_if, acts.journal, number)
     done = order.outcomes if ended and order is not None else {}
     stage = order.stage if order is not None else "ended"
-    return {**answer(len(members), number, done, going_on=not ended), "operation": number, "stage": stage}
+    return {**answer(count, number, done, going_on=not ended), "operation": number, "stage": stage}
 
 
 class Again(NamedTuple):

@@ -1,8 +1,8 @@
 """Operations: acts of people on many dead letters, held results or messages, and how far each is.
 
-Retry, dismiss, release, reject and replay are operations. One acts on those that were there when its person saw the
-count, on each of them once, and on none that came later. It goes on in the daemon, also after a restart. The list has
-those of everybody.
+Retry, dismiss, release, reject, replay and reprocess are operations. One acts on those that were there when its person
+saw the count, on each of them once, and on none that came later. It goes on in the daemon, also after a restart. The
+list has those of everybody.
 """
 
 import click

@@ -15,9 +15,9 @@ document is made now, it replaces the dead letter.
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. A new
 document that would take an accepted result back is held, also where the one before it was released, and the command
-says how many are. Cut short, the same command goes on: results that were sent differ no more. It is cut short where
-the configuration changes: the messages left keep their documents. A result that a new document does not have any more
-stays at its destination: LabRelay deletes nothing there.
+says how many are. It is an operation, and goes on after a restart; `labrelay operations cancel` ends it. Where the
+configuration changes, the messages left keep their documents: give the same command again. A result that a new document
+does not have any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
@@ -34,6 +34,8 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.commands.shared.watching import followed
+from engine.store.queries.bulk import undelivered
 from engine.store.queries.messages import each_message
 from engine.views.text import plural, printable, table
 from engine.views.view import Field, Row, View
@@ -173,14 +175,12 @@ def command(
         if send and form is not Form.JSON:
             say("nothing differs, and nothing was sent")
         return ExitCode.OK
-    for line in _in_words(result) if form is not Form.JSON else ():
+    with session.reader() as journal:
+        held = undelivered(journal, result["operation"]).get("held", 0) if result["operation"] else 0
+    for line in _in_words(result, held) if form is not Form.JSON else ():
         words(line)
-    left = sum(
-        count
-        for name, count in result["done"].items()
-        if name in WHY or name in ("conflicts", "held", "configuration_changed")
-    )
-    return ExitCode.PARTLY if left else ExitCode.OK
+    whole = result["stage"] != "cancelled" and not held and result["done"].keys() <= {"processed", "unchanged"}
+    return ExitCode.OK if whole else ExitCode.PARTLY
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
@@ -247,7 +247,7 @@ def _refused(journal: "Reader", selection: "Selection") -> "Selection":
 
 
 def _send(session: Session, wanted: ReprocessRequest, reason: str, rate: float) -> dict[str, Any]:
-    """Have the daemon carry it out, or queue it here where none runs."""
+    """Have the daemon carry it out, or queue it here where none runs; follow it to its end."""
     args = {
         "selection": wanted.selection.to_json(),
         "reason": reason,
@@ -256,7 +256,7 @@ def _send(session: Session, wanted: ReprocessRequest, reason: str, rate: float) 
         "mapping": wanted.mapping,
         "mapping_hash": wanted.mapping_hash,
     }
-    return ask(session, "reprocess", args)
+    return followed(session, ask(session, "reprocess", args))
 
 
 def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:
@@ -299,18 +299,15 @@ def _lines(tally: "Tally", document: dict[str, Any], *, grouped: bool) -> Iterat
     yield click.style(f"{plural(tally.messages, 'message')}: {told}", bold=True)
 
 
-def _in_words(result: dict[str, Any]) -> list[str]:
-    if result["going_on"]:
-        say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
-        say("how it ends: labrelay audit list")
-        return []
+def _in_words(result: dict[str, Any], held: int) -> list[str]:
     done = dict(result["done"])
-    queued, held, left = (done.pop(name, 0) for name in ("deliveries", "held", "configuration_changed"))
-    documents, messages = plural(queued, "document"), plural(done.pop("messages", 0), "message")
+    sent, left = (done.pop(name, 0) for name in ("processed", "configuration_changed"))
     rest = [f"{count} {name.replace('_', ' ')}" for name, count in done.items() if count]
-    lines = ["; ".join([f"{documents} of {messages} {'is' if queued == 1 else 'are'} queued", *rest])]
+    lines = ["; ".join([f"{plural(sent, 'message')} mapped anew, and queued where it differs", *rest])]
     if held:
         lines.append(f"{plural(held, 'document')} {'is' if held == 1 else 'are'} held: labrelay held list says why")
     if left:
         lines.append(f"stopped, for the configuration changed: {plural(left, 'message')} left; give the command again")
+    if result["stage"] == "cancelled":
+        lines.append(f"operation {result['operation']} was cancelled before its end")
     return lines

@@ -510,7 +510,7 @@ async def test_what_differs_after_a_new_mapping_is_asked_about_as_well(tmp_path:
             ExitCode.PARTLY,
             [
                 "1 message: 1 differs, 0 do not",
-                "0 documents of 1 message are queued",
+                "1 message mapped anew, and queued where it differs",
                 "1 document is held: labrelay held list says why",
             ],
         )

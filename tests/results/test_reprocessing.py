@@ -18,6 +18,7 @@ from engine.model.errors import RefusedError, UnreachableError
 from engine.model.reasons import ReasonCode
 from engine.processing.reprocessing import Finding, Tally
 from engine.store.queries.acts import acts_page
+from engine.store.queries.bulk import operations_page, running_operations
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
@@ -147,7 +148,7 @@ async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite)
     ran = await reprocess(site, "--apply", "--reason", "the table knows HGB now", "--yes")
 
     assert ran.code == ExitCode.OK, ran.err
-    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2}
+    assert ran.json["apply"]["done"] == {"processed": 2}
     first, second = hemoglobins(site.sandbox)
     assert [first["valueQuantity"]["value"], second["valueQuantity"]["value"]] == [131, 148]
     assert first["code"]["coding"][0]["code"] == "718-7"
@@ -156,7 +157,7 @@ async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite)
     assert archived(site) == files, "the raw messages are the same"
     end, begin = acts_page(site.journal, limit=3)[:2]
     assert (begin.verb, begin.what["reason"], begin.what["count"]) == ("reprocess", "the table knows HGB now", 2)
-    assert (end.ended, end.what["messages"]) == (begin.id, 2)
+    assert (end.ended, end.what["processed"]) == (begin.id, 2)
     assert [one.state for one in site.deliveries(1)] == ["delivered"] * 3
 
     again = await reprocess(site, "--apply", "--reason", "again", "--yes")
@@ -204,7 +205,7 @@ async def test_a_correction_is_never_overwritten_by_an_older_result(site: Runnin
     ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
 
     assert ran.code == ExitCode.PARTLY
-    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2, "superseded": 1}
+    assert ran.json["apply"]["done"] == {"processed": 2, "outdated": 1}
     assert [one["valueQuantity"]["value"] for one in hemoglobins(site.sandbox)] == [148, 152]
     assert len(site.trace(1).documents) == 2, "nothing was made of the older message"
 
@@ -217,7 +218,7 @@ async def test_a_number_of_two_patients_that_a_person_has_accepted_stays_accepte
     await site.labrelay("reload")
     ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
 
-    assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2}
+    assert ran.json["apply"]["done"] == {"processed": 2}
     assert [one["valueQuantity"]["value"] for one in hemoglobins(site.sandbox)] == [131, 148]
 
 
@@ -257,7 +258,7 @@ async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp
     other = await reprocess(site, "--mapping-from", "astm-results")
     assert (other.code, "it reads astm, and channel lab brings hl7v2" in other.err) == (ExitCode.CONFIG, True)
     ran = await reprocess(site, "--mapping-from", str(draft), "--apply", "--reason", "trial", "--yes")
-    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
+    assert ran.json["apply"]["done"] == {"processed": 1}
     assert acts_page(site.journal, limit=2)[1].what["mapping"] == shown.json["mapping"]
     assert site.trace(1).mapping == shown.json["mapping"]
 
@@ -313,7 +314,7 @@ async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site:
     sandbox.faults.refuse = frozenset()
     again = ("reprocess", "--channel", "lab", "--refused", "--apply", "--reason", "the code is there now", "--yes")
     ran = await site.labrelay(*again, "-o", "json")
-    assert ran.json["apply"]["done"]["messages"] == 2
+    assert ran.json["apply"]["done"]["processed"] == 2
     await site.settled()
     for number in (2, 3):
         states = [one.state for one in site.deliveries(number) if one.destination == "lab-fhir"]
@@ -352,7 +353,7 @@ async def test_what_was_filtered_then_is_sent_where_it_would_go_now(site: Runnin
     assert ran.json["changes"] == [
         {"kind": "added", "path": "(document)", "messages": 1, "occurrences": 2, "examples": [2]}
     ]
-    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 2}
+    assert ran.json["apply"]["done"] == {"processed": 1}
     assert site.sandbox.count("Observation") == 2
     assert archived(site) == 1
 
@@ -362,7 +363,7 @@ async def test_without_a_daemon_it_is_queued_for_the_next_start(tmp_path: Path, 
         await deliver(site, message(1))
     change_channel(tmp_path, settings={"local_system": "urn:citylab:codes"})
     ran = await asyncio.to_thread(labrelay, *AGAIN, "--apply", "--reason", "x", "--yes", "-o", "json", site=tmp_path)
-    assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
+    assert ran.json["apply"]["done"] == {"processed": 1}
     assert "system" not in hemoglobins(sandbox)[0]["code"]["coding"][0]
 
     async with running(tmp_path, sandbox) as site:
@@ -370,7 +371,7 @@ async def test_without_a_daemon_it_is_queued_for_the_next_start(tmp_path: Path, 
         assert hemoglobins(sandbox)[0]["code"]["coding"][0]["system"] == "urn:citylab:codes"
 
 
-async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_cut_short_it_goes_on_by_itself_and_when_it_is_given_again(tmp_path: Path, sandbox: Sandbox) -> None:
     async with running(tmp_path, sandbox) as site:
         await deliver(site, message(1), message(2), message(3))
         change_channel(tmp_path, settings={"local_system": "urn:citylab:codes"})
@@ -386,10 +387,14 @@ async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandb
         await under_way
 
     async with running(tmp_path, sandbox) as site:
-        assert [act.what for act in acts_page(site.journal, limit=1)] == [{"interrupted": True}]
+        (order,) = running_operations(site.journal)
+        assert (order.verb, order.total) == ("reprocess", 3)
+        await until(lambda: len(site.trace(2).documents) == 4)  # it goes on by itself
+        assert operations_page(site.journal)[0].outcomes == {"processed": 2}
+        await site.labrelay("operations", "cancel", str(order.number), "--yes")
         ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
-        assert ran.json["outcomes"] == {"changed": 2, "unchanged": 1}
-        assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2, "unchanged": 1}
+        assert ran.json["outcomes"] == {"changed": 1, "unchanged": 2}
+        assert ran.json["apply"]["done"] == {"processed": 1, "unchanged": 2}
         systems = [one["code"]["coding"][0].get("system") for one in hemoglobins(sandbox)]
         assert systems == ["urn:citylab:codes"] * 3
         assert [len(site.deliveries(view.id)) for view in site.messages()] == [3, 3, 3]
@@ -409,10 +414,11 @@ async def test_two_at_once_send_nothing_twice(site: RunningSite) -> None:
             return str(error)
 
     said = await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(4)))
+    await until(lambda: running_operations(site.journal) == [])
     await site.settled()
     refused = [one for one in said if isinstance(one, str)]
     assert all(one.startswith("messages of lab are being reprocessed already; try again") for one in refused)
-    assert sum(one["deliveries"] for one in said if isinstance(one, dict)) == 3
+    assert sum(one.outcomes.get("processed", 0) for one in operations_page(site.journal)) == 3
     assert [len(site.deliveries(view.id)) for view in site.messages()] == [3, 3, 3], (
         "once to the server, none to the folder"
     )

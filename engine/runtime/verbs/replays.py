@@ -10,8 +10,6 @@ from engine.processing.reprocessing import with_mapping
 from engine.runtime.control_requests import Replay, Reprocess
 from engine.runtime.verbs.running_site import Result, RunningSite, known
 
-UNPACED = 100_000.0  # messages a second
-
 
 async def replay(site: RunningSite, request: Request, asked: Replay) -> Result:
     return await replay_documents(
@@ -28,24 +26,26 @@ async def replay(site: RunningSite, request: Request, asked: Replay) -> Result:
 
 
 async def reprocess(site: RunningSite, request: Request, asked: Reprocess) -> Result:
-    loaded, routes, named = site.loaded(), known(site.acts.channels(), asked.selection.channel), ""
+    loaded, tried, named = site.loaded(), None, ""
+    routes = known(site.acts.channels(), asked.selection.channel)
     if not loaded.hash.startswith(asked.config_hash):
         raise RefusedError(
             "the daemon runs a different configuration from that of the differences: give "
             "`labrelay reload`, and look at them again"
         )
     if asked.mapping is not None:
-        routes, program = await asyncio.to_thread(with_mapping, loaded, routes, asked.mapping)
+        tried, program = await asyncio.to_thread(with_mapping, loaded, routes, asked.mapping)
         if program.content_hash != asked.mapping_hash:
             raise RefusedError(f"{asked.mapping} has changed since the differences were made; look at them again")
         named = f"{program.name}@{program.content_hash[:12]}"
     return await reprocess_messages(
         site.acts,
         asked.selection,
-        routes=routes,
         config=loaded.hash[:12],
         actor=request.actor,
         reason=asked.reason,
+        tried=tried,
         mapping=named,
-        rate=UNPACED if site.running is None else asked.rate,  # without the daemon nothing is sent yet
+        rate=asked.rate,
+        within_s=site.within_s,
     )

@@ -1,10 +1,10 @@
-"""The steps of operations on letters (`engine.store.operations.bulk`): retry, dismiss, release, reject; and replay.
+"""The steps of operations (`engine.store.operations.bulk`): retry, dismiss, release, reject; replay, reprocess.
 
 Each leaves alone what is no longer as it was when a person saw its count: such a member is ``skipped``, or ``erased``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.model.outcome import Outcome
@@ -139,9 +139,41 @@ def replay(
     return Done(outcomes, frozenset(lanes))
 
 
+def reprocess(
+    batch: Batch,
+    *,
+    operation: int,
+    message: int,
+    outcome: Outcome[Any],
+    routed: Sequence[Routed],
+    decision: Decision,
+    config: str,
+    lanes: Lanes,
+) -> Done:
+    """Record how a message was mapped again; arguments and errors as of `record_outcome.record`.
+
+    ``number_conflicts``: another patient has used one of its numbers meanwhile: it becomes a visible dead letter.
+    """
+    (newest,) = batch.execute("SELECT coalesce(max(id), 0) FROM delivery").fetchone()
+    recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
+    if recorded.already:
+        return Done({_left(batch, Member(message)): 1})
+    if recorded.state != "mapped":
+        return Done({"number_conflicts": 1})
+    made = batch.execute("SELECT id FROM delivery WHERE message_id = ? AND id > ?", (message, newest)).fetchall()
+    for (one,) in made:
+        retried.note_sent(batch, Member(message, one), operation)
+    return Done({"processed": 1}, lanes)
+
+
 def counts(outcome: str) -> Work:
     """The work of a step that leaves its one member alone."""
-    return lambda batch: Done({outcome: 1})
+    return leaves_all({outcome: 1})
+
+
+def leaves_all(outcomes: Mapping[str, int]) -> Work:
+    """The work of a step that leaves its members alone."""
+    return lambda batch: Done(outcomes)
 
 
 def leaves(member: Member) -> Work:

@@ -24,6 +24,7 @@ from engine.views.text import cell
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.asked import Asked
+from engine.web.pages.doing import GONE, OPERATIONS
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.messages import PATH as MESSAGES
@@ -45,14 +46,6 @@ OUTCOMES = {
     "undelivered": "was never mapped, or was closed",
     "damaged": "cannot be opened",
     "gone": "not kept any more, or erased",
-}
-DONE = {
-    **OUTCOMES,
-    "messages": "messages with new documents",
-    "deliveries": "documents queued",
-    "held": "documents held: a person must decide",
-    "conflicts": "dead letters now: another patient has the same number",
-    "configuration_changed": "left, for the configuration changed: look again, and send what still differs",
 }
 
 
@@ -292,15 +285,8 @@ async def _take(frame: Frame, desk: Desk, looks: Looks, request: web.Request) ->
         except LabRelayError as error:
             return await _draw(frame, desk, looks, request, form.fields, *frame.refused(desk, request, error))
         looks.drop(look)
-        return await desk.page(
-            request,
-            "done",
-            title=words.say("Send what differs"),
-            count=grouped(look.count),
-            outcomes=[(grouped(count), words.say(DONE[name])) for name, count in result["done"].items() if count],
-            going_on=result["going_on"],
-            back=words.href(PATH),
-            trouble="",
-        )
+        if result["operation"] is None:
+            return await _draw(frame, desk, looks, request, form.fields, 400, words.say(GONE))
+        return desk.go(request, f"{OPERATIONS}/{result['operation']}")
 
     return await desk.answer(request, act)

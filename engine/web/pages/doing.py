@@ -72,6 +72,15 @@ OUTCOMES = {
     "erased": "left out: erased",
     "no_channel": "left out: the analyzer is not in the configuration any more",
     "no_document": "left out: no document of it goes there",
+    "unchanged": "the same as before",
+    "outdated": "a newer result was delivered: nothing is sent",
+    "withdrawn": "nothing would be sent now; delivered documents stay there",
+    "dead": "would be a dead letter now: nothing is sent",
+    "unsettled": "waits, is held, or is a dead letter: look at these first",
+    "undelivered": "was never mapped, or was closed",
+    "gone": "not kept any more, or erased",
+    "number_conflicts": "dead letters now: another patient has the same number",
+    "configuration_changed": "left, for the configuration changed: look again, and send what still differs",
     "skipped": "left out: changed meanwhile",
 }
 

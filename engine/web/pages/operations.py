@@ -24,7 +24,10 @@ from engine.web.routes import PRINCIPAL, Route
 
 ONE = f"{OPERATIONS}/{{number}}"
 CANCEL, WAITS = "operation_cancel", "operation_waits"
-SHOWN = {verb: (deed.button, deed.back) for verb, deed in DEEDS.items()} | {"replay": ("Send again", "/replay")}
+SHOWN = {verb: (deed.button, deed.back) for verb, deed in DEEDS.items()} | {
+    "replay": ("Send again", "/replay"),
+    "reprocess": ("Send what differs", "/affected"),
+}
 STAGES = {
     "running": Look("under way", "calm", "retry"),
     "ended": Look("ended", "ok", "ok"),

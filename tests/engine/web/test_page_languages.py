@@ -112,7 +112,7 @@ def said_in_code() -> set[str]:
         frame.LOCKED,
         frame.DAMAGED,
         *message.NEIGHBOURS,
-        *affected.DONE.values(),
+        *affected.OUTCOMES.values(),
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*system.KINDS.values(), *(text for name, text in vars(changes).items() if name in CHANGE_WORDS)}
