@@ -14,7 +14,7 @@ import click
 from engine.commands.shared.output import Form, form_option, say, show_document
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
-from engine.config.site_file import site_shifts
+from engine.config.site_shifts import site_shifts
 from engine.model.clock import from_us
 from engine.model.errors import UnreachableError
 from engine.store.queries.hours import hours_between

@@ -4,15 +4,12 @@ For commands that only read the journal: they must work while the rest of the co
 that only the service has. They also start faster, without the checks of a configuration.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
-from datetime import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.config.secrets import expand
 from engine.config.site import CONFIG_FILE
-from engine.config.web import WebConfig
 from engine.config.yaml_nodes import line, read_file, walk
 from engine.model.errors import ConfigError
 
@@ -40,19 +37,6 @@ def site_zone(folder: Path) -> ZoneInfo | None:
         return ZoneInfo(expand(node.value)) if node.kind == "scalar" else None
     except (ConfigError, KeyError, ValueError, OSError):
         return None
-
-
-def site_shifts(folder: Path) -> Sequence[time]:
-    """The times of day at which the site's shifts begin; the usual ones where it names none that can be read."""
-    try:
-        web = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("web")
-        node = web.get("shifts") if web is not None else None
-        if node is None:
-            return WebConfig().shifts
-        texts = [expand(one.value) for one in (node.items if node.kind == "list" else [node])]
-        return WebConfig.model_validate({"shifts": texts}).shifts
-    except (ConfigError, KeyError, ValueError, OSError):
-        return WebConfig().shifts
 
 
 def destinations(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.site import CONFIG_FILE
-from engine.config.site_file import site_shifts
+from engine.config.site_shifts import site_shifts
 from engine.model.clock import ManualClock, from_us
 from engine.model.errors import ConfigError
 from engine.model.records import HourCount
