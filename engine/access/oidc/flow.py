@@ -7,7 +7,7 @@ memory, and a code is good in the browser alone that has begun.
 import secrets
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -26,6 +26,7 @@ from engine.model.errors import IdentityProviderError, IntegrityError, UnknownKe
 from engine.store.core.vault import Vault
 
 Read = TypeVar("Read")
+Means = Callable[[User, LogInSession], bool]
 WITHIN_S = 600
 PURPOSE, KEPT, LEAVING = "oidc", "oidc session", "oidc log-out"
 LONGEST_PATH = 500  # of the page to go to afterwards
@@ -170,11 +171,12 @@ class Flow:
             return False
         return compare_digest(state.encode("utf-8", "surrogatepass"), right.encode()) and self._now_s() < until_s
 
-    async def ended(self, token: str) -> Callable[[User, LogInSession], bool]:
-        """Which log-ins a notice of the provider ends, by the user and the session.
+    async def ended(self, token: str, end: Callable[[Means], Awaitable[object]]) -> None:
+        """Follow a notice of the provider. Where that fails, the notice is good once more: the provider sends it again.
 
         Args:
             token: a logout token (Back-Channel Logout 1.0, 2.4).
+            end: ends the log-ins that the notice means.
 
         Raises:
             IdentityProviderError: it proves nothing, or has come before.
@@ -185,13 +187,17 @@ class Flow:
         )
         if ended.token in self._notices:
             raise IdentityProviderError(WRONG, "jti")
+        await end(lambda user, log_in: user.issuer == config.issuer and ended.means(user, log_in, self._kept(log_in)))
         self._notices[ended.token] = None
         if len(self._notices) > MOST_NOTICES:
             self._notices.popitem(last=False)
-        return lambda user, log_in: user.issuer == config.issuer and ended.means(user, log_in, self._kept(log_in))
 
-    def _kept(self, log_in: LogInSession) -> Kept:
-        return Kept.of_text(self._vault.out_of_address(log_in.kept, KEPT))
+    def _kept(self, log_in: LogInSession) -> Kept | None:
+        """None: it is damaged."""
+        try:
+            return Kept.of_text(self._vault.out_of_address(log_in.kept, KEPT))
+        except IntegrityError:
+            return None
 
     # -- what both need ------------------------------------------------------------------------------------------
 

@@ -43,7 +43,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What the provider ends: the log-ins of a person, or those of one session of its own.
+    """What the provider ends: the log-ins of a person, or those of one session of its own. A log-in of which it is not
+    known by which session it was proven (None) ends with any.
 
     Attributes:
         token: names this notice (``jti``).
@@ -56,10 +57,10 @@ class Ended:
     session: str
     issued_s: float
 
-    def means(self, user: User, log_in: LogInSession, kept: Kept) -> bool:
+    def means(self, user: User, log_in: LogInSession, kept: Kept | None) -> bool:
         return (
             self.subject in ("", user.subject)
-            and self.session in ("", kept.session)
+            and (kept is None or self.session in ("", kept.session))
             and log_in.began_us <= (self.issued_s + SKEW_S) * 1e6
         )
 

@@ -7,6 +7,7 @@ the code is taken.
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -118,11 +119,11 @@ class OidcPages:
         flow = await self._flow()
         _, fields = await read_fields(request, MOST_NOTICE)
         try:
-            is_ended = await flow.ended(fields.get("logout_token", ""))
+            end = partial(self._desk.accounts.end_by_provider, address=request.remote or "")
+            await flow.ended(fields.get("logout_token", ""), end)
         except IdentityProviderError as error:
             logger.warning("notice of an ended log-in refused", extra={"reason": error.reason})
             return web.json_response({"error": "invalid_request"}, status=400)
-        await self._desk.accounts.end_by_provider(is_ended, address=request.remote or "")
         return web.Response()
 
     async def _flow(self) -> "Flow":

@@ -13,6 +13,9 @@ import pytest
 
 from engine.access.oidc import log_out
 from engine.config.access import AccessConfig
+from engine.model.errors import StoreError
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.queries.acts import acts_page
 from tests.support.access import Browser
 from tests.support.identity_provider import CLIENT, SECRET, Provider, by_public_key, no_json, rsa, unsigned
@@ -309,3 +312,37 @@ async def test_many_notices_cost_little_memory(here: Place, monkeypatch: pytest.
     for _ in range(5):
         assert (await end(here, here.provider.notice()))[0] == 200
     assert len(here.site.accounts.provider._flow._notices) == 3  # type: ignore[union-attr]
+
+
+async def test_a_damaged_log_in_keeps_no_other_from_ending_and_ends_itself(here: Place) -> None:
+    async with here.site.browser() as one, here.site.browser() as two:
+        here.provider.claims = {"sid": "first"}
+        await here.log_in(one)
+        here.provider.claims = {"sid": "second"}
+        await here.log_in(two)
+        first = min(await here.site.accounts.sessions(), key=lambda found: found[1].number)[1]
+
+        @operation(priority=Priority.SETTLE)
+        def damage(batch: Batch) -> None:
+            batch.execute("UPDATE log_in_session SET kept = 'AAAA' WHERE number = ?", (first.number,))
+
+        await here.site.accounts._directory.run(damage)
+        assert await end(here, here.provider.notice(sub=None, sid="second")) == (200, "")
+        assert await open_sessions(here) == [], "whose session the damaged one is, is not known"
+
+
+async def test_a_notice_that_could_not_be_followed_is_followed_when_it_comes_again(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with here.site.browser() as browser:
+        await here.log_in(browser)
+        notice = here.provider.notice()
+        with monkeypatch.context() as full:
+            full.setattr(here.site.accounts, "end_by_provider", refuse)
+            assert (await end(here, notice))[0] >= 500
+        assert await end(here, notice) == (200, "")
+        assert await open_sessions(here) == []
+
+
+async def refuse(*given: object, **named: object) -> int:
+    raise StoreError("the disk is full")
