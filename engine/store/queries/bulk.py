@@ -1,6 +1,7 @@
 """Read operations of people on many letters."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -10,27 +11,29 @@ from engine.store.operations.bulk import PART_MEMBERS, Fault, Member, Operation,
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
 
-_COLUMNS = (
+# An operation outlives its first row where that is lost; one that has ended goes with it, in time.
+_OPERATIONS = (
     "SELECT o.number, o.verb, o.stage, o.last, o.counted_us, o.total, CAST(o.outcomes AS BLOB), o.ended_us, o.fault,"
-    " j.id, j.received_us, j.body FROM operation o CROSS JOIN journal j ON j.id = o.number AND j.kind = 3"
+    " j.id, j.received_us, j.body FROM operation o LEFT JOIN journal j ON j.id = o.number AND j.kind = 3"
+    " WHERE (j.id IS NOT NULL OR o.stage = 'running' OR o.fault = 'first_row')"
 )
 
 
 def operations_page(reader: Reader, *, before: int | None = None, limit: int = 50) -> list[Operation]:
     """Operations, newest first."""
     below = 2**62 if before is None else before
-    rows = reader.rows(f"{_COLUMNS} WHERE o.number < ? ORDER BY o.number DESC LIMIT ?", (below, limit))
+    rows = reader.rows(f"{_OPERATIONS} AND o.number < ? ORDER BY o.number DESC LIMIT ?", (below, limit))
     return [_operation(reader, row) for row in rows]
 
 
 def operation_if(reader: Reader, number: int) -> Operation | None:
     """The operation of that number, if there is one."""
-    return next((_operation(reader, row) for row in reader.rows(f"{_COLUMNS} WHERE o.number = ?", (number,))), None)
+    return next((_operation(reader, row) for row in reader.rows(f"{_OPERATIONS} AND o.number = ?", (number,))), None)
 
 
 def running_operations(reader: Reader) -> list[Operation]:
     """Those that have not ended, oldest first."""
-    rows = reader.rows(f"{_COLUMNS} WHERE o.stage = 'running' ORDER BY o.number")
+    rows = reader.rows(f"{_OPERATIONS} AND o.stage = 'running' ORDER BY o.number")
     return [_operation(reader, row) for row in rows]
 
 
@@ -73,10 +76,12 @@ def _operation(reader: Reader, row: Sequence[Any]) -> Operation:
     number, verb, stage, last, counted_us, total, stored, ended_us, fault, *said = row
     outcomes = outcomes_of(stored, total)
     found: Fault = "" if outcomes is not None and is_stage(stage) else "own_row"
-    try:
-        act = act_of(reader, said)
-    except IntegrityError:
-        found, act = "first_row", Act(id=number, at_us=said[1], actor="", verb=verb)
+    act = Act(id=number, at_us=said[1] or counted_us, actor="", verb=verb, damaged=True)
+    if said[0] is not None:
+        with suppress(IntegrityError):
+            act = act_of(reader, said)
+    if act.damaged:
+        found = "first_row"
     return Operation(
         number=number, verb=verb, stage=stage, last=last, counted_us=counted_us, total=total, outcomes=outcomes or {},
         ended_us=ended_us, fault=found or fault, actor=act.actor, by=act.by, at_us=act.at_us, what=act.what,

@@ -73,6 +73,31 @@ async def test_a_damaged_first_row_ends_its_operation_and_no_other(
     assert (said.getMessage(), vars(said)["act"], vars(said)["detail"]) == (FAILED, bad, "first_row")
 
 
+LOST_ROWS = ("DELETE FROM journal WHERE id = ?", "UPDATE journal SET kind = 1 WHERE id = ?")
+
+
+@pytest.mark.parametrize("lost", LOST_ROWS, ids=["lost", "of another kind"])
+async def test_an_operation_whose_first_row_is_lost_ends_and_is_shown(site: Site, lost: str) -> None:
+    gone, other = await begun(site), await begun(site)
+    await changed(site, lost, gone)
+    assert site.acts.operations.take_up(bulk_acts(site.acts)) == {gone, other}
+
+    assert [await stage(site, one) for one in (gone, other)] == ["failed", "ended"]
+    assert [(one.number, one.shown, one.fault) for one in operations_page(site.journal)] == [
+        (other, "ended", ""),
+        (gone, "damaged", "first_row"),
+    ]
+    assert (running_operations(site.journal), open_acts(site.journal)) == ([], [])
+
+
+async def test_an_operation_that_has_ended_goes_with_its_first_row(site: Site) -> None:
+    number = await begun(site)
+    site.acts.operations.take_up(bulk_acts(site.acts))
+    assert await stage(site, number) == "ended"
+    await changed(site, LOST_ROWS[0], number)
+    assert operations_page(site.journal) == []
+
+
 @pytest.mark.parametrize("lost", ["position >= 0", "position = 0", "position = 500", "position = 1000"])
 async def test_an_operation_that_has_lost_members_ends(site: Site, lost: str) -> None:
     number = await begun(site, 1200)
