@@ -242,9 +242,9 @@ async def test_a_counter_without_an_order_number_is_known_by_its_message(site: R
 # -- numbers that last -----------------------------------------------------------------------------------------------
 
 
-async def answer(site: RunningSite, message: int, said: str) -> Json:
+async def answer(site: RunningSite, message: int, said: str, code: ExitCode = ExitCode.OK) -> Json:
     ran = await site.labrelay("held", "answer", str(message), said, "--reason", "compared", "--yes", "-o", "json")
-    assert ran.code == ExitCode.OK, ran.err
+    assert ran.code == code, ran.err
     await site.settled()
     done: Json = ran.json["done"]
     return done
@@ -357,6 +357,46 @@ async def test_an_order_number_and_a_patient_number_in_doubt_are_two_questions(
 
     assert (await answer(lasting, 3, said))["processed"] == 1
     assert people(lasting) == expected
+
+
+@pytest.mark.parametrize("said", ["same", "other"])
+async def test_an_accepted_order_number_counts_no_more_where_numbers_have_become_unique(
+    lasting: RunningSite, said: str
+) -> None:
+    """Both results would be one there."""
+    await send(
+        lasting,
+        oru("M01", "4711", "IYER^MEENA", "101", "5.5", birth="19550412"),
+        oru("M02", "4712", "DAS^ROHIT", "102", "6.6", birth="19800101"),
+        oru("M03", "4711", "KHAN^IMRAN", "102", "22.5", birth="20010530"),
+    )
+    await lasting.retry(3)
+    assert lasting.ends() == ["delivered", "delivered", "held"]
+    path = lasting.folder / "channels" / "hl7.yaml"
+    path.write_text(f"{path.read_text(encoding='utf-8')}\nspecimen_ids: unique\n", encoding="utf-8")
+    await lasting.app.reload()
+    await send(lasting, oru("M04", "4712", "DAS^ROHIT", "102", "7.7", birth="19800101"))
+
+    assert (await answer(lasting, 3, said, ExitCode.PARTLY))["still_dead"] == 1
+    assert people(lasting) == {"IYER": ["5.5"], "DAS": ["6.6", "7.7"]}
+    assert lasting.ends() == ["delivered", "delivered", "IDENTITY_CONFLICT", "delivered"]
+
+
+@pytest.mark.parametrize("said", ["same", "other"])
+async def test_an_answer_gives_no_unique_number_to_another_patient(tmp_path: Path, said: str) -> None:
+    """While the question waited, the number was used for a third person, of whom the answer says nothing."""
+    async with running_site(tmp_path, {"hl7": hl7_channel(specimen_ids="unique")}) as site:
+        await send(
+            site,
+            oru("M01", "4711", "IYER^MEENA", "101", "5.5", birth="19550412"),
+            oru("M02", "4711", "KHAN^IMRAN", "102", "22.5", birth="20010530"),
+            oru("M03", "4712", "DAS^ROHIT", "102", "6.6", birth="19800101"),
+        )
+        assert site.ends() == ["delivered", "held", "delivered"]
+
+        assert (await answer(site, 2, said, ExitCode.PARTLY))["still_dead"] == 1
+        assert people(site) == {"IYER": ["5.5"], "DAS": ["6.6"]}
+        assert site.ends() == ["delivered", "IDENTITY_CONFLICT", "delivered"]
 
 
 async def test_a_retry_of_all_accepts_no_order_number_of_a_person_who_was_told_apart(lasting: RunningSite) -> None:

@@ -105,10 +105,12 @@ def record(
         # its original.
         late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
         found = [number_bearers.compare_with_known(batch, message_id, one) for one in _bearers(routes)]
-        accepted_conflict = decision.accept_conflict or (again and number_bearers.order_accepted(batch, message_id))
+        # Where numbers are unique, the results of two patients under one number would be one: no answer permits that.
+        may_share = again and not uses
+        accepted_conflict = decision.accept_conflict or (may_share and number_bearers.order_accepted(batch, message_id))
         # A person who has separated two persons has accepted that both have the same order number. A dead letter waited
         # for no such answer.
-        told_apart = old_state == "mapped" and any(one.bearer.person > 1 for one in found)
+        told_apart = may_share and old_state == "mapped" and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
         compared = is_any_near and not accepted_conflict and not told_apart
         takes: list[moved_orders.MovedOrders | None] = []
