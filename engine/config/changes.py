@@ -35,7 +35,7 @@ def changes(old: Site, new: Site) -> Iterator[Change]:
     """All that a reload of ``new`` changes, keys of the site's file first; changed mappings and tables apart."""
     yield from (Change("key", key, REFUSED) for key in FIXED if _differ(old.config, new.config, key))
     yield from (Change("key", f"web: {key}", LATER) for key in AT_START if _differ(old.config.web, new.config.web, key))
-    for name, then in _by_name(old.channels, new.channels):
+    for name, then in _by_name(_enabled(old), _enabled(new)):
         goes_on = then == AGAIN and same_link(old.channels[name], new.channels[name])
         yield Change("channel", name, GOES_ON if goes_on else then)
     yield from (
@@ -45,6 +45,11 @@ def changes(old: Site, new: Site) -> Iterator[Change]:
 
 def _differ(old: Any, new: Any, key: str) -> bool:
     return bool(getattr(old, key) != getattr(new, key))
+
+
+def _enabled(site: Site) -> Mapping[str, ChannelConfig]:
+    """The channels that run: one that is switched off is as none."""
+    return {name: channel for name, channel in site.channels.items() if channel.enabled}
 
 
 def _by_name(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -52,6 +52,19 @@ async def test_the_plan_says_what_the_reload_then_does(here: ActingSite) -> None
     assert await plan(here, "engineer") == ""
 
 
+async def test_an_analyzer_that_is_switched_off_ends_and_starts_again(here: ActingSite) -> None:
+    add(here, "moved", "enabled: false")
+    assert "Analyzer moved: it ends" in await plan(here, "engineer")
+    await here.site.app.reload()
+    assert here.site.app.parts.sources["moved"].idle
+    add(here, "moved", "ack_timeout: 7s")
+    text = await plan(here, "engineer")
+    assert ("Analyzer moved" in text, "No analyzer and no destination stops." in text) == (False, True)
+    path = here.site.folder / "channels" / "moved.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("enabled: false", "enabled: true"), encoding="utf-8")
+    assert "Analyzer moved: it starts" in await plan(here, "engineer")
+
+
 async def test_who_may_not_reload_sees_the_files_alone(here: ActingSite) -> None:
     (here.site.folder / "channels" / "gone.yaml").unlink()
     text = await plan(here, "viewer")
