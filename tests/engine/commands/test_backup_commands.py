@@ -29,7 +29,7 @@ from tests.support.running import running_app
 from tests.support.sites import SITE_YAML, make_site
 from tests.support.waiting import until
 
-BACKED_UP = SITE_YAML + "backup: {folder: ../copies, rows: 10s}\n"
+BACKED_UP = SITE_YAML + "web: {enabled: false}\nbackup: {folder: ../copies, rows: 10s}\n"
 
 
 @pytest.fixture
