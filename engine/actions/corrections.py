@@ -5,13 +5,13 @@ channel with the tables as they are and as they would be. Both only read.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from engine.config.load import Site
-from engine.mapping.corrected import MEANT, Problem, beside, columns_of, covered, problems, whole_key
+from engine.mapping.corrected import MEANT, MOST_NAMED, Problem, beside, columns_of, covered, problems, whole_key
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.mapping.loading import kinds_of, load_tables
 from engine.mapping.plausible import Kinds
@@ -85,11 +85,38 @@ def examined(site: Site, made: Sequence[Correction], change: RowChange) -> Exami
     change = replace(change, beside=beside(table, change))
     now = latest(made).get(change.place)
     before = now.cells if now is not None and now.cells else change.covers
-    found = list(problems(table, change, kinds))
+    found = [*problems(table, change, kinds), *_same_term(table, made, change)]
     after = change.cells or change.covers
     if _says(after) == _says(before) and bool(change.cells) == bool(now is not None and now.cells):
         found.append(Problem(table.key[0], "this is what decides already: nothing would change"))
     return Examined(change, tuple(found), before)
+
+
+def _same_term(table: Table, made: Sequence[Correction], change: RowChange) -> Iterator[Problem]:
+    """Two tests of one analyzer seldom have one LOINC code in one unit: the neighbour's row may have been taken. What is
+    taken back was in force before, and is not doubted.
+    """
+    term, code, unit = change.cells.get("loinc"), change.key.get(table.key[0], ""), change.key.get("unit_in", "")
+    if term is None or change.undoes or change.cells.get(MEANT) == "yes":
+        return
+    rows = {tuple(row.cells.get(column, "") for column in table.asked): row.cells for row in table.rows}
+    for one in latest(made).values():
+        if (one.channel, one.table) == (change.channel, change.table) and one.cells:
+            rows[tuple(one.key.get(column, "") for column in table.asked)] = {**one.key, **one.cells}
+    same = {_spelled(code), _spelled(term)}
+    others = {
+        row[table.key[0]]
+        for row in rows.values()
+        if row.get("loinc") == term and row.get("unit_in", "") == unit and _spelled(row[table.key[0]]) not in same
+    }
+    if others:
+        text = f"LOINC {term} is the code of {', '.join(sorted(others)[:MOST_NAMED])}, too"
+        yield Problem("loinc", f"{text}; where both are the same test, write yes under {MEANT}", doubt=True)
+
+
+def _spelled(code: str) -> str:
+    """Without what differs between spellings of one code: ``Hb-A1c`` and ``HBA1C``."""
+    return "".join(sign for sign in code.casefold() if sign not in " -_.")
 
 
 def _named(change: RowChange, kinds: Kinds | None) -> RowChange:

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +81,12 @@ class Expected:
     def decides(self, key: int) -> str:
         return self.newest(key)[0] or self.files.get(key, "")
 
+    def doubted(self, key: int, term: str) -> bool:
+        """Whether another code has this term with this unit."""
+        code, unit = KEYS[key]["code"], KEYS[key]["unit_in"]
+        others = (other for other, one in enumerate(KEYS) if one["code"] != code and one["unit_in"] == unit)
+        return bool(term) and any(self.decides(other) == term for other in others)
+
     def disagree(self) -> set[int]:
         found = set()
         for key in range(len(KEYS)):
@@ -136,6 +142,9 @@ class Tables(RuleBasedStateMachine):
         nothing_changes = term == now if term else not now
         nothing_changes = nothing_changes and bool(term) == bool(now)
         change = RowChange(channel="haematology", table="analytes", key=KEYS[key], cells=cells, reason="why")
+        if self.expected.doubted(key, term):
+            assert not self.add(change, len(self.expected.made))
+            change = replace(change, cells={**cells, "meant": "yes"})
         assert self.add(change, len(self.expected.made)) is not nothing_changes
         if not nothing_changes:
             self.expected.made.append((key, term, self.expected.files.get(key, "")))
@@ -426,6 +435,33 @@ def test_other_rows_of_the_files_are_taken_away_knowingly(
     if taken:
         sure = acting.examined(load_site(files), [], table_row(key, {**cells, "meant": "yes"}))
         assert (sure.problems, set(sure.change.beside)) == ((), taken)
+
+
+@pytest.mark.parametrize(
+    ("key", "term", "doubted"),
+    [
+        ({"code": "SGOT", "unit_in": "U/L"}, "1742-6", True),  # the neighbour's term
+        ({"code": "SGPT", "unit_in": "U/L"}, "1742-6", True),  # of a correction
+        ({"code": "SGOT", "unit_in": "ukat/L"}, "1742-6", False),  # another unit
+        ({"code": "sg-pt1", "unit_in": "U/L"}, "1742-6", False),  # another spelling
+        ({"code": "1742-6", "unit_in": "U/L"}, "1742-6", True),
+        ({"code": "SGOT", "unit_in": "U/L"}, "1920-8", False),
+    ],
+)
+def test_a_term_of_another_code_is_doubted(files: Path, key: dict[str, str], term: str, doubted: bool) -> None:
+    if key["code"] == "SGPT":
+        other = acting.examined(load_site(files), [], table_row({"code": "ALT", "unit_in": "U/L"}, {"loinc": term}))
+        values = {name: getattr(other.change, name) for name in ("channel", "table", "key", "cells")}
+        made = [Correction(version=1, act=1, at_us=0, by="asha", **values)]
+    else:
+        made = []
+        (files / "mappings/tables/mine.csv").write_text(f"{FILE}SGPT1,U/L,,,1742-6,,\n")
+    site = load_site(files)
+    texts = [one.text for one in acting.examined(site, made, table_row(key, {"loinc": term})).problems]
+    assert any("is the code of" in text for text in texts) is doubted
+    sure = acting.examined(site, made, table_row(key, {"loinc": term, "meant": "yes"}))
+    assert not sure.problems
+    assert not acting.examined(site, made, replace(table_row(key, {"loinc": term}), undoes=1)).problems
 
 
 def test_of_many_rows_some_are_named(files: Path) -> None:

@@ -206,6 +206,19 @@ async def test_a_doubt_is_confirmed_by_a_tick(engineer: Browser) -> None:
     assert (await filled(page, 0))["cell-meant"] == "yes"
 
 
+async def test_the_term_of_another_code_is_doubted(engineer: Browser) -> None:
+    other = {"cell-code": "HGB2", **GOOD}
+    status, page = await looked(engineer, **other)  # of no other code yet
+    await engineer.post(DO, {**await filled(page, 0), "reason": "the maker's list", "act": "make"})
+    status, page = await looked(engineer, **GOOD)
+    assert status == 400
+    assert "LOINC 718-7 is the code of HGB2, too" in page.one("span", id="cell-loinc-wrong").text
+    status, page = await looked(engineer, **GOOD, **{"cell-meant": "yes"})
+    assert status == 200
+    status, page = await looked(engineer, **{**other, "cell-unit_in": "g/L", "cell-ucum": "g/L"})
+    assert status == 200, "the same code with another unit"
+
+
 async def test_two_at_once(here: Site, lab: Lab, engineer: Browser) -> None:
     _, first = await looked(engineer, **GOOD)
     async with here.browser() as other:
