@@ -93,8 +93,8 @@ def examined(site: Site, made: Sequence[Correction], change: RowChange) -> Exami
 
 
 def _same_term(table: Table, made: Sequence[Correction], change: RowChange) -> Iterator[Problem]:
-    """Two tests of one analyzer seldom have one LOINC code in one unit: the neighbour's row may have been taken. What is
-    taken back was in force before, and is not doubted.
+    """Two tests of one analyzer seldom have one LOINC code in one unit: a neighbour's row may have been taken. What an
+    undo brings back was in force before, and is not doubted.
     """
     term, code, unit = change.cells.get("loinc"), change.key.get(table.key[0], ""), change.key.get("unit_in", "")
     if term is None or change.undoes or change.cells.get(MEANT) == "yes":

@@ -188,6 +188,7 @@ class Rows:
         cells = self._cells
         return {
             "words": cells.say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
+            "waits": lane.waiting > 0,
             "oldest": "" if lane.oldest_age_s is None else cells.say("oldest {age}", age=Span(lane.oldest_age_s)),
             "trouble": None if lane.retrying is None else cells.retrying(lane.retrying),
             "held": cells.held(lane),

@@ -78,8 +78,9 @@ class AccountPages:
         if new != form.secret("again"):
             raise LogInError("the two passwords are not the same")
         secret, address = cookie(request, SESSION), request.remote or ""
+        was_first = signed_in(request).first
         await self._accounts.own.change_password(secret, form.secret("password"), new, address=address)
-        return self._done(request, "password")
+        return self._desk.go(request, "/") if was_first else self._done(request, "password")
 
     async def _pin(self, request: web.Request, form: Form) -> web.Response:
         secret, address = cookie(request, SESSION), request.remote or ""

@@ -42,6 +42,13 @@ MOST_SHOWN = 200  # corrections of the list
 MOST_KNOWN = 10  # rows that a table has of the same code
 MOST_CHANGES = 12
 TEXT = 300
+TICK = f"write yes under {MEANT}", f"write yes into a column {MEANT}"  # of a file; here there is a tick
+USUAL_TYPES = ("NM", "ST", "none")  # a number, words, no result
+HINTS = {
+    "factor": "The value is multiplied by it. Empty: 1.",
+    "offset": "Added after the factor. Empty: 0.",
+    "unit": "The unit after factor and offset. Empty: as it is sent.",
+}
 NOTHING = "The row does not say what the code means."
 LABELS = {
     "code": "Code",
@@ -159,7 +166,7 @@ def _form(
     columns = [name for name in columns_of(table) if name in LABELS or name in table.key]
     said: dict[str, str] = {}
     for one in problems:
-        said.setdefault(one["column"] if one["column"] in columns else columns[0], sentence(one["text"]))
+        said.setdefault(one["column"] if one["column"] in columns else columns[0], _said(one["text"]))
     return {
         "channel": channel,
         "table": table.name,
@@ -173,13 +180,27 @@ def _form(
                 "value": cells.get(name, ""),
                 "is_key": name in table.asked,
                 "wrong": said.get(name, ""),
-                "options": sorted(VALUE_TYPES | {"none"}) if name == "type" else (),
+                "options": _types(words, cells.get(name, "")) if name == "type" else (),
+                "hint": words.say(HINTS[name]) if name in HINTS else "",
             }
             for name in columns
             if name != MEANT and (name not in FREE or name in table.key or cells.get(name))
         ],
         "known": _of_this_code(table, cells.get(table.key[0], "")),
     }
+
+
+def _said(text: str) -> str:
+    for written in TICK:
+        text = text.replace(written, "tick the box below")
+    return sentence(text)
+
+
+def _types(words: Words, now: str) -> list[tuple[str, str]]:
+    """Each type of value with its words: the usual ones first, then those of HL7."""
+    said = (words.say("number"), words.say("words"), words.say("no result: leave it out"))
+    usual = [(name, f"{text} ({name})") for name, text in zip(USUAL_TYPES, said, strict=True)]
+    return usual + [(name, name) for name in sorted((VALUE_TYPES | {now}) - {*USUAL_TYPES, ""})]
 
 
 def _of_this_code(table: Table, code: str) -> list[dict[str, str]]:
@@ -355,7 +376,7 @@ async def _show_back(
     if not trouble:
         try:
             seen = await frame.verbs[BACK].work(given)
-            trouble = "; ".join(sentence(one["text"]) for one in seen["problems"])
+            trouble = "; ".join(_said(one["text"]) for one in seen["problems"])
             values["seen"] = _seen(words, seen) if not trouble else None
         except LabRelayError as error:
             status, trouble = desk.refused(request, error)

@@ -95,7 +95,7 @@ def said_in_code() -> set[str]:
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values(), *operations.STAGES.values())}
     found |= {*operations.FAULTS.values()}
     found |= {*doing.OUTCOMES.values(), doing.NOTHING, doing.GONE}
-    found |= {*correct.LABELS.values(), correct.NOTHING, *get_args(Kind)}
+    found |= {*correct.LABELS.values(), *correct.HINTS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
     found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}

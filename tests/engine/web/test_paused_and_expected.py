@@ -69,6 +69,19 @@ async def test_who_paused_it_since_when_and_why_stands_beside_it(tmp_path: Path)
     assert facts == ["Paused by anita since 09:12: new firmware", "Paused lab-fhir by anita since 09:12: new firmware"]
 
 
+async def test_a_count_of_none_is_no_link(tmp_path: Path) -> None:
+    site = paused_site()
+    first, *others = site.channels
+    (lane,) = first.lanes
+    async with access.site(tmp_path) as here, here.browser() as browser:
+        await browser.log_in("operator")
+        here.page.site = replace(site, channels=(replace(first, lanes=(replace(lane, waiting=0),)), *others))
+        _, root = await browser.get("/?lang=en")
+    cell = root.one("tr", id="c-chemistry").one("td", class_="lanes")
+    assert "0 for lab-fhir" in cell.text
+    assert not [one for one in cell.all("a") if one.text.startswith("0 ")]
+
+
 def test_a_pause_is_something_to_look_at_and_no_alarm() -> None:
     site = paused_site()
     assert [(finding.level, str(finding.phrase)) for finding in site.findings()] == [

@@ -75,6 +75,7 @@ async def test_a_password_that_an_admin_chose_is_changed_first(here: Site) -> No
         for act in ("pin", "end", "drop", "offer"):
             assert (await browser.post("/account", fields | {"act": act, "once": act, "password": GOOD}))[0] == 400
         await browser.send("/account", "password", password=GOOD, new=OWN, again=OWN)
+        assert browser.path == "/"
         assert (await browser.get("/users"))[0] == 200
         assert browser.path == "/users"
         assert (await browser.get("/account"))[1].all("button", value="pin")

@@ -212,11 +212,24 @@ async def test_the_term_of_another_code_is_doubted(engineer: Browser) -> None:
     await engineer.post(DO, {**await filled(page, 0), "reason": "the maker's list", "act": "make"})
     status, page = await looked(engineer, **GOOD)
     assert status == 400
-    assert "LOINC 718-7 is the code of HGB2, too" in page.one("span", id="cell-loinc-wrong").text
+    said = page.one("span", id="cell-loinc-wrong").text
+    assert "LOINC 718-7 is the code of HGB2, too" in said
+    assert "tick the box below" in said
+    assert "write yes" not in said
     status, page = await looked(engineer, **GOOD, **{"cell-meant": "yes"})
     assert status == 200
     status, page = await looked(engineer, **{**other, "cell-unit_in": "g/L", "cell-ucum": "g/L"})
     assert status == 200, "the same code with another unit"
+
+
+async def test_the_usual_types_come_first_and_numbers_have_hints(engineer: Browser) -> None:
+    _, page = await looked(engineer, **{**GOOD, "cell-type": "CE"})
+    assert [one.attributes["value"] for one in page.all("option")][:4] == ["", "NM", "ST", "none"]
+    (chosen,) = [one for one in page.all("option") if "selected" in one.attributes]
+    assert chosen.attributes["value"] == "CE"
+    for name in ("factor", "offset", "unit"):
+        assert page.one("input", id=f"cell-{name}").attributes["aria-describedby"] == f"cell-{name}-hint"
+        assert "Empty:" in page.one("span", id=f"cell-{name}-hint").text
 
 
 async def test_two_at_once(here: Site, lab: Lab, engineer: Browser) -> None:
