@@ -132,8 +132,10 @@ class Operations:
         number = await self._journal.run(
             bulk.begin, verb, members, last=last, counted_us=counted_us, actor=actor, what=what
         )
-        order = await asyncio.to_thread(operation_if, self._journal, number)
-        assert order is not None
+        order = Operation(
+            number=number, verb=verb, stage="running", last=last, counted_us=counted_us, total=len(members),
+            outcomes={}, actor=str(actor), by=actor.by if isinstance(actor, Actor) else {}, at_us=counted_us, what=what,
+        )  # fmt: skip
         self._run(order, act)
         return number
 

@@ -5,6 +5,7 @@ waiting.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,7 +14,15 @@ from engine.actions.operations import BulkAct, Operations, Reclaim
 from engine.actions.selection import Pages, Selection, counted, frozen
 from engine.actions.yielding import Waits, Yielding
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import AbsentError, ErasedError, IntegrityError, LabRelayError, LeftOutError, ReconfiguredError
+from engine.model.errors import (
+    AbsentError,
+    ErasedError,
+    IntegrityError,
+    LabRelayError,
+    LeftOutError,
+    ReconfiguredError,
+    StoreError,
+)
 from engine.model.message import Stored
 from engine.model.records import Decision, Recorded, Routed
 from engine.model.values import changed
@@ -195,10 +204,11 @@ async def operation_so_far(acts: Acts, number: int | None, count: int, within_s:
     """The answer to an act that has begun an operation (None: nothing was selected)."""
     if number is None:
         return {**answer(0, None, {}), "operation": None, "stage": None}
-    ended = await acts.operations.wait(number, within_s)
-    order = await asyncio.to_thread(operation_if, acts.journal, number)
+    ended, order = await acts.operations.wait(number, within_s), None
+    with suppress(StoreError):  # it has begun: a person who got an error would begin it once more
+        order = await asyncio.to_thread(operation_if, acts.journal, number)
     done = order.outcomes if ended and order is not None else {}
-    stage = order.stage if order is not None else "ended"
+    stage = order.stage if order is not None else ("ended" if ended else "running")
     return {**answer(count, number, done, going_on=not ended), "operation": number, "stage": stage}
 
 

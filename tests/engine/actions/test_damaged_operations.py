@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from engine.actions.bulk_acts import bulk_acts
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
+from engine.model.errors import StoreError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.lifecycle import erasure
@@ -275,3 +277,24 @@ async def test_a_retry_says_that_a_message_was_erased(site: Site) -> None:
     found = operation_if(site.journal, number)
     assert found is not None
     assert found.outcomes == {"erased": 1}
+
+
+async def test_an_operation_that_was_begun_goes_on_where_the_journal_cannot_be_read_just_then(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its person is told its number, and does not begin it once more."""
+    rows, refused = site.journal.rows, []
+
+    def unreadable(statement: str, *given: Any) -> Any:
+        if "FROM operation o" in statement:
+            refused.append(statement)
+            raise StoreError("the disk does not answer")
+        return rows(statement, *given)
+
+    with monkeypatch.context() as fault:
+        fault.setattr(site.journal, "rows", unreadable)
+        begun = await dismiss_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita", reason="a test")
+    assert (begun["operation"], begun["count"]) == (begun["act"], 1)
+    assert await stage(site, begun["operation"]) == "ended"
+    assert site.state(UNMAPPED) == "dismissed"
+    assert refused, "the journal could not be read"
