@@ -161,7 +161,7 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
     Args:
         corrected: with the corrections of code tables, which the journal has.
     """
-    from engine.commands.shared import tls_files
+    from engine.config import tls_files
     from engine.config.load import load_site
     from engine.config.questions import open_questions
     from engine.diagnostics.packs import own_packs

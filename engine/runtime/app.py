@@ -23,6 +23,7 @@ from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.actions.yielding import Yielding
+from engine.config import tls_files
 from engine.config.changes import FIXED, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
@@ -334,6 +335,8 @@ class App:
                 # In a thread: analyzers are served while hundreds of files are read and compiled.
                 site = await asyncio.to_thread(load_site, self.folder)
                 site = replace(site, corrections=await asyncio.to_thread(self._corrections))
+                if unusable := await asyncio.to_thread(lambda: list(tls_files.problems_of_page(site))):
+                    raise ConfigError(*unusable)
                 for key in FIXED:
                     if getattr(site.config, key) != getattr(old, key):
                         raise ConfigError(

@@ -331,6 +331,24 @@ async def test_what_takes_effect_at_the_next_start_only_is_said(folder: Folder) 
             assert "web: listen" in ran.err, "it is said as long as it is so"
 
 
+async def test_a_key_that_the_page_cannot_use_is_refused_as_check_refuses_it(folder: Folder, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    ours, other = authority.sign("ours"), authority.sign("other")
+    async with server() as to:
+        folder.write({"server": http(to)}, {"c0": {}})
+        async with running_app(folder.path) as app:
+            before = app.parts.built.site
+            web = {"listen": "127.0.0.1:1", "tls": {"cert": str(ours.cert), "key": str(other.key)}}
+            folder.write({"server": http(to)}, {"c0": {}}, web=web)
+            ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
+            checked = await asyncio.to_thread(labrelay, "check", site=folder.path)
+            assert ran.code == ExitCode.CONFIG
+            assert app.parts.built.site is before
+    (line,) = [line for line in checked.out.splitlines() if "web.tls.key" in line]
+    assert f"{other.key} is not the key of {ours.cert}" in line
+    assert line in ran.err
+
+
 async def test_what_the_page_follows_at_once(folder: Folder) -> None:
     (port,) = quiet_ports(1)
     async with server() as to:

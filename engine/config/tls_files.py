@@ -2,17 +2,12 @@
 kind.
 
 The daemon needs them only when it opens a port or a connection; here they are checked before anything is started.
+`cryptography` is loaded where a file is read: a site without TLS needs none of it.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from engine.config.load import Site
 from engine.config.site import CONFIG_FILE
@@ -24,8 +19,8 @@ def problems(site: Site) -> Iterator[str]:
     for name, channel in site.channels.items():
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
+    yield from problems_of_page(site)
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
-    yield from _block(site.config.web.tls, root, ("web", "tls"))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
@@ -33,6 +28,12 @@ def problems(site: Site) -> Iterator[str]:
             path = ("destinations", name, "auth", "oauth2")
             yield from _block(oauth2.tls, root, (*path, "tls"))
             yield from _signing_key(oauth2.key, root, (*path, "key"))
+
+
+def problems_of_page(site: Site) -> Iterator[str]:
+    """As `problems`, of ``web.tls`` alone."""
+    if site.config.web.tls is not None:
+        yield from _block(site.config.web.tls, read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), ("web", "tls"))
 
 
 def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
@@ -56,6 +57,10 @@ def _signing_key(file: Path | None, root: Node, here: tuple[str, ...]) -> Iterat
     """The errors of a key that signs our assertions."""
     if file is None:
         return
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         _private(file)
         key = load_pem_private_key(file.read_bytes(), password=None)
@@ -77,6 +82,10 @@ def _public(file: Path) -> bytes:
     Raises:
         OSError, ValueError: it cannot be read; it is no certificate.
     """
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     content = file.read_bytes()
     try:
         first = x509.load_pem_x509_certificates(content)[0]
@@ -87,6 +96,9 @@ def _public(file: Path) -> bytes:
 
 def _private(file: Path) -> bytes:
     """The public half of a private key; its content appears in no error."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     content = file.read_bytes()
     try:
         key = load_pem_private_key(content, password=None)
