@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from engine.actions.operations import BulkAct, Slice
-from engine.actions.selection import PAGE, REPLAY_STATES, Selection, chunks, replay_states, replayable
+from engine.actions.selection import MOST_BY_NUMBER, PAGE, REPLAY_STATES, Selection, chunks, replay_states, replayable
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer, begin_operation
 from engine.config.load import Site
 from engine.mapping.targets import MEDIA_TYPES
@@ -15,8 +15,6 @@ from engine.store.operations import letter_steps
 from engine.store.operations.bulk import Member, Operation
 from engine.store.operations.letter_steps import ALONG
 from engine.store.queries.messages import lanes_of, sent_among
-
-MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its audit row lists them
 
 
 async def replay_documents(

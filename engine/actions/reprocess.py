@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from engine.actions.operations import BulkAct, Slice
-from engine.actions.selection import Selection, messages
+from engine.actions.selection import MOST_BY_NUMBER, Selection, messages
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, operation_so_far
 from engine.model.errors import RefusedError
 from engine.model.records import Decision
@@ -59,7 +59,10 @@ async def reprocess_messages(
         chosen: list[int] = []
         for state in ("mapped", "filtered"):
             chosen += await asyncio.to_thread(messages, acts.journal, replace(selection, state=state, last=last))
-        what = {"selection": selection.to_json(), "count": len(chosen), "reason": reason, "mapping": mapping}
+        kept = replace(selection.without_numbers(chosen), channel=channel)
+        if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
+            raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time")
+        what = {"selection": kept.to_json(), "count": len(chosen), "reason": reason, "mapping": mapping}
         what |= {"rate": rate, "config": config}
         members = [Member(message) for message in sorted(chosen)]
         act = reprocessing(acts, tried)

@@ -19,6 +19,7 @@ from engine.store.queries.succession import newer_of_same_reports
 PAGE = 500
 LATEST_US = 2**62
 MAX_SELECTED = 200_000  # more must be narrowed by time or channel; bounds memory and the length of an action
+MOST_BY_NUMBER = 2000  # messages of an act that was selected by a number: its audit row lists them
 REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
 REPLAYED = frozenset({"delivered"})  # ... and sends by default
 

@@ -11,16 +11,19 @@ from engine.actions.bulk_acts import bulk_acts
 from engine.actions.reprocess import reprocess_messages
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.model.outcome import Outcome
+from engine.model.search_keys import Number
 from engine.processing.process import Route
 from engine.store.journal import Journal
-from engine.store.operations import bulk
+from engine.store.operations import bulk, record_outcome
 from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operation_if
 from engine.store.queries.messages import deliveries_of
 from tests.engine.actions.test_actions import ROUTES
 from tests.engine.actions.test_configuration_changes import Mapping
 from tests.support.filled_journal import payload
-from tests.support.journals import queue, started
+from tests.support.journals import queue, routed, started, store
 from tests.support.waiting import until
 
 COUNT = 4
@@ -115,4 +118,19 @@ async def test_a_restart_with_another_configuration_leaves_the_rest_as_it_was(tm
     assert found is not None
     assert found.outcomes == {"processed": 1, "configuration_changed": COUNT - 1}
     assert len(deliveries_of(journal, ids)) == COUNT + 1
+    await journal.stop()
+
+
+async def test_the_number_that_selected_it_is_in_no_audit_row(tmp_path: Path) -> None:
+    """It may be a patient's, and the row outlives an erasure."""
+    journal = await started(tmp_path)
+    (stored,) = await store(journal, payload(1))
+    outcome = Outcome[Any]("mapped", numbers=(Number("specimen", "26-4711"),))
+    await journal.run(record_outcome.record, stored.id, outcome, [routed(stored.payload, "fhir")])
+    await deliver(journal)
+    selection = Selection(channel="chem", specimen="26-4711")
+    begun = await reprocess_messages(acts_on(journal), selection, config=CONFIG, actor="anita", reason="repaired")
+    assert begun["done"] == {"processed": 1}
+    (act,) = [one for one in acts_page(journal) if not one.ended]
+    assert act.what["selection"] == {"channel": "chem", "ids": [stored.id]}
     await journal.stop()
