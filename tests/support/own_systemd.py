@@ -29,6 +29,7 @@ UNITS = (  # that work in no namespace, or have nothing to do there
     " systemd-modules-load.service systemd-random-seed.service systemd-remount-fs.service systemd-sysusers.service"
     " proc-sys-fs-binfmt_misc.automount apt-daily.timer apt-daily-upgrade.timer fstrim.timer"
 )
+UMASK = 0o022  # of the machine, whatever a test before has set
 OUTSIDE = "203.0.113.17"  # RFC 5737: a public address, which this network has itself
 
 # Arguments: root, control group, prefix of the interpreter, its packages, this repository, a folder of the test's.
@@ -132,6 +133,7 @@ class Machine:
             timeout=120,
             check=False,
             stdin=subprocess.DEVNULL,
+            umask=UMASK,
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{self.log() if check else ''}"
         return done
@@ -178,7 +180,7 @@ def _boot(group: Path, arguments: Sequence[object]) -> "subprocess.Popen[str]":
     inside = f'echo $$ > {group}/cgroup.procs && exec unshare {" ".join(NAMESPACES)} sh -c "$0" boot "$@"'
     return subprocess.Popen(
         ["sh", "-c", inside, BOOT, *map(str, arguments)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, umask=UMASK,
     )  # fmt: skip
 
 
