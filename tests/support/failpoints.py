@@ -68,7 +68,7 @@ STEPS = {
     # what people do
     "begin an act": Step("engine.store.operations.audit", "begin"),
     "replay": Step("engine.store.operations.outbox.queueing", "replay"),
-    "end an act": Step("engine.store.operations.audit", "end"),
+    "end an act": Step("engine.store.operations.audit", "end_always"),
 }
 
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
