@@ -51,6 +51,7 @@ LABELS = {
     "lot": "Reagent lot",
 }
 SPANS = {
+    "": "last 24 hours; of a number, all there is",
     "1h": "last hour",
     "today": "today",
     LAST: "last 24 hours",
@@ -208,10 +209,10 @@ def _page(asking: Asking) -> Page:
         filter_of(asked, asking)
     except ValueError as error:
         wrong = words.say(str(error))
-    spans = dict(SPANS)
     number = asking.query.get(BEARS) or asked.get("q") or ""
-    since = asked.get("since") or (EVER if number else LAST)
-    spans.setdefault(since, since)
+    stated = asked.get("since") or ""
+    since = stated or (EVER if number else LAST)
+    spans = {**SPANS, stated: SPANS.get(stated, stated)}
     values = {
         "asked": asked,
         "columns": chosen,
@@ -222,7 +223,7 @@ def _page(asking: Asking) -> Page:
             for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
         ],
         "rare_open": any(asked.get(name) for name in RARE),
-        "spans": [(name, words.say(text) if name in SPANS else name, name == since) for name, text in spans.items()],
+        "spans": [(name, words.say(text) if name in SPANS else name, name == stated) for name, text in spans.items()],
         "channels": known([one.name for one in site.channels], asked.get("channel")),
         "destinations": known([one.name for one in site.destinations], asked.get("destination")),
         "states": [(name, words.say(look.words)) for name, look in ASKABLE.items()],

@@ -172,12 +172,25 @@ async def test_a_row_says_what_became_of_the_message(page: Page, known: list[Kno
         assert row.one("a").attributes["href"] == f"/messages/{one.view.id}?since=all&top={known[0].view.id}&lang=en"
 
 
+async def test_a_number_is_looked_for_in_all_there_is_where_no_time_was_chosen(page: Page, known: list[Known]) -> None:
+    """As a browser sends the form: with the value of each field."""
+    html = read_html((await page.get("/messages?lang=en"))[1])
+    sent = {one.attributes["name"]: one.attributes.get("value", "") for one in html.all("input")}
+    for field in html.all("select"):
+        sent[field.attributes["name"]] = next(
+            (one.attributes["value"] for one in field.all("option") if "selected" in one.attributes), ""
+        )
+    assert known[-1].age_h > 24
+    found, _ = await walked(page, f"/messages?{urlencode({**sent, 'q': known[-1].view.id})}")
+    assert known[-1].view.id in found
+
+
 async def test_fields_keep_what_was_asked_and_each_chip_takes_one_away(page: Page) -> None:
     _, text = await page.get("/messages?q=S7&channel=chem&state=waiting&lang=en")
     html = read_html(text)
     assert html.one("input", id="q").attributes["value"] == "S7"
     chosen = [one.attributes.get("value", one.text) for one in html.all("option") if "selected" in one.attributes]
-    assert chosen == ["all", "chem", "waiting"]
+    assert chosen == ["", "chem", "waiting"]
     chips = html.one("ul", class_="chips").all("a")
     assert [chip.text.removesuffix("×remove").strip() for chip in chips] == [
         "Number S7", "Analyzer chem", "State waiting"
