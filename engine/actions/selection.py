@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter, Filter
+from engine.model.records import LETTER_STATES, DeadLetter, Filter
 from engine.store.operations.bulk import Member
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
@@ -114,10 +114,13 @@ def each_letter(reader: Reader, pages: Pages, selection: Selection) -> Iterator[
         pages: `dead_letters` or `held_results`.
 
     Raises:
-        RefusedError: it selects by what letters are not found by.
+        RefusedError: it selects by a number or a state that letters do not have.
     """
     if selection.specimen is not None or selection.number is not None:
         raise RefusedError("dead letters and held results are selected by message number, not by those of a specimen")
+    states = LETTER_STATES if pages is dead_letters else ("held",)
+    if selection.state not in (None, *states):
+        raise RefusedError(f"state: give {' or '.join(states)}, or leave it out")
     last = NO_LIMIT - 1 if selection.last is None else selection.last
     until_us = LATEST_US if selection.counted_us is None else selection.counted_us
     if selection.ids:

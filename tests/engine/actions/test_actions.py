@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -273,6 +274,15 @@ async def test_a_replay_is_of_what_went_to_a_destination(site: Site) -> None:
     assert (await replay_documents(site.acts, elsewhere, actor="anita", rate=1000))["count"] == 0
     with pytest.raises(LabRelayError, match="dlq retry"):
         await replay_documents(site.acts, Selection(state="dead"), actor="anita")
+
+
+@pytest.mark.parametrize("act", [retry_letters, dismiss_letters, release_held, reject_held])
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_letters_and_held_results_are_not_selected_by_a_state_of_others(
+    site: Site, act: Callable[..., Any], dry_run: bool
+) -> None:
+    with pytest.raises(RefusedError, match="state: give "):
+        await act(site.acts, Selection(state="delivered"), actor="anita", reason="seen", dry_run=dry_run)
 
 
 async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_the_same(site: Site) -> None:
