@@ -203,7 +203,9 @@ async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None
     assert here.app.page is not None
     forms = {path for path, method in here.app.page.routes if method == "POST" and not path.startswith("/api/")}
     answered = {path.replace("{framed}", "{number}") for path in ANSWERS}
-    assert forms == answered | LEAD_ON | FOR_PROGRAMS, "give each new form its answer in ANSWERS, or its line in LEAD_ON"
+    assert forms == answered | LEAD_ON | FOR_PROGRAMS, (
+        "give each new form its answer in ANSWERS, or its line in LEAD_ON"
+    )
     wrong = []
     async with visitor(browser, here) as admin:
         await admin.log_in("mohan")
