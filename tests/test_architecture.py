@@ -20,7 +20,9 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values", "tables")}
+CONTRACT = {
+    f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values", "tables", "orders")
+}
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
@@ -34,6 +36,7 @@ ORDER = (
         "engine.receiving",
         "engine.diagnostics",
         "engine.processing",
+        "engine.ordering",
         "engine.monitoring",
         "engine.actions",
         "engine.access",

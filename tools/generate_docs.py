@@ -32,6 +32,7 @@ from engine.config import (
     keeping,
     later,
     oidc,
+    orders,
     pack,
     registry,
     sitewide,
@@ -131,6 +132,7 @@ def destination_example(kind: str) -> Iterator[str]:
 def channel_keys() -> Iterator[str]:
     yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
     yield from block("An entry of `routes:`", channel.RouteConfig)
+    yield from block("`orders:`", orders.OrdersConfig)
 
 
 def source_keys() -> Iterator[str]:

@@ -30,9 +30,21 @@ fields); captures cepheid-genexpert-mtb, -hbv, -french-latin1, -french-utf8; the
 import re
 from collections.abc import Iterator
 
+from adapters.codecs.astm.habits import STAT_OR_ROUTINE, Habits
 from adapters.dialects.shared.fields import components, get, is_blank, put, records
 from engine.model.message import Delimiters, Issue, Parsed, Segment
 
+DIALOGUE = Habits(
+    asks_alone=True,
+    delimiters="|@^\\",
+    together=False,
+    one_message=True,
+    new="A",
+    types={"ORH": "ORH"},
+    other_type="ORH",
+    requested=True,
+    priorities=STAT_OR_ROUTINE,
+)
 NAME = 6  # P-6
 VALUE, RANGE, FLAGS, INSTRUMENT = 4, 6, 7, 14
 TEXT = 4  # C-4

@@ -22,12 +22,15 @@ examples show.
 
 import re
 
+from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.dialects.cepheid_genexpert import outweighs, sentence
 from adapters.dialects.shared.fields import components, get, is_blank, put, records, repetitions
 from engine.model.message import Delimiters, Parsed, Segment
 
 KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8
 COMMENT, DEVICES = 3, 18  # NTE-3, OBX-18
+
+HL7_DIALOGUE = GeneXpert()
 
 _EXPIRY = re.compile(r"[0-9]{8}", re.ASCII).fullmatch
 _NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch

@@ -18,6 +18,7 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337) for the BS series, as
 it with its examples; no capture of one was seen.
 """
 
+from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
 from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed, Segment
 
@@ -27,6 +28,8 @@ BAR_CODE, COUNTER, SERVICE = 2, 3, 4  # OBR-2, OBR-3, OBR-4
 TEST, TEST_NAME = 3, 4  # OBX-3, OBX-4
 NO_SPECIMEN = ("1", "2")
 CONTROL = "Q"
+
+HL7_DIALOGUE = MindrayBs()
 
 
 def adapt(parsed: Parsed) -> Parsed:

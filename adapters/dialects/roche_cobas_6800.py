@@ -11,11 +11,14 @@ words. Cycle thresholds (S_OTHER) are supplemental and left out by the mapping.
 Source: capture roche-cobas6800-hiv.
 """
 
+from adapters.codecs.hl7v2.dialogues.law import Habits, Law
 from adapters.dialects.shared.fields import clear
 from engine.model.message import Parsed
 
 VALUE = 5  # OBX-5
 NOT_SET = "ValueNotSet"
+
+HL7_DIALOGUE = Law(Habits(timing=False))
 
 
 def adapt(parsed: Parsed) -> Parsed:

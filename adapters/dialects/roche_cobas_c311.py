@@ -20,6 +20,7 @@ components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
 import re
 
 from adapters.dialects.shared.fields import components, get, put, records
+from adapters.dialects.shared.roche_asking import COBAS
 from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
@@ -28,6 +29,7 @@ CONTAINERS = ("SC", "MC")
 WRITES_NUMBERS = (("O", 3, 1), ("O", 3, 2))  # counter, specimen
 _NUMBER = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _RACK = re.compile(r"R[0-9]", re.ASCII).fullmatch
+DIALOGUE = COBAS
 
 
 def adapt(parsed: Parsed) -> Parsed:

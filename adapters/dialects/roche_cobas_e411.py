@@ -24,6 +24,7 @@ captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
 import re
 
 from adapters.dialects.shared.fields import components, get, put, records
+from adapters.dialects.shared.roche_asking import E411
 from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
@@ -34,6 +35,7 @@ CALLS = {"1": "positive (reactive)", "0": "borderline", "-1": "negative (non-rea
 INDEX_UNITS = ("COI",)
 
 _MESSAGE_NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII).fullmatch
+DIALOGUE = E411
 
 
 def adapt(parsed: Parsed) -> Parsed:

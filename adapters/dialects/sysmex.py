@@ -6,9 +6,13 @@
 Departures: none. But a control is marked twice, in O-12 and by its number, and one of the two is enough: a control must
 never become a patient's result because a user switched the other off.
 
+Orders: the analyzer asks with rack, tube, its number padded with blanks, and how it was read (``2^1^     123^B``);
+the answer repeats all of it in O-3.
+
 Sources: captures sysmex-xn550-qc and sysmex-xn350-background (O-4, component 3; on other models O-3).
 """
 
+from adapters.codecs.astm.habits import Habits
 from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed
 
@@ -16,6 +20,18 @@ NUMBER, INSTRUMENT_NUMBER, ACTION = 3, 4, 12  # O-3, O-4, O-12
 CONTROL = "Q"
 CONTROL_NUMBER = "QC-"
 BACKGROUND = "BACKGROUNDCHECK"
+
+DIALOGUE = Habits(
+    asks_at=3,
+    specimen="whole",
+    downloads_as="^^{}^C",  # A counted, B barcode, C given by the host, M typed
+    pads=22,
+    test="^^^^{}",
+    none="order",
+    no_order="Y",
+    end="N",
+    none_end="N",
+)
 
 
 def adapt(parsed: Parsed) -> Parsed:

@@ -134,6 +134,11 @@ class DeviceStream:
                 raise LineError("the line is being closed, and what was written does not go out")
             await asyncio.sleep(self._rest_s)
 
+    def rouse(self) -> None:
+        """End the read that waits now with `TimeoutError`, from outside its task."""
+        if self._reader is not None:
+            expire(self._reader)
+
     def end(self) -> None:
         """Make the reader see the end of the stream now, from outside its task."""
         self._ended = True

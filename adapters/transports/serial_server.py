@@ -105,6 +105,11 @@ class ServerStream:
                 raise self._broke("the device server takes nothing from us, and never stops sending")
         await self._send(self._port.encode(data))
 
+    def rouse(self) -> None:
+        """End the read that waits now with `TimeoutError`, from outside its task."""
+        if not self._port.suspended:  # else a write waits
+            self._stream.rouse()
+
     def end(self) -> None:
         """Make the reader see the end of the stream now, from outside its task."""
         self._ended = True

@@ -166,6 +166,11 @@ class TcpStream(asyncio.Protocol):
         if not done:
             self._transport.abort()
 
+    def rouse(self) -> None:
+        """End the read that waits now with `TimeoutError`, from outside its task."""
+        if self._reader is not None and not self._taken:
+            expire(self._reader)
+
     def end(self) -> None:
         """Make the reader see the end of the stream now, from outside its task.
 

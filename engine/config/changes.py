@@ -7,7 +7,17 @@ from engine.config.channel import ChannelConfig
 from engine.config.load import Site
 from engine.config.web import AT_START
 
-LINK_KEYS = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
+LINK_KEYS = (
+    "source",
+    "enabled",
+    "repeat_window",
+    "ack",
+    "ack_timeout",
+    "on_store_fault",
+    "ack_code",
+    "timezone",
+    "two_way",
+)
 FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
 STARTS, ENDS, AGAIN, GOES_ON = "it starts", "it ends", "it starts anew", "it goes on, with its new settings"
 LATER, REFUSED = "at the next start of the service", "a reload is refused; start the service anew"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from engine.config.mapping_settings import with_known_forms
+from engine.config.orders import OrdersConfig, why_one_way
 from engine.config.source import SourceConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
@@ -158,6 +159,9 @@ class ChannelConfig(Model):
     settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(default_factory=dict)
     """Values that mappings read with `setting('name')`; any names, texts as written."""
 
+    orders: OrdersConfig | None = None
+    """Answers the analyzer's questions for orders."""
+
     usual_gap: Duration | None = Field(default=None, gt=0)
     """How far apart messages usually are; the page says so when it is much longer. Without it the gap is learned, for
     each hour of the week, from three weeks of history on ([the page](page.md#the-usual-gap))."""
@@ -220,6 +224,14 @@ class ChannelConfig(Model):
             raise ValueError("is for specimen_ids: unique; other numbers end with their day. Take it out")
         return value
 
+    @field_validator("orders")
+    @classmethod
+    def _questions_can_be_answered(cls, value: OrdersConfig | None, info: ValidationInfo) -> OrdersConfig | None:
+        source = info.data.get("source")
+        if value is not None and source is not None and (why := why_one_way(source)):
+            raise ValueError(f"{why}; take orders out, or change the source")
+        return value
+
     @property
     def reuse_days(self) -> int:
         """For so many whole days after its last use a unique number is still the same specimen's."""
@@ -240,6 +252,11 @@ class ChannelConfig(Model):
                 "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"
             )
         return self
+
+    @property
+    def two_way(self) -> bool:
+        """Whether its analyzer's questions are answered."""
+        return self.orders is not None
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

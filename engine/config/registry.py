@@ -7,6 +7,8 @@ their file; a destination is named by its model (`engine.config.destination_base
     WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
     LINKS         ``links(source)``: the factory of a new `engine.model.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
+    TWO_WAY       ``links(source)``: as of LINKS, of `engine.model.ports.TwoWayLink`
+    DIALOGUES     ``dialogue(dialect)``: how an analyzer asks for orders, a `engine.model.ports.Dialogue`
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
@@ -42,6 +44,13 @@ ACKNOWLEDGEMENTS = {
 }
 WRITERS = {
     "hl7v2": "adapters.codecs.hl7v2.writer",
+}
+TWO_WAY = {
+    "mllp": "adapters.codecs.hl7v2.two_way",
+    "e1381": "adapters.codecs.astm.two_way",
+}
+DIALOGUES = {
+    "astm": "adapters.codecs.astm.dialogue",
 }
 TEES = {
     "mllp": "adapters.codecs.hl7v2.tee",

@@ -102,6 +102,7 @@ class MessageContext:
         self.results: Any = None  # the results of the message by order, once a function has asked for them
         self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
+        self.referred: dict[str, list[tuple[str, Any]]] | None = None  # resources by name, once a function asked
         self.trace: Any = None
         self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
 

@@ -15,7 +15,7 @@ from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.read_cache import ReadCaches
 from engine.mapping.shipped import refusal
-from engine.mapping.structures import unescape_of
+from engine.mapping.structures import ASTM, unescape_of
 from engine.mapping.tables import Table
 from engine.mapping.targets import FHIR, Target
 from engine.mapping.trace import Trace, Tracer
@@ -24,6 +24,7 @@ from engine.model.message import Document, MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
 
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
+_REPORTS = ("ORU", "OUL")  # types of messages that HL7 v2 has for results; each has an OBR (chapter 7)
 _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
@@ -195,6 +196,7 @@ class Program:
             if processing not in ([allowed] if isinstance(allowed, str) else allowed):
                 place = "MSH-11" if run.hl7 else "H-12"
                 raise ContentError(ReasonCode.NOT_PRODUCTION, f"processing id {processing}", place=place)
+        _refuse_what_lost_its_results(run, names)
         if unread:
             self._unread(run, unread)
         return results
@@ -217,7 +219,9 @@ class Program:
             counts["attached"] = run.attached
         for name, count in run.filtered.items():
             counts[name] = count
-        if len(run.accounted) != results:
+        if self.target.kind == "orders":  # an observation in an order is context, and no result
+            counts = {"results_in": 0, "observations": 0}
+        elif len(run.accounted) != results:
             missing = results - len(run.accounted)
             raise ContentError(
                 ReasonCode.COUNT_MISMATCH,
@@ -263,6 +267,22 @@ class Program:
             used=tuple(making.used.values()),
             entries=len(making.entries),
         )
+
+
+def _refuse_what_lost_its_results(run: MessageContext, names: list[str]) -> None:
+    """A report without an order and a result, or an ASTM header alone, which even an empty message follows with L.
+
+    Raises:
+        ContentError: NO_RESULTS.
+    """
+    if run.hl7:
+        lost = run.parsed.structure.startswith(_REPORTS) and "OBR" not in names and "OBX" not in names
+    else:
+        lost = run.parsed.format == ASTM and names == ["H"]
+    if lost:
+        others = "nothing" if len(names) == 1 else ", ".join(dict.fromkeys(names[1:]))
+        wanted = "OBR or OBX" if run.hl7 else "a record"
+        raise ContentError(ReasonCode.NO_RESULTS, f"{others} behind {names[0]}; wanted {wanted}")
 
 
 def _fault(run: MessageContext, generated: Generated, error: Exception) -> ContentError:

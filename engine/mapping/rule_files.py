@@ -49,9 +49,11 @@ _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
 _TABLE_KEYS = ("csv", "key", "optional_key", "on_missing", "on_missing_unit")
 _STEP_KEYS = (
     *("create", "each", "do", "$use", "$with", "let", "as", "when", "where", "key", "request", "body", "filter"),
-    *("drop", "dead", "warn", "segment", "fields", "row", "record", "document", "add_to", "which"),
+    *("drop", "dead", "warn", "segment", "fields", "row", "record", "document", "line", "add_to", "which"),
 )
-_STEP_KINDS = (*("create", "add_to", "segment", "row", "record", "document", "$use", "do", "drop", "dead", "warn"),)
+_STEP_KINDS = (
+    *("create", "add_to", "segment", "row", "record", "document", "line", "$use", "do", "drop", "dead", "warn"),
+)
 
 
 def read_mapping(node: Node, problems: Problems) -> MappingFile:
@@ -62,8 +64,8 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
     reader.format(node)
     _read_source(node, made, reader)
     made.target = read_target(node, problems)
-    if made.format == JSON and made.target.kind not in ("json", "csv"):
-        problems.error(node.get("to") or node, "a mapping that reads JSON writes json or csv; write to: json")
+    if made.format == JSON and made.target.kind not in ("json", "csv", "orders"):
+        problems.error(node.get("to") or node, "a mapping that reads JSON writes json, csv or orders; write to: json")
     if (bundle := node.get("bundle")) is not None:
         made.bundle = reader.choice(bundle, BUNDLES, "a bundle") or "transaction"
     for name, value in reader.map_of(node.get("profiles"), "profiles"):
@@ -254,7 +256,7 @@ class _Reader(BodyReader):
         """A part of an output that is no FHIR: its name and its body, which some have in another key."""
         if node.get("segment") is None and (misplaced := node.key("fields")) is not None:
             self.problems.error(misplaced, "fields: belongs to a segment:")
-        for kind, inside in (("segment", "fields"), ("record", "body"), ("row", ""), ("document", "")):
+        for kind, inside in (("segment", "fields"), ("record", "body"), ("row", ""), ("document", ""), ("line", "")):
             value = node.get(kind)
             if value is None:
                 continue
@@ -280,9 +282,8 @@ class _Reader(BodyReader):
                 node, f"one step does one thing, and this one says {' and '.join(kinds)}; make two steps"
             )
         elif not kinds:
-            text = (
-                "a step needs one of create, do, $use, add_to, drop, dead or warn; without FHIR segment, row or record"
-            )
+            text = "a step needs one of create, do, $use, add_to, drop, dead or warn"
+            text += "; without FHIR segment, row, record or line"
             self.problems.error(node, text)
         for key in ("where", "filter"):
             if not made.each and (misplaced := node.key(key)) is not None:

@@ -134,7 +134,7 @@ class Make:
     """The part of the output that a step makes where no FHIR is written.
 
     Attributes:
-        kind: ``segment`` (HL7 v2), ``row`` (CSV), ``record`` or ``document`` (JSON).
+        kind: ``segment`` (HL7 v2), ``row`` (CSV), ``record`` or ``document`` (JSON), ``line`` (orders).
         name: of the segment, or of the list that contains the record.
     """
 

@@ -43,6 +43,11 @@ def refusal(parsed: Parsed) -> tuple[ReasonCode, str]:
         return ReasonCode.ACCOUNTS, f"{kind}: nothing is made of charges; stop them at the sender, or filter them"
     if name := mapping_for(parsed):
         return ReasonCode.NO_ROUTE, f"{kind}: add a route with mapping: {name}"
+    if parsed.format == ASTM and parsed.message_type == "Q":
+        return (
+            ReasonCode.NO_ROUTE,
+            f"{kind}: it asks for orders; set orders: of the channel, or add a route with filter:",
+        )
     return (
         ReasonCode.NO_ROUTE,
         f"{kind}: no shipped mapping takes it; add a route with filter:, or a mapping of your own",

@@ -4,6 +4,7 @@ to: fhir/R4             a Bundle of resources (`create:`)
 to: hl7v2/ORU_R01       an HL7 v2 message of this structure (`segment:`)
 to: json                one object with lists of records (`document:`, `record:`)
 to: csv                 lines of columns (`row:`), with ``csv: {delimiter: ';', header: no, ...}``
+to: orders              lines of orders for the worklist (`line:`), see `engine.model.orders`
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ HL7_STRUCTURES = (
     *("ADT_A01", "ADT_A02", "ADT_A03", "ADT_A04", "ADT_A05", "ADT_A06", "ADT_A07", "ADT_A08"),
     *("ADT_A11", "ADT_A13", "ADT_A28", "ADT_A31", "ADT_A40"),
 )
-TARGETS = ("fhir/R4", *(f"hl7v2/{name}" for name in HL7_STRUCTURES), "json", "csv")
+TARGETS = ("fhir/R4", *(f"hl7v2/{name}" for name in HL7_STRUCTURES), "json", "csv", "orders")
 
 # The steps that make the output, by what is written; every other step is the same for all.
 MAKING_STEPS = {
@@ -31,12 +32,14 @@ MAKING_STEPS = {
     "hl7v2": ("segment",),
     "json": ("record", "document"),
     "csv": ("row",),
+    "orders": ("line",),
 }
 MEDIA_TYPES = {
     "fhir": "application/fhir+json",
     "hl7v2": "x-application/hl7-v2+er7",
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
+    "orders": "application/json",
 }
 
 RESULT_KEYS = ("patient", "order", "test", "sub", "value", "with", "status", "time")
@@ -65,7 +68,7 @@ class Target:
     """The output format of a mapping.
 
     Attributes:
-        kind: ``fhir``, ``hl7v2``, ``json`` or ``csv``.
+        kind: ``fhir``, ``hl7v2``, ``json``, ``csv`` or ``orders``.
         event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
         results: of CSV and JSON, the columns or members by which results are compared with those before
             (`engine.succession.list_statements`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None:
@@ -98,7 +101,7 @@ def read_target(mapping: Node, problems: "Problems | _Problems") -> Target:
     text = "fhir/R4" if to is None else to.value
     if text not in TARGETS:
         assert to is not None
-        near = suggestion(text, TARGETS) or "; write fhir/R4, hl7v2/ORU_R01 (or another structure), json or csv"
+        near = suggestion(text, TARGETS) or "; write fhir/R4, hl7v2/ORU_R01 (or another structure), json, csv or orders"
         problems.error(to, f"'{text}' is not written{near}")
         return FHIR
     kind, _, event = text.partition("/")

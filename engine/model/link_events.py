@@ -71,7 +71,29 @@ class LinkFault:
     fatal: bool = False
 
 
+@value()
+class Sent:
+    """The other side has acknowledged all of a message that was offered to the link."""
+
+    ticket: int
+
+
+@value()
+class NotSent:
+    """A message that was offered was given up.
+
+    Attributes:
+        reason: ``no-answer``, ``refused``, ``contention``, ``rejected``, ``interrupted``, ``closed``.
+        maybe: the other side may have all of it: its last frame went out, and no answer came.
+    """
+
+    ticket: int
+    reason: str
+    maybe: bool = False
+
+
 LinkEvent = Block | Frame | SessionEnd | LinkFault
+SendEnd = Sent | NotSent
 
 
 class Direction(Enum):

@@ -3,6 +3,7 @@
 from typing import Generic, Literal, TypeVar
 
 from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
+from engine.model.order_results import TubeResults
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.values import value
@@ -19,6 +20,7 @@ class Outcome(Generic[R]):
         detail: more words on ``reason``, for a person.
         mapping: names and hashes of the mappings, ``name@hash,...``.
         documents: each with the route that it takes.
+        tubes: its results, as the worklist sees them; none where the channel has no orders.
     """
 
     state: State
@@ -31,3 +33,4 @@ class Outcome(Generic[R]):
     reagents: tuple[Reagent, ...] = ()
     controls: tuple[ControlRun, ...] = ()
     numbers: tuple[Number, ...] = ()
+    tubes: tuple[TubeResults, ...] = ()

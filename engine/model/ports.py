@@ -4,12 +4,13 @@ A transport makes Streams, a link is a pure machine between bytes and events, a 
 delivers documents.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.link_events import Block, Direction, LinkEvent, TeeEvent
+from engine.model.link_events import Block, Direction, LinkEvent, SendEnd, TeeEvent
 from engine.model.message import Delivery, FormatOptions, Header, Parsed
+from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube
 from engine.model.versions import Versions
 
 
@@ -73,6 +74,13 @@ class PushingStream(EndedStream, Protocol):
 
     def go_on(self, rest: bytes = b"", error: Exception | None = None) -> None:
         """The taker is done with the bytes that it took. The reader gets ``rest``, or raises ``error``, if given."""
+
+
+class RousedStream(Stream, Protocol):
+    """A line on which we begin to speak, too."""
+
+    def rouse(self) -> None:
+        """End the read that waits now with `TimeoutError`, from outside its task; without one do nothing."""
 
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
@@ -153,6 +161,52 @@ class TracedLink(Link, Protocol):
     @property
     def resting(self) -> bool:
         """Nothing is under way: the next byte begins a session or message."""
+
+
+class TwoWayLink(TracedLink, Protocol):
+    """A link that also sends messages of its own, between those of the other side (ASTM E1381, half duplex).
+
+    After `receive`, `tick` and `closed` the caller asks `sends_ended`.
+    """
+
+    @property
+    def sending(self) -> int:
+        """Messages that were offered and have not ended."""
+
+    def offer(self, ticket: int, payload: bytes, now: float) -> None:
+        """Send ``payload`` once the line is free. ``ticket`` comes back in `sends_ended`.
+
+        Raises:
+            ValueError: the text cannot be framed.
+        """
+
+    def withdraw(self, ticket: int) -> bool:
+        """Take back a message of which no byte has gone out; False: too late, or it has ended."""
+
+    def sends_ended(self) -> list[SendEnd]:
+        """The messages whose sending has ended since the last call, in their order; empties them."""
+
+
+class Dialogue(Protocol):
+    """How one kind of analyzer asks for orders, and how it is answered: pure, of a codec or a dialect.
+
+    An HL7 dialogue writes whole messages; an ASTM dialogue writes records from H through L.
+    """
+
+    def question(self, parsed: Parsed) -> Question | None:
+        """The question of a message; None: it asks nothing."""
+
+    def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
+        """The messages that answer ``question``, in their order; "none" in the maker's form. Empty: say nothing."""
+
+    def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
+        """The messages that give an analyzer the orders of a tube unasked; empty: it takes none.
+
+        Items whose line says ``cancel`` are taken back.
+        """
+
+    def confirmation(self, parsed: Parsed) -> Confirmation | None:
+        """What a message says of items that were sent before; None: nothing."""
 
 
 class TappedStream(Stream, Protocol):

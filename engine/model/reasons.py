@@ -45,6 +45,11 @@ class ReasonCode(Enum):
         "The sender marked the message as aborted or in error (ASTM L record T, R or E). Ask the analyzer to send "
         "it again."
     )
+    NO_RESULTS = (
+        "A message of results (ORU, OUL) has no order and no result in it, or an ASTM message is its header alone: its "
+        "line ends may be lost, so that all of it is one segment. Look at the raw bytes, set the sender or the line "
+        "right, and have it sent again; where such a message is usual, add a route with `filter:` before the others."
+    )
     # -- dead: the mapping -------------------------------------------------------------------------------------
     UNMAPPED_CODE = (
         "A code is not in the code table and the mapping says `on_missing: dead`. `labrelay gaps` prints the missing "
@@ -156,6 +161,10 @@ class ReasonCode(Enum):
     OVERHEARD = (
         "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record."
     )
+    QUESTION = (
+        "An analyzer asks for its orders. It was answered from the worklist, or not; `labrelay orders log` says how."
+    )
+    ORDER_ANSWER = "An analyzer says that it has taken, or refused, orders that it was sent; their items show it."
     SUPERSEDED = "A newer result for the same report was delivered; sending this one would undo it."
     HELD_BY_RULE = (
         "A rule of the route (`hold:`) keeps this result back. Look at it, then `labrelay held release` or "

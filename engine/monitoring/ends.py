@@ -45,8 +45,13 @@ class DeviceEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelEnds:
-    """``device``: None where the line is no serial one."""
+    """
+    Attributes:
+        transport: of the source, as its YAML has it; empty: not known.
+        device: None where the line is no serial one.
+    """
 
+    transport: str = ""
     connections: tuple[ConnectionEnds, ...] = ()
     device: DeviceEnd | None = None
 

@@ -43,6 +43,7 @@ LOGGERS = {
     "worker": "the second process, where `workers: 1`",
     "channel": "sources, connections, serial lines, folders, tees",
     "processing": "from a stored message to its outcome",
+    "orders": "questions of analyzers and their answers; orders by their numbers here",
     "journal": "the store: disk, damage, retention, anchors, the daily look",
     "delivery": "destinations and deliveries",
     "backup": "backups and restore tests",

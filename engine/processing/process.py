@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from engine.mapping.hold_rules.rules import HoldRules
@@ -23,8 +23,9 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
+from engine.model.order_results import has_results, tubes_in
 from engine.model.outcome import Outcome
-from engine.model.ports import Format
+from engine.model.ports import Dialogue, Format
 from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
@@ -85,6 +86,9 @@ class ChannelRoutes:
 
     Attributes:
         media_type: of a message that is passed on unchanged; empty where that depends on the message.
+        dialogue: how its analyzer asks for orders; None: it is not answered.
+        tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
+        groups: of analyzers, that it is of.
     """
 
     channel: str
@@ -93,6 +97,9 @@ class ChannelRoutes:
     options: FormatOptions
     routes: tuple[Route, ...]
     context: MapContext
+    dialogue: Dialogue | None = None
+    tests: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     @property
     def notes_controls(self) -> bool:
@@ -161,6 +168,8 @@ def _route(
     taken = False
     filtered: ReasonCode | None = None
     context: MapContext | None = None
+    if channel.dialogue is not None and (about := _about_orders(parsed, channel.dialogue)):
+        return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue
@@ -201,7 +210,17 @@ def _route(
         reagents=reagents,
         controls=controls,
         numbers=numbers,
+        tubes=tubes_in(parsed, channel.tests, channel.groups) if documents and channel.dialogue is not None else (),
     )
+
+
+def _about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
+    """Why a message of an analyzer that gets orders is for `engine.ordering` alone; None: it may have results."""
+    if dialogue.question(parsed) is not None:
+        return ReasonCode.QUESTION
+    if not has_results(parsed) and dialogue.confirmation(parsed) is not None:
+        return ReasonCode.ORDER_ANSWER
+    return None
 
 
 def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:

@@ -24,11 +24,7 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
-from engine.receiving.channel_parts import (
-    Answer,
-    ChannelSettings,
-    Connection,
-)
+from engine.receiving.channel_parts import Answer, ChannelSettings, Connection, QuestionDesk
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
 from engine.receiving.outcomes import Outcomes
@@ -63,12 +59,14 @@ class Channel:
         clock: Clock,
         outcomes: Outcomes | None = None,
         memory: ReceiveMemory | None = None,
+        desk: QuestionDesk | None = None,
     ) -> None:
         """
         Args:
             stored: called on the event loop for every message that became durable, in journal order.
             outcomes: needed with ``ack_timeout_s``.
             memory: shared by all channels of a process.
+            desk: of a channel whose analyzer gets orders; its link is a `engine.model.ports.TwoWayLink`.
         """
         self.settings = settings
         self._new_link = new_link
@@ -79,6 +77,7 @@ class Channel:
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
+        self._desk = desk
         self.answers_when_durable = answer is not None and self._outcomes is None
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
@@ -118,6 +117,8 @@ class Channel:
         for event in connection.link.closed():
             with contextlib.suppress(OSError):  # the peer that the answer is for may be gone
                 await self._take(connection, event)
+        if self._desk is not None:
+            self._desk.closed(connection)
         if connection.trace is not None:
             self._keep_line(connection, connection.trace)
 
@@ -169,6 +170,8 @@ class Channel:
                         trace.said(out, self._clock.now_us())
                 if connection.unanswered:
                     await self._was_answered(connection)
+                if self._desk is not None:
+                    self._desk.spoken(connection)
                 if trace is not None and connection.ended is not None:
                     self._keep_line(connection, trace)
                 if not events:
@@ -191,6 +194,8 @@ class Channel:
 
     def _patience(self, connection: Connection) -> float | None:
         """Seconds to wait for bytes before a timer is due."""
+        if connection.speaks_now():
+            return 0.0
         due = connection.link.deadline()
         idle = self.settings.idle_timeout_s
         if idle is not None:
@@ -255,7 +260,7 @@ class Channel:
         if stored:
             connection.link.committed(self._clock.monotonic())
         connection.last_message = connection.last_byte
-        if self._answer is not None:
+        if self._answer is not None and not connection.asks():
             if stored and awaited:
                 delivered = await self._all_delivered(awaited)
             answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
@@ -309,6 +314,8 @@ class Channel:
     def _durable(self, connection: Connection, stored: Stored) -> None:
         connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
         self._accept(stored)
+        if self._desk is not None:
+            self._desk.durable(connection, stored)
 
     def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
         """Register for the outcome before intake can have it."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from engine.model.link_events import Line
+from engine.model.message import Stored
 from engine.model.ports import Link, Stream
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
@@ -21,6 +22,19 @@ class Answer(Protocol):
     def __call__(
         self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
     ) -> Sequence[bytes]: ...
+
+
+class QuestionDesk(Protocol):
+    """Answers the questions of a channel's analyzer (`engine.ordering.desk`). Nothing here waits or raises."""
+
+    def durable(self, connection: "Connection", stored: Stored) -> None:
+        """A message of this connection is durable; it may be a question."""
+
+    def spoken(self, connection: "Connection") -> None:
+        """The link has had bytes or a tick, and all that it had to say is written: ask which sendings have ended."""
+
+    def closed(self, connection: "Connection") -> None:
+        """The line is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +65,8 @@ class Connection:
     trace: LineTrace | None = None  # of links that answer frame by frame
     heard: bool = False  # whether any byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
+    asked: bool = False  # the message that was just stored is a question, or an answer to a message of ours
+    has_to_speak: bool = False  # the link was given a message to send, and the reader may not know it yet
     refused: bool = False  # its message was rejected as too large, and it must get time to read that
     line: Line = field(init=False)
     unanswered: list[int] = field(init=False)  # durable messages whose answer is not written yet
@@ -62,6 +78,16 @@ class Connection:
     def new_line(self) -> Line:
         """The connection as the journal identifies it, for unanswered messages."""
         return Line(host_of(self.stream.peer), partial(getattr, self.stream, "gone", False))
+
+    def asks(self) -> bool:
+        """Whether the block just stored gets its answer from a `QuestionDesk`, or none; asked once."""
+        asks, self.asked = self.asked, False
+        return asks
+
+    def speaks_now(self) -> bool:
+        """Whether the link has to be asked for bytes before the next read; asked once."""
+        speaks, self.has_to_speak = self.has_to_speak, False
+        return speaks
 
     @property
     def peer(self) -> str:

@@ -24,7 +24,7 @@ from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.actions.yielding import Yielding
 from engine.config import tls_files
-from engine.config.changes import FIXED, changes
+from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
@@ -35,6 +35,7 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
+from engine.ordering import expiry
 from engine.runtime import gc_tuning, notices
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
@@ -252,6 +253,7 @@ class App:
         supervisor.supervise("to-do list", self.todo.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
+        supervisor.supervise("orders", lambda: expiry.run(self.journal, self.clock))
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
@@ -330,27 +332,41 @@ class App:
         """
         async with self.parts.reloading:
             self._notifier.reloading()
-            old = self.parts.built.site.config
             try:
-                # In a thread: analyzers are served while hundreds of files are read and compiled.
-                site = await asyncio.to_thread(load_site, self.folder)
-                site = replace(site, corrections=await asyncio.to_thread(self._corrections))
-                if unusable := await asyncio.to_thread(lambda: list(tls_files.problems_of_page(site))):
-                    raise ConfigError(*unusable)
-                for key in FIXED:
-                    if getattr(site.config, key) != getattr(old, key):
-                        raise ConfigError(
+                built, found = await self.anew()
+                if fixed := [one.name for one in found if one.then == REFUSED]:
+                    raise ConfigError(
+                        *(
                             f"config/labrelay.yaml: {key}: cannot be changed while running; restart instead"
+                            for key in fixed
                         )
-                built = await asyncio.to_thread(self.build, site)
-                await self.compile(built)
+                    )
                 await self.parts.swap(built)
-                self._control.open_to_group(bool(site.config.access.system_users))
+                self._control.open_to_group(bool(built.site.config.access.system_users))
                 gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
+            site = built.site
             return replace(site, warnings=(*site.warnings, *built.doubts, *self._follow(site.config.web)))
+
+    async def anew(self) -> tuple[BuiltSite, tuple[Change, ...]]:
+        """The site as its files are now, read, compiled and checked, and what a reload of it changes; it does not run.
+
+        Raises:
+            ConfigError: it is wrong; with every problem.
+        """
+        # In a thread: analyzers are served while hundreds of files are read and compiled.
+        site = await asyncio.to_thread(load_site, self.folder)
+        site = replace(site, corrections=await asyncio.to_thread(self._corrections))
+        if unusable := await asyncio.to_thread(lambda: list(tls_files.problems_of_page(site))):
+            raise ConfigError(*unusable)
+        built = await asyncio.to_thread(self.build, site)
+        await self.compile(built)
+        return built, tuple(changes(self.parts.built.site, site))
+
+    async def _changes(self) -> Sequence[Change]:
+        return (await self.anew())[1]
 
     def _corrections(self) -> Corrections:
         """Those of code tables that can be read: results are worth more than one correction."""
@@ -397,7 +413,7 @@ class App:
             ends=SeenEnds(self.parts, self.clock),
             trial=self._trial,
             changed_files=lambda: changed_files(self.parts.built.site),
-            changes=lambda: tuple(changes(self.parts.built.site, load_site(self.folder))),
+            changes=self._changes,
             configured=lambda: self.parts.built.site.hash,
             suggestions=lambda channel: suggested(self.parts.built.site, channel),
             accounts=self.accounts,

@@ -15,6 +15,7 @@ from engine.config import registry
 from engine.config.channel import ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
 from engine.config.load import Site
+from engine.config.orders import OrdersConfig
 from engine.config.source_tee import TeePart
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -27,8 +28,10 @@ from engine.model.errors import ConfigError
 from engine.model.link_events import SessionEnd
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
-from engine.model.ports import Format, Link, TeeLink
+from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
+from engine.model.worklist import AskSettings
+from engine.ordering.asking import Asking
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
@@ -38,7 +41,9 @@ FILES = "folder"  # the transport whose answers have no reader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChannel:
-    """One channel, ready to be connected to a transport. ``new_listener``: for a tee, which answers nothing."""
+    """One channel, ready to be connected to a transport. ``new_listener``: for a tee, which answers nothing.
+    ``asking``: where its analyzer gets orders.
+    """
 
     config: ChannelConfig
     settings: ChannelSettings
@@ -47,6 +52,7 @@ class BuiltChannel:
     message_format: Format
     answer: Answer | None
     routes: ChannelRoutes
+    asking: Asking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,9 @@ def build_channel(
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
+    dialogue = _dialogue(site, config)
+    options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
+    links = registry.LINKS if dialogue is None else registry.TWO_WAY
     return BuiltChannel(
         config=config,
         settings=ChannelSettings(
@@ -142,7 +151,7 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
-        new_link=registry.load(registry.LINKS, source.link).links(source),
+        new_link=registry.load(links, source.link).links(source),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -152,10 +161,52 @@ def build_channel(
             channel=config.channel,
             message_format=message_format,
             media_type=MEDIA_TYPES.get(source.format, ""),
-            options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
+            options=options,
             routes=_routes(site, config, programs),
             context=context,
+            dialogue=dialogue,
+            tests=config.orders.tests if config.orders is not None else {},
+            groups=config.orders.groups if config.orders is not None else (),
         ),
+        asking=_asking(config, config.orders, message_format, options, dialogue)
+        if config.orders is not None and dialogue is not None
+        else None,
+    )
+
+
+def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
+    """How the channel's analyzer asks for orders; None where it gets none.
+
+    Raises:
+        ConfigError: the dialect has no dialogue.
+    """
+    if config.orders is None:
+        return None
+    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(config.dialect)
+    if made is None:
+        node = site.node(config.channel, "orders")
+        text = f"analyzers of dialect {config.dialect} send results only, as far as is known; take orders out"
+        raise ConfigError(node.problem(f"orders: {text}"))
+    return made
+
+
+def _asking(
+    config: ChannelConfig, orders: OrdersConfig, message_format: Format, options: FormatOptions, dialogue: Dialogue
+) -> Asking:
+    return Asking(
+        message_format=message_format,
+        options=options,
+        dialogue=dialogue,
+        settings=AskSettings(
+            channel=config.channel,
+            codes=orders.codes,
+            names=frozenset(orders.groups),
+            limit=orders.all_limit,
+        ),
+        timezone=config.timezone,
+        demographics=orders.demographics,
+        deadline_s=orders.deadline,
+        closes=config.source.link == "mllp",
     )
 
 

@@ -42,7 +42,11 @@ from engine.runtime.control_requests import (
     OneEntry,
     OneOperation,
     OneToken,
+    OrderAdd,
+    OrderChange,
+    OrderShown,
     PatientSearched,
+    Reload,
     Replay,
     Reprocess,
     Retry,
@@ -55,7 +59,7 @@ from engine.runtime.control_requests import (
     UserChange,
     read,
 )
-from engine.runtime.verbs import contents, messages, people, replays, tables, todo, upkeep
+from engine.runtime.verbs import contents, messages, orders, people, replays, tables, todo, upkeep
 from engine.runtime.verbs.running_site import Result, RunningSite
 from engine.store.operations import audit
 
@@ -88,7 +92,7 @@ def _verb(
 
 HANDLERS: dict[str, Verb] = {
     "status": _verb(LOOKING, NoArguments, upkeep.status),
-    "reload": _verb(CHANGING, NoArguments, upkeep.reload),
+    "reload": _verb(CHANGING, Reload, upkeep.reload),
     "retry": _verb(ACTING, Retry, messages.retry),
     "dismiss": _verb(ACTING, ActOnSelection, messages.on_selection(dismiss_letters)),
     "release": _verb(ACTING, ActOnSelection, messages.on_selection(release_held)),
@@ -115,6 +119,11 @@ HANDLERS: dict[str, Verb] = {
     "token_revoke": _verb(ADMINISTERING, OneToken, people.revoke_token),
     **{verb: _verb(ACTING, Switch, upkeep.switch) for verb in VERBS},
     "underway": _verb(LOOKING, Target, upkeep.underway),
+    "order_add": _verb(ACTING, OrderAdd, orders.add),
+    "order_cancel": _verb(ACTING, OrderChange, orders.cancel),
+    "order_release": _verb(ACTING, OrderChange, orders.release),
+    "order_resend": _verb(ACTING, OrderChange, orders.resend),
+    "order_shown": _verb(SEEING_PATIENTS, OrderShown, orders.shown),
     "todo": _verb(LOOKING, NoArguments, todo.listed),
     "todo_take": _verb(ACTING, OneEntry, todo.take),
     "todo_note": _verb(ACTING, EntryNote, todo.note),

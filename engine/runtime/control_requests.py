@@ -8,6 +8,7 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.orders import SPECIMEN_LENGTH, Priority
 from engine.model.permissions import Permission
 from engine.model.search_keys import MAX_LENGTH
 
@@ -42,6 +43,12 @@ class Act(NoArguments):
 
 class ActOnSelection(Act):
     selection: Selected
+
+
+class Reload(NoArguments):
+    """``dry_run``: the files are read and checked, and nothing of them comes into force."""
+
+    dry_run: bool = False
 
 
 class Retry(Act):
@@ -209,6 +216,37 @@ class EntryDrop(OneEntry):
     """``only``: one part of what is kept; None: all of it."""
 
     only: Literal["taken", "note", "snooze"] | None = None
+
+
+OrderText = Annotated[str, Field(max_length=SPECIMEN_LENGTH)]
+
+
+class OrderAdd(NoArguments):
+    """Tests of one tube. ``targets``: channels or groups that may run them; none: each that has a code for the test."""
+
+    specimen: Annotated[str, Field(min_length=1, max_length=SPECIMEN_LENGTH, repr=False)]
+    tests: Annotated[list[Annotated[str, Field(min_length=1, max_length=50)]], Field(min_length=1, max_length=200)]
+    priority: Priority = "routine"
+    placer: OrderText = ""
+    specimen_type: OrderText = ""
+    patient: OrderText = Field(default="", repr=False)
+    family: OrderText = Field(default="", repr=False)
+    given: OrderText = Field(default="", repr=False)
+    birth_date: Annotated[str, Field(pattern=r"^([0-9]{4}([0-9]{2}([0-9]{2})?)?)?$", repr=False)] = ""
+    sex: Literal["", "F", "M", "O", "U", "A", "N"] = ""
+    targets: list[OrderText] = []
+
+
+class OneOrder(NoArguments):
+    order: RowNumber
+
+
+class OrderShown(OneOrder):
+    purpose: Purpose
+
+
+class OrderChange(OneOrder):
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Tap(NoArguments):

@@ -47,7 +47,7 @@ class SeenEnds:
         connections = tuple(map(self._connection, source.channel.connections.values()))
         config = source.built.config.source
         device = await asyncio.to_thread(_device, config) if isinstance(config, SerialPart) else None
-        return ChannelEnds(connections=connections, device=device)
+        return ChannelEnds(transport=config.transport, connections=connections, device=device)
 
     def _connection(self, connection: Connection) -> ConnectionEnds:
         open_s = self._clock.monotonic() - connection.opened

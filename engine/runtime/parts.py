@@ -29,6 +29,8 @@ from engine.model.message import Delivery, Stored
 from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Pause, Recovery, Target
 from engine.monitoring.taps import Taps
+from engine.ordering.asking import Asking
+from engine.ordering.desk import Desk
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes
 from engine.receiving.channel import Channel
@@ -41,7 +43,7 @@ from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append
+from engine.store.operations import append, worklist
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
 
@@ -123,6 +125,8 @@ class Parts:
         self._follow_configuration()
         if unfinished_sessions:
             await self._assemble()
+        if under_way := await self.journal.run(worklist.recover):
+            logger.warning("an analyzer may know orders that it was being sent", extra={"count": under_way})
         self._read_lanes(self.delivery_workers)
 
     async def stop_sources(self, sources: Iterable[ChannelSource], grace_s: float = STOP_SOURCES_S) -> None:
@@ -329,10 +333,13 @@ class Parts:
         return windows, ZoneInfo(site.site.timezone or "UTC")
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
+        name, desk = built.config.channel, None
+        if built.asking is not None:
+            desk = Desk(name, partial(self._asking, name), journal=self.journal, clock=self.clock)
         make = (
             partial(TeeChannel, new_listener=built.new_listener)
             if built.new_listener is not None
-            else partial(Channel, new_link=built.new_link, answer=built.answer, outcomes=self.outcomes)
+            else partial(Channel, new_link=built.new_link, answer=built.answer, outcomes=self.outcomes, desk=desk)
         )
         channel: Channel = make(
             built.settings,
@@ -343,6 +350,12 @@ class Parts:
             memory=self._memory,
         )
         return ChannelSource(built, channel)
+
+    def _asking(self, channel: str) -> Asking:
+        """How the analyzer of a channel with orders asks, as the configuration in force has it."""
+        asking = self.built.channels[channel].asking
+        assert asking is not None  # a channel that gets or loses its orders gets another source
+        return asking
 
     def _stored(self, stored: Stored) -> None:
         self.intake.accept(stored)

@@ -79,7 +79,12 @@ def shift_of(after_us: int | None, until_us: int, shifts: Sequence[time], zone: 
         after_us = round(began(from_us(until_us) - HANDOVER, shifts, zone).timestamp() * 1e6)
     if not 0 < until_us - after_us <= LONGEST_US:
         raise ValueError(TOO_LONG)
-    return Shift(round(hour_of(from_us(after_us), zone).timestamp() * 1e6), until_us)
+    return Shift(hour_us(after_us, zone), until_us)
+
+
+def hour_us(at_us: int, zone: tzinfo) -> int:
+    """When the hour began that an instant is in, in microseconds since 1970."""
+    return round(hour_of(from_us(at_us), zone).timestamp() * 1e6)
 
 
 def by_channel(hours: Iterable[HourCount], names: Iterable[str]) -> list[ChannelShift]:

@@ -1,4 +1,5 @@
-"""The menu of the pages: those of each day in one line, the others behind one word; only those that a person may open.
+"""The menu of the pages: those of each day in one line, the others in groups behind one word; only those that a person
+may open. It begins with what a technician opens first: what there is to do, messages, dead letters.
 
 While another page is open it is beside the daily ones, so that the menu always marks the page that is open.
 """
@@ -22,36 +23,64 @@ class Entry(NamedTuple):
     may: Callable[[Person], bool]
 
 
+class Group(NamedTuple):
+    """Pages about one thing.
+
+    Attributes:
+        words: its name.
+    """
+
+    words: str
+    entries: Sequence[Entry]
+
+
 class Menu(NamedTuple):
     """The menu as one person sees it; empty for a person who may open no page."""
 
     daily: Sequence[Entry]
-    others: Sequence[Entry]
+    others: Sequence[Group]
 
 
 LOOKS, ACTS, CHANGES, ADMINISTERS = map(attrgetter, ("looks", "acts", "changes", "administers"))
 DAILY = (
+    Entry("/", "Overview", LOOKS),
     Entry("/messages", "Messages", LOOKS),
     Entry("/dead-letters", "Dead letters", LOOKS),
     Entry("/held", "Held results", LOOKS),
-    Entry("/waiting", "Waiting", LOOKS),
     Entry("/shift", "Shift report", LOOKS),
 )
 OTHERS = (
-    Entry("/codes", "Unmapped codes", LOOKS),
-    Entry("/reagents", "Reagent lots", LOOKS),
-    Entry("/replay", "Send again", ACTS),
-    Entry("/operations", "Operations", LOOKS),
-    Entry("/affected", "Affected results", CHANGES),
-    Entry("/try", "Try a mapping", CHANGES),
-    Entry("/system", "System", LOOKS),
-    Entry("/acts", "Acts of persons", ADMINISTERS),
-    Entry("/users", "Users", ADMINISTERS),
-    Entry("/api", "API", lambda person: person.changes or person.administers),
+    Group(
+        "Results",
+        (
+            Entry("/waiting", "Waiting", LOOKS),
+            Entry("/replay", "Send again", ACTS),
+            Entry("/affected", "Affected results", CHANGES),
+            Entry("/operations", "Operations", LOOKS),
+        ),
+    ),
+    Group(
+        "Codes",
+        (
+            Entry("/codes", "Unmapped codes", LOOKS),
+            Entry("/try", "Try a mapping", CHANGES),
+            Entry("/reagents", "Reagent lots", LOOKS),
+        ),
+    ),
+    Group(
+        "Administration",
+        (
+            Entry("/system", "System", LOOKS),
+            Entry("/acts", "Acts of persons", ADMINISTERS),
+            Entry("/users", "Users", ADMINISTERS),
+            Entry("/api", "API", lambda person: person.changes or person.administers),
+        ),
+    ),
 )
 
 
 def menu_of(person: Person) -> Menu:
-    others = [one for one in OTHERS if one.may(person)]
-    here = [one for one in others if one.path == person.path]
-    return Menu([*(one for one in DAILY if one.may(person)), *here], [one for one in others if one not in here])
+    allowed = [Group(of.words, [one for one in of.entries if one.may(person)]) for of in OTHERS]
+    here = [one for of in allowed for one in of.entries if one.path == person.path]
+    groups = [Group(of.words, [one for one in of.entries if one not in here]) for of in allowed]
+    return Menu([*(one for one in DAILY if one.may(person)), *here], [of for of in groups if of.entries])

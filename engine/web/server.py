@@ -30,7 +30,6 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.access.accounts import Accounts
-from engine.config.changes import Change
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
@@ -58,7 +57,7 @@ from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
-from engine.web.pages.frame import Channels, Frame, Suggestions, Trial
+from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
 from engine.web.saved_lists import SavedLists
@@ -129,7 +128,7 @@ class StatusServer:
         ends: Ends | None = None,
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
-        changes: Callable[[], Sequence[Change]] = tuple,
+        changes: Changes = no_changes,
         configured: Callable[[], str] = str,
         suggestions: Suggestions = lambda channel: (),
     ) -> None:

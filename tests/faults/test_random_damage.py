@@ -1,8 +1,8 @@
 """T6: a thousand random mutations of a journal, and a thousand runs without any: loss is found, and nothing else is.
 
 The files of a journal that was closed in order, and of one whose process was killed, are damaged one at a time: bits
-flipped, tails cut, pages overwritten, files missing or older than the rest, another key. What SQLite still reads of the
-rows afterwards tells whether any was harmed.
+flipped, tails cut, pages overwritten, files missing, another key. The kinds and the files take turns; chance decides
+the place only. What SQLite still reads of the rows afterwards tells whether any was harmed.
 """
 
 import asyncio
@@ -32,33 +32,25 @@ from tests.support.store_lives import Promises, Worker
 ROWS = 60  # more than the journals here have
 WAL_NAME = JOURNAL_NAME + "-wal"
 
-Mutation = Callable[[Path, random.Random], str]
+Mutation = Callable[[Path, random.Random], str]  # of one file
 
 
 # -- mutations: each says what it did -------------------------------------------------------------------------------
 
 
-def _pick(data: Path, chance: random.Random) -> Path:
-    files = [data / name for name in (JOURNAL_NAME, WAL_NAME, ANCHOR_NAME)]
-    return chance.choice([file for file in files if file.exists() and file.stat().st_size])
-
-
-def flip_a_bit(data: Path, chance: random.Random) -> str:
-    file = _pick(data, chance)
+def flip_a_bit(file: Path, chance: random.Random) -> str:
     bit = chance.randrange(file.stat().st_size * 8)
     flip(file, bit)
     return f"bit {bit} of {file.name}"
 
 
-def cut_the_tail(data: Path, chance: random.Random) -> str:
-    file = _pick(data, chance)
+def cut_the_tail(file: Path, chance: random.Random) -> str:
     left = chance.randrange(file.stat().st_size)
     os.truncate(file, left)
     return f"{file.name} cut to {left}"
 
 
-def overwrite_a_page(data: Path, chance: random.Random) -> str:
-    file = _pick(data, chance)
+def overwrite_a_page(file: Path, chance: random.Random) -> str:
     at = chance.randrange(max(1, file.stat().st_size // PAGE_BYTES)) * PAGE_BYTES
     size = min(PAGE_BYTES, file.stat().st_size - at)
     with file.open("r+b") as content:
@@ -67,14 +59,12 @@ def overwrite_a_page(data: Path, chance: random.Random) -> str:
     return f"page at {at} of {file.name}"
 
 
-def lose_a_file(data: Path, chance: random.Random) -> str:
-    file = chance.choice([_pick(data, chance), data / KEY_NAME])
+def lose_the_file(file: Path, chance: random.Random) -> str:
     file.unlink()
     return f"{file.name} missing"
 
 
-def put_another_key(data: Path, chance: random.Random) -> str:
-    file = data / KEY_NAME
+def put_another_key(file: Path, chance: random.Random) -> str:
     other = bytearray(file.read_bytes())
     at = next(n for n, byte in enumerate(other) if chr(byte).isalnum())
     other[at] = ord("7") if other[at] != ord("7") else ord("3")
@@ -82,9 +72,26 @@ def put_another_key(data: Path, chance: random.Random) -> str:
     return "another key"
 
 
-MUTATIONS: Sequence[Mutation] = (
-    [flip_a_bit] * 6 + [cut_the_tail] * 2 + [overwrite_a_page] * 2 + [lose_a_file, put_another_key]
+# The two that harm for certain come first in each turn, so that a run that ends early has them, too.
+TURN: Sequence[Mutation] = (
+    [lose_the_file, put_another_key] + [flip_a_bit] * 6 + [cut_the_tail] * 2 + [overwrite_a_page] * 2
 )
+# Of 8 mutations one harms for certain: each turn of 12 has another key, and of the turns of the files of a closed
+# journal (database, anchor, key) two of three lose one that is needed, of a killed one (with the log) three of four.
+CERTAIN = 8
+
+
+def damage(data: Path, number: int, chance: random.Random) -> str:
+    """Carry out one mutation; kinds take turns, and with each turn the files do."""
+    turn, kind = divmod(number, len(TURN))
+    mutation, key = TURN[kind], data / KEY_NAME
+    if mutation is put_another_key:
+        return mutation(key, chance)
+    named = (data / name for name in (JOURNAL_NAME, WAL_NAME, ANCHOR_NAME))
+    files = [file for file in named if file.exists() and file.stat().st_size]
+    if mutation is lose_the_file:
+        files.append(key)
+    return mutation(files[turn % len(files)], chance)
 
 
 # -- journals to damage --------------------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ def test_every_mutation_that_harms_an_acknowledged_row_is_found(
     counts: Counter[str] = Counter()
     for n in trial.rounds(quick=40, long=500, unit="mutations"):
         data = _copy(source, tmp_path / str(n))
-        did = trial.chance.choice(MUTATIONS)(data, trial.chance)
+        did = damage(data, n, trial.chance)
         key_harmed = "key" in did
         after = rows(_copy(data, tmp_path / f"{n} raw"), ROWS) if (data / JOURNAL_NAME).exists() else {}
         unharmed = {number for number in before if before[number] == after.get(number)}
@@ -183,7 +190,7 @@ def test_every_mutation_that_harms_an_acknowledged_row_is_found(
         **{f"{state}_harmful": counts["harmful"], f"{state}_harmful_found": counts["harmful and found"]},
         **{f"{state}_rows_served": counts["served"]},
     )
-    assert counts["harmful"] > trial.reached[0].done // 5
+    assert counts["harmful"] >= trial.reached[0].done // CERTAIN
     assert counts["served"] > 0
 
 

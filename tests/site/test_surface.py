@@ -17,8 +17,12 @@ from engine.__main__ import labrelay as root
 from engine.model.clock import SystemClock
 from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
+from engine.model.orders import Asked, OrderLine, Question
+from engine.model.worklist import AskSettings, TakeSettings
+from engine.ordering import by_hand
+from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import corrections
+from engine.store.operations import corrections, worklist
 from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
@@ -44,6 +48,9 @@ READ: tuple[tuple[str, ...], ...] = (
     ("messages", "list"),
     ("messages", "show", str(DELIVERED)),
     ("messages", "show", str(UNMAPPED)),
+    ("orders", "list"),
+    ("orders", "show", "W1"),
+    ("orders", "log"),
     ("reagents",),
     ("shift",),
     ("status",),
@@ -86,6 +93,10 @@ READ_ELSEWHERE = {
         "listen",
         "map",
         "operations cancel",
+        "orders add",
+        "orders cancel",
+        "orders release",
+        "orders resend",
         "operations list",
         "operations show",
         "ports",
@@ -149,6 +160,13 @@ def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
     assert all(isinstance(notes.get(name), str) for name in READ_ELSEWHERE), "say its names in tools/json_notes.yaml"
 
 
+def _ordered_and_asked(batch: Batch) -> None:
+    lines = [OrderLine(specimen="42", test="TSH")]
+    by_hand.add(batch, "Anna", lines, TakeSettings(known_channels={"chemistry": frozenset({"TSH"})}))
+    asked = Question(kind="specimens", asked=(Asked(specimen="42"), Asked(specimen="43")))
+    worklist.answer(batch, 1, asked, AskSettings(channel="chemistry", codes={"TSH": "10"}))
+
+
 def test_the_names_in_json(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     site = make_site(tmp_path, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
@@ -157,6 +175,7 @@ def test_the_names_in_json(tmp_path: Path) -> None:
         said = {"key": {"code": "GLU"}, "cells": {"loinc": "2345-7"}, "covers": {"loinc": "2344-0"}}
         row = RowChange(channel="haematology", table="analytes", **said, reason="the maker's list")
         journal.run_alone(lambda batch: corrections.add(batch, row, "Anna", version=0))
+        journal.run_alone(_ordered_and_asked)
     labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []
     for verb in READ:

@@ -315,15 +315,22 @@ class _Tree:
         return self._last
 
     def _end(self, terminator: Segment, place: str) -> None:
-        """Act on L-3.
+        """Act on L-3. A question that is taken back ends as aborted, too, and is no part of a report.
 
         Raises:
             ContentError: SENDER_ABORTED.
         """
         self._terminated = True
         code = terminator.fields[3].strip(BLANKS).upper() if len(terminator.fields) > 3 else ""
-        if code in ABORTED:
+        if code in ABORTED and not self._takes_back(code):
             raise ContentError(ReasonCode.SENDER_ABORTED, f"{code}: {ABORTED[code]}", place=f"{place}-3")
+
+    def _takes_back(self, code: str) -> bool:
+        """Whether the message takes a question back (Q-13 is A, and L-3 is T), and holds nothing else."""
+        questions = [segment for segment in self.segments if segment.name == "Q"]
+        rest = self._counts.keys() - {"H", "Q", "L", "C", "M"}
+        statuses = {one.fields[13].strip(BLANKS).upper() if len(one.fields) > 13 else "" for one in questions}
+        return code == "T" and statuses == {"A"} and not rest
 
     def _warn(self, code: str, text: str, place: str) -> None:
         self._warnings.append(Issue(code=code, text=text, place=place))

@@ -82,10 +82,12 @@ class Failed:
     Attributes:
         reason: ``no-answer``; ``refused``, ENQ was answered with NAK each time; ``contention``; ``rejected``, so was a
             frame; ``interrupted``; ``closed``.
+        maybe: the receiver may have all of it: its last frame went out, and NAK was not all that came back.
     """
 
     message: bytes
     reason: str
+    maybe: bool = False
 
 
 SenderEvent = Sent | Failed
@@ -128,9 +130,11 @@ class AstmSender:
         self._waiting: deque[tuple[bytes, list[bytes]]] = deque()
         self._frame = 0  # index of the frame that is out
         self._attempts = 0  # how often it was sent
+        self._damaged = False  # one of its answers was neither ACK, NAK nor EOT, and may have been ACK
         self._enqs = 0  # how often ENQ was sent for this message
         self._due: float | None = None
         self._hold_until = float("-inf")
+        self._yielded = False  # that hold leaves the line to the other side
         self._paused = False
         self._out = bytearray()
         # (state, token) -> action. A missing pair is ignored: while idle nothing is an answer to us,
@@ -170,15 +174,47 @@ class AstmSender:
         self._paused = paused
         self._start(now)
 
+    def peer_had_line(self, now: float) -> None:
+        """The other side had a session: a hold that left it the line is over, and contention begins anew."""
+        if self._yielded:
+            self._hold_until = now
+            self._yielded = False
+            self._enqs = 0
+            self._start(now)
+
+    def yield_line(self, now: float) -> list[SenderEvent]:
+        """The other side sends without asking: end this session now, and begin again later."""
+        if self.state is State.ESTABLISHING:
+            return self._contended(now)
+        return self._interrupt(now)
+
+    def withdraw(self) -> bool:
+        """Take back the first message; False: a frame of it is out, or there is none.
+
+        After its ENQ the session ends without a frame, and without an event.
+        """
+        if self.state is State.TRANSFERRING or not self._waiting:
+            return False
+        message, _ = self._waiting.popleft()
+        if self.state is State.ESTABLISHING:
+            self._waiting.appendleft((message, []))
+        self._enqs = 0
+        return True
+
     def receive(self, data: bytes, now: float) -> list[SenderEvent]:
-        events: list[SenderEvent] = []
-        for byte in data:
-            seen = _SEEN.get(bytes([byte]), Seen.OTHER)
+        return self.answered(data, now)[0]
+
+    def answered(self, data: bytes, now: float) -> tuple[list[SenderEvent], bytes]:
+        """As `receive`, and the bytes behind the answer where it ended the session: they are the other side's."""
+        for at in range(len(data)):
+            seen = _SEEN.get(data[at : at + 1], Seen.OTHER)
             action = self._actions.get((self.state, seen))
             if action is not None:
-                events += action(now)
-                break  # the rest came before what is sent now
-        return events
+                self._damaged = self._damaged or seen in (Seen.OTHER, Seen.ENQ)
+                events = action(now)
+                # Otherwise the rest came before what is sent now.
+                return events, data[at + 1 :] if self.state is State.IDLE else b""
+        return [], b""
 
     def tick(self, now: float) -> list[SenderEvent]:
         if self.state is State.IDLE:
@@ -200,7 +236,12 @@ class AstmSender:
 
     def closed(self) -> list[SenderEvent]:
         """The line is gone: all messages that were not sent fail."""
-        events: list[SenderEvent] = [Failed(message, "closed") for message, _ in self._waiting]
+        maybe = self._last_is_out()
+        events: list[SenderEvent] = []
+        for message, frames in self._waiting:
+            if frames:
+                events.append(Failed(message, "closed", maybe=maybe))
+            maybe = False
         self._waiting.clear()
         self._out.clear()
         self.state = State.IDLE
@@ -213,10 +254,14 @@ class AstmSender:
         if self.state is State.IDLE and self._waiting and not self._paused and now >= self._hold_until:
             self._say(ENQ, State.ESTABLISHING, now + self._options.enq_timeout)
             self._enqs += 1
+            self._yielded = False
+
+    def _last_is_out(self) -> bool:
+        return self.state is State.TRANSFERRING and self._frame + 1 == len(self._waiting[0][1])
 
     def _send_first(self, now: float) -> list[SenderEvent]:
-        self._frame = 0
-        return self._send(now)
+        self._frame = -1
+        return self._send_next(now)
 
     def _send_next(self, now: float) -> list[SenderEvent]:
         _, frames = self._waiting[0]
@@ -228,12 +273,13 @@ class AstmSender:
     def _send(self, now: float) -> list[SenderEvent]:
         _, frames = self._waiting[0]
         self._attempts = 1
+        self._damaged = False
         self._say(frames[self._frame], State.TRANSFERRING, now + self._options.frame_timeout)
         return []
 
     def _send_again(self, now: float) -> list[SenderEvent]:
         if self._attempts >= self._options.max_attempts:
-            return self._fail("rejected", now)
+            return self._fail("rejected", now, maybe=self._damaged and self._last_is_out())
         _, frames = self._waiting[0]
         self._attempts += 1
         self.resent += 1
@@ -249,43 +295,51 @@ class AstmSender:
         if self._enqs >= self._options.max_attempts:
             return self._give_up("contention", now)
         host = self._options.role == "host"
+        self._yielded = host
         return self._hold(self._options.contention_hold if host else self._options.contention_wait, now)
 
     def _unanswered(self, now: float) -> list[SenderEvent]:
-        return self._fail("no-answer", now)
+        return self._fail("no-answer", now, maybe=self._last_is_out())
 
     def _interrupted(self, now: float) -> list[SenderEvent]:
         """EOT for an answer is an ACK, and a request for the line."""
         _, frames = self._waiting[0]
         self._hold_until = now + self._options.interrupt_hold
+        self._yielded = True
         if self._options.on_interrupt == "finish" or self._frame + 1 == len(frames):
             return self._send_next(now)
+        return self._interrupt(now)
+
+    def _interrupt(self, now: float) -> list[SenderEvent]:
         if self._enqs >= self._options.max_attempts:
-            return self._fail("interrupted", now)
+            return self._fail("interrupted", now, maybe=self._last_is_out())
+        self._yielded = True
         self._out += EOT
         return self._hold(self._options.interrupt_hold, now)
 
     def _done(self, now: float) -> list[SenderEvent]:
-        message, _ = self._waiting.popleft()
+        message, frames = self._waiting.popleft()
         self._say(EOT, State.IDLE, None)
         self._enqs = 0
         self._start(now)
-        return [Sent(message)]
+        return [Sent(message)] if frames else []
 
-    def _fail(self, reason: str, now: float) -> list[SenderEvent]:
+    def _fail(self, reason: str, now: float, *, maybe: bool = False) -> list[SenderEvent]:
         self._out += EOT
-        return self._give_up(reason, now)
+        return self._give_up(reason, now, maybe=maybe)
 
-    def _give_up(self, reason: str, now: float) -> list[SenderEvent]:
-        message, _ = self._waiting.popleft()
+    def _give_up(self, reason: str, now: float, *, maybe: bool = False) -> list[SenderEvent]:
+        message, frames = self._waiting.popleft()
         self._enqs = 0
         self._hold(self._options.nak_hold, now)
-        return [Failed(message, reason)]
+        return [Failed(message, reason, maybe=maybe)] if frames else []
 
     def _hold(self, seconds: float, now: float) -> list[SenderEvent]:
         self.state = State.IDLE
         self._due = None
         self._hold_until = now + seconds
+        if self._waiting and not self._waiting[0][1]:
+            self._waiting.popleft()  # it was withdrawn
         return []
 
     def _say(self, data: bytes, state: State, due: float | None) -> None:

@@ -118,7 +118,7 @@ def put_cell(c: Compilation, content: Content, part: Element, scope: Scope) -> N
             loose = is_loose(c, part.value, f"{content.path}.{part.name}")
             value, literal = NOTHING if loose else c.code.literal(part.value.text, TEXT), True
         case Formula():
-            value = leaf(c, part.value, f"{content.path}.{part.name}", scope, "text", _as_cell)
+            value = leaf(c, part.value, f"{content.path}.{part.name}", scope, "text", one_text)
             literal = value.known or says_nothing(part.value, scope)
         case _:
             c.problems.error(part.node, f"{part.name} is a cell, which holds one text; use join() or columns")
@@ -127,7 +127,8 @@ def put_cell(c: Compilation, content: Content, part: Element, scope: Scope) -> N
         write(c, content, part.name, value, literal=literal)
 
 
-def _as_cell(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
+def one_text(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
+    """The text that a value is; a problem where it is several, or none."""
     if value.kind.many:
         text = f"{path} takes one text, and this is {value.kind}; join it: join(x, ' ')"
         return c.refused(formula.node, text, offset=1)

@@ -15,9 +15,11 @@ from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.fields import check_fields, check_segment, nested_numbers, put_field
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.members import put_cell, put_member
+from engine.mapping.compiler.order_lines import check_line, put_field_of_line
 from engine.mapping.compiler.orders import order_time, person_fields, results_at_hand
 from engine.mapping.compiler.scopes import Made, Scope
 from engine.mapping.compiler.steps import compile_steps
+from engine.mapping.outputs.orders import LINES
 from engine.mapping.rules import Make, Step
 from engine.mapping.targets import MAKING_STEPS
 
@@ -60,6 +62,10 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
         content = new_content(c, make.name, put_field)
         fill(c, content, nested_numbers(make.body), scope)
         check_fields(c, make, content)
+    elif make.kind == "line":
+        content = new_content(c, make.name, put_field_of_line)
+        fill(c, content, make.body, scope)
+        check_line(c, make, content)
     else:
         content = new_content(c, make.name, put_cell if make.kind == "row" else put_member)
         fill(c, content, make.body, scope)
@@ -75,6 +81,8 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
     result = _is_result(c, make, scope)
     if make.kind == "document":
         code.emit(f"{part} = making.describe({content.variable}, {said})")
+    elif make.kind == "line":
+        code.emit(f"{part} = making.record({code.constant(LINES)}, None, {content.variable}, {said}, False)")
     elif make.kind == "record":
         around = next(_records_around(c, scope), "None")  # None: the document
         code.emit(f"{part} = making.record({name}, {around}, {content.variable}, {said}, {bool(result)})")

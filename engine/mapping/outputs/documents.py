@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.mapping.message_context import MessageContext
-from engine.mapping.outputs import csv_lines, hl7_message, json_object
+from engine.mapping.outputs import csv_lines, hl7_message, json_object, orders
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.model.list_form import Form
@@ -14,6 +14,7 @@ SETTINGS = {
     "hl7v2": frozenset({"time_offsets"}),
     "json": frozenset[str](),
     "csv": frozenset({"csv_delimiter", "csv_header", "csv_guard"}),
+    "orders": frozenset[str](),
 }
 
 
@@ -28,6 +29,8 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
             return hl7_message.assemble(run, making, target, mapping)
         case "json":
             return json_object.assemble(making)
+        case "orders":
+            return orders.assemble(run, making)
         case _:
             return csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 

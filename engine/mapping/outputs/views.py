@@ -3,6 +3,7 @@
 HL7 v2    {"resourceType": "OBX", "3.1": "718-7", "5": "148", "8[2]": "A"}      values unescaped
 CSV       {"resourceType": "row", "code": "HGB"}
 JSON      {"resourceType": "results", "value": "148"}       each object of each list, and "document", the whole
+orders    {"resourceType": "lines", "specimen": "S1"}       each line
 FHIR      the resources
 """
 
@@ -42,6 +43,8 @@ class View:
             case "json":
                 whole = as_text(body)
                 return [{KIND: "document", **whole}, *_records(whole)]
+            case "orders":
+                return list(_records(as_text(body)))
             case "csv":
                 return [{KIND: "row", **row} for row in self._rows(body.decode())]
         return [_segment(segment, self._parsed().delimiters) for segment in self._parsed().segments]

@@ -1,11 +1,12 @@
 """Verbs for the site as a whole and its parts: status, reload, backup, retention, the key, pause and resume."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from engine.actions.control import Request
 from engine.actions.pause_resume import SwitchOrder, target_of
-from engine.runtime.control_requests import Backup, Key, NoArguments, Switch, Target
+from engine.config.changes import changes
+from engine.runtime.control_requests import Backup, Key, NoArguments, Reload, Switch, Target
 from engine.runtime.verbs.running_site import Result, RunningSite
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
@@ -19,11 +20,22 @@ async def status(site: RunningSite, request: Request, asked: NoArguments) -> Res
     return (shown if request.reads_notes else shown.without_notes()).to_json()
 
 
-async def reload(site: RunningSite, request: Request, asked: NoArguments) -> Result:
-    before = site.app.parts.built.site.hash
-    loaded = await site.app.reload()
-    await site.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
-    return {"config_hash": loaded.hash, "changed": loaded.hash != before, "warnings": list(loaded.warnings)}
+async def reload(site: RunningSite, request: Request, asked: Reload) -> Result:
+    """``changes``: what it changes, or would, as `engine.config.changes` has it."""
+    before = site.app.parts.built.site
+    if asked.dry_run:
+        built, found = await site.app.anew()
+        loaded = replace(built.site, warnings=(*built.site.warnings, *built.doubts))
+    else:
+        loaded = await site.app.reload()
+        found = tuple(changes(before, loaded))
+        await site.journal.run(audit.note, request.actor, "reload", {"from": before.hash, "to": loaded.hash})
+    return {
+        "config_hash": loaded.hash,
+        "changed": loaded.hash != before.hash,
+        "changes": [one._asdict() for one in found],
+        "warnings": list(loaded.warnings),
+    }
 
 
 async def backup(site: RunningSite, request: Request, asked: Backup) -> Result:

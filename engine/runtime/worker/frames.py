@@ -39,10 +39,12 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
+from engine.model.order_results import TubeResults
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
+from engine.model.worklist import ResultOf
 from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.wire import Frame, encode
 
@@ -188,6 +190,7 @@ def outcome(
             found.reagents,
             found.controls,
             [tuple(one) for one in found.numbers],
+            found.tubes,
         ),
         blobs,
     )
@@ -198,6 +201,11 @@ def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int, master: bo
     return Bearer(number=number, whole=whole, record=record, lasting=lasting, person=person, master=master)
 
 
+def _tube(one: dict[str, Any]) -> TubeResults:
+    tests = tuple(ResultOf(**test) for test in one["tests"])
+    return TubeResults(**{**one, "tests": tests, "groups": tuple(one["groups"])})
+
+
 def number_of(frame: Frame) -> int:
     """The message of an outcome."""
     number: int = frame.fields[0]
@@ -206,7 +214,7 @@ def number_of(frame: Frame) -> int:
 
 def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
-    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
+    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers, tubes = frame.fields
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
@@ -234,6 +242,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(Reagent(**{**one, "tests": tuple(one["tests"])}) for one in reagents),
         tuple(ControlRun(**one) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),
+        tuple(map(_tube, tubes)),
     )
 
 

@@ -24,6 +24,8 @@ _NOTES = {
     "earlier_value": "SELECT 'earlier_value', id, '', value FROM earlier_value",
     "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
     "correction": "SELECT 'correction', version, '', text FROM correction",
+    "order_item": "SELECT 'order_item', number, '', content FROM order_item",
+    "order_event": "SELECT 'order_event ' || n, item, '', detail FROM order_event WHERE detail <> x''",
     "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
     "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
 }

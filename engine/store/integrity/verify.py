@@ -28,7 +28,7 @@ from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import rollback, sealed_notes
+from engine.store.integrity import rollback, sealed_notes, worklist_check
 from engine.store.integrity.rollback import Witness
 from engine.store.integrity.row_check import (
     CHUNK_ROWS,
@@ -162,6 +162,7 @@ def _findings(
         ("tallies", _tallies(connection)),
         ("notes", sealed_notes.check(connection, vault)),
         ("correction", sealed_notes.missing_corrections(connection, vault)),
+        ("worklist", worklist_check.check(connection)),
         ("structure", _structure(connection)),
     ]
     for name, step in steps:

@@ -10,6 +10,7 @@ Erased, for each message:
     its documents                   content, keyed hashes of reports and of conditional keys        the same
     state, deliveries, attempts     details and answers of destinations
     lookup entries                  numbers, repeats, reports, earlier values, line traces
+    orders                          content, keyed hashes, words of analyzers; an open one is cancelled
 
 Rows, times, types, sizes, states and reasons stay: they show that something was received and its outcome, and name no
 patient. Everything happens in one transaction, with one audit row that has keyed tokens of the patient's numbers.
@@ -41,6 +42,7 @@ from engine.store.operations import audit, dedup, delta_history, emptying, numbe
 from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
+from engine.store.operations.worklist import erasing
 
 OPENED_AT_ONCE = 100  # messages that one short read searches
 _LEAST_DIGITS = 3  # a shorter number occurs everywhere
@@ -306,6 +308,7 @@ def _erase(
         emptying.empty_notes(batch.execute, message_id)
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
+    closed += erasing.erase(batch, messages, numbers, act)
     emptying.vouch(batch, emptied, act)
     return ErasureResult(
         act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines

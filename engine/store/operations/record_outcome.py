@@ -28,6 +28,7 @@ from engine.store.operations import (
     reagent_lots,
     search_index,
     used_numbers,
+    worklist,
 )
 from engine.store.operations.append import seal_note, set_state
 from engine.store.operations.outbox import decisions, queueing
@@ -183,6 +184,10 @@ def record(
     batch.unmapped.note(channel, outcome.unmapped)
     if outcome.reagents or old_state is not None:
         reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
+    if outcome.tubes and state == "mapped":
+        for tube in outcome.tubes:
+            number, groups = tube.patient_number, frozenset(tube.groups)
+            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()

@@ -13,7 +13,7 @@ from engine.access.accounts import Accounts, LogIn, SignedIn
 from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
-from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, Principal
+from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.identity import (
@@ -92,6 +92,7 @@ class Desk:
             acts=looks and signed_in.principal.may(ACTING),
             changes=looks and signed_in.principal.may(CHANGING),
             administers=looks and signed_in.principal.may(ADMINISTERING),
+            sees_patients=looks and signed_in.principal.may(SEEING_PATIENTS),
             until=self.at(signed_in.ends_us, "%H:%M"),
             left_s=max((signed_in.ends_us - self.clock.now_us()) // STEP_US * STEP_S, 0),
             is_last=signed_in.ends_us >= signed_in.latest_us,

@@ -15,6 +15,7 @@ class Person:
     Attributes:
     name, role: empty: no person has logged in.
     looks, acts, changes, administers: what the top of the page leads to.
+    sees_patients: a number of a patient is looked for, too.
     reads_notes: as of `Principal`.
     form: the hidden field of the forms that each page has (`engine.web.forms`).
     until: the time of the day when the log-in ends, ``16:05``.
@@ -29,6 +30,7 @@ class Person:
     acts: bool = False
     changes: bool = False
     administers: bool = False
+    sees_patients: bool = False
     reads_notes: bool = False
     form: str = ""
     until: str = ""

@@ -15,22 +15,25 @@ from engine.monitoring.snapshot.states import ChannelState
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
 from engine.web.bodies import Body, answer
-from engine.web.cells import Cells, row_id
+from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
 from engine.web.pages.dead_letters import EACH, letter_row
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
 from engine.web.pages.switching import Offers, offers
+from engine.web.pages.words import Words, shown
 from engine.web.render import Live
 from engine.web.routes import Route
 
 PATH, DATA = "/analyzer", "/analyzer.json"
 PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")
 LETTERS = 5  # the last dead letters
+COMES_AND_GOES = ("http", "folder")  # transports without a lasting connection: the last message says who sends
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -43,8 +46,9 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 async def _show(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
     asking = frame.asking(request)
-    ends = of_channel(await frame.ends.channel(_channel(asking).name), asking.words)
-    return await frame.show(request, partial(_page, ends), partial(_found, frame, lately))
+    seen = await frame.ends.channel(_channel(asking).name)
+    found = partial(_found, frame, lately, shows_last=seen.transport in COMES_AND_GOES)
+    return await frame.show(request, partial(_page, of_channel(seen, asking.words)), found)
 
 
 async def _data(frame: Frame, lately: Lately, request: web.Request) -> web.Response:
@@ -80,15 +84,28 @@ def _page(ends: Values, asking: Asking) -> Page:
     return Page("analyzer", values)
 
 
-def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Values:
+def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, shows_last: bool) -> Values:
     channel, words = _channel(asking), asking.words
     live = _live(frame, lately, reader, asking)
     try:
         letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
+        last = _last(reader, channel.name, words) if shows_last else []
     except (StoreError, ConfigError) as error:
-        letters, (_, unread) = [], frame.why_not(error, words)
+        letters, last, (_, unread) = [], [], frame.why_not(error, words)
     rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]
-    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread}
+    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread, "last": last}
+
+
+def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:
+    """When its last message came, and from where."""
+    return [
+        fact
+        for one in messages_page(reader, Filter(channel=channel), limit=1)
+        for fact in (
+            Fact(words.say("Last message"), f"{words.time(one.received_us)}, {words.ago(one.received_us)}"),
+            Fact(words.say("From"), shown(one.peer)),
+        )
+    ]
 
 
 def _live(frame: Frame, lately: Lately, reader: Reader, asking: Asking) -> Live:

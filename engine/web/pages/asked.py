@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -63,10 +64,16 @@ class Asked:
         query = {name: str(value) for name, value in {**self.values, **more}.items() if value and name != without}
         return f"{path or self.path}?{urlencode({**query, 'lang': self.language})}"
 
-    def chips(self, labels: Mapping[str, str]) -> list[Chip]:
-        """Of the names that have a label."""
+    def chips(self, labels: Mapping[str, str], said: Mapping[str, str] = MappingProxyType({})) -> list[Chip]:
+        """Of the names that have a label.
+
+        Args:
+            said: name -> the words for its value, where these are not the value.
+        """
         return [
-            Chip(labels[name], value, self.href(without=name)) for name, value in self.values.items() if name in labels
+            Chip(labels[name], said.get(name, value), self.href(without=name))
+            for name, value in self.values.items()
+            if name in labels
         ]
 
 

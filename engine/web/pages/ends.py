@@ -14,6 +14,7 @@ CERTIFICATE_WARN_DAYS = 30
 def of_channel(seen: ChannelEnds, words: Words) -> dict[str, Any]:
     """Values of the template."""
     return {
+        "transport": seen.transport,
         "device": [] if seen.device is None else _device(seen.device, words),
         "connections": [
             {

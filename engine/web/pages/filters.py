@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from engine.model.records import LETTER_STATES, Filter
+from engine.web.pages import states
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages.columns import Column, choice
 from engine.web.pages.frame import Asking, Page
@@ -82,7 +83,10 @@ def page_of(
     values = {
         "asked": asked,
         "columns": chosen,
-        "chips_shown": asked.chips({name: words.say(LABELS[name]) for name in names if name in LABELS}),
+        "chips_shown": asked.chips(
+            {name: words.say(LABELS[name]) for name in names if name in LABELS},
+            {"state": states.word(asked.get("state") or "", words)},
+        ),
         "channels": known([one.name for one in site.channels], asked.get("channel")),
         "destinations": known([one.name for one in site.destinations], asked.get("destination")),
         "rows": [],

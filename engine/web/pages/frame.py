@@ -54,7 +54,12 @@ Channels = Callable[[], Mapping[str, ChannelRoutes]]
 Trial = Callable[[str, str, Mapping[str, str], str, str], Awaitable[Mapping[str, Any]]]
 """(channel, mapping, edited files by name, message, character set) -> what became of it, as `labrelay try` has it."""
 Suggestions = Callable[[str], Sequence[Suggestion]]
+Changes = Callable[[], Awaitable[Sequence[Change]]]
 Values = Mapping[str, Any]
+
+
+async def no_changes() -> Sequence[Change]:
+    return ()
 
 
 class Asking(NamedTuple):
@@ -131,7 +136,7 @@ class Frame:
         changed_files: Callable[[], Sequence[str]] = list,
         configured: Callable[[], str] = str,
         shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
-        changes: Callable[[], Sequence[Change]] = tuple,
+        changes: Changes = no_changes,
         suggestions: Suggestions = lambda channel: (),
     ) -> None:
         self.changes = changes

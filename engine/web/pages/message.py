@@ -25,8 +25,8 @@ from engine.web.pages.asked import MOST_COUNTED, number
 from engine.web.pages.asked import counted as counted_up_to
 from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
+from engine.web.pages.messages import NUMBERS, asked_of, filter_of, flags_of, opens
 from engine.web.pages.messages import PATH as LIST
-from engine.web.pages.messages import SEALED, asked_of, filter_of, flags_of, opens
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
@@ -118,7 +118,7 @@ def _is_changed(trace: Trace, routes: ChannelRoutes | None) -> bool:
 def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, str] | None:
     """Its place in the list that led here, and the addresses of its neighbours there; None: no list led here."""
     among, words = asked_of(asking), asking.words
-    if not among.top or among.get(SEALED):  # that list shows that a patient was here: only it asks who may know
+    if not among.top or any(among.get(name) for name in NUMBERS[1:]):  # sealed: only that list asks who may know
         return None
     try:
         wanted = filter_of(among, asking)

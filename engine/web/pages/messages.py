@@ -2,8 +2,9 @@
 
 A list has the messages of the last 24 hours, unless its address asks for another time or for a number. One box takes
 the number of a specimen or an order, a control id, the number of a message here, and that of a patient from those who
-may see patients: a list that finds one confirms that the patient was here. Their form is a POST that leads to an
-address with the number sealed, so no history of a browser has it; each look at such a list is a row of the audit trail.
+may see patients: a list that finds one confirms that the patient was here. The form of a person, as the box at the top
+of each page, is a POST that leads to an address with the number sealed, so no history of a browser has it; each look of
+those who may see patients at such a list is a row of the audit trail. For others it is sealed as well, and finds none.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,13 @@ from engine.web.routes import PRINCIPAL, Listed, Route
 
 PATH, NEWS = "/messages", "/messages.json"
 VERB, SHOWING = "searched", "exported"  # of the control socket
-SEALED = "sealed"
+SEALED, SEALED_OTHER = "sealed", "found"  # with a number that may be a patient's; with another, for all who look
 BEARS = "bears"  # never of an address
 LAST = "24h"
 LABELS = {
     "q": "Number",
     SEALED: "Number",
+    SEALED_OTHER: "Number",
     "since": "Time",
     "channel": "Analyzer",
     "state": "State",
@@ -66,7 +68,7 @@ ASKABLE = {
 }
 WRONG_STATE = "There is no such state."
 WRONG_ADDRESS = "This address is not whole, or is of another journal. Search again."
-NUMBERS = ("q", SEALED)
+NUMBERS = ("q", SEALED, SEALED_OTHER)
 NAMES = (*LABELS, COLUMNS)
 CONTROL = "control_id"
 CHOICE = {
@@ -86,14 +88,15 @@ def routes(frame: Frame) -> Sequence[Route]:
     labels = {name: label for name, label in LABELS.items() if name not in NUMBERS}
     listed = Listed("Messages", (*labels, COLUMNS), labels, NUMBERS)
     found = [Route(PATH, partial(_list, frame), LOOKING, listed=listed), Route(NEWS, partial(_news, frame), LOOKING)]
-    if frame.desk is not None and VERB in frame.verbs:
-        found.append(Route(PATH, partial(_search, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST))
+    if frame.desk is not None:
+        found.append(Route(PATH, partial(_search, frame, frame.desk), LOOKING, method=hdrs.METH_POST))
     return found
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
     asking = await _opened(frame, request)
-    if number := asking.query.get(BEARS, ""):
+    number = asking.query.get(BEARS, "")
+    if number and SEALED in asking.query:
         args = {"number": number}
         await frame.verbs[VERB].work(Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args))
     columns = _columns(asking)
@@ -105,34 +108,36 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
 
 async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
     """Lead on to the address of a search, with the number sealed."""
-    form, language = await desk.form(request), frame.asking(request).words.language
-    sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH]) if form["q"] else ""
-    asked = Asked.of(PATH, language, {**form.fields, "q": "", SEALED: sealed}, NAMES)
+    form, asking = await desk.form(request), frame.asking(request)
+    name = SEALED if VERB in asking.may else SEALED_OTHER
+    sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH], name) if form["q"] else ""
+    asked = Asked.of(PATH, asking.words.language, {**form.fields, **dict.fromkeys(NUMBERS, ""), name: sealed}, NAMES)
     return web.Response(status=303, headers={hdrs.LOCATION: asked.href()})
 
 
-def _sealed(reader: Reader, number: str) -> str:
-    return reader.vault.in_address(number, SEALED)
+def _sealed(reader: Reader, number: str, name: str) -> str:
+    return reader.vault.in_address(number, name)
 
 
 async def _opened(frame: Frame, request: web.Request) -> Asking:
     """Who asks, and how: with the number that the address has sealed as `BEARS`; empty: it cannot be opened.
 
     Raises:
-        web.HTTPForbidden: it has one, and this person may not see patients.
+        web.HTTPForbidden: it may be a patient's, and this person may not see patients.
     """
     asking = frame.asking(request)
     query = {name: value for name, value in asking.query.items() if name != BEARS}
-    if sealed := query.get(SEALED, ""):
-        if VERB not in asking.may:
+    name = SEALED if query.get(SEALED) else SEALED_OTHER
+    if sealed := query.get(name, ""):
+        if name == SEALED and VERB not in asking.may:
             raise web.HTTPForbidden
-        query[BEARS] = await frame.read(_number_in, sealed)
+        query[BEARS] = await frame.read(_number_in, sealed, name)
     return asking._replace(query=query)
 
 
-def _number_in(reader: Reader, sealed: str) -> str:
+def _number_in(reader: Reader, sealed: str, name: str) -> str:
     try:
-        return reader.vault.out_of_address(sealed, SEALED)
+        return reader.vault.out_of_address(sealed, name)
     except IntegrityError:
         return ""
 
@@ -169,7 +174,7 @@ def filter_of(asked: Asked, asking: Asking) -> Filter:
     """
     if asked.get("state") not in (None, *ASKABLE):
         raise ValueError(WRONG_STATE)
-    words, sealed = asking.words, asked.get(SEALED)
+    words, sealed = asking.words, asked.get(SEALED) or asked.get(SEALED_OTHER)
     number = asking.query.get(BEARS) if sealed else None
     if sealed and not number:
         raise ValueError(WRONG_ADDRESS)
@@ -183,8 +188,8 @@ def filter_of(asked: Asked, asking: Asking) -> Filter:
     return Filter(
         after_us=after_us,
         before_us=before_us,
-        bears=number,
-        bears_other=asked.get("q"),
+        bears=number if asked.get(SEALED) else None,
+        bears_other=asked.get("q") or (None if asked.get(SEALED) else number),
         channel=asked.get("channel"),
         state=asked.get("state"),
         destination=asked.get("destination"),
@@ -210,6 +215,7 @@ def _page(asking: Asking) -> Page:
     except ValueError as error:
         wrong = words.say(str(error))
     number = asking.query.get(BEARS) or asked.get("q") or ""
+    sealed = {asked.get(SEALED), asked.get(SEALED_OTHER)}
     stated = asked.get("since") or ""
     since = stated or (EVER if number else LAST)
     spans = {**SPANS, stated: SPANS.get(stated, stated)}
@@ -217,9 +223,8 @@ def _page(asking: Asking) -> Page:
         "asked": asked,
         "columns": chosen,
         "number": number,
-        "sees_patients": VERB in asking.may,
         "chips_shown": [
-            _said(chip, words)._replace(**({"value": number} if chip.value == asked.get(SEALED) else {}))
+            _said(chip, words)._replace(**({"value": number} if chip.value in sealed else {}))
             for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
         ],
         "rare_open": any(asked.get(name) for name in RARE),

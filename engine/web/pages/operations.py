@@ -15,8 +15,10 @@ from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
-from engine.web.pages.asked import PAGE, number
+from engine.web.pages.asked import PAGE, Asked, number
+from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
+from engine.web.pages.filters import listed, page_of
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.states import DELIVERY, Look, badge
 from engine.web.pages.words import Words, grouped, iso
@@ -27,6 +29,17 @@ CANCEL, WAITS = "operation_cancel", "operation_waits"
 SHOWN = {verb: (deed.button, deed.back) for verb, deed in DEEDS.items()} | {
     "replay": ("Send again", "/replay"),
     "reprocess": ("Send what differs", "/affected"),
+}
+NAMES = (COLUMNS,)
+CHOICE = {
+    "begun": Column("Begun"),
+    "person": Column("Person"),
+    "state": Column("State"),
+    "count": Column("Count"),
+    "done": Column("done"),
+    "failed": Column("failed"),
+    "skipped": Column("left out"),
+    "left": Column("still to do"),
 }
 STAGES = {
     "running": Look("under way", "calm", "retry"),
@@ -45,7 +58,7 @@ FAULTS = {
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    yield Route(OPERATIONS, partial(_list, frame), LOOKING)
+    yield Route(OPERATIONS, partial(_list, frame), LOOKING, listed=listed("Operations", NAMES))
     yield Route(ONE, partial(_show, frame), LOOKING)
     if frame.desk is not None and CANCEL in frame.verbs:
         needs = frame.verbs[CANCEL].needs
@@ -53,16 +66,17 @@ def routes(frame: Frame) -> Iterator[Route]:
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, lambda asking: Page("operations", {"rows": [], "older": ""}), _found)
+    return await frame.show(request, partial(page_of, "operations", OPERATIONS, NAMES, columns=CHOICE), _found)
 
 
 def _found(reader: Reader, asking: Asking) -> Values:
-    words, before = asking.words, number(asking.query.get("before", ""))
-    found = operations_page(reader, before=before or None, limit=PAGE + 1)
+    words = asking.words
+    asked = Asked.of(OPERATIONS, words.language, asking.query, NAMES)
+    found = operations_page(reader, before=asked.before or None, limit=PAGE + 1)
     more, found = len(found) > PAGE, found[:PAGE]
     return {
         "rows": [_row(one, words) for one in found],
-        "older": words.href(OPERATIONS, before=found[-1].number) if more else "",
+        "older": asked.href(before=found[-1].number) if more else "",
     }
 
 

@@ -18,6 +18,7 @@ from engine.model.permissions import CHANGING, LOOKING
 from engine.model.saved_views import OF_ALL, SavedView
 from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.forms import MAX_FIELDS, Form
+from engine.web.pages import states
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Frame
 from engine.web.pages.messages import SPANS
@@ -112,12 +113,19 @@ def _row(frame: Frame, request: web.Request, view: SavedView, words: Words) -> d
         "href": address(view, words.language) if listed is not None else "",
         "list": words.say(listed.title) if listed is not None else "",
         "filter": [
-            (words.say(labels[name]), words.say(SPANS[value]) if value in SPANS else shown(value, LONGEST_NAME))
+            (words.say(labels[name]), _said(name, value, words))
             for name, value in parse_qsl(view.query)
             if name in labels
         ],
         "is_shared": view.is_shared,
     }
+
+
+def _said(name: str, value: str, words: Words) -> str:
+    """A value of a filter: the word for it, where it is one of ours."""
+    if name == "state":
+        value = states.word(value, words)
+    return words.say(SPANS[value]) if value in SPANS else shown(value, LONGEST_NAME)
 
 
 async def _take(frame: Frame, desk: Desk, acts: Mapping[str, NamedAct], request: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """The report of a shift, to read and to print: what each analyzer sent, what is still open, who did what. No patient.
 
 Counts are those of whole hours (`engine.store.operations.hour_counts`). Without a time in its address the report begins
-where this browser opened it last, which a cookie remembers, else with the shift.
+with the shift, for all people the same, and says so: on a computer that several share, no look of one hides anything
+from the next.
 """
 
 from collections.abc import Sequence
@@ -9,47 +10,50 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
+from engine.model.clock import from_us
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.phrases import Span
 from engine.model.records import Act
 from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
-from engine.views.shift import LONGEST_US, Shift, began, by_channel, shift_of
-from engine.web.access.identity import cookie, set_cookie
+from engine.views.shift import Shift, began, by_channel, hour_us, shift_of
 from engine.web.cells import Badge
-from engine.web.pages.asked import Asked, number
+from engine.web.pages.asked import Asked
+from engine.web.pages.columns import COLUMNS, Column, choice
 from engine.web.pages.filters import moments
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import Route
+from engine.web.routes import Listed, Route
 
 PATH = "/shift"
-NAMES = ("from", "until")
-LOOKED = "labrelay-looked"  # the cookie: when this browser opened the report last, in seconds since 1970
-LOOKED_S = 31 * 86_400
+NAMES = ("from", "until", COLUMNS)
+CHOICE = {
+    "received": Column("Received"),
+    "delivered": Column("Delivered"),
+    "dead": Column("Dead"),
+    "held": Column("Held back"),
+    "longest": Column("Longest without a message"),
+}
+LISTED = Listed("Shift report", NAMES, {"from": "From", "until": "Until"})
+BEGINS = "It begins with the shift."
+BEGINS_BEFORE = "It begins with the shift before: this one has just begun."
 MOST_ACTS = 200
 ACTS_AT_ONCE = 200
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING),)
+    return (Route(PATH, partial(_show, frame), LOOKING, listed=LISTED),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    looked_s = number(cookie(request, LOOKED))
-    answer = await frame.show(request, partial(_page, looked_s), partial(_found, looked_s))
-    for_a_time = any(request.query.get(name) for name in NAMES)
-    if answer.status == 200 and request.method == hdrs.METH_GET and not for_a_time:
-        now_s = int(frame.asking(request).site.now.timestamp())
-        set_cookie(request, answer, LOOKED, str(now_s), LOOKED_S)
-    return answer
+    return await frame.show(request, _page, _found)
 
 
-def _shift(looked_s: int, asking: Asking) -> tuple[Shift, bool]:
-    """The shift, and whether it begins where this browser opened the report last.
+def _shift(asking: Asking) -> tuple[Shift, str]:
+    """The shift, and why it begins where it does, in English; empty: the address says so.
 
     Raises:
         ValueError: the address has no such time; with the sentence for people.
@@ -59,24 +63,28 @@ def _shift(looked_s: int, asking: Asking) -> tuple[Shift, bool]:
     after_us, before_us = moments(asked, words, since="from")
     now_us = int(words.now.timestamp() * 1e6)
     until_us = now_us if before_us is None else min(before_us, now_us)
-    looked_us = looked_s * 1_000_000
-    looked = after_us is None and before_us is None and 0 < now_us - looked_us <= LONGEST_US
-    return shift_of(looked_us if looked else after_us, until_us, asking.shifts, words.zone), looked
+    shift = shift_of(after_us, until_us, asking.shifts, words.zone)
+    if after_us is not None:
+        return shift, ""
+    this_us = round(began(from_us(until_us), asking.shifts, words.zone).timestamp() * 1e6)
+    return shift, BEGINS_BEFORE if shift.since_us < hour_us(this_us, words.zone) else BEGINS
 
 
-def _page(looked_s: int, asking: Asking) -> Page:
+def _page(asking: Asking) -> Page:
     words, site = asking.words, asking.site
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
-    wrong, period, looked = "", "", False
+    chosen = choice(CHOICE, asked, asking)
+    wrong, period, why = chosen.wrong, "", ""
     try:
-        shift, looked = _shift(looked_s, asking)
+        shift, why = _shift(asking)
         period = f"{words.time(shift.since_us)[:-3]} - {words.time(shift.until_us)[:-3]}"
     except ValueError as error:
         wrong = words.say(str(error))
     values = {
         "asked": asked,
+        "columns": chosen,
         "period": period,
-        "looked": looked,
+        "begins": words.say(why) if why else "",
         "drawn": words.time(int(site.now.timestamp() * 1e6)),
         "shifts": _shifts(asking),
         "open": [Badge(one.level.value, one.level.value, one.phrase.say(words.catalogue)) for one in site.findings()],
@@ -99,8 +107,8 @@ def _shifts(asking: Asking) -> list[tuple[str, str]]:
     ]
 
 
-def _found(looked_s: int, reader: Reader, asking: Asking) -> Values:
-    (shift, _), words = _shift(looked_s, asking), asking.words
+def _found(reader: Reader, asking: Asking) -> Values:
+    (shift, _), words = _shift(asking), asking.words
     states = {one.name: one for one in asking.site.channels}
     rows = [
         {

@@ -48,3 +48,9 @@ def message(state: str, words: Words, end: str = "") -> Badge:
 
 def delivery(state: str, words: Words) -> Badge:
     return badge(DELIVERY[state], words)
+
+
+def word(state: str, words: Words) -> str:
+    """Of a state that an address asks for; as it is there where it is none."""
+    look = (DELIVERY | MESSAGE).get(state)
+    return state if look is None else words.say(look.words)

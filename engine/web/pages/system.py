@@ -1,5 +1,6 @@
 """The machine and the program: versions, copies, disk, journal, and the warnings that name no analyzer. No secrets."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -30,7 +31,7 @@ def routes(frame: Frame) -> Sequence[Route]:
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:
-    return await frame.show(request, _page, partial(_found, frame))
+    return await frame.show(request, _page, partial(_found, await _files(frame, frame.asking(request))))
 
 
 def _page(asking: Asking) -> Page:
@@ -49,16 +50,23 @@ def _page(asking: Asking) -> Page:
     return Page("system", values)
 
 
-def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
-    words, pauses, reads = asking.words, list_pauses(reader), asking.principal.reads_notes
+async def _files(frame: Frame, asking: Asking) -> Values:
+    """Files that were changed, and, for those who may reload, what a reload of them does."""
     try:
-        changed = frame.changed_files()
+        changed = await asyncio.to_thread(frame.changed_files)
     except OSError as error:
         changed = [str(error.strerror)]
     return {
-        **_plan(frame, asking, bool(changed)),
         "changed": [shown(name, 300) for name in changed[:MOST_FILES]],
         "more_changed": grouped(len(changed) - MOST_FILES) if len(changed) > MOST_FILES else "",
+        **(await _plan(frame, asking.words) if changed and asking.principal.may(CHANGING) else {}),
+    }
+
+
+def _found(files: Values, reader: Reader, asking: Asking) -> Values:
+    words, pauses, reads = asking.words, list_pauses(reader), asking.principal.reads_notes
+    return {
+        **files,
         "pauses": [
             {
                 "what": one.target.words,
@@ -75,21 +83,15 @@ def _found(frame: Frame, reader: Reader, asking: Asking) -> Values:
     }
 
 
-def _plan(frame: Frame, asking: Asking, is_changed: bool) -> Values:
-    """What a reload changes, for those who may give one; where it is refused, the places in files, without values."""
-    if not (is_changed and asking.principal.may(CHANGING)):
-        return {"plan": None, "wrong": ()}
-    words = asking.words
+async def _plan(frame: Frame, words: Words) -> Values:
+    """As `labrelay reload --dry-run`; where the reload is refused, the places in files, without values."""
     try:
-        found = frame.changes()
+        found = await frame.changes()
     except ConfigError as error:
-        return {
-            "plan": None,
-            "wrong": [shown(": ".join(one.split(": ")[:2]), 300) for one in error.problems[:MOST_FILES]],
-        }
+        return {"wrong": [shown(": ".join(one.split(": ")[:2]), 300) for one in error.problems[:MOST_FILES]]}
     except OSError:
-        return {"plan": None, "wrong": ()}
-    return {"plan": [(words.say(KINDS[one.kind]), one.name, words.say(one.then)) for one in found], "wrong": ()}
+        return {}
+    return {"plan": [(words.say(KINDS[one.kind]), one.name, words.say(one.then)) for one in found]}
 
 
 def _program(site: SiteSnapshot, words: Words) -> Facts:

@@ -2,18 +2,20 @@
 
 The model knows which of them there were when a person saw the count, and what has become of each since. It says of
 every slice which outcome each of its members has, and never looks at how the journal decides. The daemon is killed just
-before and just after each commit: of a beginning, of a slice, of a cancellation.
+before and just after each commit: of a beginning, of a slice, of a cancellation. The configuration changes to and fro.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,11 +24,14 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import operations
 from engine.actions.bulk_acts import bulk_acts
 from engine.actions.hold_decisions import dismiss_letters
+from engine.actions.operations import BulkAct, Slice
 from engine.actions.replay import replay_documents
+from engine.actions.reprocess import reprocess_messages
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
+from engine.model.errors import ReconfiguredError, RefusedError
 from engine.model.message import FormatOptions, MapContext
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
@@ -35,21 +40,24 @@ from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, bulk, record_outcome
+from engine.store.operations.bulk import Member, Operation
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, running_operations
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.messages import trace_of
+from tests.engine.actions.test_configuration_changes import Mapping
 from tests.support.journals import WINDOW_S, opened, received, routed
 
 CHANNEL, DESTINATION = "chem", "fhir"
 CODES = (ReasonCode.REFUSED, ReasonCode.GAVE_UP)
+CONFIGURATIONS = ("a" * 12, "b" * 12)
 ROUTES = ChannelRoutes(
     channel=CHANNEL,
     message_format=hl7v2,
     media_type="x-application/hl7-v2+er7",
     options=FormatOptions(),
-    routes=(Route(when=None, program=None, to=(DESTINATION,)),),
+    routes=(),
     context=MapContext(channel=CHANNEL),
 )
 DONE = {
@@ -65,7 +73,7 @@ Key = tuple[int, int]  # message, delivery
 
 @dataclass
 class Letter:
-    """Or a delivery that never died: then ``code`` is empty."""
+    """Or a delivery that never died: then ``code`` is empty. ``made_by``: the configuration that made its document."""
 
     code: str
     died: int  # number of the death, of all deaths
@@ -73,6 +81,7 @@ class Letter:
     state: str = "dead"
     retries: int = 0
     retried_us: int = 0
+    made_by: str = ""
 
 
 @dataclass
@@ -89,6 +98,7 @@ class Order:
     verb: str
     there: dict[Key, int]
     left: list[Key]
+    config: str = ""  # of a reprocessing
     stage: str = "running"
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -103,6 +113,7 @@ class Operations(RuleBasedStateMachine):
             mock.patch.object(journal_module, "STOP_S", 120.0),
             mock.patch.object(operations, "SLICE", 2),
             mock.patch.object(operations, "LONGEST_PAUSE_S", 0.0),
+            mock.patch.object(operations, "TRY_AGAIN_S", 0.0),
         ]
         for patch in self.patches:
             patch.start()
@@ -112,13 +123,17 @@ class Operations(RuleBasedStateMachine):
         self.counts: list[Count] = []
         self.orders: dict[int, Order] = {}
         self.deaths = 0
+        self.config = CONFIGURATIONS[0]
         self.start()
 
     def start(self) -> None:
         self.kill: str = ""
+        self.wrong: AssertionError | None = None
         self.killed = asyncio.Event()
         self.permits = asyncio.Semaphore(0)
         self.stepped = asyncio.Event()
+        self.stepping = asyncio.Lock()
+        self.examined: set[int] = set()  # reprocessings that go on with their step
 
         async def begin() -> None:
             self.journal: Journal = opened(Path(self.folder.name), clock=self.clock)
@@ -126,8 +141,11 @@ class Operations(RuleBasedStateMachine):
             self.journal.start(asyncio.get_running_loop())
             self.real_run: Callable[..., Any] = self.journal.run
             self.journal.run = self.run_gated  # type: ignore[method-assign]
-            self.acts = Acts(self.journal, channels=lambda: {CHANNEL: ROUTES}, clock=self.clock)
-            taken_up = self.acts.operations.take_up(bulk_acts(self.acts))
+            self.acts = Acts(self.journal, channels=self.channels, clock=self.clock)
+            self.put_in_force()
+            acts = dict(bulk_acts(self.acts))
+            taken_up = self.acts.operations.take_up(acts | {"reprocess": self.examining(acts["reprocess"])})
+            self.acts.operations.start = partial(self.start_gated, self.acts.operations.start)  # type: ignore[method-assign]
             assert set(recovery.acts) == taken_up, "no other act is open"
 
         self.loop.run_until_complete(begin())
@@ -141,7 +159,7 @@ class Operations(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.kill = ""
-        for _ in range(2):
+        for _ in range(2 if self.wrong is None else 0):
             self.finish()
             self.stop()
             self.start()
@@ -150,6 +168,13 @@ class Operations(RuleBasedStateMachine):
         for patch in self.patches:
             patch.stop()
         self.folder.cleanup()
+
+    def channels(self) -> dict[str, ChannelRoutes]:
+        program: Any = Mapping(self.config)
+        return {CHANNEL: replace(ROUTES, routes=(Route(when=None, program=program, to=(DESTINATION,)),))}
+
+    def put_in_force(self) -> None:
+        self.journal.upkeep.config_hash = self.config
 
     # -- the journal, which the process is killed at ---------------------------------------------------------------
 
@@ -168,8 +193,38 @@ class Operations(RuleBasedStateMachine):
         await asyncio.Event().wait()  # nobody is there any more
         return result
 
-    async def step_gated(self, number: int, position: int, members: int, *work: Any, **more: Any) -> Any:
-        await self.permits.acquire()
+    async def start_gated(self, start: Callable[..., Any], act: BulkAct, verb: str, *given: Any, **named: Any) -> Any:
+        return await start(self.examining(act) if verb == "reprocess" else act, verb, *given, **named)
+
+    def examining(self, act: BulkAct) -> BulkAct:
+        """A reprocessing looks at its messages before its step: nothing else happens between the two."""
+
+        async def examine(order: Operation, members: Sequence[Member]) -> Slice:
+            await self.permits.acquire()
+            await self.stepping.acquire()
+            self.examined.add(order.number)
+            return await act(order, members)
+
+        return examine
+
+    async def step_gated(self, number: int, *step: Any, **more: Any) -> Any:
+        if number not in self.examined:
+            await self.permits.acquire()
+            await self.stepping.acquire()
+        self.examined.discard(number)
+        try:
+            return await self.step(number, *step, **more)
+        except AssertionError as wrong:  # an operation takes any error for a step that failed
+            self.wrong = wrong
+            self.stepped.set()
+            raise
+        except ReconfiguredError:  # it maps the message again, and then comes back
+            self.permits.release()
+            raise
+        finally:
+            self.stepping.release()
+
+    async def step(self, number: int, position: int, members: int, *work: Any, **more: Any) -> Any:
         if self.kill == "before":
             return await self.killed_at(bulk.step)
         done = await self.real_run(bulk.step, number, position, members, *work, **more)
@@ -193,6 +248,9 @@ class Operations(RuleBasedStateMachine):
             if order.verb == "replay":
                 expected[self.sent_again(key[0])] += 1
                 continue
+            if order.verb == "reprocess":
+                expected[self.mapped_again(key[0], order.config)] += 1
+                continue
             letter = self.letters[key]
             as_counted = letter.state == "dead" and letter.died == order.there[key]
             outcome = DONE[order.verb, bool(key[1])] if as_counted else "skipped"
@@ -200,6 +258,9 @@ class Operations(RuleBasedStateMachine):
             letter.state = BECOMES.get(outcome, letter.state)
             if outcome == "requeued":
                 letter.retries, letter.retried_us = letter.retries + 1, self.clock.now_us()
+            elif outcome == "processed":
+                (delivery,) = self.made(key[0])
+                self.letters[key[0], delivery] = Letter("", 0, 0, state="waiting", made_by=self.config)
         assert expected == Counter({name: n for name, n in done.outcomes.items() if n})
         order.left = order.left[members:]
         order.outcomes += expected
@@ -208,16 +269,46 @@ class Operations(RuleBasedStateMachine):
 
     def sent_again(self, message: int) -> str:
         """The outcome of a message in a replay: its document goes where the newest delivery of it has arrived."""
-        known = [delivery for one, delivery in self.letters if one == message and delivery]
-        trace = trace_of(self.journal, message)
-        assert trace is not None
-        made = [one.id for one in trace.deliveries if one.id not in known]
-        if self.letters[message, max(known)].state != "delivered":
+        made, newest = self.made(message), self.letters[max(self.sent(message))]
+        if newest.state != "delivered":
             assert made == []
             return "no_document"
         (delivery,) = made
-        self.letters[message, delivery] = Letter("", 0, 0, state="waiting")
+        self.letters[message, delivery] = Letter("", 0, 0, state="waiting", made_by=newest.made_by)
         return "requeued"
+
+    def mapped_again(self, message: int, config: str) -> str:
+        """The outcome of a message in a reprocessing: another document than its destination has is sent; it has also
+        the one that it refused, which the other replaces.
+        """
+        made, sent = self.made(message), [self.letters[key] for key in sorted(self.sent(message))]
+        refused = [one for one in sent if one.state == "dead" and one.code == ReasonCode.REFUSED.value]
+        delivered = [one for one in sent if one.state == "delivered"]
+        if config != self.config:
+            outcome = "configuration_changed"
+        elif any(one.state in ("waiting", "dead") and one not in refused for one in sent):
+            outcome = "unsettled"
+        elif not refused and not delivered:  # a person has kept it from there
+            outcome = "unchanged"
+        elif (refused or delivered)[-1].made_by == config:
+            outcome = "unsettled" if refused else "unchanged"
+        else:
+            for one in refused:
+                one.state = "superseded"
+            (delivery,) = made
+            self.letters[message, delivery] = Letter("", 0, 0, state="waiting", made_by=config)
+            return "processed"
+        assert made == []
+        return outcome
+
+    def sent(self, message: int) -> list[Key]:
+        return [key for key in self.letters if key[0] == message and key[1]]
+
+    def made(self, message: int) -> list[int]:
+        """The deliveries of a message that the model does not know yet."""
+        trace = trace_of(self.journal, message)
+        assert trace is not None
+        return [one.id for one in trace.deliveries if (message, one.id) not in self.letters]
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -225,14 +316,9 @@ class Operations(RuleBasedStateMachine):
     def deliveries_die(self, code: ReasonCode, n: int) -> None:
         async def work() -> None:
             for _ in range(n):
-                payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
-                stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
-                outcome = await self.real_run(
-                    record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
-                )
-                (delivery,) = outcome.deliveries
-                await self.real_run(attempts.bury, delivery.id, code)
-                self.dies((stored.id, delivery.id), code)
+                key = await self.comes(Outcome("mapped"))
+                await self.real_run(attempts.bury, key[1], code)
+                self.dies(key, code)
 
         self.loop.run_until_complete(work())
 
@@ -241,32 +327,33 @@ class Operations(RuleBasedStateMachine):
         async def work() -> None:
             for _ in range(n):
                 self.deaths += 1
-                payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
-                stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
-                outcome = await self.real_run(
-                    record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
-                )
-                (delivery,) = outcome.deliveries
-                await self.real_run(attempts.settle, delivery.id, self.clock.now_us())
-                self.letters[stored.id, delivery.id] = Letter("", 0, 0, state="delivered")
+                key = await self.comes(Outcome("mapped"))
+                await self.real_run(attempts.settle, key[1], self.clock.now_us())
+                self.letters[key] = Letter("", 0, 0, state="delivered", made_by=self.config)
 
         self.loop.run_until_complete(work())
 
     @rule()
     def a_message_dies(self) -> None:
         async def work() -> None:
-            payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
-            stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
-            await self.real_run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), [])
-            self.dies((stored.id, 0), ReasonCode.NO_ROUTE)
+            self.dies(await self.comes(Outcome("dead", ReasonCode.NO_ROUTE)), ReasonCode.NO_ROUTE)
 
         self.loop.run_until_complete(work())
 
+    async def comes(self, outcome: Outcome[Any]) -> Key:
+        """A message comes, and its outcome is recorded."""
+        payload = f"MSH|^~\\&|A|B|||||ORU^R01|C{self.deaths}|P|2.5\r".encode()
+        stored = await self.real_run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
+        documents = Mapping(self.config).apply(hl7v2.parse(payload, ROUTES.options), ROUTES.context).documents
+        queued = [routed(one.body, claimed=True) for one in documents if outcome.state == "mapped"]
+        recorded = await self.real_run(record_outcome.record, stored.id, outcome, queued)
+        return stored.id, max((one.id for one in recorded.deliveries), default=0)
+
     def dies(self, key: Key, code: ReasonCode) -> None:
         self.deaths += 1
-        before = self.letters.get(key, Letter("", 0, 0))
-        self.letters[key] = Letter(
-            code.value, self.deaths, self.clock.now_us(), retries=before.retries, retried_us=before.retried_us
+        before = self.letters.get(key, Letter("", 0, 0, made_by=self.config))
+        self.letters[key] = replace(
+            before, code=code.value, died=self.deaths, died_us=self.clock.now_us(), state="dead"
         )
         self.clock.advance(0.001)
 
@@ -323,8 +410,28 @@ class Operations(RuleBasedStateMachine):
             for key, died in count.there.items()
             if verb == "replay" or self.is_as_counted(key, died, count.asked.code)
         }
-        known = {one.number for one in running_operations(self.journal)}
         begin = ACTS[verb](self.acts, count.asked, actor="anita", reason="known", within_s=0)
+        self.begins(verb, begin, still, kill)
+
+    @rule(config=st.sampled_from(CONFIGURATIONS))
+    def the_configuration_changes(self, config: str) -> None:
+        self.config = config
+        self.put_in_force()
+
+    @rule(kill=st.sampled_from(["", "", "before", "after"]))
+    def a_person_reprocesses(self, kill: str) -> None:
+        begin = reprocess_messages(
+            self.acts, Selection(channel=CHANNEL), config=self.config, actor="anita", reason="repaired", within_s=0
+        )
+        if any((one.verb, one.stage) == ("reprocess", "running") for one in self.orders.values()):
+            with pytest.raises(RefusedError, match="being reprocessed already"):
+                self.loop.run_until_complete(begin)
+            return
+        mapped = {(message, 0): 0 for message, delivery in self.letters if delivery}
+        self.begins("reprocess", begin, mapped, kill, self.config)
+
+    def begins(self, verb: str, begin: Any, still: dict[Key, int], kill: str, config: str = "") -> None:
+        known = {one.number for one in running_operations(self.journal)}
         if not self.carry_out(begin, kill if still else ""):
             self.restart()
             begun = {one.number for one in running_operations(self.journal)} - known
@@ -336,7 +443,7 @@ class Operations(RuleBasedStateMachine):
             number = answer["operation"] or 0
             assert bool(number) == bool(still)
         if number:
-            self.orders[number] = Order(verb, still, sorted(still))
+            self.orders[number] = Order(verb, still, sorted(still), config)
 
     def is_as_counted(self, key: Key, died: int, code: str | None) -> bool:
         letter = self.letters[key]
@@ -378,7 +485,13 @@ class Operations(RuleBasedStateMachine):
             self.result = doing.result()
             return True
 
-        return self.loop.run_until_complete(both())
+        alive = self.loop.run_until_complete(both())
+        self.nothing_was_wrong()
+        return alive
+
+    def nothing_was_wrong(self) -> None:
+        if self.wrong is not None:
+            raise self.wrong
 
     @rule()
     def restart(self) -> None:
@@ -397,6 +510,7 @@ class Operations(RuleBasedStateMachine):
 
         self.loop.run_until_complete(work())
         self.permits = asyncio.Semaphore(0)
+        self.nothing_was_wrong()
         assert all(one.stage != "running" for one in self.orders.values())
 
     # -- what holds ------------------------------------------------------------------------------------------------

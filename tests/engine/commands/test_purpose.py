@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from engine.__main__ import labrelay as root
 from engine.commands.shared import revealing
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.verb_list import verbs
+from engine.model.clock import SystemClock
+from engine.model.orders import OrderedPatient, OrderLine
+from engine.model.worklist import TakeSettings
+from engine.ordering import by_hand
+from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
@@ -29,6 +35,7 @@ REVEALS = {
     ("messages", "export", "--to", "FILE.csv", "--unmask"),
     ("dlq", "show", str(REFUSED), "--unmask"),
     ("held", "show", str(DELIVERED), "--unmask"),
+    ("orders", "show", "W1", "--unmask"),
     ("explain", str(DELIVERED), "--mapping", "results", "--show-values"),
     ("reprocess", "--channel", "haematology", "--since", "1d", "--results", "--unmask"),
     ("audit", "export", "--breach", "--to", "FILE.csv"),
@@ -41,6 +48,21 @@ def site(tmp_path: Path) -> Path:
     folder = make_site(tmp_path / "site", site=SITE_YAML)
     fill_journal(folder / "var")
     return folder
+
+
+@pytest.fixture
+def ordered(site: Path) -> Path:
+    """With an order, which is an act in the trail."""
+    line = OrderLine(specimen="42", test="TSH", patient=OrderedPatient(family=CANARY))
+    known = TakeSettings(known_channels={"haematology": frozenset({"TSH"})})
+    with closing(Journal.open(site / "var", clock=SystemClock())) as journal:
+        journal.run_alone(lambda batch: by_hand.add(batch, "Anna", [line], known))
+    return site
+
+
+def test_whose_an_order_is_is_masked(ordered: Path) -> None:
+    assert CANARY not in labrelay("orders", "show", "W1", site=ordered).out
+    assert CANARY in reveal(ordered, ("orders", "show", "W1", "--unmask"), "--purpose", "complaint 17").out
 
 
 def reveal(site: Path, words: tuple[str, ...], *more: str) -> Ran:
@@ -56,7 +78,10 @@ def looked_at(site: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", sorted(REVEALS), ids=" ".join)
-def test_without_a_purpose_nothing_is_shown_and_with_one_the_trail_has_it(words: tuple[str, ...], site: Path) -> None:
+def test_without_a_purpose_nothing_is_shown_and_with_one_the_trail_has_it(
+    words: tuple[str, ...], ordered: Path
+) -> None:
+    site = ordered
     for more in ((), ("--purpose", " ")):
         ran = reveal(site, words, *more)
         assert ran.code == ExitCode.USAGE

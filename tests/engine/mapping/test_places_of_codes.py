@@ -7,7 +7,8 @@ import pytest
 from engine.model.errors import ContentError
 from tests.support.mapping_texts import HL7, Workshop, apply
 
-ADMITTED = HL7.partition("OBR")[0] + "PV1|1|Q\n"
+PERSON, _, REPORT = HL7.partition("OBR")
+ADMITTED = f"{PERSON}PV1|1|Q\nOBR{REPORT.splitlines()[0]}\n"
 
 RULES = """\
 - each: PATIENT_RESULT

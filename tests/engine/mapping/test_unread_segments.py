@@ -13,8 +13,8 @@ from tests.support.mapping_texts import Workshop, apply
         (
             "hl7v2/ORU_R01",
             "PATIENT_RESULT",
-            "PID-3",
-            "MSH|^~\\&|A|B|||20260301101530||ORU^R01|1|P|2.6\nSFT|ACME|1|XN\nUAC|K\nPID|1||7\nDSC|1\n",
+            "PID-3 | OBR[1]-2.1",
+            "MSH|^~\\&|A|B|||20260301101530||ORU^R01|1|P|2.6\nSFT|ACME|1|XN\nUAC|K\nPID|1||7\nOBR|1|O1\nDSC|1\n",
         ),
         (
             "hl7v2/ADT_A01",
@@ -28,7 +28,7 @@ from tests.support.mapping_texts import Workshop, apply
 def test_what_frames_a_message_is_no_unread_segment(
     structure: str, group: str, key: str, message: str, tmp_path: Path
 ) -> None:
-    steps = f"- each: {group}\n  do: [{{create: Patient, key: ={key}, body: {{active: true}}}}]\n"
+    steps = f'- each: {group}\n  do: [{{create: Patient, key: "={key}", body: {{active: true}}}}]\n'
     made = apply(Workshop(tmp_path).steps(steps, message_format=structure), message)
     assert made.one("Patient")["active"] == "true"
     assert made.warnings == []

@@ -48,7 +48,7 @@ async def server(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[i
 async def test_a_connection_has_both_addresses_and_its_time(tmp_path: Path) -> None:
     async with running_site(tmp_path, {"cbc": astm_channel()}) as site:
         look = seen_by(site.app)
-        assert await look.channel("cbc") == ChannelEnds()
+        assert await look.channel("cbc") == ChannelEnds(transport="tcp")
         assert await look.channel("nobody") == ChannelEnds()
         before = datetime.now(UTC)
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port("cbc"))
@@ -61,7 +61,7 @@ async def test_a_connection_has_both_addresses_and_its_time(tmp_path: Path) -> N
         writer.close()
         assert await reader.read() == b""
         await until(lambda: not channel_of.connections)
-        assert await look.channel("cbc") == ChannelEnds()
+        assert await look.channel("cbc") == ChannelEnds(transport="tcp")
 
 
 # a serial source, and what is known of it where nothing is plugged in

@@ -292,18 +292,12 @@ def test_a_path_of_ours_is_kept() -> None:
     assert local_path("/messages?state=dead&since=7d") == "/messages?state=dead&since=7d"
 
 
-async def test_nothing_typed_becomes_a_header(here: Site) -> None:
-    async with here.browser() as browser:
-        for path in (
-            "/log-in",
-            "/?lang=en%0d%0aX-Evil:%201",
-            "/log-in?next=/%0d%0aX-Evil:%201",
-            "/user?name=%0d%0aX-Evil:1",
-        ):
-            async with browser.client.get(URL(f"{here.base}{path}", encoded=True), allow_redirects=False) as answer:
-                assert "X-Evil" not in answer.headers
-        status, _ = await browser.log_in("x\r\nX-Evil: 1")
-        assert status == 403
+@pytest.mark.parametrize("ending", ["\r\n", "\n", "\r", "\0", "\x0b", "\x85", "\u2028", "\u560d\u560a"])
+def test_nothing_typed_becomes_a_header(ending: str) -> None:
+    """An address to lead on to becomes a header; our own code refuses one with a line end, in any charset."""
+    for typed in (f"/messages{ending}X-Evil: 1", f"/messages?state=dead{ending}X-Evil: 1", f"/{ending}/evil.example"):
+        assert forms.local(typed) == "/"
+        assert local_path(typed) == "/"
 
 
 async def test_another_host_name_gets_no_log_in(here: Site) -> None:

@@ -14,7 +14,7 @@ from engine.web.menu import DAILY, OTHERS
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 
-ENTRIES = {one.path for one in (*DAILY, *OTHERS)}
+ENTRIES = {one.path for one in (*DAILY, *(page for group in OTHERS for page in group.entries))}
 FOR_PROGRAMMERS = {
     "/api"
 }  # of no use to those who look or act: their menu is the shorter for it. It has no menu itself
@@ -53,7 +53,7 @@ async def test_it_leads_to_all_that_a_person_may_open_and_to_nothing_else(here: 
 
 async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) -> None:
     """But those that another page leads to with more words about them."""
-    elsewhere = {"/", "/account", "/tokens", "/views", "/dead-letters/each", "/codes/corrections"}
+    elsewhere = {"/account", "/tokens", "/views", "/dead-letters/each", "/codes/corrections"}
     not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
     no_row = {"/analyzer", "/user", "/todo", "/codes/row", "/codes/undo"}  # pages of one thing, named in the query
     found = {
@@ -87,6 +87,18 @@ async def test_the_others_open_without_a_script(here: Site) -> None:
         assert others.one("summary").text
         assert "open" not in others.attributes
         assert len(menu(page).all("a")) - len(others.all("a")) == len(DAILY) <= 5
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_what_a_technician_opens_first_stands_first(here: Site, role: str) -> None:
+    """The others are in groups with a name, none of them empty."""
+    async with here.browser() as browser:
+        await browser.log_in(role)
+        _, page = await browser.get("/")
+        assert paths(menu(page))[:3] == ["/", "/messages", "/dead-letters"]
+        groups = menu(page).one("details").all("p")
+        assert [group.one("span").text for group in groups] == ["Results", "Codes", "Administration"]
+        assert all(group.all("a") for group in groups)
 
 
 async def test_a_stranger_has_none(here: Site) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from aiohttp import web
@@ -32,12 +32,12 @@ from tests.support.api import served
 from tests.support.filled_journal import REFUSED, UNMAPPED, fill_journal
 from tests.support.journals import WINDOW_S, opened, received
 
-PATIENT, SPECIMEN, WHY = "MRN-4711", "S-4711", "Anita S. asks"
+PATIENT, SPECIMEN, CONTROL, WHY = "MRN-4711", "S-4711", "CTRL-4711", "Anita S. asks"
 
 
 def planted(batch: Batch) -> None:
     stored = append.store_message(batch, received(b"of a patient"), repeat_window_s=WINDOW_S)
-    numbers = (Number("patient", PATIENT), Number("specimen", SPECIMEN))
+    numbers = (Number("patient", PATIENT), Number("specimen", SPECIMEN), Number("control", CONTROL))
     record_outcome.record(batch, stored.id, Outcome("filtered", numbers=numbers))
     audit.note(batch, Actor("asha", role="operator"), "dismiss", {"message": REFUSED, "reason": WHY})
 
@@ -121,6 +121,32 @@ async def test_a_search_of_those_who_see_patients_is_in_the_trail_and_its_number
         for path in (address, address.replace("/messages?", "/messages.json?")):
             assert (await other.get(path))[0] == 403
         assert len([act for act in acts_page(here.journal, limit=50) if act.verb == "search"]) == 2
+
+
+@pytest.mark.parametrize("page", ["/", "/system", "/dead-letters", "/account"])
+@pytest.mark.parametrize(
+    ("person", "number", "found"),
+    [("viewer", SPECIMEN, 1), ("viewer", "2", 1), ("viewer", CONTROL, 1), ("viewer", PATIENT, 0), ("seer", PATIENT, 1)],
+)
+async def test_the_box_of_each_page_finds_a_number_and_leaves_it_in_no_address(
+    here: Site, page: str, person: str, number: str, found: int
+) -> None:
+    """Only those who may see patients open an address of one who may; others find no patient by it."""
+    async with here.browser() as browser, here.browser() as other:
+        await browser.log_in(person)
+        _, html = await browser.get(page)
+        box = html.one("header").one("form", role="search")
+        assert [one.attributes["name"] for one in box.all("input") if "type" not in one.attributes] == ["q"]
+        _, html = await browser.send(page, to="/messages", q=number)
+        assert number not in dict(parse_qsl(urlsplit(browser.path).query)).values()
+        assert len(html.one("tbody").all("tr") if found else html.all("tr")) == found
+        await other.log_in("admin")
+        status, html = await other.get(browser.path)
+        assert status == (403 if person == "seer" else 200)
+        renamed = browser.path.replace("found=", "sealed=") if person == "viewer" else ""
+        async with here.browser() as seer:
+            await seer.log_in("seer")
+            assert not renamed or (await seer.get(renamed))[0] == 400
 
 
 async def test_an_address_of_a_search_that_is_cut_short_is_said(here: Site) -> None:

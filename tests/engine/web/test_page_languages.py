@@ -49,6 +49,7 @@ from engine.web.pages import (
     messages,
     operations,
     saved,
+    shift,
     states,
     switching,
     system,
@@ -108,6 +109,8 @@ def said_in_code() -> set[str]:
         messages.WRONG_STATE,
         messages.WRONG_ADDRESS,
         TOO_LONG,
+        shift.BEGINS,
+        shift.BEGINS_BEFORE,
         frame.TOO_SLOW,
         frame.LOCKED,
         frame.DAMAGED,
@@ -116,7 +119,7 @@ def said_in_code() -> set[str]:
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*system.KINDS.values(), *(text for name, text in vars(changes).items() if name in CHANGE_WORDS)}
-    found |= {one.words for one in (*menu.DAILY, *menu.OTHERS)}
+    found |= {one.words for one in (*menu.DAILY, *menu.OTHERS, *(page for of in menu.OTHERS for page in of.entries))}
     found.add(OidcConfig.model_fields["title"].default)
     found |= {*account.DONE.values(), *saved.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
     found |= {

@@ -88,6 +88,12 @@ _CHANGED = {
     "server_version": "SELECT * FROM main.server_version WHERE until_us >= :since + :memory",
     "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
     "hour_count": "SELECT * FROM main.hour_count WHERE begins_us >= :since - :day",
+    "order_item": "SELECT * FROM main.order_item WHERE written_us >= :since",
+    "order_event": "SELECT e.* FROM state.order_item i JOIN main.order_event e ON e.item = i.number",
+    # An answer that went out a day ago is settled.
+    "order_query": "SELECT * FROM main.order_query WHERE number > coalesce((SELECT number FROM main.order_query"
+    " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
+    "order_asked": "SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
 # Table -> the table of the numbers whose rows are copied: only all rows of a number together show its owner.

@@ -37,7 +37,7 @@ ORACLE = {
     **dict.fromkeys(
         ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
          "pause", "resume", "restart", "todo_take", "todo_note",
-         "todo_snooze", "todo_drop"), ACT),
+         "todo_snooze", "todo_drop", "order_add", "order_cancel", "order_release", "order_resend"), ACT),
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
     "edit": EDIT,
@@ -113,6 +113,7 @@ DRY = {
     "restart": {"kind": "destination", "name": DESTINATION, "reason": "seen"},
     "table_set": {"channel": "lab", "table": "analytes", "where": {"code": "GLU"}, "cells": {"loinc": "2345-7"}},
     "table_undo": {"correction": 1},
+    "reload": {},
 }
 
 

@@ -194,6 +194,9 @@ async def test_an_error_is_at_its_field(
     status, page = await looked(engineer, **cells)
     assert status == 400
     assert said in page.one("span", id=f"{field}-wrong").text
+    wrong = page.one("main").one(id=field)
+    hints = [f"{field}-hint"] * len(page.all("span", id=f"{field}-hint"))
+    assert wrong.attributes["aria-describedby"].split() == [f"{field}-wrong", *hints], "a screen reader reads both"
     assert not page.all("button", value="make")
     assert lab.made() == []
 

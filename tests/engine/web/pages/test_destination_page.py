@@ -17,6 +17,7 @@ from engine.monitoring.snapshot.channels import LaneSnapshot, PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
 from engine.store.journal import Journal
+from engine.store.operations import append
 from engine.store.operations.outbox import attempts
 from engine.store.queries.attempts import last_attempts
 from engine.store.queries.messages import deliveries_of
@@ -183,10 +184,14 @@ async def test_a_journal_that_cannot_be_read_hides_no_state(tmp_path: Path, path
 class Seen:
     """What is known of both ends."""
 
-    def __init__(self, device: DeviceEnd | None = None, far: FarEnd | None = None, **more: Any) -> None:
+    def __init__(
+        self, device: DeviceEnd | None = None, far: FarEnd | None = None, transport: str = "", **more: Any
+    ) -> None:
         since = NOW - timedelta(hours=2)
         connection = ConnectionEnds(own="10.0.0.2:2575", peer="10.0.0.9:50213", since=since)
-        self._channel = ChannelEnds(connections=() if device else (connection,), device=device)
+        self._channel = ChannelEnds(
+            transport=transport, connections=() if device or transport else (connection,), device=device
+        )
         self._destination = DestinationEnds(far=far, **more)
 
     async def channel(self, name: str) -> ChannelEnds:
@@ -227,6 +232,24 @@ async def test_an_analyzers_page_has_both_ends_of_its_line(
 ) -> None:
     said = await section_of(tmp_path, "/analyzer?name=chemistry", Seen(device), "Both ends of the line")
     assert said == expected
+
+
+@pytest.mark.parametrize(
+    ("transport", "asks"), [("http", "the right token or signature?"), ("folder", "into this folder"), ("tcp", "cable")]
+)
+async def test_where_nothing_is_connected_the_page_asks_what_fits_the_transport(
+    tmp_path: Path, transport: str, asks: str
+) -> None:
+    """Who sent last, and from where, is said where there is no lasting connection."""
+    journal = journals.opened(tmp_path)
+    posted = replace(journals.received(b"posted", channel="chemistry"), peer="192.0.2.9:4411")
+    journal.run_alone(append.store_message, posted, repeat_window_s=journals.WINDOW_S)
+    journal.close()
+    seen = Seen(transport=transport)
+    said = await section_of(tmp_path, "/analyzer?name=chemistry", seen, "Both ends of the line")
+    assert asks in said
+    assert ("cable" in said) is (transport == "tcp")
+    assert ("From 192.0.2.9:4411" in said) is (transport != "tcp")
 
 
 AWAY = FarEnd(trouble="Name or service not known")

@@ -1,10 +1,12 @@
 """The plan of a reload on the system page: names of what starts, ends or goes on, as the reload then does; no value."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from engine.commands.shared.output import ExitCode
 from tests.support.access import Browser
 from tests.support.acting_pages import ActingSite, acting_site
 from tests.support.running import hl7_channel
@@ -50,6 +52,34 @@ async def test_the_plan_says_what_the_reload_then_does(here: ActingSite) -> None
     assert {name for name, source in sources.items() if before[name] is source} == {"stays", "routed"}
     assert sources.keys() == {"stays", "routed", "moved"}
     assert await plan(here, "engineer") == ""
+
+
+async def test_the_command_says_what_the_page_says_and_reloads_nothing(here: ActingSite) -> None:
+    add(here, "moved", "ack_timeout: 7s")
+    (here.site.folder / "channels" / "gone.yaml").unlink()
+    before, sources = here.site.app.parts.built, dict(here.site.app.parts.sources)
+    dry = await here.site.labrelay("reload", "--dry-run")
+    assert dry.code == ExitCode.OK
+    said = [line.split(maxsplit=1)[1] for line in dry.out.splitlines() if line.startswith("channel ")]
+    assert said == ["gone: it ends", "moved: it starts anew"]
+    assert "is not in force yet" in dry.out
+    text = await plan(here, "engineer")
+    assert all(f"Analyzer {line}" in text for line in said)
+    assert here.site.app.parts.built is before
+    assert here.site.app.parts.sources == sources
+    taken = json.loads((await here.site.labrelay("reload", "-o", "json")).out)
+    assert taken["dry_run"] is False
+    assert [f"{one['name']}: {one['then']}" for one in taken["changes"]] == said
+    assert here.site.app.parts.sources.keys() == {"stays", "routed", "moved"}
+
+
+async def test_a_key_that_needs_a_new_start_is_refused_in_a_dry_run_too(here: ActingSite) -> None:
+    path = here.site.folder / "config" / "labrelay.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("workers: 0", "workers: 1"), encoding="utf-8")
+    dry = await here.site.labrelay("reload", "--dry-run")
+    assert (dry.code, "key workers: a reload is refused" in dry.out) == (ExitCode.CONFIG, True)
+    assert "Setting workers: a reload is refused" in await plan(here, "engineer")
+    assert (await here.site.labrelay("reload")).code == ExitCode.CONFIG
 
 
 async def test_an_analyzer_that_is_switched_off_ends_and_starts_again(here: ActingSite) -> None:

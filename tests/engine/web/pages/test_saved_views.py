@@ -20,6 +20,8 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations.access import saved_views
 from engine.store.queries import accounts
 from engine.store.queries.acts import acts_page
+from engine.web.pages.replay import LISTED
+from engine.web.saved_lists import has_number, kept
 from tests.support import access
 from tests.support.access import ROOT, Browser, Site
 from tests.support.many_messages import fill
@@ -40,6 +42,8 @@ KEPT = {
     "/waiting?destination=a&after=3": "destination=a",
     "/codes?channel=chem": "channel=chem",
     "/acts?act=search&ends=7&since=30d": "act=search&since=30d",
+    "/operations?columns=state,person&before=7": "columns=state%2Cperson",
+    "/shift?from=24h&columns=received": "from=24h&columns=received",
 }
 # Paths of made-up forms: other hosts, what browsers read as such, other routes of ours, and what would be a header.
 NO_LISTS = (
@@ -219,6 +223,25 @@ async def test_an_address_with_a_number_is_refused(here: Site, name: str) -> Non
         assert "it may be a patient's" in page.one("main").one(role="alert").text
         assert not [one for one in page.all("input") if "MRN-4711" in one.attributes.get("value", "")]
         assert await stored(here) == 0
+
+
+@pytest.mark.parametrize("path", ["/messages", "/dead-letters"])
+async def test_a_state_is_said_in_the_language_of_the_reader(browsers: dict[str, Browser], path: str) -> None:
+    await save(browsers["viewer"], f"{path}?state=dead", "mine")
+    _, page = await browsers["viewer"].get("/views?lang=hi")
+    (cell,) = [one for one in page.one("tbody").all("td") if "wrap" in one.attributes.get("class", "")]
+    assert "असफल" in cell.text
+    assert "dead" not in cell.text
+    _, page = await browsers["viewer"].get(f"{path}?state=dead&lang=hi")
+    assert "dead" not in page.one("main").one("ul", **{"class_": "chips", "aria-label": "शर्तें"}).text
+
+
+def test_what_is_to_be_sent_again_is_kept_without_a_number() -> None:
+    query = {"channel": "chem", "since": "7d", "specimen": "S-4711", "number": "C-1"}
+    assert kept(LISTED, query) == "channel=chem&since=7d"
+    for name in ("specimen", "number"):
+        assert has_number(LISTED, {"channel": "chem", name: "4711"})
+    assert not has_number(LISTED, {"channel": "chem"})
 
 
 def files_with(folder: Path, *texts: bytes) -> list[Path]:

@@ -20,6 +20,7 @@ from engine.store.operations import audit
 from engine.views.shift import HANDOVER, began
 from engine.web.pages import shift
 from tests.support import journals
+from tests.support.access import site
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.journals import NOW_US
 from tests.support.status_server import Element, Page, read_html, running
@@ -135,25 +136,52 @@ async def test_a_time_that_cannot_be_is_refused_in_words(page: Page, asked: str)
     assert html.one("p", role="alert").text
 
 
-async def test_it_begins_where_this_browser_opened_it_last(page: Page) -> None:
-    answer, text = await page.get("/shift?lang=en")
-    assert "Since this browser" not in text
-    assert answer.cookies[shift.LOOKED].value == str(NOW_US // 1_000_000)
-    assert answer.cookies[shift.LOOKED]["httponly"]
-    page.site = replace(SITE, now=SITE.now + 2 * HOUR)
-    answer, _ = await page.get("/shift?lang=en&from=24h")
-    assert shift.LOOKED not in answer.cookies
-    page.http.headers["Cookie"] = f"{shift.LOOKED}={NOW_US // 1_000_000}"
+@pytest.mark.parametrize(
+    ("into", "before", "said"),
+    [(timedelta(minutes=20), 1, shift.BEGINS_BEFORE), (2 * HOUR, 0, shift.BEGINS), (7 * HOUR, 0, shift.BEGINS)],
+)
+async def test_it_begins_with_the_shift_and_says_so(page: Page, into: timedelta, before: int, said: str) -> None:
+    """In its first hour with the one before."""
+    this = began(SITE.now, SHIFTS, ZONE)
+    page.site = replace(SITE, now=this + into)
     html = await read(page, "/shift?lang=en")
-    assert "Since this browser opened the report last." in html.text
-    assert row(html, "chemistry")[0] == "100"
+    since = (this - before * 8 * HOUR).astimezone(ZONE)
+    period = f"{since:%Y-%m-%d %H:%M} - {(this + into).astimezone(ZONE):%Y-%m-%d %H:%M}"
+    assert period in html.one("main").text
+    assert said in html.one("main").text
+    chosen = (await read(page, "/shift?lang=en&from=3h")).one("main").text
+    assert (shift.BEGINS in chosen, shift.BEGINS_BEFORE in chosen) == (False, False)
 
 
-@pytest.mark.parametrize("looked", ["x", "", "-1", "99999999999999", "1"])
-async def test_a_cookie_that_says_nothing_is_no_cookie(page: Page, looked: str) -> None:
-    answer, text = await page.get("/shift?lang=en", headers={"Cookie": f"{shift.LOOKED}={looked}"})
-    assert answer.status == 200
-    assert "Since this browser" not in text
+async def test_no_look_changes_what_the_next_one_sees(page: Page) -> None:
+    """On a computer that several share."""
+    first, _ = await page.get("/shift?lang=en")
+    assert not first.cookies
+    page.http.headers["Cookie"] = f"labrelay-looked={NOW_US // 1_000_000 - 60}"
+    html = await read(page, "/shift?lang=en")
+    assert shift.BEGINS in html.one("main").text
+
+
+async def test_its_columns_are_those_that_the_address_chooses(page: Page) -> None:
+    html = await read(page, "/shift?lang=en&from=8h&columns=received,held")
+    headings = [one.text for one in html.one("main").one("table").all("th", role="columnheader")]
+    assert headings == ["Analyzer", "Received", "Held back"]
+    assert len(row(html, "chemistry")) == 2
+    ticked = [one.attributes["value"] for one in html.all("input", type="checkbox") if "checked" in one.attributes]
+    assert ticked == ["received", "held"]
+    for path in ("/shift", "/operations"):
+        refused = await read(page, f"{path}?lang=en&columns=colour", 400)
+        assert "There is no such column" in refused.one("main").one(role="alert").text
+
+
+async def test_paper_says_whose_it_is(page: Page, tmp_path: Path) -> None:
+    assert SITE.site_name in (await read(page, "/shift?lang=en")).one("p", class_="printed").text
+    async with site(tmp_path / "other") as here, here.browser() as browser:
+        await browser.log_in("operator")
+        _, html = await browser.get("/shift?lang=en")
+        head = html.one("p", class_="printed").text
+        assert SITE.site_name in head
+        assert "Printed by operator" in head
 
 
 async def test_acts_are_for_those_who_administer(page: Page, as_admin: Page) -> None:
@@ -177,10 +205,10 @@ async def test_many_acts_end_with_a_link_to_all(
 
 
 async def test_what_is_open_is_said_worst_first(journal: Journal) -> None:
-    site = replace(troubled_site(), now=from_us(NOW_US))
-    async with running(site, reader=journal) as page:
+    troubled = replace(troubled_site(), now=from_us(NOW_US))
+    async with running(troubled, reader=journal) as page:
         html = await read(page, "/shift?lang=en")
         hindi = await read(page, "/shift?lang=hi")
     said = [one.text for one in html.one("section", **{"aria-labelledby": "open"}).all("li")]
-    assert said == [str(one.phrase) for one in site.findings()]
+    assert said == [str(one.phrase) for one in troubled.findings()]
     assert hindi.one("h1").text == "शिफ़्ट रिपोर्ट"

@@ -1,0 +1,72 @@
+"""Orders for an analyzer that speaks E1394: its questions, the answers, downloads. Pure.
+
+    analyzer  H|\\^&|||cobas-e411^1|||||host|TSREQ^REAL|P|1     Q|1|^^0000000387^587^0^2^^S1^SC||ALL||||||||A   L|1|N
+    we        H|\\^&|||host^1|||||cobas-e411|TSDWN^REPLY|P|1    P|1   O|1|0000000387|587^0^2^^S1^SC|^^^10^1|R|..  L|1|N
+
+An answer has the delimiters of its question; H-5 and H-10 change places. `habits` says what differs between makers,
+`questions` reads, `orders` writes. Items that cannot be sent are not in the answer, and wait: those without a code,
+with a dilution for which the maker has no form, or with a text that cannot be represented.
+
+Source: ASTM E1394-97, records H, P, O, Q and L.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from adapters.codecs.astm import questions
+from adapters.codecs.astm.habits import GENERIC, Habits
+from adapters.codecs.astm.orders import OrderWriter
+from engine.model.message import Delimiters, Parsed
+from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
+
+CHARSET = "utf-8"  # of a download, where the settings of the channel name no ``charset``
+LEFT_OUT = ("cancel", "hold", "unknown")  # actions of lines that offer nothing
+
+
+def dialogue(dialect: str | None) -> "AstmDialogue | None":
+    """The dialogue with analyzers of ``dialect``; without a dialect as E1394 says. None: they send results only."""
+    if dialect is None:
+        return AstmDialogue(GENERIC)
+    habits = getattr(import_module(f"adapters.dialects.{dialect.replace('-', '_')}"), "DIALOGUE", None)
+    return AstmDialogue(habits) if isinstance(habits, Habits) else None
+
+
+class AstmDialogue:
+    """The dialogue (`engine.model.ports.Dialogue`) with one kind of analyzer."""
+
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+
+    def question(self, parsed: Parsed) -> Question | None:
+        return questions.question(parsed, self.habits)
+
+    def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
+        if question.kind == "cancel":
+            return []
+        writer = OrderWriter(self.habits, context, parsed.delimiters, parsed.charset, parsed)
+        apart = question.kind == "specimens" and not self.habits.one_message
+        bodies = [
+            writer.orders((tube, _offered(tube)) for tube in part)
+            or writer.none([tube.asked for tube in part if question.kind == "specimens"])
+            for part in ([[tube] for tube in tubes] if apart else [list(tubes)])
+        ]
+        return [writer.reply(number, body) for number, body in enumerate(bodies, 1)]
+
+    def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
+        signs = self.habits.delimiters
+        delimiters = Delimiters(
+            field=signs[0], repetition=signs[1], component=signs[2], escape=signs[3:], subcomponent=""
+        )
+        charset = dict(context.settings).get("charset", CHARSET)
+        writer = OrderWriter(self.habits, context, delimiters, charset, None)
+        taken_back = [item for item in tube.items if item.line.action == "cancel"]
+        bodies = [writer.orders([(tube, taken_back)], cancel=True), writer.orders([(tube, _offered(tube))])]
+        return [writer.reply(number, body) for number, body in enumerate((body for body in bodies if body), 1)]
+
+    def confirmation(self, parsed: Parsed) -> Confirmation | None:
+        """None: E1394 has no field for the number of an item, and no maker here confirms its orders."""
+        return None
+
+
+def _offered(tube: Tube) -> list[WorkItem]:
+    return [item for item in tube.items if item.line.action not in LEFT_OUT]

@@ -1,0 +1,76 @@
+"""What an analyzer asks for in the Q records of an E1394 message. Pure.
+
+    Q|1|^^0000000387^587^0^2^^S1^SC||ALL||||||||O      one specimen; its number is where the maker puts it
+    Q|1|^1001\\^1002||ALL||||||||O                       several, with the repeat delimiter, or several Q records
+    Q|1|ALL                                              all open orders of this analyzer
+    Q|1|^1001||ALL||||||||A ... L|1|T                    takes the question before back
+
+A number is looked up without the blanks around it; the answer repeats them. An empty number, one that begins with ``@``
+(the barcode was not read) and one with a control character is none. Q-13 ``A`` without L-3 ``T`` is a question: the
+captures of Roche cobas e 411 end ordinary questions so.
+"""
+
+from collections.abc import Iterator
+
+from adapters.codecs.astm.habits import Habits
+from adapters.codecs.astm.text import components, repetitions, unescape
+from engine.model.message import Delimiters, Parsed, Segment
+from engine.model.orders import SPECIMEN_LENGTH, Asked, Question
+
+IDS, END_ID, STATUS = 3, 4, 13  # Q-3, Q-4, Q-13
+ALL = "ALL"
+CANCEL, ABORTED = "A", "T"  # Q-13, L-3
+UNREAD = "@"
+MOST_ASKED = 1_000  # specimens of one question; further ones are not answered
+RAW, RECORD = "q3", "q"  # names of what the answer repeats: the repetition of Q-3 as it came, the ordinal of its Q
+
+
+def question(parsed: Parsed, habits: Habits) -> Question | None:
+    """The question of a message; None: it has no Q record, or results too."""
+    records = [segment for segment in parsed.segments if segment.name == "Q"]
+    if not records or any(segment.name in ("O", "R") for segment in parsed.segments):
+        return None
+    if is_taken_back(parsed):
+        return Question(kind="cancel")
+    first = records[0]
+    ids = field_of(first, IDS)
+    if any(part.strip().upper() == ALL for part in components(ids, parsed.delimiters)):
+        return Question(kind="all")
+    end = field_of(first, END_ID).strip()
+    if end and end != ids.strip():
+        return Question(kind="range", since=ids, until=end)
+    return Question(kind="specimens", asked=tuple(_asked(records, parsed.delimiters, habits)))
+
+
+def is_taken_back(parsed: Parsed) -> bool:
+    """Whether the message takes a question back: Q-13 is A, and L-3 is T."""
+    marks = {(one.name, field_of(one, STATUS if one.name == "Q" else 3).strip().upper()) for one in parsed.segments}
+    return ("Q", CANCEL) in marks and ("L", ABORTED) in marks
+
+
+def field_of(record: Segment, number: int) -> str:
+    """A field as it came; empty where the record ends before it."""
+    return record.fields[number] if number < len(record.fields) else ""
+
+
+def number_in(repetition: str, delimiters: Delimiters, habits: Habits) -> str:
+    """The component of Q-3 with the specimen's number, as it came; empty: there is none."""
+    parts = components(repetition, delimiters)
+    if len(parts) == 1 and habits.asks_alone:
+        return parts[0]
+    return parts[habits.asks_at - 1] if len(parts) >= habits.asks_at else ""
+
+
+def _asked(records: list[Segment], delimiters: Delimiters, habits: Habits) -> Iterator[Asked]:
+    count = 0
+    for record in records:
+        for repetition in repetitions(field_of(record, IDS), delimiters):
+            count += 1
+            if count > MOST_ASKED:
+                return
+            text = unescape(number_in(repetition, delimiters, habits), delimiters).strip(" ")
+            readable = text.isprintable() and "\ufffd" not in text and len(text) <= SPECIMEN_LENGTH
+            yield Asked(
+                specimen=text if readable and not text.startswith(UNREAD) else "",
+                echo=((RAW, repetition), (RECORD, str(record.ordinal))),
+            )

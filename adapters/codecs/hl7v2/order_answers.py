@@ -1,0 +1,216 @@
+"""Answers to orders of a laboratory system: ORR^O02, ORL^O22, ORL^O34 and ORL^O36. Pure.
+
+    MSH | their receiver | their sender | ORL^O22^ORL_O22
+    MSA | AA | their MSH-10 | before 2.5 the reason of the first line that was refused
+    {ERR}   from 2.5: one for each order that was refused
+    {PID {ORC | OK UA CR UC XR UX HR UH OE UR | numbers | | SC ; OBR {SPM SAC}}}     as the order had them
+
+OK says that an order is on the worklist of LabRelay, and never that an analyzer knows it. The caller writes the answer
+after the order is durable. Orders of former results (PRIOR_RESULT) and observations are not repeated.
+
+Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from adapters.codecs.hl7v2.acknowledgement import TABLE_0357
+from adapters.codecs.hl7v2.text import escape, unescape
+from engine.model.message import Group, Parsed, Segment
+from engine.model.orders import Action, ItemReason
+
+EVENTS = {"ORM_O01": ("ORR", "O02"), "OML_O21": ("ORL", "O22"), "OML_O33": ("ORL", "O34"), "OML_O35": ("ORL", "O36")}
+"""Structure of the order -> message type and event of its answer."""
+
+# ORC-1 of the answer (table 0119): done, not done; ORC-5 (table 0038) where it was done.
+_CODES: dict[Action, tuple[str, str, str]] = {
+    "new": ("OK", "UA", "SC"),
+    "add": ("OK", "UA", "SC"),
+    "rerun": ("OK", "UA", "SC"),
+    "change": ("XR", "UX", "SC"),
+    "cancel": ("CR", "UC", "CA"),
+    "hold": ("HR", "UH", "HD"),
+    "release": ("OE", "UR", "SC"),
+    "unknown": ("UA", "UA", ""),
+}
+# Why a line was refused: the code of table 0357, and the segment and field at fault.
+_FAULTS: dict[ItemReason, tuple[int, str, int]] = {
+    ItemReason.UNKNOWN_ACTION: (103, "ORC", 1),
+    ItemReason.UNKNOWN_TEST: (103, "OBR", 4),
+    ItemReason.NO_SPECIMEN: (101, "OBR", 0),
+    ItemReason.UNKNOWN_CHANNEL: (103, "OBR", 0),
+    ItemReason.CONTROL_NUMBER: (103, "OBR", 0),
+    ItemReason.ORDER_CONFLICT: (205, "ORC", 2),
+    ItemReason.SPECIMEN_CONFLICT: (205, "OBR", 0),
+}
+_NOT_DONE = (204, "ORC", 2)  # no such order, or too late
+_SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
+_SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineAnswer:
+    """What became of one order line.
+
+    Attributes:
+        placer, filler, test: as the line has them; by these its order is found in the message.
+        action: of the line.
+        done: it is on the worklist, or the cancellation, change, hold or release was carried out.
+        reason: why it was not. text: the same for a person of the LIS; no patient data.
+    """
+
+    placer: str = ""
+    filler: str = ""
+    test: str = ""
+    action: Action = "new"
+    done: bool = True
+    reason: ItemReason = ItemReason.NONE
+    text: str = ""
+
+
+_NO_LINE = LineAnswer(action="unknown", done=False, text="no order was made of this")
+
+
+@dataclass(slots=True)
+class _Order:
+    """One ORC, one OBR, or both, of the message that is answered."""
+
+    orc: Segment | None = None
+    obr: Segment | None = None
+    outcomes: list[LineAnswer] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> LineAnswer:
+        """That of all its lines: it is done where each of them is."""
+        return next((one for one in self.outcomes if not one.done), self.outcomes[0] if self.outcomes else _NO_LINE)
+
+
+def answer(parsed: Parsed, outcomes: Sequence[LineAnswer], control_id: str, now: str) -> bytes:
+    """The answer to an order message, with a CR after each segment.
+
+    Args:
+        outcomes: of its lines, in their order.
+        control_id: MSH-10 of the answer. now: MSH-7, ``YYYYMMDDHHMMSS`` in the channel's zone.
+
+    Raises:
+        KeyError: the message is no order (`EVENTS`).
+    """
+    kind, event = EVENTS[parsed.structure]
+    parts = list(_parts(parsed, kind))
+    orders = [part for part in parts if isinstance(part, _Order)]
+    _give(parsed, orders, outcomes)
+    version = _version(_raw(parsed.segments[0], 12))
+    refused = [order for order in orders if not order.outcome.done]
+    lines = [_header(parsed, kind, event, control_id, now, version), _acknowledged(parsed, refused, version)]
+    if version >= _SINCE_ERR:
+        lines += [_error(parsed, order) for order in refused]
+    for part in parts:
+        lines += _order(parsed, part) if isinstance(part, _Order) else [_echoed(parsed, part)]
+    return "".join(line.rstrip(parsed.delimiters.field) + "\r" for line in lines).encode(parsed.charset, "replace")
+
+
+def _parts(parsed: Parsed, kind: str) -> Iterator[_Order | Segment]:
+    """The segments that the answer repeats, in the order of the message; an ORC and the OBR behind it are one."""
+    former = set(_positions_of_former(parsed.root))
+    order: _Order | None = None
+    repeated = ("PID", "SPM", "SAC") if kind == "ORL" else ("PID",)
+    for segment in parsed.segments:
+        if segment.position in former:
+            continue
+        if segment.name == "ORC" or (segment.name == "OBR" and (order is None or order.obr is not None)):
+            order = _Order(orc=segment) if segment.name == "ORC" else _Order(obr=segment)
+            yield order
+        elif segment.name == "OBR" and order is not None:
+            order.obr = segment
+        elif segment.name in repeated:
+            order = None
+            yield segment
+
+
+def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]:
+    inside = inside or group.name == "PRIOR_RESULT"
+    if inside:
+        yield from (segment.position for segments in group.segments.values() for segment in segments)
+    for groups in group.groups.values():
+        for one in groups:
+            yield from _positions_of_former(one, inside=inside)
+
+
+def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
+    """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
+    for key in {_key(parsed, order) for order in orders}:
+        same = [order for order in orders if _key(parsed, order) == key]
+        found = [one for one in outcomes if (one.placer, one.filler, one.test) == key]
+        for at, order in enumerate(same):
+            order.outcomes = [found[at]] if len(found) == len(same) else found
+
+
+def _key(parsed: Parsed, order: _Order) -> tuple[str, str, str]:
+    placer, filler = (_text(parsed, order.obr, number) or _text(parsed, order.orc, number) for number in (2, 3))
+    return placer, filler, _text(parsed, order.obr, 4)
+
+
+def _header(parsed: Parsed, kind: str, event: str, control_id: str, now: str, version: tuple[int, ...]) -> str:
+    msh, component = parsed.segments[0], parsed.delimiters.component
+    names = (kind, event, f"{kind}_{event}") if version >= _SINCE_STRUCTURE else (kind, event)
+    fields = [f"MSH{parsed.delimiters.field}{_raw(msh, 2)}", *(_raw(msh, number) for number in (5, 6, 3, 4))]
+    fields += [now, "", component.join(names), control_id, _raw(msh, 11), _raw(msh, 12)]
+    fields += ["", "", "", "", "", _raw(msh, 18)]
+    return parsed.delimiters.field.join(fields)
+
+
+def _acknowledged(parsed: Parsed, refused: Sequence[_Order], version: tuple[int, ...]) -> str:
+    fields = ["MSA", "AA", _raw(parsed.segments[0], 10)]
+    if refused and version < _SINCE_ERR:
+        fields.append(escape(_words(refused[0].outcome), parsed.delimiters))
+    return parsed.delimiters.field.join(fields)
+
+
+def _error(parsed: Parsed, order: _Order) -> str:
+    outcome = order.outcome
+    condition, name, number = _FAULTS.get(outcome.reason, _NOT_DONE)
+    segment = order.obr if name == "OBR" and order.obr is not None else order.orc or order.obr
+    assert segment is not None
+    place = [segment.name, str(segment.ordinal), *([str(number)] if number and segment.name == name else [])]
+    coded = [str(condition), TABLE_0357[condition], "HL70357"]
+    join = parsed.delimiters.component.join
+    words = escape(_words(outcome), parsed.delimiters)
+    return parsed.delimiters.field.join(["ERR", "", join(place), join(coded), "E", "", "", "", words])
+
+
+def _order(parsed: Parsed, order: _Order) -> Iterator[str]:
+    """ORC, and OBR with its numbers and test."""
+    outcome = order.outcome
+    done, refused, status = _CODES[outcome.action]
+    numbers = [_raw(order.orc, number) or _raw(order.obr, number) for number in (2, 3)]
+    code = done if outcome.done else refused
+    yield parsed.delimiters.field.join(["ORC", code, *numbers, _raw(order.orc, 4), status if outcome.done else ""])
+    if order.obr is not None:
+        yield parsed.delimiters.field.join(["OBR", *(_raw(order.obr, number) for number in range(1, 5))])
+
+
+def _echoed(parsed: Parsed, segment: Segment) -> str:
+    """A segment that says whose the orders are, or of which tube; of PID its numbers and name alone."""
+    return parsed.delimiters.field.join(segment.fields[:6] if segment.name == "PID" else segment.fields)
+
+
+def _words(outcome: LineAnswer) -> str:
+    return outcome.text or outcome.reason.value or "the order could not be carried out"
+
+
+def _raw(segment: Segment | None, number: int) -> str:
+    return segment.fields[number] if segment is not None and len(segment.fields) > number else ""
+
+
+def _text(parsed: Parsed, segment: Segment | None, number: int) -> str:
+    """The first component of a field, as a mapping reads it."""
+    signs = parsed.delimiters
+    raw = _raw(segment, number)
+    for sign in (signs.repetition, signs.component, signs.subcomponent):
+        raw = raw.partition(sign)[0] if sign else raw
+    text = unescape(raw, signs, parsed.charset).strip()
+    return "" if text == '""' else text
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.partition("^")[0].split(".") if part.isdecimal())

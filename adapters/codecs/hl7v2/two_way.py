@@ -1,0 +1,84 @@
+"""MLLP in both directions on one connection: what an analyzer sends, and whole messages for it. Pure.
+
+MLLP is full duplex and has no acknowledgement of its own: a message that is written has been sent. Whether it was taken
+is the format's to say (HL7 v2, MSA). A message that was offered and not written when the connection ends was not sent.
+"""
+
+from collections.abc import Callable
+
+from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
+from adapters.codecs.link_options import options_of
+from engine.model.link_events import LinkEvent, NotSent, SendEnd, Sent
+
+
+def links(source: object) -> "Callable[[], MllpTwoWayLink]":
+    """Return the factory that makes a link for each connection of a channel."""
+    options = options_of(MllpOptions, source)
+    return lambda: MllpTwoWayLink(options)
+
+
+class MllpTwoWayLink:
+    """One connection's link in both directions (`engine.model.ports.TwoWayLink`)."""
+
+    traced = False
+
+    def __init__(self, options: MllpOptions | None = None) -> None:
+        self._inner = MllpLink(options)
+        self._offered: dict[int, bytes] = {}  # ticket -> framed
+        self._ended: list[SendEnd] = []
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        return self._inner.held
+
+    @property
+    def resting(self) -> bool:
+        return self._inner.resting
+
+    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
+        return self._inner.receive(data, now)
+
+    def committed(self, now: float) -> None:
+        self._inner.committed(now)
+
+    def failed(self, now: float) -> None:
+        self._inner.failed(now)
+
+    def outgoing(self) -> bytes:
+        """Hand over all that was offered; the caller writes it before it asks `sends_ended`."""
+        self._ended += map(Sent, self._offered)
+        out = self._inner.outgoing() + b"".join(self._offered.values())
+        self._offered.clear()
+        return out
+
+    def deadline(self) -> float | None:
+        return self._inner.deadline()
+
+    def tick(self, now: float) -> list[LinkEvent]:
+        return self._inner.tick(now)
+
+    def closed(self) -> list[LinkEvent]:
+        self._ended += [NotSent(ticket, "closed") for ticket in self._offered]
+        self._offered.clear()
+        return self._inner.closed()
+
+    def wrap(self, payload: bytes) -> bytes:
+        return self._inner.wrap(payload)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    @property
+    def sending(self) -> int:
+        return len(self._offered)
+
+    def offer(self, ticket: int, payload: bytes, now: float) -> None:
+        self._offered[ticket] = self._inner.wrap(payload)
+
+    def withdraw(self, ticket: int) -> bool:
+        return self._offered.pop(ticket, None) is not None
+
+    def sends_ended(self) -> list[SendEnd]:
+        ended, self._ended = self._ended, []
+        return ended

@@ -1,0 +1,169 @@
+"""Orders for analyzers: enter them, look at them, change one; and the questions that analyzers asked.
+
+An analyzer whose channel has `orders:` asks for the orders of each tube, and is answered from here. An order is one
+test of one tube; its number is a W and digits. Tubes and patients are shown with --unmask alone.
+"""
+
+from typing import Any
+
+import click
+
+from engine.commands.shared.acting import ask
+from engine.commands.shared.completing import channel_names, some_of
+from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
+from engine.commands.shared.revealing import purpose_option, stated
+from engine.commands.shared.selecting import asked_for, page_options, stated_reason, word
+from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import LabRelayError
+from engine.model.orders import ItemState, item_id, item_number
+from engine.store.queries import worklist
+from engine.views.orders import ORDER, QUESTION, in_full
+
+GROUP = "every day"
+
+PRIORITIES = ("routine", "stat", "asap", "timed", "callback", "pre-op")
+SEXES = ("F", "M", "O", "U", "A", "N")
+
+
+class _Order(click.ParamType[int]):
+    """The number of an order."""
+
+    name = "order"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = value if isinstance(value, int) else item_number(str(value).upper())
+        if number is None:
+            self.fail(f"{value} is no order; its number is a W and digits, as W17", param, ctx)
+        return number
+
+
+ORDER_NUMBER = _Order()
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command("add")
+@click.argument("specimen", callback=asked_for)
+@click.argument("tests", nargs=-1, required=True, metavar="TEST...")
+@click.option("--patient", default="", callback=asked_for, metavar="NUMBER", help="Number of the patient; - asks.")
+@click.option("--family", default="", callback=asked_for, metavar="NAME", help="Family name; - asks for it.")
+@click.option("--given", default="", callback=asked_for, metavar="NAME", help="Given name; - asks for it.")
+@click.option("--birth-date", default="", callback=asked_for, metavar="YYYYMMDD", help="Day of birth, or its year.")
+@click.option("--sex", type=word(SEXES), metavar="SEX", help="As HL7 table 0001 has it: F, M, O, U, A, N.")
+@click.option("--priority", type=word(PRIORITIES), default="routine", show_default=True, metavar="PRIORITY")
+@click.option("--placer", default="", metavar="NUMBER", help="The number of the order at the one who ordered it.")
+@click.option("--type", "specimen_type", default="", metavar="TYPE", help="Type of the specimen, as HL7 table 0487.")
+@click.option(
+    "--for", "targets", multiple=True, shell_complete=channel_names, metavar="CHANNEL", help="For this analyzer alone."
+)
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def add(session: Session, /, tests: tuple[str, ...], targets: tuple[str, ...], form: Form, **given: Any) -> ExitCode:
+    """Enter the orders of a tube: its number, exactly as its label has it; the tests by the LIS's codes.
+
+    The same order again is no second one. One number with two patients holds both orders.
+    """
+    done = ask(
+        session, "order_add", {**given, "tests": list(tests), "targets": list(targets), "sex": given["sex"] or ""}
+    )
+    show_document(form, done, (_in_words(one) for one in done["orders"]))
+    if any(one["state"] == ItemState.REJECTED for one in done["orders"]):
+        return ExitCode.PARTLY
+    return ExitCode.OK
+
+
+def _in_words(one: dict[str, Any]) -> str:
+    reason = f" ({one['reason']})" if one["reason"] else ""
+    again = ", as before" if one["repeat"] else ""
+    return f"{one['order'] or 'no order':<10} {one['test']}: {one['state']}{reason}{again}"
+
+
+@command.command("list", help="List orders, the newest first; without a state those that are open.")
+@click.option(
+    "--state",
+    type=word([one.value for one in ItemState]),
+    shell_complete=some_of(one.value for one in ItemState),
+    metavar="STATE",
+    help=f"In this state: {', '.join(one.value for one in ItemState)}.",
+)
+@click.option("--all", "everything", is_flag=True, help="Those that have ended, too.")
+@page_options("order")
+@form_option()
+@pass_session
+def list_orders(
+    session: Session, state: str | None, everything: bool, limit: int, before: int | None, form: Form
+) -> None:
+    states = () if state is None else (ItemState(state),)
+    wanted = worklist.ItemFilter(states=states, open=state is None and not everything)
+    with session.reader() as reader:
+        found = worklist.items(reader, wanted, after=before or 0, limit=limit + 1)
+    cut, found = len(found) > limit, found[:limit]
+    show_rows(form, ORDER, found, "no order", next_page=f"--before {found[-1].number}" if cut else "")
+
+
+@command.command("show", help="Show one order: each change of it, and the message behind it.")
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@click.option("--unmask", is_flag=True, help="Show its tube and patient. This is noted in the audit trail.")
+@purpose_option
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, /, order: int, unmask: bool, purpose: str | None, form: Form) -> None:
+    if unmask:
+        ask(session, "order_shown", {"order": order, "purpose": stated(purpose)})
+    with session.reader() as reader:
+        found = worklist.item(reader, order)
+    if found is None:
+        raise LabRelayError(f"there is no order {item_id(order)}")
+    document, lines = in_full(found, unmask=unmask)
+    show_document(form, document, lines)
+
+
+def _change(session: Session, verb: str, order: int, reason: str, form: Form) -> None:
+    done = ask(session, verb, {"order": order, "reason": reason})
+    show_document(form, done, [f"{done['order']} is {done['state']} now"])
+
+
+@command.command(help="Cancel an order. One that an analyzer may have is pending first; a second cancel ends it.")
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def cancel(session: Session, /, order: int, reason: str, form: Form) -> None:
+    _change(session, "order_cancel", order, reason, form)
+
+
+@command.command()
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def release(session: Session, /, order: int, reason: str, form: Form) -> None:
+    """Let a held order go on.
+
+    Of a number with two patients you say by this whose the tube is: cancel the orders of the other patient first.
+    """
+    _change(session, "order_release", order, reason, form)
+
+
+@command.command(help="Let an order wait once more that the analyzer has lost or refused, or whose time was over.")
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def resend(session: Session, /, order: int, reason: str, form: Form) -> None:
+    _change(session, "order_resend", order, reason, form)
+
+
+@command.command("log", help="List the questions of analyzers, the newest first, and how each was answered.")
+@click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
+@page_options("question")
+@form_option()
+@pass_session
+def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
+    with session.reader() as reader:
+        found = worklist.queries(reader, channel or "", after=before or 0, limit=limit + 1)
+    cut, found = len(found) > limit, found[:limit]
+    show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")

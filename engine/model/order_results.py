@@ -1,0 +1,130 @@
+"""The results of a message as the worklist sees them: of which tube, of which test, final or not. Pure.
+
+    HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one
+    E1394       tube O-3, else O-4; test R-3, component 4, else 1; final R-9 F, C or none
+
+Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
+fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
+(Roche: number / dilution / pre-dilution).
+"""
+
+from collections.abc import Mapping
+
+from engine.model.message import Delimiters, Parsed, Segment
+from engine.model.orders import SPECIMEN_LENGTH, item_number
+from engine.model.values import value
+from engine.model.worklist import ResultOf
+
+MOST = 1_000  # results of one message that are looked at
+_FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
+_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, none, typed
+
+
+@value(kw_only=True)
+class TubeResults:
+    """The results of one specimen in a message.
+
+    Attributes:
+        specimen: the number, exact, as the dialect leaves it. patient_number: empty where the message names none.
+        groups: of analyzers, that the channel is of.
+    """
+
+    specimen: str
+    patient_number: str = ""
+    tests: tuple[ResultOf, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+def has_results(parsed: Parsed) -> bool:
+    wanted = "OBX" if parsed.format == "hl7v2" else "R"
+    return any(segment.name == wanted for segment in parsed.segments)
+
+
+def tubes_in(parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = ()) -> tuple[TubeResults, ...]:
+    """The results of each tube, in the order of the message; those without a number of their tube are left out.
+
+    Args:
+        codes: the analyzer's code -> the LIS's. groups: of the channel.
+    """
+    read = _hl7 if parsed.format == "hl7v2" else _astm
+    found: dict[tuple[str, str], dict[ResultOf, None]] = {}
+    for count, (patient, specimen, segment, item) in enumerate(read(parsed)):
+        if count >= MOST:
+            break
+        if not specimen or len(specimen) > SPECIMEN_LENGTH:
+            continue
+        final = _status(segment, parsed.format) in _FINAL[parsed.format]
+        code = _code(segment, parsed)
+        code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
+        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
+        found.setdefault((specimen, patient), {})[test] = None
+    return tuple(
+        TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups)
+        for (specimen, patient), tests in found.items()
+    )
+
+
+_Row = tuple[str, str, Segment, str]  # patient, specimen, the result, the item
+
+
+def _astm(parsed: Parsed) -> list[_Row]:
+    rows: list[_Row] = []
+    patient = specimen = ""
+    for segment in parsed.segments:
+        if segment.name == "P":
+            patient = next(filter(None, (_first(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
+            specimen = ""
+        elif segment.name == "O":
+            specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
+        elif segment.name == "R":
+            rows.append((patient, specimen, segment, ""))
+    return rows
+
+
+def _of_tube(field: str, cut: Delimiters) -> str:
+    parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
+    if len(parts) > 3 and parts[3] in _ATTRIBUTES:
+        return parts[2]
+    return parts[0]
+
+
+def _hl7(parsed: Parsed) -> list[_Row]:
+    rows: list[_Row] = []
+    patient = specimen = order = item = ""
+    cut = parsed.delimiters
+    for segment in parsed.segments:
+        name = segment.name
+        if name == "PID":
+            patient, specimen, order, item = _first(segment.get(3), cut), "", "", ""
+        elif name == "SPM":
+            specimen = _first(segment.get(2), cut)
+        elif name == "SAC":
+            specimen = _first(segment.get(3), cut) or specimen
+        elif name == "OBR":
+            placer = _first(segment.get(2), cut)
+            order = _first(segment.get(3), cut) or placer
+            item = placer if item_number(placer) is not None else ""
+        elif name == "OBX":
+            rows.append((patient, specimen or order, segment, item))
+    return rows
+
+
+def _first(field: str, cut: Delimiters) -> str:
+    """The first component of the first repetition, without the subcomponents behind it."""
+    for sign in (cut.repetition, cut.component, cut.subcomponent):
+        if sign:
+            field = field.partition(sign)[0]
+    return field.strip()
+
+
+def _status(segment: Segment, kind: str) -> str:
+    return segment.get(11 if kind == "hl7v2" else 9).strip()
+
+
+def _code(segment: Segment, parsed: Parsed) -> str:
+    sign = parsed.delimiters.component
+    parts = segment.get(3).split(sign) if sign else [segment.get(3)]
+    code = parts[0].strip()
+    if parsed.format == "astm" and len(parts) > 3:
+        code = parts[3].strip() or code
+    return code

@@ -1,0 +1,292 @@
+"""The rules of the worklist: which state follows on which event, which lines are the same order, which are the same
+patient. Pure; no store, no clock.
+
+An item is *known* where an analyzer has it, or may have it: bytes of it went out. A cancelled item that is known is
+measured all the same unless the analyzer gives it up, so it is ``cancel_pending`` until then.
+
+Sources: HL7 v2.5.1 chapter 4 (table 0119: ``CA``, ``XO``, ``HD``, ``RL``), IHE Laboratory Technical Framework, LAB-28.
+"""
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine
+from engine.model.values import value
+
+
+class ItemEvent(StrEnum):
+    """What happens to an item."""
+
+    SENT = "sent"  # its bytes went out, and the link confirmed them
+    NOT_SENT = "not_sent"  # no byte of it went out
+    MAYBE_SENT = "maybe_sent"  # its bytes went out, and nothing confirmed them
+    ACCEPTED = "accepted"  # the analyzer said yes
+    REFUSED = "refused"  # the analyzer said no
+    PRELIMINARY = "preliminary"  # a result that is not final
+    FINAL = "final"
+    CANCEL = "cancel"
+    CANCEL_CONFIRMED = "cancel_confirmed"  # the analyzer gave it up
+    CLOSE = "close"  # a person says that a pending cancel is done
+    HOLD = "hold"  # by the LIS
+    RELEASE = "release"  # by the LIS
+    FREE = "free"  # a person releases it
+    CONFLICT = "conflict"  # its specimen number turned up with another patient
+    REPLACE = "replace"  # a new version of the LIS takes its place
+    RESEND = "resend"  # a person wants it sent once more
+    EXPIRE = "expire"
+
+
+@value()
+class Standing:
+    """State and reason of an item. ``known``: an analyzer has it, or may have it."""
+
+    state: ItemState
+    reason: ItemReason = ItemReason.NONE
+    known: bool = False
+
+
+@value()
+class Step:
+    """The answer of `step`.
+
+    Attributes:
+        standing: of the item now.
+        done: the event did what it asks for. A result that is ``late`` did not.
+        late: a result of an item that was given up. It is delivered all the same, and shown to a person.
+    """
+
+    standing: Standing
+    done: bool = True
+    late: bool = False
+
+
+_S, _R, _E = ItemState, ItemReason, ItemEvent
+_KEEP = None  # MAYBE_KNOWN stays, another reason has had its time
+
+# (state, event) -> state and reason. A pair that is missing changes nothing. Beside the table: `_special`.
+TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | None]] = {
+    (_S.WAITING, _E.SENT): (_S.OFFERED, _KEEP),
+    (_S.WAITING, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
+    (_S.WAITING, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
+    (_S.WAITING, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.WAITING, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
+    (_S.WAITING, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.WAITING, _E.CANCEL): (_S.CANCELLED, _R.NONE),
+    (_S.WAITING, _E.HOLD): (_S.HELD, _R.HELD_BY_LIS),
+    (_S.WAITING, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
+    (_S.WAITING, _E.REPLACE): (_S.SUPERSEDED, _R.NONE),
+    (_S.WAITING, _E.RESEND): (_S.WAITING, _R.NONE),
+    (_S.WAITING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.HELD, _E.CANCEL): (_S.CANCELLED, _R.NONE),
+    (_S.HELD, _E.FREE): (_S.WAITING, _R.NONE),
+    (_S.HELD, _E.REPLACE): (_S.SUPERSEDED, _R.NONE),
+    (_S.HELD, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.OFFERED, _E.SENT): (_S.OFFERED, _KEEP),
+    (_S.OFFERED, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
+    (_S.OFFERED, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
+    (_S.OFFERED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.OFFERED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
+    (_S.OFFERED, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.OFFERED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.OFFERED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
+    (_S.OFFERED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.OFFERED, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
+    (_S.OFFERED, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.ACCEPTED, _E.SENT): (_S.ACCEPTED, _R.NONE),
+    (_S.ACCEPTED, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
+    (_S.ACCEPTED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.ACCEPTED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
+    (_S.ACCEPTED, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.ACCEPTED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.ACCEPTED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
+    (_S.ACCEPTED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.ACCEPTED, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
+    (_S.ACCEPTED, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.IN_PROGRESS, _E.SENT): (_S.IN_PROGRESS, _R.NONE),
+    (_S.IN_PROGRESS, _E.ACCEPTED): (_S.IN_PROGRESS, _R.NONE),
+    (_S.IN_PROGRESS, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.IN_PROGRESS, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
+    (_S.IN_PROGRESS, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.IN_PROGRESS, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.IN_PROGRESS, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
+    (_S.IN_PROGRESS, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.IN_PROGRESS, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
+    (_S.IN_PROGRESS, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.CANCEL_PENDING, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.CANCEL_PENDING, _E.REFUSED): (_S.CANCELLED, _R.NONE),  # the analyzer never runs it
+    (_S.CANCEL_PENDING, _E.CANCEL_CONFIRMED): (_S.CANCELLED, _R.NONE),
+    (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
+    (_S.CANCEL_PENDING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.REFUSED, _E.RESEND): (_S.WAITING, _R.NONE),
+    (_S.EXPIRED, _E.RESEND): (_S.WAITING, _R.NONE),
+    (_S.CANCELLED, _E.CANCEL): (_S.CANCELLED, _R.NONE),
+}
+
+MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL})
+_RESULTS = frozenset({_E.PRELIMINARY, _E.FINAL})
+_LATE_IN = frozenset({_S.CANCELLED, _S.EXPIRED, _S.SUPERSEDED, _S.REFUSED})
+_OWN_HOLD = frozenset({_R.HELD_BY_LIS})
+
+
+def step(now: Standing, event: ItemEvent) -> Step:
+    """The standing of an item after an event."""
+    known = now.known or event in MAKES_KNOWN
+    if special := _special(now, event):
+        return special
+    to = TRANSITIONS.get((now.state, event))
+    if to is None:
+        late = event in _RESULTS and now.state in _LATE_IN
+        return Step(Standing(now.state, now.reason, known), done=False, late=late)
+    state, reason = to
+    if now.known and event in (_E.CANCEL, _E.REPLACE) and now.state in (_S.WAITING, _S.HELD):
+        state = _S.CANCEL_PENDING
+    if reason is None:
+        reason = now.reason if now.reason is _R.MAYBE_KNOWN else _R.NONE
+    return Step(Standing(state, reason, known))
+
+
+def _special(now: Standing, event: ItemEvent) -> Step | None:
+    """Rules that ask for the reason, or for whether the item is known."""
+    state, reason, known = now.state, now.reason, now.known
+    if state is _S.CANCEL_PENDING and event is _E.FINAL:
+        return Step(Standing(_S.RESULTED, _R.NONE, known=True), late=True)
+    if state is _S.CANCEL_PENDING and event is _E.NOT_SENT and not known:
+        return Step(Standing(_S.CANCELLED))
+    if state in (_S.WAITING, _S.OFFERED) and event is _E.REFUSED and reason is _R.MAYBE_KNOWN:
+        # The analyzer refuses a number that it was sent twice: it has the first one.
+        return Step(Standing(_S.OFFERED, known=True))
+    if state is _S.HELD and reason in _OWN_HOLD:  # the LIS, or a result, ends its hold; of a conflict a person decides
+        if event is _E.RELEASE:
+            return Step(Standing(_S.WAITING, _R.NONE, known))
+        if event is _E.FINAL:
+            return Step(Standing(_S.RESULTED, _R.NONE, known=True))
+        if event is _E.CONFLICT:
+            return Step(Standing(_S.HELD, _R.SPECIMEN_CONFLICT, known))
+        if event is _E.HOLD:
+            return Step(now)
+    return None
+
+
+# -- the same order ------------------------------------------------------------------------------------------------
+
+# They say when and how the line was written, or help a person; the same order may come with others.
+_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "rack", "position"})
+_CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
+
+
+def same_content(one: OrderLine, other: OrderLine) -> bool:
+    """Whether two lines of one order and test ask for the same. Priority, dilution, specimen and patient count."""
+    return all(getattr(one, name) == getattr(other, name) for name in _CONTENT)
+
+
+def same_placer(one: OrderLine, other: OrderLine) -> bool:
+    """Whether two lines bear the same order number: of the placer, else of the filler, else none and the same tube.
+
+    A namespace that one of them leaves out is no other one.
+    """
+    if one.placer or other.placer:
+        return one.placer == other.placer and _agree(one.placer_namespace, other.placer_namespace)
+    if one.filler or other.filler:
+        return one.filler == other.filler
+    return one.specimen == other.specimen
+
+
+def names(line: OrderLine, item: OrderLine) -> bool:
+    """Whether a cancel, hold or release names this item. All that it says must agree: order number, test, tube."""
+    if line.placer:
+        if line.placer != item.placer or not _agree(line.placer_namespace, item.placer_namespace):
+            return False
+    elif line.filler and line.filler != item.filler:
+        return False
+    if line.specimen and line.specimen != item.specimen:
+        return False
+    if not same_patient(line.patient, item.patient) and line.patient != OrderedPatient():
+        return False
+    return not line.test or (line.test == item.test and _agree(line.test_system, item.test_system))
+
+
+# -- the same patient ----------------------------------------------------------------------------------------------
+
+
+def same_patient(one: OrderedPatient, other: OrderedPatient) -> bool:
+    """Whether two orders are of one patient, as far as they tell.
+
+    The numbers must be equal. A number beside none is another patient, since it cannot be known. Namespace and birth
+    date must not contradict each other. Without any number, names and birth date must be equal.
+    """
+    if one.number or other.number:
+        return (
+            one.number == other.number
+            and _agree(one.namespace, other.namespace)
+            and _begins(one.birth_date, other.birth_date)
+        )
+    return (one.family, one.given, one.birth_date) == (other.family, other.given, other.birth_date)
+
+
+def bears_patient(state: ItemState, *, known: bool, ended_us: int, now_us: int, reuse_us: int) -> bool:
+    """Whether an item still ties its specimen number to its patient: it is open, or its tube may still be about.
+
+    Args:
+        ended_us: when it ended, for an item that is not open.
+        reuse_us: how long after that the number may not be another patient's.
+    """
+    if state in OPEN_STATES:
+        return True
+    if state is ItemState.REJECTED:
+        return False
+    return (state is ItemState.RESULTED or known) and ended_us >= now_us - reuse_us
+
+
+def _agree(one: str, other: str) -> bool:
+    return not one or not other or one == other
+
+
+def _begins(one: str, other: str) -> bool:
+    """Whether two dates, each perhaps cut short, are one date."""
+    return one.startswith(other) or other.startswith(one)
+
+
+@dataclass(slots=True)
+class PatientsOfTube:
+    """The patients of the items of one specimen number, counted; `conflict` where they are two.
+
+    The cost of one more item does not grow with the items: equal patients count once, and with one contradiction the
+    rest is not compared.
+    """
+
+    counts: dict[OrderedPatient, int]
+    conflict: bool = False
+
+    def add(self, patient: OrderedPatient) -> None:
+        key = _identity(patient)
+        if key not in self.counts:
+            self.conflict = self.conflict or self.contradicts(patient)
+            self.counts[key] = 0
+        self.counts[key] += 1
+
+    def remove(self, patient: OrderedPatient) -> None:
+        key = _identity(patient)
+        self.counts[key] -= 1
+        if not self.counts[key]:
+            del self.counts[key]
+            if self.conflict:
+                first = list(self.counts)[:_FEW]
+                self.conflict = len(self.counts) >= _FEW or any(
+                    not same_patient(one, other) for one in first for other in first
+                )
+
+    def contradicts(self, patient: OrderedPatient) -> bool:
+        """Whether this patient is another one than those of the tube, or they are two already."""
+        if self.conflict or len(self.counts) >= _FEW:
+            return True
+        return any(not same_patient(patient, one) for one in self.counts)
+
+
+_FEW = 8  # forms of one patient: with and without namespace, the birth date whole and cut short
+
+
+def _identity(patient: OrderedPatient) -> OrderedPatient:
+    """The parts of a patient that `same_patient` reads."""
+    if patient.number:
+        return OrderedPatient(number=patient.number, namespace=patient.namespace, birth_date=patient.birth_date)
+    return OrderedPatient(family=patient.family, given=patient.given, birth_date=patient.birth_date)

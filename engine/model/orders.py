@@ -1,0 +1,351 @@
+"""Orders: one test of one specimen that a laboratory system (LIS) asks for, and the life of it here. Plain data; pure.
+
+An `OrderLine` is one such test as the LIS said it. The worklist keeps a `WorkItem` for each. An analyzer asks with a
+`Question`; the worklist finds the `Tube` of each specimen; a dialogue (`engine.model.ports`) writes the answer.
+
+    waiting -> offered -> accepted -> in_progress -> resulted
+    waiting | offered | accepted | in_progress -> cancel_pending -> cancelled
+
+Sources: IHE Laboratory Technical Framework, LAB-27, -28 and -29 (an item is an AWOS there); HL7 v2.5.1 chapter 4,
+tables 0119 and 0038; ASTM E1394-97, records O and Q.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from engine.model.values import value
+
+Action = Literal["new", "add", "change", "cancel", "hold", "release", "rerun", "unknown"]
+"""``unknown``: the LIS sent no code of an action that is known here. It is never guessed: the worklist rejects such a
+line as UNKNOWN_ACTION."""
+Priority = Literal["stat", "asap", "routine", "callback", "timed", "pre-op"]
+
+MOST_LINES = 1_000  # tests of one message: a message with more is dead
+MOST_OF_TUBE = 5_000  # items of one specimen or order number that are looked at, newest first
+MOST_TUBES = 500  # specimens of one answer; it is marked as cut
+SPECIMEN_LENGTH = 80  # characters of a specimen number; a longer text is none
+
+
+class ItemState(StrEnum):
+    """Where an item is. Each change is a row of the worklist, with its cause, its time and the message."""
+
+    WAITING = "waiting"  # it may be offered to an analyzer
+    HELD = "held"  # a person, or a second message, decides; the reason says why
+    REJECTED = "rejected"  # it can never be offered, and the LIS has the reason
+    OFFERED = "offered"  # its bytes were sent, and the link confirmed them
+    ACCEPTED = "accepted"  # the analyzer said so
+    IN_PROGRESS = "in_progress"  # a preliminary result came
+    RESULTED = "resulted"  # its final result came
+    REFUSED = "refused"  # the analyzer said no
+    CANCEL_PENDING = "cancel_pending"  # cancelled here, and the analyzer may not know
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"  # a newer version of the LIS took its place
+
+
+OPEN_STATES = frozenset(
+    {
+        ItemState.WAITING,
+        ItemState.HELD,
+        ItemState.OFFERED,
+        ItemState.ACCEPTED,
+        ItemState.IN_PROGRESS,
+        ItemState.CANCEL_PENDING,
+    }
+)
+"""States that a later event may still change; all others end an item."""
+
+ANSWERED_STATES = frozenset({ItemState.WAITING, ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
+"""States whose items answer a question: a tube may be loaded twice before its result."""
+
+
+class ItemReason(StrEnum):
+    """Why an item is held, rejected, refused, or still waits."""
+
+    NONE = ""
+    ORDER_CONFLICT = "ORDER_CONFLICT"  # the same order and test with other content, and no code of a change
+    SPECIMEN_CONFLICT = "SPECIMEN_CONFLICT"  # one specimen number, two patients
+    UNKNOWN_ACTION = "UNKNOWN_ACTION"  # the LIS gave no known code for what is to be done (ORC-1)
+    UNKNOWN_TEST = "UNKNOWN_TEST"  # no table has the code of the LIS
+    UNMAPPED_CODE = "UNMAPPED_CODE"  # the analyzer that asks has no code for it; it waits
+    NO_SPECIMEN = "NO_SPECIMEN"  # the LIS gave no specimen number
+    UNKNOWN_CHANNEL = "UNKNOWN_CHANNEL"  # the LIS names an analyzer that this site does not have
+    CONTROL_NUMBER = "CONTROL_NUMBER"  # the number is one of a control material
+    HELD_BY_LIS = "HELD_BY_LIS"
+    ANALYZER_REFUSED = "ANALYZER_REFUSED"
+    DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"
+    MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
+    AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
+    TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
+    NO_SUCH_ORDER = "NO_SUCH_ORDER"  # a cancel, hold or release names no order that is here
+    TOO_MANY_LINES = "TOO_MANY_LINES"  # more than `MOST_LINES` in one message: none was taken
+    TOO_MANY_ITEMS = "TOO_MANY_ITEMS"  # more than `MOST_OF_TUBE` items of one specimen
+
+
+@value(kw_only=True)
+class OrderedPatient:
+    """The patient of an order, as the LIS gave it; each part may be empty.
+
+    Attributes:
+        number: the patient's number, exact. namespace: who gave it.
+        birth_date: ``YYYYMMDD`` or a part of it. sex: of HL7 table 0001 (``M F O U A N``).
+    """
+
+    number: str = ""
+    namespace: str = ""
+    family: str = ""
+    given: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    ward: str = ""
+    patient_class: str = ""
+
+
+@value(kw_only=True)
+class OrderLine:
+    """One test of one specimen, as the LIS ordered it. An empty text is unknown, and never made up from another field.
+
+    Attributes:
+        placer, filler, group: ORC-2, ORC-3, ORC-4, first component; ``placer_namespace`` is the second of ORC-2.
+        specimen: the number on the tube, exact: leading zeros, case and check digit kept.
+        specimen_type: of HL7 table 0487, or as the LIS wrote it.
+        test, test_system, test_name: the LIS's code for the test, its code system, its name.
+        dilution: as the LIS asked, for example ``1:10``.
+        collected, requested: as ISO 8601 with zone.
+        targets: channels that may run it; empty: every channel that has a code for the test.
+        rack, position: the place of the tube, where the LIS names it.
+    """
+
+    action: Action = "new"
+    placer: str = ""
+    placer_namespace: str = ""
+    filler: str = ""
+    group: str = ""
+    specimen: str = ""
+    specimen_namespace: str = ""
+    specimen_type: str = ""
+    rack: str = ""
+    position: str = ""
+    patient: OrderedPatient = OrderedPatient()
+    test: str = ""
+    test_system: str = ""
+    test_name: str = ""
+    priority: Priority = "routine"
+    dilution: str = ""
+    collected: str = ""
+    requested: str = ""
+    targets: tuple[str, ...] = ()
+    comment: str = ""
+
+
+@value(kw_only=True)
+class WorkItem:
+    """One item of the worklist.
+
+    Attributes:
+        number: of the item, gapless from 1, never used again.
+        code: the analyzer's code for the test on the channel that asks; empty where that is not asked for.
+        message_id: the journal's row of the message or act that ordered it.
+        channel: to which it was offered last; empty: to none.
+        run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
+    """
+
+    number: int
+    line: OrderLine
+    state: ItemState
+    reason: ItemReason = ItemReason.NONE
+    message_id: int = 0
+    channel: str = ""
+    code: str = ""
+    created_us: int = 0
+    changed_us: int = 0
+    expires_us: int = 0
+    run: int = 1
+    parent: int = 0
+
+    @property
+    def item_id(self) -> str:
+        return item_id(self.number)
+
+
+def item_id(number: int) -> str:
+    """The number of an item as an analyzer and a person see it: ``W`` and digits, at most 20 of `[A-Z0-9]`."""
+    return f"W{number}"
+
+
+def item_number(text: str) -> int | None:
+    """The number behind an `item_id`; None: the text is none."""
+    digits = text[1:]
+    if text[:1] != "W" or not digits.isascii() or not digits.isdigit() or len(text) > 20 or digits[0] == "0":
+        return None
+    return int(digits)
+
+
+@value(kw_only=True)
+class Asked:
+    """One specimen in a question.
+
+    Attributes:
+        specimen: the number to look up, after the dialect took its padding away; empty: unread, and never matched.
+        echo: named texts of the question that the answer repeats, as ``("rack", "12")`` or ``("raw", "  123")``.
+    """
+
+    specimen: str
+    echo: tuple[tuple[str, str], ...] = ()
+
+
+@value(kw_only=True)
+class Question:
+    """An analyzer asks for its orders, or takes an earlier question back.
+
+    Attributes:
+        kind: ``specimens``; ``all`` open orders of this analyzer; ``range`` of times; ``patients``, by number;
+            ``rack``, by position; ``cancel`` takes back the question before.
+        asked: for ``specimens``, in the order of the question.
+        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them.
+        tag: the question's own number, which the answer repeats.
+        echo: as that of `Asked`, of the question as a whole.
+    """
+
+    kind: Literal["specimens", "all", "range", "patients", "rack", "cancel"]
+    asked: tuple[Asked, ...] = ()
+    patients: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
+    rack: str = ""
+    position: str = ""
+    tag: str = ""
+    echo: tuple[tuple[str, str], ...] = ()
+
+
+class NoOrder(StrEnum):
+    """Why the answer for a specimen is "none"; for people, never for the analyzer."""
+
+    UNKNOWN = "unknown"  # no order has this number
+    UNREAD = "unread"  # the analyzer could not read the number
+    CONFLICT = "conflict"  # one number, two patients
+    HELD = "held"
+    DONE = "done"  # all of its orders have ended
+    EXPIRED = "expired"
+    UNMAPPED = "unmapped"  # the analyzer has no code for any of its tests
+    ELSEWHERE = "elsewhere"  # its orders are another channel's
+    NOT_SUPPORTED = "not_supported"  # asked by rack, position or range, which this site does not answer
+
+
+@value(kw_only=True)
+class Tube:
+    """The answer for one specimen: its items, or why there are none. All items are of one patient.
+
+    Attributes:
+        asked: the specimen as the question named it.
+        items: each with its `code`; empty: `none` says why.
+    """
+
+    asked: Asked
+    items: tuple[WorkItem, ...] = ()
+    none: NoOrder | None = None
+
+
+@value(kw_only=True)
+class AnswerContext:
+    """Where an answer goes, and what it may say.
+
+    Attributes:
+        now: ``YYYYMMDDHHMMSS`` in the channel's zone.
+        control_id: of the first message of the answer; further ones append ``.2``, ``.3``.
+        host: the name of this side, where the analyzer gave none.
+        demographics: whether name, birth date and sex go to the analyzer.
+        unasked: a download that no question asked for.
+        settings: of the channel's ``orders:`` block, for the dialect: names and texts.
+    """
+
+    now: str
+    control_id: str
+    host: str = "LabRelay"
+    demographics: bool = False
+    unasked: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message of an answer.
+
+    Attributes:
+        payload: the whole message; HL7: with CR after each segment; ASTM: records with CR, H through L.
+        items: the numbers of items that are ``offered`` once the other side has confirmed this message.
+        control_id: under which the other side confirms it; empty: the link alone confirms it (ASTM).
+    """
+
+    payload: bytes
+    items: tuple[int, ...] = ()
+    control_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What an analyzer said of items that it was sent (ACK^Q03, ORL^O34, ORU^R32, ASTM O-26 ``X``).
+
+    Attributes:
+        of: the control id of the message that it answers; empty: it names the items by `items` alone.
+        accepted: the answer holds for all items of that message where `items` is empty.
+        items: item id, whether it is accepted, the analyzer's code and words for a refusal. An empty id is for the
+            item in the same place of the message that was sent (`of_items`).
+        tests: as `items`, of an analyzer that names specimen and test instead: specimen, the analyzer's code, ...
+    """
+
+    of: str
+    accepted: bool
+    code: str = ""
+    text: str = ""
+    items: tuple[tuple[str, bool, str, str], ...] = ()
+    tests: tuple[tuple[str, str, bool, str, str], ...] = ()
+
+    def of_items(self, sent: Sequence[int], again: Collection[int] = ()) -> dict[int, tuple[bool, str, str]]:
+        """What it says of each item: whether it is accepted, code, words. Items that it does not name are left out.
+
+        Args:
+            sent: the items of the message that it answers, in their order. Ids are given by place only where the answer
+                has as many places; else it says nothing of them.
+            again: items that had been sent before: an analyzer that has one refuses it as UA, which changes nothing.
+        """
+        said: dict[int, tuple[bool, str, str]] = {}
+        if not self.items and not self.tests:
+            said = dict.fromkeys(sent, (self.accepted, self.code, self.text))
+        named = any(one[0] for one in self.items)
+        if named or len(self.items) == len(sent):
+            for at, (name, accepted, code, text) in enumerate(self.items):
+                number = item_number(name) if named else sent[at]
+                if number is not None:
+                    said[number] = (accepted, code, text)
+        return {number: one for number, one in said.items() if number not in again or one[1] != "UA"}
+
+
+@value(kw_only=True)
+class ResultOf:
+    """One result of a message, as the worklist sees it.
+
+    Attributes:
+        code: the LIS's code for the test, where the channel's table has one for the analyzer's; else the analyzer's.
+        final: it closes its item; else the item is in progress.
+        item_id: the item that the analyzer says it is of (LAW, OBR-2); empty: it says none.
+    """
+
+    code: str
+    final: bool
+    item_id: str = ""
+
+
+@value(kw_only=True)
+class TubeResults:
+    """The results of one specimen in a message.
+
+    Attributes:
+        specimen: the number, exact, as the dialect leaves it; patient_number: empty where the message names none.
+    """
+
+    specimen: str
+    patient_number: str = ""
+    tests: tuple[ResultOf, ...] = ()

@@ -1,0 +1,108 @@
+"""What the worklist is asked, and its answers. Plain data; `engine.store.operations.worklist` does the work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+
+from engine.model.orders import ItemReason, ItemState, Tube
+from engine.model.values import value
+
+DAY_US = 86_400_000_000
+EXPIRES_US = 7 * DAY_US
+SPECIMEN_REUSE_US = 30 * DAY_US
+ALL_LIMIT = 200  # items of an answer to a question for all
+
+
+@value(kw_only=True)
+class TakeSettings:
+    """How orders of one channel are taken.
+
+    Attributes:
+        known_channels: channel -> codes of the LIS that it can run.
+        groups: name of a group of channels -> these; an order may name one as its target.
+        panels: code of a panel -> codes of its tests. A panel is taken apart where no channel has a code for it.
+        specimen_reuse_us: how long after its result a specimen number may not be another patient's.
+        expires_us: how long an item waits.
+        is_control: whether a specimen number is one of a control material; None: there are none.
+        cancel_by_specimen: a cancel without an order number cancels all orders of its specimen.
+    """
+
+    known_channels: Mapping[str, frozenset[str]]
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    panels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    specimen_reuse_us: int = SPECIMEN_REUSE_US
+    expires_us: int = EXPIRES_US
+    is_control: Callable[[str], bool] | None = None
+    cancel_by_specimen: bool = False
+
+
+@value(kw_only=True)
+class LineOutcome:
+    """What became of one line, or of one test of a panel in it, or of one order that it cancels.
+
+    Attributes:
+        line_index: place of the line in the message, from 0. Several outcomes may have the same.
+        number: of the item; 0: there is none.
+        state, reason: of the item now. TOO_LATE and NO_SUCH_ORDER: the line changed nothing.
+        repeat: the item was here before, and the line changed nothing.
+        replaced: the item that this one takes the place of; 0: none.
+    """
+
+    line_index: int
+    number: int
+    state: ItemState
+    reason: ItemReason = ItemReason.NONE
+    repeat: bool = False
+    replaced: int = 0
+
+
+@value(kw_only=True)
+class AskSettings:
+    """The orders that an analyzer may get.
+
+    Attributes:
+        channel: the analyzer's.
+        codes: code of the LIS -> code of the analyzer.
+        names: the groups that the channel is of; an order for one of them is for this channel, too.
+        sources: channels whose orders it may get; None: all.
+        limit: items of an answer to a question for all.
+        again: orders that were offered to this channel before are part of the answer, too.
+    """
+
+    channel: str
+    codes: Mapping[str, str]
+    names: frozenset[str] = frozenset()
+    sources: frozenset[str] | None = None
+    limit: int = ALL_LIMIT
+    again: bool = True
+
+
+@value(kw_only=True)
+class Answered:
+    """The answer to a question.
+
+    Attributes:
+        query: number of its row; 0: there is none, for nothing was found and no specimen was named.
+        tubes: in the order of the question.
+        cut: there is more than this answer may hold.
+    """
+
+    query: int
+    tubes: tuple[Tube, ...] = ()
+    cut: bool = False
+
+
+@value(kw_only=True)
+class ResultOf:
+    """One result of a message, as far as an order is concerned.
+
+    Attributes:
+        test: the LIS's code; empty: not known.
+        code: the analyzer's code; empty: not known.
+        final: the result is final; False: preliminary.
+        item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
+    """
+
+    test: str = ""
+    code: str = ""
+    final: bool = True
+    item_id: str = ""

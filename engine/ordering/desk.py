@@ -1,0 +1,335 @@
+"""Answer the questions of one channel's analyzer: look up, have the dialogue write, have the link send, note the end.
+
+A line has at most one message of ours under way. An answer is thrown away, and nothing more of it is sent, once its
+analyzer has asked again, has taken the question back, or has gone; once it was not begun within the deadline; and once
+the analyzer has sent anything else first: then it is looked up anew, for an order may have been cancelled meanwhile.
+
+Promises: the intent to answer is committed before the first byte of it (`worklist.answer`); that it was sent is noted
+after the link has said so (`worklist.offered`). What a kill leaves between the two is noted as *maybe known* by the
+next start. Logs hold item ids only.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.model.clock import Clock
+from engine.model.errors import ContentError, StoreError
+from engine.model.link_events import Sent
+from engine.model.message import Parsed, Stored
+from engine.model.order_results import has_results
+from engine.model.orders import Confirmation, Question, Reply, item_id
+from engine.model.ports import RousedStream, TwoWayLink
+from engine.model.worklist import Answered
+from engine.ordering.asking import Asking
+from engine.receiving.channel_parts import Connection
+from engine.store.operations import worklist
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay.orders")
+
+QUESTION_BYTES = 64 * 1024  # a longer message is no question
+AWAITED = 200  # messages to one analyzer whose confirmation may still come; older ones are forgotten
+ITEMS_LOGGED = 20
+NOT_READY = frozenset({"late", "fault"})  # the analyzer has to ask again
+
+
+@dataclass(slots=True, eq=False)
+class _Answering:
+    """A question, and how far its answer is.
+
+    Attributes:
+        due: until when the answer may begin, monotonic.
+        query: its number in the journal, 0 until that is durable.
+        replies: not offered yet.
+        items: found for it, and not known yet whether they arrive.
+        looks: how often it was looked up.
+        over: why no more of it is sent; empty while it is wanted.
+    """
+
+    message: int
+    parsed: Parsed
+    question: Question
+    due: float
+    query: int = 0
+    replies: deque[Reply] = field(default_factory=deque)
+    items: dict[int, None] = field(default_factory=dict)
+    looks: int = 0
+    timer: asyncio.TimerHandle | None = None
+    over: str = ""
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One message of an answer that the link has."""
+
+    ticket: int
+    answering: _Answering
+    reply: Reply
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """One connection: the answer that is wanted, and the message that is under way, perhaps of an older answer."""
+
+    connection: Connection
+    answering: _Answering | None = None
+    sending: _Sending | None = None
+    tickets: int = 0
+
+    @property
+    def link(self) -> TwoWayLink:
+        return cast(TwoWayLink, self.connection.link)
+
+
+class Desk:
+    """The desk of one channel, for all its connections (`engine.receiving.channel_parts.QuestionDesk`)."""
+
+    def __init__(self, channel: str, asking: Callable[[], Asking], *, journal: "Journal", clock: Clock) -> None:
+        """``asking``: as the configuration in force has it."""
+        self._channel = channel
+        self._asking = asking
+        self._journal = journal
+        self._clock = clock
+        self._lines: dict[int, _Line] = {}
+        # Control id of a message to the analyzer -> its items, where the analyzer confirms by that id.
+        self._awaited: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    # -- called by the channel -----------------------------------------------------------------------------------------
+
+    def durable(self, connection: Connection, stored: Stored) -> None:
+        line = self._lines.get(id(connection))
+        if line is None:
+            line = self._lines[id(connection)] = _Line(connection)
+        if len(stored.payload) > QUESTION_BYTES:
+            self._look_up_anew(line)
+            return
+        try:
+            asking = self._asking()
+            parsed = asking.message_format.parse(stored.payload, asking.options)
+            question = asking.dialogue.question(parsed)
+            said = asking.dialogue.confirmation(parsed) if question is None else None
+        except ContentError:  # it becomes a dead letter
+            return
+        except Exception:  # an error of ours costs this question alone
+            logger.exception("a question cannot be read", extra=self._about(stored.id))
+            return
+        connection.asked = question is not None or (said is not None and not has_results(parsed))
+        if said is not None:
+            self._confirmed(stored.id, said)
+        if question is None:
+            self._look_up_anew(line)
+            return
+        self._drop(line, "cancelled" if question.kind == "cancel" else "asked_again")
+        answering = _Answering(stored.id, parsed, question, self._clock.monotonic() + asking.deadline_s)
+        if question.kind == "cancel":
+            answering.over = "cancel"
+        else:
+            line.answering = answering
+            answering.timer = asyncio.get_running_loop().call_later(
+                asking.deadline_s, self._drop_if, line, answering, "late"
+            )
+        self._look_up(line, answering, asking)
+
+    def spoken(self, connection: Connection) -> None:
+        if (line := self._lines.get(id(connection))) is not None:
+            self._note_ends(line)
+
+    def closed(self, connection: Connection) -> None:
+        line = self._lines.pop(id(connection), None)
+        if line is None:
+            return
+        self._note_ends(line)
+        if line.answering is not None:
+            self._give_up(line.answering, "closed")
+
+    # -- one answer ----------------------------------------------------------------------------------------------------
+
+    def _look_up(self, line: _Line, answering: _Answering, asking: Asking) -> None:
+        try:
+            future = self._journal.run(worklist.answer, answering.message, answering.question, asking.settings)
+        except StoreError:
+            self._not_looked_up(line, answering)
+            return
+        future.add_done_callback(partial(self._looked_up, line, answering, asking))
+
+    def _looked_up(self, line: _Line, answering: _Answering, asking: Asking, done: "asyncio.Future[Answered]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._not_looked_up(line, answering)
+            return
+        found = done.result()
+        answering.query = found.query
+        answering.items = {item.number: None for tube in found.tubes for item in tube.items}
+        if answering.over:
+            self._not_offered(answering, answering.over)
+            return
+        answering.looks += 1
+        number = f"Q{answering.message}" if answering.looks == 1 else f"Q{answering.message}-{answering.looks}"
+        context = asking.context(self._clock.now_us(), number)
+        try:
+            replies = asking.dialogue.answer(answering.parsed, answering.question, found.tubes, context)
+        except Exception:
+            logger.exception("an answer cannot be written", extra=self._about(answering.message))
+            self._drop(line, "fault")
+            return
+        answering.replies = deque(replies)
+        if not replies:
+            self._drop(line, "silent")
+            return
+        self._send_next(line)
+
+    def _not_looked_up(self, line: _Line, answering: _Answering) -> None:
+        """Say nothing: better no answer than a wrong "none"."""
+        logger.error("a question was not looked up, and is not answered", extra=self._about(answering.message))
+        if line.answering is answering:
+            self._end(line, answering)
+            self._let_ask_again(line)
+
+    def _let_ask_again(self, line: _Line) -> None:
+        """Without its answer an analyzer on MLLP waits, unless the connection ends."""
+        if self._asking().closes:
+            line.connection.stream.end()
+
+    def _send_next(self, line: _Line) -> None:
+        """Give the link the next message of the answer, unless one is under way."""
+        answering = line.answering
+        if answering is None or line.sending is not None or not answering.replies:
+            return
+        if self._clock.monotonic() >= answering.due:
+            self._drop(line, "late")
+            return
+        reply = answering.replies.popleft()
+        line.tickets += 1
+        try:
+            line.link.offer(line.tickets, reply.payload, self._clock.monotonic())
+        except ValueError:
+            logger.exception("an answer cannot be framed", extra=self._about(answering.message, reply.items))
+            self._drop(line, "fault")
+            return
+        line.sending = _Sending(line.tickets, answering, reply)
+        line.connection.has_to_speak = True
+        cast(RousedStream, line.connection.stream).rouse()
+
+    def _note_ends(self, line: _Line) -> None:
+        """Note the message whose sending has ended, and go on with the answer that is wanted."""
+        for end in line.link.sends_ended():
+            sending = line.sending
+            if sending is None or sending.ticket != end.ticket:
+                continue
+            line.sending = None
+            answering, reply = sending.answering, sending.reply
+            if isinstance(end, Sent):
+                if reply.control_id:
+                    self._await(reply)
+                for item in reply.items:
+                    answering.items.pop(item, None)
+                now_us = self._clock.now_us()
+                if reply.items:
+                    self._note(worklist.offered, answering.query, reply.items, self._channel, now_us)
+                logger.info("answered", extra=self._about(answering.message, reply.items))
+                if not answering.replies:
+                    self._end(line, answering)
+                    self._not_offered(answering, answering.over or "left_out")
+            else:
+                for item in reply.items:
+                    answering.items.pop(item, None)
+                self._note(worklist.not_offered, answering.query, reply.items, end.reason, maybe=end.maybe)
+                self._not_offered(answering, end.reason)
+                logger.warning(
+                    "an answer did not go out",
+                    extra={**self._about(answering.message, reply.items), "reason": end.reason},
+                )
+                self._end(line, answering)
+            self._send_next(line)
+
+    def _end(self, line: _Line, answering: _Answering) -> None:
+        if answering.timer is not None:
+            answering.timer.cancel()
+        if line.answering is answering:
+            line.answering = None
+
+    def _drop_if(self, line: _Line, answering: _Answering, reason: str) -> None:
+        if line.answering is answering:
+            self._drop(line, reason)
+
+    def _drop(self, line: _Line, reason: str) -> None:
+        """Throw the answer away. A message of it that has begun goes out to its end; the rest does not."""
+        answering = line.answering
+        if answering is None:
+            return
+        sending = line.sending
+        if sending is not None and line.link.withdraw(sending.ticket):
+            line.sending = None
+        elif sending is not None and reason == "late":
+            return  # it has begun in time
+        line.answering = None
+        self._give_up(answering, reason, under_way=line.sending is not None)
+        if reason in NOT_READY:
+            self._let_ask_again(line)
+
+    def _give_up(self, answering: _Answering, reason: str, *, under_way: bool = False) -> None:
+        """``under_way``: a message of it is; its end will be noted."""
+        if answering.timer is not None:
+            answering.timer.cancel()
+        answering.replies.clear()
+        answering.over = reason
+        if answering.query and not under_way:
+            self._not_offered(answering, reason)
+        logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
+
+    def _look_up_anew(self, line: _Line) -> None:
+        """The analyzer has sent something else before our answer began: what was found may be of yesterday."""
+        answering, sending = line.answering, line.sending
+        if answering is None or sending is None or sending.answering is not answering:
+            return
+        if line.link.withdraw(sending.ticket):
+            line.sending = None
+            answering.replies.clear()
+            self._not_offered(answering, "contention")
+            self._look_up(line, answering, self._asking())
+
+    # -- what the analyzer says of its orders --------------------------------------------------------------------------
+
+    def _await(self, reply: Reply) -> None:
+        self._awaited[reply.control_id] = reply.items
+        while len(self._awaited) > AWAITED:
+            self._awaited.popitem(last=False)
+
+    def _confirmed(self, message: int, said: Confirmation) -> None:
+        self._note(worklist.confirmed, self._channel, message, said, self._awaited.pop(said.of, ()))
+
+    # -- noting --------------------------------------------------------------------------------------------------------
+
+    def _note(self, operation: Callable[..., Any], /, *args: Any, **more: Any) -> None:
+        """Have the journal note what has happened. Where it cannot, the next start finds an answer without an end."""
+        try:
+            future = self._journal.run(operation, *args, **more)
+        except StoreError as error:
+            self._not_noted(error)
+            return
+        future.add_done_callback(self._noted)
+
+    def _not_offered(self, answering: _Answering, reason: str) -> None:
+        """Note that the items of an answer that are left were not sent."""
+        items, answering.items = tuple(answering.items), {}
+        if items:
+            self._note(worklist.not_offered, answering.query, items, reason, maybe=False)
+
+    def _noted(self, done: "asyncio.Future[Any]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._not_noted(error)
+
+    def _not_noted(self, error: BaseException) -> None:
+        logger.error(
+            "the end of an answer cannot be stored", extra={"channel": self._channel, "detail": type(error).__name__}
+        )
+
+    def _about(self, message: int, items: Sequence[int] = ()) -> dict[str, Any]:
+        more = {"detail": " ".join(map(item_id, items[:ITEMS_LOGGED]))} if items else {}
+        return {"channel": self._channel, "journal_id": message, **more}

@@ -1,0 +1,24 @@
+"""End the orders whose time has come."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.store.operations import worklist
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
+
+EVERY_S = 60.0
+
+
+async def run(journal: "Journal", clock: Clock) -> None:
+    """Until cancelled. What cannot be stored now is tried a minute later."""
+    while True:
+        try:
+            while await journal.run(worklist.expire, clock.now_us()):
+                pass
+        except StoreError:
+            pass
+        await asyncio.sleep(EVERY_S)

@@ -1,0 +1,74 @@
+"""Verbs for orders: a person enters them, changes one, or is about to see whose it is."""
+
+from engine.actions.control import Request
+from engine.model.errors import LabRelayError
+from engine.model.orders import OrderedPatient, OrderLine, item_id
+from engine.model.worklist import LineOutcome
+from engine.ordering import by_hand
+from engine.ordering.taking import take_settings
+from engine.runtime.control_requests import OrderAdd, OrderChange, OrderShown
+from engine.runtime.verbs.running_site import Result, RunningSite
+from engine.store.operations import audit, worklist
+
+
+async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
+    settings = take_settings(site.loaded().channels)
+    known = {*settings.known_channels, *settings.groups}
+    if not known:
+        raise LabRelayError("no channel has orders:, so no analyzer would get it (docs/orders.md)")
+    if wrong := [name for name in asked.targets if name not in known]:
+        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(known))}")
+    patient = OrderedPatient(
+        number=asked.patient,
+        family=asked.family,
+        given=asked.given,
+        birth_date=asked.birth_date,
+        sex=asked.sex,
+    )
+    lines = [
+        OrderLine(
+            action="new",
+            placer=asked.placer,
+            specimen=asked.specimen,
+            specimen_type=asked.specimen_type,
+            patient=patient,
+            test=test,
+            priority=asked.priority,
+            targets=tuple(asked.targets),
+        )
+        for test in asked.tests
+    ]
+    act, outcomes = await site.journal.run(by_hand.add, request.actor, lines, settings)
+    return {"act": act, "orders": [_outcome(lines[one.line_index], one) for one in outcomes]}
+
+
+def _outcome(line: OrderLine, one: LineOutcome) -> Result:
+    return {
+        "order": item_id(one.number) if one.number else None,
+        "test": line.test,
+        "state": one.state.value,
+        "reason": one.reason.value,
+        "repeat": one.repeat,
+    }
+
+
+async def cancel(site: RunningSite, request: Request, asked: OrderChange) -> Result:
+    state = await site.journal.run(worklist.cancel, asked.order, actor=request.actor, reason=asked.reason)
+    return {"order": item_id(asked.order), "state": state.value}
+
+
+async def release(site: RunningSite, request: Request, asked: OrderChange) -> Result:
+    state = await site.journal.run(worklist.release, asked.order, actor=request.actor, reason=asked.reason)
+    return {"order": item_id(asked.order), "state": state.value}
+
+
+async def resend(site: RunningSite, request: Request, asked: OrderChange) -> Result:
+    state = await site.journal.run(worklist.resend, asked.order, actor=request.actor, reason=asked.reason)
+    return {"order": item_id(asked.order), "state": state.value}
+
+
+async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Result:
+    """A person is about to see tube and patient of an order; recorded before they do."""
+    what = {"order": item_id(asked.order), "purpose": asked.purpose}
+    await site.journal.run(audit.note, request.actor, "unmask", what)
+    return {}

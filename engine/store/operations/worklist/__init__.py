@@ -1,0 +1,32 @@
+"""The worklist: the orders of laboratory systems, test by test, and the answers that analyzers got.
+
+taking      orders in: new, change, cancel, hold, release, rerun
+answering   questions of analyzers, and what became of each answer
+acting      acts of a person on single orders
+closing     results, and the end of an item's time
+erasing     orders of a patient whose data is erased
+items       the rows; the one place where an item changes
+
+The rules are pure, in `engine.model.order_rules`. Each change of an item is one row of ``order_event``, in the same
+transaction.
+"""
+
+from engine.store.operations.worklist.acting import cancel, match, release, resend
+from engine.store.operations.worklist.answering import answer, confirmed, not_offered, offered, recover
+from engine.store.operations.worklist.closing import expire, result
+from engine.store.operations.worklist.taking import take_orders
+
+__all__ = (
+    "answer",
+    "cancel",
+    "confirmed",
+    "expire",
+    "match",
+    "not_offered",
+    "offered",
+    "recover",
+    "release",
+    "resend",
+    "result",
+    "take_orders",
+)

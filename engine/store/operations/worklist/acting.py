@@ -1,0 +1,107 @@
+"""Acts of a person on single orders. Each writes its row of the audit trail in the same transaction; the row has
+numbers of orders alone, and names no patient.
+"""
+
+from engine.model.errors import RefusedError
+from engine.model.order_rules import ItemEvent, PatientsOfTube, Standing, step
+from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState, item_id
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations import audit
+from engine.store.operations.worklist import items
+from engine.store.operations.worklist.items import Kept
+
+_ACTIVE = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
+
+
+@operation(priority=Priority.SETTLE)
+def cancel(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
+    """Cancel an order; one that an analyzer may have is ``cancel_pending`` first, and cancelled by a second cancel.
+
+    Raises:
+        RefusedError: there is none of this number, or it has ended.
+    """
+    one = _one(batch, number)
+    event = ItemEvent.CLOSE if one.state is ItemState.CANCEL_PENDING and not one.query else ItemEvent.CANCEL
+    return _do(batch, one, event, "order-cancel", actor, reason)
+
+
+@operation(priority=Priority.SETTLE)
+def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
+    """Let a held order go on. Of a number with two patients, the person says by this whose the tube is.
+
+    Raises:
+        RefusedError: there is none of this number, it is not held, an order of another patient with the same specimen
+            number goes on already, or an order in conflict would be beside the one that it is in conflict with.
+    """
+    one = _one(batch, number)
+    _raise_if_impossible(one, ItemEvent.FREE)
+    _raise_if_another_patient(batch, one)
+    if one.reason is ItemReason.ORDER_CONFLICT and (other := _rival(batch, one)):
+        raise RefusedError(f"order {item_id(other)} has the same order number and test: cancel it first")
+    return _do(batch, one, ItemEvent.FREE, "order-release", actor, reason)
+
+
+@operation(priority=Priority.SETTLE)
+def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
+    """Let an order wait once more: one that an analyzer has lost or refused, or whose time was over.
+
+    Raises:
+        RefusedError: there is none of this number, its state allows no sending, or its specimen number is another
+            patient's now.
+    """
+    one = _one(batch, number)
+    _raise_if_impossible(one, ItemEvent.RESEND)
+    _raise_if_another_patient(batch, one)
+    if one.state is ItemState.EXPIRED:
+        one.expires_us = batch.steady_us + max(one.expires_us - one.created_us, 0)
+    return _do(batch, one, ItemEvent.RESEND, "order-resend", actor, reason)
+
+
+@operation(priority=Priority.SETTLE)
+def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str) -> ItemState:
+    """Close an order with the result in a message: a person says that it is of this order.
+
+    Raises:
+        RefusedError: there is none of this number, or no result can close it.
+    """
+    return _do(batch, _one(batch, number), ItemEvent.FINAL, "order-match", actor, reason, result=message_id)
+
+
+def _one(batch: Batch, number: int) -> Kept:
+    one = items.by_number(batch, number)
+    if one is None:
+        raise RefusedError(f"there is no order {item_id(number)}")
+    return one
+
+
+def _do(batch: Batch, one: Kept, event: ItemEvent, verb: str, actor: str, reason: str, *, result: int = 0) -> ItemState:
+    _raise_if_impossible(one, event)
+    what = {"order": one.number, "state": str(one.state), "reason": reason, **({"message": result} if result else {})}
+    act = audit.note(batch, actor, verb, what)
+    items.apply(batch, one, event, message_id=act, cause="person")
+    return one.state
+
+
+def _raise_if_impossible(one: Kept, event: ItemEvent) -> None:
+    if not step(Standing(one.state, one.reason, one.known), event).done:
+        raise RefusedError(f"order {item_id(one.number)} is {one.state}, and cannot be changed so")
+
+
+def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
+    """Two patients may never share one number, whatever a person says."""
+    patients = PatientsOfTube({})
+    for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
+        if other.number != one.number and other.state in _ACTIVE:
+            patients.add(other.line.patient)
+    if patients.contradicts(one.line.patient):
+        raise RefusedError(f"an order of another patient has the specimen number of {item_id(one.number)}: cancel it")
+
+
+def _rival(batch: Batch, one: Kept) -> int:
+    """An open order with the same order number and test; 0: there is none."""
+    near = items.of_placer(batch, one.line.placer, MOST_OF_TUBE) if one.line.placer else []
+    for other in near:
+        if other.number != one.number and other.state in _ACTIVE and other.line.test == one.line.test:
+            return other.number
+    return 0

@@ -1,0 +1,344 @@
+"""Answers to analyzers: which orders a question gets, and what became of the answer.
+
+An answer is written before its first byte goes out: the question, its specimens, and the items, which are from then on
+under way to this channel (`order_query`). No other channel gets them meanwhile. Each ends as sent, not sent, or perhaps
+sent; after a crash all are perhaps sent (`recover`). An item that was cancelled under way comes back from `offered`:
+the analyzer has it, and must hear of that.
+
+A specimen number is compared exactly. Where its open orders are of two patients, there is no order.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from engine.model.order_rules import ItemEvent, PatientsOfTube
+from engine.model.orders import (
+    ANSWERED_STATES,
+    MOST_OF_TUBE,
+    MOST_TUBES,
+    Asked,
+    Confirmation,
+    ItemReason,
+    ItemState,
+    NoOrder,
+    Question,
+    Tube,
+    WorkItem,
+    item_number,
+)
+from engine.model.worklist import Answered, AskSettings
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Rows
+from engine.store.operations.worklist import items
+from engine.store.operations.worklist.items import Kept
+
+RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
+MOST_ITEMS = 5_000  # of one answer
+UNREAD_MARK = "@"  # how analyzers name a tube whose number they could not read
+_ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
+_TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
+
+
+# -- the question --------------------------------------------------------------------------------------------------
+
+
+@operation(priority=Priority.SETTLE)
+def answer(batch: Batch, message_id: int, question: Question, settings: AskSettings) -> Answered:
+    """Look up the orders that a question asks for, and note the answer as under way.
+
+    Args:
+        message_id: the journal's row of the question; 0: a download, which no question asked for.
+    """
+    if question.kind == "cancel":
+        return Answered(query=0)
+    if question.kind in ("range", "rack"):
+        return Answered(query=0, tubes=(Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED),))
+    look = _Look(batch, settings)
+    found: list[tuple[Tube, list[Kept]]] = []
+    held, cut = 0, False
+    if question.kind == "specimens":
+        asked: Iterable[Asked] = question.asked[:MOST_TUBES]
+        cut = len(question.asked) > MOST_TUBES
+    else:
+        asked = look.every() if question.kind == "all" else look.of_patients(question.patients)
+    limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
+    for one in asked:
+        tube, kept = look.tube(one)
+        if question.kind != "specimens" and not kept:
+            continue
+        if (held and held + len(kept) > limit) or len(found) >= MOST_TUBES:
+            cut = True
+            break
+        held += len(kept)
+        found.append((tube, kept))
+    if not found and question.kind == "all":
+        return Answered(query=0)
+    query = _note(batch, message_id, question, settings, found, cut=cut)
+    look.mark_unmapped(message_id, query)
+    return Answered(query=query, tubes=tuple(tube for tube, _ in found), cut=cut)
+
+
+def _note(
+    batch: Batch,
+    message_id: int,
+    question: Question,
+    settings: AskSettings,
+    found: Sequence[tuple[Tube, list[Kept]]],
+    *,
+    cut: bool,
+) -> int:
+    """Write the answer, and its items as under way; return its number."""
+    (query,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM order_query").fetchone()
+    under_way = {one.number: one for _, kept in found for one in kept}
+    for one in under_way.values():
+        items.leave_query(batch, one, "asked again")
+        one.query, one.channel, one.code = query, settings.channel, settings.codes[one.line.test]
+        items.store(batch, one)
+    batch.execute(
+        "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us, outcome)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        (
+            query, message_id, settings.channel, batch.now_us, question.kind, len(found),
+            "".join(f"{number}," for number in under_way), int(cut), len(under_way),
+            0 if under_way else batch.now_us,
+        ),
+    )  # fmt: skip
+    batch.executemany(
+        "INSERT OR IGNORE INTO order_asked (specimen, query, items, none) VALUES (?, ?, ?, ?)",
+        [
+            (items.specimen_token(batch.vault, tube.asked.specimen), query, len(tube.items), tube.none or "")
+            for tube, _ in found
+            if tube.asked.specimen
+        ],
+    )
+    return int(query)
+
+
+class _Look:
+    """Look-ups for one question; each specimen is read once."""
+
+    def __init__(self, batch: Batch, settings: AskSettings) -> None:
+        self._batch = batch
+        self._settings = settings
+        self._mine = settings.names | {settings.channel}
+        self._tubes: dict[str, tuple[tuple[WorkItem, ...], NoOrder | None, list[Kept]]] = {}
+        self._unmapped: list[Kept] = []
+        self._busy: dict[int, bool] = {}
+
+    def tube(self, asked: Asked) -> tuple[Tube, list[Kept]]:
+        """The answer for one specimen, and the rows of its items."""
+        specimen = asked.specimen
+        if not specimen or specimen.startswith(UNREAD_MARK):
+            return Tube(asked=asked, none=NoOrder.UNREAD), []
+        if specimen not in self._tubes:
+            kept, none = self._find(specimen)
+            self._tubes[specimen] = tuple(one.value(self._settings.codes[one.line.test]) for one in kept), none, kept
+        found, none, kept = self._tubes[specimen]
+        return Tube(asked=asked, items=found, none=none), kept
+
+    def every(self) -> Iterator[Asked]:
+        """Each specimen with an open order of this channel, the most urgent and newest first."""
+        tests = {items.test_token(self._batch.vault, test) for test in self._settings.codes}
+        seen: set[str] = set()
+        rows = self._batch.execute(
+            "SELECT number, targets, test FROM order_item INDEXED BY order_item_askable"
+            " WHERE state IN ('waiting', 'offered', 'accepted', 'in_progress') ORDER BY rank, number DESC"
+        )
+        for number, targets, test in rows.fetchall():
+            if test not in tests or (targets and self._mine.isdisjoint(targets.split(","))):
+                continue
+            one = items.by_number(self._batch, number)
+            if one is not None and one.line.specimen and one.line.specimen not in seen:
+                seen.add(one.line.specimen)
+                yield Asked(specimen=one.line.specimen)
+
+    def of_patients(self, numbers: Iterable[str]) -> Iterator[Asked]:
+        """Each specimen with an open order of these patients; the numbers are compared exactly."""
+        seen: set[str] = set()
+        for number in dict.fromkeys(filter(None, numbers)):
+            for one in items.open_of_patient(self._batch, number, MOST_OF_TUBE):
+                if one.line.specimen not in seen:
+                    seen.add(one.line.specimen)
+                    yield Asked(specimen=one.line.specimen)
+
+    def mark_unmapped(self, message_id: int, query: int) -> None:
+        """Note that this channel has no code for an order that names it."""
+        for one in {one.number: one for one in self._unmapped}.values():
+            one.reason = ItemReason.UNMAPPED_CODE
+            items.note(self._batch, one, "unmapped", message_id=message_id, channel=self._settings.channel, query=query)
+
+    def _find(self, specimen: str) -> tuple[list[Kept], NoOrder | None]:
+        """The items that this channel gets of a specimen; or why there are none."""
+        every = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
+        patients = PatientsOfTube({})
+        for one in every:  # of all channels and sources
+            if one.state in _TIES:
+                patients.add(one.line.patient)
+        if patients.conflict:
+            return [], NoOrder.CONFLICT
+        mine = [one for one in every if self._is_mine(one)]
+        if not mine:
+            return [], NoOrder.ELSEWHERE if any(one.is_open for one in every) else NoOrder.UNKNOWN
+        answered = [one for one in mine if one.state in ANSWERED_STATES and not one.after]
+        if not answered:
+            return [], _why_none(mine)
+        here = [one for one in answered if not self._is_elsewhere(one)]
+        if not here:
+            return [], NoOrder.ELSEWHERE
+        coded = [one for one in here if one.line.test in self._settings.codes]
+        self._unmapped += [
+            one
+            for one in here
+            if one.line.test not in self._settings.codes
+            and one.state is ItemState.WAITING
+            and one.reason is ItemReason.NONE
+            and not self._mine.isdisjoint(one.targets)
+        ]
+        if not coded:
+            return [], NoOrder.UNMAPPED
+        if not self._settings.again:
+            coded = [one for one in coded if one.state is ItemState.WAITING and not one.query]
+        return coded, None if coded else NoOrder.DONE
+
+    def _is_mine(self, one: Kept) -> bool:
+        sources = self._settings.sources
+        if sources is not None and one.source and one.source not in sources:
+            return False
+        return not one.targets or not self._mine.isdisjoint(one.targets)
+
+    def _is_elsewhere(self, one: Kept) -> bool:
+        """Whether another channel has the item, or is getting it just now."""
+        if one.channel == self._settings.channel:
+            return False
+        if one.state in _ELSEWHERE:
+            return True
+        return one.query > 0 and self._is_under_way(one.query)
+
+    def _is_under_way(self, query: int) -> bool:
+        if query not in self._busy:
+            row = self._batch.execute("SELECT at_us FROM order_query WHERE number = ?", (query,)).fetchone()
+            self._busy[query] = row is not None and row[0] > self._batch.now_us - RESERVED_US
+        return self._busy[query]
+
+
+def _why_none(mine: Sequence[Kept]) -> NoOrder:
+    if any(one.reason is ItemReason.SPECIMEN_CONFLICT for one in mine if one.is_open):
+        return NoOrder.CONFLICT
+    if any(one.is_open and (one.state is ItemState.HELD or one.after) for one in mine):
+        return NoOrder.HELD
+    states = {one.state for one in mine} - {ItemState.REJECTED}
+    if not states:
+        return NoOrder.UNKNOWN
+    return NoOrder.EXPIRED if mine[-1].state is ItemState.EXPIRED else NoOrder.DONE
+
+
+# -- what became of the answer -------------------------------------------------------------------------------------
+
+
+@operation(priority=Priority.SETTLE)
+def offered(batch: Batch, query: int, numbers: Sequence[int], channel: str, at_us: int) -> list[int]:
+    """The link confirmed the bytes of these items. Return those that may not be run any more, or are another
+    channel's: the analyzer must hear of that.
+
+    Args:
+        at_us: when the link confirmed them.
+    """
+    back = []
+    for one in _rows(batch, numbers):
+        if one.channel != channel:
+            back.append(one.number)
+            continue
+        items.leave_query(batch, one, "sent")
+        done = items.apply(batch, one, ItemEvent.SENT, channel=channel, query=query, at_us=at_us).done
+        items.store(batch, one)
+        if not done:
+            back.append(one.number)
+    return back
+
+
+@operation(priority=Priority.SETTLE)
+def not_offered(batch: Batch, query: int, numbers: Sequence[int], reason: str, *, maybe: bool) -> None:
+    """The answer did not arrive as far as the link knows.
+
+    Args:
+        query: of which it was; an item that is part of a later answer by now is left alone.
+        reason: a short constant, for people.
+        maybe: the analyzer may have them all the same.
+    """
+    for one in _rows(batch, numbers):
+        if one.query not in (0, query):
+            if maybe and not one.sent:
+                one.sent = True
+                items.store(batch, one)
+            continue
+        items.leave_query(batch, one, reason)
+        event = ItemEvent.MAYBE_SENT if maybe else ItemEvent.NOT_SENT
+        items.apply(batch, one, event, channel=one.channel, query=query, cause=reason)
+        items.store(batch, one)
+
+
+@operation(priority=Priority.SETTLE)
+def confirmed(
+    batch: Batch,
+    channel: str,
+    message_id: int,
+    confirmation: Confirmation,
+    sent_items: Sequence[int] = (),
+    *,
+    cancels: bool = False,
+) -> list[int]:
+    """The analyzer said yes or no to items that this channel sent to it; return those that this changed.
+
+    Args:
+        message_id: the journal's row of what it said.
+        sent_items: of the message that it answers, for an answer that names no items.
+        cancels: that message took orders back.
+    """
+    said: dict[int, tuple[bool, str, str]] = {}
+    for name, accepted, code, text in confirmation.items:
+        number = item_number(name)
+        if number is not None:
+            said[number] = accepted, code, text
+    if not confirmation.items:
+        said = dict.fromkeys(sent_items, (confirmation.accepted, confirmation.code, confirmation.text))
+    done = []
+    for one in _rows(batch, said):
+        accepted, code, text = said[one.number]
+        if one.channel != channel or not one.known:
+            continue
+        items.leave_query(batch, one, "accepted" if accepted else "refused")
+        if cancels:
+            event = ItemEvent.CANCEL_CONFIRMED if accepted else None
+        else:
+            event = ItemEvent.ACCEPTED if accepted else ItemEvent.REFUSED
+        words = " ".join(filter(None, (code, text)))
+        if event is not None:
+            one.sent = True
+            found = items.apply(batch, one, event, message_id=message_id, channel=channel, detail=words)
+            if found.done:
+                done.append(one.number)
+        else:
+            items.note(batch, one, "cancel_refused", message_id=message_id, channel=channel, detail=words)
+        items.store(batch, one)
+    return done
+
+
+@operation(priority=Priority.SETTLE)
+def recover(batch: Batch) -> int:
+    """At a start: the answers that were under way when LabRelay ended may have arrived. Return how many items that
+    concerns.
+    """
+    numbers = [row[0] for row in batch.execute("SELECT number FROM order_item WHERE query > 0").fetchall()]
+    for one in _rows(batch, numbers):
+        query = one.query
+        items.leave_query(batch, one, "interrupted")
+        items.apply(batch, one, ItemEvent.MAYBE_SENT, channel=one.channel, query=query, cause="interrupted")
+        items.store(batch, one)
+    return len(numbers)
+
+
+def _rows(rows: Rows, numbers: Iterable[int]) -> Iterator[Kept]:
+    for number in dict.fromkeys(numbers):
+        one = items.by_number(rows, number)
+        if one is not None:
+            yield one

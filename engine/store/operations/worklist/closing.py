@@ -1,0 +1,120 @@
+"""Results close items, and time does.
+
+A result closes only the item of its own test: of the same specimen number, exactly, and of the same patient, where it
+names one. A final result closes it; a preliminary one says that it is in progress. A result that comes after its order
+was given up is noted as late; it is delivered all the same.
+
+Where an item was sent to the channel of the result, the code under which it was sent counts, not a table that was
+changed since. Where items of several orders ask for the same test, those that the channel was answered with are closed;
+where it was answered with none, all are.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from engine.model.order_rules import ItemEvent
+from engine.model.orders import MOST_OF_TUBE, ItemState, item_number
+from engine.model.worklist import DAY_US, ResultOf
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations.worklist import items
+from engine.store.operations.worklist.items import Kept
+
+FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
+EXPIRED_AT_ONCE = 500
+
+_WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
+_GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
+
+
+@operation(priority=Priority.SETTLE)
+def result(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    specimen: str,
+    patient_number: str,
+    tests: Sequence[ResultOf],
+    names: frozenset[str] = frozenset(),
+) -> list[tuple[int, bool]]:
+    """Close the items that a result message answers; return (item, whether it is late) of all that it is about.
+
+    Args:
+        specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
+        names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
+    """
+    if not specimen or not tests:
+        return []
+    tube = [
+        one
+        for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
+        if one.state is not ItemState.REJECTED
+        and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
+        and (not one.targets or not one.targets.isdisjoint(names | {channel}))
+    ]
+    by_code = _by_code(tube, channel)
+    found: dict[int, bool] = {}
+    for each in tests:
+        for one in _meant(each, by_code, channel):
+            event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
+            late = items.apply(batch, one, event, message_id=message_id, channel=channel).late
+            found[one.number] = found.get(one.number, False) or late
+    return list(found.items())
+
+
+_Codes = dict[tuple[str, str], list[Kept]]
+
+
+def _by_code(tube: Iterable[Kept], channel: str) -> _Codes:
+    """The items of a tube by what a result may call their tests."""
+    found: _Codes = {}
+    for one in tube:
+        found.setdefault(("item", str(one.number)), []).append(one)
+        found.setdefault(("test", one.line.test), []).append(one)
+        if one.code and one.channel == channel:
+            found.setdefault(("code", one.code), []).append(one)
+    return found
+
+
+def _meant(each: ResultOf, by_code: _Codes, channel: str) -> list[Kept]:
+    number = item_number(each.item_id)
+    if number is not None:
+        near = [one for one in by_code.get(("item", str(number)), ()) if _is_test(one, each, channel)]
+        if near:
+            return near
+    near = by_code.get(("code", each.code), []) if each.code else []
+    if each.test:
+        near = near + [one for one in by_code.get(("test", each.test), ()) if one not in near]
+    near = [one for one in near if _is_test(one, each, channel)]
+    with_analyzer = [one for one in near if one.state in _WITH_ANALYZER]
+    here = [one for one in with_analyzer if one.channel == channel]
+    is_open = [one for one in near if one.is_open and not one.after]
+    given_up = [one for one in near if one.state in _GIVEN_UP]
+    ended = [one for one in near if one.state is ItemState.RESULTED]
+    return here or with_analyzer or is_open or ended[-1:] or given_up[-1:]
+
+
+def _is_test(one: Kept, each: ResultOf, channel: str) -> bool:
+    """Whether an item asks for the test of a result."""
+    if each.code and one.code and one.channel == channel:
+        return one.code == each.code
+    return bool(each.test) and one.line.test == each.test
+
+
+@operation(priority=Priority.SETTLE)
+def expire(batch: Batch, now_us: int) -> int:
+    """End items whose time has come, some hundred at once; return how many.
+
+    One that an analyzer has may still get its result: it ends `FORGOTTEN_US` later.
+    """
+    rows = batch.execute(
+        "SELECT number FROM order_item WHERE state IN ('waiting', 'held') AND expires_us < ?1 AND query = 0"
+        " UNION ALL SELECT number FROM order_item"
+        " WHERE state IN ('offered', 'accepted', 'in_progress', 'cancel_pending') AND expires_us < ?2 LIMIT ?3",
+        (now_us, now_us - FORGOTTEN_US, EXPIRED_AT_ONCE),
+    ).fetchall()
+    done = 0
+    for (number,) in rows:
+        one = items.by_number(batch, number)
+        if one is not None and items.apply(batch, one, ItemEvent.EXPIRE).done:
+            done += 1
+    return done

@@ -1,0 +1,331 @@
+"""The rows of the worklist: read by keyed hashes, written with one event for each change.
+
+A keyed hash finds rows; what counts is the sealed content, compared text by text. So two numbers with one hash are
+still two numbers.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, step
+from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Priority, WorkItem
+from engine.model.search_keys import folded
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Execute, Rows
+from engine.store.core.vault import NOTE_KEYS, Vault
+
+COLUMN = "order_item"  # the place of a sealed line, with its number
+MOST_WORDS = 1_000  # characters of the analyzer's words that are kept
+TAKEN = "taken"  # the first event of an item
+FREED = "freed"  # the analyzer has given up the version before it
+RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
+
+_COLUMNS = (
+    "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
+    "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "reuse_us", "events", "content",
+)  # fmt: skip
+SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
+_INSERT = (
+    "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
+    " patient, placer, filler, test, channel, code, query, sent, after, run, parent, created_us, changed_us,"
+    " expires_us, reuse_us, events, written_us, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
+)
+_UPDATE = (
+    "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
+    " changed_us = ?, expires_us = ?, last_id = ?, events = ?, written_us = ? WHERE number = ?"
+)
+_EVENT = (
+    "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LINE = {one.name: one.default for one in fields(OrderLine)}
+_PATIENT = {one.name: one.default for one in fields(OrderedPatient)}
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A row of ``order_item``, to be changed by `change` alone; the names are its columns."""
+
+    number: int
+    message_id: int
+    place: int
+    last_id: int
+    source: str
+    state: ItemState
+    reason: ItemReason
+    targets: frozenset[str]
+    channel: str
+    code: str
+    query: int
+    sent: bool
+    after: int
+    run: int
+    parent: int
+    created_us: int
+    changed_us: int
+    expires_us: int
+    reuse_us: int
+    events: int
+    line: OrderLine
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN_STATES
+
+    @property
+    def known(self) -> bool:
+        """Whether an analyzer has it, or may have it, or is getting it just now."""
+        return self.sent or self.query > 0
+
+    def value(self, code: str = "") -> WorkItem:
+        return WorkItem(
+            number=self.number, line=self.line, state=self.state, reason=self.reason, message_id=self.message_id,
+            channel=self.channel, code=code or self.code, created_us=self.created_us, changed_us=self.changed_us,
+            expires_us=self.expires_us, run=self.run, parent=self.parent,
+        )  # fmt: skip
+
+
+# -- keyed hashes --------------------------------------------------------------------------------------------------
+
+
+def specimen_token(vault: Vault, specimen: str) -> bytes:
+    return _token(vault, b"order-specimen", specimen)
+
+
+def patient_token(vault: Vault, number: str) -> bytes:
+    """Of the number without case and blanks, as people search for it and as an erasure finds it."""
+    return _token(vault, b"order-patient", folded(number))
+
+
+def placer_token(vault: Vault, number: str) -> bytes:
+    return _token(vault, b"order-placer", number)
+
+
+def filler_token(vault: Vault, number: str) -> bytes:
+    return _token(vault, b"order-filler", number)
+
+
+def test_token(vault: Vault, test: str) -> bytes:
+    return _token(vault, b"order-test", test)[:8]
+
+
+def _token(vault: Vault, kind: bytes, text: str) -> bytes:
+    return vault.past_key(kind, text.encode("utf-8", "surrogatepass")) if text else b""
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def by_number(rows: Rows, number: int) -> Kept | None:
+    row = rows.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
+    return None if row is None else kept(rows.vault, row)
+
+
+def of_specimen(rows: Rows, specimen: str, most: int) -> list[Kept]:
+    """The newest items of a specimen, oldest first; the number is compared exactly."""
+    found = _newest(rows, "specimen", specimen_token(rows.vault, specimen), most)
+    return [one for one in found if one.line.specimen == specimen]
+
+
+def of_placer(rows: Rows, placer: str, most: int) -> list[Kept]:
+    found = _newest(rows, "placer", placer_token(rows.vault, placer), most)
+    return [one for one in found if one.line.placer == placer]
+
+
+def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
+    found = _newest(rows, "filler", filler_token(rows.vault, filler), most)
+    return [one for one in found if one.line.filler == filler]
+
+
+def open_of_patient(rows: Rows, number: str, most: int) -> list[Kept]:
+    """The open items of a patient, oldest first; the number is compared exactly."""
+    found = _newest(rows, "patient", patient_token(rows.vault, number), most)
+    return [one for one in found if one.is_open and one.line.patient.number == number]
+
+
+def of_message(rows: Rows, message_id: int) -> list[Kept]:
+    """The items that a message or an act made, in their order."""
+    select = f"{SELECT} WHERE message_id = ? ORDER BY line, number"
+    return [kept(rows.vault, row) for row in rows.execute(select, (message_id,)).fetchall()]
+
+
+def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
+    if not token:
+        return []
+    select = f"{SELECT} WHERE {column} = ? AND {column} <> x'' ORDER BY number DESC LIMIT ?"
+    return [kept(rows.vault, row) for row in reversed(rows.execute(select, (token, most)).fetchall())]
+
+
+def kept(vault: Vault, row: tuple[Any, ...]) -> Kept:
+    *head, state, reason, targets, channel, code, query, sent, after, run, parent = row[:15]
+    number, message_id, place, last_id, source = head
+    created_us, changed_us, expires_us, reuse_us, events, sealed = row[15:]
+    return Kept(
+        number, message_id, place, last_id, source, ItemState(state), ItemReason(reason),
+        frozenset(filter(None, targets.split(","))), channel, code, query, bool(sent), after, run, parent,
+        created_us, changed_us, expires_us, reuse_us, events, opened(vault, number, sealed),
+    )  # fmt: skip
+
+
+def opened(vault: Vault, number: int, sealed: bytes) -> OrderLine:
+    """The line of an item. An erased or damaged one is empty: it is found by no number, and answers no question."""
+    try:
+        said = orjson.loads(vault.open(sealed, COLUMN, number, "") or b"{}")
+    except (IntegrityError, ValueError):  # `labrelay verify` names the row
+        return OrderLine()
+    if patient := said.pop("patient", None):
+        said["patient"] = OrderedPatient(**patient)
+    if "targets" in said:
+        said["targets"] = tuple(said["targets"])
+    return OrderLine(**said)
+
+
+def packed(line: OrderLine) -> bytes:
+    """The line as JSON, without empty parts."""
+    said = {name: value for name in _LINE if (value := getattr(line, name)) != _LINE[name]}
+    if "patient" in said:
+        said["patient"] = {name: value for name in _PATIENT if (value := getattr(line.patient, name)) != _PATIENT[name]}
+    return orjson.dumps(said)
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def next_number(execute: Execute) -> int:
+    return int(execute("SELECT coalesce(max(number), 0) + 1 FROM order_item").fetchone()[0])
+
+
+def put(batch: Batch, one: Kept, cause: str = "") -> None:
+    """Write a new item with its first event."""
+    line, vault = one.line, batch.vault
+    sealed = batch.seal(NOTE_KEYS, packed(line), COLUMN, one.number, "")
+    batch.execute(
+        _INSERT,
+        (
+            one.number, one.message_id, one.place, one.last_id, one.source, one.state, one.reason,
+            RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
+            specimen_token(vault, line.specimen), patient_token(vault, line.patient.number),
+            placer_token(vault, line.placer), filler_token(vault, line.filler), test_token(vault, line.test),
+            one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us, one.reuse_us,
+            batch.now_us, sealed,
+        ),
+    )  # fmt: skip
+    batch.execute(
+        _EVENT,
+        (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, "", one.message_id, 0, cause, b""),
+    )
+
+
+def apply(
+    batch: Batch,
+    one: Kept,
+    event: ItemEvent,
+    *,
+    message_id: int = 0,
+    channel: str = "",
+    query: int = 0,
+    cause: str = "",
+    detail: str = "",
+    at_us: int = 0,
+) -> Step:
+    """Let an event happen to an item: by the rules of `engine.model.order_rules`. Written where it changes something,
+    or is a late result.
+    """
+    found = step(Standing(one.state, one.reason, one.known), event)
+    to = found.standing
+    if found.done or found.late or (to.known and not one.known):
+        one.sent = one.sent or event in MAKES_KNOWN
+        ends = one.is_open and to.state not in OPEN_STATES
+        one.state, one.reason = to.state, to.reason
+        if ends:
+            free_followers(batch, one)
+        if found.done:
+            one.changed_us = batch.now_us
+        note(
+            batch, one, event, late=found.late, message_id=message_id, channel=channel, query=query, cause=cause,
+            detail=detail, at_us=at_us,
+        )  # fmt: skip
+    return found
+
+
+def note(
+    batch: Batch,
+    one: Kept,
+    event: str,
+    *,
+    late: bool = False,
+    message_id: int = 0,
+    channel: str = "",
+    query: int = 0,
+    cause: str = "",
+    detail: str = "",
+    at_us: int = 0,
+) -> None:
+    """Write an item as it is now, with a row that says why.
+
+    Args:
+        detail: words of the analyzer.
+        at_us: when it happened, where that was before this transaction.
+    """
+    one.events += 1
+    one.last_id = message_id or one.last_id
+    store(batch, one)
+    sealed = b""
+    if detail:
+        words = detail[:MOST_WORDS].encode("utf-8", "surrogatepass")
+        sealed = batch.seal(NOTE_KEYS, words, event_column(one.events), one.number, "")
+    batch.execute(
+        _EVENT,
+        (
+            one.number, one.events, at_us or batch.now_us, event, one.state, one.reason, int(late), channel,
+            message_id, query, cause, sealed,
+        ),
+    )  # fmt: skip
+
+
+def store(batch: Batch, one: Kept) -> None:
+    """Write the columns of an item that may change."""
+    batch.execute(
+        _UPDATE,
+        (
+            one.state, one.reason, one.channel, one.code, one.query, int(one.sent), one.after, one.changed_us,
+            one.expires_us, one.last_id, one.events, batch.now_us, one.number,
+        ),
+    )  # fmt: skip
+
+
+def event_column(n: int) -> str:
+    """The place of the sealed words of an event, with the number of its item."""
+    return f"order_event {n}"
+
+
+def free_followers(batch: Batch, one: Kept) -> None:
+    """The version that waited for this one to be given up may be offered."""
+    select = f"{SELECT} WHERE after = ? AND after > 0"
+    for row in batch.execute(select, (one.number,)).fetchall():
+        follower = kept(batch.vault, row)
+        follower.after = 0
+        if follower.reason is ItemReason.AFTER_CANCEL:
+            follower.reason = ItemReason.NONE
+        note(batch, follower, FREED)
+
+
+def leave_query(batch: Batch, one: Kept, outcome: str) -> None:
+    """What became of an item in the answer that is under way. The caller writes the item."""
+    if one.query:
+        batch.execute(
+            "UPDATE order_query SET open = max(open - 1, 0), outcome = ?, ended_us = iif(open <= 1, ?, 0)"
+            " WHERE number = ?",
+            (outcome, batch.now_us, one.query),
+        )
+        one.query = 0
+
+
+def cut_targets(names: Iterable[str], known: Iterable[str]) -> frozenset[str]:
+    """The targets that this site has; a sender may write anything there, so no other text is stored in clear."""
+    return frozenset(names).intersection(known)

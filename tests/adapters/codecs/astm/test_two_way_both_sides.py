@@ -1,0 +1,279 @@
+"""An analyzer and LabRelay, each sending when it wants to, over a line that loses and spoils bytes in both directions.
+
+Whatever happens: both come to rest, nothing is delivered but whole messages, each once; what a side takes for sent has
+arrived, what has arrived and is not taken for sent is reported as perhaps there; and nothing of a message is on the
+line once it was sent. Time is simulated: a byte arrives before time goes on.
+
+Left out is what no protocol with one-byte answers survives: an answer that turns into ACK or EOT, and an ENQ, ACK or
+EOT out of nowhere.
+"""
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adapters.codecs.astm.answers import State as ReceiverState
+from adapters.codecs.astm.options import AstmOptions
+from adapters.codecs.astm.sender import SenderOptions, frames_of
+from adapters.codecs.astm.two_way import AstmTwoWayLink
+from engine.model.link_events import Frame, LinkEvent, NotSent, SendEnd, Sent, SessionEnd
+from tests.support.astm_host import sum8
+
+ENQ, ACK, NAK, EOT, STX = b"\x05", b"\x06", b"\x15", b"\x04", b"\x02"
+ANSWERS = frozenset(ENQ + ACK + NAK + EOT)
+STEPS_TO_REST = 20_000
+
+
+def message_number(side: str, n: int, results: int, filler: int) -> bytes:
+    """A message that no other is a part of; each of its records is its own."""
+    lines = [f"H|\\^&|{side}{n}||MADE-UP", f"P|1||{side}{n}", f"O|1|{side}{n}||^^^ALL"]
+    lines += [f"R|{r}|^^^T{r}|{n}.{r}|{side}{n}||N||F||{'x' * filler}" for r in range(1, results + 1)]
+    return "\r".join([*lines, f"L|1|{side}{n}", ""]).encode()
+
+
+class Side:
+    """One end of the line with the caller that it needs, and what it was told."""
+
+    def __init__(self, name: str, receiving: AstmOptions, sending: SenderOptions) -> None:
+        self.name = name
+        self.receiving, self.sending = receiving, sending
+        self.link = AstmTwoWayLink(receiving, sending)
+        self.full = False
+        self.out: list[bytes] = []  # transmissions on their way
+        self.spoiled = False
+        self.offered: dict[int, bytes] = {}
+        self.sent: set[int] = set()
+        self.failed: dict[int, NotSent] = {}
+        self.withdrawn: set[int] = set()
+        self.delivered: list[bytes] = []
+        self.bodies: set[bytes] = set()
+        self.collided = False
+
+    def take(self, events: list[LinkEvent], now: float) -> None:
+        while events:
+            for event in events:
+                if isinstance(event, Frame) and not self.full:
+                    self.judge(event.raw)
+                    self.link.committed(now)
+                    self.delivered += event.completes
+                elif isinstance(event, Frame):
+                    self.link.failed(now)
+                elif isinstance(event, SessionEnd):
+                    self.delivered += event.completes
+            self.say()
+            events = self.link.receive(b"", now)
+        self.say()
+
+    def judge(self, raw: bytes) -> None:
+        body = body_of(raw)
+        if body not in self.bodies:
+            assert int(raw[len(body) + 1 :][:2], 16) == sum8(body), "a frame was taken whose sum is wrong"
+            self.collided = True
+
+    def say(self) -> None:
+        """Put what the link says onto the line."""
+        self.told(self.link.sends_ended())
+        if out := self.link.outgoing():
+            inside = self.link._receiver.state is not ReceiverState.IDLE
+            assert not inside or STX not in out, "a frame inside the session of the other side"
+            for ticket in self.sent:
+                assert self.offered[ticket].split(b"\r")[0] not in out, "a message that was sent goes out again"
+            self.out.append(out)
+            self.spoiled = False
+
+    def told(self, ends: list[SendEnd]) -> None:
+        for end in ends:
+            assert end.ticket not in self.sent
+            assert end.ticket not in self.failed
+            assert end.ticket not in self.withdrawn
+            if isinstance(end, Sent):
+                self.sent.add(end.ticket)
+            else:
+                self.failed[end.ticket] = end
+
+    @property
+    def open(self) -> set[int]:
+        return self.offered.keys() - self.sent - self.failed.keys() - self.withdrawn
+
+
+class TwoWays(RuleBasedStateMachine):
+    @initialize(
+        commit=st.sampled_from(["frame", "message"]),
+        pack=st.sampled_from(["record", "packed"]),
+        limit=st.sampled_from([7, 60, 240]),
+        interrupt=st.sampled_from(["yield", "finish"]),
+    )
+    def connect(self, commit: str, pack: str, limit: int, interrupt: str) -> None:
+        self.now = 0.0
+        options = AstmOptions(commit=commit)
+        self.host = Side("H", options, SenderOptions(pack=pack, frame_limit=limit, on_interrupt=interrupt))
+        self.analyzer = Side("A", AstmOptions(), SenderOptions(role="instrument", frame_limit=limit))
+        self.sides = (self.host, self.analyzer)
+
+    def other(self, side: Side) -> Side:
+        return self.analyzer if side is self.host else self.host
+
+    def chosen(self, which: bool) -> Side:
+        return self.sides[which]
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    @rule(which=st.booleans(), results=st.integers(0, 4), filler=st.sampled_from([0, 0, 30, 300]))
+    def offer(self, which: bool, results: int, filler: int) -> None:
+        side = self.chosen(which)
+        if len(side.open) > 2:
+            return
+        ticket = len(side.offered) + 1
+        message = message_number(side.name, ticket, results, filler)
+        side.offered[ticket] = message
+        self.other(side).bodies |= {
+            body_of(frame) for frame in frames_of(message, side.sending.frame_limit, side.sending.pack)
+        }
+        side.link.offer(ticket, message, self.now)
+        side.say()
+
+    @rule(which=st.booleans(), at=st.integers(0, 2))
+    def withdraw(self, which: bool, at: int) -> None:
+        side = self.chosen(which)
+        for ticket in sorted(side.open)[at : at + 1]:
+            if side.link.withdraw(ticket):
+                side.withdrawn.add(ticket)
+            side.say()
+
+    def moves(self) -> bool:
+        return any(side.out for side in self.sides)
+
+    def exchange(self, side: Side, size: int = 10_000) -> None:
+        if not side.out:
+            return
+        first = side.out[0]
+        side.out[0:1] = [first[size:]] if len(first) > size else []
+        peer = self.other(side)
+        peer.take(peer.link.receive(first[:size], self.now), self.now)
+
+    @precondition(moves)
+    @rule(which=st.booleans(), size=st.integers(1, 400))
+    def some_bytes_arrive(self, which: bool, size: int) -> None:
+        self.exchange(self.chosen(which), size)
+
+    @precondition(moves)
+    @rule(steps=st.integers(1, 40), first=st.booleans())
+    def all_goes_well(self, steps: int, first: bool) -> None:
+        for step in range(steps):
+            self.exchange(self.chosen(bool(step % 2) == first))
+
+    @rule(which=st.booleans(), at=st.integers(0, 10_000), byte=st.integers(0, 255).filter(lambda b: b not in ANSWERS))
+    def a_byte_is_spoiled(self, which: bool, at: int, byte: int) -> None:
+        side = self.chosen(which)
+        if not side.out or side.spoiled or self.other(side).collided:
+            return
+        data = side.out[-1]
+        at %= len(data)
+        side.out[-1] = data[:at] + bytes([byte]) + data[at + 1 :]
+        side.spoiled = True
+
+    @rule(which=st.booleans(), at=st.integers(0, 10_000), size=st.sampled_from([1, 1, 5, 10_000]))
+    def bytes_are_lost(self, which: bool, at: int, size: int) -> None:
+        side = self.chosen(which)
+        if not side.out or side.spoiled or self.other(side).collided:
+            return
+        data = side.out[-1]
+        at %= len(data)
+        left = data[:at] + (data[at + 1 :] if size == 1 else b"")
+        side.out[-1:] = [left] if left else []
+        side.spoiled = True
+
+    @rule()
+    def the_analyzer_asks_for_the_line(self) -> None:
+        """EOT in place of its ACK to a frame."""
+        if self.analyzer.out == [ACK] and self.host.link._sender.state.name == "TRANSFERRING":
+            self.analyzer.out = [EOT]
+
+    @rule(which=st.booleans(), full=st.booleans())
+    def the_store_is_full_or_not(self, which: bool, full: bool) -> None:
+        self.chosen(which).full = full
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 3.0, 16.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.let_everything_arrive()
+        end = self.now + seconds
+        while (due := self.next_timer()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.tick()
+            self.let_everything_arrive()
+        self.now = end
+
+    @rule(chance=st.integers(0, 3))
+    def the_line_breaks(self, chance: int) -> None:
+        """And is there again at once, with new links; nothing is offered again."""
+        if chance != 3:
+            return
+        for side in self.sides:
+            side.out = []
+            for event in side.link.closed():
+                assert isinstance(event, SessionEnd)
+                side.delivered += event.completes
+            side.told(side.link.sends_ended())
+            assert side.link.sending == 0
+            side.link = AstmTwoWayLink(side.receiving, side.sending)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        return min((at for side in self.sides if (at := side.link.deadline()) is not None), default=None)
+
+    def tick(self) -> None:
+        for side in self.sides:
+            side.take(side.link.tick(self.now), self.now)
+
+    def let_everything_arrive(self) -> None:
+        while self.moves():
+            self.exchange(self.host)
+            self.exchange(self.analyzer)
+
+    # -- what holds ------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def what_arrives_is_whole_and_comes_once(self) -> None:
+        if not hasattr(self, "sides"):
+            return
+        for side in self.sides:
+            peer = self.other(side)
+            if peer.collided:
+                continue
+            ticket_of = {message: ticket for ticket, message in side.offered.items()}
+            arrived = [ticket_of[message] for message in peer.delivered]
+            assert len(set(arrived)) == len(arrived)
+            assert side.sent <= set(arrived)
+            assert not side.withdrawn & set(arrived)
+            for ticket in side.failed.keys() & set(arrived):
+                assert side.failed[ticket].maybe
+
+    def teardown(self) -> None:
+        """Without further faults both come to rest, and every message has ended."""
+        if not hasattr(self, "sides"):
+            return
+        for side in self.sides:
+            side.full = False
+        for _ in range(STEPS_TO_REST):
+            self.let_everything_arrive()
+            due = self.next_timer()
+            if due is None:
+                break
+            self.now = max(self.now, due)
+            self.tick()
+        for side in self.sides:
+            assert (side.open, side.link.sending, side.link.deadline()) == (set(), 0, None)
+            assert side.link._receiver.state is ReceiverState.IDLE
+        self.what_arrives_is_whole_and_comes_once()
+
+
+def body_of(frame: bytes) -> bytes:
+    """What the sum is taken over."""
+    return frame[1 : max(frame.rfind(b"\x03"), frame.rfind(b"\x17")) + 1]
+
+
+TestTwoWays = TwoWays.TestCase
+TestTwoWays.settings = settings(
+    max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

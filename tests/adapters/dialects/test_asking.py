@@ -1,0 +1,372 @@
+r"""How each maker's analyzers ask for orders, byte by byte, and how they are answered.
+
+The makers' examples, captures and public drivers that the dialects name are the oracle: the frames, with their sums,
+stand here as they were printed. `|` begins a line of a message.
+"""
+
+import pytest
+
+from adapters.codecs.astm import records
+from adapters.codecs.astm.dialogue import AstmDialogue, dialogue
+from adapters.codecs.astm.sender import frames_of
+from engine.config import registry
+from engine.model.message import FormatOptions, Parsed
+from engine.model.orders import AnswerContext, Asked, ItemState, OrderedPatient, OrderLine, Question, Tube, WorkItem
+from tests.support.astm_peer import read_session, session
+
+NOW = "20261120101500"
+CONTEXT = AnswerContext(now=NOW, control_id="W7", host="LabRelay")
+ASKS = {
+    "abbott-architect-astm",
+    "beckman-access",
+    "cepheid-genexpert",
+    "erba-em",
+    "horiba-pentra-400",
+    "mindray-bs-astm",
+    "roche-cobas-c111",
+    "roche-cobas-c311",
+    "roche-cobas-e411",
+    "sysmex",
+}
+
+
+def message(*lines: str) -> bytes:
+    return "".join(f"{line}\r" for line in lines).encode()
+
+
+def read(payload: bytes) -> Parsed:
+    return records.parse(payload, FormatOptions())
+
+
+def talk(dialect: str | None) -> AstmDialogue:
+    found = dialogue(dialect)
+    assert found is not None
+    return found
+
+
+def items(*codes: str, first: int = 1, run: int = 1, **line: object) -> tuple[WorkItem, ...]:
+    return tuple(
+        WorkItem(number=number, line=OrderLine(**line), state=ItemState.WAITING, code=code, run=run)
+        for number, code in enumerate(codes, first)
+    )
+
+
+def answers(
+    dialect: str | None, payload: bytes, *tubes: tuple[WorkItem, ...], context: AnswerContext = CONTEXT
+) -> list:
+    """The payloads that answer a question; its specimens have these items, in order."""
+    parsed = read(payload)
+    speaks = talk(dialect)
+    question = speaks.question(parsed)
+    assert question is not None
+    assert len(tubes) == len(question.asked)
+    found = [Tube(asked=asked, items=items) for asked, items in zip(question.asked, tubes, strict=True)]
+    return [reply.payload for reply in speaks.answer(parsed, question, found, context)]
+
+
+def asked_by(dialect: str | None, payload: bytes) -> list[str]:
+    question = talk(dialect).question(read(payload))
+    assert question is not None
+    return [asked.specimen for asked in question.asked]
+
+
+def test_these_dialects_ask_and_all_others_send_results_only() -> None:
+    assert {name for name in registry.dialects() if dialogue(name) is not None} == ASKS
+    assert dialogue("siemens-dca-vantage") is None
+
+
+# -- Roche ---------------------------------------------------------------------------------------------------------
+
+E411_ASKS = (
+    b"\x05\x021H|\\^&|||cobas-e411^1|||||host|TSREQ^REAL|P|1\r"
+    b"Q|1|^^0000000387^587^0^2^^S1^SC||ALL||||||||A\rL|1|N\r\x0393\r\n\x04"
+)
+E411_ANSWER = (
+    b"\x021H|\\^&|||host^1|||||cobas-e411|TSDWN^REPLY|P|1\rP|1\r"
+    b"O|1|0000000387|587^0^2^^S1^SC|^^^10^1\\^^^40^1|R||20261120101500||||A||||1||||||||||O\rL|1|N\r\x0357\r\n"
+)
+
+
+def test_roche_e411() -> None:
+    asks = read_session(E411_ASKS)
+    assert asked_by("roche-cobas-e411", asks) == ["0000000387"]
+    orders = items("10", "40", specimen_type="SER", collected="2026-11-20T10:15:00+01:00")
+    [answer] = answers("roche-cobas-e411", asks, orders)
+    assert frames_of(answer, pack="packed") == [E411_ANSWER]
+
+
+def test_roche_repeats_the_blanks_of_the_number_and_looks_it_up_without_them() -> None:
+    asks = message(
+        "H|\\^&|||cobas-c311^1|||||host|TSREQ^REAL|P|1", "Q|1|^^000018                ^42^50001^3^^S2^SC||ALL", "L|1|N"
+    )
+    assert asked_by("roche-cobas-c311", asks) == ["000018"]
+    [answer] = answers("roche-cobas-c311", asks, items("668", "690", priority="stat"))
+    assert answer == message(
+        "H|\\^&|||host^1|||||cobas-c311|TSDWN^REPLY|P|1",
+        "P|1",
+        "O|1|000018                |42^50001^3^^S2^SC|^^^668^\\^^^690^|S||||||A||||2||||||||||O",
+        "L|1|N",
+    )
+
+
+def test_roche_without_orders_gets_the_order_without_tests() -> None:
+    asks = message("H|\\^&|||cobas-e411^1|||||host|TSREQ^REAL|P|1", "Q|1|^^@192^192^0^5^^S1^SC||ALL||||||||A", "L|1|N")
+    assert asked_by("roche-cobas-e411", asks) == [""]
+    assert answers("roche-cobas-e411", asks, ()) == [
+        message(
+            "H|\\^&|||host^1|||||cobas-e411|TSDWN^REPLY|P|1",
+            "P|1",
+            "O|1|@192|192^0^5^^S1^SC||R||||||A||||1||||||||||O",
+            "L|1|N",
+        )
+    ]
+
+
+def test_roche_e411_dilutes_only_by_a_factor_that_it_has() -> None:
+    asks = read_session(E411_ASKS)
+    orders = items("10", dilution="1:10") + items("40", first=2, dilution="1:7")
+    [answer] = answers("roche-cobas-e411", asks, orders)
+    assert b"|^^^10^10|" in answer
+    assert b"40" not in answer
+    assert answers("roche-cobas-c311", asks, items("10", dilution="1:10")) == answers("roche-cobas-c311", asks, ())
+
+
+def test_roche_c111() -> None:
+    asks = message("H|\\^&|||c111^Roche^c111^4.2|||||host|TSREQ^REAL|P|1", "Q|1|^^S1||ALL", "L|1|N")
+    [answer] = answers("roche-cobas-c111", asks, items("418"))
+    assert answer == message(
+        "H|\\^&|||host^Roche^c111^4.2|||||c111|TSDWN^REAL|P|1",
+        "P|1",
+        "O|1|S1||^^^418^A|R||||||A||||||||||||||O",
+        "L|1|N",
+    )
+
+
+def test_horiba_pentra_400_gets_no_order_for_a_tube_whose_kind_is_unknown() -> None:
+    asks = message("H|\\^&|||abxpentra400^1|||||host|TSREQ^REAL|P|1", "Q|1|^^12345^1^2^3^^S1^SC||ALL", "L|1|N")
+    [answer] = answers("horiba-pentra-400", asks, items("GLU"))
+    assert b"O|1|12345|1^2^3^^S1^SC|^^^GLU^|R||||||A||||1||||||||||O\r" in answer
+    unknown = asks.replace(b"^^S1^SC", b"")
+    [answer] = answers("horiba-pentra-400", unknown, items("GLU"))
+    assert b"GLU" not in answer
+    [answer] = answers("horiba-pentra-400", unknown, items("GLU", specimen_type="PLAS"))
+    assert b"|^^^GLU^|R||||||A||||1|" in answer
+
+
+# -- other makers --------------------------------------------------------------------------------------------------
+
+
+def test_sysmex_gets_back_all_that_it_asked_with() -> None:
+    asks = message("H|\\^&|||XN-550^00-27|||||||P|E1394-97", "Q|1|2^1^     1234567890^B||||20011001153000", "L|1|N")
+    assert asked_by("sysmex", asks) == ["1234567890"]
+    assert answers("sysmex", asks, items("WBC", "RBC")) == [
+        message(
+            f"H|\\^&|W7||LabRelay|||||XN-550^00-27||P|E1394-97|{NOW}",
+            "P|1",
+            "O|1|2^1^     1234567890^B||^^^^WBC\\^^^^RBC|R||||||N||||||||||||||Q",
+            "L|1|N",
+        )
+    ]
+    [none] = answers("sysmex", asks, ())
+    assert none.split(b"\r")[1:] == [b"P|1", b"O|1|2^1^     1234567890^B|||R||||||N||||||||||||||Y", b"L|1|N", b""]
+
+
+def test_sysmex_unasked() -> None:
+    tube = Tube(asked=Asked(specimen="1234567890"), items=items("WBC"))
+    [reply] = talk("sysmex").download(tube, CONTEXT)
+    assert b"O|1|^^            1234567890^C||^^^^WBC|R||||||N||||||||||||||O\r" in reply.payload
+
+
+def test_abbott_architect() -> None:
+    asks = message("H|\\^&||||||||||P|1", "Q|1|^SID13||^^^ALL||||||||O", "L|1")
+    [answer] = answers("abbott-architect-astm", asks, items("16", "241"))
+    assert answer == message(
+        f"H|\\^&|W7||LabRelay|||||||P|1|{NOW}", "P|1", "O|1|SID13||^^^16\\^^^241|R||||||N||||||||||||||Q", "L|1"
+    )
+    [none] = answers("abbott-architect-astm", asks, ())
+    assert frames_of(none)[1:] == [b"\x022Q|1|^SID13||^^^ALL||||||||X\r\x0381\r\n", b"\x023L|1\r\x033C\r\n"]
+
+
+def test_abbott_architect_repeats_the_question_of_each_tube() -> None:
+    asks = message("H|\\^&||||||||||P|1", "Q|1|^S1||^^^ALL||||||||O", "Q|2|^S2\\^S3||^^^ALL||||||||O", "L|1")
+    first, second, third = answers("abbott-architect-astm", asks, (), (), ())
+    assert first.split(b"\r")[1] == b"Q|1|^S1||^^^ALL||||||||X"
+    assert second.split(b"\r")[1] == b"Q|2|^S2||^^^ALL||||||||X"
+    assert third.split(b"\r")[1] == b"Q|2|^S3||^^^ALL||||||||X"
+
+
+BECKMAN_ASKS = [
+    b"\x021H|\\^&|||ACCESS^500001|||||LIS||P|1|20111231235959\r\x0320\r\n",
+    b"\x022Q|1|^SPEC1234||ALL||||||||O\r\x03",
+    b"\x023L|1|F\r\x03FE\r\n",
+]
+
+
+def test_beckman_access() -> None:
+    printed = session(
+        BECKMAN_ASKS[0], b"\x022Q|1|^E2DD9F||ALL||||||||O\r\x0398\r\n", BECKMAN_ASKS[2]
+    )  # each sum as the maker printed it
+    asks = read_session(printed)
+    assert asked_by("beckman-access", asks) == ["E2DD9F"]
+    asks = asks.replace(b"E2DD9F", b"SPEC1234")
+    patient = OrderedPatient(number="098765678")
+    context = AnswerContext(now=NOW, control_id="W7", demographics=True)
+    [answer] = answers("beckman-access", asks, items("Ferritin", specimen_type="SER", patient=patient), context=context)
+    header, *rest = frames_of(answer)
+    assert header.startswith(b"\x021H|\\^&|W7||LIS|||||ACCESS^500001||P|1|20261120101500\r\x03")
+    assert rest == [
+        b"\x022P|1|098765678\r\x03A3\r\n",
+        b"\x023O|1|SPEC1234||^^^Ferritin|R||||||A||||Serum\r\x03F8\r\n",
+        b"\x024L|1|F\r\x03FF\r\n",
+    ]
+    [none] = answers("beckman-access", asks, ())
+    assert none.split(b"\r")[1:] == [b"L|1|I", b""]
+
+
+def test_erba_gets_a_message_for_each_tube() -> None:
+    asks = message("H|`^&||||||||||P|E 1394-97|20181207121804", "Q|1|^0000000406`00001001|||S|||||||O", "L|1|N")
+    assert asked_by("erba-em", asks) == ["0000000406", ""]
+    header = f"H|`^&|W7||LabRelay|||||||P|E 1394-97|{NOW}"
+    first, second = answers("erba-em", asks, items("GLU", "UREA", specimen_type="SERUM"), ())
+    assert first == message(header, "P|1", "O|1|0000000406||^^^GLU`^^^UREA|R||||||A||||SERUM", "L|1|F")
+    assert second == message(header.replace("W7", "W7.2"), "L|1|I")
+
+
+def test_genexpert_gets_a_record_for_each_test_and_all_in_one_message() -> None:
+    asks = message("H|@^\\|||GeneXpert^4.7|||||LIS||P|1394-97|20250715120000", "Q|1|^T1@T2@^T3||||||||||O", "L|1|F")
+    assert asked_by("cepheid-genexpert", asks) == ["T1", "T2", "T3"]
+    tubes = items("HIVVL", "HBV", priority="stat"), (), items("MTB", first=3, requested="2026-11-19T08:00:00Z")
+    assert answers("cepheid-genexpert", asks, *tubes) == [
+        message(
+            f"H|@^\\|W7||LIS|||||GeneXpert^4.7||P|1394-97|{NOW}",
+            "P|1",
+            f"O|1|T1||^^^HIVVL|S|{NOW}|||||A||||ORH||||||||||Q",
+            f"O|2|T1||^^^HBV|S|{NOW}|||||A||||ORH||||||||||Q",
+            "P|2",
+            "O|1|T3||^^^MTB|R|20261119080000|||||A||||ORH||||||||||Q",
+            "L|1|F",
+        )
+    ]
+    assert answers("cepheid-genexpert", asks, (), (), ()) == [
+        message(f"H|@^\\|W7||LIS|||||GeneXpert^4.7||P|1394-97|{NOW}", "L|1|I")
+    ]
+
+
+def test_genexpert_asks_for_everything() -> None:
+    asks = read(message("H|\\^&|||GeneXpert^4.7||||||Q|1394-97|20250715120000", "Q|1|ALL", "L|1|F"))
+    speaks = talk("cepheid-genexpert")
+    assert speaks.question(asks) == Question(kind="all")
+    tube = Tube(asked=Asked(specimen="T1"), items=items("MTB"))
+    [reply] = speaks.answer(asks, Question(kind="all"), [tube], CONTEXT)
+    assert b"O|1|T1||^^^MTB|R|" in reply.payload
+    assert reply.items == (1,)
+    [reply] = speaks.answer(asks, Question(kind="all"), [], CONTEXT)
+    assert reply.payload.split(b"\r")[1:] == [b"L|1|I", b""]
+
+
+def test_mindray_bs() -> None:
+    asks = message("H|\\^&|||Mindray^^|||||||RQ|1394-97|20230927130401", "Q|9|^20231012||||||||||O", "L|1|N")
+    assert asked_by("mindray-bs-astm", asks) == ["20231012"]
+    assert answers("mindray-bs-astm", asks, items("GLU", "ALT")) == [
+        message(
+            f"H|\\^&|W7||LabRelay|||||Mindray^^||SA|1394-97|{NOW}",
+            "P|1",
+            "O|1|1^^|20231012|1^GLU^^\\2^ALT^^|R||||||N||||||||||||||Q",
+            "L|1|N",
+        )
+    ]
+    assert answers("mindray-bs-astm", asks, ()) == [
+        message(f"H|\\^&|W7||LabRelay|||||Mindray^^||QA|1394-97|{NOW}", "L|1|I")
+    ]
+
+
+# -- E1394 as it is, and what all share ----------------------------------------------------------------------------
+
+ASKS_ONE = message("H|\\^&|||MADE-UP|||||LIS||P|1", "Q|1|^S1||ALL||||||||O", "L|1|N")
+
+
+def test_without_a_dialect() -> None:
+    patient = OrderedPatient(number="P7", family="Doe", given="Jane", birth_date="19800102", sex="F")
+    orders = items("GLU", "CRE", patient=patient, specimen_type="SER", priority="asap")
+    assert answers(None, ASKS_ONE, orders) == [
+        message(
+            f"H|\\^&|W7||LIS|||||MADE-UP||P|1|{NOW}",
+            "P|1",
+            "O|1|S1||^^^GLU\\^^^CRE|A||||||N||||SER||||||||||Q",
+            "L|1|F",
+        )
+    ]
+    context = AnswerContext(now=NOW, control_id="W7", demographics=True)
+    [answer] = answers(None, ASKS_ONE, orders, context=context)
+    assert answer.split(b"\r")[1] == b"P|1|P7|||Doe^Jane||19800102|F"
+    assert answers(None, ASKS_ONE, ()) == [message(f"H|\\^&|W7||LIS|||||MADE-UP||P|1|{NOW}", "L|1|I")]
+
+
+def test_only_items_with_a_code_and_an_order_are_sent() -> None:
+    cancelled = items("K", first=4, action="cancel")
+    [answer] = answers(None, ASKS_ONE, items("GLU", "") + items("NA", first=3, dilution="1:2") + cancelled)
+    assert b"|^^^GLU|" in answer
+    assert answers(None, ASKS_ONE, items("")) == answers(None, ASKS_ONE, ())
+    assert answers(None, ASKS_ONE, cancelled) == answers(None, ASKS_ONE, ())
+
+
+def test_a_test_added_or_done_again_says_so() -> None:
+    for orders in (items("GLU", action="add"), items("GLU", run=2), items("GLU", action="rerun")):
+        assert b"|^^^GLU|R||||||A|" in answers(None, ASKS_ONE, orders)[0]
+    assert b"|R||||||N|" in answers(None, ASKS_ONE, items("GLU") + items("CRE", first=2, action="add"))[0]
+
+
+def test_a_download_offers_and_takes_back() -> None:
+    tube = Tube(asked=Asked(specimen="S1"), items=items("GLU") + items("CRE", first=2, action="cancel"))
+    context = AnswerContext(now=NOW, control_id="W7", unasked=True, settings=(("charset", "latin-1"),))
+    back, new = talk(None).download(tube, context)
+    header = f"H|\\^&|W7||LabRelay|||||||P|1|{NOW}"
+    assert back.payload == message(header, "P|1", "O|1|S1||^^^CRE|R||||||C||||||||||||||O", "L|1|F")
+    assert new.payload == message(
+        header.replace("W7", "W7.2"), "P|1", "O|1|S1||^^^GLU|R||||||N||||||||||||||O", "L|1|F"
+    )
+    assert (back.items, new.items) == ((2,), (1,))
+    assert talk(None).download(Tube(asked=Asked(specimen="S1"), items=items("")), context) == []
+
+
+@pytest.mark.parametrize("dialect", [None, *sorted(ASKS)])
+def test_a_question_is_taken_back_by_a_and_t(dialect: str | None) -> None:
+    speaks = talk(dialect)
+    ids = "^^S1" if speaks.habits.asks_at == 3 else "^S1"
+    back = read(message("H|\\^&", f"Q|1|{ids}||ALL||||||||A", "L|1|T"))
+    assert speaks.question(back) == Question(kind="cancel")
+    assert speaks.answer(back, Question(kind="cancel"), [], CONTEXT) == []
+    assert asked_by(dialect, message("H|\\^&", f"Q|1|{ids}||ALL||||||||A", "L|1|N")) == ["S1"]
+    assert speaks.confirmation(back) is None
+
+
+def test_a_range_is_no_list_of_specimens() -> None:
+    parsed = read(message("H|\\^&", "Q|1|^S1|^S9|ALL", "L|1|N"))
+    question = talk(None).question(parsed)
+    assert question == Question(kind="range", since="^S1", until="^S9")
+    assert len(talk(None).answer(parsed, question, [], CONTEXT)) == 1
+    [reply] = talk("abbott-architect-astm").answer(parsed, question, [], CONTEXT)
+    assert b"\rQ|1|^S1|^S9|ALL||||||||X\r" in reply.payload
+    assert asked_by(None, message("H|\\^&", "Q|1|^S1|^S1|ALL", "L|1|N")) == ["S1"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["P|1", "O|1|S1||^^^GLU", "R|1|^^^GLU|5"], ["O|1|S1", "Q|1|^S1"], ["Q|1|^S1", "R|1|^^^GLU|5"]],
+)
+def test_results_are_no_question(lines: list[str]) -> None:
+    assert talk(None).question(read(message("H|\\^&", *lines, "L|1|N"))) is None
+
+
+@pytest.mark.parametrize("ids", ["", "^", "^   ", "^@12", "^ @", "S1", f"^{'9' * 81}", "^S\ufffd1", "^S\n1"])
+def test_a_number_that_is_none_is_never_looked_up_and_always_answered(ids: str) -> None:
+    asks = message("H|\\^&", f"Q|1|{ids}||ALL", "L|1|N")
+    assert asked_by(None, asks) == [""]
+    for dialect in sorted(ASKS):
+        for answer in answers(dialect, asks, ()):
+            frames_of(answer)
+
+
+def test_no_more_specimens_are_asked_than_a_limit() -> None:
+    asks = message("H|\\^&", "Q|1|" + "\\".join(f"^S{n}" for n in range(1_200)), "L|1|N")
+    assert len(asked_by(None, asks)) == 1_000

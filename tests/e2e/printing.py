@@ -1,0 +1,58 @@
+"""Pages on paper: a sheet of A4 has the laboratory, the period and the person, a real table, and no menu."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.chromium import Visitor, chromium, visitor
+from tests.e2e.laboratory import laboratory
+
+SHEET = {"width": 680, "height": 1000}  # A4 at 96 dots an inch, without its margins
+LANGUAGES = ("en", "hi")
+PRINTED = ("/shift?from=24h", "/messages?since=all", "/acts", "/held", "/dead-letters/each", "/system", "/codes")
+# What is on the sheet: whether the menu and the fields are, how the first table is laid out, and its heading.
+LOOK = """() => {
+  const there = (of) => [...document.querySelectorAll(of)].some((one) => one.checkVisibility());
+  const table = document.querySelector("main table");
+  return {
+    controls: there("nav") || there(".search") || there("button") || there(".skip"),
+    tables: table && getComputedStyle(table).display,
+    rows: table && getComputedStyle(table.querySelector("tbody tr")).display,
+    headings: table && there("main thead th"),
+    head: document.querySelector(".printed").checkVisibility() && document.querySelector(".printed").innerText,
+  };
+}"""
+
+
+async def printed(one: Visitor, path: str) -> dict[str, Any]:
+    """A page as it is on paper."""
+    await one.open(path)
+    await one.page.emulate_media(media="print")
+    await one.page.set_viewport_size(SHEET)  # type: ignore[arg-type]
+    found: dict[str, Any] = await one.page.evaluate(LOOK)
+    return found
+
+
+async def test_each_page_on_paper(tmp_path: Path) -> None:
+    wrong = []
+    async with laboratory(tmp_path / "site") as here, chromium() as browser, visitor(browser, here) as admin:
+        await admin.log_in("mohan")
+        for path in PRINTED:
+            for language in LANGUAGES:
+                found = await printed(admin, f"{path}{'&' if '?' in path else '?'}lang={language}")
+                faults = [f"too wide: {element}" for element in await admin.too_wide()]
+                faults += ["controls"] * found["controls"]
+                if found["tables"] is not None:
+                    laid_out = (found["tables"], found["rows"], found["headings"])
+                    faults += [] if laid_out == ("table", "table-row", True) else [str(laid_out)]
+                faults += [] if "mohan" in found["head"] else [f"head: {found['head']}"]
+                wrong += [f"{path} {language}: {fault}" for fault in faults]
+        assert await period(admin)
+        wrong += admin.faults
+    assert not wrong, "\n".join(wrong)
+
+
+async def period(one: Visitor) -> bool:
+    """Whether the report of a shift says which time it is about, and is written to paper."""
+    await printed(one, "/shift?from=24h&lang=en")
+    text = await one.text()
+    return " - " in text.splitlines()[2] and (await one.page.pdf(format="A4")).startswith(b"%PDF")

@@ -1,0 +1,553 @@
+"""The worklist on a real journal: orders in, questions, results, cancels, one rule after the other."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.clock import ManualClock
+from engine.model.errors import RefusedError
+from engine.model.orders import (
+    MOST_LINES,
+    MOST_TUBES,
+    Asked,
+    Confirmation,
+    ItemReason,
+    ItemState,
+    NoOrder,
+    OrderedPatient,
+    OrderLine,
+    Question,
+    item_id,
+)
+from engine.model.worklist import DAY_US, Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
+from engine.store.journal import Journal
+from engine.store.operations import worklist
+from engine.store.queries import worklist as reading
+from tests.support.journals import started, store
+
+CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
+TAKE = TakeSettings(known_channels={"chem": frozenset(CODES), "chem2": frozenset(CODES), "sero": frozenset({"HIV"})})
+ASHA = OrderedPatient(number="P1", family="SHARMA", given="ASHA", birth_date="19800101")
+RAVI = OrderedPatient(number="P2", family="KHAN", given="RAVI", birth_date="19700101")
+
+
+class Desk:
+    """The operations of the worklist on one journal, with the row of a message for each."""
+
+    def __init__(self, journal: Journal, clock: ManualClock) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.n = 0
+
+    async def message(self) -> int:
+        self.n += 1
+        (stored,) = await store(self.journal, b"order %d" % self.n, channel="his")
+        return stored.id
+
+    async def take(
+        self, *lines: OrderLine, settings: TakeSettings = TAKE, message: int | None = None
+    ) -> list[LineOutcome]:
+        number = await self.message() if message is None else message
+        return await self.journal.run(worklist.take_orders, number, "his", lines, settings)
+
+    async def ask(self, *specimens: str, channel: str = "chem", **more: Any) -> Answered:
+        question = Question(kind="specimens", asked=tuple(Asked(specimen=one) for one in specimens))
+        return await self.ask_for(question, channel, **more)
+
+    async def ask_for(self, question: Question, channel: str = "chem", **more: Any) -> Answered:
+        settings = AskSettings(**{"channel": channel, "codes": CODES, **more})
+        return await self.journal.run(worklist.answer, await self.message(), question, settings)
+
+    async def send(self, answered: Answered, channel: str = "chem") -> list[int]:
+        """The answer is written, and the link confirms it; the items that come back."""
+        return await self.journal.run(worklist.offered, answered.query, numbers(answered), channel, 1)
+
+    async def tell(self, *specimens: str, channel: str = "chem") -> list[int]:
+        answered = await self.ask(*specimens, channel=channel)
+        assert await self.send(answered, channel) == []
+        return numbers(answered)
+
+    async def result(
+        self, specimen: str, *tests: ResultOf, patient: str = "", channel: str = "chem"
+    ) -> list[tuple[int, bool]]:
+        return await self.journal.run(worklist.result, await self.message(), channel, specimen, patient, tests)
+
+    def state(self, number: int) -> tuple[str, str]:
+        found = reading.item(self.journal, number)
+        assert found is not None
+        last = found.history[-1]
+        assert (last.state, last.reason) == (found.item.state, found.item.reason)
+        assert [one.n for one in found.history] == list(range(1, len(found.history) + 1))
+        return str(found.item.state), str(found.item.reason)
+
+    def states(self) -> list[str]:
+        return [str(one.state) for one in reversed(reading.items(self.journal, reading.ItemFilter()))]
+
+
+def numbers(answered: Answered) -> list[int]:
+    return [one.number for tube in answered.tubes for one in tube.items]
+
+
+def order(test: str = "GLU", specimen: str = "S1", placer: str = "O1", **more: Any) -> OrderLine:
+    return OrderLine(**{"test": test, "specimen": specimen, "placer": placer, "patient": ASHA, **more})
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    clock = ManualClock()
+    journal = await started(tmp_path / "data", clock=clock)
+    try:
+        yield Desk(journal, clock)
+    finally:
+        await journal.stop()
+
+
+async def test_an_order_is_taken_asked_for_sent_and_resulted(desk: Desk) -> None:
+    taken = await desk.take(order(), order("UREA"))
+    assert [(one.number, one.state, one.repeat) for one in taken] == [(1, "waiting", False), (2, "waiting", False)]
+    answered = await desk.ask("S1")
+    (tube,) = answered.tubes
+    assert [(one.item_id, one.code, one.line) for one in tube.items] == [
+        ("W1", "10", order()),
+        ("W2", "20", order("UREA")),
+    ]
+    assert desk.states() == ["waiting", "waiting"]  # nothing is offered before the link has confirmed it
+    assert await desk.send(answered) == []
+    assert desk.states() == ["offered", "offered"]
+    assert await desk.result("S1", ResultOf(code="10")) == [(1, False)]
+    assert desk.states() == ["resulted", "offered"]
+    assert numbers(await desk.ask("S1")) == [2]  # a second question gets what has no result yet, once more
+    assert await desk.result("S1", ResultOf(test="UREA", final=False)) == [(2, False)]
+    assert desk.states() == ["resulted", "in_progress"]
+    assert await desk.result("S1", ResultOf(test="UREA")) == [(2, False)]
+    (tube,) = (await desk.ask("S1")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.DONE)
+
+
+@pytest.mark.parametrize("specimen", ["s1", "S01", "S1 ", " S1", "S", "S11", "\uff331"])
+async def test_only_the_exact_specimen_number_is_found(desk: Desk, specimen: str) -> None:
+    await desk.take(order())
+    (tube,) = (await desk.ask(specimen)).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.UNKNOWN)
+    assert await desk.result(specimen, ResultOf(test="GLU")) == []
+
+
+@pytest.mark.parametrize("specimen", ["", "@", "@12"])
+async def test_an_unread_number_matches_nothing(desk: Desk, specimen: str) -> None:
+    await desk.take(order(specimen=specimen))
+    (tube,) = (await desk.ask(specimen)).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.UNREAD)
+
+
+async def test_one_number_with_two_patients_holds_both_orders(desk: Desk) -> None:
+    await desk.take(order())
+    (second,) = await desk.take(order("HIV", placer="O2", patient=RAVI, targets=("sero",)))  # of another group
+    assert (second.state, second.reason) == (ItemState.HELD, ItemReason.SPECIMEN_CONFLICT)
+    assert desk.state(1) == ("held", "SPECIMEN_CONFLICT")
+    for channel in ("chem", "sero"):
+        (tube,) = (await desk.ask("S1", channel=channel)).tubes
+        assert (tube.items, tube.none) == ((), NoOrder.CONFLICT)
+    (third,) = await desk.take(order("UREA"))  # one of the two again: still both are held
+    assert third.reason == ItemReason.SPECIMEN_CONFLICT
+    assert await desk.result("S1", ResultOf(test="GLU")) == [(1, False)]
+    assert desk.state(1)[0] == "held"
+
+
+@pytest.mark.parametrize("patient", [OrderedPatient(), OrderedPatient(number="P1", birth_date="19800102"),
+                                     OrderedPatient(number="p1"), OrderedPatient(family="SHARMA")])  # fmt: skip
+async def test_a_patient_who_is_not_certainly_the_same_is_another_one(desk: Desk, patient: OrderedPatient) -> None:
+    await desk.take(order())
+    (second,) = await desk.take(order("UREA", placer="O2", patient=patient))
+    assert second.reason == ItemReason.SPECIMEN_CONFLICT
+
+
+async def test_a_number_is_free_for_another_patient_some_time_after_its_result(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", ResultOf(test="GLU"))
+    (early,) = await desk.take(order(placer="O2", patient=RAVI))
+    assert early.reason == ItemReason.SPECIMEN_CONFLICT
+    await desk.take(order(placer="O2", action="cancel"), order(placer="O2", action="cancel", patient=RAVI))
+    assert desk.states() == ["resulted", "cancelled"]
+    desk.clock.advance(31 * 86_400)
+    (later,) = await desk.take(order(placer="O3", patient=RAVI))
+    assert later.state is ItemState.WAITING
+    assert numbers(await desk.ask("S1")) == [3]
+
+
+async def test_the_same_order_again_is_one_item(desk: Desk) -> None:
+    (first,) = await desk.take(order())
+    again = await desk.take(order(), order(requested="20260101", comment="x"))
+    assert [(one.number, one.repeat) for one in again] == [(1, True), (1, True)]
+    assert first.repeat is False
+    assert desk.states() == ["waiting"]
+
+
+async def test_the_same_order_with_other_content_is_held(desk: Desk) -> None:
+    await desk.take(order())
+    (other,) = await desk.take(order(dilution="1:10"))
+    assert (other.number, other.state, other.reason) == (2, ItemState.HELD, ItemReason.ORDER_CONFLICT)
+    assert numbers(await desk.ask("S1")) == [1]
+
+
+async def test_a_change_takes_the_place_of_an_order(desk: Desk) -> None:
+    await desk.take(order())
+    (other,) = await desk.take(order(priority="stat", action="change"))
+    assert (other.number, other.state, other.replaced) == (2, ItemState.WAITING, 1)
+    assert desk.state(1) == ("superseded", "")
+    assert numbers(await desk.ask("S1")) == [2]
+
+
+async def test_a_change_waits_until_the_analyzer_has_given_up_the_order(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    (other,) = await desk.take(order(priority="stat", action="change"))
+    assert (other.state, other.reason, other.replaced) == (ItemState.WAITING, ItemReason.AFTER_CANCEL, 1)
+    assert desk.state(1) == ("cancel_pending", "")
+    (tube,) = (await desk.ask("S1")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.HELD)
+    said = Confirmation(of="", accepted=True, items=(("W1", True, "", ""),))
+    done = await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, cancels=True)
+    assert done == [1]
+    assert desk.state(1) == ("cancelled", "")
+    assert numbers(await desk.ask("S1")) == [2]
+
+
+async def test_a_cancelled_order_is_not_answered(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    await desk.take(order("UREA", action="cancel"))
+    assert numbers(await desk.ask("S1")) == [1]
+    assert desk.states() == ["waiting", "cancelled"]
+
+
+async def test_a_cancel_of_an_offered_order_waits_for_the_analyzer_and_a_late_result_is_noted(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    await desk.tell("S1")
+    cancelled = await desk.take(order("", action="cancel"))
+    assert [(one.number, one.state) for one in cancelled] == [
+        (1, ItemState.CANCEL_PENDING),
+        (2, ItemState.CANCEL_PENDING),
+    ]
+    assert await desk.result("S1", ResultOf(code="10")) == [(1, True)]
+    assert desk.states() == ["resulted", "cancel_pending"]
+    assert desk.state(1)[0] == "resulted"
+
+
+async def test_an_order_that_is_cancelled_while_its_answer_goes_out_comes_back(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    answered = await desk.ask("S1")
+    await desk.take(order(action="cancel"))
+    assert desk.states() == ["cancel_pending", "waiting"]
+    assert await desk.send(answered) == [1]
+    assert desk.states() == ["cancel_pending", "offered"]
+
+
+async def test_an_order_that_is_cancelled_while_its_answer_is_thrown_away_is_cancelled(desk: Desk) -> None:
+    await desk.take(order())
+    answered = await desk.ask("S1")
+    await desk.take(order(action="cancel"))
+    await desk.journal.run(worklist.not_offered, answered.query, [1], "contention", maybe=False)
+    assert desk.states() == ["cancelled"]
+
+
+async def test_what_was_perhaps_sent_waits_again_and_is_known(desk: Desk) -> None:
+    await desk.take(order())
+    answered = await desk.ask("S1")
+    await desk.journal.run(worklist.not_offered, answered.query, [1], "no-answer", maybe=True)
+    assert desk.state(1) == ("waiting", "MAYBE_KNOWN")
+    await desk.tell("S1")
+    said = Confirmation(of="x", accepted=False, code="UA")
+    await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, [1])
+    assert desk.state(1) == ("offered", "")  # it refuses a number that it has
+    await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, [1])
+    assert desk.state(1) == ("refused", "ANALYZER_REFUSED")
+
+
+async def test_a_crash_leaves_what_was_under_way_perhaps_sent(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.ask("S1")
+    assert await desk.journal.run(worklist.recover) == 1
+    assert desk.state(1) == ("waiting", "MAYBE_KNOWN")
+    assert await desk.journal.run(worklist.recover) == 0
+
+
+async def test_one_channel_of_a_group_has_an_order_at_a_time(desk: Desk) -> None:
+    await desk.take(order())
+    answered = await desk.ask("S1", channel="chem")
+    (tube,) = (await desk.ask("S1", channel="chem2")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)  # while the answer is under way, too
+    await desk.send(answered)
+    (tube,) = (await desk.ask("S1", channel="chem2")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
+    assert numbers(await desk.ask("S1", channel="chem")) == [1]
+
+
+async def test_an_order_for_other_channels_is_not_seen(desk: Desk) -> None:
+    await desk.take(order(targets=("chem2",)))
+    (tube,) = (await desk.ask("S1")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
+    (tube,) = (await desk.ask("S1", channel="chem2", sources=frozenset({"other"}))).tubes
+    assert tube.items == ()
+    assert numbers(await desk.ask("S1", channel="chem2", sources=frozenset({"his"}))) == [1]
+
+
+async def test_a_result_of_another_patient_closes_nothing(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    assert await desk.result("S1", ResultOf(test="GLU"), patient="P2") == []
+    assert await desk.result("S1", ResultOf(test="GLU", item_id="W1"), patient="P2") == []
+    assert desk.states() == ["offered"]
+    assert await desk.result("S1", ResultOf(test="GLU"), patient="P1") == [(1, False)]
+
+
+async def test_an_item_number_closes_no_other_test_and_no_other_tube(desk: Desk) -> None:
+    await desk.take(order(), order(specimen="S2", placer="O2"))
+    await desk.tell("S1", "S2")
+    assert await desk.result("S1", ResultOf(test="UREA", item_id="W1")) == []
+    assert await desk.result("S1", ResultOf(test="GLU", item_id="W2")) == [(1, False)]
+    assert desk.states() == ["resulted", "offered"]
+
+
+async def test_the_code_under_which_it_was_sent_counts(desk: Desk) -> None:
+    """The table was turned round since: what the analyzer calls 10 is still glucose for what it was sent."""
+    await desk.take(order(), order("UREA"))
+    await desk.tell("S1")
+    assert await desk.result("S1", ResultOf(code="10", test="UREA")) == [(1, False)]
+    assert desk.states() == ["resulted", "offered"]
+
+
+async def test_a_late_result_of_a_cancelled_order_is_noted(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order(action="cancel"))
+    assert await desk.result("S1", ResultOf(test="GLU")) == [(1, True)]
+    assert desk.state(1) == ("cancelled", "")
+    found = reading.item(desk.journal, 1)
+    assert found is not None
+    assert found.history[-1].late
+
+
+async def test_after_its_result_only_a_rerun_is_answered(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", ResultOf(test="GLU"))
+    (again,) = await desk.take(order())
+    assert (again.number, again.repeat) == (1, True)
+    assert numbers(await desk.ask("S1")) == []
+    (rerun,) = await desk.take(order(action="rerun"))
+    assert (rerun.number, rerun.state) == (2, ItemState.WAITING)
+    answered = await desk.ask("S1")
+    assert [(one.number, one.run, one.parent) for one in answered.tubes[0].items] == [(2, 2, 1)]
+
+
+async def test_more_lines_than_a_message_may_have_are_refused(desk: Desk) -> None:
+    lines = [order(placer=f"O{n}") for n in range(MOST_LINES + 1)]
+    taken = await desk.take(*lines)
+    assert {(one.number, one.state, one.reason) for one in taken} == {
+        (0, ItemState.REJECTED, ItemReason.TOO_MANY_LINES)
+    }
+    assert len(taken) == len(lines)
+    assert desk.states() == []
+
+
+async def test_a_question_for_many_tubes_is_cut(desk: Desk) -> None:
+    await desk.take(order(specimen=f"S{MOST_TUBES}"))
+    answered = await desk.ask(*(f"S{n}" for n in range(MOST_TUBES + 1)))
+    assert (len(answered.tubes), answered.cut) == (MOST_TUBES, True)
+    assert numbers(answered) == []
+
+
+async def test_a_question_for_all_is_paged_with_the_urgent_ones_first(desk: Desk) -> None:
+    await desk.take(*(order(specimen=f"S{n}", placer=f"O{n}") for n in range(5)))
+    await desk.take(order(specimen="S9", placer="O9", priority="stat"))
+    await desk.take(order("HIV", specimen="S8", placer="O8"))
+    answered = await desk.ask_for(Question(kind="all"), limit=3)
+    assert ([tube.asked.specimen for tube in answered.tubes], answered.cut) == (["S9", "S4", "S3"], True)
+    await desk.send(answered)
+    rest = await desk.ask_for(Question(kind="all"), again=False)
+    assert ([tube.asked.specimen for tube in rest.tubes], rest.cut) == (["S2", "S1", "S0"], False)
+    assert (await desk.ask_for(Question(kind="all"), channel="empty", codes={})).query == 0
+
+
+async def test_a_question_for_patients_finds_their_tubes(desk: Desk) -> None:
+    await desk.take(order(), order("UREA", specimen="S2"), order(specimen="S3", placer="O3", patient=RAVI))
+    answered = await desk.ask_for(Question(kind="patients", patients=("P1", "p1", "")))
+    assert [tube.asked.specimen for tube in answered.tubes] == ["S1", "S2"]
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    (order(specimen=""), ItemReason.NO_SPECIMEN), (order(specimen="S" * 81), ItemReason.NO_SPECIMEN),
+    (order("XYZ"), ItemReason.UNKNOWN_TEST), (order(""), ItemReason.UNKNOWN_TEST),
+    (order("HIV", targets=("chem",)), ItemReason.UNKNOWN_TEST), (order(targets=("x",)), ItemReason.UNKNOWN_CHANNEL),
+    (order(specimen="QC1"), ItemReason.CONTROL_NUMBER), (order(action="unknown"), ItemReason.UNKNOWN_ACTION),
+])  # fmt: skip
+async def test_an_order_that_cannot_run_is_rejected(desk: Desk, line: OrderLine, reason: ItemReason) -> None:
+    settings = TakeSettings(known_channels=TAKE.known_channels, is_control=lambda number: number.startswith("QC"))
+    for repeat in (False, True):
+        (one,) = await desk.take(line, settings=settings)
+        assert (one.number, one.state, one.reason, one.repeat) == (1, ItemState.REJECTED, reason, repeat)
+    assert numbers(await desk.ask(line.specimen)) == []
+
+
+async def test_a_panel_is_taken_apart_unless_an_analyzer_has_a_code_for_it(desk: Desk) -> None:
+    panels = {"BMP": ("GLU", "UREA"), "GLU": ("NA",)}
+    settings = TakeSettings(known_channels=TAKE.known_channels, panels=panels)
+    taken = await desk.take(order("BMP"), order("GLU", placer="O2"), settings=settings)
+    assert [(one.line_index, one.number) for one in taken] == [(0, 1), (0, 2), (1, 3)]
+    cancelled = await desk.take(order("BMP", action="cancel"), settings=settings)
+    assert [(one.number, one.state) for one in cancelled] == [(1, ItemState.CANCELLED), (2, ItemState.CANCELLED)]
+
+
+async def test_hold_and_release(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order(action="hold"))
+    assert desk.state(1) == ("held", "HELD_BY_LIS")
+    (tube,) = (await desk.ask("S1")).tubes
+    assert tube.none is NoOrder.HELD
+    await desk.take(order(action="release"))
+    assert numbers(await desk.tell("S1") and await desk.ask("S1")) == [1]
+    (late,) = await desk.take(order(action="hold"))
+    assert late.reason == ItemReason.TOO_LATE
+
+
+async def test_a_message_that_is_taken_again_changes_nothing(desk: Desk) -> None:
+    first, second, third = [await desk.message() for _ in range(3)]
+    await desk.take(order(), order("UREA", placer=""), message=first)
+    await desk.take(order(priority="stat", action="change"), message=second)
+    await desk.take(order("UREA", action="cancel", placer="", filler="F"), order(action="cancel"), message=third)
+    before = desk.states()
+    assert before == ["superseded", "waiting", "cancelled"]
+    for message, line in ((first, order()), (second, order(priority="stat", action="change"))):
+        (one,) = await desk.take(line, message=message)
+        assert one.repeat
+    assert desk.states() == before
+
+
+async def test_a_cancel_names_what_it_cancels(desk: Desk) -> None:
+    await desk.take(order(filler="F1"))
+    for wrong in (
+        order(placer="O2"), order(placer="", filler="F2"), order("UREA"), order(specimen="S2"), order(patient=RAVI),
+        OrderLine(specimen="S1", test="GLU"),
+    ):  # fmt: skip
+        (one,) = await desk.take(OrderLine(action="cancel", placer=wrong.placer, filler=wrong.filler, test=wrong.test,
+                                           specimen=wrong.specimen, patient=wrong.patient))  # fmt: skip
+        assert (one.number, one.reason) == (0, ItemReason.NO_SUCH_ORDER)
+    (one,) = await desk.take(OrderLine(action="cancel", filler="F1"))
+    assert (one.number, one.state) == (1, ItemState.CANCELLED)
+    (one,) = await desk.take(OrderLine(action="cancel", placer="O1"))
+    assert (one.state, one.repeat) == (ItemState.CANCELLED, True)
+
+
+async def test_a_cancel_by_its_tube_alone_needs_a_setting(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    line = OrderLine(action="cancel", specimen="S1")
+    assert (await desk.take(line))[0].reason == ItemReason.NO_SUCH_ORDER
+    settings = TakeSettings(known_channels=TAKE.known_channels, cancel_by_specimen=True)
+    assert [one.state for one in await desk.take(line, settings=settings)] == [ItemState.CANCELLED] * 2
+
+
+async def test_a_cancel_after_the_result_is_too_late(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", ResultOf(test="GLU"))
+    (one,) = await desk.take(order(action="cancel"))
+    assert (one.state, one.reason) == (ItemState.RESULTED, ItemReason.TOO_LATE)
+    (one,) = await desk.take(order(action="change", priority="stat"))
+    assert (one.number, one.reason) == (1, ItemReason.TOO_LATE)
+
+
+async def test_time_ends_what_waits_and_much_later_what_an_analyzer_has(desk: Desk) -> None:
+    await desk.take(order(), order("UREA", specimen="S2", placer="O2"))
+    await desk.tell("S2")
+    now = desk.clock.now_us()
+    assert await desk.journal.run(worklist.expire, now + 6 * DAY_US) == 0
+    assert await desk.journal.run(worklist.expire, now + 8 * DAY_US) == 1
+    assert desk.states() == ["expired", "offered"]
+    (tube,) = (await desk.ask("S1")).tubes
+    assert tube.none is NoOrder.EXPIRED
+    assert await desk.journal.run(worklist.expire, now + 38 * DAY_US) == 1
+    assert await desk.result("S2", ResultOf(code="20")) == [(2, True)]
+
+
+async def test_an_order_that_an_analyzer_has_no_code_for_waits(desk: Desk) -> None:
+    await desk.take(order(targets=("chem",)), order("UREA", targets=("chem",)))
+    answered = await desk.ask("S1", codes={"GLU": "10"})
+    assert numbers(answered) == [1]
+    assert desk.state(2) == ("waiting", "UNMAPPED_CODE")
+    (tube,) = (await desk.ask("S1", codes={"X": "1"})).tubes
+    assert tube.none is NoOrder.UNMAPPED
+
+
+async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
+    await desk.ask("S1")
+    await desk.take(order())
+    await desk.tell("S1")
+    timeline = reading.tube(desk.journal, "S1")
+    assert [(one.channel, one.items, one.none) for one in timeline.questions] == [
+        ("chem", 0, "unknown"),
+        ("chem", 1, ""),
+    ]
+    assert [one.event for one in timeline.items[0].history] == ["taken", "sent"]
+    newest, oldest = reading.queries(desk.journal, "chem")
+    assert (newest.items, newest.open, newest.outcome) == ((1,), 0, "sent")
+    assert (oldest.items, oldest.open) == ((), 0)
+    assert reading.waiting(desk.journal) == {("chem", ItemState.OFFERED, ItemReason.NONE): 1}
+    for wanted in (
+        reading.ItemFilter(specimen="S1", open=True), reading.ItemFilter(patient="p1"),
+        reading.ItemFilter(placer="O1", channel="chem"), reading.ItemFilter(states=(ItemState.OFFERED,)),
+    ):  # fmt: skip
+        assert [one.item_id for one in reading.items(desk.journal, wanted)] == [item_id(1)]
+    assert reading.items(desk.journal, reading.ItemFilter(reason=ItemReason.MAYBE_KNOWN)) == []
+    assert reading.items(desk.journal, reading.ItemFilter(), after=1) == []
+
+
+async def test_no_number_and_no_name_stands_in_the_tables_in_clear(desk: Desk, tmp_path: Path) -> None:
+    await desk.take(order(specimen="SPECIMEN-77", placer="PLACER-77", test="GLU", targets=("chem", "SECRET-77")))
+    await desk.ask("SPECIMEN-77")
+    said = Confirmation(of="", accepted=False, items=(("W1", False, "E1", "of SHARMA"),))
+    await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said)
+    assert desk.state(1) == ("refused", "ANALYZER_REFUSED")
+    content = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("journal*"))
+    for secret in (b"SPECIMEN-77", b"PLACER-77", b"SHARMA", b"P1\0", b"SECRET-77", b"19800101"):
+        assert secret not in content
+
+
+async def act(desk: Desk, what: Any, number: int, **more: Any) -> str:
+    return str(await desk.journal.run(what, number, actor="asha", reason="looked", **more))
+
+
+async def test_a_person_releases_the_order_of_the_tubes_patient(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order("UREA", placer="O2", patient=RAVI))
+    assert await act(desk, worklist.release, 1) == "waiting"
+    with pytest.raises(RefusedError, match="another patient"):
+        await act(desk, worklist.release, 2)
+    assert numbers(await desk.ask("S1")) == [1]
+    assert await act(desk, worklist.cancel, 2) == "cancelled"
+    for number in (1, 9):
+        with pytest.raises(RefusedError):
+            await act(desk, worklist.release, number)
+
+
+async def test_a_person_decides_between_two_versions_of_an_order(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order(dilution="1:5"))
+    with pytest.raises(RefusedError, match="W1 has the same order number"):
+        await act(desk, worklist.release, 2)
+    await act(desk, worklist.cancel, 1)
+    assert await act(desk, worklist.release, 2) == "waiting"
+    assert numbers(await desk.ask("S1")) == [2]
+
+
+async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"), order("NA"))
+    await desk.tell("S1")
+    assert [await act(desk, worklist.cancel, 1) for _ in range(2)] == ["cancel_pending", "cancelled"]
+    assert await act(desk, worklist.resend, 2) == "waiting"
+    assert await act(desk, worklist.match, 3, message_id=5) == "resulted"
+    with pytest.raises(RefusedError, match="W3 is resulted"):
+        await act(desk, worklist.resend, 3)
+    assert desk.states() == ["cancelled", "waiting", "resulted"]
+    await desk.journal.run(worklist.expire, desk.clock.now_us() + 8 * DAY_US)
+    assert await act(desk, worklist.resend, 2) == "waiting"
