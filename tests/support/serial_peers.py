@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import pty
+import shutil
+import tempfile
 import tty
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,11 +60,14 @@ class AnalyzerEnd:
 class Cable(AnalyzerEnd):
     """A pseudo-terminal: LabRelay opens ``path``, the analyzer holds the other end.
 
-    A link can lead to it, as udev makes them; it can be pulled out, and plugged in again as another device.
+    A link leads to it, as udev makes them; it can be pulled out, and plugged in again as another device. The link ends
+    before the device does: the device's number is another test's a moment later, and a program that still opens it
+    would take it.
     """
 
     def __init__(self, link: Path | None = None) -> None:
-        self.link = link
+        self.link = link or Path(tempfile.mkdtemp(prefix="labrelay-cable-")) / "line"
+        self._own = link is None
         self._analyzer = self._keeper = -1
         self.plug()
 
@@ -72,22 +77,23 @@ class Cable(AnalyzerEnd):
         tty.setraw(self._keeper)
         os.set_blocking(self._analyzer, False)
         self.device = os.ttyname(self._keeper)
-        if self.link is not None:  # in one step, as udev does it
-            new = self.link.with_name(self.link.name + ".new")
-            new.symlink_to(self.device)
-            new.replace(self.link)
+        self.link.parent.mkdir(parents=True, exist_ok=True)
+        new = self.link.with_name(self.link.name + ".new")  # in one step, as udev does it
+        new.symlink_to(self.device)
+        new.replace(self.link)
 
     @property
     def path(self) -> str:
-        return str(self.link) if self.link is not None else self.device
+        return str(self.link)
 
     def pull(self) -> None:
         """The adapter is gone: reads end, its name leads nowhere."""
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
+        self.link.unlink(missing_ok=True)
+        if self._own:
+            shutil.rmtree(self.link.parent, ignore_errors=True)
         for end in (self._keeper, self._analyzer):
             if end >= 0:
                 os.close(end)
