@@ -188,11 +188,15 @@ class _Looked:
         say(f"{wanted.channel}: {plural(count, 'message')} looked at")
 
     def at_counters(self, session: Session, channel: str | None) -> None:
-        """The daemon's counts, without codes that the channels' tables have by now."""
+        """The daemon's counts, without codes that the channels' tables have by now. Those of a channel that is not in
+        the configuration are listed only where ``channel`` names it.
+        """
         with session.reader() as journal:
             found = list_unmapped(journal, channel)
         try:
             site = session.load_corrected()
+            if channel is None:  # no table is missing a code of an analyzer that is not in the configuration any more
+                found = [gap for gap in found if gap.channel in site.channels]
             for name in {gap.channel for gap in found} & site.channels.keys():
                 self._learn(name, channel_mapper(site, name))
         except ConfigError:

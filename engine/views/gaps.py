@@ -46,7 +46,11 @@ def tables_now(gaps: Iterable[Gap], routes: Mapping[str, ChannelRoutes]) -> dict
 
 
 def missing_now(gaps: Sequence[Gap], routes: Mapping[str, ChannelRoutes]) -> list[Gap]:
-    """Of the codes that the journal has counted, those that have no row in the tables in force, in the same order."""
+    """Of the codes that the journal has counted, those that have no row in the tables in force, in the same order.
+
+    A channel that is not in the configuration has no tables: nothing can be done about its codes.
+    """
+    gaps = [gap for gap in gaps if gap.channel in routes]
     rows = list(map(counted, gaps))
     missing = set(map(id, still_missing(rows, tables_now(gaps, routes))))
     return [gap for gap, row in zip(gaps, rows, strict=True) if id(row) in missing]

@@ -97,6 +97,24 @@ async def missing(site: RunningSite) -> tuple[list[int], list[str], int, int]:
     return counted, [one["code"] for one in gaps], len(listed), site.app.observer.take().unmapped_total
 
 
+async def test_codes_of_an_analyzer_that_is_gone_wait_for_no_person(site: RunningSite) -> None:
+    assert (await missing(site))[0] == [2]
+    channel = site.folder / "channels" / "lab.yaml"
+    text = channel.read_text()
+    channel.write_text(text.replace("channel: lab", "channel: ward"))
+    channel.rename(channel.with_name("ward.yaml"))
+    await site.app.reload()
+
+    assert await missing(site) == ([], [], 0, 0)
+    asked = await site.labrelay("gaps", "--channel", "lab", "-o", "json")
+    assert [one["code"] for one in asked.json["gaps"]] == ["COL", "HGB"], "who asks for it gets it"
+
+    channel.with_name("ward.yaml").unlink()
+    channel.write_text(text)
+    await site.app.reload()
+    assert (await missing(site))[:2] == ([2], ["COL", "HGB"])
+
+
 async def test_a_code_with_a_row_waits_for_no_person_any_more(site: RunningSite, opened: list[int]) -> None:
     once = await missing(site)
     assert once == ([2], ["COL", "HGB"], 2, 2)
