@@ -10,7 +10,7 @@ lookup entries. An open, held, dead or incomplete message is never deleted, and 
     audit row   under way; referred to by a gap, a pause, an entry of the to-do list, an operation or
                 an edited message
     record      of an erasure, while one of the rows that it attests exists
-    any row     while a person's action (a replay, a reprocessing) is under way; the newest row
+    any row     while a person's action is under way (of an operation: its members that are left); the newest row
 
 **The record.** Each step deletes rows in a transaction that also appends a row of kind 4 to the journal: numbered,
 chained and anchored like all others. Its ``token`` has 16 bytes for each range that is gone::
@@ -50,7 +50,7 @@ from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
-from engine.store.operations import audit
+from engine.store.operations import audit, bulk
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 
 if TYPE_CHECKING:
@@ -191,6 +191,9 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
     """Find rows behind ``after`` that may be deleted: at most ``limit`` of them, with `STEP_LOOKS` checks."""
     execute = rows.execute
     found = PrunableRows(after)
+    acted_on = bulk.members_left(execute)
+    if acted_on is None:
+        return found  # the operation will be ended for it
     ranges = 0
     over = over_size(execute, policy)
     for row_id, kind, channel, received_us, session, size, token, chain in execute(
@@ -200,6 +203,9 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
     ).fetchall():
         found.position, found.looked = row_id, found.looked + 1
         if kind == KIND_MESSAGE:
+            if row_id in acted_on:
+                found.kept["acted on"] += 1
+                continue
             early = _judge(rows, policy, row_id, received_us, token, over, found.kept)
             if early is None:
                 continue
@@ -253,8 +259,15 @@ def over_size(execute: Execute, policy: Policy) -> bool:
 
 
 def _busy(execute: Execute, own: int) -> bool:
-    """Whether an action is under way that may concern any message."""
-    return execute("SELECT 1 FROM open_act WHERE id <> ? LIMIT 1", (own,)).fetchone() is not None
+    """Whether an action is under way that may concern any message. An operation concerns its own members alone."""
+    return (
+        execute(
+            "SELECT 1 FROM open_act WHERE id <> ? AND id NOT IN (SELECT number FROM operation WHERE stage = 'running')"
+            " LIMIT 1",
+            (own,),
+        ).fetchone()
+        is not None
+    )
 
 
 def _judge(

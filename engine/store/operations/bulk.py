@@ -114,6 +114,27 @@ def unpacked(number: int, position: int, part: bytes) -> list[Member]:
     return [Member(*found) for found in _MEMBER.iter_unpack(content)]
 
 
+def members_left(execute: Execute) -> set[int] | None:
+    """The messages that operations under way have still to deal with; None: the list of one is damaged or lost.
+
+    A few of the last part that was begun are dealt with already.
+    """
+    left: set[int] = set()
+    for number, total, done in execute(
+        "SELECT number, total, CAST(outcomes AS BLOB) FROM operation WHERE stage = 'running'"
+    ).fetchall():
+        outcomes, came = outcomes_of(done, total), 0
+        for position, part in execute(
+            "SELECT position, members FROM operation_part WHERE operation = ? ORDER BY position", (number,)
+        ).fetchall():
+            members = unpacked(number, position, part)
+            came = position + len(members)
+            left.update(member.message_id for member in members)
+        if outcomes is None or came != total:
+            return None
+    return left
+
+
 def _digest(number: int, position: int, content: bytes) -> bytes:
     return blake2b(_PART.pack(number, position) + content, digest_size=_DIGEST_BYTES).digest()
 

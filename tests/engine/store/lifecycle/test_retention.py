@@ -29,7 +29,7 @@ from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention
 from engine.store.lifecycle.retention import Policy, RetentionWalk
-from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome, todo
+from engine.store.operations import append, audit, bulk, dedup, pauses, pruning, record_outcome, todo
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_payload
@@ -408,6 +408,61 @@ def test_nothing_goes_while_an_act_of_a_person_is_under_way(site: Site) -> None:
     assert site.rows().issuperset(old.rows)
 
     site.do(audit.end, act=act, outcome={})
+    site.walk(POLICY)
+
+    assert site.rows().isdisjoint(old.rows)
+
+
+def test_while_an_operation_waits_its_own_messages_stay_and_others_go(site: Site) -> None:
+    """A replay may wait for weeks for a destination that is paused: the disk must not fill meanwhile."""
+    done, left, other = (site.message("delivered") for _ in range(3))
+    site.wait(401)
+    site.message("delivered")
+    number = site.do(
+        bulk.begin,
+        verb="replay",
+        members=[bulk.Member(one.rows[0]) for one in (done, left)],
+        last=site.journal.last_id,
+        counted_us=site.clock.now_us(),
+        actor="anna",
+        what={},
+    )
+    assert site.do(retention.survey, policy=POLICY, newest=site.journal.last_id).kept["acted on"] == 2
+
+    site.walk(POLICY)
+
+    assert site.rows().issuperset({*done.rows, *left.rows})
+    assert site.rows().isdisjoint(other.rows)
+    assert site.findings() == []
+
+    site.do(bulk.cancel, number=number, actor="anna")
+    site.walk(POLICY)
+
+    assert site.rows().isdisjoint({*done.rows, *left.rows})
+    assert site.findings() == []
+
+
+@pytest.mark.parametrize("harm", ["UPDATE operation_part SET members = x'00'", "DELETE FROM operation_part"])
+def test_nothing_goes_while_the_messages_of_an_operation_are_not_known(site: Site, harm: str) -> None:
+    old = site.message("delivered")
+    site.wait(401)
+    site.message("delivered")
+    number = site.do(
+        bulk.begin,
+        verb="replay",
+        members=[bulk.Member(old.rows[0])],
+        last=site.journal.last_id,
+        counted_us=site.clock.now_us(),
+        actor="anna",
+        what={},
+    )
+    site.do(lambda batch: batch.execute(harm))
+    run = site.do(retention.start, policy=POLICY)
+    run = site.do(retention.step, policy=POLICY, run=run)
+    assert not run.finished
+    assert site.rows().issuperset(old.rows)
+
+    site.do(bulk.abandon, number=number, fault="letters")
     site.walk(POLICY)
 
     assert site.rows().isdisjoint(old.rows)
