@@ -375,7 +375,8 @@ class StatusServer:
         return bodies.answer(request, await self._kept.of(("live", language, notes), live, make))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        log_in, followers = log_in_of(request), self.listener.followers
+        principal, followers = request[PRINCIPAL], self.listener.followers
+        log_in = log_in_of(request, principal)
         beside = sum(log_in == one for one in followers.values()) if log_in else 0
         if len(followers) >= MAX_EVENT_READERS or beside >= MAX_OF_ONE_LOG_IN:
             page = self._error_page(request, 503, MESSAGES[503])
@@ -383,7 +384,7 @@ class StatusServer:
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         followers[request.protocol] = log_in
-        reads_notes = request[PRINCIPAL].reads_notes
+        reads_notes = principal.reads_notes
         feed = self._feeds[_language(request), reads_notes]
         events = feed.events(request.headers.get("Last-Event-ID", ""))
         try:
@@ -391,8 +392,8 @@ class StatusServer:
             if request.method == hdrs.METH_HEAD:
                 return response
             async for event in events:
-                principal = await self._identity.of(request)
-                if principal is None or principal.reads_notes != reads_notes:  # the session has ended, or a right has
+                now = await self._identity.of(request)
+                if now is None or now.reads_notes != reads_notes:  # the session has ended, or a right has
                     break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):

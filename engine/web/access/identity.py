@@ -78,9 +78,13 @@ def cookie(request: web.Request, name: str) -> str:
     return request.cookies.get(_full_name(request, name), "")
 
 
-def log_in_of(request: web.Request) -> str:
-    """The secret of the session or the wall screen; empty: the request has none."""
-    return cookie(request, SESSION) or cookie(request, WALL)
+def log_in_of(request: web.Request, principal: Principal) -> str:
+    """The log-in that a request was let in by: a session by its secret, a token by its name. Empty: a user of this
+    machine, without a log-in. A cookie that was not checked is none.
+    """
+    if SIGNED_IN in request:
+        return cookie(request, SESSION)
+    return str(principal.actor) if principal.actor.by.get("role") == "token" else ""
 
 
 def set_cookie(request: web.Request, answer: web.StreamResponse, name: str, secret: str, for_s: int | None) -> None:

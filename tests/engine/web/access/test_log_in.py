@@ -12,6 +12,7 @@ from engine.config.tls import ServerTls
 from engine.config.web import WebConfig
 from engine.model.permissions import ROLES, WATCHING
 from engine.model.units import HostPort
+from engine.web.server import MAX_OF_ONE_LOG_IN
 from tests.support.access import GOOD, ROOT, Browser, Site, site
 from tests.support.certificates import Authority
 
@@ -159,6 +160,18 @@ async def test_a_program_asks_with_its_token(here: Site) -> None:
                     assert (answer.headers.get("WWW-Authenticate") == "Bearer") is (status == 401)
         async with browser.client.get("/account", headers={"Authorization": f"Bearer {secret}"}) as answer:
             assert answer.status == 403, "a program has no account"
+
+
+async def test_a_program_with_made_up_cookies_has_no_more_live_updates_than_its_token_has(here: Site) -> None:
+    ends_us = here.clock.now_us() + 86_400_000_000
+    secret = await here.accounts.tokens.create("watcher", ROLES["viewer"], ends_us=ends_us, by=ROOT)
+    async with here.browser() as browser, AsyncExitStack() as streams:
+        statuses = []
+        for number in range(MAX_OF_ONE_LOG_IN + 2):
+            headers = {"Authorization": f"Bearer {secret}", "Cookie": f"labrelay=made-up-{number}"}
+            stream = await streams.enter_async_context(browser.client.get("/events", headers=headers))
+            statuses.append(stream.status)
+        assert statuses == [200] * MAX_OF_ONE_LOG_IN + [503, 503]
 
 
 async def test_an_idle_session_ends_and_one_that_a_person_uses_goes_on(here: Site) -> None:
