@@ -170,7 +170,7 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
 # -- the same order ------------------------------------------------------------------------------------------------
 
 # They say when and how the line was written, or help a person; the same order may come with others.
-_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "rack", "position"})
+_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "ordered", "rack", "position"})
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 
 
