@@ -24,6 +24,7 @@ from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
+from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
 from engine.model.corrections import NONE, Corrections, Sheet
@@ -182,6 +183,7 @@ class _Loader:
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
             self._check_targets(channels, nodes)
+            self._check_orders_of(channels, nodes)
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -388,6 +390,16 @@ class _Loader:
                     path = ("lis", "targets", at)
                     hint = closest(target, known) or "; name a channel that has orders:, or its group"
                     self._add(walk(nodes[name], path), path[:2], f"unknown channel '{target}'{hint}")
+
+    def _check_orders_of(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        """A laboratory system hears of orders that a channel brings."""
+        known = [name for name, channel in channels.items() if channel.role == "orders"]
+        for name, channel in channels.items():
+            for at, other in enumerate(channel.source.of if isinstance(channel.source, StatusPart) else ()):
+                if other not in known:
+                    path = ("source", "of", at)
+                    hint = closest(other, known) or "; name a channel with role: orders"
+                    self._add(walk(nodes[name], path), path[:2], f"'{other}' brings no orders{hint}")
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

@@ -345,3 +345,38 @@ class LineAnswer:
     reason: ItemReason = ItemReason.NONE
     text: str = ""
     items: tuple[int, ...] = ()
+
+
+class Status(StrEnum):
+    """What a LIS hears of an order later, unasked."""
+
+    ACCEPTED = "accepted"  # an analyzer said that it will run it
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"  # its final result came
+    REFUSED = "refused"  # by the analyzer
+    CANCELLED = "cancelled"  # by a person here
+    EXPIRED = "expired"
+    RELEASED = "released"  # a person has ended the hold that the LIS heard of
+
+
+STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})
+"""Changes that do not end an order; the LIS hears of them only where the site says so."""
+
+
+@value(kw_only=True)
+class StatusChange:
+    """One change of an item that its LIS hears of.
+
+    Attributes:
+        item, n: the item and the row of its history. at_us: when.
+        channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
+    """
+
+    status: Status
+    item: int
+    n: int
+    at_us: int
+    line: OrderLine
+    reason: ItemReason = ItemReason.NONE
+    channel: str = ""
+    text: str = ""

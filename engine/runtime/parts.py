@@ -6,7 +6,7 @@ that differ. Unchanged ones go on untouched, including their connections.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ from engine.monitoring.taps import Taps
 from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk
 from engine.ordering.lis import Answering, OrderDesk
+from engine.ordering.listening import listeners
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
 from engine.receiving.channel import Channel
@@ -45,6 +46,7 @@ from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, worklist
+from engine.store.operations.worklist.announcing import Listener
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
 
@@ -359,7 +361,7 @@ class Parts:
             built.settings,
             message_format=built.message_format,
             journal=self.journal,
-            stored=self._stored,
+            stored=self.stored,
             clock=self.clock,
             memory=self._memory,
         )
@@ -383,7 +385,12 @@ class Parts:
             desk.recorded(stored, recorded)
         self.taps.mapped(stored, outcome, recorded)
 
-    def _stored(self, stored: Stored) -> None:
+    def listeners(self) -> Mapping[str, Sequence[Listener]]:
+        """The channels with messages of changes of orders, as the configuration in force has them."""
+        return listeners(self.built.site.channels)
+
+    def stored(self, stored: Stored) -> None:
+        """A message is durable; called in the order of the journal."""
         self.intake.accept(stored)
         self.taps.raw(stored)
 

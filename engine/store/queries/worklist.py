@@ -79,6 +79,12 @@ def told_of(reader: Reader, message_id: int) -> Told | None:
     return Told(state=state, reason=ReasonCode[reason] if reason else None, answers=found)
 
 
+def has_notices(reader: Reader) -> bool:
+    """Whether laboratory systems are to hear of changes of their orders."""
+    with reader.snapshot() as execute:
+        return execute("SELECT 1 FROM order_notice LIMIT 1").fetchone() is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemHistory:
     """One row of an item's history.
