@@ -10,7 +10,7 @@ Sources: HL7 v2.5.1 chapter 4 (table 0119: ``CA``, ``XO``, ``HD``, ``RL``), IHE 
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine
+from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
 from engine.model.values import value
 
 
@@ -167,10 +167,33 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
     return None
 
 
+# -- what the LIS hears ------------------------------------------------------------------------------------------
+
+# Event and the state after it -> the news for the LIS. The end of a cancel that it asked for itself is none.
+_HEARD: dict[tuple[str, ItemState], Status] = {
+    (_E.ACCEPTED, _S.ACCEPTED): Status.ACCEPTED,
+    (_E.PRELIMINARY, _S.IN_PROGRESS): Status.IN_PROGRESS,
+    (_E.FINAL, _S.RESULTED): Status.COMPLETED,
+    (_E.REFUSED, _S.REFUSED): Status.REFUSED,
+    (_E.CANCEL, _S.CANCELLED): Status.CANCELLED,
+    (_E.CLOSE, _S.CANCELLED): Status.CANCELLED,
+    (_E.CANCEL_CONFIRMED, _S.CANCELLED): Status.CANCELLED,
+    (_E.NOT_SENT, _S.CANCELLED): Status.CANCELLED,
+    (_E.REFUSED, _S.CANCELLED): Status.CANCELLED,
+    (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
+    (_E.FREE, _S.WAITING): Status.RELEASED,
+}
+
+
+def heard(event: str, state: ItemState) -> Status | None:
+    """What the LIS hears of an event that left an item in this state; None: nothing."""
+    return _HEARD.get((event, state))
+
+
 # -- the same order ------------------------------------------------------------------------------------------------
 
 # They say when and how the line was written, or help a person; the same order may come with others.
-_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "rack", "position"})
+_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "ordered", "rack", "position"})
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 
 

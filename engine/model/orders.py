@@ -112,6 +112,7 @@ class OrderLine:
         specimen: the number on the tube, exact: leading zeros, case and check digit kept.
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
+        ordered: the LIS's code of the test or panel, where its channel's table made ``test`` of it; else empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -132,6 +133,7 @@ class OrderLine:
     test: str = ""
     test_system: str = ""
     test_name: str = ""
+    ordered: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
@@ -324,28 +326,57 @@ class Confirmation:
 
 
 @value(kw_only=True)
-class ResultOf:
-    """One result of a message, as the worklist sees it.
+class LineAnswer:
+    """The answer to one order line.
 
     Attributes:
-        code: the LIS's code for the test, where the channel's table has one for the analyzer's; else the analyzer's.
-        final: it closes its item; else the item is in progress.
-        item_id: the item that the analyzer says it is of (LAW, OBR-2); empty: it says none.
+        placer, filler, test: as the LIS has them; by these its order is found in the message.
+        action: of the line.
+        done: it is on the worklist, or the cancellation, change, hold or release was carried out.
+        reason: why it was not. text: the same for a person of the LIS; no patient data.
+        items: the numbers of its items.
     """
 
-    code: str
-    final: bool
-    item_id: str = ""
+    placer: str = ""
+    filler: str = ""
+    test: str = ""
+    action: Action = "new"
+    done: bool = True
+    reason: ItemReason = ItemReason.NONE
+    text: str = ""
+    items: tuple[int, ...] = ()
+
+
+class Status(StrEnum):
+    """What a LIS hears of an order later, unasked."""
+
+    ACCEPTED = "accepted"  # an analyzer said that it will run it
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"  # its final result came
+    REFUSED = "refused"  # by the analyzer
+    CANCELLED = "cancelled"  # by a person here
+    EXPIRED = "expired"
+    RELEASED = "released"  # a person has ended the hold that the LIS heard of
+
+
+STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})
+"""Changes that do not end an order; the LIS hears of them only where the site says so."""
 
 
 @value(kw_only=True)
-class TubeResults:
-    """The results of one specimen in a message.
+class StatusChange:
+    """One change of an item that its LIS hears of.
 
     Attributes:
-        specimen: the number, exact, as the dialect leaves it; patient_number: empty where the message names none.
+        item, n: the item and the row of its history. at_us: when.
+        channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
     """
 
-    specimen: str
-    patient_number: str = ""
-    tests: tuple[ResultOf, ...] = ()
+    status: Status
+    item: int
+    n: int
+    at_us: int
+    line: OrderLine
+    reason: ItemReason = ItemReason.NONE
+    channel: str = ""
+    text: str = ""

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.model.link_events import Line
 from engine.model.message import Stored
 from engine.model.ports import Link, Stream
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Answer(Protocol):
@@ -35,6 +38,23 @@ class QuestionDesk(Protocol):
 
     def closed(self, connection: "Connection") -> None:
         """The line is gone."""
+
+
+class OrderAnswers(Protocol):
+    """Answers the orders of a laboratory system (`engine.ordering.lis`)."""
+
+    def expect(self, stored: Stored) -> "asyncio.Future[Any]":
+        """The outcome of a message that is durable, asked for before intake has it. Shared: never cancel it."""
+
+    async def answers(
+        self, block: bytes, messages: Sequence[bytes], outcomes: "Sequence[asyncio.Future[Any]]"
+    ) -> Sequence[bytes] | None:
+        """The answers to a block, once the orders of its messages are on the worklist. None: that took too long, and
+        the sender must send it again.
+
+        Args:
+            outcomes: of its messages, as `expect` gave them.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

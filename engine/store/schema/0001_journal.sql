@@ -404,6 +404,13 @@ CREATE TABLE order_event (
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 
+-- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.
+CREATE TABLE order_notice (
+    number INTEGER PRIMARY KEY,
+    item   INTEGER NOT NULL,
+    n      INTEGER NOT NULL
+);
+
 -- Questions of analyzers and their answers, and downloads. Written before the first byte of the answer.
 CREATE TABLE order_query (
     number     INTEGER PRIMARY KEY,

@@ -33,7 +33,11 @@ from engine.web.routes import Route
 PATH, DATA = "/analyzer", "/analyzer.json"
 PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")
 LETTERS = 5  # the last dead letters
-COMES_AND_GOES = ("http", "folder")  # transports without a lasting connection: the last message says who sends
+COMES_AND_GOES = (
+    "http",
+    "folder",
+    "worklist",
+)  # transports without a lasting connection: the last message says who sends
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from engine.model.errors import IntegrityError
-from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, step
+from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Priority, WorkItem
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
@@ -275,6 +275,8 @@ def note(
     one.events += 1
     one.last_id = message_id or one.last_id
     store(batch, one)
+    if one.source and heard(event, one.state) is not None:
+        batch.execute("INSERT INTO order_notice (item, n) VALUES (?, ?)", (one.number, one.events))
     sealed = b""
     if detail:
         words = detail[:MOST_WORDS].encode("utf-8", "surrogatepass")

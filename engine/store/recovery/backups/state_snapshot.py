@@ -63,6 +63,7 @@ _REPLACED = (
         "kept_answer",
         "correction",
         "saved_view",
+        "order_notice",
     ),
     *_OPERATIONS,
     *ACCOUNTS,
