@@ -129,6 +129,8 @@ async def test_no_order_is_lost_or_doubled_wherever_the_process_ends(way: str, t
     playing = asyncio.create_task(analyzer.run())
     tubes: list[str] = []
     try:
+        await daemon.start()
+        assert await daemon.terminate() == 0
         for number, step in enumerate(points(way, trial)):
             tubes.append(f"{number:05}")
             ran = await asyncio.to_thread(labrelay, "orders", "add", tubes[-1], *CODES, site=folder)
