@@ -240,6 +240,8 @@ class ChannelConfig(Model):
         source = info.data.get("source")
         if value is not None and source is not None and (why := why_one_way(source)):
             raise ValueError(f"{why}; take orders out, or change the source")
+        if value is not None and value.habits and source is not None and source.format != "astm":
+            raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
         return value
 
     @field_validator("role")
@@ -291,6 +293,11 @@ class ChannelConfig(Model):
     def taken(self) -> LisConfig | None:
         """How its orders are taken; None where it brings none."""
         return (self.lis or LisConfig()) if self.role == "orders" else None
+
+    @property
+    def downloads(self) -> tuple[str | None, float]:
+        """When waiting orders go to its analyzer unasked."""
+        return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

@@ -22,6 +22,7 @@ class ItemEvent(StrEnum):
     MAYBE_SENT = "maybe_sent"  # its bytes went out, and nothing confirmed them
     ACCEPTED = "accepted"  # the analyzer said yes
     REFUSED = "refused"  # the analyzer said no
+    UNSUPPORTED = "unsupported"  # the analyzer that would get it cannot be told of its dilution
     PRELIMINARY = "preliminary"  # a result that is not final
     FINAL = "final"
     CANCEL = "cancel"
@@ -69,6 +70,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.WAITING, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
     (_S.WAITING, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
     (_S.WAITING, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.WAITING, _E.UNSUPPORTED): (_S.REFUSED, _R.DILUTION_UNSUPPORTED),
     (_S.WAITING, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
     (_S.WAITING, _E.FINAL): (_S.RESULTED, _R.NONE),
     (_S.WAITING, _E.CANCEL): (_S.CANCELLED, _R.NONE),

@@ -75,7 +75,7 @@ class ItemReason(StrEnum):
     CONTROL_NUMBER = "CONTROL_NUMBER"  # the number is one of a control material
     HELD_BY_LIS = "HELD_BY_LIS"
     ANALYZER_REFUSED = "ANALYZER_REFUSED"
-    DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"
+    DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"  # the analyzer takes no order with this dilution
     MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
     AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
     TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
@@ -203,15 +203,16 @@ class Question:
     """An analyzer asks for its orders, or takes an earlier question back.
 
     Attributes:
-        kind: ``specimens``; ``all`` open orders of this analyzer; ``range`` of times; ``patients``, by number;
+        kind: ``specimens``; ``all`` open orders of this analyzer; ``numbers``, the specimens from one number to another
+            of the same length; ``range`` of times; ``patients``, by number;
             ``rack``, by position; ``cancel`` takes back the question before.
         asked: for ``specimens``, in the order of the question.
-        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them.
+        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them; for ``numbers`` these.
         tag: the question's own number, which the answer repeats.
         echo: as that of `Asked`, of the question as a whole.
     """
 
-    kind: Literal["specimens", "all", "range", "patients", "rack", "cancel"]
+    kind: Literal["specimens", "all", "numbers", "range", "patients", "rack", "cancel"]
     asked: tuple[Asked, ...] = ()
     patients: tuple[str, ...] = ()
     since: str = ""
@@ -233,7 +234,7 @@ class NoOrder(StrEnum):
     EXPIRED = "expired"
     UNMAPPED = "unmapped"  # the analyzer has no code for any of its tests
     ELSEWHERE = "elsewhere"  # its orders are another channel's
-    NOT_SUPPORTED = "not_supported"  # asked by rack, position or range, which this site does not answer
+    NOT_SUPPORTED = "not_supported"  # asked by rack or position; or the analyzer takes no order with this dilution
 
 
 @value(kw_only=True)
@@ -243,11 +244,13 @@ class Tube:
     Attributes:
         asked: the specimen as the question named it.
         items: each with its `code`; empty: `none` says why.
+        known: of a download: the analyzer has other orders of this specimen already, so these are added to them.
     """
 
     asked: Asked
     items: tuple[WorkItem, ...] = ()
     none: NoOrder | None = None
+    known: bool = False
 
 
 @value(kw_only=True)

@@ -128,6 +128,7 @@ class AskSettings:
         sources: channels whose orders it may get; None: all.
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
+        dilutions: those that the analyzer can be told of, "" for none; None: any.
     """
 
     channel: str
@@ -136,6 +137,7 @@ class AskSettings:
     sources: frozenset[str] | None = None
     limit: int = ALL_LIMIT
     again: bool = True
+    dilutions: frozenset[str] | None = None
 
 
 @value(kw_only=True)

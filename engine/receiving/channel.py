@@ -98,6 +98,8 @@ class Channel:
             connection.trace = LineTrace()
         self.connections[id(connection)] = connection
         self.counts.connections += 1
+        if self._desk is not None:
+            self._desk.opened(connection)
         theirs = False
         try:
             await self.unkept.keep_left(partial(self.monitor.store_failed, connection.peer))

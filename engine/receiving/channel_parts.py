@@ -30,6 +30,9 @@ class Answer(Protocol):
 class QuestionDesk(Protocol):
     """Answers the questions of a channel's analyzer (`engine.ordering.desk`). Nothing here waits or raises."""
 
+    def opened(self, connection: "Connection") -> None:
+        """A line is there."""
+
     def durable(self, connection: "Connection", stored: Stored) -> None:
         """A message of this connection is durable; it may be a question."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.config import registry
@@ -156,7 +157,7 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
-        new_link=registry.load(links, source.link).links(source),
+        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
@@ -196,12 +197,20 @@ def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
     """
     if config.orders is None:
         return None
-    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(config.dialect)
+    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
+        config.dialect, **config.orders.habits
+    )
     if made is None:
         node = site.node(config.channel, "orders")
         text = f"analyzers of dialect {config.dialect} send results only, as far as is known; take orders out"
         raise ConfigError(node.problem(f"orders: {text}"))
     return made
+
+
+def _sending(dialogue: Dialogue | None) -> dict[str, Mapping[str, Any]]:
+    """What the link must know of the analyzer to send to it."""
+    sending = getattr(dialogue, "sending", None)
+    return {} if sending is None else {"sending": sending}
 
 
 def _asking(
@@ -216,11 +225,16 @@ def _asking(
             codes=orders.codes,
             names=frozenset(orders.groups),
             limit=orders.all_limit,
+            dilutions=getattr(dialogue, "dilutions", None),
         ),
         timezone=config.timezone,
         demographics=orders.demographics,
         deadline_s=orders.deadline,
         closes=config.source.link == "mllp",
+        download=orders.download,
+        download_every_s=orders.download_every,
+        cancels=getattr(dialogue, "cancels", False),
+        texts=(("charset", config.charset[0]),),
     )
 
 

@@ -5,6 +5,7 @@ that differ. Unchanged ones go on untouched, including their connections.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -131,7 +132,18 @@ class Parts:
             await self._assemble()
         if under_way := await self.journal.run(worklist.recover):
             logger.warning("an analyzer may know orders that it was being sent", extra={"count": under_way})
+        self.journal.upkeep.orders_changed = partial(self._on_the_loop, asyncio.get_running_loop())
         self._read_lanes(self.delivery_workers)
+
+    def _on_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by the writer's thread: orders of the worklist have changed."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._orders_changed)
+
+    def _orders_changed(self) -> None:
+        for source in self.sources.values():
+            if source.desk is not None:
+                source.desk.orders_changed()
 
     async def stop_sources(self, sources: Iterable[ChannelSource], grace_s: float = STOP_SOURCES_S) -> None:
         await asyncio.gather(*(source.stop(grace_s) for source in sources))
@@ -200,6 +212,7 @@ class Parts:
             if at_once:
                 worker.try_now()
             await worker.start()
+        self._orders_changed()  # an analyzer may have got a code for an order that waits
 
     def _hand_over_unstored(self, source: ChannelSource) -> None:
         """Hand a channel's unstored data to the channel that replaces it; no sender would send it again."""
@@ -365,7 +378,7 @@ class Parts:
             clock=self.clock,
             memory=self._memory,
         )
-        return ChannelSource(built, channel)
+        return ChannelSource(built, channel, desk)
 
     def _asking(self, channel: str) -> Asking:
         """How the analyzer of a channel with orders asks, as the configuration in force has it."""

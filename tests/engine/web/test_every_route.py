@@ -133,6 +133,7 @@ TABLE = {
     "POST /api/v1/acts/order_cancel": ACT,
     "POST /api/v1/acts/order_release": ACT,
     "POST /api/v1/acts/order_resend": ACT,
+    "POST /api/v1/acts/order_fetch": ACT,
     "POST /api/v1/acts/todo_take": ACT,
     "POST /api/v1/acts/todo_note": ACT,
     "POST /api/v1/acts/todo_snooze": ACT,

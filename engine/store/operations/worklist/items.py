@@ -203,6 +203,7 @@ def next_number(execute: Execute) -> int:
 def put(batch: Batch, one: Kept, cause: str = "") -> None:
     """Write a new item with its first event."""
     line, vault = one.line, batch.vault
+    batch.orders_changed = True
     sealed = batch.seal(NOTE_KEYS, packed(line), COLUMN, one.number, "")
     batch.execute(
         _INSERT,
@@ -273,6 +274,7 @@ def note(
         at_us: when it happened, where that was before this transaction.
     """
     one.events += 1
+    batch.orders_changed = True
     one.last_id = message_id or one.last_id
     store(batch, one)
     if one.source and heard(event, one.state) is not None:
