@@ -164,6 +164,8 @@ def resend(session: Session, /, order: int, reason: str, form: Form) -> None:
 @pass_session
 def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
     with session.reader() as reader:
-        found = worklist.queries(reader, channel or "", after=before or 0, limit=limit + 1)
+        found = worklist.queries(
+            reader, worklist.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
+        )
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")
