@@ -200,8 +200,8 @@ async def _orders(here: Laboratory) -> None:
 
 
 async def _trouble(here: Laboratory) -> None:
-    """Orders, a delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a destination
-    that is away, reagent lots, and an analyzer that falls silent."""
+    """Orders, a delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a
+    destination that is away, reagent lots, and an analyzer that falls silent."""
     await _orders(here)
     coded = sample("mindray_bc5380/05-all-coded.hl7")
     await here.send("haematology", coded, sample("mindray_bc5380/01-blood-count.hl7"))

@@ -48,8 +48,8 @@ class QueryFilter:
 
     Attributes:
         since_us: asked then or later.
-        unanswered: the analyzer got no answer, or was told of no order for another reason than that all is done, and
-            has not asked for that tube since.
+        unanswered: the analyzer got no answer, or no order for another reason than that all is done, and it has not
+            asked for that tube since.
     """
 
     channel: str = ""

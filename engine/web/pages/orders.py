@@ -56,7 +56,7 @@ ABOUT = {
     "held": "These are given to no analyzer until the LIS or a person decides.",
     "waiting": "These are given to the analyzer that asks for the tube.",
     "analyzer": "An analyzer has these, and there is no final result.",
-    "rejected": "These can be given to no analyzer. The LIS was told why.",
+    "rejected": "These can be given to no analyzer. The LIS has the reason.",
     "done": "",
 }
 HARMFUL = frozenset(("refused", ASKED_IN_VAIN, WITHOUT, "late", "unsent", "held"))
