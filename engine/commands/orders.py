@@ -185,6 +185,8 @@ def fetch(session: Session, /, channel: str, specimen: str, since: str | None, f
 @pass_session
 def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
     with session.reader() as reader:
-        found = worklist.queries(reader, channel or "", after=before or 0, limit=limit + 1)
+        found = worklist.queries(
+            reader, worklist.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
+        )
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")

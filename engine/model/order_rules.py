@@ -27,7 +27,7 @@ class ItemEvent(StrEnum):
     FINAL = "final"
     CANCEL = "cancel"
     CANCEL_CONFIRMED = "cancel_confirmed"  # the analyzer gave it up
-    CLOSE = "close"  # a person says that a pending cancel is done
+    CLOSE = "close"  # a person says that a pending cancel is done, or that a refused order is given up
     HOLD = "hold"  # by the LIS
     RELEASE = "release"  # by the LIS
     FREE = "free"  # a person releases it
@@ -120,6 +120,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.CANCEL_PENDING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
     (_S.REFUSED, _E.RESEND): (_S.WAITING, _R.NONE),
+    (_S.REFUSED, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.EXPIRED, _E.RESEND): (_S.WAITING, _R.NONE),
     (_S.CANCELLED, _E.CANCEL): (_S.CANCELLED, _R.NONE),
 }

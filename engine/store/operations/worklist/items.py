@@ -154,6 +154,11 @@ def of_message(rows: Rows, message_id: int) -> list[Kept]:
     return [kept(rows.vault, row) for row in rows.execute(select, (message_id,)).fetchall()]
 
 
+def with_token(rows: Rows, token: bytes, most: int) -> list[Kept]:
+    """The newest items whose specimen number has this keyed hash, oldest first; the number is not compared."""
+    return _newest(rows, "specimen", token, most)
+
+
 def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
     if not token:
         return []
