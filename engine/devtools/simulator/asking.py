@@ -49,7 +49,7 @@ def read_answer(text: bytes, form: AskForm, tube: str) -> Told:
     Raises:
         WrongAnswerError: it is not whole, is about another tube, or is not in the maker's form.
     """
-    field, repetition, component = form.delimiters[:3]
+    field, repetition, component = tuple(form.delimiters[:3])
     rows = [row.split(field) for row in text.decode("utf-8", "replace").split("\r") if row]
     names = "".join(row[0] for row in rows)
     if names[:1] != "H" or names[-1:] != "L":
@@ -93,7 +93,7 @@ def question(form: AskForm, tube: str, at: datetime) -> bytes:
 
 def results(form: AskForm, tube: str, told: Told, at: datetime, units: dict[str, str], rng: random.Random) -> bytes:
     """Results of exactly the tests that were ordered."""
-    field, repetition, _ = form.delimiters[:3]
+    field, repetition, _ = tuple(form.delimiters[:3])
     tests = repetition.join(form.test.format(code=code) for code in told.codes)
     records = [told.patient, form.order.format(tube=tube, tests=tests, time=_stamp(at))]
     for number, code in enumerate(told.codes, 1):
@@ -106,7 +106,7 @@ def results(form: AskForm, tube: str, told: Told, at: datetime, units: dict[str,
 
 def units_in(samples: Iterable[Sample], form: AskForm) -> dict[str, str]:
     """The unit of each test that the samples have a result of."""
-    field, _, component = form.delimiters[:3]
+    field, _, component = tuple(form.delimiters[:3])
     found: dict[str, str] = {}
     for sample in samples:
         for line in sample.text.replace("\n", "\r").split("\r"):
