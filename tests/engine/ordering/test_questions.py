@@ -282,3 +282,19 @@ async def test_a_result_whose_code_stands_behind_component_4_closes_its_order(tm
         await analyzer.send(result("00042", "P-17", "^TSH3^1", "1.20"))
         await site.settled()
         assert await states(site) == ["resulted"]
+
+
+async def test_every_question_is_in_the_log_with_what_became_of_it(tmp_path: Path) -> None:
+    async with running_site(tmp_path, chemistry()) as site, asking(site.port("chemistry")) as analyzer:
+        assert fields(await analyzer.ask(question("@12")), "O") == []
+        await analyzer.send(question("00042"), taken_back("00042"))
+        await analyzer.ask(question("00043", "O").replace(b"^00043", b"ALL"))
+        await site.settled()
+
+        found = [(one["kind"], one["none"], one["outcome"]) for one in reversed(await log(site))]
+        assert found == [
+            ("specimens", ["unread"], ""),
+            ("specimens", ["unknown"], ""),
+            ("cancel", [], "taken_back"),
+            ("all", ["unknown"], ""),
+        ]

@@ -12,7 +12,7 @@ transaction.
 """
 
 from engine.store.operations.worklist.acting import cancel, match, release, resend
-from engine.store.operations.worklist.answering import answer, confirmed, not_offered, offered, recover
+from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
 from engine.store.operations.worklist.closing import expire, result
 from engine.store.operations.worklist.taking import take_orders
 
@@ -21,6 +21,7 @@ __all__ = (
     "cancel",
     "confirmed",
     "expire",
+    "explain",
     "match",
     "not_offered",
     "offered",
