@@ -10,7 +10,8 @@ compared between machines. DIR is a folder with its program `e2e_bench.py`.
 The scenario `start` measures the time until the daemon listens, its first message, and its memory. `mapping` needs no
 daemon: it times parsing, mapping and serialising of messages in this process alone, and how long the shipped mappings
 take to compile. `page` has 500 channels and `--history` messages: people read the page and programs the API while
-messages flow in.
+messages flow in. `query` has `--items` open orders: analyzers ask for tubes while results flow in, once more with
+`--closed` orders that have ended.
 """
 
 import json
@@ -28,7 +29,7 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query")
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
@@ -41,6 +42,7 @@ def _range(name: str) -> Callable[[Row], str]:
     return _as(f"{{{name}[median]:.2f}} ({{{name}[min]:.2f}}-{{{name}[max]:.2f}})")
 
 
+FAULTY = ("lost", "repeats_other_key", "reordered", "unanswered", "wrong")
 FAULTS: tuple[Field[Row], ...] = (
     Field("lost", "lost", right=True),
     Field("reordered", "reordered", right=True),
@@ -110,6 +112,18 @@ PAGE = View[Row](
     Field("", "RSS peak MiB", of=_as("{rss_mib_max:.0f}"), right=True),
     *FAULTS,
 )
+QUERY = View[Row](
+    "cases",
+    Field("", "questions", of=lambda case: f"{case['open']} open items, {case['closed']} closed{_noisy(case)}"),
+    Field("", "look-up CPU p50/p99 ms", of=_as("{look_up_cpu_ms[p50]:.2f} / {look_up_cpu_ms[p99]:.2f}"), right=True),
+    Field("", "ratio", of=_as("{cpu_ratio:.2f}"), right=True),
+    Field("", "commits", of=_as("{commits_per_question:.2f}"), right=True),
+    Field("", "item CPU ms", of=_as("{item_cpu_ms:.3f}"), right=True),
+    Field("", "ratio", of=_as("{item_ratio:.2f}"), right=True),
+    Field("", "answer begins p50/p99 ms", of=_as("{answer_ms[p50]:.1f} / {answer_ms[p99]:.1f}"), right=True),
+    Field("", "questions", of=_as("{questions}, {unanswered} without answer, {wrong} wrong"), right=True),
+    *FAULTS,
+)
 READS = View[Row](
     "reads",
     Field("name", "reads"),
@@ -176,6 +190,8 @@ def _numbers(text: str) -> list[float]:
     help="Run this prototype in turn with the daemon; with 32 connections and oru20.",
 )
 @click.option("--history", default=20_000, show_default=True, help="With page: messages in the journal before.")
+@click.option("--items", default=100_000, show_default=True, help="With query: open orders.")
+@click.option("--closed", default=1_000_000, show_default=True, help="With query: orders that have ended; 0: none.")
 @click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
 @click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
@@ -190,13 +206,15 @@ def command(
     workers: str,
     prototype: Path | None,
     history: int,
+    items: int,
+    closed: int,
     seconds: float,
     rounds: int,
     data: Path | None,
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.devtools.bench import mapping_case, page_case, serial_case, start_case
+    from engine.devtools.bench import mapping_case, page_case, query_case, serial_case, start_case
     from engine.devtools.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
     from engine.devtools.bench.prototype import Prototype
 
@@ -228,6 +246,8 @@ def command(
             report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
         elif scenario == "page":
             report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, workers=processes, say=say)
+        elif scenario == "query":
+            report = query_case.run(folder, items=items, closed=closed, seconds=seconds, rounds=rounds, say=say)
         else:
             report = run(cases, folder, seconds=seconds, rounds=rounds, say=say, prototype=bare)
     finally:
@@ -247,7 +267,7 @@ def command(
             show_rows(form, READS, case["reads"], "nothing was read")
         if bare is not None:
             show_rows(form, AGAINST, report["cases"], "nothing was measured")
-    if any(case.get(fault) for case in report["cases"] for fault in ("lost", "repeats_other_key", "reordered")):
+    if any(case.get(fault) for case in report["cases"] for fault in FAULTY):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -271,4 +291,4 @@ def _wanted(case: Row) -> str:
     return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE}
+TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE, "query": QUERY}

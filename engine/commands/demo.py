@@ -4,14 +4,15 @@ The analyzers play the samples over real TCP, with other patients and values eac
 plays on the site of `--site` or of this folder; elsewhere it makes a site of its own, and removes it afterwards.
 
 With `--show trouble` it plays on such a site of its own, and brings a dead letter, a held result and a silent analyzer,
-each with its next step.
+each with its next step. With `--show two-way` an analyzer asks for its orders, and measures them.
 """
 
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,14 +34,14 @@ GROUP = "start"
 @click.option(
     "--show",
     "shown",
-    type=click.Choice(["trouble"]),
-    help="A dead letter, a held result and a silent analyzer, each with its next step.",
+    type=click.Choice(["trouble", "two-way"]),
+    help="trouble: a dead letter, a held result and a silent analyzer; two-way: orders that an analyzer asks for.",
 )
 @click.option(
     "--exit",
     "leave",
     is_flag=True,
-    help="End when all of them are on the server, or the trouble is shown; exit code 1 if that fails.",
+    help="End when all of them are on the server, or all is shown; exit code 1 if that fails.",
 )
 @pass_session
 def command(session: Session, messages: int | None, shown: str | None, leave: bool) -> None:
@@ -59,6 +60,11 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
         with suppress(OSError):  # a terminal that was closed; the parts are stopped all the same
             click.echo(text, err=True, nl=not text.startswith("\r"))
 
+    if shown == "two-way":
+        with _copy(None) as folder:
+            code = asyncio.run(_two_way(folder, leave=leave, say=say))
+        raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
+
     async def play() -> int:
         show_trouble = shown is not None
         demo = Demo(site, samples=samples, messages=messages, leave=leave, say=say, show_trouble=show_trouble)
@@ -67,6 +73,19 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
     with _site(session) if shown is None else _site_of_trouble(session) as site:
         code = asyncio.run(play())
     raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
+
+
+async def _two_way(folder: Path, *, leave: bool, say: Callable[[str], None]) -> int:
+    """To the end, or until Ctrl-C."""
+    from engine.devtools.demo import two_way
+
+    playing = asyncio.create_task(two_way.run(two_way.load(folder), leave=leave, say=say))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+        asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        return 0
 
 
 @contextmanager

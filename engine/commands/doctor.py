@@ -127,7 +127,10 @@ def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
     try:
         with session.reader() as reader:
             waiting = worklist.items(reader, worklist.ItemFilter(states=(ItemState.WAITING,)))
-            asked = {name: worklist.queries(reader, name, limit=examine_orders.LOOKED_AT) for name in channels}
+            asked = {
+                name: worklist.queries(reader, worklist.QueryFilter(channel=name), limit=examine_orders.LOOKED_AT)
+                for name in channels
+            }
     except StoreError:
         return  # `_journal` says so
     for name, channel in channels.items():

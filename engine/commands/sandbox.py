@@ -5,6 +5,9 @@ Documented in docs/sandbox.md. Faults given here are in force from the start; ``
 
 import asyncio
 import signal
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from engine.model.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
     from engine.devtools.sandbox import Faults
+    from engine.devtools.sandbox.lis import MessageKind
 
 GROUP = "for developers"
 RARE = True
@@ -65,7 +69,27 @@ def percent(text: str) -> float:
 @click.option("--down", is_flag=True, help="Reset every request.")
 @click.option("--answer-html", is_flag=True, help="Answer each write with a log-in page, as a captive portal does.")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="Another host name to answer under. Repeatable.")
-@click.option("--seed", type=int, metavar="N", help="Make the same random faults each time.")
+@click.option("--seed", type=int, metavar="N", help="Make the same random faults, and the same orders, each time.")
+@click.option(
+    "--lis",
+    callback=read_by(parse_host_port),
+    metavar="HOST:PORT",
+    help="Play a laboratory system, too: order over MLLP there, and show what it is told.",
+)
+@click.option("--orders", "tests", metavar="CODES", help="With --lis: the tests that it orders, as TSH,FT4.")
+@click.option("--tubes", type=click.IntRange(0), default=10, show_default=True, help="With --lis; 0: until Ctrl-C.")
+@click.option(
+    "--order-message", type=click.Choice(["OML", "ORM"]), default="OML", show_default=True, help="OML^O21 or ORM^O01."
+)
+@click.option(
+    "--cancel",
+    "cancels",
+    callback=read_by(percent),
+    default="10%",
+    metavar="PERCENT",
+    help="Share of tubes with a cancel.",
+)
+@click.option("--order-rate", type=click.FloatRange(0, 1_000), default=1.0, show_default=True, help="Tubes a second.")
 def command(
     listen: HostPort,
     base: str,
@@ -79,11 +103,20 @@ def command(
     answer_html: bool,
     names: tuple[str, ...],
     seed: int | None,
+    lis: HostPort | None,
+    tests: str | None,
+    tubes: int,
+    order_message: "MessageKind",
+    cancels: float,
+    order_rate: float,
 ) -> ExitCode:
     """Run a FHIR R4 server for development, with faults to switch on.
 
     It takes transactions as a real server does, keeps every version, answers simple searches, and shows what came on
     a page of its own. Stop it with Ctrl-C. It has no log-in and keeps nothing safe: never send it a real patient.
+
+    With --lis it plays a laboratory system as well: it orders tests for made-up tubes and cancels some. Each line names
+    the order and what it was told; `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
     """
     from pydantic import ValidationError
 
@@ -100,16 +133,41 @@ def command(
         raise click.UsageError(f"{option}: {error.errors()[0]['msg']}") from None
     if not listen.is_loopback:
         say(f"{listen} is open to the network, and the sandbox has no log-in: it is for made-up data only")
+    if (lis is None) != (not tests):
+        raise click.UsageError("--lis and --orders belong together: where to, and which tests")
+    if lis is not None and not lis.is_loopback:
+        say(f"made-up orders go to {lis}: an analyzer there may measure real tubes for them")
     folder = None if data == "memory" else Path(data)
     from engine.runtime import event_loop
 
-    return event_loop.run(_serve(listen, base, folder, faults, seed, names))
+    ordering = None
+    if lis is not None:
+        from engine.devtools.sandbox.lis import Lis, play
+
+        codes = [code.strip() for code in (tests or "").split(",") if code.strip()]
+        chosen = int(time.time()) if seed is None else seed
+        ordering = partial(
+            play,
+            Lis(lis, order_message, say=click.echo),
+            codes,
+            tubes=tubes,
+            cancels=cancels,
+            rate=order_rate,
+            seed=chosen,
+        )
+    return event_loop.run(_serve(listen, base, folder, faults, seed, names, ordering))
 
 
 async def _serve(
-    listen: HostPort, base: str, folder: Path | None, faults: "Faults", seed: int | None, names: tuple[str, ...]
+    listen: HostPort,
+    base: str,
+    folder: Path | None,
+    faults: "Faults",
+    seed: int | None,
+    names: tuple[str, ...],
+    ordering: "Callable[[], Coroutine[Any, Any, None]] | None",
 ) -> ExitCode:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve, and order, until SIGINT or SIGTERM."""
     from engine.devtools.sandbox import Sandbox
 
     sandbox = Sandbox(
@@ -126,8 +184,20 @@ async def _serve(
         return ExitCode.FAILED
     page = HostPort(listen.host, port)
     say(f"FHIR R4 server on {sandbox.url}; its page is http://{page}/")
+    lis = asyncio.create_task(_order(ordering)) if ordering is not None else None
     await stopped.wait()
+    if lis is not None:
+        lis.cancel()
     totals = sandbox.stats()["resources"]
     await sandbox.stop()
     say("stopped; kept " + (", ".join(f"{count} {kind}" for kind, count in totals.items()) or "nothing"))
     return ExitCode.OK
+
+
+async def _order(ordering: "Callable[[], Coroutine[Any, Any, None]]") -> None:
+    """As the laboratory system; where its line breaks it says so, and the server goes on."""
+    try:
+        await ordering()
+        say("all orders are sent; the server goes on")
+    except (OSError, EOFError) as error:  # TimeoutError is an OSError
+        say(f"the laboratory system has no answer: {str(error) or type(error).__name__}; start it again with --lis")

@@ -4,13 +4,16 @@ PACK is an analyzer of which samples are shipped, or are in the site. Without --
 to the channel of the site that names this analyzer. Every patient, specimen and value is invented; numbers of patients
 begin with SIM. The dialogue is printed as it is spoken (nothing in it needs hiding), and a summary follows. The exit
 code is 1 if the peer broke the protocol or did not take a message, or the site's channel made a dead letter of one.
+
+With --ask the analyzer asks which tests to run on a tube, checks the answer, and sends results of exactly these tests.
+PACK may then be a dialect that asks over ASTM, too, or `generic`. Enter orders before with `labrelay orders add`.
 """
 
 import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,8 @@ from engine.model.records import Filter
 from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.config.channel import ChannelConfig
     from engine.devtools.simulator.dialogue import Dialogue
     from engine.devtools.simulator.faults import Fault
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from engine.devtools.simulator.play import PlaySettings
     from engine.devtools.simulator.shift import PlannedMessage
     from engine.devtools.simulator.wires import Parity, Wire
+
+    Work = Callable[[], Awaitable[None]]
 
 GROUP = "for developers"
 
@@ -77,6 +84,14 @@ def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozens
     show_default=True,
     help="How many new ones; 0: until Ctrl-C.",
 )
+@click.option("--ask", is_flag=True, help="Ask for the orders of each tube, and measure what was ordered.")
+@click.option(
+    "--specimen",
+    "tubes",
+    multiple=True,
+    metavar="NUMBER",
+    help="With --ask: a tube; several may be given. Else made up.",
+)
 @click.option("--qc", is_flag=True, help="With control runs, first and every 40 specimens.")
 @click.option(
     "--faults",
@@ -100,6 +115,8 @@ def command(
     parity: "Parity",
     rate: float,
     specimens: int,
+    ask: bool,
+    tubes: tuple[str, ...],
     qc: bool,
     faults: "frozenset[Fault]",
     seed: int | None,
@@ -108,45 +125,102 @@ def command(
     form: Form,
 ) -> ExitCode:
     from engine.devtools.simulator.dialogue import Dialogue
-    from engine.devtools.simulator.packs import find_model
     from engine.devtools.simulator.play import PlaySettings, new_seed, sentences, summary
-    from engine.devtools.simulator.read_back import check
-    from engine.devtools.simulator.shift import shift
 
     if sum(way is not None for way in (connect, listen, serial)) > 1:
         raise click.UsageError("give one of --connect, --listen and --serial")
-    model = find_model(pack, session.folder_or_none)
-    channel = _channel(session, model.name, connect, listen, serial)
+    if tubes and not ask:
+        raise click.UsageError("--specimen names a tube to ask for; give --ask, too")
+    if ask and qc:
+        raise click.UsageError("--ask and --qc exclude each other; give one")
+    model = _asker(pack, session.folder_or_none) if ask else _model(pack, session.folder_or_none)
+    channel = _channel(session, model, connect, listen, serial)
     if channel is not None:
         model = model.in_dialect(channel.dialect)
         if connect is None and listen is None:  # if it connects, we listen here, and the other way round
             connect, listen = getattr(channel.source, "listen", None), getattr(channel.source, "connect", None)
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
-    if qc and not model.controls:
-        say(f"no sample shows how {model.name} sends a control run, so none is sent")
     chosen = new_seed() if seed is None else seed
     start = datetime.now() if seed is None else SEEDED_START
-    check(model, start)
-    kinds: Counter[str] = Counter()
-    sendings = _counted(shift(model, seed=chosen, start=start, specimens=specimens, controls=qc), kinds)
     wire = _wire(connect, listen, serial, baud, parity)
     dialogue = Dialogue(click.echo if not quiet and form is Form.TABLE else None)
+    manner = PlaySettings(faults=faults, seed=chosen, rate=rate)
+    kinds: Counter[str] = Counter()
+    questions: Counter[str] = Counter()
+    if ask:
+        work = _asking(model, tubes, specimens, wire, dialogue, manner, start, kinds, questions)
+    else:
+        work = _sending(model, specimens, wire, dialogue, manner, start, kinds, qc=qc)
     facts: dict[str, Any] = {}
     since_us = time.time_ns() // 1000
     try:
-        asyncio.run(_play(model, wire, dialogue, PlaySettings(faults=faults, seed=chosen, rate=rate), sendings))
+        asyncio.run(_play(f"{model.name} ({model.link})", wire, work))
     finally:
         if kinds:  # else there was no line
             dead = _dead_letters(session, channel.channel, since_us) if channel is not None else None
-            facts = {**summary(dialogue.tally, kinds, chosen), "dead_letters": dead}
+            facts = {**summary(dialogue.tally, kinds, chosen, questions if ask else None), "dead_letters": dead}
             show_document(form, {"analyzer": model.name, **facts}, sentences(facts))
     good = not facts["violations"] and not facts["failed"] and not facts["dead_letters"]
-    return ExitCode.OK if good else ExitCode.FAILED
+    return ExitCode.OK if good and not questions["unanswered"] else ExitCode.FAILED
+
+
+def _model(pack: str, site: "Path | None") -> "Model":
+    from engine.devtools.simulator.packs import find_model
+
+    return find_model(pack, site)
+
+
+def _asker(name: str, site: "Path | None") -> "Model":
+    from engine.devtools.simulator.asking import find_asker
+
+    return find_asker(name, site)
+
+
+def _sending(
+    model: "Model",
+    specimens: int,
+    wire: "Wire",
+    dialogue: "Dialogue",
+    manner: "PlaySettings",
+    start: datetime,
+    kinds: Counter[str],
+    *,
+    qc: bool,
+) -> "Work":
+    """A shift of the analyzer; ``kinds`` counts its messages."""
+    from engine.devtools.simulator.play import Analyzer
+    from engine.devtools.simulator.read_back import check
+    from engine.devtools.simulator.shift import shift
+
+    if qc and not model.controls:
+        say(f"no sample shows how {model.name} sends a control run, so none is sent")
+    check(model, start)
+    sendings = _counted(shift(model, seed=manner.seed, start=start, specimens=specimens, controls=qc), kinds)
+    return lambda: Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
+
+
+def _asking(
+    model: "Model",
+    tubes: tuple[str, ...],
+    specimens: int,
+    wire: "Wire",
+    dialogue: "Dialogue",
+    manner: "PlaySettings",
+    start: datetime,
+    kinds: Counter[str],
+    questions: Counter[str],
+) -> "Work":
+    """Questions for tubes, and results of what was ordered; ``questions`` counts what came of them."""
+    from engine.devtools.simulator.asking import AskingAnalyzer, made_up
+
+    numbers = tubes or made_up(manner.seed, specimens)
+    analyzer = AskingAnalyzer(model, wire, dialogue, manner, start=start, kinds=kinds, counts=questions)
+    return lambda: analyzer.work(numbers)
 
 
 def _channel(
-    session: Session, analyzer: str, connect: HostPort | None, listen: HostPort | None, serial: str | None
+    session: Session, model: "Model", connect: HostPort | None, listen: HostPort | None, serial: str | None
 ) -> "ChannelConfig | None":
     """The site's channel of this analyzer, on TCP: the first, or where an address was given, the one that is there.
 
@@ -161,7 +235,7 @@ def _channel(
             raise
         return None
     for channel in site.channels.values() if site is not None else ():
-        if channel.analyzer != analyzer:
+        if channel.analyzer != model.name and (model.results or (channel.dialect or "") != model.dialect):
             continue
         ends = [getattr(channel.source, key, None) for key in ("listen", "connect")]
         if given is None and any(ends):
@@ -174,7 +248,7 @@ def _channel(
     if given is not None:
         return None
     raise click.UsageError(
-        f"where to? No channel of a site here says analyzer: {analyzer} and is on TCP; "
+        f"where to? No channel of a site here says analyzer: {model.name} and is on TCP; "
         "give --connect HOST:PORT, --listen HOST:PORT or --serial DEVICE"
     )
 
@@ -213,10 +287,7 @@ def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iter
         yield sending
 
 
-async def _play(
-    model: "Model", wire: "Wire", dialogue: "Dialogue", manner: "PlaySettings", sendings: "Iterator[PlannedMessage]"
-) -> None:
-    from engine.devtools.simulator.play import Analyzer
+async def _play(name: str, wire: "Wire", work: "Work") -> None:
     from engine.devtools.simulator.wires import ServerWire
     from engine.model.errors import LabRelayError
 
@@ -224,12 +295,12 @@ async def _play(
         try:
             if isinstance(wire, ServerWire):
                 await wire.listen()
-            say(f"{model.name} ({model.link}) at {wire.where}; all of it is invented")
+            say(f"{name} at {wire.where}; all of it is invented")
             await wire.open()
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             number = getattr(error, "errno", None)
             words = os.strerror(number) if number else str(error) or "no peer"
             raise LabRelayError(f"{wire.where}: {words}") from None
-        await Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
+        await work()
     finally:
         await wire.close()

@@ -19,6 +19,10 @@ class DroppedError(ConnectionError):
     """The simulator broke the line off on purpose."""
 
 
+class WrongAnswerError(LabRelayError):
+    """An answer of the host to an analyzer that asked for orders; the words say what is wrong with it."""
+
+
 class MalformedError(LabRelayError):
     """Not JSON, or JSON that cannot be written again; the text says what is wrong and quotes nothing."""
 

@@ -1,7 +1,7 @@
 """The results of a message as the worklist sees them: of which tube, of which test, final or not. Pure.
 
     HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one
-    E1394       tube O-3, else O-4; test R-3, component 4, else 1; final R-9 F, C or none
+    E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
@@ -126,5 +126,5 @@ def _code(segment: Segment, parsed: Parsed) -> str:
     parts = segment.get(3).split(sign) if sign else [segment.get(3)]
     code = parts[0].strip()
     if parsed.format == "astm" and len(parts) > 3:
-        code = parts[3].strip() or code
+        code = next(filter(None, map(str.strip, parts[3:])), code)
     return code

@@ -22,7 +22,7 @@ from engine.model.message import Delimiters, Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
 
 CHARSET = "utf-8"  # of a download, where the settings of the channel name no ``charset``
-LEFT_OUT = ("cancel", "hold", "unknown")  # actions of lines that offer nothing
+LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
 
 def dialogue(dialect: str | None, **own: Any) -> "AstmDialogue | None":

@@ -10,6 +10,9 @@
     astm       one message over E1381, by the sender that the engine uses
     mllp       one message over MLLP
     texts      analyzers that send text of their own
+    asking     an analyzer that asks for the orders of a tube, and measures them
+    asking_forms   how each maker's analyzers ask
+    hearing    one message of the host over E1381, taken strictly
     dialogue   the dialogue for people, and the peer's mistakes
     play       all of it together
 

@@ -39,7 +39,7 @@ class Model:
 
     Attributes:
         link: ``e1381``, ``mllp``, ``text`` or ``text-answered``.
-        results: its messages about patients; never empty.
+        results: its messages about patients; none only where it is played by its dialect alone (`asking`).
         controls: its messages about control material; empty without a sample.
         dialect: its dialect's name; empty: it has none, or none is known.
         writing: as the dialect declares it.

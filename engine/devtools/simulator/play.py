@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -131,9 +131,16 @@ def new_seed() -> int:
     return int(time.time()) % (RUNS // 100) * 100 + os.getpid() % 100
 
 
-def summary(tally: Tally, kinds: dict[str, int], seed: int) -> dict[str, Any]:
-    """The tally for scripts."""
+def summary(
+    tally: Tally, kinds: dict[str, int], seed: int, questions: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The tally for scripts.
+
+    Args:
+        questions: of an analyzer that asks (`engine.devtools.simulator.asking.COUNTS`).
+    """
     return {
+        **({} if questions is None else {"questions": dict(questions)}),
         "seed": seed,
         "messages": dict(kinds),
         "sessions": tally.sessions,
@@ -157,6 +164,11 @@ def sentences(facts: dict[str, Any]) -> Iterator[str]:
         f"{facts['sessions']} sessions, {facts['frames']} frames or blocks, {facts['repeated']} of them sent again, "
         f"{facts['refused']} refused, {facts['connections_lost']} connections lost"
     )
+    if asked := facts.get("questions"):
+        yield (
+            f"{asked['asked']} questions, {asked['answered']} answers with {asked['orders']} orders; without an order "
+            f"{asked['none']} tubes, without an answer {asked['unanswered']}; {asked['measured']} tests measured"
+        )
     if facts["faults"]:
         yield "done on purpose: " + ", ".join(f"{count} {name}" for name, count in sorted(facts["faults"].items()))
     for text, times in Counter(facts["violation_texts"]).items():

@@ -27,6 +27,7 @@ class Kind(Enum):
     RERUN = "rerun"
     CORRECTION = "correction"
     CONTROL = "control"
+    QUESTION = "question"  # of an analyzer that asks for orders
 
 
 @dataclass(frozen=True, slots=True)

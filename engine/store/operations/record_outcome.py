@@ -193,6 +193,8 @@ def record(
     batch.unmapped.note(channel, outcome.unmapped)
     if outcome.reagents or old_state is not None:
         reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
+    if reason is ReasonCode.QUESTION:
+        worklist.explain(batch, message_id, channel)
     if outcome.tubes and state == "mapped":
         for tube in outcome.tubes:
             number, groups = tube.patient_number, frozenset(tube.groups)

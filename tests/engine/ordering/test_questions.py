@@ -252,3 +252,49 @@ async def test_an_order_whose_tube_the_analyzer_lost_waits_again(tmp_path: Path)
 
         assert await done(site, "resend", "W1") == "waiting"
         assert await done(site, "cancel", "w1") in ("cancelled", "cancel_pending")
+
+
+async def taken(site: RunningSite, *lines: OrderLine) -> None:
+    settings = take_settings(site.app.parts.built.site.channels)
+    for number, line in enumerate(lines, 1):
+        (done,) = await site.app.journal.run(worklist.take_orders, number, "", [line], settings)
+        assert done.number, done.reason
+
+
+async def test_an_order_that_came_on_hold_is_offered_once_it_is_released(tmp_path: Path) -> None:
+    async with running_site(tmp_path, chemistry()) as site, asking(site.port("chemistry")) as analyzer:
+        order = OrderLine(action="hold", placer="LIS-1", specimen="00042", test="TSH")
+        await taken(site, order)
+        assert fields(await analyzer.ask(question("00042")), "O") == []
+        await taken(site, order, OrderLine(action="release", placer="LIS-1", test="TSH"))
+
+        answer = await analyzer.ask(question("00042"))
+
+        assert [order[4] for order in fields(answer, "O")] == ["^^^TSH3"]
+        await becomes(site, ["offered"])
+
+
+async def test_a_result_whose_code_stands_behind_component_4_closes_its_order(tmp_path: Path) -> None:
+    """Sysmex: component 5 of R-3."""
+    async with running_site(tmp_path, chemistry()) as site, asking(site.port("chemistry")) as analyzer:
+        await added(site, "00042", "TSH")
+        await analyzer.ask(question("00042"))
+        await analyzer.send(result("00042", "P-17", "^TSH3^1", "1.20"))
+        await site.settled()
+        assert await states(site) == ["resulted"]
+
+
+async def test_every_question_is_in_the_log_with_what_became_of_it(tmp_path: Path) -> None:
+    async with running_site(tmp_path, chemistry()) as site, asking(site.port("chemistry")) as analyzer:
+        assert fields(await analyzer.ask(question("@12")), "O") == []
+        await analyzer.send(question("00042"), taken_back("00042"))
+        await analyzer.ask(question("00043", "O").replace(b"^00043", b"ALL"))
+        await site.settled()
+
+        found = [(one["kind"], one["none"], one["outcome"]) for one in reversed(await log(site))]
+        assert found == [
+            ("specimens", ["unread"], ""),
+            ("specimens", ["unknown"], ""),
+            ("cancel", [], "taken_back"),
+            ("all", ["unknown"], ""),
+        ]

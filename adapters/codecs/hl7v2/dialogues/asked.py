@@ -6,7 +6,7 @@ from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, u
 from engine.model.message import Parsed
 from engine.model.orders import SPECIMEN_LENGTH, Asked, Tube, WorkItem
 
-LEFT_OUT = ("cancel", "hold", "unknown")  # actions of lines that offer nothing
+LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
 
 def value(parsed: Parsed, raw: str) -> str:

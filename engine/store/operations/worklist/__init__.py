@@ -13,7 +13,7 @@ transaction.
 """
 
 from engine.store.operations.worklist.acting import cancel, match, release, resend
-from engine.store.operations.worklist.answering import answer, confirmed, not_offered, offered, recover
+from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
 from engine.store.operations.worklist.closing import expire, result
 from engine.store.operations.worklist.downloading import download, taken_back
 from engine.store.operations.worklist.taking import take_orders
@@ -24,6 +24,7 @@ __all__ = (
     "confirmed",
     "download",
     "expire",
+    "explain",
     "match",
     "not_offered",
     "offered",

@@ -50,9 +50,10 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         message_id: the journal's row of the question.
     """
     if question.kind == "cancel":
-        return Answered(query=0)
+        return Answered(query=note(batch, message_id, question.kind, settings, (), outcome="taken_back"))
     if question.kind in ("range", "rack"):
-        return Answered(query=0, tubes=(Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED),))
+        none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
+        return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
     look = Look(batch, settings)
     found: list[tuple[Tube, list[Kept]]] = []
     held, cut = 0, False
@@ -74,7 +75,8 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         held += len(kept)
         found.append((tube, kept))
     if not found and question.kind == "all":
-        return Answered(query=0)
+        none = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
+        return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]))
     query = note(batch, message_id, question.kind, settings, found, cut=cut)
     look.note_left_out(message_id, query)
     return Answered(query=query, tubes=tuple(tube for tube, _ in found), cut=cut)
@@ -88,11 +90,13 @@ def note(
     found: Sequence[tuple[Tube, list[Kept]]],
     *,
     cut: bool = False,
+    outcome: str = "",
 ) -> int:
     """Write the answer, and its items as under way; return its number.
 
     Args:
         kind: of the question; or that of a download.
+        outcome: where it is known already.
     """
     (query,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM order_query").fetchone()
     under_way = {one.number: one for _, kept in found for one in kept}
@@ -104,11 +108,11 @@ def note(
         items.store(batch, one)
     batch.execute(
         "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us, outcome)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             query, message_id, settings.channel, batch.now_us, kind, len(found),
             "".join(f"{number}," for number in under_way), int(cut), len(under_way),
-            0 if under_way else batch.now_us,
+            0 if under_way else batch.now_us, outcome,
         ),
     )  # fmt: skip
     batch.executemany(
@@ -116,10 +120,21 @@ def note(
         [
             (items.specimen_token(batch.vault, tube.asked.specimen), query, len(tube.items), tube.none or "")
             for tube, _ in found
-            if tube.asked.specimen
+            if tube.asked.specimen or tube.none
         ],
     )
     return int(query)
+
+
+def explain(batch: Batch, message_id: int, channel: str) -> None:
+    """Have a question that was not looked up in the log, too: its line, LabRelay or the disk had ended before."""
+    if batch.execute("SELECT 1 FROM order_query WHERE message_id = ?", (message_id,)).fetchone() is None:
+        batch.execute(
+            "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us,"
+            " outcome) SELECT coalesce(max(number), 0) + 1, ?, ?, ?, '', 0, '', 0, 0, ?, 'interrupted'"
+            " FROM order_query",
+            (message_id, channel, batch.now_us, batch.now_us),
+        )
 
 
 class Look:

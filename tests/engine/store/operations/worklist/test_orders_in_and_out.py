@@ -367,7 +367,7 @@ async def test_a_question_for_all_is_paged_with_the_urgent_ones_first(desk: Desk
     await desk.send(answered)
     rest = await desk.ask_for(Question(kind="all"), again=False)
     assert ([tube.asked.specimen for tube in rest.tubes], rest.cut) == (["S2", "S1", "S0"], False)
-    assert (await desk.ask_for(Question(kind="all"), channel="empty", codes={})).query == 0
+    assert (await desk.ask_for(Question(kind="all"), channel="empty", codes={})).query > 0
 
 
 async def test_a_question_for_patients_finds_their_tubes(desk: Desk) -> None:

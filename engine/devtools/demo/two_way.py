@@ -1,0 +1,172 @@
+"""`labrelay demo --show two-way`: an analyzer asks for its orders, measures them, and the orders are closed.
+
+Four tubes: one with two tests, one that is ordered for two patients, one that has no order, and one with a cancelled
+order. What becomes of each is shown, with the command that shows it.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine.config.load import Site, load_site
+from engine.devtools.demo.parts import Part, command_for, port_is_taken
+from engine.devtools.simulator.asking import AskingAnalyzer, find_asker
+from engine.devtools.simulator.dialogue import Dialogue
+from engine.devtools.simulator.play import PlaySettings, new_seed
+from engine.devtools.simulator.wires import ClientWire
+from engine.model.errors import LabRelayError
+from engine.model.units import HostPort
+
+ANALYZER = "sysmex-xn"
+LISTEN = HostPort("127.0.0.1", 2578)
+CHANNEL = f"""\
+channel: haematology
+description: Cell counter that asks for its orders, ASTM over TCP
+analyzer: {ANALYZER}
+source: {{kind: astm, listen: "{LISTEN}"}}
+orders:
+  answer: query
+  codes: {{WBC: WBC, HGB: HGB}}       # code of the laboratory system: code of the analyzer
+routes:
+  - mapping: astm-results
+    to: lab-fhir
+"""
+SHOWS_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTube:
+    """A tube of the demo.
+
+    Attributes:
+        name: behind the digits that only this run has.
+        orders: (patient, tests) of each order. cancelled: the first is cancelled before the analyzer asks.
+        ends: states of its orders at the end, in order.
+        says: what a person sees, and why.
+    """
+
+    name: str
+    orders: tuple[tuple[str, tuple[str, ...]], ...]
+    ends: tuple[str, ...]
+    says: str
+    cancelled: bool = False
+
+
+TUBES = (
+    ShownTube("01", (("SIM-1", ("WBC", "HGB")),), ("resulted", "resulted"), "two tests: given, measured, closed"),
+    ShownTube("02", (("SIM-2", ("WBC",)), ("SIM-3", ("WBC",))), ("held", "held"), "two patients: held, none given"),
+    ShownTube("03", (), (), "no order has this number: none given"),
+    ShownTube("04", (("SIM-4", ("WBC",)),), ("cancelled",), "cancelled before: none given", cancelled=True),
+)
+
+
+def prepare(folder: Path) -> None:
+    """Give a copy of the demo's site one channel, whose analyzer asks."""
+    for channel in (folder / "channels").glob("*.yaml"):
+        channel.unlink()
+    (folder / "channels" / "haematology.yaml").write_text(CHANNEL, encoding="utf-8")
+
+
+async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
+    """Play it; 0 if all ended as it should. Without ``leave`` the parts go on until it is cancelled."""
+    server = next(one for one in site.config.destinations.values() if one.kind == "fhir")
+    host, _, port = server.url.split("//", 1)[1].split("/", 1)[0].rpartition(":")
+    web = site.config.web.listen
+    places = (("sandbox", host, int(port)), ("status page", web.host, web.port), ("channel", LISTEN.host, LISTEN.port))
+    taken = [f"{name} ({at}:{number})" for name, at, number in places if port_is_taken(at, number)]
+    if taken:
+        raise LabRelayError(f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it first")
+    logs = site.config.data / "demo"
+    sandbox = Part("the sandbox", ["sandbox", "--listen", f"{host}:{port}"], logs / "sandbox.log")
+    daemon = Part("the daemon", ["--site", str(site.folder), "run"], logs / "daemon.log")
+    try:
+        say(f"Starting a FHIR server to receive results (the sandbox) on http://{host}:{port}/")
+        await sandbox.start(host, int(port))
+        say(f"Starting LabRelay; its page: http://{web}/")
+        await daemon.start(LISTEN.host, LISTEN.port)
+        good = await _play(site, say)
+        if not leave:
+            say("The parts go on until you press Ctrl-C.")
+            await asyncio.Event().wait()
+        return 0 if good else 1
+    except RuntimeError as error:
+        say(str(error))
+        return 1
+    finally:
+        say("Stopping ...")
+        await daemon.stop()
+        await sandbox.stop()
+
+
+async def _play(site: Site, say: Callable[[str], None]) -> bool:
+    seed = new_seed()
+    numbers = {one.name: f"{seed % 100_000_000:08d}{one.name}" for one in TUBES}
+    say("")
+    for one in TUBES:
+        say(f"Tube {numbers[one.name]}: {one.says}")
+        for patient, tests in one.orders:
+            added = await _labrelay(site, "orders", "add", numbers[one.name], *tests, "--patient", patient)
+            if one.cancelled:
+                for order in added["orders"]:
+                    await _labrelay(site, "orders", "cancel", order["order"], "--reason", "shown in the demo")
+    say("")
+    wire = ClientWire(LISTEN)
+    await wire.open()
+    try:
+        analyzer = AskingAnalyzer(
+            find_asker(ANALYZER), wire, Dialogue(say), PlaySettings(seed=seed), start=datetime.now()
+        )
+        await analyzer.work(numbers.values())
+    finally:
+        await wire.close()
+    ends = await _ends(site)
+    wanted = [state for one in TUBES for state in one.ends]
+    labrelay = command_for(site.folder)
+    say("")
+    say(f"The orders are now {', '.join(ends)}. Look at them while this goes on:")
+    say(f"  {labrelay} orders list --all      each order with its state")
+    say(f"  {labrelay} orders log             each question, and why it got no order")
+    say(f"  {labrelay} orders show W1         the history of an order")
+    if ends != wanted:
+        say(f"They should be {', '.join(wanted)}.")
+    return ends == wanted and not analyzer.counts["unanswered"]
+
+
+async def _ends(site: Site) -> list[str]:
+    """The states of all orders, once none is at the analyzer any more, or as they are after some time."""
+    states: list[str] = []
+    due = asyncio.get_running_loop().time() + SHOWS_WITHIN_S
+    while asyncio.get_running_loop().time() < due:
+        found = await _labrelay(site, "orders", "list", "--all")
+        states = [one["state"] for one in reversed(found["orders"])]
+        if "offered" not in states and "waiting" not in states:
+            return states
+        await asyncio.sleep(0.2)
+    return states
+
+
+async def _labrelay(site: Site, *arguments: str) -> dict[str, Any]:
+    """A command as a person gives it.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site.folder), *arguments, "-o", "json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"labrelay {' '.join(arguments[:2])} failed: {err.decode(errors='replace').strip()}")
+    said: dict[str, Any] = json.loads(out)
+    return said
+
+
+def load(folder: Path) -> Site:
+    prepare(folder)
+    return load_site(folder)
