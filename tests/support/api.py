@@ -32,7 +32,8 @@ from engine.web.api.sources import Present, Sources
 from engine.web.guard import add_headers, wall
 from engine.web.routes import add_routes, gate
 from tests.support import journals
-from tests.support.filled_journal import DESTINATION
+from tests.support.bare_channels import bare_channels
+from tests.support.filled_journal import CHANNEL, DESTINATION
 from tests.support.status_sites import quiet_site
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -94,7 +95,7 @@ async def served(
         present=Present(lambda: client.site),
         zone=ZONE,
         backups=lambda: backups,
-        routes=dict,
+        routes=lambda: bare_channels(CHANNEL),
         suggestions=suggestions,
     )
     app = web.Application(client_max_size=4096)

@@ -19,6 +19,7 @@ from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.web.pages import acts, codes
 from tests.support import journals
+from tests.support.bare_channels import bare_channels
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.status_server import Element, Page, read_html, running
@@ -75,7 +76,11 @@ async def page(journal: Journal) -> AsyncIterator[Page]:
     """As an admin sees it."""
     accounts = Accounts(journal, ManualClock())
     async with running(
-        replace(quiet_site(), now=from_us(NOW_US)), reader=journal, accounts=accounts, clock=ManualClock()
+        replace(quiet_site(), now=from_us(NOW_US)),
+        reader=journal,
+        accounts=accounts,
+        clock=ManualClock(),
+        channels=lambda: bare_channels(*CODES),
     ) as started:
         ends_us, by = NOW_US + 3_600_000_000, Actor("root", role="root")
         secret = await accounts.tokens.create("program", ROLES["admin"], ends_us=ends_us, by=by)

@@ -20,6 +20,7 @@ from engine.store.operations import append, record_outcome
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.tallies import list_unmapped
 from engine.web.pages import waiting
+from tests.support.bare_channels import bare_channels
 from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.many_messages import HOUR_US, fill
 from tests.support.status_server import Element, Page, read_html, running
@@ -90,7 +91,7 @@ def snapshot_of(journal: Journal) -> SiteSnapshot:
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
     journal = fill(tmp_path, COUNT)
     journal.run_alone(incomplete)
-    async with running(snapshot_of(journal), reader=journal) as started:
+    async with running(snapshot_of(journal), reader=journal, channels=lambda: bare_channels("chem")) as started:
         yield started
     journal.close()
 
