@@ -15,7 +15,7 @@ from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.worklist import answering, items
-from engine.store.operations.worklist.items import RANKS, Kept
+from engine.store.operations.worklist.items import OPEN, RANKS, Kept
 
 DOWNLOAD, TAKING_BACK = "download", "cancel"  # kinds of rows of ``order_query``
 TAKEN_BACK = "cancel_sent"  # the event of an item that was taken back
@@ -24,7 +24,6 @@ MOST_LOOKED_AT = 500  # specimens of one look, of those that turn out to have no
 _WITH_ANALYZER = frozenset(
     {ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING, ItemState.RESULTED}
 )
-_OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
 _ASKABLE = "state IN ('waiting', 'offered', 'accepted', 'in_progress')"
 
 
@@ -85,7 +84,7 @@ def taken_back(batch: Batch, query: int, numbers: Sequence[int], channel: str, a
 def _to_take_back(batch: Batch, channel: str, skip: frozenset[int]) -> tuple[Tube, list[Kept]] | None:
     """The items of one specimen that the channel's analyzer got, and that were cancelled and not taken back since."""
     rows = batch.execute(
-        f"SELECT number FROM order_item WHERE {_OPEN} AND state = 'cancel_pending' AND channel = ? AND sent = 1"  # noqa: S608 - constants
+        f"SELECT number FROM order_item WHERE {OPEN} AND state = 'cancel_pending' AND channel = ? AND sent = 1"  # noqa: S608 - constants
         " AND query = 0 AND NOT EXISTS (SELECT 1 FROM order_event WHERE item = number AND event = ?)"
         " ORDER BY number LIMIT ?",
         (channel, TAKEN_BACK, MOST_LOOKED_AT),
