@@ -73,7 +73,7 @@ class OrdersConfig(Model):
 
     @property
     def habits(self) -> dict[str, str]:
-        """What this analyzer does in another way than its dialect says."""
+        """The habits in which this analyzer departs from its dialect."""
         return {name: said for name in ("q13_a", "none_end") if (said := getattr(self, name)) is not None}
 
     @property

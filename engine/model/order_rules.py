@@ -22,7 +22,7 @@ class ItemEvent(StrEnum):
     MAYBE_SENT = "maybe_sent"  # its bytes went out, and nothing confirmed them
     ACCEPTED = "accepted"  # the analyzer said yes
     REFUSED = "refused"  # the analyzer said no
-    UNSUPPORTED = "unsupported"  # the analyzer that would get it cannot be told of its dilution
+    UNSUPPORTED = "unsupported"  # the analyzer that would get it takes no such dilution
     PRELIMINARY = "preliminary"  # a result that is not final
     FINAL = "final"
     CANCEL = "cancel"

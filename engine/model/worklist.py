@@ -128,7 +128,7 @@ class AskSettings:
         sources: channels whose orders it may get; None: all.
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
-        dilutions: those that the analyzer can be told of, "" for none; None: any.
+        dilutions: those for which the analyzer has a form, "" for none; None: any.
     """
 
     channel: str

@@ -21,7 +21,7 @@ class Asking:
         deadline_s: so long after its question an answer may begin.
         closes: the connection is closed where a question gets no answer, as MLLP wants it.
         download: when waiting orders are sent unasked; None: never. download_every_s: of ``batch``.
-        cancels: the analyzer can be told to give up an order that it has.
+        cancels: the analyzer has a message that makes it give up an order.
         texts: of the channel, for the dialogue (`engine.model.orders.AnswerContext.settings`).
     """
 

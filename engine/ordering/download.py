@@ -1,4 +1,4 @@
-"""Send the waiting orders of one channel to its analyzer unasked; and tell it which orders to give up.
+"""Send the waiting orders of one channel to its analyzer unasked, and take back those that were cancelled.
 
     look up one specimen, and note it (one commit) -> dialogue writes it -> line sends it -> note the end -> the next
 
@@ -161,7 +161,7 @@ class Downloads:
             takes_back = any(item.line.action == "cancel" for item in tube.items)
             noting = worklist.taken_back if takes_back else worklist.offered
             await self._note(noting, found.query, reply.items, self._channel, self._clock.now_us())
-            self._log("the analyzer was told to give up orders" if takes_back else "orders sent", reply.items)
+            self._log("orders taken back" if takes_back else "orders sent", reply.items)
         if left:
             await self._note(worklist.not_offered, found.query, tuple(left), reason, maybe=False)
         if reason == LEFT_OUT:

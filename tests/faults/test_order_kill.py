@@ -131,7 +131,9 @@ async def test_no_order_is_lost_or_doubled_wherever_the_process_ends(way: str, t
     try:
         await daemon.start()
         assert await daemon.terminate() == 0
-        for number, step in enumerate(points(way, trial)):
+        steps = points(way, trial)
+        for number in trial.rounds(quick=len(steps), long=len(steps), unit="kills"):
+            step = steps[number]
             tubes.append(f"{number:05}")
             ran = await asyncio.to_thread(labrelay, "orders", "add", tubes[-1], *CODES, site=folder)
             assert ran.code == 0, ran.err

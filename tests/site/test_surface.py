@@ -95,6 +95,7 @@ READ_ELSEWHERE = {
         "operations cancel",
         "orders add",
         "orders cancel",
+        "orders fetch",
         "orders release",
         "orders resend",
         "operations list",

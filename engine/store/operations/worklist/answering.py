@@ -195,7 +195,7 @@ class Look:
                     yield Asked(specimen=one.line.specimen)
 
     def note_left_out(self, message_id: int, query: int) -> None:
-        """Note that this channel has no code for an order that names it, or cannot be told of its dilution."""
+        """Note that this channel has no code for an order that names it, or the analyzer takes no such dilution."""
         channel = self._settings.channel
         for one in {one.number: one for one in self._unmapped}.values():
             one.reason = ItemReason.UNMAPPED_CODE

@@ -17,7 +17,7 @@ from engine.model.worklist import DAY_US, ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.worklist import items
-from engine.store.operations.worklist.items import Kept
+from engine.store.operations.worklist.items import OPEN, Kept
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
@@ -127,9 +127,9 @@ def expire(batch: Batch, now_us: int) -> int:
     One that an analyzer has may still get its result: it ends `FORGOTTEN_US` later.
     """
     rows = batch.execute(
-        "SELECT number FROM order_item WHERE state IN ('waiting', 'held') AND expires_us < ?1 AND query = 0"
-        " UNION ALL SELECT number FROM order_item"
-        " WHERE state IN ('offered', 'accepted', 'in_progress', 'cancel_pending') AND expires_us < ?2 LIMIT ?3",
+        f"SELECT number FROM order_item WHERE {OPEN} AND state IN ('waiting', 'held') AND expires_us < ?1 AND query = 0"  # noqa: S608
+        f" UNION ALL SELECT number FROM order_item WHERE {OPEN}"
+        " AND state IN ('offered', 'accepted', 'in_progress', 'cancel_pending') AND expires_us < ?2 LIMIT ?3",
         (now_us, now_us - FORGOTTEN_US, EXPIRED_AT_ONCE),
     ).fetchall()
     done = 0

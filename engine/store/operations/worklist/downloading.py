@@ -1,9 +1,9 @@
-"""Orders that go to an analyzer unasked, one specimen at a time; and orders that it is told to give up.
+"""Orders that go to an analyzer unasked, one specimen at a time; and orders that are taken back from it.
 
 As with a question, what goes is noted as under way before its first byte (`answering`), and after a crash it is perhaps
 sent. Of a specimen with orders of two patients nothing goes.
 
-An order that was cancelled after an analyzer got it is told to the analyzer once, as far as the link knows. It stays
+An order that was cancelled after an analyzer got it is taken back once, as far as the link knows. It stays
 ``cancel_pending``: until its result comes, or a person closes it.
 """
 
@@ -15,16 +15,15 @@ from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.worklist import answering, items
-from engine.store.operations.worklist.items import RANKS, Kept
+from engine.store.operations.worklist.items import OPEN, RANKS, Kept
 
 DOWNLOAD, TAKING_BACK = "download", "cancel"  # kinds of rows of ``order_query``
-TAKEN_BACK = "cancel_sent"  # the event of an item whose analyzer was told
+TAKEN_BACK = "cancel_sent"  # the event of an item that was taken back
 MOST_LOOKED_AT = 500  # specimens of one look, of those that turn out to have nothing to send
 
 _WITH_ANALYZER = frozenset(
     {ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING, ItemState.RESULTED}
 )
-_OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
 _ASKABLE = "state IN ('waiting', 'offered', 'accepted', 'in_progress')"
 
 
@@ -34,7 +33,7 @@ def download(
 ) -> Answered:
     """Find the next specimen that the analyzer of a channel is to hear of, and note its items as under way.
 
-    What it has to give up comes first; then the most urgent orders, and of these the oldest. An order that was sent
+    Orders to take back come first; then the most urgent orders, and of these the oldest. An order that was sent
     already and is not ``MAYBE_KNOWN`` is not sent again.
 
     Args:
@@ -43,7 +42,7 @@ def download(
         orders, cancels: which of the two are looked for.
 
     Returns:
-        One tube. Items to give up have the action ``cancel``. No tube: there is nothing to send.
+        One tube. Items to take back have the action ``cancel``. No tube: there is nothing to send.
     """
     if cancels and (taken_back := _to_take_back(batch, settings.channel, skip)):
         query = answering.note(batch, 0, TAKING_BACK, settings, [taken_back])
@@ -70,7 +69,7 @@ def download(
 
 @operation(priority=Priority.SETTLE)
 def taken_back(batch: Batch, query: int, numbers: Sequence[int], channel: str, at_us: int) -> None:
-    """The link confirmed that the analyzer was told to give these items up.
+    """The link confirmed the message that takes these items back.
 
     Args:
         at_us: when the link confirmed that.
@@ -83,9 +82,9 @@ def taken_back(batch: Batch, query: int, numbers: Sequence[int], channel: str, a
 
 
 def _to_take_back(batch: Batch, channel: str, skip: frozenset[int]) -> tuple[Tube, list[Kept]] | None:
-    """The items of one specimen that the channel's analyzer got, and has not been told to give up."""
+    """The items of one specimen that the channel's analyzer got, and that were cancelled and not taken back since."""
     rows = batch.execute(
-        f"SELECT number FROM order_item WHERE {_OPEN} AND state = 'cancel_pending' AND channel = ? AND sent = 1"  # noqa: S608 - constants
+        f"SELECT number FROM order_item WHERE {OPEN} AND state = 'cancel_pending' AND channel = ? AND sent = 1"  # noqa: S608 - constants
         " AND query = 0 AND NOT EXISTS (SELECT 1 FROM order_event WHERE item = number AND event = ?)"
         " ORDER BY number LIMIT ?",
         (channel, TAKEN_BACK, MOST_LOOKED_AT),

@@ -24,6 +24,9 @@ TAKEN = "taken"  # the first event of an item
 FREED = "freed"  # the analyzer has given up the version before it
 RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
 
+# The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.
+OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
+
 _COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
     "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "reuse_us", "events", "content",
