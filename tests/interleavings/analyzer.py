@@ -58,7 +58,7 @@ class Analyzer:
     """Attributes:
     cable: None: it is not connected.
     asked: the question that waits for its answer, and the one that may have reached the host beside it.
-    heard: answers as far as they came, of this connection; the last one may go on.
+    heard: answers as far as they have come, one for each frame, until they are judged.
     """
 
     random: Random
@@ -74,7 +74,6 @@ class Analyzer:
     _frames: list[bytes] = field(default_factory=list)
     _at: int = 0
     _tries: int = 0
-    _session: str = ""
 
     @property
     def waits(self) -> bool:
@@ -86,7 +85,7 @@ class Analyzer:
         return not self.waits and not self.jobs and not self.out and not self.host.receiving
 
     def plug(self, cable: Cable | None) -> None:
-        self.cable, self.mode, self.host, self._session = cable, Mode.IDLE, StrictHost(), ""
+        self.cable, self.mode, self.host = cable, Mode.IDLE, StrictHost()
         self.asked, self.heard = [], []
         self.out.clear()
         self._tries = 0
@@ -168,8 +167,6 @@ class Analyzer:
     def _receive(self, sign: bytes) -> None:
         before = self.host.frames
         answer = self.host.take(sign)
-        if sign == ENQ:
-            self._session = ""
         if self.host.frames > before:
             self._note(self.host._text.decode())
             if self.interrupts and self.jobs:
@@ -180,11 +177,7 @@ class Analyzer:
     def _note(self, text: str) -> None:
         """Of the session that goes on, one frame more has come."""
         answer = answer_in(text, tuple(one.tubes for one in self.asked if one.kind == "question"))
-        if self._session and self.heard:
-            self.heard[-1] = answer
-        else:
-            self.heard.append(answer)
-        self._session = text
+        self.heard.append(answer)
 
 
 def answer_in(text: str, wanted: tuple[tuple[str, ...], ...]) -> Answer:

@@ -121,9 +121,10 @@ def explain(batch: Batch, message_id: int, channel: str) -> None:
     """Have a question that was not looked up in the log, too: its line, LabRelay or the disk had ended before."""
     if batch.execute("SELECT 1 FROM order_query WHERE message_id = ?", (message_id,)).fetchone() is None:
         batch.execute(
-            "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us,"
-            " outcome) SELECT coalesce(max(number), 0) + 1, ?, ?, ?, '', 0, '', 0, 0, ?, 'interrupted' FROM order_query",
-            (message_id, channel, batch.now_us, batch.now_us),
+            "INSERT INTO order_query"
+            " SELECT coalesce(max(number), 0) + 1, ?1, ?2, ?3, '', 0, '', 0, 0, ?3, 'interrupted'"
+            " FROM order_query",
+            (message_id, channel, batch.now_us),
         )
 
 
