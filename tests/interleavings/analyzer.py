@@ -13,6 +13,7 @@ from tests.support.astm_host import StrictHost
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame
 
 ANSWER_WITHIN_S = 15.0
+FRAME_WITHIN_S = 30.0  # so long a receiver waits for the next frame
 MOST_TRIES = 6
 _CONTROL = re.compile(r"Q(\d+)(?:-(\d+))?(?:\.(\d+))?\Z")
 
@@ -70,6 +71,7 @@ class Analyzer:
     heard: list[Answer] = field(default_factory=list)
     out: bytearray = field(default_factory=bytearray)
     since: float = 0.0
+    heard_at: float = 0.0
     interrupts: bool = False
     _frames: list[bytes] = field(default_factory=list)
     _at: int = 0
@@ -101,6 +103,7 @@ class Analyzer:
         self._say(ENQ, now)
 
     def hear(self, data: bytes, now: float) -> None:
+        self.heard_at = now
         for byte in data:
             sign = bytes([byte])
             if self.mode is Mode.IDLE:
@@ -109,7 +112,9 @@ class Analyzer:
                 self._answered(sign, now)
 
     def tick(self, now: float) -> None:
-        """The host did not answer in time."""
+        """The host did not answer in time, or does not go on."""
+        if self.host.receiving and now - self.heard_at >= FRAME_WITHIN_S:
+            self.host = StrictHost()
         if self.waits and now - self.since >= ANSWER_WITHIN_S:
             self._give_up(now)
 
