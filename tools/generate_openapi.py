@@ -24,6 +24,7 @@ from engine.views.gaps import GAP
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY, MESSAGE
 from engine.views.operations import OPERATION
+from engine.views.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.suggestions import SUGGESTION
@@ -50,6 +51,9 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/reagents": LOT,
     "/lanes": STORED_LANE,
     "/pauses": PAUSE,
+    "/orders": ORDER,
+    "/results-without-order": WITHOUT_ORDER,
+    "/questions": QUESTION,
     "/operations": OPERATION,
     "/acts": ACT,
     "/backups": COPY,
@@ -106,7 +110,7 @@ def document() -> Json:
                 "Problem": _problem(),
                 "Selection": _selection(),
                 "ReasonCode": {"type": "string", "enum": [*parameters.CODES]},
-                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE)},
+                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE, CHANGE)},
             },
             "responses": {"Problem": _problems()},
         },
@@ -134,6 +138,17 @@ def _answer(one: Resource) -> Json:
     if one.path == "/operations/{number}":
         more = _object({"undelivered": {"type": "object"}, "reason": {"type": "string"}})
         return {"allOf": [_ref("schemas", _title(OPERATION)), more]}
+    if one.path == "/orders/{item}":
+        more = _object(
+            {
+                "for": {"type": "array", "items": {"type": "string"}},
+                "from": {"type": "string"},
+                "after": {"type": ["string", "null"]},
+                "parent": {"type": ["string", "null"]},
+                "history": _list(CHANGE),
+            }
+        )
+        return {"allOf": [_ref("schemas", _title(ORDER)), more]}
     if one.path not in ROWS:
         return _object(NAMES[one.path])
     view = ROWS[one.path]

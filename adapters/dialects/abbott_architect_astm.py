@@ -13,7 +13,7 @@ Sources: public drivers of the Architect, and the driver senaite.astm (architect
 from adapters.codecs.astm.habits import Habits
 from engine.model.message import Parsed
 
-DIALOGUE = Habits(end=None, none="question", none_end=None)
+DIALOGUE = Habits(cancels=True, end=None, none="question", none_end=None)
 
 
 def adapt(parsed: Parsed) -> Parsed:

@@ -3,7 +3,7 @@
     > Q|1|^0000000406`00001001|||S|||||||O              two tubes
     < O|1|0000000406||^^^GLU`^^^UREA|R||||||A||||SERUM
 
-An answer for each tube; all of its records share a frame (``pack: packed``).
+An answer for each tube; all of its records share a frame of at most 1024 bytes of text.
 
 Departures: none in results. Orders: O-12 is A; O-16 is the word for the specimen, where the order names one.
 
@@ -15,6 +15,8 @@ from engine.model.message import Parsed
 
 DIALOGUE = Habits(
     delimiters="|`^&",
+    pack="packed",
+    frame_limit=1024,
     new="A",
     asked="",
     types={"SER": "SERUM", "SERUM": "SERUM", "PLAS": "PLASMA", "PLASMA": "PLASMA", "UR": "URINE", "URINE": "URINE"},

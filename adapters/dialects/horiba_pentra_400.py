@@ -1,7 +1,7 @@
 """Horiba ABX Pentra 400: clinical chemistry over E1394; it asks for orders as the Roche analyzers do.
 
 Departures: none in results. Orders: H-5 is ``abxpentra400^1``. O-16 is never blank, so a tube whose kind is in neither
-the order nor the question gets none. Each record has a frame (``pack: record``).
+the order nor the question gets none. Each record has a frame.
 
 Source: public drivers of the Pentra 400.
 """

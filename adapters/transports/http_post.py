@@ -3,7 +3,8 @@
 The link of the stream is `adapters.codecs.text.whole_link`: one read gives the whole body, the channel writes HL7's
 acknowledgement, if there is one, and then ACK. Only that ACK makes the answer of HTTP one of 2xx (P1):
 
-    ACK                          200   the text of the acknowledgement, else the numbers of the messages as JSON
+    ACK                          200   the acknowledgement, or the answer to orders; else the numbers of the messages
+    ACK after refused orders     422   kept as a dead letter: sending it again is of no use
     ACK, of what is no JSON      422   kept as a dead letter: sending it again is of no use
     ACK after AE, CE             503   kept, and not delivered in time (``ack: on_delivery``)
     ACK after AR, CR             422   kept, and nothing that can be read: sending it again is of no use
@@ -18,7 +19,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from adapters.codecs import json_tree
+from adapters.codecs import json_orders, json_tree
 from adapters.codecs.hl7v2.acknowledgement import read_ack
 from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports.errors import RequestError
@@ -84,7 +85,8 @@ class Post:
             self._text += data
             return
         if data == ACK:
-            response = self._made(_status(self._text) if await self._is_readable() else HTTPStatus.UNPROCESSABLE_ENTITY)
+            status = _status(self._text) if self._reads is None else _status_of_orders(self._text)
+            response = self._made(status if await self._is_readable() else HTTPStatus.UNPROCESSABLE_ENTITY)
         else:
             response = problem(no_message())
         self._response = response
@@ -124,6 +126,11 @@ class Post:
         headers = _ALWAYS | (_LATER if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
         if self.unanswered:
             headers["LabRelay-Message"] = ", ".join(map(str, self.unanswered))
+        if self._text and self._reads is not None:
+            media_type = "application/problem+json" if status != HTTPStatus.OK else "application/json"
+            fhir = media_type_of(self._request.headers) == "application/fhir+json"
+            media_type = "application/fhir+json" if fhir else media_type
+            return web.Response(status=status, body=self._text, headers=headers, content_type=media_type)
         if self._text and _accepts_hl7(self._request.headers):
             media_type = media_type_of(self._request.headers) or HL7_TYPES[0]
             return web.Response(status=status, body=self._text, headers=headers, content_type=media_type)
@@ -161,6 +168,10 @@ def _accepts_hl7(headers: Mapping[str, str]) -> bool:
     accept = headers.get("Accept", "*/*")
     named = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
     return any(name in HL7_TYPES or name in ("*/*", "application/*", "text/*") for name in named)
+
+
+def _status_of_orders(text: bytes) -> HTTPStatus:
+    return HTTPStatus.UNPROCESSABLE_ENTITY if text and json_orders.is_refusal(text) else HTTPStatus.OK
 
 
 def _status(text: bytes) -> HTTPStatus:

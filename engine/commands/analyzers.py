@@ -26,12 +26,14 @@ LOINC_NOTICE = (
     "and the LOINC Committee and is available at no cost under the licence at https://loinc.org/license. "
     "Compare each code with the assays you run before results leave the laboratory."
 )
+RESULTS_ONLY = "results only"
 ANALYZERS = View[Row](
     "analyzers",
     Field("analyzer", "ANALYZER"),
     Field("maker", "MAKER"),
     Field("models", "MODELS"),
     Field("measures", "MEASURES"),
+    Field("orders", "ORDERS"),
     Field("seen", "SEEN"),
     Field("codes", "CODES", right=True),
     Field("unmapped", "WITHOUT LOINC", right=True),
@@ -79,6 +81,7 @@ def summary(pack: "Pack") -> dict[str, Any]:
         "models": list(config.models),
         "measures": config.measures,
         "format": config.format,
+        "orders": config.orders or RESULTS_ONLY,
         "seen": [f"{kind} x{count}" if count > 1 else kind for kind, count in kinds.items()],
         "codes": len(mapped),
         "unmapped": len(gaps.suggested) + len(gaps.unknown),
@@ -120,6 +123,7 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     config = pack.config
     yield click.style(f"{pack.name}: {config.maker} {', '.join(config.models)}, {config.measures}", bold=True)
     yield config.speaks
+    yield f"Orders: {config.orders}" if config.orders else "Orders: results only, as far as is known"
     yield ""
     yield "The evidence"
     for one in config.seen:

@@ -78,6 +78,7 @@ def _examine(session: Session) -> Iterator[Line]:
     if site.folder == SYSTEM_SITE:
         yield from service.examine(site)
     yield from _journal(session, site)
+    yield from _orders(session, site, runs)
 
 
 def _journal(session: Session, site: "Site") -> Iterator[Line]:
@@ -108,6 +109,40 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
         yield Line(
             Health.WARN, "second anchor", text, "name a folder that the service may write, on another disk: anchor"
         )
+
+
+def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
+    """Whether analyzers that get orders have taken them."""
+    from engine.config.source import TcpPart
+    from engine.config.source_serial import SerialPart
+    from engine.diagnostics import examine_orders
+    from engine.model.errors import StoreError
+    from engine.model.orders import ItemState
+    from engine.store.core.connecting import JOURNAL_NAME
+    from engine.store.queries import worklist
+
+    channels = {name: one for name, one in site.channels.items() if one.orders is not None and one.enabled}
+    if not channels or not (session.data / JOURNAL_NAME).exists():
+        return
+    try:
+        with session.reader() as reader:
+            waiting = worklist.items(reader, worklist.ItemFilter(states=(ItemState.WAITING,)))
+            asked = {
+                name: worklist.queries(reader, worklist.QueryFilter(channel=name), limit=examine_orders.LOOKED_AT)
+                for name in channels
+            }
+    except StoreError:
+        return  # `_journal` says so
+    for name, channel in channels.items():
+        assert channel.orders is not None
+        source = channel.source
+        clear = "a serial line is in the clear" if isinstance(source, SerialPart) else ""
+        if isinstance(source, TcpPart) and source.tls is None:
+            clear = "without TLS it is in the clear"
+        codes = channel.orders.codes
+        count = sum(one.line.test in codes for one in waiting)
+        mode = channel.orders.download or ""
+        yield examine_orders.two_way(name, mode, clear, asked[name], count, daemon_runs=runs)
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:

@@ -12,7 +12,7 @@ from engine.commands.shared.acting import ask
 from engine.commands.shared.completing import channel_names, some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.revealing import purpose_option, stated
-from engine.commands.shared.selecting import asked_for, page_options, stated_reason, word
+from engine.commands.shared.selecting import asked_for, instant_us, page_options, stated_reason, word
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemState, item_id, item_number
@@ -157,6 +157,27 @@ def resend(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_resend", order, reason, form)
 
 
+@command.command()
+@click.argument("channel", shell_complete=channel_names)
+@click.option("--specimen", default="", callback=asked_for, metavar="NUMBER", help="Of this tube; - asks.")
+@click.option("--since", metavar="TIME", help="All since then: an age (2h), a day, or a day and time.")
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def fetch(session: Session, /, channel: str, specimen: str, since: str | None, form: Form) -> None:
+    """Ask an analyzer for results that it keeps: of one tube, or all since a time.
+
+    They come as results always do, and one that is here already is no second one. Few analyzers give results so.
+    """
+    if bool(specimen) == (since is not None):
+        raise click.UsageError("give either --specimen or --since")
+    done = ask(
+        session,
+        "order_fetch",
+        {"channel": channel, "specimen": specimen, "since_us": instant_us(session, since) or 0},
+    )
+    show_document(form, done, [f"the analyzer of {channel} has the request; its results come as messages"])
+
+
 @command.command("log", help="List the questions of analyzers, the newest first, and how each was answered.")
 @click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
 @page_options("question")
@@ -164,6 +185,8 @@ def resend(session: Session, /, order: int, reason: str, form: Form) -> None:
 @pass_session
 def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
     with session.reader() as reader:
-        found = worklist.queries(reader, channel or "", after=before or 0, limit=limit + 1)
+        found = worklist.queries(
+            reader, worklist.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
+        )
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")

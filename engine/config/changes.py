@@ -17,6 +17,8 @@ LINK_KEYS = (
     "ack_code",
     "timezone",
     "two_way",
+    "role",
+    "downloads",
 )
 FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
 STARTS, ENDS, AGAIN, GOES_ON = "it starts", "it ends", "it starts anew", "it goes on, with its new settings"

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from engine.config.lis import LisConfig, why_no_orders
 from engine.config.mapping_settings import with_known_forms
 from engine.config.orders import OrdersConfig, why_one_way
 from engine.config.source import SourceConfig
@@ -27,6 +28,9 @@ from engine.config.values import (
 
 DAY = 86_400.0
 REUSE_AFTER = 30 * DAY
+
+
+NO_DESTINATION = "a route needs to: a destination or several (or filter, where such messages are not wanted)"
 
 
 class HoldRule(Model):
@@ -68,7 +72,8 @@ class RouteConfig(Model):
     on as it came (to any destination but `fhir`)."""
 
     to: Names | None = None
-    """Destination or list of destinations."""
+    """Destination or list of destinations. A mapping that reads orders (`to: orders`) has none: their place is the
+    worklist."""
 
     on_dead: Literal["continue", "hold"] = "continue"
     """After a dead letter its lane goes on (`continue`), or waits until a person acts (`hold`)."""
@@ -117,10 +122,8 @@ class RouteConfig(Model):
             raise ValueError(
                 "hold looks at mapped results, and this route passes messages on as they came; name a mapping"
             )
-        elif self.to is None:
-            raise ValueError(
-                "a route needs to: a destination or several (or filter, where such messages are not wanted)"
-            )
+        elif self.to is None and self.mapping is None:
+            raise ValueError(NO_DESTINATION)
         return self
 
 
@@ -161,6 +164,13 @@ class ChannelConfig(Model):
 
     orders: OrdersConfig | None = None
     """Answers the analyzer's questions for orders."""
+
+    role: Literal["results", "orders"] = "results"
+    """What the channel brings: `results` of an analyzer; or `orders` of a laboratory system (LIS), which a mapping
+    puts on the worklist ([orders](orders.md)). The LIS is answered once they are there, beside all results."""
+
+    lis: LisConfig | None = None
+    """How the orders of a channel with `role: orders` are taken."""
 
     usual_gap: Duration | None = Field(default=None, gt=0)
     """How far apart messages usually are; the page says so when it is much longer. Without it the gap is learned, for
@@ -230,6 +240,25 @@ class ChannelConfig(Model):
         source = info.data.get("source")
         if value is not None and source is not None and (why := why_one_way(source)):
             raise ValueError(f"{why}; take orders out, or change the source")
+        if value is not None and value.habits and source is not None and source.format != "astm":
+            raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
+        return value
+
+    @field_validator("role")
+    @classmethod
+    def _orders_can_come(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if value == "orders" and source is not None and (why := why_no_orders(source)):
+            raise ValueError(f"{why}")
+        if value == "orders" and info.data.get("orders") is not None:
+            raise ValueError("orders: is for the channel of an analyzer; take orders out, or role")
+        return value
+
+    @field_validator("lis")
+    @classmethod
+    def _is_of_orders(cls, value: LisConfig | None, info: ValidationInfo) -> LisConfig | None:
+        if value is not None and info.data.get("role") == "results":
+            raise ValueError("is for a channel that brings orders; say role: orders as well, or take it out")
         return value
 
     @property
@@ -247,6 +276,8 @@ class ChannelConfig(Model):
             raise ValueError(
                 "ack: on_delivery: a held result may wait for hours, and its sender for the answer; take ack out"
             )
+        if self.ack == "on_delivery" and self.role == "orders":
+            raise ValueError("ack: on_delivery: orders are answered once they are on the worklist; take ack out")
         if self.ack == "on_delivery" and self.source.format != "hl7v2":
             raise ValueError(
                 "ack: on_delivery is for HL7 v2; an ASTM link acknowledges frames before there is a message"
@@ -257,6 +288,16 @@ class ChannelConfig(Model):
     def two_way(self) -> bool:
         """Whether its analyzer's questions are answered."""
         return self.orders is not None
+
+    @property
+    def taken(self) -> LisConfig | None:
+        """How its orders are taken; None where it brings none."""
+        return (self.lis or LisConfig()) if self.role == "orders" else None
+
+    @property
+    def downloads(self) -> tuple[str | None, float]:
+        """When waiting orders go to its analyzer unasked."""
+        return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

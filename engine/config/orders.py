@@ -33,8 +33,16 @@ class OrdersConfig(Model):
     """Makes the channel of an analyzer two-way: its questions are answered from the worklist
     ([questions](questions.md)). It needs ASTM with an ACK for each frame."""
 
-    answer: Literal["query"]
+    answer: Literal["query"] = "query"
     """`query`: the analyzer asks for the orders of a tube, and gets them."""
+
+    download: Literal["on_order", "on_connect", "batch"] | None = None
+    """When waiting orders go to the analyzer unasked: `on_order`, as soon as the line is free; `on_connect`, when the
+    analyzer connects; `batch`, when it connects and then each `download_every`. Without it an analyzer gets only what
+    it asks for."""
+
+    download_every: Duration = Field(default=600.0, ge=5.0, le=86_400.0)
+    """With `download: batch`: the time between two batches."""
 
     codes: Codes
     """The tests that this analyzer runs, each with the code that it knows it by: `{TSH: "10", FT4: "40"}`, the code of
@@ -53,6 +61,20 @@ class OrdersConfig(Model):
     deadline: Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)
     """How long after its question an answer may still begin. Later than that nothing is sent, and the analyzer asks
     again."""
+
+    q13_a: Literal["query", "cancel", "barcode-only"] | None = None
+    """ASTM alone: the meaning of `A` in Q-13 of this analyzer. `query`: it asks, as with `O`. `cancel`: it takes its
+    question back. `barcode-only`: it asks where Q-3 names a tube, and takes its question back where it names none. An
+    analyzer that ends with `L|1|T` beside it takes its question back in any case. Without the key as its maker does."""
+
+    none_end: Literal["I", "F", "N"] | None = None
+    """ASTM alone: the code in the L record of an answer without orders, where the analyzer needs another one than its
+    maker's usual: for a GeneXpert `I` or `F`."""
+
+    @property
+    def habits(self) -> dict[str, str]:
+        """What this analyzer does in another way than its dialect says."""
+        return {name: said for name in ("q13_a", "none_end") if (said := getattr(self, name)) is not None}
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -117,6 +117,9 @@ class PackConfig(Model):
     recognise: tuple[Recognition, ...] = Field(default=(), strict=False)
     """How its messages are recognised; one sign is enough."""
 
+    orders: Text | None = None
+    """How it gets its orders, in a few words. Without this key it sends results only, as far as is known."""
+
     gives: PackDefaults = Field(default_factory=PackDefaults)
     """Defaults for channels of this analyzer."""
 

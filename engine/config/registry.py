@@ -7,8 +7,11 @@ their file; a destination is named by its model (`engine.config.destination_base
     WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
     LINKS         ``links(source)``: the factory of a new `engine.model.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
-    TWO_WAY       ``links(source)``: as of LINKS, of `engine.model.ports.TwoWayLink`
+    TWO_WAY       ``links(source)``: as of LINKS, of `engine.model.ports.TwoWayLink`;
+                  ``links(source, sending=...)`` where the dialogue has ``sending``
     DIALOGUES     ``dialogue(dialect)``: how an analyzer asks for orders, a `engine.model.ports.Dialogue`
+    ORDER_ANSWERS the answers to orders of a laboratory system, by the format that they came in
+    ORDER_STATUS  a change of an order as a message for its laboratory system
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
@@ -51,6 +54,14 @@ TWO_WAY = {
 }
 DIALOGUES = {
     "astm": "adapters.codecs.astm.dialogue",
+}
+ORDER_ANSWERS = {
+    "hl7v2": "adapters.codecs.hl7v2.order_answers",
+    "json": "adapters.codecs.json_orders",
+    "fhir": "adapters.codecs.json_orders",
+}
+ORDER_STATUS = {
+    "hl7v2": "adapters.codecs.hl7v2.order_status",
 }
 TEES = {
     "mllp": "adapters.codecs.hl7v2.tee",

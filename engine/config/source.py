@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
 from engine.config.source_serial import SerialPart
+from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.tls import ServerTls
@@ -38,7 +39,7 @@ class Source(Model):
     """Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records in E1381
     frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
     either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder;
-    `http` is requests that other systems post."""
+    `http` is requests that other systems post; `order-status` is changes of orders, for their laboratory system."""
 
     idle_timeout: Duration | None = Field(default=None, gt=0)
     """Close a connection after this time without a byte. By default never: analyzers keep one connection for days,
@@ -271,6 +272,12 @@ class HttpSource(HttpPart, Source):
     preset = "http"
 
 
+class StatusSource(StatusPart, Source):
+    """Changes of orders of the worklist."""
+
+    preset = "order-status"
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -307,6 +314,7 @@ AnySource = (
     | TextSerialSource
     | FolderSource
     | HttpSource
+    | StatusSource
 )
 MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}
 PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}

@@ -9,7 +9,18 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from engine.config.pack import CHANNEL_FILE, CODES_FILE, FOLDER, SUGGESTIONS_FILE, Pack, find_pack, packs, read_pack
+from engine.config import registry
+from engine.config.pack import (
+    CHANNEL_FILE,
+    CODES_FILE,
+    FOLDER,
+    PACK_FILE,
+    SUGGESTIONS_FILE,
+    Pack,
+    find_pack,
+    packs,
+    read_pack,
+)
 from engine.config.site import mapping_path
 from engine.diagnostics.suggested import LoincGaps, file_text, read_of, suggestions_of
 from engine.mapping.conditions import Condition, compile_condition
@@ -104,6 +115,11 @@ def loinc_gaps(pack: Pack) -> LoincGaps:
     )
 
 
+def _has_dialogue(pack: Pack) -> bool:
+    found = registry.load(registry.DIALOGUES, pack.config.format).dialogue(pack.config.gives.dialect)
+    return found is not None
+
+
 def check_pack(pack: Pack) -> Iterator[str]:
     """The problems of a pack beyond its `pack.yaml`, each with its place and what to do."""
     for at, sign in enumerate(pack.config.recognise):
@@ -116,6 +132,8 @@ def check_pack(pack: Pack) -> Iterator[str]:
             yield from error.problems
         except (re.error, UnicodeEncodeError) as error:
             yield f"{_place(pack, at)}: this is no regular expression over bytes: {error}"
+    if pack.config.orders is not None and not _has_dialogue(pack):
+        yield f"{pack.place(PACK_FILE)}: orders: its dialect does not say how it asks; take the key out"
     table, problems = _table(pack)
     yield from problems
     name = pack.place(CODES_FILE)

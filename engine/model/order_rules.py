@@ -10,7 +10,7 @@ Sources: HL7 v2.5.1 chapter 4 (table 0119: ``CA``, ``XO``, ``HD``, ``RL``), IHE 
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine
+from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
 from engine.model.values import value
 
 
@@ -22,11 +22,12 @@ class ItemEvent(StrEnum):
     MAYBE_SENT = "maybe_sent"  # its bytes went out, and nothing confirmed them
     ACCEPTED = "accepted"  # the analyzer said yes
     REFUSED = "refused"  # the analyzer said no
+    UNSUPPORTED = "unsupported"  # the analyzer that would get it cannot be told of its dilution
     PRELIMINARY = "preliminary"  # a result that is not final
     FINAL = "final"
     CANCEL = "cancel"
     CANCEL_CONFIRMED = "cancel_confirmed"  # the analyzer gave it up
-    CLOSE = "close"  # a person says that a pending cancel is done
+    CLOSE = "close"  # a person says that a pending cancel is done, or that a refused order is given up
     HOLD = "hold"  # by the LIS
     RELEASE = "release"  # by the LIS
     FREE = "free"  # a person releases it
@@ -69,6 +70,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.WAITING, _E.MAYBE_SENT): (_S.WAITING, _R.MAYBE_KNOWN),
     (_S.WAITING, _E.ACCEPTED): (_S.ACCEPTED, _R.NONE),
     (_S.WAITING, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
+    (_S.WAITING, _E.UNSUPPORTED): (_S.REFUSED, _R.DILUTION_UNSUPPORTED),
     (_S.WAITING, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
     (_S.WAITING, _E.FINAL): (_S.RESULTED, _R.NONE),
     (_S.WAITING, _E.CANCEL): (_S.CANCELLED, _R.NONE),
@@ -118,6 +120,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.CANCEL_PENDING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
     (_S.REFUSED, _E.RESEND): (_S.WAITING, _R.NONE),
+    (_S.REFUSED, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.EXPIRED, _E.RESEND): (_S.WAITING, _R.NONE),
     (_S.CANCELLED, _E.CANCEL): (_S.CANCELLED, _R.NONE),
 }
@@ -167,10 +170,33 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
     return None
 
 
+# -- what the LIS hears ------------------------------------------------------------------------------------------
+
+# Event and the state after it -> the news for the LIS. The end of a cancel that it asked for itself is none.
+_HEARD: dict[tuple[str, ItemState], Status] = {
+    (_E.ACCEPTED, _S.ACCEPTED): Status.ACCEPTED,
+    (_E.PRELIMINARY, _S.IN_PROGRESS): Status.IN_PROGRESS,
+    (_E.FINAL, _S.RESULTED): Status.COMPLETED,
+    (_E.REFUSED, _S.REFUSED): Status.REFUSED,
+    (_E.CANCEL, _S.CANCELLED): Status.CANCELLED,
+    (_E.CLOSE, _S.CANCELLED): Status.CANCELLED,
+    (_E.CANCEL_CONFIRMED, _S.CANCELLED): Status.CANCELLED,
+    (_E.NOT_SENT, _S.CANCELLED): Status.CANCELLED,
+    (_E.REFUSED, _S.CANCELLED): Status.CANCELLED,
+    (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
+    (_E.FREE, _S.WAITING): Status.RELEASED,
+}
+
+
+def heard(event: str, state: ItemState) -> Status | None:
+    """What the LIS hears of an event that left an item in this state; None: nothing."""
+    return _HEARD.get((event, state))
+
+
 # -- the same order ------------------------------------------------------------------------------------------------
 
 # They say when and how the line was written, or help a person; the same order may come with others.
-_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "rack", "position"})
+_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "ordered", "rack", "position"})
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 
 

@@ -75,7 +75,7 @@ class ItemReason(StrEnum):
     CONTROL_NUMBER = "CONTROL_NUMBER"  # the number is one of a control material
     HELD_BY_LIS = "HELD_BY_LIS"
     ANALYZER_REFUSED = "ANALYZER_REFUSED"
-    DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"
+    DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"  # the analyzer takes no order with this dilution
     MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
     AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
     TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
@@ -112,6 +112,7 @@ class OrderLine:
         specimen: the number on the tube, exact: leading zeros, case and check digit kept.
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
+        ordered: the LIS's code of the test or panel, where its channel's table made ``test`` of it; else empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -132,6 +133,7 @@ class OrderLine:
     test: str = ""
     test_system: str = ""
     test_name: str = ""
+    ordered: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
@@ -201,15 +203,16 @@ class Question:
     """An analyzer asks for its orders, or takes an earlier question back.
 
     Attributes:
-        kind: ``specimens``; ``all`` open orders of this analyzer; ``range`` of times; ``patients``, by number;
+        kind: ``specimens``; ``all`` open orders of this analyzer; ``numbers``, the specimens from one number to another
+            of the same length; ``range`` of times; ``patients``, by number;
             ``rack``, by position; ``cancel`` takes back the question before.
         asked: for ``specimens``, in the order of the question.
-        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them.
+        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them; for ``numbers`` these.
         tag: the question's own number, which the answer repeats.
         echo: as that of `Asked`, of the question as a whole.
     """
 
-    kind: Literal["specimens", "all", "range", "patients", "rack", "cancel"]
+    kind: Literal["specimens", "all", "numbers", "range", "patients", "rack", "cancel"]
     asked: tuple[Asked, ...] = ()
     patients: tuple[str, ...] = ()
     since: str = ""
@@ -231,7 +234,7 @@ class NoOrder(StrEnum):
     EXPIRED = "expired"
     UNMAPPED = "unmapped"  # the analyzer has no code for any of its tests
     ELSEWHERE = "elsewhere"  # its orders are another channel's
-    NOT_SUPPORTED = "not_supported"  # asked by rack, position or range, which this site does not answer
+    NOT_SUPPORTED = "not_supported"  # asked by rack or position; or the analyzer takes no order with this dilution
 
 
 @value(kw_only=True)
@@ -241,11 +244,13 @@ class Tube:
     Attributes:
         asked: the specimen as the question named it.
         items: each with its `code`; empty: `none` says why.
+        known: of a download: the analyzer has other orders of this specimen already, so these are added to them.
     """
 
     asked: Asked
     items: tuple[WorkItem, ...] = ()
     none: NoOrder | None = None
+    known: bool = False
 
 
 @value(kw_only=True)
@@ -324,28 +329,57 @@ class Confirmation:
 
 
 @value(kw_only=True)
-class ResultOf:
-    """One result of a message, as the worklist sees it.
+class LineAnswer:
+    """The answer to one order line.
 
     Attributes:
-        code: the LIS's code for the test, where the channel's table has one for the analyzer's; else the analyzer's.
-        final: it closes its item; else the item is in progress.
-        item_id: the item that the analyzer says it is of (LAW, OBR-2); empty: it says none.
+        placer, filler, test: as the LIS has them; by these its order is found in the message.
+        action: of the line.
+        done: it is on the worklist, or the cancellation, change, hold or release was carried out.
+        reason: why it was not. text: the same for a person of the LIS; no patient data.
+        items: the numbers of its items.
     """
 
-    code: str
-    final: bool
-    item_id: str = ""
+    placer: str = ""
+    filler: str = ""
+    test: str = ""
+    action: Action = "new"
+    done: bool = True
+    reason: ItemReason = ItemReason.NONE
+    text: str = ""
+    items: tuple[int, ...] = ()
+
+
+class Status(StrEnum):
+    """What a LIS hears of an order later, unasked."""
+
+    ACCEPTED = "accepted"  # an analyzer said that it will run it
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"  # its final result came
+    REFUSED = "refused"  # by the analyzer
+    CANCELLED = "cancelled"  # by a person here
+    EXPIRED = "expired"
+    RELEASED = "released"  # a person has ended the hold that the LIS heard of
+
+
+STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})
+"""Changes that do not end an order; the LIS hears of them only where the site says so."""
 
 
 @value(kw_only=True)
-class TubeResults:
-    """The results of one specimen in a message.
+class StatusChange:
+    """One change of an item that its LIS hears of.
 
     Attributes:
-        specimen: the number, exact, as the dialect leaves it; patient_number: empty where the message names none.
+        item, n: the item and the row of its history. at_us: when.
+        channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
     """
 
-    specimen: str
-    patient_number: str = ""
-    tests: tuple[ResultOf, ...] = ()
+    status: Status
+    item: int
+    n: int
+    at_us: int
+    line: OrderLine
+    reason: ItemReason = ItemReason.NONE
+    channel: str = ""
+    text: str = ""

@@ -7,6 +7,7 @@ from engine.model.order_results import TubeResults
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.values import value
+from engine.model.worklist import Ordered
 
 State = Literal["mapped", "filtered", "dead"]
 R = TypeVar("R")
@@ -21,6 +22,7 @@ class Outcome(Generic[R]):
         mapping: names and hashes of the mappings, ``name@hash,...``.
         documents: each with the route that it takes.
         tubes: its results, as the worklist sees them; none where the channel has no orders.
+        ordered: its orders for the worklist; None: it is no order.
     """
 
     state: State
@@ -34,3 +36,4 @@ class Outcome(Generic[R]):
     controls: tuple[ControlRun, ...] = ()
     numbers: tuple[Number, ...] = ()
     tubes: tuple[TubeResults, ...] = ()
+    ordered: Ordered | None = None

@@ -190,7 +190,9 @@ class TwoWayLink(TracedLink, Protocol):
 class Dialogue(Protocol):
     """How one kind of analyzer asks for orders, and how it is answered: pure, of a codec or a dialect.
 
-    An HL7 dialogue writes whole messages; an ASTM dialogue writes records from H through L.
+    An HL7 dialogue writes whole messages; an ASTM dialogue writes records from H through L. A dialogue may also have
+    ``dilutions``, as `engine.model.worklist.AskSettings` (else any); ``cancels``, whether `download` can take orders
+    back (else it cannot); ``sending``, what its link has to know to send; and ``fetch`` (`engine.ordering.fetching`).
     """
 
     def question(self, parsed: Parsed) -> Question | None:

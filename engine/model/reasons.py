@@ -164,6 +164,10 @@ class ReasonCode(Enum):
     QUESTION = (
         "An analyzer asks for its orders. It was answered from the worklist, or not; `labrelay orders log` says how."
     )
+    ORDERS = (
+        "Orders of a laboratory system. They are on the worklist, or were rejected; the answer said so for each, and "
+        "`labrelay orders list` shows them."
+    )
     ORDER_ANSWER = "An analyzer says that it has taken, or refused, orders that it was sent; their items show it."
     SUPERSEDED = "A newer result for the same report was delivered; sending this one would undo it."
     HELD_BY_RULE = (

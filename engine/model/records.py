@@ -15,6 +15,7 @@ from engine.model.values import value
 
 if TYPE_CHECKING:
     from engine.model.message import Delivery, Document, Received
+    from engine.model.orders import LineAnswer
     from engine.model.results import EarlierResults, Result
     from engine.succession.document_facts import DocumentFacts
 
@@ -134,6 +135,7 @@ class Recorded:
         waiting: how many more were queued for a later claim.
         held: positions, in the order of queueing from 0, of deliveries that a rule holds back, or that are an echo.
         already: the message had been processed before; nothing was changed.
+        answers: to each of its order lines; None: it brought none.
     """
 
     state: MessageState
@@ -142,6 +144,7 @@ class Recorded:
     waiting: int = 0
     held: frozenset[int] = frozenset()
     already: bool = False
+    answers: "tuple[LineAnswer, ...] | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """What the worklist is asked, and its answers. Plain data; `engine.store.operations.worklist` does the work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from engine.model.orders import ItemReason, ItemState, Tube
+from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine, Tube
 from engine.model.values import value
 
 DAY_US = 86_400_000_000
@@ -19,7 +19,10 @@ class TakeSettings:
     Attributes:
         known_channels: channel -> codes of the LIS that it can run.
         groups: name of a group of channels -> these; an order may name one as its target.
-        panels: code of a panel -> codes of its tests. A panel is taken apart where no channel has a code for it.
+        targets: the channels that may run these orders; empty: all. An order that names others is rejected.
+        codes: code of the LIS -> code of the worklist; a test that is not in it is rejected. None: they are the same.
+        panels: code of a panel -> codes of its tests, as the LIS has them. A panel is taken apart where no channel has
+            a code for it.
         specimen_reuse_us: how long after its result a specimen number may not be another patient's.
         expires_us: how long an item waits.
         is_control: whether a specimen number is one of a control material; None: there are none.
@@ -28,6 +31,8 @@ class TakeSettings:
 
     known_channels: Mapping[str, frozenset[str]]
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    codes: Mapping[str, str] | None = None
     panels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     specimen_reuse_us: int = SPECIMEN_REUSE_US
     expires_us: int = EXPIRES_US
@@ -56,6 +61,63 @@ class LineOutcome:
 
 
 @value(kw_only=True)
+class Ordered:
+    """The orders of one message.
+
+    Attributes:
+        settings: of its channel.
+    """
+
+    lines: tuple[OrderLine, ...]
+    settings: TakeSettings
+
+
+def answers(lines: Sequence[OrderLine], outcomes: Sequence[LineOutcome]) -> tuple[LineAnswer, ...]:
+    """The answer to each line. A line with several outcomes is done where each of them is."""
+    found: dict[int, list[LineOutcome]] = {}
+    for one in outcomes:
+        found.setdefault(one.line_index, []).append(one)
+    return tuple(_answer(line, found.get(place, [])) for place, line in enumerate(lines))
+
+
+def _answer(line: OrderLine, outcomes: Sequence[LineOutcome]) -> LineAnswer:
+    reason = next((why for one in outcomes if (why := _why_not_done(one))), ItemReason.NONE)
+    return LineAnswer(
+        placer=line.placer,
+        filler=line.filler,
+        test=line.test,
+        action=line.action,
+        done=reason is ItemReason.NONE,
+        reason=reason,
+        text=_WORDS.get(reason, ""),
+        items=tuple(one.number for one in outcomes if one.number),
+    )
+
+
+def _why_not_done(one: LineOutcome) -> ItemReason:
+    if one.reason in _CHANGED_NOTHING or one.state is ItemState.REJECTED or one.reason in _CONFLICTS:
+        return one.reason
+    return ItemReason.NONE
+
+
+_CHANGED_NOTHING = frozenset({ItemReason.TOO_LATE, ItemReason.NO_SUCH_ORDER, ItemReason.TOO_MANY_LINES})
+_CONFLICTS = frozenset({ItemReason.ORDER_CONFLICT, ItemReason.SPECIMEN_CONFLICT})
+_WORDS = {
+    ItemReason.ORDER_CONFLICT: "held: this order number and test are there with other content",
+    ItemReason.SPECIMEN_CONFLICT: "held: this specimen number has orders of another patient",
+    ItemReason.UNKNOWN_ACTION: "no known code of what is to be done",
+    ItemReason.UNKNOWN_TEST: "no analyzer here runs this test",
+    ItemReason.NO_SPECIMEN: "there is no specimen number",
+    ItemReason.UNKNOWN_CHANNEL: "there is no such analyzer here",
+    ItemReason.CONTROL_NUMBER: "the specimen number is one of a control",
+    ItemReason.TOO_LATE: "too late: an analyzer has it, or its result is there",
+    ItemReason.NO_SUCH_ORDER: "there is no such order here",
+    ItemReason.TOO_MANY_LINES: "the message has too many tests; none was taken",
+    ItemReason.TOO_MANY_ITEMS: "the specimen number has too many orders",
+}
+
+
+@value(kw_only=True)
 class AskSettings:
     """The orders that an analyzer may get.
 
@@ -66,6 +128,7 @@ class AskSettings:
         sources: channels whose orders it may get; None: all.
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
+        dilutions: those that the analyzer can be told of, "" for none; None: any.
     """
 
     channel: str
@@ -74,6 +137,7 @@ class AskSettings:
     sources: frozenset[str] | None = None
     limit: int = ALL_LIMIT
     again: bool = True
+    dilutions: frozenset[str] | None = None
 
 
 @value(kw_only=True)

@@ -23,6 +23,7 @@ from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.store.operations.dead_letters import Group, by_cause
+from engine.store.queries.order_tabs import OrderTrouble
 from engine.store.queries.tallies import ChannelGaps
 
 FORGET_AFTER_US = 86_400_000_000
@@ -72,6 +73,11 @@ class Entry:
     cause: str = ""
 
     @property
+    def tab(self) -> str:
+        """The list of orders that an entry about orders is of (`engine.store.queries.order_tabs`)."""
+        return self.kind.removeprefix("orders-")
+
+    @property
     def kind(self) -> str:
         """The first part of the key: a situation, or an `About`."""
         return self.key.partition("/")[0]
@@ -98,6 +104,7 @@ def entries(
     letters: Sequence[Group] | None,
     gaps: Sequence[ChannelGaps] | None,
     token: Callable[[str], str],
+    orders: Sequence[OrderTrouble] = (),
 ) -> list[Entry]:
     """All entries, the worst first, of equal ones the oldest.
 
@@ -118,6 +125,7 @@ def entries(
         found.append(Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step="labrelay gaps -o table"))
     else:
         found += map(_unmapped, gaps)
+    found += map(_orders, orders)
     found += [
         Entry(key=About.DISK, level=finding.level, phrase=finding.phrase, step=_STEPS[About.DISK])
         for finding in disk_findings(site.disk_free_bytes, site.disk_days_left)
@@ -252,6 +260,27 @@ def _unmapped(one: ChannelGaps) -> Entry:
         count=one.codes,
         since=from_us(one.first_us),
         subject=one.channel,
+    )
+
+
+# Kind of trouble -> words, next step. A test that is refused or never sent is a result that does not come.
+_ORDERS = {
+    "refused": (Level.PROBLEM, "Orders that an analyzer refused: {n}", "labrelay orders list --state refused"),
+    "questions": (Level.ATTENTION, "Questions of analyzers without an answer: {n}", "labrelay orders log"),
+    "unsent": (Level.PROBLEM, "Orders that did not reach the analyzer: {n}", "labrelay orders list --state waiting"),
+    "held": (Level.ATTENTION, "Orders that are held back: {n}", "labrelay orders list --state held"),
+}
+
+
+def _orders(one: OrderTrouble) -> Entry:
+    level, text, step = _ORDERS[one.kind]
+    return Entry(
+        key=f"orders-{one.kind}",
+        level=level,
+        phrase=Phrase(text, {"n": one.count}),
+        step=step,
+        count=one.count,
+        since=from_us(one.oldest_us) if one.oldest_us else None,
     )
 
 

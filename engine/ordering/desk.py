@@ -1,4 +1,5 @@
 """Answer the questions of one channel's analyzer: look up, have the dialogue write, have the link send, note the end.
+Messages that no question asked for (`engine.ordering.download`) go out while the line rests.
 
 A line has at most one message of ours under way. An answer is thrown away, and nothing more of it is sent, once its
 analyzer has asked again, has taken the question back, or has gone; once it was not begun within the deadline; and once
@@ -13,19 +14,19 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.model.clock import Clock
 from engine.model.errors import ContentError, StoreError
-from engine.model.link_events import Sent
-from engine.model.message import Parsed, Stored
+from engine.model.link_events import NotSent, SendEnd, Sent
+from engine.model.message import Stored
 from engine.model.order_results import has_results
-from engine.model.orders import Confirmation, Question, Reply, item_id
-from engine.model.ports import RousedStream, TwoWayLink
+from engine.model.orders import Confirmation, Reply, item_id
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
+from engine.ordering.download import PUT_OFF, Downloads, Outlet
+from engine.ordering.line import Answering, Line, Sending
 from engine.receiving.channel_parts import Connection
 from engine.store.operations import worklist
 
@@ -40,54 +41,6 @@ ITEMS_LOGGED = 20
 NOT_READY = frozenset({"late", "fault"})  # the analyzer has to ask again
 
 
-@dataclass(slots=True, eq=False)
-class _Answering:
-    """A question, and how far its answer is.
-
-    Attributes:
-        due: until when the answer may begin, monotonic.
-        query: its number in the journal, 0 until that is durable.
-        replies: not offered yet.
-        items: found for it, and not known yet whether they arrive.
-        looks: how often it was looked up.
-        over: why no more of it is sent; empty while it is wanted.
-    """
-
-    message: int
-    parsed: Parsed
-    question: Question
-    due: float
-    query: int = 0
-    replies: deque[Reply] = field(default_factory=deque)
-    items: dict[int, None] = field(default_factory=dict)
-    looks: int = 0
-    timer: asyncio.TimerHandle | None = None
-    over: str = ""
-
-
-@dataclass(slots=True)
-class _Sending:
-    """One message of an answer that the link has."""
-
-    ticket: int
-    answering: _Answering
-    reply: Reply
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """One connection: the answer that is wanted, and the message that is under way, perhaps of an older answer."""
-
-    connection: Connection
-    answering: _Answering | None = None
-    sending: _Sending | None = None
-    tickets: int = 0
-
-    @property
-    def link(self) -> TwoWayLink:
-        return cast(TwoWayLink, self.connection.link)
-
-
 class Desk:
     """The desk of one channel, for all its connections (`engine.receiving.channel_parts.QuestionDesk`)."""
 
@@ -97,16 +50,22 @@ class Desk:
         self._asking = asking
         self._journal = journal
         self._clock = clock
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
         # Control id of a message to the analyzer -> its items, where the analyzer confirms by that id.
         self._awaited: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._downloads: tuple[Line, Downloads] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- called by the channel -----------------------------------------------------------------------------------------
 
+    def opened(self, connection: Connection) -> None:
+        line = self._lines[id(connection)] = Line(connection)
+        line.note_rest()
+        self._download_by(line)
+
     def durable(self, connection: Connection, stored: Stored) -> None:
-        line = self._lines.get(id(connection))
-        if line is None:
-            line = self._lines[id(connection)] = _Line(connection)
+        line = self._lines.get(id(connection)) or Line(connection, gone=True)
+        self._put_off(line)
         if len(stored.payload) > QUESTION_BYTES:
             self._look_up_anew(line)
             return
@@ -126,8 +85,10 @@ class Desk:
         if question is None:
             self._look_up_anew(line)
             return
+        if line.gone:  # its analyzer asks again
+            return
         self._drop(line, "cancelled" if question.kind == "cancel" else "asked_again")
-        answering = _Answering(stored.id, parsed, question, self._clock.monotonic() + asking.deadline_s)
+        answering = Answering(stored.id, parsed, question, self._clock.monotonic() + asking.deadline_s)
         if question.kind == "cancel":
             answering.over = "cancel"
         else:
@@ -140,6 +101,7 @@ class Desk:
     def spoken(self, connection: Connection) -> None:
         if (line := self._lines.get(id(connection))) is not None:
             self._note_ends(line)
+            line.note_rest()
 
     def closed(self, connection: Connection) -> None:
         line = self._lines.pop(id(connection), None)
@@ -148,10 +110,61 @@ class Desk:
         self._note_ends(line)
         if line.answering is not None:
             self._give_up(line.answering, "closed")
+        line.gone = True
+        line.note_rest()
+        if self._downloads is not None and self._downloads[0] is line:
+            self._download_by(next(reversed(self._lines.values()), None))
+
+    def orders_changed(self) -> None:
+        """Orders of the worklist have changed, or the codes of this analyzer have."""
+        if self._downloads is not None:
+            self._downloads[1].changed()
+
+    def outlet(self) -> Outlet | None:
+        """The newest line to the analyzer; None: it is not connected."""
+        line = next(reversed(self._lines.values()), None)
+        return None if line is None else _LineOutlet(self, line)
+
+    # -- messages that no question asked for ---------------------------------------------------------------------------
+
+    def _download_by(self, line: Line | None) -> None:
+        """Download by this line, the newest one, and by no other: an older one may be dead already."""
+        if self._downloads is not None:
+            self._downloads[1].close()
+            self._downloads = None
+        asking = self._asking()
+        if line is None or (asking.download is None and not asking.cancels):
+            return
+        downloads = Downloads(
+            self._channel, self._asking, _LineOutlet(self, line), journal=self._journal, clock=self._clock
+        )
+        self._downloads = line, downloads
+        task = asyncio.get_running_loop().create_task(downloads.run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def send_unasked(self, line: Line, reply: Reply) -> SendEnd:
+        """Send a message that no question asked for, and wait for its end (`engine.ordering.download.Outlet`)."""
+        if not line.is_free:
+            return NotSent(0, PUT_OFF)
+        ended: asyncio.Future[SendEnd] = asyncio.get_running_loop().create_future()
+        line.sending = Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
+        end = await ended
+        if isinstance(end, Sent) and reply.control_id:
+            self._await(reply)
+        return end
+
+    @staticmethod
+    def _put_off(line: Line) -> None:
+        """The analyzer has sent something: a message that has not begun is looked up anew."""
+        sending = line.sending
+        if sending is not None and sending.ended is not None and line.link.withdraw(sending.ticket):
+            line.sending = None
+            sending.ended.set_result(NotSent(sending.ticket, PUT_OFF))
 
     # -- one answer ----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, line: _Line, answering: _Answering, asking: Asking) -> None:
+    def _look_up(self, line: Line, answering: Answering, asking: Asking) -> None:
         try:
             future = self._journal.run(worklist.answer, answering.message, answering.question, asking.settings)
         except StoreError:
@@ -159,7 +172,7 @@ class Desk:
             return
         future.add_done_callback(partial(self._looked_up, line, answering, asking))
 
-    def _looked_up(self, line: _Line, answering: _Answering, asking: Asking, done: "asyncio.Future[Answered]") -> None:
+    def _looked_up(self, line: Line, answering: Answering, asking: Asking, done: "asyncio.Future[Answered]") -> None:
         if done.cancelled() or done.exception() is not None:
             self._not_looked_up(line, answering)
             return
@@ -184,19 +197,19 @@ class Desk:
             return
         self._send_next(line)
 
-    def _not_looked_up(self, line: _Line, answering: _Answering) -> None:
+    def _not_looked_up(self, line: Line, answering: Answering) -> None:
         """Say nothing: better no answer than a wrong "none"."""
         logger.error("a question was not looked up, and is not answered", extra=self._about(answering.message))
         if line.answering is answering:
             self._end(line, answering)
             self._let_ask_again(line)
 
-    def _let_ask_again(self, line: _Line) -> None:
+    def _let_ask_again(self, line: Line) -> None:
         """Without its answer an analyzer on MLLP waits, unless the connection ends."""
         if self._asking().closes:
             line.connection.stream.end()
 
-    def _send_next(self, line: _Line) -> None:
+    def _send_next(self, line: Line) -> None:
         """Give the link the next message of the answer, unless one is under way."""
         answering = line.answering
         if answering is None or line.sending is not None or not answering.replies:
@@ -205,18 +218,15 @@ class Desk:
             self._drop(line, "late")
             return
         reply = answering.replies.popleft()
-        line.tickets += 1
         try:
-            line.link.offer(line.tickets, reply.payload, self._clock.monotonic())
+            ticket = line.offer(reply, self._clock.monotonic())
         except ValueError:
             logger.exception("an answer cannot be framed", extra=self._about(answering.message, reply.items))
             self._drop(line, "fault")
             return
-        line.sending = _Sending(line.tickets, answering, reply)
-        line.connection.has_to_speak = True
-        cast(RousedStream, line.connection.stream).rouse()
+        line.sending = Sending(ticket, reply, answering)
 
-    def _note_ends(self, line: _Line) -> None:
+    def _note_ends(self, line: Line) -> None:
         """Note the message whose sending has ended, and go on with the answer that is wanted."""
         for end in line.link.sends_ended():
             sending = line.sending
@@ -224,7 +234,10 @@ class Desk:
                 continue
             line.sending = None
             answering, reply = sending.answering, sending.reply
-            if isinstance(end, Sent):
+            if answering is None:
+                if sending.ended is not None:
+                    sending.ended.set_result(end)
+            elif isinstance(end, Sent):
                 if reply.control_id:
                     self._await(reply)
                 for item in reply.items:
@@ -248,32 +261,34 @@ class Desk:
                 self._end(line, answering)
             self._send_next(line)
 
-    def _end(self, line: _Line, answering: _Answering) -> None:
+    def _end(self, line: Line, answering: Answering) -> None:
         if answering.timer is not None:
             answering.timer.cancel()
         if line.answering is answering:
             line.answering = None
+            line.note_rest()
 
-    def _drop_if(self, line: _Line, answering: _Answering, reason: str) -> None:
+    def _drop_if(self, line: Line, answering: Answering, reason: str) -> None:
         if line.answering is answering:
             self._drop(line, reason)
 
-    def _drop(self, line: _Line, reason: str) -> None:
+    def _drop(self, line: Line, reason: str) -> None:
         """Throw the answer away. A message of it that has begun goes out to its end; the rest does not."""
         answering = line.answering
         if answering is None:
             return
-        sending = line.sending
+        sending = line.sending if line.sending is not None and line.sending.answering is answering else None
         if sending is not None and line.link.withdraw(sending.ticket):
-            line.sending = None
+            line.sending = sending = None
         elif sending is not None and reason == "late":
             return  # it has begun in time
         line.answering = None
-        self._give_up(answering, reason, under_way=line.sending is not None)
+        line.note_rest()
+        self._give_up(answering, reason, under_way=sending is not None)
         if reason in NOT_READY:
             self._let_ask_again(line)
 
-    def _give_up(self, answering: _Answering, reason: str, *, under_way: bool = False) -> None:
+    def _give_up(self, answering: Answering, reason: str, *, under_way: bool = False) -> None:
         """``under_way``: a message of it is; its end will be noted."""
         if answering.timer is not None:
             answering.timer.cancel()
@@ -283,7 +298,7 @@ class Desk:
             self._not_offered(answering, reason)
         logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
 
-    def _look_up_anew(self, line: _Line) -> None:
+    def _look_up_anew(self, line: Line) -> None:
         """The analyzer has sent something else before our answer began: what was found may be of yesterday."""
         answering, sending = line.answering, line.sending
         if answering is None or sending is None or sending.answering is not answering:
@@ -315,7 +330,7 @@ class Desk:
             return
         future.add_done_callback(self._noted)
 
-    def _not_offered(self, answering: _Answering, reason: str) -> None:
+    def _not_offered(self, answering: Answering, reason: str) -> None:
         """Note that the items of an answer that are left were not sent."""
         items, answering.items = tuple(answering.items), {}
         if items:
@@ -333,3 +348,22 @@ class Desk:
     def _about(self, message: int, items: Sequence[int] = ()) -> dict[str, Any]:
         more = {"detail": " ".join(map(item_id, items[:ITEMS_LOGGED]))} if items else {}
         return {"channel": self._channel, "journal_id": message, **more}
+
+
+class _LineOutlet:
+    """One line, for downloads (`engine.ordering.download.Outlet`)."""
+
+    def __init__(self, desk: Desk, line: Line) -> None:
+        self._desk = desk
+        self._line = line
+
+    async def free(self) -> bool:
+        line = self._line
+        line.note_rest()
+        while not line.rests.is_set():
+            await line.rests.wait()
+            line.note_rest()
+        return not line.gone
+
+    async def send(self, reply: Reply) -> SendEnd:
+        return await self._desk.send_unasked(self._line, reply)

@@ -1,14 +1,16 @@
 """How orders are taken: which analyzer runs which test, as the configuration in force says it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 
 from engine.config.channel import ChannelConfig
+from engine.config.lis import LisConfig
 from engine.model.worklist import TakeSettings
 
 
-def take_settings(channels: Mapping[str, ChannelConfig]) -> TakeSettings:
-    """For orders that a person enters; those of a LIS have the times of their own channel."""
+def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None = None) -> TakeSettings:
+    """How orders are taken of a laboratory system; None: of a person."""
     groups: dict[str, set[str]] = defaultdict(set)
     known: dict[str, frozenset[str]] = {}
     for name, channel in channels.items():
@@ -16,4 +18,23 @@ def take_settings(channels: Mapping[str, ChannelConfig]) -> TakeSettings:
             known[name] = frozenset(channel.orders.codes)
             for group in channel.orders.groups:
                 groups[group].add(name)
-    return TakeSettings(known_channels=known, groups={name: frozenset(members) for name, members in groups.items()})
+    settings = TakeSettings(known_channels=known, groups={name: frozenset(members) for name, members in groups.items()})
+    return settings if lis is None else _of_lis(settings, lis)
+
+
+def _of_lis(settings: TakeSettings, lis: LisConfig) -> TakeSettings:
+    return TakeSettings(
+        known_channels=settings.known_channels,
+        groups=settings.groups,
+        targets=lis.targets or (),
+        codes=lis.codes,
+        panels=lis.panels or {},
+        specimen_reuse_us=round(lis.specimen_reuse * 1_000_000),
+        expires_us=round(lis.expires * 1_000_000),
+        is_control=_any_of(lis.control_numbers) if lis.control_numbers else None,
+        cancel_by_specimen=lis.cancel == "specimen",
+    )
+
+
+def _any_of(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    return lambda specimen: any(fnmatchcase(specimen, pattern) for pattern in patterns)

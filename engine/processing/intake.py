@@ -4,13 +4,16 @@ Runs after the durable ACK, so no error here ever blocks an analyzer.
 Messages are taken in journal order, which keeps every channel's order (P3). New ones come straight from the channel
 with their payload. After a start, or when more wait than memory may hold, they are read back from the store by number.
 The same path serves both, so a crash between journal and intake needs no code of its own.
+
+Orders go beside this queue, since a laboratory system waits for their answer: a message of a channel that brings orders
+is processed as it becomes durable, unless an older one of its channel waits. What fails there takes its turn here.
 """
 
 import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +27,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded, Routed
 from engine.model.values import value
-from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, routed_by
+from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -116,6 +119,10 @@ class Intake:
         self._all_committed = asyncio.Event()
         self._all_committed.set()
         self._before: dict[str, int] = {}  # channel -> the last of its messages whose outcome is being committed
+        # Of channels that bring orders: the last message that waits for its turn; the store may have others while this
+        # is not in order.
+        self._in_turn: dict[str, int] = {}
+        self._is_in_order = False
         self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
         self._held = 0
         self._resting = False  # the store failed to write an outcome; it is retried a little later
@@ -137,6 +144,7 @@ class Intake:
         self._recall()
         self._channels = channels
         self._workers = workers
+        self._note_turns(self._queue)
         back = [self._left.pop(channel) for channel in list(self._left) if channel in channels]
         if back:
             self._go_back(min(back))
@@ -186,6 +194,13 @@ class Intake:
             return
         if stored.id <= self._newest:
             return  # already read back from the store
+        if (channel := self._channels.get(stored.channel)) is not None and channel.takes is not None:
+            if self._may_go_beside(stored):
+                if self._caught_up:
+                    self._newest = stored.id
+                self._outcome(stored, process(stored, channel))
+                return
+            self._note_turns((stored,))
         if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
         else:
@@ -193,6 +208,25 @@ class Intake:
             self._newest = stored.id
             self._bytes += len(stored.payload)
         self._wake.set()
+
+    def _note_turns(self, waiting: Iterable[Stored]) -> None:
+        """These wait for their turn, and later orders of their channels behind them."""
+        for stored in waiting:
+            if (channel := self._channels.get(stored.channel)) is not None and channel.takes is not None:
+                self._in_turn[stored.channel] = stored.id
+
+    def _may_go_beside(self, stored: Stored) -> bool:
+        """Whether a message with orders may be processed now: no message of its channel is older and without outcome,
+        and nothing that concerns all of them is under way.
+        """
+        return (
+            self._is_in_order
+            and not self._held
+            and not self._resting
+            and not self._is_careful
+            and stored.channel not in self._in_turn
+            and (self._aside is None or not self._aside.takes(stored))
+        )
 
     async def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Process until cancelled. A message whose outcome cannot be stored is retried, in order."""
@@ -309,8 +343,10 @@ class Intake:
         batch = unprocessed(self._journal, self._last_id, READ_AT_ONCE)
         if not batch:  # an empty batch, not just a short one: large and damaged messages make short batches
             self._caught_up = True
+            self._is_in_order = True
             return False
         self._queue.extend(batch)
+        self._note_turns(batch)
         self._newest = batch[-1].id
         self._bytes += sum(len(stored.payload) for stored in batch)
         return True
@@ -368,6 +404,8 @@ class Intake:
             self._all_committed.set()
         if self._before.get(stored.channel) == stored.id:
             del self._before[stored.channel]
+        if self._in_turn.get(stored.channel) == stored.id:
+            del self._in_turn[stored.channel]
         error = done.exception()
         if error is not None:
             self._give_back(places)
@@ -425,8 +463,9 @@ class Intake:
         self._queue.clear()
         self._asked.clear()
         self._before.clear()
+        self._in_turn.clear()
         self._bytes = 0
-        self._caught_up = False
+        self._caught_up = self._is_in_order = False
         self._last_id = self._newest = min(self._last_id, oldest - 1)
 
     def _go_on(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from engine.mapping.hold_rules.rules import HoldRules
+from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
 from engine.model.clock import from_us
 from engine.model.errors import ContentError
@@ -24,6 +25,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.order_results import has_results, tubes_in
+from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome
 from engine.model.ports import Dialogue, Format
 from engine.model.quality_controls import controls_in
@@ -32,6 +34,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
+from engine.model.worklist import Ordered, TakeSettings
 from engine.processing.formats import MEDIA_TYPES
 
 logger = logging.getLogger("labrelay.processing")
@@ -61,6 +64,7 @@ class Route:
         when: the compiled condition; None takes every message.
         program: None where the destinations take the raw message, or where ``filter`` drops it.
         filter: matching messages are not wanted, and no later route is tried.
+        worklist: its mapping reads orders, whose place is the worklist.
         hold: the rules that hold its documents until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
@@ -74,6 +78,7 @@ class Route:
     newest_first: bool = False
     hold_on_dead: bool = False
     filter: bool = False
+    worklist: bool = False
     hold: HoldRules | None = None
     joins: bool = True
     of_site: bool = False
@@ -89,6 +94,7 @@ class ChannelRoutes:
         dialogue: how its analyzer asks for orders; None: it is not answered.
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
         groups: of analyzers, that it is of.
+        takes: how its orders are taken; None: it brings none.
     """
 
     channel: str
@@ -100,6 +106,7 @@ class ChannelRoutes:
     dialogue: Dialogue | None = None
     tests: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    takes: TakeSettings | None = None
 
     @property
     def notes_controls(self) -> bool:
@@ -120,6 +127,9 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
     numbers = own_number(header.control_id)
     if header.problem:
         return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
+    if stored.equal_to is not None and channel.takes is not None and header.control_id:
+        # A laboratory system that asks once more: its orders are on the worklist, or were refused.
+        return Outcome("filtered", ReasonCode.REPEAT, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
@@ -166,6 +176,7 @@ def _route(
     names: list[str] = []
     controls: tuple[ControlRun, ...] = ()
     taken = False
+    lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
     context: MapContext | None = None
     if channel.dialogue is not None and (about := _about_orders(parsed, channel.dialogue)):
@@ -189,6 +200,10 @@ def _route(
         unmapped += mapped.unmapped
         if mapped.filtered is not None:
             filtered = mapped.filtered
+        if route.worklist:
+            lines = [*(lines or ()), *order_lines(mapped)]
+            filtered = filtered or ReasonCode.ORDERS
+            continue
         if mapped.controls and not controls and channel.notes_controls:
             controls = controls_in(parsed, mapped.controls)
         if route.hold is None:
@@ -210,6 +225,7 @@ def _route(
         reagents=reagents,
         controls=controls,
         numbers=numbers,
+        ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
         tubes=tubes_in(parsed, channel.tests, channel.groups) if documents and channel.dialogue is not None else (),
     )
 

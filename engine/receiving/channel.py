@@ -14,7 +14,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from engine.config.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.model import overlong
@@ -24,10 +24,10 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
-from engine.receiving.channel_parts import Answer, ChannelSettings, Connection, QuestionDesk
+from engine.receiving.channel_parts import Answer, ChannelSettings, Connection, OrderAnswers, QuestionDesk
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
-from engine.receiving.outcomes import Outcomes
+from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.receiving.whole_blocks import taken
@@ -60,6 +60,7 @@ class Channel:
         outcomes: Outcomes | None = None,
         memory: ReceiveMemory | None = None,
         desk: QuestionDesk | None = None,
+        orders: OrderAnswers | None = None,
     ) -> None:
         """
         Args:
@@ -67,6 +68,7 @@ class Channel:
             outcomes: needed with ``ack_timeout_s``.
             memory: shared by all channels of a process.
             desk: of a channel whose analyzer gets orders; its link is a `engine.model.ports.TwoWayLink`.
+            orders: of a channel that brings orders, and whose sender reads answers.
         """
         self.settings = settings
         self._new_link = new_link
@@ -76,9 +78,11 @@ class Channel:
         self._stored = stored
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
-        self._outcomes = outcomes if settings.ack_timeout_s is not None else None
         self._desk = desk
-        self.answers_when_durable = answer is not None and self._outcomes is None
+        self._orders = orders
+        waits = outcomes is not None and settings.ack_timeout_s is not None
+        self._expect = orders.expect if orders is not None else cast(Outcomes, outcomes).of if waits else None
+        self.answers_when_durable = answer is not None and self._expect is None
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.monitor = LinkMonitor(settings.name, clock)
@@ -94,6 +98,8 @@ class Channel:
             connection.trace = LineTrace()
         self.connections[id(connection)] = connection
         self.counts.connections += 1
+        if self._desk is not None:
+            self._desk.opened(connection)
         theirs = False
         try:
             await self.unkept.keep_left(partial(self.monitor.store_failed, connection.peer))
@@ -242,7 +248,7 @@ class Channel:
             self.counts.notes.update(block.notes)
         messages = self._split(block.payload)
         stored = delivered = True
-        awaited: list[asyncio.Future[bool]] = []
+        awaited: list[asyncio.Future[Any]] = []
         for start in range(0, len(messages), MESSAGES_AT_ONCE):
             try:
                 # All are submitted before the first wait: one sync stores them all.
@@ -260,9 +266,13 @@ class Channel:
         if stored:
             connection.link.committed(self._clock.monotonic())
         connection.last_message = connection.last_byte
+        if stored and self._orders is not None:
+            said = await self._orders.answers(block.payload, messages, awaited)
+            await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in said or ()]))
+            return said is not None
         if self._answer is not None and not connection.asks():
             if stored and awaited:
-                delivered = await self._all_delivered(awaited)
+                delivered = await all_delivered(awaited, self.settings.ack_timeout_s)
             answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
             if not (stored and delivered):
                 self._refused(connection)
@@ -304,10 +314,10 @@ class Channel:
             return [block]
 
     def _append(
-        self, connection: Connection, received: Received, awaited: "list[asyncio.Future[bool]]"
+        self, connection: Connection, received: Received, awaited: "list[asyncio.Future[Any]]"
     ) -> "asyncio.Future[BaseException | None]":
         future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
-        if self._outcomes is None:
+        if self._expect is None:
             return self._kept(future, partial(self._durable, connection))
         return self._kept(future, lambda stored: self._durable_awaited(connection, stored, awaited))
 
@@ -317,19 +327,11 @@ class Channel:
         if self._desk is not None:
             self._desk.durable(connection, stored)
 
-    def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
+    def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[Any]]") -> None:
         """Register for the outcome before intake can have it."""
-        assert self._outcomes is not None
-        if stored.repeat_of is None:
-            awaited.append(self._outcomes.expect(stored.id))
-        else:
-            awaited.append(self._outcomes.expect_known(stored.repeat_of))
+        assert self._expect is not None
+        awaited.append(self._expect(stored))
         self._durable(connection, stored)
-
-    async def _all_delivered(self, awaited: "list[asyncio.Future[bool]]") -> bool:
-        """Whether everything was delivered within the channel's time; `asyncio.wait` leaves the futures as they are."""
-        _, late = await asyncio.wait(awaited, timeout=self.settings.ack_timeout_s)
-        return not late and all(outcome.result() for outcome in awaited)
 
     def _kept(
         self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None

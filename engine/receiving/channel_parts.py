@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.model.link_events import Line
 from engine.model.message import Stored
 from engine.model.ports import Link, Stream
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Answer(Protocol):
@@ -27,6 +30,9 @@ class Answer(Protocol):
 class QuestionDesk(Protocol):
     """Answers the questions of a channel's analyzer (`engine.ordering.desk`). Nothing here waits or raises."""
 
+    def opened(self, connection: "Connection") -> None:
+        """A line is there."""
+
     def durable(self, connection: "Connection", stored: Stored) -> None:
         """A message of this connection is durable; it may be a question."""
 
@@ -35,6 +41,23 @@ class QuestionDesk(Protocol):
 
     def closed(self, connection: "Connection") -> None:
         """The line is gone."""
+
+
+class OrderAnswers(Protocol):
+    """Answers the orders of a laboratory system (`engine.ordering.lis`)."""
+
+    def expect(self, stored: Stored) -> "asyncio.Future[Any]":
+        """The outcome of a message that is durable, asked for before intake has it. Shared: never cancel it."""
+
+    async def answers(
+        self, block: bytes, messages: Sequence[bytes], outcomes: "Sequence[asyncio.Future[Any]]"
+    ) -> Sequence[bytes] | None:
+        """The answers to a block, once the orders of its messages are on the worklist. None: that took too long, and
+        the sender must send it again.
+
+        Args:
+            outcomes: of its messages, as `expect` gave them.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

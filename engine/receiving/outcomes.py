@@ -7,9 +7,10 @@ stored message is recognised as a repeat, with the outcome of the first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.model.message import Stored
 from engine.model.records import DeliveryView, Trace
 
 LATELY = 2_000  # latest ended deliveries: far more than have ended here and not in the journal yet
@@ -39,6 +40,10 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self._awaited)
+
+    def of(self, stored: Stored) -> "asyncio.Future[bool]":
+        """The outcome of a message that is durable, or of the one that it repeats; asked for before intake has it."""
+        return self.expect(stored.id) if stored.repeat_of is None else self.expect_known(stored.repeat_of)
 
     def expect(self, message_id: int) -> "asyncio.Future[bool]":
         """The outcome of a message that intake has not seen yet: True once all its deliveries are made (or a rule says
@@ -103,3 +108,9 @@ class Outcomes:
         if awaited.dead or not awaited.open:
             del self._awaited[message_id]
             awaited.future.set_result(not awaited.dead)
+
+
+async def all_delivered(outcomes: "Sequence[asyncio.Future[bool]]", within_s: float | None) -> bool:
+    """Whether everything was delivered within a channel's time; `asyncio.wait` leaves the futures as they are."""
+    _, late = await asyncio.wait(outcomes, timeout=within_s)
+    return not late and all(outcome.result() for outcome in outcomes)

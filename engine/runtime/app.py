@@ -35,7 +35,7 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
-from engine.ordering import expiry
+from engine.ordering import expiry, status
 from engine.runtime import gc_tuning, notices
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
@@ -254,6 +254,7 @@ class App:
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("orders", lambda: expiry.run(self.journal, self.clock))
+        supervisor.supervise("status of orders", lambda: status.run(self.journal, parts.listeners, parts.stored))
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 

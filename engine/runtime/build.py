@@ -9,10 +9,11 @@ from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.config import registry
-from engine.config.channel import ChannelConfig, RouteConfig
+from engine.config.channel import NO_DESTINATION, ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
 from engine.config.load import Site
 from engine.config.orders import OrdersConfig
@@ -32,6 +33,9 @@ from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
 from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
+from engine.ordering.lis import Answering
+from engine.ordering.order_writers import writer
+from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
@@ -42,7 +46,7 @@ FILES = "folder"  # the transport whose answers have no reader
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChannel:
     """One channel, ready to be connected to a transport. ``new_listener``: for a tee, which answers nothing.
-    ``asking``: where its analyzer gets orders.
+    ``asking``: where its analyzer gets orders. ``answering``: where its orders are answered.
     """
 
     config: ChannelConfig
@@ -53,6 +57,7 @@ class BuiltChannel:
     answer: Answer | None
     routes: ChannelRoutes
     asking: Asking | None = None
+    answering: Answering | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ def build_channel(
     dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.LINKS if dialogue is None else registry.TWO_WAY
+    answer = _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport != FILES else None
     return BuiltChannel(
         config=config,
         settings=ChannelSettings(
@@ -151,12 +157,12 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
         ),
-        new_link=registry.load(links, source.link).links(source),
+        new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
         if isinstance(source, TeePart)
         else None,
         message_format=message_format,
-        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport != FILES else None,
+        answer=answer,
         routes=ChannelRoutes(
             channel=config.channel,
             message_format=message_format,
@@ -167,10 +173,19 @@ def build_channel(
             dialogue=dialogue,
             tests=config.orders.tests if config.orders is not None else {},
             groups=config.orders.groups if config.orders is not None else (),
+            takes=None if config.taken is None else take_settings(site.channels, config.taken),
         ),
         asking=_asking(config, config.orders, message_format, options, dialogue)
         if config.orders is not None and dialogue is not None
         else None,
+        answering=None
+        if config.taken is None or source.transport == FILES
+        else Answering(
+            writer=writer(source.format, message_format, options, ack_code="aa" if config.ack_code == "aa" else ""),
+            usual=answer,
+            timezone=config.timezone,
+            deadline_s=config.taken.deadline,
+        ),
     )
 
 
@@ -182,12 +197,20 @@ def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
     """
     if config.orders is None:
         return None
-    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(config.dialect)
+    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
+        config.dialect, **config.orders.habits
+    )
     if made is None:
         node = site.node(config.channel, "orders")
         text = f"analyzers of dialect {config.dialect} send results only, as far as is known; take orders out"
         raise ConfigError(node.problem(f"orders: {text}"))
     return made
+
+
+def _sending(dialogue: Dialogue | None) -> dict[str, Mapping[str, Any]]:
+    """What the link must know of the analyzer to send to it."""
+    sending = getattr(dialogue, "sending", None)
+    return {} if sending is None else {"sending": sending}
 
 
 def _asking(
@@ -202,11 +225,16 @@ def _asking(
             codes=orders.codes,
             names=frozenset(orders.groups),
             limit=orders.all_limit,
+            dilutions=getattr(dialogue, "dilutions", None),
         ),
         timezone=config.timezone,
         demographics=orders.demographics,
         deadline_s=orders.deadline,
         closes=config.source.link == "mllp",
+        download=orders.download,
+        download_every_s=orders.download_every,
+        cancels=getattr(dialogue, "cancels", False),
+        texts=(("charset", config.charset[0]),),
     )
 
 
@@ -261,6 +289,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                 text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
                 problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
             problems += [node.problem(f"routes.{index}.to: {text}") for text in _not_taken(site, route, program)]
+            problems += [node.problem(f"routes.{index}: {text}") for text in _misplaced(config, route, program)]
             problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
             problems += _setting_problems(site, config, program)
             routes.append(
@@ -272,6 +301,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     newest_first=route.drain == "newest-first",
                     hold_on_dead=route.on_dead == "hold",
                     filter=route.filter is not None,
+                    worklist=program is not None and program.target.kind == "orders",
                     hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
@@ -298,6 +328,22 @@ def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Itera
         if program is not None and wanted not in ("", program.target.kind):
             writes = f"mapping {program.name} writes {program.target}"
             yield f"{writes}, and {name} takes {wanted} only; name another destination, or another mapping"
+
+
+def _misplaced(config: ChannelConfig, route: RouteConfig, program: Program | None) -> Iterator[str]:
+    """Errors of a route whose mapping reads orders, or should."""
+    if program is None:
+        return
+    if program.target.kind != "orders":
+        if route.to is None:
+            yield NO_DESTINATION
+        return
+    if config.role != "orders":
+        yield f"mapping {program.name} reads orders, and this channel brings results; say role: orders as well"
+    if route.to is not None:
+        yield f"mapping {program.name} puts orders on the worklist, and nowhere else; take to: out"
+    if route.hold is not None:
+        yield "hold is for results; take it out"
 
 
 def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:

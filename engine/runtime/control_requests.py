@@ -249,6 +249,20 @@ class OrderChange(OneOrder):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class OrderFetch(NoArguments):
+    """Stored results: of one tube, or all since a time (microseconds since 1970)."""
+
+    channel: str
+    specimen: Annotated[str, Field(max_length=SPECIMEN_LENGTH, repr=False)] = ""
+    since_us: Annotated[int, Field(ge=0, lt=2**62)] = 0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.specimen) == bool(self.since_us):
+            raise ValueError("give either the number of a tube, or a time")
+        return self
+
+
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]

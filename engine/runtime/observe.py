@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
 
 REFRESH_S = 1.0
+KEPT_S = 5.0  # how old a snapshot may become while the next is being taken, with messages first
 ASKED_S = 3.0  # since the last question: for so long the next snapshot is taken before it is asked for
 AT_ONCE = 25  # channels, between two times that messages come first
 COMPACT_DUE = Said(
@@ -78,8 +79,11 @@ class Observer:
         """An order was carried out: the next snapshot must show its effect."""
         self._snapshot = None
 
-    def status_line(self) -> str:
-        return str(self.snapshot().overall().phrase)
+    async def status_line(self) -> str:
+        """The state of the site in words. It is no reader: for it alone none is taken before it is asked for."""
+        if self._age(self._app.clock.monotonic()) >= REFRESH_S:
+            await self._take_in_slices()
+        return str((self._snapshot or self.take()).overall().phrase)
 
     def obstacles(self) -> list[str]:
         """The reasons why messages cannot be taken now."""
@@ -121,33 +125,40 @@ class Observer:
         return not journal.full and not any(self._is_recent(fault) for fault in faults)
 
     def snapshot(self) -> SiteSnapshot:
-        """The newest one, of the configuration in force: of the last second, or of the last two while the next is being
-        taken.
+        """The newest one, of the configuration in force: of the last second; while the next is being taken, of the last
+        `KEPT_S`.
         """
         now_s = self._asked = self._app.clock.monotonic()
-        oldest_s = 2 * REFRESH_S if self._kept_fresh else REFRESH_S
-        if self._snapshot is None or now_s - self._taken >= oldest_s or self._built is not self._parts.built:
+        if self._age(now_s) >= (KEPT_S if self._kept_fresh else REFRESH_S):
             self._keep(self.take(), now_s)
         assert self._snapshot is not None
         return self._snapshot
+
+    def _age(self, now_s: float) -> float:
+        """Seconds since the newest was taken; without end where it shows another configuration, or there is none."""
+        is_present = self._snapshot is not None and self._built is self._parts.built
+        return now_s - self._taken if is_present else float("inf")
 
     async def keep_fresh(self) -> None:
         """While there are readers, take each next snapshot in slices: a site with hundreds of channels takes tens of
         milliseconds, in which no message would be acknowledged."""
         while True:
             await asyncio.sleep(REFRESH_S)
-            now_s, before, built = self._app.clock.monotonic(), self._snapshot, self._parts.built
-            self._kept_fresh = before is not None and now_s - self._asked < ASKED_S
-            if not self._kept_fresh or now_s - self._taken < REFRESH_S:
-                continue
-            steps = self._steps()
-            try:
-                while True:
-                    next(steps)
-                    await asyncio.sleep(0)
-            except StopIteration as taken:
-                if self._snapshot is before and self._parts.built is built:  # else it does not show an order's effect
-                    self._keep(taken.value, now_s)
+            now_s = self._app.clock.monotonic()
+            self._kept_fresh = self._snapshot is not None and now_s - self._asked < ASKED_S
+            if self._kept_fresh and now_s - self._taken >= REFRESH_S:
+                await self._take_in_slices()
+
+    async def _take_in_slices(self) -> None:
+        now_s, before, built = self._app.clock.monotonic(), self._snapshot, self._parts.built
+        steps = self._steps()
+        try:
+            while True:
+                next(steps)
+                await asyncio.sleep(0)
+        except StopIteration as taken:
+            if self._snapshot is before and self._parts.built is built:  # else it does not show an order's effect
+                self._keep(taken.value, now_s)
 
     def _keep(self, snapshot: SiteSnapshot, now_s: float) -> None:
         self._snapshot, self._taken, self._built = snapshot, now_s, self._parts.built
@@ -166,7 +177,9 @@ class Observer:
             return snapshot
 
     def _steps(self) -> Generator[None, None, SiteSnapshot]:
-        """Take a snapshot, with a pause after every `AT_ONCE` channels."""
+        """Take a snapshot, with a pause after each list of all channels that is read, and after every `AT_ONCE`
+        channels that are looked at.
+        """
         app, parts = self._app, self._parts
         site, retention = parts.built.site.config, parts.built.site.config.retention
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
@@ -194,14 +207,18 @@ class Observer:
         zone = site.site.timezone or "UTC"
         try:
             today = _by_lane(counters_of(app.journal, now.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")))
+            yield
             channels = {view.name: view for view in list_channels(app.journal)}
+            yield
             lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
+            yield
             unmapped = sum(one.codes for one in self.missing_codes.by_channel(app.journal))
             questions = identity_questions.in_words(parts.built.site, today, seeming_count(app.journal))
             notes += about(About.PERSONS, questions)
             still = parts.pauses or any(view.held_by for view in lanes.values())
             waiting = open_lanes(app.journal) if still else ()
             self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
+            yield
             self._traffic.read_arrivals(channels, now, self._started_at)
             self._traffic.read_reagents()
             if any(view.dead for view in lanes.values()):
@@ -218,6 +235,7 @@ class Observer:
             alarms += about(About.JOURNAL, self._store_faults())
         notes += about(About.CLOCK, notices.newer_than_the_clock(channels.values(), now_us))
         notes += about(About.CONFIGURATION, notices.not_configured(channels.values(), lanes.values(), parts))
+        yield
         reading = Reading(now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest)
         seen = []
         for n, (name, source) in enumerate(tuple(parts.sources.items()), start=1):

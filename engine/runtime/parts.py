@@ -5,8 +5,9 @@ that differ. Unchanged ones go on untouched, including their connections.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -27,12 +28,14 @@ from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Pause, Recovery, Target
+from engine.model.records import DELIVERIES, Pause, Recorded, Recovery, Target
 from engine.monitoring.taps import Taps
 from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk
+from engine.ordering.lis import Answering, OrderDesk
+from engine.ordering.listening import listeners
 from engine.processing.intake import Intake
-from engine.processing.process import ChannelRoutes
+from engine.processing.process import ChannelRoutes, Processed
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
@@ -44,6 +47,7 @@ from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, worklist
+from engine.store.operations.worklist.announcing import Listener
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
 
@@ -86,6 +90,7 @@ class Parts:
         self.built = built
         self.reloading = asyncio.Lock()
         self.sources: dict[str, ChannelSource] = {}
+        self._order_desks: dict[str, OrderDesk] = {}
         self.delivery_workers: dict[str, DestinationWorker] = {}
         self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
         self.taps = Taps(clock, self.routes)
@@ -99,7 +104,7 @@ class Parts:
             clock=clock,
             processor=self.worker_process.processor if self.worker_process else None,
             outcomes=self.outcomes,
-            mapped=self.taps.mapped,
+            mapped=self._processed,
             warily=recovery.killed and self.worker_process is None,
             aside=self.large,
         )
@@ -127,7 +132,18 @@ class Parts:
             await self._assemble()
         if under_way := await self.journal.run(worklist.recover):
             logger.warning("an analyzer may know orders that it was being sent", extra={"count": under_way})
+        self.journal.upkeep.orders_changed = partial(self._on_the_loop, asyncio.get_running_loop())
         self._read_lanes(self.delivery_workers)
+
+    def _on_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by the writer's thread: orders of the worklist have changed."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._orders_changed)
+
+    def _orders_changed(self) -> None:
+        for source in self.sources.values():
+            if source.desk is not None:
+                source.desk.orders_changed()
 
     async def stop_sources(self, sources: Iterable[ChannelSource], grace_s: float = STOP_SOURCES_S) -> None:
         await asyncio.gather(*(source.stop(grace_s) for source in sources))
@@ -196,6 +212,7 @@ class Parts:
             if at_once:
                 worker.try_now()
             await worker.start()
+        self._orders_changed()  # an analyzer may have got a code for an order that waits
 
     def _hand_over_unstored(self, source: ChannelSource) -> None:
         """Hand a channel's unstored data to the channel that replaces it; no sender would send it again."""
@@ -336,20 +353,32 @@ class Parts:
         name, desk = built.config.channel, None
         if built.asking is not None:
             desk = Desk(name, partial(self._asking, name), journal=self.journal, clock=self.clock)
+        self._order_desks.pop(name, None)
+        if built.answering is not None:
+            self._order_desks[name] = OrderDesk(
+                name, partial(self._answering, name), journal=self.journal, clock=self.clock
+            )
         make = (
             partial(TeeChannel, new_listener=built.new_listener)
             if built.new_listener is not None
-            else partial(Channel, new_link=built.new_link, answer=built.answer, outcomes=self.outcomes, desk=desk)
+            else partial(
+                Channel,
+                new_link=built.new_link,
+                answer=built.answer,
+                outcomes=self.outcomes,
+                desk=desk,
+                orders=self._order_desks.get(name),
+            )
         )
         channel: Channel = make(
             built.settings,
             message_format=built.message_format,
             journal=self.journal,
-            stored=self._stored,
+            stored=self.stored,
             clock=self.clock,
             memory=self._memory,
         )
-        return ChannelSource(built, channel)
+        return ChannelSource(built, channel, desk)
 
     def _asking(self, channel: str) -> Asking:
         """How the analyzer of a channel with orders asks, as the configuration in force has it."""
@@ -357,7 +386,24 @@ class Parts:
         assert asking is not None  # a channel that gets or loses its orders gets another source
         return asking
 
-    def _stored(self, stored: Stored) -> None:
+    def _answering(self, channel: str) -> Answering:
+        """How the orders of a channel are answered, as the configuration in force has it."""
+        answering = self.built.channels[channel].answering
+        assert answering is not None  # a channel that begins or ceases to bring orders gets another source
+        return answering
+
+    def _processed(self, stored: Stored, outcome: Processed, recorded: Recorded) -> None:
+        """The outcome of a message is durable."""
+        if (desk := self._order_desks.get(stored.channel)) is not None:
+            desk.recorded(stored, recorded)
+        self.taps.mapped(stored, outcome, recorded)
+
+    def listeners(self) -> Mapping[str, Sequence[Listener]]:
+        """The channels with messages of changes of orders, as the configuration in force has them."""
+        return listeners(self.built.site.channels)
+
+    def stored(self, stored: Stored) -> None:
+        """A message is durable; called in the order of the journal."""
         self.intake.accept(stored)
         self.taps.raw(stored)
 

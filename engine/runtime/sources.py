@@ -15,6 +15,7 @@ from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
 from engine.model import back_off
 from engine.model.ports import Transport
+from engine.ordering.desk import Desk
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
 
@@ -30,11 +31,12 @@ ADDRESS_TROUBLE = {
 
 
 class ChannelSource:
-    """A channel and the transport that feeds it."""
+    """A channel and the transport that feeds it; ``desk``: of one whose analyzer gets orders."""
 
-    def __init__(self, built: BuiltChannel, channel: Channel) -> None:
+    def __init__(self, built: BuiltChannel, channel: Channel, desk: Desk | None = None) -> None:
         self.built = built
         self.channel = channel
+        self.desk = desk
         self._fault = ""  # why it cannot open
         self.paused = False  # by a person: nothing is taken
         self.port: int | None = None

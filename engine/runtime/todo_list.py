@@ -14,6 +14,7 @@ from engine.store.journal import Journal
 from engine.store.operations import todo
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.order_tabs import troubles
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 from engine.store.queries.todo import todo_states
@@ -90,7 +91,9 @@ class TodoList:
             letters = await self._read(letter_groups)
         if site.unmapped_total:
             gaps = await self._read(self._missing)
-        return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex())
+        now_us = self._clock.now_us()
+        orders = await self._read(lambda reader: troubles(reader, now_us)) or ()
+        return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex(), orders)
 
     async def _read(self, query: Callable[[Reader], T]) -> T | None:
         """None where the journal cannot be read, or not in time."""

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 logger = logging.getLogger("labrelay.tasks")
 
@@ -54,7 +54,7 @@ class Notifier:
             )
 
 
-async def watch(notifier: Notifier, stale: Callable[[], Sequence[str]], status: Callable[[], str]) -> None:
+async def watch(notifier: Notifier, stale: Callable[[], Sequence[str]], status: Callable[[], Awaitable[str]]) -> None:
     """Feed the watchdog twice per its interval while no task is stale; then let systemd act.
 
     Runs without end. Without a watchdog it still refreshes the status line, every 15 s.
@@ -65,7 +65,7 @@ async def watch(notifier: Notifier, stale: Callable[[], Sequence[str]], status: 
         if hung:
             logger.error("tasks hang; the watchdog is not fed", extra={"stale": list(hung)})
         else:
-            notifier.alive(status())
+            notifier.alive(await status())
         await asyncio.sleep(interval_s)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.model.orders import WorkItem, item_id
-from engine.store.queries.worklist import AskedQuery, ItemDetails, ItemHistory
+from engine.store.queries.worklist import AskedQuery, ItemDetails, ItemHistory, WithoutOrder
 from engine.views.text import Head, cell, table
 from engine.views.view import Field, View, at, or_none
 
@@ -35,9 +35,19 @@ QUESTION = View[AskedQuery](
     Field("orders", "ORDERS", of=lambda one: [*map(item_id, one.items)], shown=lambda one: len(one.items)),
     Field("none", "NONE", of=lambda one: list(one.none), shown=lambda one: ", ".join(one.none)),
     Field("outcome", "OUTCOME"),
+    Field("codes", of=lambda one: list(one.codes)),
     Field("cut"),
     Field("ended", of=at("ended_us")),
+    Field("took_ms", "MS", right=True),
     Field("message", "MESSAGE", of=or_none("message_id"), right=True),
+)
+
+WITHOUT_ORDER = View[WithoutOrder](
+    "results",
+    Field("message", "MESSAGE", of="message_id", right=True),
+    Field("at", "AT", of=at("at_us")),
+    Field("channel", "CHANNEL"),
+    Field("results", "RESULTS", right=True),
 )
 
 CHANGE = View[ItemHistory](

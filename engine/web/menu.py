@@ -51,6 +51,13 @@ DAILY = (
 )
 OTHERS = (
     Group(
+        "Orders",
+        (
+            Entry("/orders", "Orders", LOOKS),
+            Entry("/questions", "Questions of analyzers", LOOKS),
+        ),
+    ),
+    Group(
         "Results",
         (
             Entry("/waiting", "Waiting", LOOKS),

@@ -36,7 +36,7 @@ from engine.web.todo_rows import looked_row, todo_row
 if TYPE_CHECKING:
     import jinja2
 
-ROWS_PER_SLICE = 25
+ROWS_PER_SLICE = 10
 LISTS = (
     "messages",
     "message",

@@ -37,6 +37,7 @@ class Step(NamedTuple):
 
 
 _ANALYZER = Step("Look at the analyzer", "/analyzer", {"name": "subject"})
+_ORDERS = Step("Look at the orders: {n}", "/orders", {"tab": "tab"})
 _DESTINATION = Step("Look at the destination", "/destinations/{subject}")
 STEPS = {  # by `Entry.kind`
     "dead": Step("Look at the dead letters: {n}", "/dead-letters/each", {"code": "code", "cause": "cause"}),
@@ -51,6 +52,10 @@ STEPS = {  # by `Entry.kind`
     "notice": _ANALYZER,
     "tee": _ANALYZER,
     "paused": _ANALYZER,
+    "orders-refused": _ORDERS,
+    "orders-unsent": _ORDERS,
+    "orders-held": _ORDERS,
+    "orders-questions": Step("Look at the questions: {n}", "/questions", {"tab": "tab"}),
     "away": _DESTINATION,
     "paused-destination": _DESTINATION,
 }

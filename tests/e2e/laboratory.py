@@ -10,12 +10,18 @@ from aiohttp import web
 
 from engine.devtools.sandbox import Sandbox
 from engine.model.actor import Actor
+from engine.model.orders import ItemState, OrderedPatient, OrderLine
 from engine.model.permissions import WATCHING
 from engine.model.records import Filter
 from engine.monitoring.snapshot.states import ChannelState
+from engine.ordering import by_hand
+from engine.ordering.taking import take_settings
 from engine.runtime.app import App
+from engine.store.operations import worklist
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page
+from engine.store.queries.worklist import ItemFilter, count_items, count_without
+from tests.support.asking import asking, question, result
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.running import QUICK, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks
@@ -30,6 +36,8 @@ MISTYPED, RIGHT = "MR-10O7", "MR-1007"  # a letter O in the place of a zero: no 
 # Control ids: of a result that the hospital refuses, of one that is held, and of one that waits.
 REFUSED, CRITICAL, WAITING = "4770", "4711", "ARC-77"
 LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
+LONG_TEST = "Thyreoidea-stimulierendes-Hormon-ultrasensitiv"
+TESTS = {"TSH": "10", "FT4": "40", "FERR": "Ferritin", LONG_TEST: "11"}
 AWAY = "hospital-information-system-of-the-district-of-thiruvananthapuram"[:64]
 
 
@@ -142,6 +150,12 @@ def _write_site(folder: Path, fhir: str, hospital: str) -> None:
             **deepcopy(LOCAL_SYSTEM),
             "routes": [{**results, "to": ["lab-fhir", AWAY]}],
         },
+        "immunoassay": {
+            "source": {"kind": "astm", "listen": "127.0.0.1:0"},
+            **deepcopy(LOCAL_SYSTEM),
+            "orders": {"answer": "query", "codes": TESTS},
+            "routes": [{"mapping": "astm-results", "to": "lab-fhir"}],
+        },
         "coagulation": {
             "description": "Not plugged in: " + "Gerinnungsmessplatz" * 4,
             "source": {"kind": "astm-serial", "device": "/dev/serial/by-id/none"},
@@ -157,9 +171,38 @@ def _write_site(folder: Path, fhir: str, hospital: str) -> None:
     make_running_site(folder, channels, destinations, web="127.0.0.1:0")
 
 
+async def _orders(here: Laboratory) -> None:
+    """W1 and W2 are measured and given, W3 is cancelled on its way, W4 and W5 are held, W6 waits, W7 is not taken; a
+    tube is unknown, and a result has no order.
+    """
+    settings = take_settings(here.app.parts.built.site.channels)
+    for specimen, patient, tests in (
+        ("26030001", "MR-1007", ("TSH", "FT4")),
+        ("26030002", "MR-1008", ("FERR",)),
+        ("26030003", "MR-1009", ("TSH",)),
+        ("26030003", "MR-1010", ("TSH",)),
+        ("26030004", "MR-1011", (LONG_TEST,)),
+        ("26030005", "MR-1011", ("none",)),
+    ):
+        known = OrderedPatient(number=patient, family="SHARMA", given="ANITA")
+        lines = [OrderLine(specimen=specimen, patient=known, test=test, test_name=f"{test} i.S.") for test in tests]
+        await here.app.journal.run(by_hand.add, ROOT, lines, settings)
+    async with asking(here.port("immunoassay")) as analyzer:
+        for specimen in ("26030001", "26030002", "none", "26030003"):
+            await analyzer.ask(question(specimen))
+    sent = ItemFilter(specimen="26030002", states=(ItemState.OFFERED,))
+    await until(lambda: count_items(here.app.journal, sent, most=1)[0] == 1)
+    await here.app.journal.run(worklist.cancel, 3, actor=ROOT, reason="measured elsewhere")
+    async with asking(here.port("immunoassay")) as analyzer:
+        known, unknown = (result(*one, "10", "1.20") for one in (("26030001", "MR-1007"), ("26030009", "MR-1012")))
+        await analyzer.send(known, unknown)
+    await until(lambda: count_without(here.app.journal, most=2) == 1)
+
+
 async def _trouble(here: Laboratory) -> None:
-    """A delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a destination
-    that is away, reagent lots, and an analyzer that falls silent."""
+    """Orders, a delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a
+    destination that is away, reagent lots, and an analyzer that falls silent."""
+    await _orders(here)
     coded = sample("mindray_bc5380/05-all-coded.hl7")
     await here.send("haematology", coded, sample("mindray_bc5380/01-blood-count.hl7"))
     other = coded.replace(b"ORD-95|2603020015", b"ORD-97|2603020017").replace(b"4760|P", REFUSED.encode() + b"|P")

@@ -8,7 +8,16 @@ from tests.e2e.laboratory import laboratory
 
 SHEET = {"width": 680, "height": 1000}  # A4 at 96 dots an inch, without its margins
 LANGUAGES = ("en", "hi")
-PRINTED = ("/shift?from=24h", "/messages?since=all", "/acts", "/held", "/dead-letters/each", "/system", "/codes")
+PRINTED = (
+    "/shift?from=24h",
+    "/messages?since=all",
+    "/acts",
+    "/held",
+    "/dead-letters/each",
+    "/system",
+    "/codes",
+    "/orders?tab=waiting&print=1&columns=specimen,test",
+)
 # What is on the sheet: whether the menu and the fields are, how the first table is laid out, and its heading.
 LOOK = """() => {
   const there = (of) => [...document.querySelectorAll(of)].some((one) => one.checkVisibility());

@@ -21,6 +21,7 @@ LANGUAGES = ("en", "hi")
 EXAMINED = {("en", "light", 1440), ("hi", "dark", 320)}
 HEIGHT = 900
 
+SHEET = "print=1&columns=specimen,test,channel,state,since,run,result"
 # Where the path alone shows nothing: addresses of the page that are looked at.
 ADDRESSES = {
     "/": ("/", "/?wall"),
@@ -36,6 +37,18 @@ ADDRESSES = {
     "/codes/row": ("/codes/row?channel=haematology&code=6690-2",),
     "/codes/undo": ("{undo}",),
     "/user": ("/user?name=asha",),
+    "/orders": (
+        "/orders",
+        "/orders?tab=held",
+        "/orders?tab=without",
+        f"/orders?tab=waiting&{SHEET}",
+        "/orders?tab=none",
+    ),
+    "/questions": ("/questions", "/questions?tab=questions"),
+    "/order": ("/order?item=W1", "/order?question=3", "/order?item=W999"),
+    "/order/cancel": ("/order/cancel?item=W2", "/order/cancel?item=W3", "/order/cancel?item=W1"),
+    "/order/release": ("/order/release?item=W4",),
+    "/order/resend": ("/order/resend?item=W2",),
     "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
     "/do/resume": ("/do/resume?kind=channel&name=chemistry",),
     "/do/restart": ("/do/restart?kind=channel&name=chemistry",),
@@ -53,6 +66,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "/account": ("/account", {"act": "offer", "password": PASSWORD}),
     "/tokens": ("/tokens", {"act": "add", "name": "his"}),
     "/messages/{number}/contents": ("/messages/{refused}", ASKED),
+    "/order": ("/order?item=W1", ASKED),
     "/messages/{framed}/contents": ("/messages/{framed}", ASKED),
     "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
     "/do/retry": ("/do/retry?all=1", WHY),
@@ -66,6 +80,7 @@ LEAD_ON = {
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
     *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
+    *(f"/order/{act}" for act in ("cancel", "release", "resend")),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
 }
 FOR_PROGRAMS = {"/log-in/oidc/ended"}  # no form is there: the identity provider sends it
@@ -81,7 +96,17 @@ NO_PAGES = (
     "/oidc/out",
     "/oidc/ended",
 )  # or lead to an identity provider
-REFUSES = {"/messages/999", "/do/retry", NO_SUCH_PAGE, "/set-up", UNREADABLE, "/todo?key=none"}
+REFUSES = {
+    "/messages/999",
+    "/do/retry",
+    NO_SUCH_PAGE,
+    "/set-up",
+    UNREADABLE,
+    "/todo?key=none",
+    "/orders?tab=none",
+    "/order?item=W999",
+    "/order/cancel?item=W1",
+}
 
 
 @pytest.fixture
@@ -250,6 +275,8 @@ TOLD: tuple[tuple[str, str, dict[str, str]], ...] = (
     (CODED, "/codes/row", {"cell-loinc": "1-1"}),
     (CODED, "/codes/row", ROW),
     ("/messages/{refused}", "/messages/{refused}/contents", ASKED),
+    ("/order?item=W1", "/order", ASKED),
+    ("/order?item=W1", "/order", {"purpose": " x "}),
     ("/messages/{refused}/edit", "/messages/{refused}/edit", ASKED),
     ("/do/pause?kind=channel&name=chemistry", "/do/pause", WHY),
     ("/do/resume?kind=channel&name=chemistry", "/do/resume", WHY),

@@ -16,12 +16,15 @@ class AskingAnalyzer:
     Attributes:
         host: reads what comes, frame by frame.
         silent: it answers nothing.
+        holds: bytes with this text are answered by `answer_now`.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.host = StrictHost()
         self.silent = False
+        self.holds: bytes | None = None
+        self._held = b""
 
     @property
     def answers(self) -> list[bytes]:
@@ -57,9 +60,22 @@ class AskingAnalyzer:
         """The next bytes of the host, which are answered as they come."""
         async with asyncio.timeout(WITHIN_S):
             data = await self._reader.read(4096)
-        if not self.silent and (answers := self.host.take(data)):
+        answers = b"" if self.silent else self.host.take(data)
+        if self.holds is not None and self.holds in data:
+            self._held, answers = answers, b""
+        if answers:
             self._writer.write(answers)
         return data
+
+    def answer_now(self) -> None:
+        """Give the answer that was held."""
+        self.holds = None
+        self._writer.write(self._held)
+
+    async def contend(self, message: bytes) -> None:
+        """Answer ENQ with ENQ, and then send: the host is silent, and answers the next ENQ."""
+        self._writer.write(ENQ)
+        await self.send(message)
 
     async def answer(self) -> bytes:
         """The host's next message."""

@@ -39,6 +39,11 @@ class StrictHost:
     _frame: bytes = b""
     _text: bytes = b""
 
+    @property
+    def text(self) -> bytes:
+        """What the session under way has brought."""
+        return self._text if self.receiving else b""
+
     def take(self, data: bytes) -> bytes:
         """What is answered, in order."""
         answers = b""

@@ -59,6 +59,13 @@ STEPS = {
     "create the anchor": Step("engine.store.core.anchor", "Anchor.__init__"),
     "void the leases": Step("engine.store.operations.outbox.claims", "void_leases"),
     "assemble": Step("engine.store.operations.append", "assemble"),
+    # a question, or a download
+    "look up the orders": Step("engine.store.operations.worklist", "answer"),
+    "look up a download": Step("engine.store.operations.worklist", "download"),
+    "write the answer": Step("adapters.codecs.astm.dialogue", "AstmDialogue.answer"),
+    "write a download": Step("adapters.codecs.astm.dialogue", "AstmDialogue.download"),
+    "give it to the link": Step("engine.ordering.line", "Line.offer"),
+    "note that it was sent": Step("engine.store.operations.worklist", "offered"),
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
@@ -71,6 +78,10 @@ STEPS = {
     "end an act": Step("engine.store.operations.audit", "end_always"),
 }
 
+ORDERS = (
+    "look up the orders", "look up a download", "write the answer", "write a download", "give it to the link",
+    "note that it was sent",
+)  # fmt: skip
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 
 

@@ -10,8 +10,10 @@ with a dilution for which the maker has no form, or with a text that cannot be r
 Source: ASTM E1394-97, records H, P, O, Q and L.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 from adapters.codecs.astm import questions
 from adapters.codecs.astm.habits import GENERIC, Habits
@@ -23,12 +25,16 @@ CHARSET = "utf-8"  # of a download, where the settings of the channel name no ``
 LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
 
-def dialogue(dialect: str | None) -> "AstmDialogue | None":
-    """The dialogue with analyzers of ``dialect``; without a dialect as E1394 says. None: they send results only."""
-    if dialect is None:
-        return AstmDialogue(GENERIC)
-    habits = getattr(import_module(f"adapters.dialects.{dialect.replace('-', '_')}"), "DIALOGUE", None)
-    return AstmDialogue(habits) if isinstance(habits, Habits) else None
+def dialogue(dialect: str | None, **own: Any) -> "AstmDialogue | None":
+    """The dialogue with analyzers of ``dialect``; without a dialect as E1394 says. None: they send results only.
+
+    Args:
+        own: habits of one analyzer that are others than its dialect's, by the names of `Habits`.
+    """
+    habits: object = GENERIC
+    if dialect is not None:
+        habits = getattr(import_module(f"adapters.dialects.{dialect.replace('-', '_')}"), "DIALOGUE", None)
+    return AstmDialogue(replace(habits, **own)) if isinstance(habits, Habits) else None
 
 
 class AstmDialogue:
@@ -36,6 +42,9 @@ class AstmDialogue:
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
+        self.dilutions = frozenset(habits.dilutions)
+        self.cancels = habits.cancels
+        self.sending: Mapping[str, Any] = {"pack": habits.pack, "frame_limit": habits.frame_limit}
 
     def question(self, parsed: Parsed) -> Question | None:
         return questions.question(parsed, self.habits)
@@ -53,15 +62,30 @@ class AstmDialogue:
         return [writer.reply(number, body) for number, body in enumerate(bodies, 1)]
 
     def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
+        writer = self._unasked(context)
+        taken_back = [item for item in tube.items if item.line.action == "cancel"]
+        bodies = [writer.orders([(tube, taken_back)], cancel=True), writer.orders([(tube, _offered(tube))])]
+        return [writer.reply(number, body) for number, body in enumerate((body for body in bodies if body), 1)]
+
+    def fetch(self, specimen: str, since: str, until: str, context: AnswerContext) -> Reply | None:
+        """Ask for results that the analyzer keeps. None: it gives none, or the number cannot be sent.
+
+        Args:
+            specimen: the number of a tube; empty: all results of a time.
+            since, until: ``YYYYMMDDHHMMSS`` in the channel's zone, where no specimen is named.
+        """
+        if not self.habits.fetches:
+            return None
+        writer = self._unasked(context)
+        body = writer.request(specimen, since, until)
+        return None if body is None else writer.reply(1, body)
+
+    def _unasked(self, context: AnswerContext) -> OrderWriter:
         signs = self.habits.delimiters
         delimiters = Delimiters(
             field=signs[0], repetition=signs[1], component=signs[2], escape=signs[3:], subcomponent=""
         )
-        charset = dict(context.settings).get("charset", CHARSET)
-        writer = OrderWriter(self.habits, context, delimiters, charset, None)
-        taken_back = [item for item in tube.items if item.line.action == "cancel"]
-        bodies = [writer.orders([(tube, taken_back)], cancel=True), writer.orders([(tube, _offered(tube))])]
-        return [writer.reply(number, body) for number, body in enumerate((body for body in bodies if body), 1)]
+        return OrderWriter(self.habits, context, delimiters, dict(context.settings).get("charset", CHARSET), None)
 
     def confirmation(self, parsed: Parsed) -> Confirmation | None:
         """None: E1394 has no field for the number of an item, and no maker here confirms its orders."""

@@ -22,6 +22,9 @@ class Habits:
     Attributes:
         asks_at: the component of Q-3 with the number of the specimen.
         asks_alone: a Q-3 of one component is that number, too.
+        q13_a: what ``A`` in Q-13 is where L-3 is not ``T``: a ``query``; ``cancel``, it takes the question before back;
+            ``barcode-only``, a query where Q-3 has a number, read or not, else a cancel.
+        fetches: Q-13 with which we ask for results that the analyzer keeps; empty: it gives none.
         delimiters: H-2 of a download; an answer has those of the question.
         named: H-3 holds our control id. timed: H-14 holds the time.
         version: our name in H-5 is followed by the components that follow the analyzer's.
@@ -30,9 +33,12 @@ class Habits:
             `pads` characters, where nothing was asked); ``instrument``: O-4 is the number, and `place` is O-3.
         keeps: the components of Q-3 from this one on are O-4; 0: none.
         test: O-5 of one test. dilutions: the form of ``1:10`` as ``{x}``; the dilution "" is that of a test without.
+        pack, frame_limit: how records are put into frames, and the most bytes of text in one
+            (`adapters.codecs.astm.sender`).
         together: all tests of a specimen share one O record; else each has its own.
         one_message: all specimens of a question share one message; else each has its own.
-        new: O-12 of a test. add: of one that is added or done again.
+        new: O-12 of a test. add: of one that is added to those of its specimen, or done again.
+        cancels: O-12 ``C`` makes the analyzer give up a test that it has.
         asked, unasked: O-26.
         types: O-16 by the type of specimen in table 0487, or as the LIS wrote it. type_at: the component of Q-3 with
             one, where the order has none. other_type: O-16 of all others. type_needed: these get no order.
@@ -46,6 +52,8 @@ class Habits:
 
     asks_at: int = 2
     asks_alone: bool = False
+    q13_a: Literal["query", "cancel", "barcode-only"] = "query"
+    fetches: str = ""
     delimiters: str = "|\\^&"
     named: bool = True
     timed: bool = True
@@ -59,10 +67,13 @@ class Habits:
     keeps: int = 0
     test: str = "^^^{}"
     dilutions: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    pack: Literal["record", "packed"] = "record"
+    frame_limit: int = 240
     together: bool = True
     one_message: bool = False
     new: str = "N"
     add: str = "A"
+    cancels: bool = False
     asked: str = "Q"
     unasked: str = "O"
     types: Mapping[str, str] = field(default_factory=dict)
@@ -79,4 +90,4 @@ class Habits:
     numbers_at: int = 3
 
 
-GENERIC = Habits()
+GENERIC = Habits(cancels=True, fetches="F")

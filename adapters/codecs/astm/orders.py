@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from unicodedata import category
 
 from adapters.codecs.astm.habits import Habits
-from adapters.codecs.astm.questions import IDS, RAW, RECORD, STATUS, field_of, number_in
+from adapters.codecs.astm.questions import ALL, IDS, RAW, RECORD, STATUS, field_of, number_in
 from adapters.codecs.astm.text import components
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import AnswerContext, Asked, OrderedPatient, Reply, Tube, WorkItem
@@ -24,6 +24,7 @@ URGENCY = ("stat", "pre-op", "asap", "callback", "timed", "routine")  # of tests
 SEXES = ("M", "F", "U")  # P-9; others of HL7 table 0001 are not of E1394
 AGAIN = ("add", "rerun")
 CANCELLED = "C"  # O-12
+RESULT_TIME = "R"  # Q-6: Q-7 and Q-8 are times of results
 NOT_FOUND = "X"  # Q-13 where "none" is the question again
 _PLACE = re.compile(r"\{([nx]?)\}")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
@@ -96,7 +97,7 @@ class OrderWriter:
             records.append(self._patient(patients, items[0].line.patient))
             together = self._habits.together
             for order, part in enumerate([tests] if together else [[one] for one in tests], 1):
-                records.append(self._order(order, tube.asked, specimen, part, cancel=cancel))
+                records.append(self._order(order, tube.asked, specimen, part, known=tube.known, cancel=cancel))
             numbers += [item.number for item, _ in tests]
         if not numbers:
             return None
@@ -111,6 +112,17 @@ class OrderWriter:
             orders = [self._order(number, one, self._specimen(one) or {}, ()) for number, one in enumerate(asked, 1)]
             return Body([self._record("P", {2: "1"}), *orders, end])
         return Body([end])
+
+    def request(self, specimen: str, since: str, until: str) -> Body | None:
+        """A Q record for results of one specimen, or of all from one time to another; None: it cannot be sent."""
+        number = self._text(specimen)
+        if number is None:
+            return None
+        signs = self._delimiters
+        fields = {2: "1", IDS: signs.component * (self._habits.asks_at - 1) + number, STATUS: self._habits.fetches}
+        if not specimen:
+            fields |= {IDS: ALL, 6: RESULT_TIME, 7: since, 8: until}
+        return Body([self._record("Q", {**fields, 5: ALL}), self._end(self._habits.end)])
 
     # -- records -----------------------------------------------------------------------------------------------------
 
@@ -156,13 +168,14 @@ class OrderWriter:
         specimen: Mapping[int, str],
         tests: Sequence[tuple[WorkItem, str]],
         *,
+        known: bool = False,
         cancel: bool = False,
     ) -> str:
         habits, context = self._habits, self._context
         items = [item for item, _ in tests]
         priorities = {item.line.priority for item in items}
         urgent = next((one for one in URGENCY if one in priorities), "routine")
-        again = bool(items) and all(item.line.action in AGAIN or item.run > 1 for item in items)
+        again = known or (bool(items) and all(item.line.action in AGAIN or item.run > 1 for item in items))
         unasked = self._asked is None
         line = items[0].line if items else None
         codes = [self._counted(test, count) for count, (_, test) in enumerate(tests, 1)]

@@ -7,7 +7,10 @@
 
 A number is looked up without the blanks around it; the answer repeats them. An empty number, one that begins with ``@``
 (the barcode was not read) and one with a control character is none. Q-13 ``A`` without L-3 ``T`` is a question: the
-captures of Roche cobas e 411 end ordinary questions so.
+captures of Roche cobas e 411 end ordinary questions so. `Habits.q13_a` says it for a maker, and a channel for its own
+analyzer.
+
+    Q|1|^1001|^1050|ALL||||||||O                         the specimens from one number to another
 """
 
 from collections.abc import Iterator
@@ -30,7 +33,7 @@ def question(parsed: Parsed, habits: Habits) -> Question | None:
     records = [segment for segment in parsed.segments if segment.name == "Q"]
     if not records or any(segment.name in ("O", "R") for segment in parsed.segments):
         return None
-    if is_taken_back(parsed):
+    if is_taken_back(parsed, habits):
         return Question(kind="cancel")
     first = records[0]
     ids = field_of(first, IDS)
@@ -38,14 +41,24 @@ def question(parsed: Parsed, habits: Habits) -> Question | None:
         return Question(kind="all")
     end = field_of(first, END_ID).strip()
     if end and end != ids.strip():
-        return Question(kind="range", since=ids, until=end)
+        since, until = (_readable(number_in(text, parsed.delimiters, habits), parsed.delimiters) for text in (ids, end))
+        return Question(kind="numbers", since=since, until=until)
     return Question(kind="specimens", asked=tuple(_asked(records, parsed.delimiters, habits)))
 
 
-def is_taken_back(parsed: Parsed) -> bool:
-    """Whether the message takes a question back: Q-13 is A, and L-3 is T."""
+def is_taken_back(parsed: Parsed, habits: Habits) -> bool:
+    """Whether the message takes a question back: Q-13 is A; and L-3 is T, or the maker does it without."""
     marks = {(one.name, field_of(one, STATUS if one.name == "Q" else 3).strip().upper()) for one in parsed.segments}
-    return ("Q", CANCEL) in marks and ("L", ABORTED) in marks
+    if ("Q", CANCEL) not in marks:
+        return False
+    if ("L", ABORTED) in marks or habits.q13_a == "cancel":
+        return True
+    return habits.q13_a == "barcode-only" and not any(
+        number_in(repetition, parsed.delimiters, habits).strip()
+        for record in parsed.segments
+        if record.name == "Q"
+        for repetition in repetitions(field_of(record, IDS), parsed.delimiters)
+    )
 
 
 def field_of(record: Segment, number: int) -> str:
@@ -68,9 +81,14 @@ def _asked(records: list[Segment], delimiters: Delimiters, habits: Habits) -> It
             count += 1
             if count > MOST_ASKED:
                 return
-            text = unescape(number_in(repetition, delimiters, habits), delimiters).strip(" ")
-            readable = text.isprintable() and "\ufffd" not in text and len(text) <= SPECIMEN_LENGTH
             yield Asked(
-                specimen=text if readable and not text.startswith(UNREAD) else "",
+                specimen=_readable(number_in(repetition, delimiters, habits), delimiters),
                 echo=((RAW, repetition), (RECORD, str(record.ordinal))),
             )
+
+
+def _readable(number: str, delimiters: Delimiters) -> str:
+    """The number to look up; empty: it was not read."""
+    text = unescape(number, delimiters).strip(" ")
+    readable = text.isprintable() and "\ufffd" not in text and len(text) <= SPECIMEN_LENGTH
+    return text if readable and not text.startswith(UNREAD) else ""

@@ -16,7 +16,9 @@ A receiver that nothing is offered to behaves as `AstmReceiver` does, byte for b
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.astm.answers import State as ReceiverState
@@ -33,10 +35,14 @@ _BEGINS = re.compile(rb"\x02|[Hh][!-/:-@\[-`{-~]")
 assemble = astm_link.assemble
 
 
-def links(source: object) -> "Callable[[], AstmTwoWayLink]":
-    """Return the factory that makes a link for each connection of a channel."""
-    receiving, sending = options_of(AstmOptions, source), options_of(SenderOptions, source)
-    return lambda: AstmTwoWayLink(receiving, sending)
+def links(source: object, sending: Mapping[str, Any] | None = None) -> "Callable[[], AstmTwoWayLink]":
+    """Return the factory that makes a link for each connection of a channel.
+
+    Args:
+        sending: `SenderOptions` that its kind of analyzer needs.
+    """
+    receiving, options = options_of(AstmOptions, source), replace(options_of(SenderOptions, source), **sending or {})
+    return lambda: AstmTwoWayLink(receiving, options)
 
 
 class AstmTwoWayLink:

@@ -6,7 +6,8 @@
     {PID {ORC | OK UA CR UC XR UX HR UH OE UR | numbers | | SC ; OBR {SPM SAC}}}     as the order had them
 
 OK says that an order is on the worklist of LabRelay, and never that an analyzer knows it. The caller writes the answer
-after the order is durable. Orders of former results (PRIOR_RESULT) and observations are not repeated.
+after the order is durable. A sender that asks for both acknowledgements (MSH-15, MSH-16) gets a commit accept in front.
+Orders of former results (PRIOR_RESULT) and observations are not repeated.
 
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
@@ -14,10 +15,10 @@ Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 an
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from adapters.codecs.hl7v2.acknowledgement import TABLE_0357
+from adapters.codecs.hl7v2.acknowledgement import TABLE_0357, AckError, acknowledge, read_ack
 from adapters.codecs.hl7v2.text import escape, unescape
 from engine.model.message import Group, Parsed, Segment
-from engine.model.orders import Action, ItemReason
+from engine.model.orders import Action, ItemReason, LineAnswer
 
 EVENTS = {"ORM_O01": ("ORR", "O02"), "OML_O21": ("ORL", "O22"), "OML_O33": ("ORL", "O34"), "OML_O35": ("ORL", "O36")}
 """Structure of the order -> message type and event of its answer."""
@@ -42,30 +43,12 @@ _FAULTS: dict[ItemReason, tuple[int, str, int]] = {
     ItemReason.CONTROL_NUMBER: (103, "OBR", 0),
     ItemReason.ORDER_CONFLICT: (205, "ORC", 2),
     ItemReason.SPECIMEN_CONFLICT: (205, "OBR", 0),
+    ItemReason.TOO_MANY_LINES: (207, "ORC", 1),
+    ItemReason.TOO_MANY_ITEMS: (207, "OBR", 0),
 }
 _NOT_DONE = (204, "ORC", 2)  # no such order, or too late
 _SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
 _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineAnswer:
-    """What became of one order line.
-
-    Attributes:
-        placer, filler, test: as the line has them; by these its order is found in the message.
-        action: of the line.
-        done: it is on the worklist, or the cancellation, change, hold or release was carried out.
-        reason: why it was not. text: the same for a person of the LIS; no patient data.
-    """
-
-    placer: str = ""
-    filler: str = ""
-    test: str = ""
-    action: Action = "new"
-    done: bool = True
-    reason: ItemReason = ItemReason.NONE
-    text: str = ""
 
 
 _NO_LINE = LineAnswer(action="unknown", done=False, text="no order was made of this")
@@ -85,12 +68,48 @@ class _Order:
         return next((one for one in self.outcomes if not one.done), self.outcomes[0] if self.outcomes else _NO_LINE)
 
 
-def answer(parsed: Parsed, outcomes: Sequence[LineAnswer], control_id: str, now: str) -> bytes:
+def said(
+    payload: bytes, parsed: Parsed, outcomes: Sequence[LineAnswer], *, control_id: str, now: str, ack_code: str = ""
+) -> list[bytes]:
+    """The answers to an order message, as its sender asks for them.
+
+    Args:
+        outcomes: of its lines, in their order.
+        control_id: MSH-10 of the first. now: MSH-7. ack_code: as of `acknowledge`.
+
+    Raises:
+        KeyError: the message is no order (`EVENTS`).
+    """
+    asked = tuple(_raw(parsed.segments[0], number).strip().upper() for number in (15, 16))
+    if ack_code or not any(asked):
+        return [answer(parsed, outcomes, control_id, now)]
+    first = commit_accept(payload, control_id=control_id, now=now)
+    is_done = all(one.done for one in outcomes)
+    wants = asked[1] == "AL" or asked[1] == ("SU" if is_done else "ER")
+    second = answer(parsed, outcomes, f"{control_id}A", now, alone=True) if wants else None
+    return [one for one in (first, second) if one is not None]
+
+
+def refused(payload: bytes, text: str, *, control_id: str, now: str, ack_code: str = "") -> list[bytes]:
+    """The answer to a message of which no order was taken. ``text``: why, for a person."""
+    error = AckError(207, text=text, reject=True)
+    found = acknowledge(payload, now_text=now, control_id=control_id, ack_code=ack_code, error=error)
+    return [] if found is None else [found]
+
+
+def commit_accept(payload: bytes, *, control_id: str, now: str) -> bytes | None:
+    """CA, which says that a message is kept, and nothing of its orders; None where its sender wants none (MSH-15)."""
+    said = acknowledge(payload, now_text=now, control_id=control_id)
+    return said if said is not None and read_ack(said).code == "CA" else None
+
+
+def answer(parsed: Parsed, outcomes: Sequence[LineAnswer], control_id: str, now: str, *, alone: bool = False) -> bytes:
     """The answer to an order message, with a CR after each segment.
 
     Args:
         outcomes: of its lines, in their order.
         control_id: MSH-10 of the answer. now: MSH-7, ``YYYYMMDDHHMMSS`` in the channel's zone.
+        alone: a commit accept went before it, so it asks for none itself.
 
     Raises:
         KeyError: the message is no order (`EVENTS`).
@@ -101,7 +120,8 @@ def answer(parsed: Parsed, outcomes: Sequence[LineAnswer], control_id: str, now:
     _give(parsed, orders, outcomes)
     version = _version(_raw(parsed.segments[0], 12))
     refused = [order for order in orders if not order.outcome.done]
-    lines = [_header(parsed, kind, event, control_id, now, version), _acknowledged(parsed, refused, version)]
+    asks = "NE" if alone else ""
+    lines = [_header(parsed, kind, event, control_id, now, version, asks), _acknowledged(parsed, refused, version)]
     if version >= _SINCE_ERR:
         lines += [_error(parsed, order) for order in refused]
     for part in parts:
@@ -150,12 +170,14 @@ def _key(parsed: Parsed, order: _Order) -> tuple[str, str, str]:
     return placer, filler, _text(parsed, order.obr, 4)
 
 
-def _header(parsed: Parsed, kind: str, event: str, control_id: str, now: str, version: tuple[int, ...]) -> str:
+def _header(
+    parsed: Parsed, kind: str, event: str, control_id: str, now: str, version: tuple[int, ...], asks: str
+) -> str:
     msh, component = parsed.segments[0], parsed.delimiters.component
     names = (kind, event, f"{kind}_{event}") if version >= _SINCE_STRUCTURE else (kind, event)
     fields = [f"MSH{parsed.delimiters.field}{_raw(msh, 2)}", *(_raw(msh, number) for number in (5, 6, 3, 4))]
     fields += [now, "", component.join(names), control_id, _raw(msh, 11), _raw(msh, 12)]
-    fields += ["", "", "", "", "", _raw(msh, 18)]
+    fields += ["", "", asks, asks, "", _raw(msh, 18)]
     return parsed.delimiters.field.join(fields)
 
 

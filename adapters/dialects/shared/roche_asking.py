@@ -9,7 +9,8 @@
 Q-3: number of the tube, sequence, rack, position, empty, kind of sample, container. O-4 repeats what follows the
 number. O-16 is the kind: 1 serum or plasma, 2 urine, 3 cerebrospinal fluid, 4 supernatant, 5 other; it is that of the
 order, else that of the question. "None" is the O record without tests. The analyzer stops at a test that it does not
-know.
+know. Q-13 is ``A`` in ordinary questions of the captures, and ``O`` in others; ``A`` without a number takes a question
+back.
 
 Sources: capture roche-e411-query; cobas e 411 Host Interface Manual 2.3 (test order record); the public drivers of the
 e 411, c 311 and c 501.
@@ -33,6 +34,7 @@ KINDS = {
 
 COBAS = Habits(
     asks_at=3,
+    q13_a="barcode-only",
     named=False,
     timed=False,
     version=True,

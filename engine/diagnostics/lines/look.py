@@ -422,7 +422,9 @@ def _about_content(seen: Inspection) -> Iterator[Remark]:
 
 
 _QUERY = Remark(
-    "query", "it asks the host for orders (host query)", "this version stores such messages and does not answer them"
+    "query",
+    "it asks the host for orders (host query)",
+    "give its channel orders: and the codes of its tests (docs/questions.md)",
 )
 
 

@@ -4,20 +4,20 @@ from engine.actions.control import Request
 from engine.model.errors import LabRelayError
 from engine.model.orders import OrderedPatient, OrderLine, item_id
 from engine.model.worklist import LineOutcome
-from engine.ordering import by_hand
+from engine.ordering import by_hand, fetching
 from engine.ordering.taking import take_settings
-from engine.runtime.control_requests import OrderAdd, OrderChange, OrderShown
-from engine.runtime.verbs.running_site import Result, RunningSite
+from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderShown
+from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit, worklist
 
 
 async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     settings = take_settings(site.loaded().channels)
-    known = {*settings.known_channels, *settings.groups}
-    if not known:
+    runners = {*settings.known_channels, *settings.groups}
+    if not runners:
         raise LabRelayError("no channel has orders:, so no analyzer would get it (docs/orders.md)")
-    if wrong := [name for name in asked.targets if name not in known]:
-        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(known))}")
+    if wrong := [name for name in asked.targets if name not in runners]:
+        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(runners))}")
     patient = OrderedPatient(
         number=asked.patient,
         family=asked.family,
@@ -65,6 +65,22 @@ async def release(site: RunningSite, request: Request, asked: OrderChange) -> Re
 async def resend(site: RunningSite, request: Request, asked: OrderChange) -> Result:
     state = await site.journal.run(worklist.resend, asked.order, actor=request.actor, reason=asked.reason)
     return {"order": item_id(asked.order), "state": state.value}
+
+
+async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
+    """Ask an analyzer for results that it keeps. The act names no tube."""
+    source = known(site.app.parts.sources, asked.channel)
+    if source.desk is None or source.built.asking is None:
+        raise LabRelayError(f"channel {asked.channel} has no orders:, so nothing is sent to its analyzer")
+    outlet = source.desk.outlet()
+    if outlet is None:
+        raise LabRelayError(f"the analyzer of channel {asked.channel} is not connected")
+    what = {"channel": asked.channel, "by": "specimen" if asked.specimen else "time"}
+    act = await site.journal.run(audit.note, request.actor, "order-fetch", what)
+    await fetching.fetch(
+        outlet, source.built.asking, site.app.parts.clock, specimen=asked.specimen, since_us=asked.since_us
+    )
+    return {"act": act, "channel": asked.channel}
 
 
 async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Result:

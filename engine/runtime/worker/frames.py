@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
+from engine.mapping.outputs import orders as order_lines
 from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.hashes import pack_reports, split_hashes, unpack_reports
@@ -44,7 +45,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
-from engine.model.worklist import ResultOf
+from engine.model.worklist import Ordered, ResultOf
 from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.wire import Frame, encode
 
@@ -191,6 +192,7 @@ def outcome(
             found.controls,
             [tuple(one) for one in found.numbers],
             found.tubes,
+            order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
         ),
         blobs,
     )
@@ -214,7 +216,8 @@ def number_of(frame: Frame) -> int:
 
 def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
-    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers, tubes = frame.fields
+    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, *rest = frame.fields
+    numbers, tubes, lines = rest
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
@@ -243,6 +246,9 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         tuple(ControlRun(**one) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),
         tuple(map(_tube, tubes)),
+        None
+        if lines is None or channel.takes is None
+        else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
     )
 
 

@@ -211,6 +211,7 @@ class Batch:
         stored_bytes: size of the sealed values so far.
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
         config: the same as a number, for rows; 0: unknown.
+        orders_changed: an item of the worklist is new or another one than before.
     """
 
     def __init__(
@@ -242,6 +243,7 @@ class Batch:
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
         self.config = 0
+        self.orders_changed = False
         self.zone = zone
         self._month = month_of(now_us)
         self._channels: dict[str, ChannelTally] = {}

@@ -85,6 +85,7 @@ class StoreUpkeep:
         self.anchor_fault = ""
         self.over_cap = False
         self.config_hash = ""
+        self.orders_changed: Callable[[], None] | None = None  # called by the writer's thread after such a commit
         self.policy: retention.Policy | None = None  # nothing is deleted before the owner sets a policy
         self._connection = connection
         self._wal = wal
@@ -141,6 +142,8 @@ class StoreUpkeep:
 
     def committed(self, batch: Batch) -> None:
         self._write_anchor()
+        if batch.orders_changed and self.orders_changed is not None:
+            self.orders_changed()
         self._batches += 1
         self._stored_bytes += batch.stored_bytes
         # Operations that waited for a large message go before its checkpoint, which takes as long; one batch at most.

@@ -9,6 +9,7 @@ not make the next patient with a number the first. Whether the same bytes are a 
 
 from engine.model.hashes import unpack_reports
 from engine.model.message import Report
+from engine.model.reasons import ReasonCode
 from engine.model.values import value
 from engine.store.core.batch import Batch
 from engine.store.operations import number_bearers, used_numbers
@@ -73,8 +74,10 @@ def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
 
     A laboratory sends such a message again from the analyzer once the cause is fixed, and today's routes may take it.
     """
-    row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
-    state = row[0] if row is not None else ""
+    row = batch.execute("SELECT state, reason FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    state, reason = row if row is not None else ("", "")
+    if reason == ReasonCode.ORDERS.value:  # the worklist has them
+        return False, False
     if state != "mapped":
         return state in ("dead", "dismissed", "filtered"), state == "dismissed"
     rows = batch.execute("SELECT DISTINCT state FROM delivery WHERE message_id = ?", (message_id,)).fetchall()

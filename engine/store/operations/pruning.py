@@ -62,7 +62,7 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
     for lane, seqs in lanes.items():
         ranges.add(pruned_ranges.lane(lane), seqs)
     ids = [(message_id,) for message_id in found.messages]
-    for table in ("delivery", "document", "reagent_use", "edited", "retried"):
+    for table in ("delivery", "document", "reagent_use", "edited", "retried", "order_without"):
         batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
     batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
     batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)

@@ -15,6 +15,8 @@ from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
 from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
+from engine.model.worklist import answers
+from engine.store.core import order_notes
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
 from engine.store.core.notes import opened_note
@@ -153,7 +155,14 @@ def record(
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
 
+    told = None
+    if outcome.ordered is not None and state != "dead":
+        lines, settings = outcome.ordered.lines, outcome.ordered.settings
+        told = answers(lines, worklist.take_orders(batch, message_id, channel, lines, settings))
+
     note = _note(detail, outcome.issues)
+    if told is not None:
+        note["answers"] = order_notes.packed(told)
     if comparison is not None or ids or withdrawn:
         facts = dict(comparison.facts) if comparison is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
@@ -189,7 +198,8 @@ def record(
     if outcome.tubes and state == "mapped":
         for tube in outcome.tubes:
             number, groups = tube.patient_number, frozenset(tube.groups)
-            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups)
+            control = bool(outcome.controls)
+            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, control=control)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()
@@ -204,7 +214,7 @@ def record(
         manual=again or late,
         known_order=bool(before.messages),
     )
-    return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places)
+    return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places, answers=told)
 
 
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:

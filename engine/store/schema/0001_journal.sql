@@ -384,6 +384,7 @@ CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets
 CREATE INDEX order_item_open ON order_item (state, expires_us)
     WHERE state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending');
 CREATE INDEX order_item_written ON order_item (written_us);
+CREATE INDEX order_item_reasoned ON order_item (state, changed_us) WHERE reason <> '';
 CREATE INDEX order_item_after ON order_item (after) WHERE after > 0;
 CREATE INDEX order_item_query ON order_item (query) WHERE query > 0;
 
@@ -403,6 +404,13 @@ CREATE TABLE order_event (
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
+
+-- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.
+CREATE TABLE order_notice (
+    number INTEGER PRIMARY KEY,
+    item   INTEGER NOT NULL,
+    n      INTEGER NOT NULL
+);
 
 -- Questions of analyzers and their answers, and downloads. Written before the first byte of the answer.
 CREATE TABLE order_query (
@@ -431,6 +439,17 @@ CREATE TABLE order_asked (
     PRIMARY KEY (specimen, query)
 ) WITHOUT ROWID;
 CREATE INDEX order_asked_query ON order_asked (query);
+
+-- Results of a two-way analyzer that no order is there for: how many of which specimen, in which message.
+CREATE TABLE order_without (
+    message_id INTEGER NOT NULL,            -- journal.id
+    specimen   BLOB NOT NULL,               -- as in order_item
+    channel    TEXT NOT NULL,
+    at_us      INTEGER NOT NULL,
+    results    INTEGER NOT NULL,
+    PRIMARY KEY (message_id, specimen)
+) WITHOUT ROWID;
+CREATE INDEX order_without_specimen ON order_without (specimen, message_id);
 
 -- == who has which number ==========================================================================================
 

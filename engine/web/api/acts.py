@@ -59,6 +59,7 @@ OFFERED: Mapping[str, str] = {
     "order_cancel": "cancel an order",
     "order_release": "let a held order go on",
     "order_resend": "let an order wait for the analyzer once more",
+    "order_fetch": "ask an analyzer for results that it keeps",
     "todo_take": "say that you do what waits there",
     "todo_note": "write a note to it",
     "todo_snooze": "put it off",

@@ -8,8 +8,10 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from engine.model.orders import ItemReason, ItemState
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
+from engine.store.queries.order_tabs import TABS
 from engine.web.api.paging import MAX_CURSOR
 
 MOST_ROWS = 1000
@@ -36,6 +38,12 @@ def _one_of(words: Sequence[str]) -> AfterValidator:
 STATES = (*get_args(MessageState), "waiting", "delivered", "held")
 CODES = tuple(code.value for code in ReasonCode)
 StoredState = Annotated[str, _one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
+ORDER_STATES = tuple(state.value for state in ItemState)
+ORDER_REASONS = tuple(reason.value for reason in ItemReason if reason.value)
+OrderState = Annotated[str, _one_of(ORDER_STATES), Field(json_schema_extra={"enum": [*ORDER_STATES]})]
+OrderReason = Annotated[str, _one_of(ORDER_REASONS), Field(json_schema_extra={"enum": [*ORDER_REASONS]})]
+OrderTab = Annotated[str, _one_of([*TABS]), Field(json_schema_extra={"enum": [*TABS]})]
+OrderNumber = Annotated[str, Field(pattern="^W[1-9][0-9]{0,18}$", examples=["W17"])]
 LetterState = Annotated[str, _one_of(LETTER_STATES), Field(json_schema_extra={"enum": [*LETTER_STATES]})]
 Code = Annotated[str, _one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
 
@@ -78,6 +86,39 @@ class OneMessage(Nothing):
 class Operations(Nothing):
     limit: Limit = 50
     cursor: Cursor = ""
+
+
+class Orders(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    state: OrderState | None = None
+    reason: OrderReason | None = None
+    tab: OrderTab | None = None
+    """Those of a list of the page; with it neither a state nor a reason is given."""
+    channel: Word | None = None
+    """That this analyzer has, or may run."""
+    specimen: Word | None = None
+    """Exactly this number of a specimen."""
+    placer: Word | None = None
+    """Exactly this number of the order at the one who ordered it."""
+
+
+class OneOrder(Nothing):
+    item: OrderNumber
+
+
+class WithoutOrder(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    channel: Word | None = None
+
+
+class Questions(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    channel: Word | None = None
+    unanswered: bool = False
+    """Those of the last 24 hours without an answer, or without orders for a tube that is not done."""
 
 
 class OneOperation(Nothing):

@@ -14,9 +14,11 @@ from engine.actions.trail import Entry, entries, names_message
 from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
+from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.queries import worklist
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
@@ -26,8 +28,10 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of
+from engine.store.queries.order_tabs import TABS, unanswered
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
+from engine.store.queries.worklist import ItemFilter, QueryFilter
 from engine.store.recovery.backups.catalog import copies
 from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT
@@ -37,9 +41,11 @@ from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.views.gaps import GAP, counted, missing_now
 from engine.views.messages import MESSAGE
 from engine.views.operations import OPERATION
+from engine.views.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.suggestions import SUGGESTION
+from engine.views.view import View
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
@@ -358,6 +364,66 @@ def operation(asked: Asked[parameters.OneOperation]) -> Document:
         "undelivered": undelivered(asked.sources.journal, number),
         "reason": found.what.get("reason", "") if asked.principal.reads_reasons else "",
     }
+
+
+# -- orders ----------------------------------------------------------------------------------------------------------
+
+
+def orders(asked: Asked[parameters.Orders]) -> Document:
+    given = asked.arguments
+    if given.tab and (given.state or given.reason):
+        errors = [{"parameter": "tab", "detail": "give it without state and reason"}]
+        raise ProblemError("arguments", "wrong: tab", errors=errors)
+    wanted = TABS[given.tab](_now_us()) if given.tab else ItemFilter()
+    wanted = replace(
+        wanted,
+        states=(ItemState(given.state),) if given.state else wanted.states,
+        reasons=(ItemReason(given.reason),) if given.reason else wanted.reasons,
+        channel=given.channel or "",
+        specimen=given.specimen or "",
+        placer=given.placer or "",
+    )
+    before = _before(given.cursor, ORDER.name) or 0
+    found = worklist.items(asked.sources.journal, wanted, after=before, limit=given.limit + 1)
+    return _paged(ORDER, found, given.limit, [one.number for one in found])
+
+
+def order(asked: Asked[parameters.OneOrder]) -> Document:
+    """Without tube, patient and the analyzer's words."""
+    number = item_number(asked.arguments.item) or 0
+    found = worklist.item(asked.sources.journal, number)
+    if found is None:
+        raise ProblemError("not-found", f"there is no order {asked.arguments.item}")
+    return in_full(found, unmask=False)[0]
+
+
+def results_without_order(asked: Asked[parameters.WithoutOrder]) -> Document:
+    given = asked.arguments
+    before = _before(given.cursor, WITHOUT_ORDER.name) or 0
+    found = worklist.without_order(
+        asked.sources.journal, channel=given.channel or "", after=before, limit=given.limit + 1
+    )
+    return _paged(WITHOUT_ORDER, found, given.limit, [one.message_id for one in found])
+
+
+def questions(asked: Asked[parameters.Questions]) -> Document:
+    given = asked.arguments
+    wanted = unanswered(_now_us()) if given.unanswered else QueryFilter()
+    before = _before(given.cursor, QUESTION.name) or 0
+    found = worklist.queries(
+        asked.sources.journal, replace(wanted, channel=given.channel or ""), after=before, limit=given.limit + 1
+    )
+    return _paged(QUESTION, found, given.limit, [one.number for one in found])
+
+
+def _paged(view: View[Any], found: Sequence[Any], limit: int, keys: Sequence[int]) -> Document:
+    """``found``: one more than ``limit`` where there are more."""
+    cursor = cursor_of(view.name, keys[limit - 1]) if len(found) > limit else None
+    return {view.name: view.rows(found[:limit]), "cursor": cursor}
+
+
+def _now_us() -> int:
+    return int(datetime.now(UTC).timestamp() * 1_000_000)
 
 
 def backups(asked: Asked[parameters.Nothing]) -> Document:

@@ -119,6 +119,18 @@ RESOURCES = (
     Resource(path="/reagents", what="reagent lots", read="reagents"),
     Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
     Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
+    Resource(path="/orders", what="orders for analyzers, newest first; no specimen, no patient", read="orders"),
+    Resource(path="/orders/{item}", what="one order with each change of it", read="order"),
+    Resource(
+        path="/results-without-order",
+        what="messages of two-way analyzers with results that no order is there for, newest first",
+        read="results_without_order",
+    ),
+    Resource(
+        path="/questions",
+        what="questions of analyzers, newest first: which orders were given, or why none",
+        read="questions",
+    ),
     Resource(path="/operations", what="operations on many messages, newest first", read="operations"),
     Resource(
         path="/operations/{number}",

@@ -19,6 +19,10 @@ from engine.web.pages import (
     message,
     messages,
     operations,
+    order,
+    order_acts,
+    orders,
+    questions,
     replay,
     saved,
     shift,
@@ -35,6 +39,7 @@ PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
     *(shift, todo, waiting, trying, saved),
+    *(orders, order, order_acts, questions),
 )
 
 

@@ -25,6 +25,7 @@ from engine.web.pages.dead_letters import EACH, letter_row
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
+from engine.web.pages.orders import of_analyzer
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live
@@ -33,7 +34,11 @@ from engine.web.routes import Route
 PATH, DATA = "/analyzer", "/analyzer.json"
 PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")
 LETTERS = 5  # the last dead letters
-COMES_AND_GOES = ("http", "folder")  # transports without a lasting connection: the last message says who sends
+COMES_AND_GOES = (
+    "http",
+    "folder",
+    "worklist",
+)  # transports without a lasting connection: the last message says who sends
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -90,10 +95,12 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
     try:
         letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
         last = _last(reader, channel.name, words) if shows_last else []
+        orders = of_analyzer(reader, channel.name, words)
     except (StoreError, ConfigError) as error:
-        letters, last, (_, unread) = [], [], frame.why_not(error, words)
+        letters, last, orders, (_, unread) = [], [], [], frame.why_not(error, words)
     rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]
-    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread, "last": last}
+    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread, "last": last,
+            "orders": orders}  # fmt: skip
 
 
 def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:

@@ -101,6 +101,7 @@ def _around(asking: Asking) -> dict[str, Any]:
         "button": words.say("Set aside"),
         "action": _address(asking, asked),
         "back": words.href(f"{LIST}/{asked}"),
+        "back_words": words.say("Back to the message"),
     }
 
 

@@ -16,9 +16,11 @@ from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.model.errors import IntegrityError, TooSlowError
+from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Filter, MessageView
 from engine.model.search_keys import MAX_LENGTH
+from engine.store.queries import worklist
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
@@ -112,7 +114,10 @@ async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     name = SEALED if VERB in asking.may else SEALED_OTHER
     sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH], name) if form["q"] else ""
     asked = Asked.of(PATH, asking.words.language, {**form.fields, **dict.fromkeys(NUMBERS, ""), name: sealed}, NAMES)
-    return web.Response(status=303, headers={hdrs.LOCATION: asked.href()})
+    order = item_number(form["q"].upper()) or 0
+    is_order = order and await frame.read(worklist.item, order) is not None
+    to = asking.words.href("/order", item=item_id(order)) if is_order else asked.href()
+    return web.Response(status=303, headers={hdrs.LOCATION: to})
 
 
 def _sealed(reader: Reader, number: str, name: str) -> str:
@@ -237,6 +242,7 @@ def _page(asking: Asking) -> Page:
         "rows": [],
         "older": "",
         "news": "",
+        "tube": "",
     }
     return Page("messages", values, wrong)
 
@@ -262,7 +268,9 @@ def _found(reader: Reader, asking: Asking) -> Values:
             count = count_messages(reader, wanted, most=MOST_COUNTED + 1, before_id=top + 1)
         except TooSlowError:
             count = MOST_COUNTED + 1
+    number = asking.query.get(BEARS) or asked.get("q") or ""
     return {
+        "tube": _tube(reader, number, words) if number else "",
         "rows": [
             _row(view, lanes.get(view.id, {}), asked.href(path=f"{PATH}/{view.id}", top=top), words) for view in views
         ],
@@ -270,6 +278,17 @@ def _found(reader: Reader, asking: Asking) -> Values:
         "older": asked.href(before=views[-1].id, top=top) if more else "",
         "news": asked.href(path=NEWS, top=top) if not asked.before and not opens(wanted) else "",
     }
+
+
+def _tube(reader: Reader, number: str, words: Words) -> str:
+    """The address of the page about the tube with this number; empty: no order and no question is there for it."""
+    found = worklist.tube(reader, number, limit=1)
+    if found.items:
+        return words.href("/order", item=found.items[-1].item.item_id)
+    if not found.questions:
+        return ""
+    query = found.questions[-1].query
+    return words.href("/order", question=query, tube=worklist.place_in_query(reader, query, number))
 
 
 def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> dict[str, Any]:

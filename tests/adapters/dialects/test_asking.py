@@ -343,7 +343,7 @@ def test_a_question_is_taken_back_by_a_and_t(dialect: str | None) -> None:
 def test_a_range_is_no_list_of_specimens() -> None:
     parsed = read(message("H|\\^&", "Q|1|^S1|^S9|ALL", "L|1|N"))
     question = talk(None).question(parsed)
-    assert question == Question(kind="range", since="^S1", until="^S9")
+    assert question == Question(kind="numbers", since="S1", until="S9")
     assert len(talk(None).answer(parsed, question, [], CONTEXT)) == 1
     [reply] = talk("abbott-architect-astm").answer(parsed, question, [], CONTEXT)
     assert b"\rQ|1|^S1|^S9|ALL||||||||X\r" in reply.payload
@@ -370,3 +370,71 @@ def test_a_number_that_is_none_is_never_looked_up_and_always_answered(ids: str) 
 def test_no_more_specimens_are_asked_than_a_limit() -> None:
     asks = message("H|\\^&", "Q|1|" + "\\".join(f"^S{n}" for n in range(1_200)), "L|1|N")
     assert len(asked_by(None, asks)) == 1_000
+
+
+Q13_A = [  # dialect, the channel's own q13_a, Q-3, Q-13, L-3 -> whether it asks
+    (None, None, "^S1", "A", "N", True),
+    (None, "query", "^S1", "A", "N", True),
+    (None, "cancel", "^S1", "A", "N", False),
+    (None, "cancel", "^S1", "O", "N", True),
+    (None, "barcode-only", "^S1", "A", "N", True),
+    (None, "barcode-only", "^@192", "A", "N", True),
+    (None, "barcode-only", "^", "A", "N", False),
+    (None, "barcode-only", "", "O", "N", True),
+    (None, "query", "^S1", "A", "T", False),
+    ("roche-cobas-e411", None, "^^0000000387^587^0^2^^S1^SC", "A", "N", True),
+    ("roche-cobas-e411", None, "^^@192^587^0^2^^S1^SC", "A", "N", True),
+    ("roche-cobas-e411", None, "^^^587^0^2^^S1^SC", "A", "N", False),
+    ("roche-cobas-e411", "query", "^^^587^0^2^^S1^SC", "A", "N", True),
+    ("roche-cobas-e411", "cancel", "^^0000000387^587^0^2^^S1^SC", "A", "N", False),
+    ("horiba-pentra-400", None, "^^^587", "A", "N", False),
+]
+
+
+@pytest.mark.parametrize(("dialect", "own", "ids", "q13", "l3", "asks"), Q13_A)
+def test_what_a_in_q13_means(dialect: str | None, own: str | None, ids: str, q13: str, l3: str, asks: bool) -> None:
+    speaks = dialogue(dialect, **({} if own is None else {"q13_a": own}))
+    assert speaks is not None
+    question = speaks.question(read(message("H|\\^&", f"Q|1|{ids}||ALL||||||||{q13}", f"L|1|{l3}")))
+    assert question is not None
+    assert (question.kind == "specimens") is asks
+    assert asks or question == Question(kind="cancel")
+
+
+@pytest.mark.parametrize(
+    ("ids", "end", "since", "until"),
+    [("^S1", "^S9", "S1", "S9"), ("^ 01", "^09 ", "01", "09"), ("^@1", "^S9", "", "S9"), ("^S1", "^", "S1", "")],
+)
+def test_the_ends_of_a_range_are_numbers_as_others(ids: str, end: str, since: str, until: str) -> None:
+    question = talk(None).question(read(message("H|\\^&", f"Q|1|{ids}|{end}|ALL", "L|1|N")))
+    assert question == Question(kind="numbers", since=since, until=until)
+
+
+@pytest.mark.parametrize("code", ["I", "F"])
+def test_genexpert_gets_none_with_the_code_that_the_channel_says(code: str) -> None:
+    speaks = dialogue("cepheid-genexpert", none_end=code)
+    assert speaks is not None
+    parsed = read(message("H|@^\\|||GeneXpert", "Q|1|^S1||||||||||O", "L|1|N"))
+    question = speaks.question(parsed)
+    assert question is not None
+    tubes = [Tube(asked=one) for one in question.asked]
+    [reply] = speaks.answer(parsed, question, tubes, CONTEXT)
+    assert reply.payload.endswith(f"L|1|{code}\r".encode())
+
+
+def test_stored_results_are_asked_for_as_e1394_says() -> None:
+    speaks = talk(None)
+    of_one, of_all = speaks.fetch("00|42", "", NOW, CONTEXT), speaks.fetch("", "20261120080000", NOW, CONTEXT)
+    assert of_one is not None
+    assert of_all is not None
+    assert b"\rQ|1|^00&F&42||ALL||||||||F\rL|1|F\r" in of_one.payload
+    assert f"\rQ|1|ALL||ALL|R|20261120080000|{NOW}|||||F\rL|1|F\r".encode() in of_all.payload
+    assert speaks.fetch("00\x0142", "", NOW, CONTEXT) is None
+    assert all(talk(name).fetch("S1", "", NOW, CONTEXT) is None for name in ASKS)
+
+
+def test_a_test_for_a_tube_that_the_analyzer_has_is_added() -> None:
+    [new] = talk(None).download(Tube(asked=Asked(specimen="S1"), items=items("GLU")), CONTEXT)
+    [added] = talk(None).download(Tube(asked=Asked(specimen="S1"), items=items("GLU"), known=True), CONTEXT)
+    assert b"|R||||||N|" in new.payload
+    assert b"|R||||||A|" in added.payload

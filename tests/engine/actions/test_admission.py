@@ -55,6 +55,7 @@ MAY = {
     "order_cancel": WHO_ACTS,
     "order_release": WHO_ACTS,
     "order_resend": WHO_ACTS,
+    "order_fetch": WHO_ACTS,
     "order_shown": {SEEING_VIEWER, SEEING_OPERATOR},
     "todo_take": WHO_ACTS,
     "todo_note": WHO_ACTS,

@@ -52,10 +52,29 @@ async def test_the_loop_goes_on_between_the_channels_of_a_snapshot(
         assert [one.name for one in observer.snapshot().channels] == [f"hema-{n}" for n in range(CHANNELS)]
 
 
+async def test_a_snapshot_that_is_late_is_waited_for_and_none_is_taken_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy site the next one may take seconds, for messages come first: readers get the one before."""
+    monkeypatch.setattr(observe, "REFRESH_S", 0.0)
+    async with running_site(tmp_path, {f"hema-{n}": hl7_channel() for n in range(CHANNELS)}) as site:
+        observer = site.app.observer
+        await until(lambda: observer.snapshot() is not None and observer._kept_fresh)
+        taken = Counter[str]()
+        take = observer.take
+        monkeypatch.setattr(observer, "take", lambda: taken.update(["at once"]) or take())
+        seen = {id(observer.snapshot()) for _ in range(100)}
+        assert (len(seen), taken) == (1, Counter())
+        monkeypatch.setattr(observe, "KEPT_S", 0.0)
+        observer.snapshot()
+        assert taken == {"at once": 1}, "one that is older than that is replaced at once"
+
+
 async def test_without_a_reader_none_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observe, "REFRESH_S", 0.0)
     monkeypatch.setattr(observe, "ASKED_S", 0.0)
     async with running_site(tmp_path, {"hema": hl7_channel()}) as site:
+        await until(lambda: site.app.observer._snapshot is not None)  # that of the watchdog's first round
         turns = seen_in_turns(site, monkeypatch, Counter())
         site.app.observer.snapshot()
         asked = len(turns)

@@ -105,7 +105,10 @@ async def test_the_watchdog_is_fed_only_while_nobody_is_stale(manager: Manager) 
         await rounds.get()
         await rounds.get()
 
-    task = asyncio.create_task(watch(Notifier(manager.environ | {"WATCHDOG_USEC": "2000"}), who, lambda: "in order"))
+    async def said() -> str:
+        return "in order"
+
+    task = asyncio.create_task(watch(Notifier(manager.environ | {"WATCHDOG_USEC": "2000"}), who, said))
     try:
         assert await manager.hears() == "WATCHDOG=1\nSTATUS=in order"
         assert await manager.hears() == "WATCHDOG=1\nSTATUS=in order"

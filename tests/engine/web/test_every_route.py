@@ -92,6 +92,11 @@ TABLE = {
     "POST /messages/{number}/edit": PATIENTS,
     "POST /messages/{number}/edit/do": PATIENTS,
     "GET /waiting": LOOK,
+    "GET /orders": LOOK,
+    "GET /questions": LOOK,
+    "GET /order": LOOK,
+    "POST /order": PATIENTS,
+    **{f"{method} /order/{act}": ACT for act in ("cancel", "release", "resend") for method in ("GET", "POST")},
     "GET /todo": LOOK,
     "POST /todo": ACT,
     "GET /views": LOOK,
@@ -127,12 +132,17 @@ TABLE = {
     "GET /api/v1/pauses": LOOK,
     "GET /api/v1/operations": LOOK,
     "GET /api/v1/operations/{number}": LOOK,
+    "GET /api/v1/orders": LOOK,
+    "GET /api/v1/orders/{item}": LOOK,
+    "GET /api/v1/results-without-order": LOOK,
+    "GET /api/v1/questions": LOOK,
     "GET /api/v1/acts": ADMIN,
     "GET /api/v1/backups": ADMIN,
     "POST /api/v1/acts/order_add": ACT,
     "POST /api/v1/acts/order_cancel": ACT,
     "POST /api/v1/acts/order_release": ACT,
     "POST /api/v1/acts/order_resend": ACT,
+    "POST /api/v1/acts/order_fetch": ACT,
     "POST /api/v1/acts/todo_take": ACT,
     "POST /api/v1/acts/todo_note": ACT,
     "POST /api/v1/acts/todo_snooze": ACT,
@@ -161,7 +171,7 @@ TABLE = {
     "POST /api/v1/acts/backup": ADMIN,
     "POST /api/v1/acts/prune": ADMIN,
 }
-GAPS = {"{name}": "page.css", "{number}": "1", "{message}": "1"}
+GAPS = {"{name}": "page.css", "{number}": "1", "{message}": "1", "{item}": "W1"}
 EXPIRED = "This form is too old. Please open the page again."
 
 

@@ -11,6 +11,7 @@ from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.menu import DAILY, OTHERS
+from engine.web.pages import order_acts
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 
@@ -55,7 +56,15 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
     """But those that another page leads to with more words about them."""
     elsewhere = {"/account", "/tokens", "/views", "/dead-letters/each", "/codes/corrections"}
     not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
-    no_row = {"/analyzer", "/user", "/todo", "/codes/row", "/codes/undo"}  # pages of one thing, named in the query
+    no_row = {
+        "/analyzer",
+        "/user",
+        "/todo",
+        "/codes/row",
+        "/codes/undo",
+        "/order",
+        *(f"/order/{act}" for act in order_acts.DEEDS),
+    }  # pages of one thing, named in the query
     found = {
         path
         for path, method in here.page.server.routes
@@ -97,7 +106,7 @@ async def test_what_a_technician_opens_first_stands_first(here: Site, role: str)
         _, page = await browser.get("/")
         assert paths(menu(page))[:3] == ["/", "/messages", "/dead-letters"]
         groups = menu(page).one("details").all("p")
-        assert [group.one("span").text for group in groups] == ["Results", "Codes", "Administration"]
+        assert [group.one("span").text for group in groups] == ["Orders", "Results", "Codes", "Administration"]
         assert all(group.all("a") for group in groups)
 
 

@@ -25,6 +25,7 @@ from engine.model.accounts import shown_name
 from engine.model.errors import RefusedError
 from engine.model.phrases import SPANS, Phrase, Said
 from engine.model.reasons import ReasonCode
+from engine.monitoring import todo as monitoring_todo
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
@@ -48,6 +49,10 @@ from engine.web.pages import (
     message,
     messages,
     operations,
+    order,
+    order_acts,
+    order_words,
+    orders,
     saved,
     shift,
     states,
@@ -99,6 +104,14 @@ def said_in_code() -> set[str]:
     found |= {*correct.LABELS.values(), *correct.HINTS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
+    found |= {text for deed in order_acts.DEEDS.values() for text in (deed.what, deed.button, deed.then)}
+    found |= {order_acts.MAY_HAVE, order_acts.FIRST_STEP, order_acts.SECOND_STEP, order.NO_ORDER, order.NO_TUBE}
+    found |= {look.words for look in order_words.STATES.values()} | {orders.WRONG_TAB}
+    for table in (order_words.REASONS, order_words.EVENTS, order_words.NONE, order_words.OUTCOMES, order_words.KINDS):
+        found |= set(table.values())
+    found |= {*orders.TAB_WORDS.values(), *(text for text in orders.ABOUT.values() if text)}
+    found |= {column.label for column in orders.CHOICE.values()}
+    found |= {text for _, text, _ in monitoring_todo._ORDERS.values()}
     found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
     found |= {text for name, text in vars(switch_effects).items() if name.isupper() and isinstance(text, str)}
     found -= {switch_effects.UNHEARD}  # it is said as a sentence

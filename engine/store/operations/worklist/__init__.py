@@ -2,6 +2,7 @@
 
 taking      orders in: new, change, cancel, hold, release, rerun
 answering   questions of analyzers, and what became of each answer
+downloading orders that go out unasked
 acting      acts of a person on single orders
 closing     results, and the end of an item's time
 erasing     orders of a patient whose data is erased
@@ -14,12 +15,14 @@ transaction.
 from engine.store.operations.worklist.acting import cancel, match, release, resend
 from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
 from engine.store.operations.worklist.closing import expire, result
+from engine.store.operations.worklist.downloading import download, taken_back
 from engine.store.operations.worklist.taking import take_orders
 
 __all__ = (
     "answer",
     "cancel",
     "confirmed",
+    "download",
     "expire",
     "explain",
     "match",
@@ -30,4 +33,5 @@ __all__ = (
     "resend",
     "result",
     "take_orders",
+    "taken_back",
 )

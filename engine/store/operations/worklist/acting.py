@@ -17,12 +17,14 @@ _ACTIVE = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
 @operation(priority=Priority.SETTLE)
 def cancel(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     """Cancel an order; one that an analyzer may have is ``cancel_pending`` first, and cancelled by a second cancel.
+    One that the analyzer refused is given up by it.
 
     Raises:
         RefusedError: there is none of this number, or it has ended.
     """
     one = _one(batch, number)
-    event = ItemEvent.CLOSE if one.state is ItemState.CANCEL_PENDING and not one.query else ItemEvent.CANCEL
+    closes = one.state is ItemState.REFUSED or (one.state is ItemState.CANCEL_PENDING and not one.query)
+    event = ItemEvent.CLOSE if closes else ItemEvent.CANCEL
     return _do(batch, one, event, "order-cancel", actor, reason)
 
 

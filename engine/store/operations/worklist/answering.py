@@ -47,19 +47,21 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     """Look up the orders that a question asks for, and note the answer as under way.
 
     Args:
-        message_id: the journal's row of the question; 0: a download, which no question asked for.
+        message_id: the journal's row of the question.
     """
     if question.kind == "cancel":
-        return Answered(query=_note(batch, message_id, question, settings, (), outcome="taken_back"))
+        return Answered(query=note(batch, message_id, question.kind, settings, (), outcome="taken_back"))
     if question.kind in ("range", "rack"):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
-        return Answered(query=_note(batch, message_id, question, settings, [(none, [])]), tubes=(none,))
-    look = _Look(batch, settings)
+        return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
+    look = Look(batch, settings)
     found: list[tuple[Tube, list[Kept]]] = []
     held, cut = 0, False
     if question.kind == "specimens":
         asked: Iterable[Asked] = question.asked[:MOST_TUBES]
         cut = len(question.asked) > MOST_TUBES
+    elif question.kind == "numbers":
+        asked = look.between(question.since, question.until)
     else:
         asked = look.every() if question.kind == "all" else look.of_patients(question.patients)
     limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
@@ -74,34 +76,41 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         found.append((tube, kept))
     if not found and question.kind == "all":
         none = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
-        return Answered(query=_note(batch, message_id, question, settings, [(none, [])]))
-    query = _note(batch, message_id, question, settings, found, cut=cut)
-    look.mark_unmapped(message_id, query)
+        return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]))
+    query = note(batch, message_id, question.kind, settings, found, cut=cut)
+    look.note_left_out(message_id, query)
     return Answered(query=query, tubes=tuple(tube for tube, _ in found), cut=cut)
 
 
-def _note(
+def note(
     batch: Batch,
     message_id: int,
-    question: Question,
+    kind: str,
     settings: AskSettings,
     found: Sequence[tuple[Tube, list[Kept]]],
     *,
     cut: bool = False,
     outcome: str = "",
 ) -> int:
-    """Write the answer, and its items as under way; return its number."""
+    """Write the answer, and its items as under way; return its number.
+
+    Args:
+        kind: of the question; or that of a download.
+        outcome: where it is known already.
+    """
     (query,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM order_query").fetchone()
     under_way = {one.number: one for _, kept in found for one in kept}
     for one in under_way.values():
         items.leave_query(batch, one, "asked again")
-        one.query, one.channel, one.code = query, settings.channel, settings.codes[one.line.test]
+        one.query = query
+        if one.state is not ItemState.CANCEL_PENDING:  # what is taken back keeps the code under which it was sent
+            one.channel, one.code = settings.channel, settings.codes[one.line.test]
         items.store(batch, one)
     batch.execute(
         "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us, outcome)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            query, message_id, settings.channel, batch.now_us, question.kind, len(found),
+            query, message_id, settings.channel, batch.now_us, kind, len(found),
             "".join(f"{number}," for number in under_way), int(cut), len(under_way),
             0 if under_way else batch.now_us, outcome,
         ),
@@ -121,14 +130,14 @@ def explain(batch: Batch, message_id: int, channel: str) -> None:
     """Have a question that was not looked up in the log, too: its line, LabRelay or the disk had ended before."""
     if batch.execute("SELECT 1 FROM order_query WHERE message_id = ?", (message_id,)).fetchone() is None:
         batch.execute(
-            "INSERT INTO order_query"
-            " SELECT coalesce(max(number), 0) + 1, ?1, ?2, ?3, '', 0, '', 0, 0, ?3, 'interrupted'"
+            "INSERT INTO order_query (number, message_id, channel, at_us, kind, asked, items, cut, open, ended_us,"
+            " outcome) SELECT coalesce(max(number), 0) + 1, ?, ?, ?, '', 0, '', 0, 0, ?, 'interrupted'"
             " FROM order_query",
-            (message_id, channel, batch.now_us),
+            (message_id, channel, batch.now_us, batch.now_us),
         )
 
 
-class _Look:
+class Look:
     """Look-ups for one question; each specimen is read once."""
 
     def __init__(self, batch: Batch, settings: AskSettings) -> None:
@@ -137,6 +146,7 @@ class _Look:
         self._mine = settings.names | {settings.channel}
         self._tubes: dict[str, tuple[tuple[WorkItem, ...], NoOrder | None, list[Kept]]] = {}
         self._unmapped: list[Kept] = []
+        self._undilutable: list[Kept] = []
         self._busy: dict[int, bool] = {}
 
     def tube(self, asked: Asked) -> tuple[Tube, list[Kept]]:
@@ -166,6 +176,15 @@ class _Look:
                 seen.add(one.line.specimen)
                 yield Asked(specimen=one.line.specimen)
 
+    def between(self, since: str, until: str) -> Iterator[Asked]:
+        """Each specimen with an open order of this channel whose number is in a range: as long as both of its ends, and
+        between them as text. Of ends that are not equally long, or were not read, there is none.
+        """
+        if since and len(since) == len(until):
+            for one in self.every():
+                if len(one.specimen) == len(since) and since <= one.specimen <= until:
+                    yield one
+
     def of_patients(self, numbers: Iterable[str]) -> Iterator[Asked]:
         """Each specimen with an open order of these patients; the numbers are compared exactly."""
         seen: set[str] = set()
@@ -175,11 +194,14 @@ class _Look:
                     seen.add(one.line.specimen)
                     yield Asked(specimen=one.line.specimen)
 
-    def mark_unmapped(self, message_id: int, query: int) -> None:
-        """Note that this channel has no code for an order that names it."""
+    def note_left_out(self, message_id: int, query: int) -> None:
+        """Note that this channel has no code for an order that names it, or cannot be told of its dilution."""
+        channel = self._settings.channel
         for one in {one.number: one for one in self._unmapped}.values():
             one.reason = ItemReason.UNMAPPED_CODE
-            items.note(self._batch, one, "unmapped", message_id=message_id, channel=self._settings.channel, query=query)
+            items.note(self._batch, one, "unmapped", message_id=message_id, channel=channel, query=query)
+        for one in {one.number: one for one in self._undilutable}.values():
+            items.apply(self._batch, one, ItemEvent.UNSUPPORTED, message_id=message_id, channel=channel, query=query)
 
     def _find(self, specimen: str) -> tuple[list[Kept], NoOrder | None]:
         """The items that this channel gets of a specimen; or why there are none."""
@@ -210,6 +232,12 @@ class _Look:
         ]
         if not coded:
             return [], NoOrder.UNMAPPED
+        dilutions = self._settings.dilutions
+        if dilutions is not None:
+            self._undilutable += [one for one in coded if one.line.dilution not in dilutions]
+            coded = [one for one in coded if one.line.dilution in dilutions]
+            if not coded:
+                return [], NoOrder.NOT_SUPPORTED
         if not self._settings.again:
             coded = [one for one in coded if one.state is ItemState.WAITING and not one.query]
         return coded, None if coded else NoOrder.DONE

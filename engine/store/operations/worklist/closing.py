@@ -35,10 +35,15 @@ def result(
     patient_number: str,
     tests: Sequence[ResultOf],
     names: frozenset[str] = frozenset(),
+    *,
+    control: bool = False,
 ) -> list[tuple[int, bool]]:
     """Close the items that a result message answers; return (item, whether it is late) of all that it is about.
 
+    Results that are of no item are noted (`note_without`).
+
     Args:
+        control: the message has results of a control material, which has no orders.
         specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
         names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
     """
@@ -53,12 +58,27 @@ def result(
     ]
     by_code = _by_code(tube, channel)
     found: dict[int, bool] = {}
+    without = 0
     for each in tests:
-        for one in _meant(each, by_code, channel):
+        meant = _meant(each, by_code, channel)
+        without += not meant
+        for one in meant:
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
             late = items.apply(batch, one, event, message_id=message_id, channel=channel).late
             found[one.number] = found.get(one.number, False) or late
+    note_without(batch, message_id, channel, specimen, 0 if control else without)
     return list(found.items())
+
+
+def note_without(batch: Batch, message_id: int, channel: str, specimen: str, results: int) -> None:
+    """Note how many results of a specimen in a message have no order; of a message that is processed again, anew."""
+    token = items.specimen_token(batch.vault, specimen)
+    batch.execute("DELETE FROM order_without WHERE message_id = ? AND specimen = ?", (message_id, token))
+    if results:
+        batch.execute(
+            "INSERT INTO order_without (message_id, specimen, channel, at_us, results) VALUES (?, ?, ?, ?, ?)",
+            (message_id, token, channel, batch.now_us, results),
+        )
 
 
 _Codes = dict[tuple[str, str], list[Kept]]

@@ -20,6 +20,7 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str], act: in
     """
     found: dict[int, None] = {}
     for message_id in messages:
+        batch.execute("DELETE FROM order_without WHERE message_id = ?", (message_id,))
         rows = batch.execute("SELECT number FROM order_item WHERE message_id = ?", (message_id,))
         found.update((number, None) for (number,) in rows.fetchall())
     for text in numbers:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from engine.model.errors import IntegrityError
-from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, step
+from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Priority, WorkItem
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
@@ -154,6 +154,11 @@ def of_message(rows: Rows, message_id: int) -> list[Kept]:
     return [kept(rows.vault, row) for row in rows.execute(select, (message_id,)).fetchall()]
 
 
+def with_token(rows: Rows, token: bytes, most: int) -> list[Kept]:
+    """The newest items whose specimen number has this keyed hash, oldest first; the number is not compared."""
+    return _newest(rows, "specimen", token, most)
+
+
 def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
     if not token:
         return []
@@ -203,6 +208,7 @@ def next_number(execute: Execute) -> int:
 def put(batch: Batch, one: Kept, cause: str = "") -> None:
     """Write a new item with its first event."""
     line, vault = one.line, batch.vault
+    batch.orders_changed = True
     sealed = batch.seal(NOTE_KEYS, packed(line), COLUMN, one.number, "")
     batch.execute(
         _INSERT,
@@ -273,8 +279,11 @@ def note(
         at_us: when it happened, where that was before this transaction.
     """
     one.events += 1
+    batch.orders_changed = True
     one.last_id = message_id or one.last_id
     store(batch, one)
+    if one.source and heard(event, one.state) is not None:
+        batch.execute("INSERT INTO order_notice (item, n) VALUES (?, ?)", (one.number, one.events))
     sealed = b""
     if detail:
         words = detail[:MOST_WORDS].encode("utf-8", "surrogatepass")

@@ -16,7 +16,7 @@ One specimen number with two patients holds both orders. The cost grows with the
 specimens and order numbers, which are read once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.model.order_rules import ItemEvent, PatientsOfTube, bears_patient, names, same_content, same_placer
@@ -56,26 +56,47 @@ def take_orders(
             for place in range(len(lines))
         ]
     taking = _Taking(batch, message_id, channel, settings)
-    return [outcome for place, line in parts for outcome in taking.take(place, line)]
+    return [outcome for place, line, known in parts for outcome in taking.take(place, line, known=known)]
 
 
-def _parts(lines: Sequence[OrderLine], settings: TakeSettings) -> Iterator[tuple[int, OrderLine]]:
-    """Each line with its place; a panel that no channel has a code for as its tests."""
+def _parts(lines: Sequence[OrderLine], settings: TakeSettings) -> Iterator[tuple[int, OrderLine, bool]]:
+    """Each line with its place, with the worklist's code for its test, and whether the table of the LIS has the test; a
+    panel that no channel has a code for as its tests.
+    """
     for place, line in enumerate(lines):
+        whole, known = _translated(line, settings)
         tests = settings.panels.get(line.test)
-        if not tests or any(line.test in settings.known_channels[one] for one in _runners(line, settings)):
-            yield place, line
+        if not tests or (known and any(whole.test in settings.known_channels[one] for one in _runners(line, settings))):
+            yield place, whole, known
             continue
         for test in tests:
-            yield place, changed(line, test=test, test_name="")
+            part, known = _translated(changed(line, test=test, test_name=""), settings)
+            yield place, changed(part, ordered=line.test), known
+
+
+def _translated(line: OrderLine, settings: TakeSettings) -> tuple[OrderLine, bool]:
+    if settings.codes is None or not line.test:
+        return line, True
+    code = settings.codes.get(line.test)
+    return (line, False) if code is None else (changed(line, test=code, ordered=line.test), True)
+
+
+def _members(names: Collection[str], settings: TakeSettings) -> set[str]:
+    """The channels that are meant by names of channels and of groups."""
+    return set(names).union(*(settings.groups.get(name, ()) for name in names)) & settings.known_channels.keys()
 
 
 def _runners(line: OrderLine, settings: TakeSettings) -> set[str]:
     """The channels that an order is for."""
-    if not line.targets:
-        return set(settings.known_channels)
-    wanted = set(line.targets).union(*(settings.groups.get(name, ()) for name in line.targets))
-    return wanted & settings.known_channels.keys()
+    may = _members(settings.targets, settings) if settings.targets else set(settings.known_channels)
+    return may & _members(line.targets, settings) if line.targets else may
+
+
+def _targets(line: OrderLine, settings: TakeSettings) -> frozenset[str]:
+    """The targets of an item; where its LIS may not order from all channels these are named one by one."""
+    if settings.targets:
+        return frozenset(_runners(line, settings))
+    return items.cut_targets(line.targets, {*settings.known_channels, *settings.groups})
 
 
 @dataclass(slots=True)
@@ -123,9 +144,13 @@ class _Taking:
     read: dict[str, set[str]] = field(default_factory=dict)  # order number -> kinds of it that were sorted
     next_number: int = 0
 
-    def take(self, place: int, line: OrderLine) -> list[LineOutcome]:
+    def take(self, place: int, line: OrderLine, *, known: bool) -> list[LineOutcome]:
         if line.action == "unknown":
             return [self._put_rejected(place, line, ItemReason.UNKNOWN_ACTION)]
+        if not known and line.action in ("cancel", "release"):
+            return [_no_such_order(place)]
+        if not known:
+            return [self._put_rejected(place, line, ItemReason.UNKNOWN_TEST)]
         if line.action == "cancel":
             return self._act(place, line, ItemEvent.CANCEL)
         if line.action == "release":
@@ -240,7 +265,7 @@ class _Taking:
         kept = Kept(
             number=self.next_number, message_id=self.message_id, place=place, last_id=self.message_id,
             source=self.channel, state=state, reason=reason,
-            targets=items.cut_targets(line.targets, {*settings.known_channels, *settings.groups}),
+            targets=_targets(line, settings),
             channel="", code="", query=0, sent=False, after=after, run=run, parent=parent, created_us=batch.now_us,
             changed_us=batch.now_us, expires_us=batch.steady_us + settings.expires_us,
             reuse_us=settings.specimen_reuse_us, events=1, line=line,
@@ -272,7 +297,7 @@ class _Taking:
     def _act(self, place: int, line: OrderLine, event: ItemEvent) -> list[LineOutcome]:
         found = [one for one in self._named(line, event) if one.message_id <= self.message_id]
         if not found:
-            return [LineOutcome(line_index=place, number=0, state=ItemState.REJECTED, reason=ItemReason.NO_SUCH_ORDER)]
+            return [_no_such_order(place)]
         open_ones = [one for one in found if one.is_open]
         return [self._step(place, one, event) for one in open_ones or found[-1:]]
 
@@ -380,6 +405,10 @@ def _order_keys(line: OrderLine) -> list[tuple[str, str]]:
     """What an order is known by; the first is what makes two lines one order."""
     numbers = [("placer", line.placer), ("filler", line.filler)]
     return [one for one in numbers if one[1]] or [("specimen", line.specimen)]
+
+
+def _no_such_order(place: int) -> LineOutcome:
+    return LineOutcome(line_index=place, number=0, state=ItemState.REJECTED, reason=ItemReason.NO_SUCH_ORDER)
 
 
 def _outcome(

@@ -63,6 +63,7 @@ _REPLACED = (
         "kept_answer",
         "correction",
         "saved_view",
+        "order_notice",
     ),
     *_OPERATIONS,
     *ACCOUNTS,
@@ -82,6 +83,7 @@ _CHANGED = {
     "message_number": "SELECT n.* FROM (SELECT DISTINCT id >> :bits AS block FROM state.touched) b"
     " JOIN main.message_number n ON n.block = b.block WHERE n.message_id IN (SELECT id FROM state.touched)",
     "reagent_use": "SELECT u.* FROM state.touched t JOIN main.reagent_use u ON u.message_id = t.id",
+    "order_without": "SELECT w.* FROM state.touched t JOIN main.order_without w ON w.message_id = t.id",
     "reagent": "SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",
     "earlier_value": "SELECT * FROM main.earlier_value WHERE id > :value OR kept_us >= :since",
     "control_result": "SELECT * FROM main.control_result WHERE at_us >= :since - :day",

@@ -15,8 +15,10 @@ from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
+from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.store.operations import bulk, corrections
+from engine.model.worklist import TakeSettings
+from engine.store.operations import bulk, corrections, worklist
 from engine.store.operations.bulk import Member
 from engine.store.queries import reader
 from engine.store.queries.letters import dead_letters
@@ -56,6 +58,10 @@ ORACLE = {
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),
+    "/orders": (LOOK, "orders cursor next"),
+    "/orders/{item}": (LOOK, "order test state reason for from after parent history"),
+    "/results-without-order": (LOOK, "results cursor next"),
+    "/questions": (LOOK, "questions cursor next"),
     "/operations": (LOOK, "operations cursor next"),
     "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes undelivered reason"),
     "/acts": (ADMINISTER, "acts cursor next"),
@@ -71,6 +77,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     what = {"selection": {"all": True}, "count": 1, "reason": "known"}
     begin = partial(bulk.begin, verb="retry", members=[Member(REFUSED)], last=5, counted_us=1, actor="anita", what=what)
     assert journal.run_alone(begin) == OPERATION
+    line = OrderLine(specimen=CANARY, test="TSH", placer=CANARY, patient=OrderedPatient(number="1", family=CANARY))
+    taken = TakeSettings(known_channels={CHANNEL: frozenset({"TSH"})})
+    journal.run_alone(partial(worklist.take_orders, message_id=1, channel="his", lines=[line], settings=taken))
     journal.close()
     return folder
 
@@ -100,7 +109,7 @@ async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> N
     by_post = path == "/message-search"
     for person, status in statuses.items():
         found = await api.ask(
-            path.format(message=REFUSED, number=OPERATION),
+            path.format(message=REFUSED, number=OPERATION, item="W1"),
             person,
             method="POST" if by_post else "GET",
             body={} if by_post else None,
@@ -122,7 +131,7 @@ async def test_no_answer_names_a_patient(api: Client) -> None:
         by_post = path == "/message-search"
         for number in (DELIVERED, REFUSED):
             found = await api.ask(
-                path.format(message=number, number=OPERATION),
+                path.format(message=number, number=OPERATION, item="W1"),
                 "admin",
                 method="POST" if by_post else "GET",
                 body={} if by_post else None,

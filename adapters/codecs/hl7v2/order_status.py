@@ -1,0 +1,95 @@
+"""A change of an order as a message for its laboratory system: ORM^O01. Pure.
+
+    ORC-1  ORC-5
+    SC     SC      released: the hold that the answer spoke of is over
+    SC     IP      an analyzer has accepted it, or has begun it
+    SC     CM      its final result came
+    UA     CA      the analyzer has refused it
+    OC     CA      cancelled here; its time is over
+
+ORC-2, ORC-3, OBR-2, OBR-3 and the test are as the order had them. ORC-16 is REFUSED, CANCELLED or EXPIRED, and NTE has
+the analyzer's words. A delimiter in a text is escaped.
+
+Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119 and 0038.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.codecs.hl7v2.text import escape
+from engine.model.message import Delimiters
+from engine.model.orders import OrderedPatient, Status, StatusChange, item_id
+
+TYPE = "ORM^O01"
+_CODES: dict[Status, tuple[str, str]] = {
+    Status.ACCEPTED: ("SC", "IP"),
+    Status.IN_PROGRESS: ("SC", "IP"),
+    Status.COMPLETED: ("SC", "CM"),
+    Status.REFUSED: ("UA", "CA"),
+    Status.CANCELLED: ("OC", "CA"),
+    Status.EXPIRED: ("OC", "CA"),
+    Status.RELEASED: ("SC", "SC"),
+}
+_WORDS: dict[Status, str] = {
+    Status.REFUSED: "the analyzer has refused it",
+    Status.CANCELLED: "cancelled in the laboratory",
+    Status.EXPIRED: "its time is over",
+}
+_SIGNS = Delimiters()
+
+
+def control_id(change: StatusChange) -> str:
+    """MSH-10: the number of the order and of the row of its history; no two changes share one."""
+    return f"{item_id(change.item)}.{change.n}"
+
+
+def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> bytes:
+    """The message, with a CR after each segment, as UTF-8.
+
+    Args:
+        at: the time of the change, ``YYYYMMDDHHMMSS+ZZZZ``.
+        settings: of the channel: ``sending_application``, ``sending_facility``, ``receiving_application``,
+            ``receiving_facility``, ``hl7_version``.
+    """
+    line = change.line
+    code, state = _CODES[change.status]
+    placer = _joined(line.placer, line.placer_namespace)
+    names = [_text(settings.get(name, usual)) for name, usual in _NAMES]
+    version = _text(settings.get("hl7_version", "2.5.1"))
+    segments = [
+        ["MSH", "^~\\&", *names, at, "", TYPE, control_id(change), "P", version, "", "", "", "", "", "UNICODE UTF-8"],
+        *_patient(line.patient),
+        ["ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at, *[""] * 6, _why(change)],
+        ["OBR", "1", placer, _text(line.filler), _joined(line.ordered or line.test, line.test_name, line.test_system)],
+        *([["NTE", "1", "", _text(change.text)]] if change.text else []),
+    ]
+    return "".join(f"{'|'.join(fields).rstrip('|')}\r" for fields in segments).encode("utf-8", "replace")
+
+
+_NAMES = (
+    ("sending_application", "LABRELAY"),
+    ("sending_facility", ""),
+    ("receiving_application", ""),
+    ("receiving_facility", ""),
+)
+
+
+def _why(change: StatusChange) -> str:
+    """ORC-16, a code of ours."""
+    words = _WORDS.get(change.status, "")
+    return _joined(change.status.name, words, "L") if words else ""
+
+
+def _patient(one: OrderedPatient) -> list[list[str]]:
+    if one == OrderedPatient():
+        return []
+    number, name = _joined(one.number, "", "", one.namespace), _joined(one.family, one.given)
+    return [["PID", "1", "", number, "", name, "", _text(one.birth_date), _text(one.sex)]]
+
+
+def _joined(*texts: str) -> str:
+    return "^".join(map(_text, texts)).rstrip("^")
+
+
+def _text(value: object) -> str:
+    return escape(str(value), _SIGNS)

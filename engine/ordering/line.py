@@ -1,0 +1,96 @@
+"""One connection to an analyzer, as the desk sees it: the answer that is wanted, and the message that is under way."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import cast
+
+from engine.model.link_events import SendEnd
+from engine.model.message import Parsed
+from engine.model.orders import Question, Reply
+from engine.model.ports import RousedStream, TwoWayLink
+from engine.receiving.channel_parts import Connection
+
+
+@dataclass(slots=True, eq=False)
+class Answering:
+    """A question, and how far its answer is.
+
+    Attributes:
+        due: until when the answer may begin, monotonic.
+        query: its number in the journal, 0 until that is durable.
+        replies: not offered yet.
+        items: found for it, and not known yet whether they arrive.
+        looks: how often it was looked up.
+        over: why no more of it is sent; empty while it is wanted.
+    """
+
+    message: int
+    parsed: Parsed
+    question: Question
+    due: float
+    query: int = 0
+    replies: deque[Reply] = field(default_factory=deque)
+    items: dict[int, None] = field(default_factory=dict)
+    looks: int = 0
+    timer: asyncio.TimerHandle | None = None
+    over: str = ""
+
+
+@dataclass(slots=True)
+class Sending:
+    """One message that the link has.
+
+    Attributes:
+        answering: of which it is a part; None: no question asked for it.
+        ended: of one that no question asked for: resolved with its end.
+    """
+
+    ticket: int
+    reply: Reply
+    answering: Answering | None = None
+    ended: "asyncio.Future[SendEnd] | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One connection. The message that is under way may be of an older answer than the one that is wanted.
+
+    Attributes:
+        gone: the connection has ended.
+        rests: set while nothing is under way on it, in either direction; and once it is gone.
+    """
+
+    connection: Connection
+    answering: Answering | None = None
+    sending: Sending | None = None
+    tickets: int = 0
+    gone: bool = False
+    rests: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def link(self) -> TwoWayLink:
+        return cast(TwoWayLink, self.connection.link)
+
+    @property
+    def is_free(self) -> bool:
+        return not self.gone and self.answering is None and self.sending is None and self.link.resting
+
+    def note_rest(self) -> None:
+        """Called after whatever may have changed it."""
+        if self.gone or self.is_free:
+            self.rests.set()
+        else:
+            self.rests.clear()
+
+    def offer(self, reply: Reply, now: float) -> int:
+        """Give a message to the link, and return its ticket.
+
+        Raises:
+            ValueError: it cannot be framed.
+        """
+        self.tickets += 1
+        self.link.offer(self.tickets, reply.payload, now)
+        self.connection.has_to_speak = True
+        cast(RousedStream, self.connection.stream).rouse()
+        return self.tickets

@@ -1,0 +1,24 @@
+"""The answers to the orders of a message, in the note of the message's outcome.
+
+A repeat of the message gets the same answer, whatever has become of the orders since.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from engine.model.orders import ItemReason, LineAnswer
+
+_USUAL = {one.name: one.default for one in fields(LineAnswer)}
+
+
+def packed(told: Sequence[LineAnswer]) -> list[dict[str, Any]]:
+    """For JSON, without usual parts."""
+    return [{name: said for name, usual in _USUAL.items() if (said := getattr(one, name)) != usual} for one in told]
+
+
+def opened(found: Sequence[dict[str, Any]]) -> tuple[LineAnswer, ...]:
+    return tuple(
+        LineAnswer(**{**one, "reason": ItemReason(one.get("reason", "")), "items": tuple(one.get("items", ()))})
+        for one in found
+    )

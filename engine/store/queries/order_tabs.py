@@ -1,0 +1,71 @@
+"""The lists of orders, by what harm may come of them, worst first; and what of them waits for a person.
+
+A list and its count are one query (`engine.store.queries.worklist`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from engine.model.orders import ItemReason, ItemState
+from engine.model.worklist import DAY_US
+from engine.store.queries import worklist
+from engine.store.queries.reader import Reader
+from engine.store.queries.worklist import ItemFilter, QueryFilter
+
+MINUTE_US = 60_000_000
+REFUSED_US = 7 * DAY_US  # how long a refused or rejected order is listed
+UNANSWERED_US = DAY_US  # how long a question without an answer is listed, and a result without an order
+LATE_AFTER_US = (120 * MINUTE_US, 60 * MINUTE_US)  # an order that an analyzer has is late; the second of a stat one
+UNSENT_AFTER_US = (30 * MINUTE_US, 5 * MINUTE_US)  # so long an order may wait for which the analyzer has asked in vain
+MOST = 10_000  # that are counted for a person
+
+AT_ANALYZER = (ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING)
+IN_VAIN = (ItemReason.UNMAPPED_CODE, ItemReason.MAYBE_KNOWN, ItemReason.AFTER_CANCEL)
+DONE = (ItemState.RESULTED, ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED)
+
+TABS: Mapping[str, Callable[[int], ItemFilter]] = {
+    "refused": lambda now_us: ItemFilter(states=(ItemState.REFUSED,), since_us=max(now_us - REFUSED_US, 1)),
+    "late": lambda now_us: ItemFilter(states=AT_ANALYZER, still_us=_before(now_us, LATE_AFTER_US)),
+    "unsent": lambda now_us: ItemFilter(
+        states=(ItemState.WAITING,), reasons=IN_VAIN, still_us=_before(now_us, UNSENT_AFTER_US)
+    ),
+    "held": lambda now_us: ItemFilter(states=(ItemState.HELD,)),
+    "waiting": lambda now_us: ItemFilter(states=(ItemState.WAITING,)),
+    "analyzer": lambda now_us: ItemFilter(states=AT_ANALYZER),
+    "rejected": lambda now_us: ItemFilter(states=(ItemState.REJECTED,), since_us=max(now_us - REFUSED_US, 1)),
+    "done": lambda now_us: ItemFilter(states=DONE),
+}
+
+
+def _before(now_us: int, ages_us: tuple[int, int]) -> tuple[int, int]:
+    usual, stat = ages_us
+    return now_us - usual, now_us - stat
+
+
+def unanswered(now_us: int) -> QueryFilter:
+    """The questions that wait for a person."""
+    return QueryFilter(since_us=max(now_us - UNANSWERED_US, 1), unanswered=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTrouble:
+    """Orders or questions that wait for a person.
+
+    Attributes:
+        kind: a name of `TABS`, or ``questions``.
+        oldest_us: the oldest change of them; 0: not known.
+    """
+
+    kind: str
+    count: int
+    oldest_us: int = 0
+
+
+def troubles(reader: Reader, now_us: int) -> list[OrderTrouble]:
+    """Those that there are, worst first."""
+    found = [OrderTrouble(name, *worklist.count_items(reader, TABS[name](now_us), most=MOST)) for name in _FOR_A_PERSON]
+    found.insert(1, OrderTrouble("questions", worklist.count_queries(reader, unanswered(now_us), most=MOST)))
+    return [one for one in found if one.count]
+
+
+_FOR_A_PERSON = ("refused", "unsent", "held")

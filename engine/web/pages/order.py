@@ -1,0 +1,318 @@
+"""One tube: its orders, and on one time line each change of them, each question for it, its messages, people's acts.
+
+The page is opened by an order (``item=W17``), by a question of an analyzer (``question=5``) or by a message that has
+results without an order (``message=7``), so no address has the number of the tube. The number, the patient and the
+analyzer's words are shown to a person who may see patients and states a purpose; the audit trail has that first.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+
+from engine.actions.control import Request
+from engine.model.errors import LabRelayError
+from engine.model.orders import WorkItem, item_id, item_number
+from engine.model.permissions import LOOKING
+from engine.model.records import Act, Filter, MessageView
+from engine.store.queries import worklist
+from engine.store.queries.acts import acts_page
+from engine.store.queries.messages import ends_of, messages_page
+from engine.store.queries.reader import Reader
+from engine.store.queries.worklist import ItemDetails, ItemHistory, TubeQuestion, TubeTimeline, WithoutOrder
+from engine.web.access.desk import Desk
+from engine.web.cells import Badge
+from engine.web.pages import order_acts, states
+from engine.web.pages.asked import number
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.order_words import event_of, none_of, outcome_of, reason_of, state_of
+from engine.web.pages.orders import MESSAGES, ONE, PATH, order_row
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import PRINCIPAL, Route
+
+SHOWN = "order_shown"  # the verb before tube and patient are shown
+LONGEST = 500  # signs of a remark
+MOST_STEPS = 1_000  # of a time line, the newest
+MOST_MESSAGES = 50  # that bear the number of the tube
+NO_ORDER = "There is no order {order}."
+NO_TUBE = "Nothing is kept of this tube."
+BY_PERSON = "person"  # the cause of an event; its message is the act
+
+
+class Step(NamedTuple):
+    """A step of the time line.
+
+    Attributes:
+        what: one sentence.
+        links: words and address.
+        more: lines of small print.
+    """
+
+    at_us: int
+    what: str
+    badge: Badge | None = None
+    code: str = ""
+    meaning: str = ""
+    links: Sequence[tuple[str, str]] = ()
+    more: Sequence[str] = ()
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    found = [Route(ONE, partial(_show, frame), LOOKING)]
+    if frame.desk is not None and SHOWN in frame.verbs:
+        needs = frame.verbs[SHOWN].needs
+        found.append(Route(ONE, partial(_reveal, frame, frame.desk), needs, method=hdrs.METH_POST))
+    return found
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, partial(_found, ""))
+
+
+async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    """Tube, patient and the analyzer's words of one order, once the purpose is noted."""
+    asking = frame.asking(request)
+    form, asked = await desk.form(request), _item(asking)
+    purpose, trouble = form["purpose"], ""
+    try:
+        args = {"order": asked, "purpose": purpose}
+        await frame.verbs[SHOWN].work(Request(verb=SHOWN, actor=request[PRINCIPAL].actor, args=args))
+    except LabRelayError as error:
+        status, trouble = frame.refused(desk, request, error)
+        if status < 500:
+            trouble = asking.words.say("Say what you look at it for.")
+        purpose = ""
+    return await frame.show(request, lambda asking: _page(asking)._replace(wrong=trouble), partial(_found, purpose))
+
+
+def _item(asking: Asking) -> int:
+    return item_number(asking.query.get("item", "").strip().upper()) or 0
+
+
+def _page(asking: Asking) -> Page:
+    words, asked = asking.words, _item(asking)
+    question, message = (number(asking.query.get(name, "")) for name in ("question", "message"))
+    if asked:
+        title = words.say("Order {order}", order=item_id(asked))
+    elif question:
+        title = words.say("Tube of question {n}", n=question)
+    else:
+        title = words.say("Tube of message {n}", n=message)
+    values: Values = {
+        "title_words": title,
+        "list": words.href(PATH),
+        "action": words.href(ONE, item=item_id(asked)) if asked else "",
+        "state": None,
+        "facts": [],
+        "offers": [],
+        "rows": [],
+        "steps": [],
+        "others": [],
+        "reveals": bool(asked) and SHOWN in asking.may,
+        "revealed": [],
+        "purpose": "",
+    }
+    return Page("order", values)
+
+
+def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
+    """``purpose``: why tube and patient are shown; empty: they are not."""
+    words, asked = asking.words, _item(asking)
+    tokens = _tubes(reader, asking, asked)
+    place = number(asking.query.get("tube", "")) or 1
+    if not 0 < place <= len(tokens):
+        return Gone(
+            words.say(NO_ORDER, order=shown(asking.query["item"])) if "item" in asking.query else words.say(NO_TUBE)
+        )
+    token = tokens[place - 1]
+    one = worklist.item(reader, asked) if asked else None
+    timeline = worklist.tube_of(reader, token)
+    if one is not None and not any(other.item.number == asked for other in timeline.items):
+        timeline = TubeTimeline(items=(one,), questions=timeline.questions, without=timeline.without)
+    results = worklist.results_of(reader, [other.item.number for other in timeline.items])
+    steps = sorted(_steps(reader, timeline, asking, purpose), key=lambda step: step.at_us)
+    values: dict[str, Any] = {
+        "rows": [
+            order_row(other.item, results.get(other.item.number, 0), words) | {"is_here": other.item.number == asked}
+            for other in reversed(timeline.items)
+        ],
+        "steps": [_row(step, words) for step in steps[-MOST_STEPS:]],
+        "others": _others(asking, len(tokens), place),
+    }
+    if one is not None:
+        values |= {
+            "state": state_of(one.item.state, words),
+            "reason": one.item.reason.value,
+            "why": reason_of(one.item.reason, words),
+            "facts": _facts(one, words),
+            "offers": order_acts.offers(asking, one.item),
+            "revealed": _revealed(one.item, words) if purpose else [],
+            "purpose": purpose,
+        }
+    return values
+
+
+def _tubes(reader: Reader, asking: Asking, asked: int) -> Sequence[bytes]:
+    """The keyed hashes of the tubes that the address is about. An order without a number is a tube of its own."""
+    if "item" in asking.query:
+        there = worklist.item(reader, asked) is not None if asked else False
+        return [worklist.tube_of_item(reader, asked)] if there else []
+    if question := number(asking.query.get("question", "")):
+        return worklist.tubes_of_query(reader, question)
+    return worklist.tubes_of_message(reader, number(asking.query.get("message", "")))
+
+
+def _others(asking: Asking, count: int, here: int) -> list[tuple[str, str, bool]]:
+    """Links to each tube of a question with several."""
+    kept = {name: asking.query[name] for name in ("question", "message") if name in asking.query}
+    return [
+        (asking.words.say("Tube {n}", n=place), asking.words.href(ONE, **kept, tube=place), place == here)
+        for place in range(1, count + 1)
+        if count > 1
+    ]
+
+
+def _facts(one: ItemDetails, words: Words) -> list[tuple[str, str, str]]:
+    """Label, text and, where it leads somewhere, address."""
+    item = one.item
+    line = item.line
+
+    def order(other: int) -> tuple[str, str]:
+        return (item_id(other), words.href(ONE, item=item_id(other))) if other else ("", "")
+
+    by_message = words.href(f"{MESSAGES}/{item.message_id}") if one.source else ""
+    facts = [
+        (words.say("Test"), f"{line.test} {line.test_name}".strip(), ""),
+        (words.say("Code at the analyzer"), item.code, ""),
+        (words.say("Analyzer"), item.channel or ", ".join(one.targets) or words.say("all that have a code"), ""),
+        (words.say("Priority"), line.priority, ""),
+        (words.say("Ordered"), words.time(item.created_us), ""),
+        (words.say("Waits until"), words.time(item.expires_us) if item.state.value in ("waiting", "held") else "", ""),
+        (words.say("Run"), grouped(item.run) if item.run > 1 else "", ""),
+        (words.say("The run or version before"), *order(item.parent)),
+        (words.say("Waits for the end of"), *order(one.after)),
+        (words.say("Message"), str(item.message_id) if one.source else "", by_message),
+    ]
+    return [(label, shown(text), href) for label, text, href in facts if text]
+
+
+def _revealed(item: WorkItem, words: Words) -> list[tuple[str, str]]:
+    line, patient = item.line, item.line.patient
+    facts = [
+        (words.say("Specimen"), line.specimen),
+        (words.say("Type"), line.specimen_type),
+        (words.say("Order number"), line.placer),
+        (words.say("Number of the one who fills it"), line.filler),
+        (words.say("Patient"), patient.number),
+        (words.say("Name"), " ".join(filter(None, (patient.given, patient.family)))),
+        (words.say("Born"), patient.birth_date),
+        (words.say("Sex"), patient.sex),
+        (words.say("Ward"), patient.ward),
+        (words.say("Note"), line.comment),
+    ]
+    return [(label, shown(text, LONGEST)) for label, text in facts if text]
+
+
+# -- the time line -------------------------------------------------------------------------------------------------
+
+
+def _steps(reader: Reader, timeline: TubeTimeline, asking: Asking, purpose: str) -> Iterator[Step]:
+    named: set[int] = set()
+    for one in timeline.items:
+        for event in one.history:
+            step = _change(reader, one, event, asking, purpose)
+            named.add(event.message_id)
+            yield step
+    for question in timeline.questions:
+        named.add(question.message_id)
+        yield _question(question, asking.words)
+    for without in timeline.without:
+        named.add(without.message_id)
+        yield _without(without, asking.words)
+    specimens = [one.item.line.specimen for one in timeline.items if one.item.line.specimen]
+    if specimens:
+        found = messages_page(reader, Filter(bears_other=specimens[0]), limit=MOST_MESSAGES)
+        rest = [view for view in found if view.id not in named]
+        ends = ends_of(reader, [view.id for view in rest])
+        for view in rest:
+            yield _message(view, ends.get(view.id, ""), asking.words)
+
+
+def _change(reader: Reader, one: ItemDetails, event: ItemHistory, asking: Asking, purpose: str) -> Step:
+    words, item = asking.words, one.item
+    said = event_of(event.event, words)
+    what = words.say("{order} {test}: {what}", order=item.item_id, test=shown(item.line.test) or "-", what=said)
+    more = [event.channel] if event.channel else []
+    links = []
+    by_hand = event.cause == BY_PERSON or (event.event == "taken" and not one.source)
+    if event.message_id and by_hand:
+        more += _of_act(reader, event.message_id, asking)
+    elif event.message_id and event.event != "erased":
+        links.append((words.say("Message {n}", n=event.message_id), words.href(f"{MESSAGES}/{event.message_id}")))
+    if event.query:
+        links.append((words.say("Question {n}", n=event.query), words.href(ONE, question=event.query)))
+    if event.late:
+        more.append(words.say("It came after the order was given up. It is delivered all the same."))
+    if event.cause and event.cause != BY_PERSON:
+        more.append(event.cause)
+    if purpose and event.detail:
+        more.append(event.detail)
+    badge = state_of(event.state, words)
+    return Step(event.at_us, what, badge, event.reason.value, reason_of(event.reason, words), links, more)
+
+
+def _of_act(reader: Reader, act: int, asking: Asking) -> list[str]:
+    """Who acted, and the reason where this person may read it."""
+    found: list[Act] = acts_page(reader, before_id=act + 1, limit=1)
+    if not found or found[0].id != act:
+        return []
+    reason = str(found[0].what.get("reason", "")) if asking.principal.reads_reasons else ""
+    said = asking.words.say("by {who}", who=found[0].actor or "?")
+    return [f"{said}: {reason}" if reason else said]
+
+
+def _question(one: TubeQuestion, words: Words) -> Step:
+    none = (one.none,) if one.none else ()
+    answered = words.say("orders given: {n}", n=one.items) if one.items else none_of(one.none, words)
+    links = [(words.say("Message {n}", n=one.message_id), words.href(f"{MESSAGES}/{one.message_id}"))]
+    return Step(
+        one.at_us,
+        words.say("{analyzer} asked: {answer}", analyzer=one.channel, answer=answered)
+        if one.message_id
+        else words.say("Sent to {analyzer} without a question: {answer}", analyzer=one.channel, answer=answered),
+        outcome_of(one.outcome, one.ended_us, none, words),
+        links=links if one.message_id else (),
+    )
+
+
+def _without(one: WithoutOrder, words: Words) -> Step:
+    return Step(
+        one.at_us,
+        words.say("Results without order: {n}", n=one.results),
+        Badge("attention", "attention", words.say("no order")),
+        links=[(words.say("Message {n}", n=one.message_id), words.href(f"{MESSAGES}/{one.message_id}"))],
+        more=[one.channel],
+    )
+
+
+def _message(view: MessageView, end: str, words: Words) -> Step:
+    return Step(
+        view.received_us,
+        words.say("Message of {channel}", channel=view.channel),
+        states.message(view.state, words, end),
+        view.reason or "",
+        words.reason(view.reason or ""),
+        [(words.say("Message {n}", n=view.id), words.href(f"{MESSAGES}/{view.id}"))],
+        [view.message_type] if view.message_type else [],
+    )
+
+
+def _row(step: Step, words: Words) -> Mapping[str, Any]:
+    return {
+        **step._asdict(),
+        "at": words.exact(step.at_us),
+        "iso": iso(step.at_us),
+        "what": shown(step.what, LONGEST),
+        "more": [shown(text, LONGEST) for text in step.more],
+    }

@@ -1,0 +1,175 @@
+"""Acts of a person on one order: cancel, release, send once more. Each is asked for with what it comes to, and needs a
+reason; the verbs are those of the control socket.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+
+from engine.actions.control import Request
+from engine.model.errors import AbsentError, LabRelayError, RefusedError
+from engine.model.orders import OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
+from engine.store.queries import worklist
+from engine.store.queries.reader import Reader
+from engine.web.access.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Asking, Frame
+from engine.web.pages.order_words import reason_of, state_of
+from engine.web.pages.orders import ONE
+from engine.web.pages.words import shown
+from engine.web.routes import PRINCIPAL, Route
+
+_S = ItemState
+AT_ANALYZER = frozenset({_S.OFFERED, _S.ACCEPTED, _S.IN_PROGRESS})
+
+
+class Deed(NamedTuple):
+    """An act as the page offers it.
+
+    Attributes:
+        verb: of the control socket.
+        what: the question. button: of the confirmation, and the link.
+        then: what it comes to.
+        states: in which it is offered.
+    """
+
+    verb: str
+    what: str
+    button: str
+    then: str
+    states: frozenset[ItemState]
+
+
+DEEDS: Mapping[str, Deed] = {
+    "release": Deed(
+        "order_release",
+        "Release order {order}?",
+        "Release",
+        "The analyzer gets it when it asks for the tube. Of a number with two patients you say by this whose the tube "
+        "is: cancel the orders of the other patient first.",
+        frozenset({_S.HELD}),
+    ),
+    "resend": Deed(
+        "order_resend",
+        "Send order {order} once more?",
+        "Send once more",
+        "It waits again, and the analyzer gets it when it asks for the tube.",
+        AT_ANALYZER | {_S.REFUSED, _S.EXPIRED},
+    ),
+    "cancel": Deed(
+        "order_cancel",
+        "Cancel order {order}?",
+        "Cancel the order",
+        "It is given to no analyzer any more. A result that still comes is delivered, and marked as late.",
+        OPEN_STATES | {_S.REFUSED},
+    ),
+}
+MAY_HAVE = "The analyzer may have it, and measure it twice."
+FIRST_STEP = "The analyzer may have it: it is cancelled once the analyzer gives it up, or once you cancel it again."
+SECOND_STEP = "By this you say that the analyzer does not measure it."
+
+
+def routes(frame: Frame) -> Iterator[Route]:
+    """None where no person can log in."""
+    if frame.desk is None:
+        return
+    for name, deed in DEEDS.items():
+        if deed.verb in frame.verbs:
+            path, needs = f"{ONE}/{name}", frame.verbs[deed.verb].needs
+            yield Route(path, partial(_ask, frame, frame.desk, name), needs)
+            yield Route(path, partial(_take, frame, frame.desk, name), needs, method=hdrs.METH_POST)
+
+
+def offers(asking: Asking, item: WorkItem) -> list[tuple[str, str]]:
+    """Links to the acts that its state allows, where this person may."""
+    return [
+        (asking.words.say(deed.button), _address(asking, name, item.number))
+        for name, deed in DEEDS.items()
+        if deed.verb in asking.may and item.state in deed.states
+    ]
+
+
+def _address(asking: Asking, name: str, number: int) -> str:
+    return asking.words.href(f"{ONE}/{name}", item=item_id(number))
+
+
+def _number(asking: Asking) -> int:
+    return item_number(asking.query.get("item", "").strip().upper()) or 0
+
+
+def _around(asking: Asking, name: str) -> dict[str, Any]:
+    deed, words, number = DEEDS[name], asking.words, _number(asking)
+    return {
+        "what": words.say(deed.what, order=item_id(number) if number else "?"),
+        "button": words.say(deed.button),
+        "action": _address(asking, name, number),
+        "back": words.href(ONE, item=item_id(number)),
+        "back_words": words.say("Back to the order"),
+    }
+
+
+async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    deed, words = DEEDS[name], asking.words
+    try:
+        item = await frame.read(_read, _number(asking))
+        if item.state not in deed.states:
+            state = state_of(item.state, words).word
+            raise RefusedError(words.say("Its state does not allow this: {state}.", state=state))
+    except LabRelayError as error:
+        return await _refused(frame, desk, name, request, error)
+    return await desk.page(
+        request,
+        "question",
+        **_around(asking, name),
+        warnings=_warnings(name, item, asking),
+        facts=[
+            (words.say("Test"), shown(f"{item.line.test} {item.line.test_name}".strip())),
+            (words.say("Analyzer"), item.channel or ", ".join(item.line.targets) or words.say("all that have a code")),
+            (words.say("State"), state_of(item.state, words).word),
+            *([(words.say("Why"), reason_of(item.reason, words))] if item.reason else []),
+        ],
+        then=words.say(deed.then),
+        hidden={},
+        trouble="",
+    )
+
+
+def _read(reader: Reader, number: int) -> WorkItem:
+    found = worklist.item(reader, number)
+    if found is None:
+        raise AbsentError(f"there is no order {item_id(number)}")
+    return found.item
+
+
+def _warnings(name: str, item: WorkItem, asking: Asking) -> list[str]:
+    known = item.state in AT_ANALYZER or item.reason is ItemReason.MAYBE_KNOWN
+    if name == "cancel" and item.state is ItemState.CANCEL_PENDING:
+        return [asking.words.say(SECOND_STEP)]
+    if name == "cancel" and known:
+        return [asking.words.say(FIRST_STEP)]
+    return [asking.words.say(MAY_HAVE)] if name == "resend" and known else []
+
+
+async def _refused(frame: Frame, desk: Desk, name: str, request: web.Request, error: LabRelayError) -> web.Response:
+    status, trouble = frame.refused(desk, request, error)
+    return await desk.page(request, "question", status, **_around(frame.asking(request), name), trouble=trouble)
+
+
+async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    number = _number(asking)
+
+    async def act(form: Form) -> web.Response:
+        args = {"order": number, "reason": form["reason"]}
+        try:
+            await frame.verbs[DEEDS[name].verb].work(
+                Request(verb=DEEDS[name].verb, actor=request[PRINCIPAL].actor, args=args)
+            )
+        except LabRelayError as error:
+            return await _refused(frame, desk, name, request, error)
+        return desk.go(request, f"{ONE}?item={item_id(number)}")
+
+    return await desk.answer(request, act)

@@ -1,0 +1,270 @@
+"""Orders in lists by what harm may come of them, worst first. A list and its count are one query.
+
+A specimen number is shown to those who may see patients and choose its column; each such look is a row of the audit
+trail, as it is of control ids (`engine.web.pages.messages`). On paper the list of waiting orders is the worklist for a
+time without LabRelay: sorted by tube, up to `PRINTED` orders.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.model.orders import WorkItem
+from engine.model.permissions import LOOKING
+from engine.store.operations.worklist.items import RANKS
+from engine.store.queries import worklist
+from engine.store.queries.order_tabs import MOST, TABS, UNANSWERED_US, unanswered
+from engine.store.queries.reader import Reader
+from engine.store.queries.worklist import ItemFilter, WithoutOrder
+from engine.web.pages.asked import PAGE, Asked, counted
+from engine.web.pages.columns import COLUMNS, Choice, Column, choice
+from engine.web.pages.filters import known
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.order_words import reason_of, state_of
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import PRINCIPAL, Listed, Route
+
+PATH, ONE, QUESTIONS, MESSAGES = "/orders", "/order", "/questions", "/messages"
+SHOWING = "exported"  # of the control socket
+TAB, PRINT = "tab", "print"
+NAMES = (TAB, "channel", PRINT, COLUMNS)
+LABELS = {"channel": "Analyzer"}
+PRINTED = 500  # orders of a sheet
+WITHOUT, ASKED_IN_VAIN = "without", "questions"  # tabs that are no orders
+# Worst first.
+TAB_WORDS = {
+    "refused": "Refused",
+    ASKED_IN_VAIN: "Questions unanswered",
+    WITHOUT: "Results without order",
+    "late": "Late",
+    "unsent": "Not sent",
+    "held": "Held back",
+    "waiting": "Waiting",
+    "analyzer": "At the analyzer",
+    "rejected": "Not taken",
+    "done": "Ended",
+}
+ABOUT = {
+    "refused": "The analyzer does not measure these. Send one once more, or cancel it and measure the test elsewhere.",
+    WITHOUT: "Results of the last 24 hours whose test no order asked for. They were delivered like all others.",
+    "late": "An analyzer has these for more than 2 hours, urgent ones for 1 hour, and there is no result.",
+    "unsent": "The analyzer asked for these tubes, and these tests did not reach it.",
+    "held": "These are given to no analyzer until the LIS or a person decides.",
+    "waiting": "These are given to the analyzer that asks for the tube.",
+    "analyzer": "An analyzer has these, and there is no final result.",
+    "rejected": "These can be given to no analyzer. The LIS has the reason.",
+    "done": "",
+}
+HARMFUL = frozenset(("refused", ASKED_IN_VAIN, WITHOUT, "late", "unsent", "held"))
+CHOICE = {
+    "since": Column("Since"),
+    "specimen": Column("Specimen", usual=False, verb=SHOWING),
+    "test": Column("Test"),
+    "channel": Column("Analyzer"),
+    "state": Column("State"),
+    "run": Column("Run", usual=False),
+    "result": Column("Result"),
+}
+WRONG_TAB = "There is no such list of orders."
+
+
+@dataclass(frozen=True, slots=True)
+class TabLink:
+    """A list of orders, and how many it has."""
+
+    words: str
+    count: str
+    href: str
+    is_here: bool
+    is_harmful: bool
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    listed = Listed("Orders", (TAB, "channel", COLUMNS), LABELS)
+    return (Route(PATH, partial(_list, frame), LOOKING, listed=listed),)
+
+
+def asked_of(asking: Asking) -> Asked:
+    return Asked.of(PATH, asking.words.language, asking.query, NAMES)
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    columns = _columns(asking)
+    if "specimen" in columns.shown and not columns.wrong:
+        said = {"what": {"list": PATH, "column": "specimen"}, "purpose": "a list of orders"}
+        await frame.verbs[SHOWING].work(Request(verb=SHOWING, actor=request[PRINCIPAL].actor, args=said))
+    return await frame.show(request, _page, _found, asking)
+
+
+def _columns(asking: Asking) -> Choice:
+    return choice(CHOICE, asked_of(asking), asking)
+
+
+def now_us(words: Words) -> int:
+    return int(words.now.timestamp() * 1_000_000)
+
+
+def _page(asking: Asking) -> Page:
+    asked, words, chosen = asked_of(asking), asking.words, _columns(asking)
+    tab = asked.get(TAB)
+    wrong = words.say(WRONG_TAB) if tab not in (None, WITHOUT, *TABS) else chosen.wrong
+    values = {
+        "asked": asked,
+        "columns": chosen,
+        "chips_shown": asked.chips({name: words.say(text) for name, text in LABELS.items()}),
+        "channels": known([one.name for one in asking.site.channels], asked.get("channel")),
+        "tab": tab or "",
+        "about": "",
+        "tabs": [],
+        "rows": [],
+        "older": "",
+        "sheet": "",
+        "prints": False,
+    }
+    return Page("orders", values, wrong)
+
+
+def tabs_of(reader: Reader, asked: Asked, words: Words, here: str) -> list[TabLink]:
+    """All lists, with how many each has.
+
+    Args:
+        asked: of which the analyzer counts.
+        here: the one that is open.
+    """
+    channel = asked.get("channel") or ""
+    counts = _counts(reader, channel, now_us(words))
+    return [
+        TabLink(
+            words.say(text),
+            counted(counts[name]),
+            words.href(QUESTIONS, tab=ASKED_IN_VAIN, channel=channel)
+            if name == ASKED_IN_VAIN
+            else words.href(PATH, tab=name, channel=channel),
+            name == here,
+            name in HARMFUL and counts[name] > 0,
+        )
+        for name, text in TAB_WORDS.items()
+    ]
+
+
+def _counts(reader: Reader, channel: str, at_us: int) -> dict[str, int]:
+    most = MOST + 1
+    found = {
+        name: worklist.count_items(reader, replace(make(at_us), channel=channel), most=most)[0]
+        for name, make in TABS.items()
+    }
+    found[ASKED_IN_VAIN] = worklist.count_queries(reader, replace(unanswered(at_us), channel=channel), most=most)
+    found[WITHOUT] = worklist.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
+    return found
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    asked, words = asked_of(asking), asking.words
+    tab = asked.get(TAB) or _worst(reader, asked.get("channel") or "", now_us(words))
+    links = tabs_of(reader, asked, words, tab)
+    about = words.say(ABOUT[tab]) if ABOUT[tab] else ""
+    around = {"tab": tab, "tabs": links, "about": about, "count": next(one.count for one in links if one.is_here)}
+    channel = asked.get("channel") or ""
+    prints = asked.get(PRINT) is not None
+    limit = PRINTED if prints else PAGE
+    if tab == WITHOUT:
+        since_us = now_us(words) - UNANSWERED_US
+        without = worklist.without_order(
+            reader, channel=channel, since_us=since_us, after=asked.before, limit=limit + 1
+        )
+        rows = [_without(one, words) for one in without[:limit]]
+        last = without[limit - 1].message_id if len(without) > limit else 0
+    else:
+        wanted = replace(TABS[tab](now_us(words)), channel=channel)
+        found = worklist.items(reader, wanted, after=asked.before, limit=limit + 1)
+        last = found[limit - 1].number if len(found) > limit else 0
+        found = sorted(found[:limit], key=_on_paper) if prints else found[:limit]
+        results = worklist.results_of(reader, [one.number for one in found])
+        rows = [order_row(one, results.get(one.number, 0), words) for one in found]
+    sheet = asked.href(tab="waiting", print=1, columns=_of_sheet(asking)) if not prints else ""
+    return {**around, "rows": rows, "older": asked.href(tab=tab, before=last) if last else "", "sheet": sheet,
+            "prints": prints}  # fmt: skip
+
+
+def _worst(reader: Reader, channel: str, at_us: int) -> str:
+    """The list to begin with: the first of orders that may do harm, else those that wait."""
+    for name, make in TABS.items():
+        if name in HARMFUL and worklist.count_items(reader, replace(make(at_us), channel=channel), most=1)[0]:
+            return name
+    return "waiting"
+
+
+def _on_paper(one: WorkItem) -> tuple[str, int, int]:
+    """By tube; of a tube the most urgent first."""
+    return one.line.specimen, RANKS[one.line.priority], one.number
+
+
+def _of_sheet(asking: Asking) -> str:
+    return ",".join(name for name in ("specimen", "test", "channel", "state", "since") if _may(name, asking))
+
+
+def _may(name: str, asking: Asking) -> bool:
+    return not CHOICE[name].verb or CHOICE[name].verb in asking.may
+
+
+def order_row(one: WorkItem, result: int, words: Words) -> dict[str, Any]:
+    """An order as a row.
+
+    Args:
+        result: the message with its last result; 0: none.
+    """
+    line = one.line
+    state = state_of(one.state, words)
+    return {
+        "id": f"o-{one.number}",
+        "order": one.item_id,
+        "href": words.href(ONE, item=one.item_id),
+        "at": words.time(one.changed_us),
+        "iso": iso(one.changed_us),
+        "ago": words.ago(one.changed_us),
+        "specimen": shown(line.specimen),
+        "test": shown(line.test),
+        "loinc": line.test_system in ("LN", "http://loinc.org"),
+        "name": shown(line.test_name),
+        "code": shown(one.code),
+        "urgent": line.priority == "stat",
+        "channel": one.channel or ", ".join(line.targets),
+        "state": state,
+        "level": state.level,
+        "reason": one.reason.value,
+        "why": reason_of(one.reason, words),
+        "run": grouped(one.run),
+        "result": result,
+        "result_href": words.href(f"{MESSAGES}/{result}") if result else "",
+    }
+
+
+def _without(one: WithoutOrder, words: Words) -> dict[str, Any]:
+    return {
+        "id": f"w-{one.message_id}",
+        "number": one.message_id,
+        "href": words.href(f"{MESSAGES}/{one.message_id}"),
+        "tube_href": words.href(ONE, message=one.message_id),
+        "at": words.time(one.at_us),
+        "iso": iso(one.at_us),
+        "ago": words.ago(one.at_us),
+        "channel": one.channel,
+        "results": grouped(one.results),
+    }
+
+
+def of_analyzer(reader: Reader, channel: str, words: Words) -> list[tuple[str, str, str]]:
+    """The lists of one analyzer that are not empty: words, count, address; none for one without orders."""
+    asked = Asked(PATH, words.language, {"channel": channel})
+    if not worklist.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
+        return []
+    return [
+        (one.words, one.count, one.href)
+        for one in tabs_of(reader, asked, words, "")
+        if one.count != "0" and one.words != words.say(TAB_WORDS["done"])
+    ]

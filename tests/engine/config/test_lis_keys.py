@@ -1,0 +1,104 @@
+"""``role: orders`` and the ``lis:`` block of a channel: what cannot work is refused, at its place."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.commands.shared.output import ExitCode
+from engine.config.load import load_site
+from engine.model.errors import ConfigError
+from engine.ordering.taking import take_settings
+from tests.support.command_line import labrelay
+from tests.support.sites import make_site
+
+MLLP = '{kind: mllp, listen: "127.0.0.1:0"}'
+ROUTE = "routes: [{mapping: orders-hl7}]\n"
+ANALYZER = (
+    'channel: chemistry\nsource: {kind: astm, listen: "127.0.0.1:0"}\n'
+    "orders: {answer: query, codes: {TSH: '10'}, group: immunology}\nroutes: [{mapping: astm-results, to: archive}]\n"
+)
+
+
+def channels(block: str = "role: orders\n", source: str = MLLP, route: str = ROUTE) -> dict[str, str]:
+    return {"chemistry.yaml": ANALYZER, "his.yaml": f"channel: his\nsource: {source}\n{block}{route}"}
+
+
+def problem(folder: Path, block: str = "role: orders\n", source: str = MLLP, route: str = ROUTE) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_site(make_site(folder, channels=channels(block, source, route)))
+    (found,) = caught.value.problems
+    return found
+
+
+def test_the_keys_say_how_orders_are_taken(tmp_path: Path) -> None:
+    block = (
+        "role: orders\nlis: {targets: immunology, codes: {'1': TSH}, panels: {THY: ['1']}, cancel: specimen,"
+        " expires: 2d, specimen_reuse: 10d, control_numbers: 'QC*'}\n"
+    )
+    site = load_site(make_site(tmp_path, channels=channels(block)))
+    settings = take_settings(site.channels, site.channels["his"].taken)
+
+    assert settings.targets == ("immunology",)
+    assert settings.groups == {"immunology": frozenset({"chemistry"})}
+    assert settings.codes == {"1": "TSH"}
+    assert settings.panels == {"THY": ("1",)}
+    assert settings.cancel_by_specimen
+    assert (settings.expires_us, settings.specimen_reuse_us) == (2 * 86_400_000_000, 10 * 86_400_000_000)
+    assert settings.is_control is not None
+    assert [settings.is_control(number) for number in ("QC-1", "1QC", "qc-1")] == [True, False, False]
+
+
+def test_each_key_may_be_left_out(tmp_path: Path) -> None:
+    site = load_site(make_site(tmp_path, channels=channels()))
+    settings = take_settings(site.channels, site.channels["his"].taken)
+
+    assert (settings.targets, settings.codes, settings.panels, settings.is_control) == ((), None, {}, None)
+    assert not settings.cancel_by_specimen
+    assert site.channels["chemistry"].taken is None
+
+
+@pytest.mark.parametrize(
+    ("block", "source", "where", "why"),
+    [
+        ("role: orders\n", '{kind: astm, listen: "127.0.0.1:0"}', "his.yaml:3:", "over mllp or http, or as files"),
+        ("role: orders\n", "{kind: folder, folder: in, format: astm}", "his.yaml:3:", "this source reads astm"),
+        (
+            "role: orders\n",
+            '{kind: mllp, tee: {analyzer: {listen: "127.0.0.1:0"}, middleware: {connect: "127.0.0.1:9"}}}',
+            "his.yaml:3:",
+            "a tee only listens",
+        ),
+        ("lis: {expires: 2d}\n", MLLP, "his.yaml:3:", "say role: orders as well"),
+        ("role: orders\nlis:\n  targets: [chemistri]\n", MLLP, "his.yaml:5:", "did you mean chemistry"),
+        ("role: orders\nlis:\n  cancel: all\n", MLLP, "his.yaml:5:", "order"),
+        ("role: orders\nack: on_delivery\n", MLLP, "his.yaml:1:", "orders are answered once they are on the worklist"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, block: str, source: str, where: str, why: str) -> None:
+    route = ROUTE.replace("orders-hl7", "astm-results, to: archive") if "role" not in block else ROUTE
+    found = problem(tmp_path, block, source, route)
+
+    assert where in found
+    assert why in found
+
+
+def checked(folder: Path, block: str, route: str) -> str:
+    ran = labrelay("check", site=make_site(folder, channels=channels(block, MLLP, route)))
+    assert ran.code == ExitCode.CONFIG, ran.out
+    return ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("block", "route", "why"),
+    [
+        ("", "routes: [{mapping: orders-hl7, to: archive}]\n", "mapping orders-hl7 reads orders, and this channel"),
+        ("role: orders\n", "routes: [{mapping: orders-hl7, to: archive}]\n", "on the worklist, and nowhere else"),
+        ("role: orders\n", "routes: [{mapping: hl7-results}]\n", "a route needs to:"),
+        ("", "routes: [{mapping: hl7-results}]\n", "a route needs to:"),
+    ],
+)
+def test_a_route_that_cannot_put_orders_anywhere_is_found(tmp_path: Path, block: str, route: str, why: str) -> None:
+    found = checked(tmp_path, block, route)
+
+    assert f"channels/his.yaml:{4 if block else 3}:" in found
+    assert why in found

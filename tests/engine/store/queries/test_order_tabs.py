@@ -1,0 +1,179 @@
+"""Lists of orders by harm: which order is in which list, as a table; each count is the length of its list."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.model.clock import ManualClock
+from engine.model.order_rules import ItemEvent
+from engine.model.orders import Confirmation, ItemReason, ItemState
+from engine.model.worklist import ResultOf
+from engine.store.core.batch import Batch
+from engine.store.operations import worklist
+from engine.store.operations.worklist import items
+from engine.store.queries import order_tabs
+from engine.store.queries import worklist as reading
+from engine.store.queries.order_tabs import LATE_AFTER_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
+from engine.store.queries.worklist import ItemFilter, QueryFilter
+from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, numbers, order
+from tests.support.journals import opened, started
+
+MOST = 1000
+S = ItemState
+# State, reason, stat or not, microseconds since its last change -> the lists that have it.
+WHERE: list[tuple[ItemState, ItemReason, bool, int, set[str]]] = [
+    (S.WAITING, ItemReason.NONE, False, UNSENT_AFTER_US[0] * 9, {"waiting"}),
+    (S.WAITING, ItemReason.UNMAPPED_CODE, False, UNSENT_AFTER_US[0], {"waiting"}),
+    (S.WAITING, ItemReason.UNMAPPED_CODE, False, UNSENT_AFTER_US[0] + 1, {"waiting", "unsent"}),
+    (S.WAITING, ItemReason.MAYBE_KNOWN, True, UNSENT_AFTER_US[1], {"waiting"}),
+    (S.WAITING, ItemReason.MAYBE_KNOWN, True, UNSENT_AFTER_US[1] + 1, {"waiting", "unsent"}),
+    (S.WAITING, ItemReason.AFTER_CANCEL, False, UNSENT_AFTER_US[0] + 1, {"waiting", "unsent"}),
+    (S.HELD, ItemReason.SPECIMEN_CONFLICT, False, 0, {"held"}),
+    (S.HELD, ItemReason.HELD_BY_LIS, True, REFUSED_US * 9, {"held"}),
+    (S.OFFERED, ItemReason.NONE, False, LATE_AFTER_US[0], {"analyzer"}),
+    (S.OFFERED, ItemReason.NONE, False, LATE_AFTER_US[0] + 1, {"analyzer", "late"}),
+    (S.ACCEPTED, ItemReason.NONE, True, LATE_AFTER_US[1], {"analyzer"}),
+    (S.ACCEPTED, ItemReason.NONE, True, LATE_AFTER_US[1] + 1, {"analyzer", "late"}),
+    (S.IN_PROGRESS, ItemReason.NONE, False, 0, {"analyzer"}),
+    (S.CANCEL_PENDING, ItemReason.NONE, False, LATE_AFTER_US[0] + 1, {"analyzer", "late"}),
+    (S.REFUSED, ItemReason.ANALYZER_REFUSED, False, REFUSED_US, {"refused"}),
+    (S.REFUSED, ItemReason.ANALYZER_REFUSED, False, REFUSED_US + 1, set()),
+    (S.REJECTED, ItemReason.UNKNOWN_TEST, False, 0, {"rejected"}),
+    (S.RESULTED, ItemReason.NONE, False, 0, {"done"}),
+    (S.CANCELLED, ItemReason.NONE, False, 0, {"done"}),
+    (S.EXPIRED, ItemReason.NONE, False, 0, {"done"}),
+    (S.SUPERSEDED, ItemReason.NONE, False, 0, {"done"}),
+]
+NOW_US = 1_800_000_000_000_000
+
+
+def planted(batch: Batch, rows: list[tuple[ItemState, ItemReason, bool, int, set[str]]]) -> None:
+    for number, (state, reason, stat, age_us, _) in enumerate(rows, start=1):
+        line = order(placer=f"O{number}", priority="stat" if stat else "routine")
+        at_us = NOW_US - age_us
+        kept = items.Kept(
+            number, 1, 0, 1, "his", state, reason, frozenset(), "", "", 0, False, 0, 1, 0, at_us, at_us, NOW_US, 0, 1,
+            line,
+        )  # fmt: skip
+        items.put(batch, kept)
+
+
+def test_each_order_is_in_the_lists_of_the_table(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.run_alone(lambda batch: planted(batch, WHERE))
+    for name, make in TABS.items():
+        expected = [number for number, row in enumerate(WHERE, start=1) if name in row[-1]]
+        wanted = make(NOW_US)
+        assert [one.number for one in reading.items(journal, wanted)] == expected[::-1], name
+        count, oldest_us = reading.count_items(journal, wanted, most=MOST)
+        assert count == len(expected), name
+        assert oldest_us == NOW_US - max(WHERE[number - 1][3] for number in expected), name
+        first, *rest = expected[::-1]
+        assert [one.number for one in reading.items(journal, wanted, limit=1)] == [first]
+        assert [one.number for one in reading.items(journal, wanted, after=first)] == rest
+    assert reading.count_items(journal, ItemFilter(), most=2)[0] == 2
+    assert {state for state, *_ in WHERE} == set(ItemState), "a state without a line of the table"
+    journal.close()
+
+
+ROWS = st.lists(st.tuples(st.sampled_from(WHERE), st.integers(0, 2).map(lambda n: n * UNSENT_AFTER_US[0])), max_size=12)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+def test_a_count_is_always_the_length_of_its_list(
+    rows: list[tuple[tuple[ItemState, ItemReason, bool, int, set[str]], int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    journal = opened(tmp_path_factory.mktemp("journal"))
+    made = [(state, reason, stat, age + more, lists) for (state, reason, stat, age, lists), more in rows]
+    journal.run_alone(lambda batch: planted(batch, made))
+    for wanted in (*(make(NOW_US) for make in TABS.values()), ItemFilter(open=True), ItemFilter(channel="chem")):
+        found = reading.items(journal, wanted, limit=MOST)
+        assert reading.count_items(journal, wanted, most=MOST)[0] == len(found)
+        assert [one.number for one in found] == sorted((one.number for one in found), reverse=True)
+    journal.close()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    clock = ManualClock()
+    journal = await started(tmp_path / "data", clock=clock)
+    try:
+        yield Desk(journal, clock)
+    finally:
+        await journal.stop()
+
+
+def unanswered(desk: Desk) -> list[int]:
+    wanted = order_tabs.unanswered(desk.clock.now_us())
+    found = reading.queries(desk.journal, wanted)
+    assert reading.count_queries(desk.journal, wanted, most=MOST) == len(found)
+    return [one.number for one in found]
+
+
+async def test_a_question_is_unanswered_until_the_tube_is_asked_for_again(desk: Desk) -> None:
+    await desk.ask("S1")
+    assert unanswered(desk) == [1]  # no order has this number
+    await desk.take(order())
+    answered = await desk.ask("S1")
+    assert unanswered(desk) == []  # under way
+    await desk.journal.run(worklist.not_offered, answered.query, numbers(answered), "late", maybe=False)
+    assert unanswered(desk) == [2]  # it got nothing
+    assert await desk.send(await desk.ask("S1")) == []
+    assert unanswered(desk) == []
+    assert await desk.result("S1", ResultOf(test="GLU")) == [(1, False)]
+    await desk.ask("S1")
+    assert unanswered(desk) == []  # all is done
+    await desk.ask("S2")
+    desk.clock.advance(UNANSWERED_US / 1_000_000 + 1)
+    assert unanswered(desk) == []  # a day ago
+
+
+async def test_the_log_says_how_long_an_answer_took_and_which_tests_it_had(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    answered = await desk.ask("S1")
+    desk.clock.advance(0.25)
+    await desk.send(answered)
+    (one,) = reading.queries(desk.journal, QueryFilter(channel="chem"))
+    assert (one.took_ms, sorted(one.codes), one.outcome, one.none) == (250, ["10", "20"], "sent", ())
+    await desk.ask("S2", "S3")
+    none, _ = reading.queries(desk.journal)
+    assert (none.codes, none.none, none.asked) == ((), ("unknown",), 2)
+
+
+async def test_a_result_without_an_order_is_noted_and_leads_to_its_tube(desk: Desk) -> None:
+    await desk.take(order())
+    assert await desk.result("S1", ResultOf(test="GLU"), ResultOf(test="UREA"), ResultOf(test="NA")) == [(1, False)]
+    assert await desk.result("S9", ResultOf(test="GLU")) == []
+    await desk.result("QC1", ResultOf(test="GLU"))
+    newest = desk.n
+    await desk.journal.run(
+        worklist.result, newest, "chem", "QC1", "", [ResultOf(test="GLU")], control=True
+    )  # processed anew, as one of a control
+    assert [one.results for one in reading.without_order(desk.journal)] == [1, 2]
+    assert reading.count_without(desk.journal, most=MOST) == 2
+    assert reading.without_order(desk.journal, channel="other") == []
+    (tube,) = reading.tubes_of_message(desk.journal, newest - 2)
+    timeline = reading.tube_of(desk.journal, tube)
+    assert ([one.item.number for one in timeline.items], [one.results for one in timeline.without]) == ([1], [2])
+    assert reading.tube(desk.journal, "S9").without[0].results == 1
+    assert reading.tube_of(desk.journal, b"") == reading.TubeTimeline(items=(), questions=())
+
+
+async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> None:
+    assert order_tabs.troubles(desk.journal, desk.clock.now_us()) == []
+    await desk.take(order())
+    await desk.tell("S1")
+    said = Confirmation(of="", accepted=False, items=(("W1", False, "E1", ""),))
+    await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said)
+    await desk.ask("S7")
+    await desk.take(order(placer="O2", specimen="S2", action="hold"))
+    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us())]
+    assert kinds == [("refused", 1), ("questions", 1), ("held", 1)]
+    assert await desk.journal.run(worklist.cancel, 1, actor="asha", reason="measured elsewhere") == S.CANCELLED
+    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us())]
+    assert kinds == [("questions", 1), ("held", 1)]
+    assert reading.item(desk.journal, 1).history[-1].event == ItemEvent.CLOSE  # type: ignore[union-attr]
