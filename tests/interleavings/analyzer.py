@@ -13,6 +13,7 @@ from tests.support.astm_host import StrictHost
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame
 
 ANSWER_WITHIN_S = 15.0
+FRAME_WITHIN_S = 30.0  # so long a receiver waits for the next frame
 MOST_TRIES = 6
 _CONTROL = re.compile(r"Q(\d+)(?:-(\d+))?(?:\.(\d+))?\Z")
 
@@ -58,7 +59,7 @@ class Analyzer:
     """Attributes:
     cable: None: it is not connected.
     asked: the question that waits for its answer, and the one that may have reached the host beside it.
-    heard: answers as far as they came, of this connection; the last one may go on.
+    heard: answers as far as they have come, one for each frame, until they are judged.
     """
 
     random: Random
@@ -70,11 +71,11 @@ class Analyzer:
     heard: list[Answer] = field(default_factory=list)
     out: bytearray = field(default_factory=bytearray)
     since: float = 0.0
+    heard_at: float = 0.0
     interrupts: bool = False
     _frames: list[bytes] = field(default_factory=list)
     _at: int = 0
     _tries: int = 0
-    _session: str = ""
 
     @property
     def waits(self) -> bool:
@@ -86,7 +87,7 @@ class Analyzer:
         return not self.waits and not self.jobs and not self.out and not self.host.receiving
 
     def plug(self, cable: Cable | None) -> None:
-        self.cable, self.mode, self.host, self._session = cable, Mode.IDLE, StrictHost(), ""
+        self.cable, self.mode, self.host = cable, Mode.IDLE, StrictHost()
         self.asked, self.heard = [], []
         self.out.clear()
         self._tries = 0
@@ -102,6 +103,7 @@ class Analyzer:
         self._say(ENQ, now)
 
     def hear(self, data: bytes, now: float) -> None:
+        self.heard_at = now
         for byte in data:
             sign = bytes([byte])
             if self.mode is Mode.IDLE:
@@ -110,7 +112,9 @@ class Analyzer:
                 self._answered(sign, now)
 
     def tick(self, now: float) -> None:
-        """The host did not answer in time."""
+        """The host did not answer in time, or does not go on."""
+        if self.host.receiving and now - self.heard_at >= FRAME_WITHIN_S:
+            self.host = StrictHost()
         if self.waits and now - self.since >= ANSWER_WITHIN_S:
             self._give_up(now)
 
@@ -168,8 +172,6 @@ class Analyzer:
     def _receive(self, sign: bytes) -> None:
         before = self.host.frames
         answer = self.host.take(sign)
-        if sign == ENQ:
-            self._session = ""
         if self.host.frames > before:
             self._note(self.host._text.decode())
             if self.interrupts and self.jobs:
@@ -180,11 +182,7 @@ class Analyzer:
     def _note(self, text: str) -> None:
         """Of the session that goes on, one frame more has come."""
         answer = answer_in(text, tuple(one.tubes for one in self.asked if one.kind == "question"))
-        if self._session and self.heard:
-            self.heard[-1] = answer
-        else:
-            self.heard.append(answer)
-        self._session = text
+        self.heard.append(answer)
 
 
 def answer_in(text: str, wanted: tuple[tuple[str, ...], ...]) -> Answer:

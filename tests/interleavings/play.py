@@ -2,6 +2,7 @@
 
 REPLY      an answer is to the question that its line asked last, for that tube, with all tests of it and no other
 DURABLE    it is noted before its first byte
+STALE      what the analyzer said between the look-up and the answer has it looked up anew
 DOUBLED    it comes once for each time that the orders were looked up
 ITEMS      each item is in the state that docs/orders.md gives it
 KNOWN      an analyzer that was told of an item is known to have it, or perhaps to have it
@@ -12,7 +13,7 @@ REST       the lines come to rest, and a question after that gets its answer
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from engine.model.clock import ManualClock
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.values import changed
 from engine.model.worklist import TakeSettings
-from engine.store.operations import record_outcome, worklist
+from engine.store.operations import append, record_outcome, worklist
 from engine.store.operations.worklist import acting
 from tests.interleavings.analyzer import Analyzer, Answer, Message, Mode
 from tests.interleavings.desk import CODES, Cable, Site, Step, StillLoop
@@ -28,6 +29,7 @@ from tests.interleavings.worklist import ANSWERED, Item, Worklist
 
 STEPS = 60
 TO_REST_S = 600.0
+HELD_S = 40.0  # longer than a line is left to the analyzer
 UNREAD = "@12"  # in place of a number that the analyzer could not read
 TESTS = ("GLU", "UREA", "NA")
 SETTINGS = TakeSettings(known_channels={name: frozenset(codes) for name, codes in CODES.items()})
@@ -55,12 +57,14 @@ class Asked:
     Attributes:
         looks: the items of each time, for each of its tubes.
         wholes: parts of the answer that the analyzer has whole.
+        looked_at: the operation of the journal that looked it up last.
     """
 
     cable: str
     tubes: tuple[str, ...]
-    looks: list[list[list[Item]]]
-    wholes: list[tuple[int, int]]
+    looks: list[list[list[Item]]] = field(default_factory=list)
+    wholes: list[tuple[int, int]] = field(default_factory=list)
+    looked_at: int = 0
 
 
 class Laboratory:
@@ -94,6 +98,9 @@ class Interleaving:
         self.left: list[Cable] = []  # connections that no end has closed yet
         self.asked: dict[int, Asked] = {}
         self.has: dict[int, Counter[str]] = {}  # number of an item -> channels whose analyzer has it, how often
+        self.said_at: dict[str, int] = {}  # cable -> the operation that stored its last message
+        self.operations = 0
+        self.breaks = 0.2  # share of the answers whose last ACK does not arrive
         self.counter = itertools.count(1)
         self.expected = Worklist(0, CODES)
 
@@ -110,6 +117,8 @@ class Interleaving:
         self.expected.before = before
         for channel in self.analyzers:
             self._connect(channel)
+        for _ in range(4):
+            self._order("new")
         for _ in range(STEPS):
             await self._step(self.random.choice(KINDS))
         await self._end()
@@ -134,7 +143,10 @@ class Interleaving:
             case "result" if len(analyzer.jobs) < 3:
                 analyzer.jobs.append(self._result(channel))
             case "line":
-                await self._line(analyzer)
+                for _ in range(random.choice((1, 3, 10, 30))):
+                    await self._line(analyzer)
+                    await self._commit(random.randrange(3))
+                    self._look()
             case "commit":
                 await self._commit(random.randrange(1, 5))
             case "process" if self.site.waiting:
@@ -238,6 +250,22 @@ class Interleaving:
         if cable.said and self.random.random() < 0.9:
             said, cable.said = bytes(cable.said), bytearray()
             analyzer.hear(said, self.clock.monotonic())
+            if analyzer.heard and analyzer.heard[-1].whole and analyzer.out and self.random.random() < self.breaks:
+                self._look()
+                await self._break(analyzer)
+
+    async def _break(self, analyzer: Analyzer) -> None:
+        """The analyzer has the whole answer, and its last ACK does not arrive."""
+        how = self.random.choice(("cut", "kill", "damage"))
+        channel = next(name for name, one in self.analyzers.items() if one is analyzer)
+        if how == "cut":
+            analyzer.out.clear()
+            self._cut(channel)
+        elif how == "kill":
+            await self._restart()
+        else:
+            analyzer.out[-1] = self.random.randrange(0x20, 0x7F)
+        await self.loop.quiet()
 
     def _spoil(self, analyzer: Analyzer, *, lost: bool) -> None:
         """A byte on its way, in one direction."""
@@ -301,7 +329,11 @@ class Interleaving:
         expected, now = self.expected, self.clock.monotonic()
         for step in steps:
             given = step.given
-            if step.function is worklist.take_orders:
+            self.operations += 1
+            if step.function in (append.store_message, append.store_completing_frame):
+                messages = [given[0]] if step.function is append.store_message else given[4]
+                self.said_at.update((one.peer, self.operations) for one in messages)
+            elif step.function is worklist.take_orders:
                 expected.take(given[2][0])
             elif step.function is worklist.answer:
                 self._looked_up(step, now)
@@ -334,7 +366,9 @@ class Interleaving:
         expect("REPLY", said == [[one.number for one in items] for items in found], (tubes, said))
         for items in found:
             self.expected.under_way(items, step.result.query, settings.channel, now)
-        self.asked.setdefault(message, Asked(cable, tubes, [], [])).looks.append(found)
+        asked = self.asked.setdefault(message, Asked(cable, tubes))
+        asked.looks.append(found)
+        asked.looked_at = self.operations
         self.lab.counts["questions looked up"] += 1
 
     def _recorded(self, step: Step) -> None:
@@ -358,32 +392,34 @@ class Interleaving:
             (number, state, reason == "MAYBE_KNOWN", bool(sent), query) for number, state, reason, sent, query in rows
         ]
         wanted = [(one.number, one.state, one.maybe, one.known, one.query) for one in self.expected.items]
+        for number in self.has:
+            (one,) = self.expected.numbered([number])
+            expect("KNOWN", one.at_analyzer, (number, one.state))
         expect("ITEMS", found == wanted, [pair for pair in itertools.zip_longest(found, wanted) if pair[0] != pair[1]])
 
     def _look(self) -> None:
+        """What the analyzers have heard since the last look."""
         for channel, analyzer in self.analyzers.items():
-            for place, answer in enumerate(analyzer.heard):
-                if analyzer.cable is not None:
-                    self._judge(channel, analyzer, answer, last=place + 1 == len(analyzer.heard))
+            heard, analyzer.heard = analyzer.heard, []
+            for answer in heard:
+                assert analyzer.cable is not None
+                self._judge(channel, analyzer.cable.peer, answer)
 
-    def _judge(self, channel: str, analyzer: Analyzer, answer: Answer, *, last: bool) -> None:
+    def _judge(self, channel: str, cable: str, answer: Answer) -> None:
         asked = self.asked.get(answer.question)
-        assert analyzer.cable is not None
         expect("DURABLE", asked is not None and len(asked.looks) >= answer.look, answer)
         assert asked is not None
-        expect("REPLY", asked.cable == analyzer.cable.peer, "on another line")
-        mark = (answer.look, answer.part)
-        if mark in asked.wholes and not last:
-            return
+        expect("REPLY", asked.cable == cable, "on another line")
+        expect("REPLY", asked.tubes in answer.wanted, ("nothing asked for it", asked.tubes, answer))
+        expect("STALE", asked.looked_at >= self.said_at[cable], answer)
         tube, items = asked.tubes[answer.part - 1], asked.looks[answer.look - 1][answer.part - 1]
         codes = [(tube, CODES[channel][one.line.test]) for one in items]
         fits = Counter(answer.orders) == Counter(codes) if answer.whole else not Counter(answer.orders) - Counter(codes)
         expect("REPLY", fits, (answer, codes))
-        if not last or mark in asked.wholes:
-            return
-        expect("REPLY", asked.tubes in answer.wanted, ("nothing asked for it", asked.tubes, answer))
         if answer.whole:
+            mark = (answer.look, answer.part)
             expect("DOUBLED", answer.look == len(asked.looks), answer)
+            expect("DOUBLED", mark not in asked.wholes, answer)
             expect("DOUBLED", all(look == answer.look for look, _ in asked.wholes), (answer, asked.wholes))
             asked.wholes.append(mark)
             self.lab.counts["answers"] += 1
@@ -398,8 +434,10 @@ class Interleaving:
             cable.end()
         for analyzer in self.analyzers.values():
             analyzer.interrupts = False
+        self.breaks = 0.0
         await self._rest()
         self._judge_rest()
+        await self._wait(HELD_S)
         for channel in self.analyzers:
             await self._ask_all(channel)
         for channel in self.analyzers:
@@ -464,6 +502,8 @@ class Interleaving:
             analyzer.jobs.append(self._question((tube,)))
             before = sum(len(asked.wholes) for asked in self.asked.values())
             await self._rest()
+            await self._wait(1.0)
+            await self._flush()
             after = sum(len(asked.wholes) for asked in self.asked.values())
             expect("REST", after == before + 1, f"the question for {tube} has no answer")
             for one in self.expected.tube(tube):

@@ -7,7 +7,7 @@ import pytest
 from tests.interleavings.several import play
 
 SEED = 1
-COUNT = 200
+COUNT = 150
 
 
 @pytest.mark.slow

@@ -235,5 +235,5 @@ class AskingAnalyzer:
     async def _send(self, kind: Kind, tube: str, payload: bytes) -> bool:
         self._kinds[kind.value] += 1
         return await self._analyzer.deliver(
-            PlannedMessage(kind, "the maker's form", (tube,), payload), self._kinds.total()
+            PlannedMessage(kind, "the maker's example", (tube,), payload), self._kinds.total()
         )
