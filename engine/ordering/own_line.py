@@ -85,7 +85,7 @@ class OwnLine:
         self._now: _State | None = None
         self._queue: deque[Exchange] = deque()
         self._tickets = 0
-        self._told: set[int] = set()  # items that the analyzer was told to give up, and has not answered yet
+        self._asked: set[int] = set()  # items that the analyzer was asked to give up, without an answer so far
         self._answered: set[int] = set()  # items for which it has answered that
         self._looking: asyncio.TimerHandle | None = None
 
@@ -126,8 +126,8 @@ class OwnLine:
             return Unconfirmed()
         sent = now.awaited.pop(control_id)
         if sent.cancels:
-            self._told.difference_update(sent.items)
-            self._answered.update(sent.items)  # whatever it said: it is not asked again
+            self._asked.difference_update(sent.items)
+            self._answered.update(sent.items)  # it is not asked again, also after UC
         if now.confirms and now.confirms == control_id:
             self._confirms_no_more(now)
             self._go_on()
@@ -145,7 +145,7 @@ class OwnLine:
         for sent in now.awaited.left():
             if not sent.cancels:
                 self._note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
-        self._told.clear()
+        self._asked.clear()
         if now.current is not None:
             self._back(now.current, "closed")
 
@@ -198,7 +198,7 @@ class OwnLine:
         """No byte of these has gone out: they wait again."""
         items = exchange.items
         if exchange.cancels:
-            self._told.difference_update(items)
+            self._asked.difference_update(items)
         elif items:
             self._note(worklist.not_offered, exchange.query, items, reason, maybe=False)
             logger.warning("orders were not sent", extra={**self._about(items), "reason": reason})
@@ -215,7 +215,7 @@ class OwnLine:
         self._answered.intersection_update(one.number for one in found)
         tubes: dict[str, list[WorkItem]] = {}
         for one in found:
-            if one.number not in self._told | self._answered:
+            if one.number not in self._asked | self._answered:
                 tubes.setdefault(one.line.specimen, []).append(one)
         for specimen, items in tubes.items():
             self._take_back(specimen, items)
@@ -225,7 +225,7 @@ class OwnLine:
         cancelled = tuple(replace(one, line=replace(one.line, action="cancel")) for one in items)
         context = asking.context(self._clock.now_us(), f"C{items[0].number}-{self._tickets}")
         replies = asking.dialogue.download(Tube(asked=Asked(specimen=specimen), items=cancelled), context)
-        self._told.update(one.number for one in items)
+        self._asked.update(one.number for one in items)
         if replies:
             self.put(Exchange(deque(replies), cancels=True), asking.deadline_s)
 

@@ -98,7 +98,7 @@ class Channel:
         self.last_line: LineRecord | None = None  # the latest session that a line has ended
 
     async def handle(self, stream: Stream, *, own: bool = False) -> None:
-        """Serve one connection until either side ends it, whatever the peer does. ``own``: it is ours, for orders."""
+        """Serve one connection until either side ends it; never raises. ``own``: it is ours, for orders."""
         now = self._clock.monotonic()
         self._admit()
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)

@@ -237,11 +237,11 @@ async def test_demographics_say_who_a_patient_is_and_offer_nothing(tmp_path: Pat
         await ordered(site, line("00042", "UREA"))  # a test that only the other analyzer runs
 
         answer = await bga.ask(A19_QUERY)
-        nobody = await bga.ask(A19_QUERY.replace("123", "0123"))
+        stranger = await bga.ask(A19_QUERY.replace("123", "0123"))
 
         assert values(answer, "MSH", 9) == ["ADR^A19"]
         assert "PID|1||123||^Tom||19620824|M" in answer
-        assert [part[:3] for part in nobody] == ["MSH", "MSA", "QRD"]
+        assert [part[:3] for part in stranger] == ["MSH", "MSA", "QRD"]
         assert states(site) == ["waiting"]
         assert [one.kind for one in queries(site.journal)] == ["demographics", "demographics"]
 

@@ -211,7 +211,7 @@ class Look:
             yield Asked(specimen=there.pop(), echo=question.echo)
 
     def of_person(self, numbers: Iterable[str]) -> Iterator[Kept]:
-        """The open orders of these patients that this channel may see, whatever their tests are."""
+        """The open orders of these patients that this channel may see, of any test."""
         for number in dict.fromkeys(filter(None, numbers)):
             yield from filter(self._is_mine, items.open_of_patient(self._batch, number, MOST_OF_TUBE))
 
