@@ -85,7 +85,12 @@ $(VALIDATION)/hapi-classpath: tests/validation/hapi/pom.xml | $(VALIDATION)/.ins
 	@mvn -q -B -f tests/validation/hapi/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
 	  -Dmdep.outputFile=$(abspath $@)
 
-validate-hapi: setup-dev $(VALIDATION)/hapi-classpath  ## the same by HAPI's validator, which is HL7's (needs Java and Maven)
+$(VALIDATION)/hapi-v2-classpath: tests/validation/hapi_v2/pom.xml | $(VALIDATION)/hapi-classpath
+	@mvn -q -B -f tests/validation/hapi_v2/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
+	  -Dmdep.outputFile=$(abspath $@)
+
+validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, and IHE LAW by its HL7 v2 library (needs Java and Maven)
+	@$(BIN)/python -m tests.validation.law $(VALIDATION)/hapi-v2-classpath
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
 
 $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/python

@@ -19,6 +19,7 @@ LINK_KEYS = (
     "two_way",
     "role",
     "downloads",
+    "own_line",
 )
 FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
 STARTS, ENDS, AGAIN, GOES_ON = "it starts", "it ends", "it starts anew", "it goes on, with its new settings"

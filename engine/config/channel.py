@@ -242,6 +242,8 @@ class ChannelConfig(Model):
             raise ValueError(f"{why}; take orders out, or change the source")
         if value is not None and value.habits and source is not None and source.format != "astm":
             raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
+        if value is not None and source is not None and value.connect is not None and source.format != "hl7v2":
+            raise ValueError("orders_on: own is for IHE LAW over MLLP; take orders_on and connect out")
         return value
 
     @field_validator("role")
@@ -298,6 +300,11 @@ class ChannelConfig(Model):
     def downloads(self) -> tuple[str | None, float]:
         """When waiting orders go to its analyzer unasked."""
         return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
+
+    @property
+    def own_line(self) -> str:
+        """The address to which orders go on a connection of ours; empty: there is none."""
+        return "" if self.orders is None or self.orders.connect is None else str(self.orders.connect)
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

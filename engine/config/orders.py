@@ -1,23 +1,26 @@
 """The ``orders:`` block of a channel: the analyzer asks, and its questions are answered from the worklist."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from engine.config.values import Duration, Flag, Model, Name, NotEmpty, Text, Whole, Words
+from engine.config.values import Address, Duration, Flag, Model, Name, NotEmpty, Text, Whole, Words
+from engine.model.orders import code_alone
 
 if TYPE_CHECKING:
     from engine.config.source import AnySource
 
-DEADLINE_S = 8.0  # the shortest time that an analyzer is known to wait over ASTM is 10 s
+DEADLINE_S = 8.0  # the shortest time that an analyzer is known to wait over ASTM is 10 s; a dialogue may know better
 
 
 def _each_once(codes: dict[str, str]) -> dict[str, str]:
     """Read backwards, a code of the analyzer must say one test: its result would close another test's order."""
     tests: dict[str, str] = {}
     for test, code in codes.items():
-        if (other := tests.setdefault(code, test)) != test:
-            raise ValueError(f"{other} and {test} have one code of the analyzer, '{code}'; take one of them out")
+        if (other := tests.setdefault(code_alone(code), test)) != test:
+            text = f"{other} and {test} have one code of the analyzer, '{code_alone(code)}'"
+            raise ValueError(f"{text}; take one of them out")
     return codes
 
 
@@ -31,7 +34,7 @@ Codes = Annotated[
 
 class OrdersConfig(Model):
     """Makes the channel of an analyzer two-way: its questions are answered from the worklist
-    ([questions](questions.md)). It needs ASTM with an ACK for each frame."""
+    ([questions](questions.md)). It needs HL7 v2 over MLLP, or ASTM with an ACK for each frame."""
 
     answer: Literal["query"] = "query"
     """`query`: the analyzer asks for the orders of a tube, and gets them."""
@@ -46,7 +49,8 @@ class OrdersConfig(Model):
 
     codes: Codes
     """The tests that this analyzer runs, each with the code that it knows it by: `{TSH: "10", FT4: "40"}`, the code of
-    the laboratory system (LIS) first. A test that is not here is never offered to this analyzer."""
+    the laboratory system (LIS) first. A test that is not here is never offered to this analyzer. Over HL7 v2 a code may
+    have the name and the system that the analyzer wants beside it: `72828-7^CT/NG^LN`."""
 
     group: Name | None = None
     """Name of the group of analyzers that this one is of. An order for the group may be run by each of them; it is
@@ -60,7 +64,37 @@ class OrdersConfig(Model):
 
     deadline: Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)
     """How long after its question an answer may still begin. Later than that nothing is sent, and the analyzer asks
-    again."""
+    again. Where an analyzer is known to wait for a shorter time (Mindray BC: 2 s), that counts."""
+
+    orders_on: Literal["query", "own"] = "query"
+    """The connection on which orders go to an analyzer of IHE LAW: that of its question, or LabRelay's `own` one to the
+    address of `connect`."""
+
+    connect: Address | None = None
+    """With `orders_on: own`: the address on which the analyzer takes orders. LabRelay connects, and reconnects without
+    limit. Orders that are cancelled after the analyzer has them are taken back there."""
+
+    redundant: Flag = False
+    """`true`: another analyzer may have been asked for the same test of the same tube, by an order of its own. The
+    first final result from here takes that order back."""
+
+    host: Text = "LabRelay"
+    """The name of this side in messages to the analyzer, where the analyzer's own message does not name it."""
+
+    settings: dict[Text, Text] = Field(default_factory=dict)
+    """Texts for answers over HL7 v2: `form` (Mindray BS: `mindray`, `cyanvision`), `take_mode` and `blood_mode`
+    (Mindray BC), `none: error` (a patient who is not known is answered AE), `analyzer` (MSH-5 of orders that
+    no question asked for)."""
+
+    @model_validator(mode="after")
+    def _own_line(self) -> Self:
+        if (self.orders_on == "own") != (self.connect is not None):
+            raise PydanticCustomError("own_line", "orders_on: own and connect go together; give both, or none")
+        if self.connect is not None and self.connect.port == 0:
+            raise PydanticCustomError("own_line", "connect needs the analyzer's port, not 0")
+        if self.connect is not None and self.download is not None:
+            raise PydanticCustomError("own_line", "orders_on: own answers questions alone; take download out")
+        return self
 
     q13_a: Literal["query", "cancel", "barcode-only"] | None = None
     """ASTM alone: the meaning of `A` in Q-13 of this analyzer. `query`: it asks, as with `O`. `cancel`: it takes its
@@ -82,8 +116,8 @@ class OrdersConfig(Model):
 
     @property
     def tests(self) -> dict[str, str]:
-        """The analyzer's code -> the LIS's."""
-        return {code: test for test, code in self.codes.items()}
+        """The analyzer's code, as its results have it -> the LIS's."""
+        return {code_alone(code): test for test, code in self.codes.items()}
 
 
 def why_one_way(source: "AnySource") -> str:
@@ -92,8 +126,10 @@ def why_one_way(source: "AnySource") -> str:
         return "a tee answers nothing"
     if source.transport in ("folder", "http"):
         return f"a source of kind {source.transport} has no line to the analyzer"
+    if (source.link, source.format) == ("mllp", "hl7v2"):
+        return ""
     if source.link != "e1381" or source.format != "astm":
-        return "questions are answered over ASTM E1381 alone; name the kind (astm, astm-serial)"
+        return "questions are answered over MLLP and ASTM E1381 alone; name the kind (mllp, astm, astm-serial)"
     if source.framing != "e1381":
         return f"framing: {source.framing} has no ENQ, and without it nothing can be sent to the analyzer"
     if source.acks != "frame":

@@ -53,6 +53,7 @@ TWO_WAY = {
     "e1381": "adapters.codecs.astm.two_way",
 }
 DIALOGUES = {
+    "hl7v2": "adapters.codecs.hl7v2.dialogues",
     "astm": "adapters.codecs.astm.dialogue",
 }
 ORDER_ANSWERS = {

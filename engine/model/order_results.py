@@ -27,12 +27,14 @@ class TubeResults:
     Attributes:
         specimen: the number, exact, as the dialect leaves it. patient_number: empty where the message names none.
         groups: of analyzers, that the channel is of.
+        redundant: a final result takes back the orders that other analyzers have for the same test of this tube.
     """
 
     specimen: str
     patient_number: str = ""
     tests: tuple[ResultOf, ...] = ()
     groups: tuple[str, ...] = ()
+    redundant: bool = False
 
 
 def has_results(parsed: Parsed) -> bool:
@@ -40,11 +42,13 @@ def has_results(parsed: Parsed) -> bool:
     return any(segment.name == wanted for segment in parsed.segments)
 
 
-def tubes_in(parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = ()) -> tuple[TubeResults, ...]:
+def tubes_in(
+    parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = (), *, redundant: bool = False
+) -> tuple[TubeResults, ...]:
     """The results of each tube, in the order of the message; those without a number of their tube are left out.
 
     Args:
-        codes: the analyzer's code -> the LIS's. groups: of the channel.
+        codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
     """
     read = _hl7 if parsed.format == "hl7v2" else _astm
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
@@ -59,7 +63,7 @@ def tubes_in(parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] =
         test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
-        TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups)
+        TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
         for (specimen, patient), tests in found.items()
     )
 

@@ -171,6 +171,11 @@ class WorkItem:
     def item_id(self) -> str:
         return item_id(self.number)
 
+    @property
+    def was_sent(self) -> bool:
+        """An analyzer has it, or may have it."""
+        return self.state not in (ItemState.WAITING, ItemState.HELD) or self.reason is ItemReason.MAYBE_KNOWN
+
 
 def item_id(number: int) -> str:
     """The number of an item as an analyzer and a person see it: ``W`` and digits, at most 20 of `[A-Z0-9]`."""
@@ -183,6 +188,11 @@ def item_number(text: str) -> int | None:
     if text[:1] != "W" or not digits.isascii() or not digits.isdigit() or len(text) > 20 or digits[0] == "0":
         return None
     return int(digits)
+
+
+def code_alone(code: str) -> str:
+    """An analyzer's code without the name and the system that an order may have beside it (``658^TSH^99ABT``)."""
+    return code.partition("^")[0] or code
 
 
 @value(kw_only=True)
@@ -204,15 +214,16 @@ class Question:
 
     Attributes:
         kind: ``specimens``; ``all`` open orders of this analyzer; ``numbers``, the specimens from one number to another
-            of the same length; ``range`` of times; ``patients``, by number;
-            ``rack``, by position; ``cancel`` takes back the question before.
+            of the same length; ``range`` of times; ``patients``, by number; ``demographics`` of a patient alone, by
+            number, which offers no order; ``rack``, by position; ``cancel`` takes back the question before.
         asked: for ``specimens``, in the order of the question.
         patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them; for ``numbers`` these.
         tag: the question's own number, which the answer repeats.
         echo: as that of `Asked`, of the question as a whole.
+        within_s: the analyzer waits no longer than this for the answer to begin; 0: not known.
     """
 
-    kind: Literal["specimens", "all", "numbers", "range", "patients", "rack", "cancel"]
+    kind: Literal["specimens", "all", "numbers", "range", "patients", "demographics", "rack", "cancel"]
     asked: tuple[Asked, ...] = ()
     patients: tuple[str, ...] = ()
     since: str = ""
@@ -221,6 +232,7 @@ class Question:
     position: str = ""
     tag: str = ""
     echo: tuple[tuple[str, str], ...] = ()
+    within_s: float = 0.0
 
 
 class NoOrder(StrEnum):
@@ -281,7 +293,8 @@ class Reply:
     Attributes:
         payload: the whole message; HL7: with CR after each segment; ASTM: records with CR, H through L.
         items: the numbers of items that are ``offered`` once the other side has confirmed this message.
-        control_id: under which the other side confirms it; empty: the link alone confirms it (ASTM).
+        control_id: under which the other side confirms it, and before that it takes no further message of this answer;
+            empty: the link alone confirms it (ASTM).
     """
 
     payload: bytes
@@ -298,7 +311,8 @@ class Confirmation:
         accepted: the answer holds for all items of that message where `items` is empty.
         items: item id, whether it is accepted, the analyzer's code and words for a refusal. An empty id is for the
             item in the same place of the message that was sent (`of_items`).
-        tests: as `items`, of an analyzer that names specimen and test instead: specimen, the analyzer's code, ...
+        tests: as `items`, of an analyzer that names specimen and test instead: specimen, the analyzer's code, ...; an
+            empty code is for each of its tests.
     """
 
     of: str

@@ -129,6 +129,7 @@ class AskSettings:
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
         dilutions: those for which the analyzer has a form, "" for none; None: any.
+        today_us: when the day began in the channel's zone: a place in a rack is one of today.
     """
 
     channel: str
@@ -138,6 +139,7 @@ class AskSettings:
     limit: int = ALL_LIMIT
     again: bool = True
     dilutions: frozenset[str] | None = None
+    today_us: int = 0
 
 
 @value(kw_only=True)

@@ -2,9 +2,10 @@
 
     question durable -> look up, and note it (one commit) -> dialogue writes the answer -> link sends it -> note the end
 
-The first step is `engine.receiving.channel`'s: a question is acknowledged as every message is. The answer is a message
-of its own, and takes responsibility for nothing. It never waits behind results: the look-up goes to the journal's
-writer at once, while the question itself takes its usual way and ends as *filtered* (``QUESTION``).
+The first step is `engine.receiving.channel`'s: over ASTM a question is acknowledged as every message is; over MLLP it
+gets a commit accept at most. The answer is a message of its own, and takes responsibility for nothing. It never waits
+behind results: the look-up goes to the journal's writer at once, while the question itself takes its usual way and ends
+as *filtered* (``QUESTION``).
 
 An answer that is not ready in time is not given: the tube is parked, and the analyzer asks again. So nothing here is
 tried again by itself.

@@ -1,7 +1,8 @@
 """Answer the questions of one channel's analyzer: look up, have the dialogue write, have the link send, note the end.
 Messages that no question asked for (`engine.ordering.download`) go out while the line rests.
 
-A line has at most one message of ours under way. An answer is thrown away, and nothing more of it is sent, once its
+A line has at most one message of ours under way; where the analyzer confirms it by a message (HL7 v2), the next one of
+that answer waits for that. An answer is thrown away, and nothing more of it is sent, once its
 analyzer has asked again, has taken the question back, or has gone; once it was not begun within the deadline; and once
 the analyzer has sent anything else first: then it is looked up anew, for an order may have been cancelled meanwhile.
 
@@ -12,7 +13,7 @@ next start. Logs hold item ids only.
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 from engine.model.clock import Clock
 from engine.model.errors import ContentError, StoreError
 from engine.model.link_events import NotSent, SendEnd, Sent
-from engine.model.message import Stored
+from engine.model.message import Parsed, Stored
 from engine.model.order_results import has_results
-from engine.model.orders import Confirmation, Reply, item_id
+from engine.model.orders import Confirmation, Reply, Tube, item_id
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
+from engine.ordering.awaited import Unconfirmed
 from engine.ordering.download import PUT_OFF, Downloads, Outlet
 from engine.ordering.line import Answering, Line, Sending
-from engine.receiving.channel_parts import Connection
+from engine.ordering.own_line import Exchange, OwnLine
+from engine.receiving.channel_parts import Acknowledged, Connection
 from engine.store.operations import worklist
 
 if TYPE_CHECKING:
@@ -36,9 +39,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("labrelay.orders")
 
 QUESTION_BYTES = 64 * 1024  # a longer message is no question
-AWAITED = 200  # messages to one analyzer whose confirmation may still come; older ones are forgotten
 ITEMS_LOGGED = 20
-NOT_READY = frozenset({"late", "fault"})  # the analyzer has to ask again
+NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask again
+
+
+def is_answer(parsed: Parsed) -> bool:
+    """Whether an HL7 v2 message answers one of ours: such a message is never acknowledged as a message is."""
+    return any(segment.name == "MSA" for segment in parsed.segments)
 
 
 class Desk:
@@ -51,14 +58,16 @@ class Desk:
         self._journal = journal
         self._clock = clock
         self._lines: dict[int, Line] = {}
-        # Control id of a message to the analyzer -> its items, where the analyzer confirms by that id.
-        self._awaited: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._own = OwnLine(channel, asking, journal=journal, clock=clock)
         self._downloads: tuple[Line, Downloads] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- called by the channel -----------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
+        if connection.own:
+            self._own.opened(connection)
+            return
         line = self._lines[id(connection)] = Line(connection)
         line.note_rest()
         self._download_by(line)
@@ -79,37 +88,54 @@ class Desk:
         except Exception:  # an error of ours costs this question alone
             logger.exception("a question cannot be read", extra=self._about(stored.id))
             return
-        connection.asked = question is not None or (said is not None and not has_results(parsed))
+        if question is not None or (is_answer(parsed) and not has_results(parsed)):
+            connection.acknowledged = Acknowledged.COMMIT
         if said is not None:
-            self._confirmed(stored.id, said)
+            sent = self._own.confirmed(said.of) if connection.own else line.awaited.pop(said.of)
+            self._confirmed(line, stored.id, said, sent)
+        if question is not None and connection.own:
+            logger.warning("a question on our own connection is not answered", extra=self._about(stored.id))
+            connection.stream.end()
+            return
         if question is None:
             self._look_up_anew(line)
             return
         if line.gone:  # its analyzer asks again
             return
         self._drop(line, "cancelled" if question.kind == "cancel" else "asked_again")
-        answering = Answering(stored.id, parsed, question, self._clock.monotonic() + asking.deadline_s)
-        if question.kind == "cancel":
-            answering.over = "cancel"
+        waits_s = asking.waits_s(question)
+        due = self._clock.monotonic() + waits_s
+        answering = line.answering = Answering(stored.id, parsed, question, due, asking.is_committed(parsed))
+        answering.timer = asyncio.get_running_loop().call_later(waits_s, self._drop_if, line, answering, "late")
+        if question.kind != "cancel":
+            self._look_up(line, answering, asking)
+            return
+        self._note(worklist.answer, stored.id, question, asking.settings)
+        if self._write(line, answering, asking, ()):
+            connection.acknowledged = Acknowledged.NOT
+            self._send_next(line)
         else:
-            line.answering = answering
-            answering.timer = asyncio.get_running_loop().call_later(
-                asking.deadline_s, self._drop_if, line, answering, "late"
-            )
-        self._look_up(line, answering, asking)
+            self._end(line, answering)
 
     def spoken(self, connection: Connection) -> None:
-        if (line := self._lines.get(id(connection))) is not None:
+        if connection.own:
+            self._own.spoken()
+        elif (line := self._lines.get(id(connection))) is not None:
             self._note_ends(line)
             line.note_rest()
 
     def closed(self, connection: Connection) -> None:
         line = self._lines.pop(id(connection), None)
+        if connection.own:
+            self._own.closed()
+            return
         if line is None:
             return
         self._note_ends(line)
         if line.answering is not None:
             self._give_up(line.answering, "closed")
+        for sent in line.awaited.left():
+            self._note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
         line.gone = True
         line.note_rest()
         if self._downloads is not None and self._downloads[0] is line:
@@ -151,7 +177,7 @@ class Desk:
         line.sending = Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
         end = await ended
         if isinstance(end, Sent) and reply.control_id:
-            self._await(reply)
+            line.awaited.add(reply, 0, frozenset())
         return end
 
     @staticmethod
@@ -166,7 +192,8 @@ class Desk:
 
     def _look_up(self, line: Line, answering: Answering, asking: Asking) -> None:
         try:
-            future = self._journal.run(worklist.answer, answering.message, answering.question, asking.settings)
+            settings = asking.look_up(self._clock.now_us())
+            future = self._journal.run(worklist.answer, answering.message, answering.question, settings)
         except StoreError:
             self._not_looked_up(line, answering)
             return
@@ -182,37 +209,44 @@ class Desk:
         if answering.over:
             self._not_offered(answering, answering.over)
             return
+        answering.again = frozenset(item.number for tube in found.tubes for item in tube.items if item.was_sent)
+        if self._write(line, answering, asking, found.tubes):
+            self._send_next(line)
+        elif line.answering is answering:
+            self._drop(line, "silent")
+
+    def _write(self, line: Line, answering: Answering, asking: Asking, tubes: Sequence[Tube]) -> bool:
+        """Have the dialogue write the answer; False: it says nothing, or failed."""
         answering.looks += 1
         number = f"Q{answering.message}" if answering.looks == 1 else f"Q{answering.message}-{answering.looks}"
         context = asking.context(self._clock.now_us(), number)
         try:
-            replies = asking.dialogue.answer(answering.parsed, answering.question, found.tubes, context)
+            replies = asking.dialogue.answer(answering.parsed, answering.question, tubes, context)
         except Exception:
             logger.exception("an answer cannot be written", extra=self._about(answering.message))
             self._drop(line, "fault")
-            return
-        answering.replies = deque(replies)
-        if not replies:
-            self._drop(line, "silent")
-            return
-        self._send_next(line)
+            return False
+        # On our own connection go the messages that begin an exchange: the analyzer confirms each.
+        answering.own = deque(reply for reply in replies if reply.control_id and asking.own_line)
+        answering.replies = deque(reply for reply in replies if not (reply.control_id and asking.own_line))
+        return bool(replies)
 
     def _not_looked_up(self, line: Line, answering: Answering) -> None:
         """Say nothing: better no answer than a wrong "none"."""
         logger.error("a question was not looked up, and is not answered", extra=self._about(answering.message))
         if line.answering is answering:
             self._end(line, answering)
-            self._let_ask_again(line)
+            self._let_ask_again(line, answering)
 
-    def _let_ask_again(self, line: Line) -> None:
-        """Without its answer an analyzer on MLLP waits, unless the connection ends."""
-        if self._asking().closes:
+    def _let_ask_again(self, line: Line, answering: Answering) -> None:
+        """Without its answer an analyzer on MLLP waits, unless it got a commit accept or the connection ends."""
+        if self._asking().closes and not answering.committed:
             line.connection.stream.end()
 
     def _send_next(self, line: Line) -> None:
         """Give the link the next message of the answer, unless one is under way."""
         answering = line.answering
-        if answering is None or line.sending is not None or not answering.replies:
+        if answering is None or line.sending is not None or answering.confirms or not answering.replies:
             return
         if self._clock.monotonic() >= answering.due:
             self._drop(line, "late")
@@ -239,7 +273,7 @@ class Desk:
                     sending.ended.set_result(end)
             elif isinstance(end, Sent):
                 if reply.control_id:
-                    self._await(reply)
+                    self._await(line, answering, reply)
                 for item in reply.items:
                     answering.items.pop(item, None)
                 now_us = self._clock.now_us()
@@ -248,6 +282,7 @@ class Desk:
                 logger.info("answered", extra=self._about(answering.message, reply.items))
                 if not answering.replies:
                     self._end(line, answering)
+                    self._send_on_own_line(answering)
                     self._not_offered(answering, answering.over or "left_out")
             else:
                 for item in reply.items:
@@ -260,6 +295,13 @@ class Desk:
                 )
                 self._end(line, answering)
             self._send_next(line)
+
+    def _send_on_own_line(self, answering: Answering) -> None:
+        if answering.own:
+            exchange = Exchange(answering.own, answering.query, answering.again)
+            for item in exchange.items:
+                answering.items.pop(item, None)
+            self._own.put(exchange, self._asking().deadline_s)
 
     def _end(self, line: Line, answering: Answering) -> None:
         if answering.timer is not None:
@@ -286,13 +328,14 @@ class Desk:
         line.note_rest()
         self._give_up(answering, reason, under_way=sending is not None)
         if reason in NOT_READY:
-            self._let_ask_again(line)
+            self._let_ask_again(line, answering)
 
     def _give_up(self, answering: Answering, reason: str, *, under_way: bool = False) -> None:
         """``under_way``: a message of it is; its end will be noted."""
         if answering.timer is not None:
             answering.timer.cancel()
         answering.replies.clear()
+        answering.own.clear()
         answering.over = reason
         if answering.query and not under_way:
             self._not_offered(answering, reason)
@@ -301,7 +344,7 @@ class Desk:
     def _look_up_anew(self, line: Line) -> None:
         """The analyzer has sent something else before our answer began: what was found may be of yesterday."""
         answering, sending = line.answering, line.sending
-        if answering is None or sending is None or sending.answering is not answering:
+        if self._asking().closes or answering is None or sending is None or sending.answering is not answering:
             return
         if line.link.withdraw(sending.ticket):
             line.sending = None
@@ -311,13 +354,23 @@ class Desk:
 
     # -- what the analyzer says of its orders --------------------------------------------------------------------------
 
-    def _await(self, reply: Reply) -> None:
-        self._awaited[reply.control_id] = reply.items
-        while len(self._awaited) > AWAITED:
-            self._awaited.popitem(last=False)
+    def _await(self, line: Line, answering: Answering, reply: Reply) -> None:
+        """The analyzer confirms this message by another one; what is left of the answer goes after that."""
+        line.awaited.add(reply, answering.query, answering.again)
+        if answering.replies and line.answering is answering:
+            answering.confirms, answering.due = reply.control_id, float("inf")
+            if answering.timer is not None:
+                answering.timer.cancel()
+            answering.timer = asyncio.get_running_loop().call_later(
+                self._asking().deadline_s, self._drop_if, line, answering, "unconfirmed"
+            )
 
-    def _confirmed(self, message: int, said: Confirmation) -> None:
-        self._note(worklist.confirmed, self._channel, message, said, self._awaited.pop(said.of, ()))
+    def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
+        more = {"again": sent.again, "cancels": sent.cancels}
+        self._note(worklist.confirmed, self._channel, message, said, sent.items, **more)
+        if line.answering is not None and line.answering.confirms and line.answering.confirms == said.of:
+            line.answering.confirms = ""
+            self._send_next(line)
 
     # -- noting --------------------------------------------------------------------------------------------------------
 

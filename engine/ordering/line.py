@@ -9,6 +9,7 @@ from engine.model.link_events import SendEnd
 from engine.model.message import Parsed
 from engine.model.orders import Question, Reply
 from engine.model.ports import RousedStream, TwoWayLink
+from engine.ordering.awaited import Awaited
 from engine.receiving.channel_parts import Connection
 
 
@@ -17,10 +18,11 @@ class Answering:
     """A question, and how far its answer is.
 
     Attributes:
-        due: until when the answer may begin, monotonic.
+        due: until when the answer may begin, monotonic. committed: it got a commit accept, so its sender waits.
         query: its number in the journal, 0 until that is durable.
-        replies: not offered yet.
-        items: found for it, and not known yet whether they arrive.
+        replies: not offered yet. own: those for the connection that we open, once the others have gone out.
+        items: found for it, and not known yet whether they arrive. again: those that the analyzer was sent before.
+        confirms: control id of the message whose confirmation the rest waits for; empty: it waits for none.
         looks: how often it was looked up.
         over: why no more of it is sent; empty while it is wanted.
     """
@@ -29,9 +31,13 @@ class Answering:
     parsed: Parsed
     question: Question
     due: float
+    committed: bool = False
     query: int = 0
     replies: deque[Reply] = field(default_factory=deque)
+    own: deque[Reply] = field(default_factory=deque)
     items: dict[int, None] = field(default_factory=dict)
+    again: frozenset[int] = frozenset()
+    confirms: str = ""
     looks: int = 0
     timer: asyncio.TimerHandle | None = None
     over: str = ""
@@ -58,6 +64,7 @@ class Line:
 
     Attributes:
         gone: the connection has ended.
+        awaited: messages that the analyzer confirms by one of its own.
         rests: set while nothing is under way on it, in either direction; and once it is gone.
     """
 
@@ -66,6 +73,7 @@ class Line:
     sending: Sending | None = None
     tickets: int = 0
     gone: bool = False
+    awaited: Awaited = field(default_factory=Awaited)
     rests: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

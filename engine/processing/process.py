@@ -93,7 +93,7 @@ class ChannelRoutes:
         media_type: of a message that is passed on unchanged; empty where that depends on the message.
         dialogue: how its analyzer asks for orders; None: it is not answered.
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
-        groups: of analyzers, that it is of.
+        groups: of analyzers, that it is of. redundant: as in `engine.model.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
     """
 
@@ -107,6 +107,7 @@ class ChannelRoutes:
     tests: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     takes: TakeSettings | None = None
+    redundant: bool = False
 
     @property
     def notes_controls(self) -> bool:
@@ -226,7 +227,9 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=tubes_in(parsed, channel.tests, channel.groups) if documents and channel.dialogue is not None else (),
+        tubes=tubes_in(parsed, channel.tests, channel.groups, redundant=channel.redundant)
+        if documents and channel.dialogue is not None
+        else (),
     )
 
 

@@ -24,7 +24,15 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
-from engine.receiving.channel_parts import Answer, ChannelSettings, Connection, OrderAnswers, QuestionDesk
+from engine.receiving.channel_parts import (
+    Acknowledged,
+    Answer,
+    ChannelSettings,
+    Connection,
+    OrderAnswers,
+    QuestionDesk,
+    quietest_of,
+)
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
 from engine.receiving.outcomes import Outcomes, all_delivered
@@ -89,11 +97,11 @@ class Channel:
         self.counts = self.monitor.counts
         self.last_line: LineRecord | None = None  # the latest session that a line has ended
 
-    async def handle(self, stream: Stream) -> None:
-        """Serve one connection until either side ends it. Never raises for anything that the peer does."""
+    async def handle(self, stream: Stream, *, own: bool = False) -> None:
+        """Serve one connection until either side ends it; never raises. ``own``: it is ours, for orders."""
         now = self._clock.monotonic()
         self._admit()
-        connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
+        connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
         if getattr(connection.link, "traced", False):
             connection.trace = LineTrace()
         self.connections[id(connection)] = connection
@@ -270,10 +278,12 @@ class Channel:
             said = await self._orders.answers(block.payload, messages, awaited)
             await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in said or ()]))
             return said is not None
-        if self._answer is not None and not connection.asks():
-            if stored and awaited:
+        how = connection.how_acknowledged(alone=stored and len(messages) == 1)
+        if self._answer is not None and how is not Acknowledged.NOT:
+            commit = how is Acknowledged.COMMIT
+            if stored and awaited and not commit:
                 delivered = await all_delivered(awaited, self.settings.ack_timeout_s)
-            answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
+            answers = self._answer(block.payload, messages, stored=stored, delivered=delivered, commit=commit)
             if not (stored and delivered):
                 self._refused(connection)
             if answers:
@@ -475,15 +485,11 @@ class Channel:
     # -- limits ------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Make room for one more connection: the one that has been quiet longest is closed.
-
-        Connections without a message so far come first, by the time when they were opened: so a crowd of silent ones
-        replaces itself, and cannot keep an analyzer out or take the place of one that sends.
-        """
-        if len(self.connections) < self.settings.max_connections:
+        """Make room for one more connection: the one that has been quiet longest is closed."""
+        theirs = [c for c in self.connections.values() if not c.own]
+        if len(theirs) < self.settings.max_connections:
             return
-        useless = [c for c in self.connections.values() if c.last_message is None] or list(self.connections.values())
-        quietest = min(useless, key=lambda c: c.opened if c.last_message is None else c.last_byte)
+        quietest = quietest_of(theirs)
         self.monitor.fault(LinkFault("evicted"), quietest.peer)
         quietest.evicted = True
         del self.connections[id(quietest)]  # its place is free now, however long it takes to end

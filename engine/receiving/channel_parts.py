@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,12 +20,28 @@ class Answer(Protocol):
     """Build the application's answers to one block.
 
     ``stored``: all its messages were. ``delivered``: all were, too, where the channel waits for that; else True.
-    ``refused``: why they never will be, as text for the sender.
+    ``refused``: why they never will be, as text for the sender. ``commit``: they are stored, and a `QuestionDesk` has
+    the application's answer: only a commit accept is given, to a sender that asks for one (MSH-15).
     """
 
     def __call__(
-        self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
+        self,
+        block: bytes,
+        messages: Sequence[bytes],
+        *,
+        stored: bool,
+        delivered: bool,
+        refused: str = "",
+        commit: bool = False,
     ) -> Sequence[bytes]: ...
+
+
+class Acknowledged(Enum):
+    """How a message that was just stored is acknowledged."""
+
+    AS_USUAL = "as usual"
+    COMMIT = "commit"  # with a commit accept alone: a question, or an answer to a message of ours
+    NOT = "not"  # the desk's answer is the acknowledgement
 
 
 class QuestionDesk(Protocol):
@@ -88,8 +105,9 @@ class Connection:
     trace: LineTrace | None = None  # of links that answer frame by frame
     heard: bool = False  # whether any byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
-    asked: bool = False  # the message that was just stored is a question, or an answer to a message of ours
+    acknowledged: Acknowledged = Acknowledged.AS_USUAL  # of the message that was just stored
     has_to_speak: bool = False  # the link was given a message to send, and the reader may not know it yet
+    own: bool = False  # we opened it to send orders, beside those of the source
     refused: bool = False  # its message was rejected as too large, and it must get time to read that
     line: Line = field(init=False)
     unanswered: list[int] = field(init=False)  # durable messages whose answer is not written yet
@@ -102,10 +120,10 @@ class Connection:
         """The connection as the journal identifies it, for unanswered messages."""
         return Line(host_of(self.stream.peer), partial(getattr, self.stream, "gone", False))
 
-    def asks(self) -> bool:
-        """Whether the block just stored gets its answer from a `QuestionDesk`, or none; asked once."""
-        asks, self.asked = self.asked, False
-        return asks
+    def how_acknowledged(self, *, alone: bool) -> Acknowledged:
+        """How the message just stored is acknowledged; asked once. ``alone``: it was one, no batch, and is stored."""
+        how, self.acknowledged = self.acknowledged, Acknowledged.AS_USUAL
+        return how if alone else Acknowledged.AS_USUAL
 
     def speaks_now(self) -> bool:
         """Whether the link has to be asked for bytes before the next read; asked once."""
@@ -115,3 +133,13 @@ class Connection:
     @property
     def peer(self) -> str:
         return self.stream.peer
+
+
+def quietest_of(connections: Sequence[Connection]) -> Connection:
+    """The connection that gives way to a new one.
+
+    Connections without a message so far come first, by the time when they were opened: so a crowd of silent ones
+    replaces itself, and cannot keep an analyzer out or take the place of one that sends.
+    """
+    useless = [one for one in connections if one.last_message is None] or connections
+    return min(useless, key=lambda one: one.opened if one.last_message is None else one.last_byte)

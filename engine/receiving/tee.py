@@ -141,7 +141,7 @@ class TeeChannel(Channel):
         """Whether a message is passing on any line now."""
         return any(line.listener.receiving for line in self._lines.values())
 
-    async def handle(self, stream: Stream) -> None:
+    async def handle(self, stream: Stream, *, own: bool = False) -> None:
         """Listen to one line until it is gone. Never raises for data that passes."""
         now = self._clock.monotonic()
         connection = Connection(stream, _Mute(), opened=now, last_byte=now)

@@ -174,6 +174,7 @@ def build_channel(
             tests=config.orders.tests if config.orders is not None else {},
             groups=config.orders.groups if config.orders is not None else (),
             takes=None if config.taken is None else take_settings(site.channels, config.taken),
+            redundant=config.orders is not None and config.orders.redundant,
         ),
         asking=_asking(config, config.orders, message_format, options, dialogue)
         if config.orders is not None and dialogue is not None
@@ -231,10 +232,13 @@ def _asking(
         demographics=orders.demographics,
         deadline_s=orders.deadline,
         closes=config.source.link == "mllp",
+        commits=config.ack_code == "standard",
+        own_line=orders.connect is not None,
+        host=orders.host,
         download=orders.download,
         download_every_s=orders.download_every,
         cancels=getattr(dialogue, "cancels", False),
-        texts=(("charset", config.charset[0]),),
+        texts=(("charset", config.charset[0]), *sorted(orders.settings.items())),
     )
 
 
@@ -397,13 +401,24 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
 
     def answer(
-        block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
+        block: bytes,
+        messages: Sequence[bytes],
+        *,
+        stored: bool,
+        delivered: bool,
+        refused: str = "",
+        commit: bool = False,
     ) -> Sequence[bytes]:
         nonlocal number
         if either is not None and either.format_of(block) != "hl7v2":
             return ()  # ASTM records in a block: they have no answer
         number += 1
         now_text = time_of(clock.now_us() // 1_000_000)
+        if commit:
+            if ack_code:
+                return ()
+            accepted = module.commit_acknowledge(messages[0], now_text=now_text, control_id=f"{prefix}{number}")
+            return () if accepted is None else (accepted,)
         error = module.NOT_STORED if not stored else None if delivered else not_delivered
         if refused:
             error = module.AckError(104, text=refused, reject=True)

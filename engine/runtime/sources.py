@@ -7,6 +7,7 @@ and tries again; other channels are not affected (P7).
 import asyncio
 import errno
 import logging
+from functools import partial
 from typing import Any
 
 from engine.config import registry
@@ -41,6 +42,7 @@ class ChannelSource:
         self.paused = False  # by a person: nothing is taken
         self.port: int | None = None
         self._transport: Transport | None = None
+        self._own_line: Transport | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -93,9 +95,10 @@ class ChannelSource:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=1.0)
             self._task = None
-        if self._transport is not None:
-            await self._transport.stop(grace_s)
-            self._transport = None
+        for transport in (self._own_line, self._transport):
+            if transport is not None:
+                await transport.stop(grace_s)
+        self._own_line = self._transport = None
         self._fault = ""
 
     async def _keep_trying(self) -> None:
@@ -123,7 +126,16 @@ class ChannelSource:
             return False
         self._transport = transport
         self._fault = ""
+        await self._open_own_line()
         return True
+
+    async def _open_own_line(self) -> None:
+        """Begin to connect to where the analyzer takes orders."""
+        orders = self.built.config.orders
+        if orders is not None and orders.connect is not None:
+            line = TcpPart(connect=orders.connect)
+            self._own_line = registry.transport(line.transport).build(line, partial(self.channel.handle, own=True))
+            await self._own_line.start()
 
 
 def why_not_open(error: OSError | ValueError) -> str:

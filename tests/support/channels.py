@@ -195,7 +195,9 @@ class ScriptedStore:
         return future
 
 
-def answer(payload: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool = True) -> Sequence[bytes]:
+def answer(
+    payload: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool = True, commit: bool = False
+) -> Sequence[bytes]:
     errors = () if stored and delivered else [hl7v2_ack.NOT_STORED] * len(messages)
     made = hl7v2_ack.acknowledge_block(payload, messages, now_text="20260301", control_id="9", errors=errors)
     return () if made is None else (made,)

@@ -66,6 +66,7 @@ STEPS = {
     "write a download": Step("adapters.codecs.astm.dialogue", "AstmDialogue.download"),
     "give it to the link": Step("engine.ordering.line", "Line.offer"),
     "note that it was sent": Step("engine.store.operations.worklist", "offered"),
+    "note what an analyzer said": Step("engine.store.operations.worklist", "confirmed"),
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
@@ -80,7 +81,7 @@ STEPS = {
 
 ORDERS = (
     "look up the orders", "look up a download", "write the answer", "write a download", "give it to the link",
-    "note that it was sent",
+    "note that it was sent", "note what an analyzer said",
 )  # fmt: skip
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 

@@ -141,6 +141,17 @@ def acknowledge(
     return _message(msh, code, now_text, control_id, error) if code else None
 
 
+def commit_acknowledge(payload: bytes, *, now_text: str, control_id: str) -> bytes | None:
+    """The commit acknowledgement of a stored message whose application answer is a message of its own.
+
+    None where its sender does not ask for one (MSH-15).
+    """
+    msh = read_msh(payload)
+    if msh.problem or _is_ack(msh) or _condition(msh.field(15)) not in ("AL", "SU"):
+        return None
+    return _message(msh, "CA", now_text, control_id, None)
+
+
 def application_acknowledge(
     payload: bytes, *, now_text: str, control_id: str, error: AckError | None = None
 ) -> bytes | None:

@@ -1,7 +1,8 @@
 """MLLP in both directions on one connection: what an analyzer sends, and whole messages for it. Pure.
 
 MLLP is full duplex and has no acknowledgement of its own: a message that is written has been sent. Whether it was taken
-is the format's to say (HL7 v2, MSA). A message that was offered and not written when the connection ends was not sent.
+is the format's to say (HL7 v2, MSA). A message that was offered and not handed over when the connection ends was not
+sent; one that was handed over, and whose end was not asked for, may have been.
 """
 
 from collections.abc import Callable
@@ -60,6 +61,8 @@ class MllpTwoWayLink:
         return self._inner.tick(now)
 
     def closed(self) -> list[LinkEvent]:
+        # The caller asks `sends_ended` after each write: what it did not ask for is of a write that has failed.
+        self._ended = [NotSent(end.ticket, "closed", maybe=True) for end in self._ended]
         self._ended += [NotSent(ticket, "closed") for ticket in self._offered]
         self._offered.clear()
         return self._inner.closed()

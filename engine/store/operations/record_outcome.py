@@ -198,8 +198,8 @@ def record(
     if outcome.tubes and state == "mapped":
         for tube in outcome.tubes:
             number, groups = tube.patient_number, frozenset(tube.groups)
-            control = bool(outcome.controls)
-            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, control=control)
+            more = {"control": bool(outcome.controls), "redundant": tube.redundant}
+            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()

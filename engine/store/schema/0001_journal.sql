@@ -358,6 +358,7 @@ CREATE TABLE order_item (
     patient    BLOB NOT NULL,
     placer     BLOB NOT NULL,
     filler     BLOB NOT NULL,
+    place      BLOB NOT NULL,               -- rack and position
     test       BLOB NOT NULL,
     channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last; '': none
     code       TEXT NOT NULL,               -- of the test there
@@ -377,6 +378,7 @@ CREATE TABLE order_item (
 CREATE INDEX order_item_specimen ON order_item (specimen, number) WHERE specimen <> x'';
 CREATE INDEX order_item_placer ON order_item (placer, number) WHERE placer <> x'';
 CREATE INDEX order_item_filler ON order_item (filler, number) WHERE filler <> x'';
+CREATE INDEX order_item_place ON order_item (place, number) WHERE place <> x'';
 CREATE INDEX order_item_patient ON order_item (patient, number) WHERE patient <> x'';
 CREATE INDEX order_item_message ON order_item (message_id, line);
 CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test)

@@ -44,8 +44,8 @@ def test_the_block_names_the_tests_of_the_analyzer(tmp_path: Path) -> None:
         ('{kind: astm, listen: "127.0.0.1:0", framing: none}', "framing: none has no ENQ"),
         ("{kind: folder, folder: in, format: hl7v2}", "a source of kind folder has no line"),
         ('{kind: http, listen: "127.0.0.1:0", format: hl7v2}', "a source of kind http has no line"),
-        ('{kind: mllp, listen: "127.0.0.1:0"}', "over ASTM E1381 alone"),
-        ('{kind: auto, listen: "127.0.0.1:0"}', "over ASTM E1381 alone"),
+        ('{kind: mllp, listen: "127.0.0.1:0", format: astm}', "over MLLP and ASTM E1381 alone"),
+        ('{kind: auto, listen: "127.0.0.1:0"}', "over MLLP and ASTM E1381 alone"),
         (
             '{kind: astm, tee: {analyzer: {listen: "127.0.0.1:0"}, middleware: {connect: "127.0.0.1:9"}}}',
             "a tee answers nothing",

@@ -172,9 +172,8 @@ async def test_an_answer_cut_off_in_its_last_frame_may_be_known(tmp_path: Path) 
             while b"L|1" not in await analyzer.hear():
                 analyzer.silent = analyzer.host.frames >= 3  # H, P and O are acknowledged, and L is not
         await until(lambda: not site.app.parts.sources["chemistry"].channel.connections)
-        await becomes(site, ["waiting"])
-        (item,) = await items(site)
-        assert item["reason"] == "MAYBE_KNOWN"
+        await until(lambda: [one.reason for one in read_items(site.journal, ItemFilter())] == ["MAYBE_KNOWN"])
+        assert await states(site) == ["waiting"]
 
 
 def taken_back(specimen: str) -> bytes:

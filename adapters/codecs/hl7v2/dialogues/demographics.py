@@ -24,7 +24,7 @@ class Demographics:
             return None
         definition = first(parsed, "QRD")
         numbers = values(parsed, definition.get(8))
-        return Question(kind="patients", patients=tuple(numbers), tag=plain(parsed, definition.get(4)))
+        return Question(kind="demographics", patients=tuple(numbers), tag=plain(parsed, definition.get(4)))
 
     def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
         sheet = sheet_for(parsed)

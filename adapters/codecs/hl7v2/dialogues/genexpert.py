@@ -5,6 +5,7 @@ r"""Cepheid GeneXpert asks for orders: HL7 v2.5. Pure.
     none      RSP^Z02  MSA QAK QPD and nothing else
     analyzer  QCN^J01  QID|tag|N/D            we  ACK  MSA|CA|..                takes its question back
     analyzer  ORU^R32  ORC|OC  OBR-25 X  NTE|1|L|Error^code^text               it refuses orders
+    analyzer  SSU^U03  SPM|1|specimen^its own number                           it has the orders of a specimen
 
 A silent host blocks its line for 60 s. ORC-2 counts the orders of a patient, as in the maker's examples, so a refusal
 names its order by specimen and assay alone. Orders of another patient than QPD-3 names are not sent.
@@ -67,14 +68,19 @@ class GeneXpert:
             sent = [item for tube in tubes for item in _orders(sheet, question, tube)]
             lines += _listed(sheet, sent, context)
         payload = sheet.message(lines)
-        return [Reply(payload, tuple(item.number for item in sent), context.control_id)] if payload else []
+        return [Reply(payload, tuple(item.number for item in sent))] if payload else []
 
     def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
         """None: it takes orders as answers only."""
         return []
 
     def confirmation(self, parsed: Parsed) -> Confirmation | None:
-        """An ORU^R32 whose orders are all refused; one with a result is no answer to orders."""
+        """An ORU^R32 whose orders are all refused, and an SSU^U03; an ORU with a result is no answer to orders.
+
+        SPM-2.2 of an SSU is the number that the analyzer itself gave to the specimen of orders that it has taken.
+        """
+        if parsed.message_type == "SSU^U03":
+            return _taken(parsed)
         if parsed.message_type != "ORU^R32" or any(order.get(1) != "OC" for order in every(parsed, "ORC")):
             return None
         refused = []
@@ -90,6 +96,16 @@ class GeneXpert:
             elif segment.name == "SPM" and (order, status) == REFUSED:
                 refused.append((value(parsed, segment.get(2)), test, False, code, text))
         return Confirmation(of="", accepted=False, tests=tuple(refused)) if refused else None
+
+
+def _taken(parsed: Parsed) -> Confirmation | None:
+    taken = []
+    for specimen in every(parsed, "SPM"):
+        placer, _, filler = specimen.get(2).partition(parsed.delimiters.component)
+        number, own = value(parsed, placer), value(parsed, filler)
+        if number and own:
+            taken.append((number, "", True, "", own))
+    return Confirmation(of="", accepted=True, tests=tuple(taken)) if taken else None
 
 
 def _orders(sheet: Sheet, question: Question, tube: Tube) -> list[WorkItem]:

@@ -20,6 +20,7 @@ from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tu
 
 MODES = (("take_mode", "08001", "Take Mode"), ("blood_mode", "08002", "Blood Mode"), ("", "08003", "Test Mode"))
 SEXES = {"M": "Male", "F": "Female"}
+WAITS_S = 1.8  # it waits 2 s, and our bytes are on their way
 
 
 class MindrayBc:
@@ -29,7 +30,8 @@ class MindrayBc:
         orders = every(parsed, "ORC")
         if parsed.message_type != "ORM^O01" or len(orders) != 1 or value(parsed, orders[0].get(1)) != "RF":
             return None
-        return Question(kind="specimens", asked=(asked(value(parsed, orders[0].get(3))),), tag=parsed.control_id)
+        specimen = asked(value(parsed, orders[0].get(3)))
+        return Question(kind="specimens", asked=(specimen,), tag=parsed.control_id, within_s=WAITS_S)
 
     def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
         sheet = sheet_for(parsed)

@@ -8,7 +8,7 @@ the analyzer has it, and must hear of that.
 A specimen number is compared exactly. Where its open orders are of two patients, there is no order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from engine.model.order_rules import ItemEvent, PatientsOfTube
 from engine.model.orders import (
@@ -23,7 +23,7 @@ from engine.model.orders import (
     Question,
     Tube,
     WorkItem,
-    item_number,
+    code_alone,
 )
 from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
@@ -51,10 +51,13 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     """
     if question.kind == "cancel":
         return Answered(query=note(batch, message_id, question.kind, settings, (), outcome="taken_back"))
-    if question.kind in ("range", "rack"):
+    if question.kind == "range" or (question.kind == "rack" and not (question.rack and question.position)):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
     look = Look(batch, settings)
+    if question.kind == "demographics":
+        tubes = [Tube(asked=Asked(specimen=""), items=(one.value(),)) for one in look.of_person(question.patients)]
+        return Answered(query=note(batch, message_id, question.kind, settings, ()), tubes=tuple(tubes))
     found: list[tuple[Tube, list[Kept]]] = []
     held, cut = 0, False
     if question.kind == "specimens":
@@ -62,6 +65,8 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         cut = len(question.asked) > MOST_TUBES
     elif question.kind == "numbers":
         asked = look.between(question.since, question.until)
+    elif question.kind == "rack":
+        asked = look.at_place(question)
     else:
         asked = look.every() if question.kind == "all" else look.of_patients(question.patients)
     limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
@@ -74,7 +79,7 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
             break
         held += len(kept)
         found.append((tube, kept))
-    if not found and question.kind == "all":
+    if not found and question.kind in ("all", "rack"):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]))
     query = note(batch, message_id, question.kind, settings, found, cut=cut)
@@ -193,6 +198,22 @@ class Look:
                 if one.line.specimen not in seen:
                     seen.add(one.line.specimen)
                     yield Asked(specimen=one.line.specimen)
+
+    def at_place(self, question: Question) -> Iterator[Asked]:
+        """The specimen that the LIS said today to be at this place of this rack; none where it said so of two."""
+        place = (question.rack, question.position)
+        there = {
+            one.line.specimen
+            for one in items.of_place(self._batch, *place, MOST_OF_TUBE)
+            if one.is_open and one.line.specimen and one.created_us >= self._settings.today_us
+        }
+        if len(there) == 1:
+            yield Asked(specimen=there.pop(), echo=question.echo)
+
+    def of_person(self, numbers: Iterable[str]) -> Iterator[Kept]:
+        """The open orders of these patients that this channel may see, of any test."""
+        for number in dict.fromkeys(filter(None, numbers)):
+            yield from filter(self._is_mine, items.open_of_patient(self._batch, number, MOST_OF_TUBE))
 
     def note_left_out(self, message_id: int, query: int) -> None:
         """Note that this channel has no code for an order that names it, or the analyzer takes no such dilution."""
@@ -327,6 +348,7 @@ def confirmed(
     confirmation: Confirmation,
     sent_items: Sequence[int] = (),
     *,
+    again: Collection[int] = (),
     cancels: bool = False,
 ) -> list[int]:
     """The analyzer said yes or no to items that this channel sent to it; return those that this changed.
@@ -334,15 +356,14 @@ def confirmed(
     Args:
         message_id: the journal's row of what it said.
         sent_items: of the message that it answers, for an answer that names no items.
+        again: those of them that it had been sent before (`engine.model.orders.Confirmation.of_items`).
         cancels: that message took orders back.
     """
-    said: dict[int, tuple[bool, str, str]] = {}
-    for name, accepted, code, text in confirmation.items:
-        number = item_number(name)
-        if number is not None:
-            said[number] = accepted, code, text
-    if not confirmation.items:
-        said = dict.fromkeys(sent_items, (confirmation.accepted, confirmation.code, confirmation.text))
+    said = confirmation.of_items(sent_items, again)
+    for specimen, test, *answered in confirmation.tests:
+        for one in items.of_specimen(batch, specimen, MOST_OF_TUBE):
+            if one.is_open and test in ("", code_alone(one.code)):
+                said[one.number] = bool(answered[0]), str(answered[1]), str(answered[2])
     done = []
     for one in _rows(batch, said):
         accepted, code, text = said[one.number]

@@ -11,8 +11,8 @@ where it was answered with none, all are.
 
 from collections.abc import Iterable, Sequence
 
-from engine.model.order_rules import ItemEvent
-from engine.model.orders import MOST_OF_TUBE, ItemState, item_number
+from engine.model.order_rules import ItemEvent, same_patient
+from engine.model.orders import MOST_OF_TUBE, ItemState, code_alone, item_number
 from engine.model.worklist import DAY_US, ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -21,6 +21,7 @@ from engine.store.operations.worklist.items import OPEN, Kept
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
+TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
 
 _WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
 _GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
@@ -37,6 +38,7 @@ def result(
     names: frozenset[str] = frozenset(),
     *,
     control: bool = False,
+    redundant: bool = False,
 ) -> list[tuple[int, bool]]:
     """Close the items that a result message answers; return (item, whether it is late) of all that it is about.
 
@@ -46,12 +48,14 @@ def result(
         control: the message has results of a control material, which has no orders.
         specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
         names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
+        redundant: a final result takes back what other analyzers have for the same test.
     """
     if not specimen or not tests:
         return []
+    every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
     tube = [
         one
-        for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
+        for one in every
         if one.state is not ItemState.REJECTED
         and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
         and (not one.targets or not one.targets.isdisjoint(names | {channel}))
@@ -64,10 +68,23 @@ def result(
         without += not meant
         for one in meant:
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
-            late = items.apply(batch, one, event, message_id=message_id, channel=channel).late
-            found[one.number] = found.get(one.number, False) or late
+            done = items.apply(batch, one, event, message_id=message_id, channel=channel)
+            found[one.number] = found.get(one.number, False) or done.late
+            if redundant and done.done and each.final:
+                _take_back_twins(batch, one, every, message_id, names | {channel})
     note_without(batch, message_id, channel, specimen, 0 if control else without)
     return list(found.items())
+
+
+def _take_back_twins(
+    batch: Batch, measured: Kept, every: Iterable[Kept], message_id: int, here: frozenset[str]
+) -> None:
+    """Cancel the orders for the same test of the same patient that other analyzers have, or that are for them alone."""
+    for one in every:
+        elsewhere = one.channel not in here if one.known else bool(one.targets) and one.targets.isdisjoint(here)
+        same = one.line.test == measured.line.test and same_patient(one.line.patient, measured.line.patient)
+        if one is not measured and one.is_open and elsewhere and same:
+            items.apply(batch, one, ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN)
 
 
 def note_without(batch: Batch, message_id: int, channel: str, specimen: str, results: int) -> None:
@@ -91,7 +108,7 @@ def _by_code(tube: Iterable[Kept], channel: str) -> _Codes:
         found.setdefault(("item", str(one.number)), []).append(one)
         found.setdefault(("test", one.line.test), []).append(one)
         if one.code and one.channel == channel:
-            found.setdefault(("code", one.code), []).append(one)
+            found.setdefault(("code", code_alone(one.code)), []).append(one)
     return found
 
 
@@ -116,7 +133,7 @@ def _meant(each: ResultOf, by_code: _Codes, channel: str) -> list[Kept]:
 def _is_test(one: Kept, each: ResultOf, channel: str) -> bool:
     """Whether an item asks for the test of a result."""
     if each.code and one.code and one.channel == channel:
-        return one.code == each.code
+        return code_alone(one.code) == each.code
     return bool(each.test) and one.line.test == each.test
 
 

@@ -203,7 +203,7 @@ def test_genexpert_a_cancel_is_answered_ca_and_a_refusal_names_specimen_and_assa
 def test_demographics_are_never_answered_by_name_nor_where_two_share_a_number() -> None:
     which, anna = dialogue(None), OrderedPatient(number="P1", family="Meier", given="Anna")
     question, (reply,) = ask(which, A19_QUERY, item(1, "S", "1", anna))
-    assert (question.kind, question.patients) == ("patients", ("P1",))
+    assert (question.kind, question.patients) == ("demographics", ("P1",))
     assert "PID|1||P1||Meier^Anna" in lines(reply)
     other = item(2, "S", "1", OrderedPatient(number="P1", family="Huber"))
     stranger = item(3, "S", "1", OrderedPatient(number="P2", family="Meier"))

@@ -1,0 +1,252 @@
+"""LabRelay's own connection to an analyzer that takes orders there (IHE LAW: each side opens what it begins).
+
+    RSP^K11 on the analyzer's connection -> OML^O33 here, one at a time -> ORL^O34 -> the next OML^O33
+
+Orders that wait for the connection go back to the worklist after their time. Where the connection is lost before the
+ORL, the analyzer may have the orders: they wait again as ``MAYBE_KNOWN``. An order that was cancelled while the
+analyzer has it is taken back here (ORC-1 ``CA``, same number): again after each reconnect until the analyzer has
+answered.
+
+Source: IHE Laboratory Technical Framework volume 2b, LAB-27 and LAB-28.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.model.link_events import NotSent, Sent
+from engine.model.orders import Asked, Reply, Tube, WorkItem, item_id
+from engine.model.ports import RousedStream, TwoWayLink
+from engine.ordering.asking import Asking
+from engine.ordering.awaited import Awaited, Unconfirmed
+from engine.receiving.channel_parts import Connection
+from engine.store.operations import worklist
+from engine.store.queries.given_up import given_up
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay.orders")
+
+LOOK_S = 1.0  # how often it looks for orders to be taken back
+TAKEN_BACK = 100  # of them at once
+QUEUED = 200  # exchanges that wait for the connection; more go back to the worklist at once
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """Messages that belong together; each is confirmed before the next one goes out.
+
+    Attributes:
+        query: of which they are a part; 0: none. again: items that the analyzer was sent before.
+        cancels: they take orders back.
+    """
+
+    replies: deque[Reply]
+    query: int = 0
+    again: frozenset[int] = frozenset()
+    cancels: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def items(self) -> tuple[int, ...]:
+        return tuple(number for reply in self.replies for number in reply.items)
+
+
+@dataclass(slots=True)
+class _State:
+    """Of one connection: the message that the link has, and the one whose confirmation is awaited."""
+
+    connection: Connection
+    current: Exchange | None = None
+    sending: Reply | None = None
+    confirms: str = ""
+    timer: asyncio.TimerHandle | None = None
+    awaited: Awaited = field(default_factory=Awaited)
+
+    @property
+    def link(self) -> TwoWayLink:
+        return cast(TwoWayLink, self.connection.link)
+
+
+class OwnLine:
+    """Of one channel."""
+
+    def __init__(self, channel: str, asking: Callable[[], Asking], *, journal: "Journal", clock: Clock) -> None:
+        self._channel = channel
+        self._asking = asking
+        self._journal = journal
+        self._clock = clock
+        self._now: _State | None = None
+        self._queue: deque[Exchange] = deque()
+        self._tickets = 0
+        self._asked: set[int] = set()  # items that the analyzer was asked to give up, without an answer so far
+        self._answered: set[int] = set()  # items for which it has answered that
+        self._looking: asyncio.TimerHandle | None = None
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        self._now = _State(connection)
+        self._look()
+        self._go_on()
+
+    def spoken(self) -> None:
+        """Note the message whose sending has ended."""
+        now = self._now
+        if now is None:
+            return
+        for end in now.link.sends_ended():
+            reply, now.sending = now.sending, None
+            if reply is None or end.ticket != self._tickets or now.current is None:
+                continue
+            exchange = now.current
+            if isinstance(end, NotSent):
+                if not exchange.cancels:
+                    self._note(worklist.not_offered, exchange.query, reply.items, end.reason, maybe=end.maybe)
+                continue
+            assert isinstance(end, Sent)
+            now.awaited.add(reply, exchange.query, exchange.again, cancels=exchange.cancels)
+            now.confirms = reply.control_id
+            now.timer = asyncio.get_running_loop().call_later(self._asking().deadline_s, self._unconfirmed, now)
+            if reply.items and not exchange.cancels:
+                at_us = self._clock.now_us()
+                self._note(worklist.offered, exchange.query, reply.items, self._channel, at_us)
+            logger.info("orders sent", extra=self._about(reply.items))
+
+    def confirmed(self, control_id: str) -> Unconfirmed:
+        """The message that the analyzer has just answered; an empty one where it is not known."""
+        now = self._now
+        if now is None:
+            return Unconfirmed()
+        sent = now.awaited.pop(control_id)
+        if sent.cancels:
+            self._asked.difference_update(sent.items)
+            self._answered.update(sent.items)  # it is not asked again, also after UC
+        if now.confirms and now.confirms == control_id:
+            self._confirms_no_more(now)
+            self._go_on()
+        return sent
+
+    def closed(self) -> None:
+        now = self._now
+        if now is None:
+            return
+        self.spoken()
+        self._confirms_no_more(now)
+        self._now = None
+        if self._looking is not None:
+            self._looking.cancel()
+        for sent in now.awaited.left():
+            if not sent.cancels:
+                self._note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
+        self._asked.clear()
+        if now.current is not None:
+            self._back(now.current, "closed")
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def put(self, exchange: Exchange, within_s: float) -> None:
+        """Send this once the connection is there and free; after ``within_s`` seconds its orders wait again."""
+        if len(self._queue) >= QUEUED:
+            self._back(exchange, "busy")
+            return
+        self._queue.append(exchange)
+        exchange.timer = asyncio.get_running_loop().call_later(within_s, self._late, exchange)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        now = self._now
+        if now is None or now.sending is not None or now.confirms:
+            return
+        while now.current is None or not now.current.replies:
+            if not self._queue:
+                now.current = None
+                return
+            now.current = self._queue.popleft()
+            if now.current.timer is not None:
+                now.current.timer.cancel()
+        now.sending = now.current.replies.popleft()
+        self._tickets += 1
+        now.link.offer(self._tickets, now.sending.payload, self._clock.monotonic())
+        now.connection.has_to_speak = True
+        cast(RousedStream, now.connection.stream).rouse()
+
+    def _unconfirmed(self, now: _State) -> None:
+        """No answer in time: the rest of its exchange waits again, and the next exchange may go."""
+        exchange, now.current, now.confirms = now.current, None, ""
+        if exchange is not None:
+            self._back(exchange, "unconfirmed")
+        self._go_on()
+
+    def _confirms_no_more(self, now: _State) -> None:
+        now.confirms = ""
+        if now.timer is not None:
+            now.timer.cancel()
+
+    def _late(self, exchange: Exchange) -> None:
+        if exchange in self._queue:
+            self._queue.remove(exchange)
+            self._back(exchange, "no_connection" if self._now is None else "late")
+
+    def _back(self, exchange: Exchange, reason: str) -> None:
+        """No byte of these has gone out: they wait again."""
+        items = exchange.items
+        if exchange.cancels:
+            self._asked.difference_update(items)
+        elif items:
+            self._note(worklist.not_offered, exchange.query, items, reason, maybe=False)
+            logger.warning("orders were not sent", extra={**self._about(items), "reason": reason})
+
+    # -- taking back ---------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take back what was cancelled meanwhile, now and every second."""
+        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        try:
+            found = given_up(self._journal, self._channel, limit=TAKEN_BACK)
+        except StoreError:
+            return
+        self._answered.intersection_update(one.number for one in found)
+        tubes: dict[str, list[WorkItem]] = {}
+        for one in found:
+            if one.number not in self._asked | self._answered:
+                tubes.setdefault(one.line.specimen, []).append(one)
+        for specimen, items in tubes.items():
+            self._take_back(specimen, items)
+
+    def _take_back(self, specimen: str, items: Sequence[WorkItem]) -> None:
+        asking = self._asking()
+        cancelled = tuple(replace(one, line=replace(one.line, action="cancel")) for one in items)
+        context = asking.context(self._clock.now_us(), f"C{items[0].number}-{self._tickets}")
+        replies = asking.dialogue.download(Tube(asked=Asked(specimen=specimen), items=cancelled), context)
+        self._asked.update(one.number for one in items)
+        if replies:
+            self.put(Exchange(deque(replies), cancels=True), asking.deadline_s)
+
+    # -- noting --------------------------------------------------------------------------------------------------------
+
+    def _note(self, operation: Callable[..., Any], /, *args: Any, **more: Any) -> None:
+        try:
+            future = self._journal.run(operation, *args, **more)
+        except StoreError as error:
+            self._not_noted(error)
+            return
+        future.add_done_callback(self._noted)
+
+    def _noted(self, done: "asyncio.Future[Any]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._not_noted(error)
+
+    def _not_noted(self, error: BaseException) -> None:
+        logger.error(
+            "the end of an answer cannot be stored", extra={"channel": self._channel, "detail": type(error).__name__}
+        )
+
+    def _about(self, items: Sequence[int]) -> dict[str, Any]:
+        return {"channel": self._channel, "detail": " ".join(map(item_id, items[:20]))}

@@ -1,0 +1,510 @@
+"""IHE LAW with orders: LAB-27, LAB-28 and LAB-29 over real sockets, on the question's connection and on our own.
+
+Each assertion of the test tools that concerns the side of LabRelay (the analyzer manager) is a test of its name.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.orders import OrderedPatient
+from engine.store.queries.worklist import item as read_item
+from engine.store.queries.worklist import queries
+from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states, without_ours
+from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, taking, values
+from tests.support.running import MLLP, RunningSite, channel, running_site
+from tests.support.waiting import until
+
+CODES = {"TSH": "658^TSH^99ABT", "FT4": "20490^^99ROC", "CTNG": "72828-7^CT/NG^LN"}
+ORDERS = {"answer": "query", "codes": CODES, "deadline": "60s"}
+OUL = {"when": "=MSH-9.1 == 'OUL'", "mapping": "hl7-oul-results", "to": "lab-fhir"}
+WHO = OrderedPatient(number="P1")
+HEAD = "MSH|^~\\&|BA200|Biosystems|Host|Host provider|20250305201642||{}|{}|P|2.5.1|||{}||UNICODE UTF-8|||{}^IHE\n"
+
+
+def query(specimen: str, name: str = "WOS^Work Order Step^IHE_LABTF", tag: str = "dd980f", number: str = "dd98") -> str:
+    """QBP^Q11, as BioSystems prints it; of a rack or tray, ``specimen`` has the fields behind."""
+    asks = f"QPD|{name}|{tag}|{specimen}".rstrip("|")
+    return HEAD.format("QBP^Q11^QBP_Q11", number, "ER|AL", "LAB-27") + f"{asks}\nRCP|I||R"
+
+
+def answer_to(order: list[str], *steps: tuple[str, str], code: str = "AA", structure: str = "ORL_O42") -> str:
+    """ORL^O34: the analyzer's answer to an OML; of each work step ORC-2 and ORC-1."""
+    (number,) = values(order, "MSH", 10)
+    said = [f"MSH|^~\\&|A||H||1||ORL^O34^{structure}|o{number}|P|2.5.1".replace("^|", "|"), f"MSA|{code}|{number}"]
+    if steps:
+        said += ["SPM|1|x||||||||||P", "SAC|||x"]
+    said += [f"ORC|{how}|{step}|||{'SC' if how == 'OK' else 'CA'}" for step, how in steps]
+    return "\n".join(said)
+
+
+def result(
+    step: str, specimen: str, code: str, value: str, *, more: str = "", role: str = "P", number: str = "r1"
+) -> str:
+    """OUL^R22 of one specimen and one work step."""
+    return HEAD.format("OUL^R22^OUL_R22", number, "NE|AL", "LAB-29") + (
+        f"PID|||P1\nSPM|1|{specimen}||SER^Serum^HL70487|||||||{role}^^HL70369\nSAC|||{specimen}\n"
+        f"OBR|1|{step}||{code}{more}\nORC|SC||||CM\n"
+        f"OBX|1|NM|{code}||{value}|mIU/L|||||F|||20250305201600"
+    )
+
+
+def law(**orders: Any) -> dict[str, Any]:
+    return {"lab": channel(MLLP, OUL, orders={**ORDERS, **orders})}
+
+
+@asynccontextmanager
+async def law_site(folder: Path, **orders: Any) -> AsyncIterator[tuple[RunningSite, AskingHl7]]:
+    async with running_site(folder, law(**orders)) as site, asking_hl7(site.port("lab")) as analyzer:
+        yield site, analyzer
+
+
+@asynccontextmanager
+async def own_site(folder: Path, **orders: Any) -> AsyncIterator[tuple[RunningSite, AskingHl7, TakingAnalyzer]]:
+    """The analyzer takes orders on an address of its own."""
+    async with taking() as takes:
+        own = {"orders_on": "own", "connect": f"127.0.0.1:{takes.port}"}
+        async with law_site(folder, **own, **orders) as (site, analyzer):
+            yield site, analyzer, takes
+
+
+async def asked(analyzer: AskingHl7, message: str) -> tuple[list[str], list[str]]:
+    """RSP^K11 and the OML^O33 that follows on the same connection."""
+    return await analyzer.ask(message), await analyzer.hear()
+
+
+# -- LAB-27 and LAB-28 on the connection of the question ---------------------------------------------------------------
+
+
+async def test_a_query_gets_a_response_without_orders_and_then_one_oml(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO, specimen_namespace="BARCODE", specimen_type="SER"))
+
+        response, order = await asked(analyzer, query("022"))
+
+        assert without_ours(response) == [
+            r"MSH|^~\&|Host||BA200||||RSP^K11^RSP_K11||P|2.5.1||||||UNICODE UTF-8|||LAB-27^IHE",
+            "MSA|AA|dd98",
+            "QAK|dd980f|OK|WOS^Work Order Step^IHE_LABTF",
+            "QPD|WOS^Work Order Step^IHE_LABTF|dd980f|022",
+        ]
+        (now,) = values(order, "MSH", 7)
+        assert without_ours(order) == [
+            r"MSH|^~\&|Host||BA200||||OML^O33^OML_O33||P|2.5.1|||NE|AL||UNICODE UTF-8|||LAB-28^IHE",
+            "PID|||P1",
+            "SPM|1|022&BARCODE||SER^Serum^HL70487|||||||P^^HL70369",
+            "SAC|||022",
+            f"ORC|NW||||||||{now}",
+            "TQ1|||||||||R^^HL70485",
+            "OBR||W1||658^TSH^99ABT",
+            "TCD|658^TSH^99ABT",
+        ]
+        await becomes(site, "offered")
+        analyzer.send(answer_to(order, ("W1", "OK")))
+        await becomes(site, "accepted")
+        await site.settled()
+        assert site.ends("lab") == ["QUESTION", "ORDER_ANSWER"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WOS^Work Order Step^IHE_LABTF",
+        "WOS^Work Order Step^IHELAW",
+        "WOS^Work Order Step^HL70487",
+        "INISEQ^^99ROC",
+        "INIBAR^^99ROC",
+    ],
+)
+async def test_qpd_1_is_compared_by_its_first_component_and_echoed_whole(tmp_path: Path, name: str) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        response, order = await asked(analyzer, query("022", name))
+        assert (values(response, "QPD", 1), values(response, "QAK", 3)) == ([name], [name])
+        assert values(order, "OBR", 2) == ["W1"]
+
+
+async def test_a_query_that_cannot_be_read_is_ae_and_no_order_follows(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        response = await analyzer.ask(query("022", "SOMETHING^^ELSE"))
+        assert (values(response, "MSA", 1), values(response, "QAK", 2)) == (["AE"], ["AE"])
+        again, order = await asked(analyzer, query("022"))  # nothing came between
+        assert (values(again, "QAK", 2), values(order, "OBR", 2)) == (["OK"], ["W1"])
+
+
+async def test_for_one_specimen_asked_only_that_specimen_is_sent(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("0220", "TSH", WHO), line("22", "FT4", WHO))
+        _, order = await asked(analyzer, query("022"))
+        assert (values(order, "SAC", 3), values(order, "OBR", 2)) == (["022"], ["W1"])
+        await becomes(site, "offered", "waiting", "waiting")
+
+
+async def test_rack_and_position_of_the_query_are_echoed(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        _, order = await asked(analyzer, query("022|50001|1"))
+        assert "SAC|||022|||||||50001|1" in order
+
+
+async def test_no_work_is_a_negative_oml_and_changes_nothing(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        response, order = await asked(analyzer, query("20250107000003"))
+        assert values(response, "QAK", 2) == ["OK"]
+        (now,) = values(order, "MSH", 7)
+        assert order[1:] == ["SPM|1||||||||||U^^HL70369", "SAC|||20250107000003", f"ORC|DC||||||||{now}"]
+        analyzer.send(answer_to(order))
+        analyzer.send(answer_to(order, code="AR") + "\nERR|||204^Unknown key identifier^HL70357|E")
+        await site.settled()
+        await until(lambda: len(site.messages("lab")) == 3)
+        await site.settled()
+        assert site.ends("lab") == ["QUESTION", "ORDER_ANSWER", "ORDER_ANSWER"]
+
+
+async def test_wos_all_is_everything_open_in_several_oml_each_after_the_answer_to_the_one_before(
+    tmp_path: Path,
+) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, *(line(f"T{at}", "TSH", WHO) for at in (1, 2, 3)))
+        response = await analyzer.ask(query("", "WOS_ALL^Work Order Step All^IHE_LABTF"))
+        assert response[-1] == "QPD|WOS_ALL^Work Order Step All^IHE_LABTF|dd980f"
+        seen = []
+        for _ in range(3):
+            order = await analyzer.hear()
+            seen += values(order, "SAC", 3)
+            assert states(site).count("offered") <= 1  # nothing is sent beside the one that is awaited
+            analyzer.send(answer_to(order, (values(order, "OBR", 2)[0], "OK")))
+        assert sorted(seen) == ["T1", "T2", "T3"]
+        await becomes(site, "accepted", "accepted", "accepted")
+
+
+async def test_wos_all_is_capped_by_the_setting_and_marked(tmp_path: Path) -> None:
+    async with law_site(tmp_path, all_limit=2) as (site, analyzer):
+        await ordered(site, *(line(f"T{at}", "TSH", WHO) for at in (1, 2, 3)))
+        await analyzer.ask(query("", "WOS_ALL"))
+        for _ in range(2):
+            order = await analyzer.hear()
+            analyzer.send(answer_to(order, (values(order, "OBR", 2)[0], "OK")))
+        await until(lambda: states(site).count("accepted") == 2)
+        (found,) = queries(site.journal)
+        assert (found.cut, states(site).count("waiting")) == (True, 1)
+
+
+async def test_wos_all_without_work_has_one_negative_oml(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (_, analyzer):
+        _, order = await asked(analyzer, query("", "WOS_ALL"))
+        assert (values(order, "ORC", 1), values(order, "OBR", 2)) == (["DC"], [])
+
+
+@pytest.mark.parametrize(
+    ("places", "given", "found"),
+    [
+        ("|R7|3", {"rack": "R7", "position": "3"}, ["022"]),  # the LIS said it today
+        ("|R7|4", {"rack": "R7", "position": "3"}, [""]),
+        ("|R7|3", {}, [""]),
+        ("|R7", {"rack": "R7", "position": "3"}, [""]),
+        ("|||R7|3", {"rack": "R7", "position": "3"}, [""]),  # a tray is no rack
+    ],
+)
+async def test_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions(
+    tmp_path: Path, places: str, given: dict[str, str], found: list[str]
+) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO, **given))
+        _, order = await asked(analyzer, query(places))
+        assert values(order, "SAC", 3) == found
+        assert values(order, "ORC", 1) == (["NW"] if found != [""] else ["DC"])
+        if found != [""]:
+            assert "SAC|||022|||||||R7|3" in order
+
+
+async def test_two_tubes_at_one_place_are_no_work(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        place = {"rack": "R7", "position": "3"}
+        await ordered(site, line("022", "TSH", WHO, **place), line("023", "TSH", WHO, **place))
+        _, order = await asked(analyzer, query("|R7|3"))
+        assert values(order, "ORC", 1) == ["DC"]
+        assert states(site) == ["waiting", "waiting"]
+
+
+# -- what the analyzer says of its work steps --------------------------------------------------------------------------
+
+
+async def test_each_work_step_is_accepted_or_refused_by_itself(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        _, order = await asked(analyzer, query("022"))
+        analyzer.send(answer_to(order, ("W1", "OK"), ("W2", "UA"), structure="ORL_O34"))
+        await becomes(site, "accepted", "refused")
+
+
+async def test_an_answer_without_work_step_ids_counts_by_place_only_if_the_counts_agree(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        _, order = await asked(analyzer, query("022"))
+        analyzer.send(answer_to(order, ("", "OK")))
+        await until(lambda: len(site.messages("lab")) == 2)
+        await site.settled()
+        assert states(site) == ["offered", "offered"]
+
+        _, order = await asked(analyzer, query("022", number="dd99"))
+        analyzer.send(answer_to(order, ("", "OK"), ("", "UA")))
+        await becomes(site, "accepted", "offered")  # the second had been sent before: it has it
+
+
+async def test_a_work_step_that_is_sent_again_has_the_same_id_and_ua_means_known_already(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        _, first = await asked(analyzer, query("022"))
+        await becomes(site, "offered")
+        _, second = await asked(analyzer, query("022", number="dd99"))
+        assert values(first, "OBR", 2) == values(second, "OBR", 2) == ["W1"]
+        assert values(first, "MSH", 10) != values(second, "MSH", 10)
+
+        analyzer.send(answer_to(second, ("W1", "UA")))
+
+        await until(lambda: len(site.messages("lab")) == 3)
+        await site.settled()
+        assert states(site) == ["offered"]
+
+
+async def test_ua_to_a_work_step_after_a_lost_connection_means_known_already(tmp_path: Path) -> None:
+    async with running_site(tmp_path, law()) as site:
+        await ordered(site, line("022", "TSH", WHO))
+        async with asking_hl7(site.port("lab")) as analyzer:
+            await asked(analyzer, query("022"))
+            await becomes(site, "offered")
+        await becomes(site, "waiting")
+        assert reasons(site) == ["MAYBE_KNOWN"]
+        async with asking_hl7(site.port("lab")) as analyzer:
+            _, order = await asked(analyzer, query("022"))
+            analyzer.send(answer_to(order, ("W1", "UA")))
+            await until(lambda: len(site.messages("lab")) == 3)
+            await site.settled()
+            assert states(site) == ["offered"]
+
+
+async def test_the_answer_of_another_connection_by_place_says_nothing(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer), asking_hl7(site.port("lab")) as other:
+        await ordered(site, line("022", "TSH", WHO))
+        _, order = await asked(analyzer, query("022"))
+        other.send(answer_to(order, ("", "UA")))
+        await until(lambda: len(site.messages("lab")) == 2)
+        analyzer.send(answer_to(order, ("", "OK")))
+        await becomes(site, "accepted")
+
+
+# -- LAB-29 ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_result_closes_its_work_step_and_the_repeated_message_is_acknowledged_aa_again(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        await asked(analyzer, query("022"))
+        first = await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "1.2"))
+        again = await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "1.2"))
+        assert (values(first, "MSA", 1), values(again, "MSA", 1)) == (["AA"], ["AA"])
+        await becomes(site, "resulted", "offered")
+        await site.settled()
+        assert site.ends("lab") == ["QUESTION", "delivered", "ECHO"]
+
+
+@pytest.mark.parametrize("role", ["P", "L"])
+async def test_a_result_without_a_work_step_is_delivered_and_no_order_is_invented(tmp_path: Path, role: str) -> None:
+    """Ordered at the analyzer, reflexed by it, or of a pool."""
+    async with law_site(tmp_path) as (site, analyzer):
+        assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9", role=role)), "MSA", 1) == ["AA"]
+        await site.settled()
+        assert site.ends("lab") == ["delivered"]
+        assert states(site) == []
+
+
+async def test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_that_of_its_own_test(
+    tmp_path: Path,
+) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        reflex = result('""', "022", "20490^^99ROC", "14.1", more="|" * 25 + "W1")  # OBR-29: the parent
+        assert values(await analyzer.ask(reflex), "MSA", 1) == ["AA"]
+        await site.settled()
+        assert site.ends("lab") == ["QUESTION", "delivered"]
+        assert states(site) == ["offered"]
+
+
+async def test_a_result_under_the_id_of_another_test_closes_nothing(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        await analyzer.ask(result("W1", "022", "20490^^99ROC", "14.1"))
+        await site.settled()
+        assert states(site) == ["offered"]
+
+
+# -- our own connection ------------------------------------------------------------------------------------------------
+
+
+async def test_each_side_opens_its_own_connection_for_what_it_starts(tmp_path: Path) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        line_of_ours = await takes.line()
+        await ordered(site, line("022", "TSH", WHO))
+        response = await analyzer.ask(query("022"))
+        assert values(response, "MSH", 9) == ["RSP^K11^RSP_K11"]
+        order = await line_of_ours.hear()
+        assert (values(order, "MSH", 9), values(order, "OBR", 2)) == (["OML^O33^OML_O33"], ["W1"])
+        await becomes(site, "offered")
+        line_of_ours.send(answer_to(order, ("W1", "OK")))
+        await becomes(site, "accepted")
+        assert values(await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "1")), "MSA", 1) == ["AA"]
+        await becomes(site, "resulted")
+
+
+async def test_a_second_query_takes_nothing_from_the_orders_of_the_first(tmp_path: Path) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        line_of_ours = await takes.line()
+        await ordered(site, line("022", "TSH", WHO), line("023", "TSH", WHO))
+        await analyzer.ask(query("022"))
+        await analyzer.ask(query("023", number="dd99"))
+        first = await line_of_ours.hear()
+        await becomes(site, "offered", "waiting")  # one at a time
+        line_of_ours.send(answer_to(first, ("W1", "OK")))
+        second = await line_of_ours.hear()
+        line_of_ours.send(answer_to(second, ("W2", "OK")))
+        assert (values(first, "SAC", 3), values(second, "SAC", 3)) == (["022"], ["023"])
+        await becomes(site, "accepted", "accepted")
+
+
+async def test_our_connection_is_lost_before_the_answer_and_the_orders_may_be_known(tmp_path: Path) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        ours = await takes.line()
+        await ordered(site, line("022", "TSH", WHO))
+        await analyzer.ask(query("022"))
+        first = await ours.hear()
+        await becomes(site, "offered")
+        await ours.close()
+        await becomes(site, "waiting")
+        assert reasons(site) == ["MAYBE_KNOWN"]
+
+        ours = await takes.line()
+        await analyzer.ask(query("022", number="dd99"))
+        second = await ours.hear()
+        assert values(first, "OBR", 2) == values(second, "OBR", 2) == ["W1"]
+        ours.send(answer_to(second, ("W1", "UA")))
+        await becomes(site, "offered")
+
+
+async def test_orders_wait_again_where_our_connection_is_not_there_in_time(tmp_path: Path) -> None:
+    async with taking() as takes:
+        port = takes.port
+    own = {"orders_on": "own", "connect": f"127.0.0.1:{port}", "deadline": "500ms"}
+    async with law_site(tmp_path, **own) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        assert values(await analyzer.ask(query("022")), "QAK", 2) == ["OK"]
+        await until(lambda: [one.outcome for one in queries(site.journal)] == ["no_connection"])
+        assert (states(site), reasons(site)) == (["waiting"], [""])
+
+
+async def cancelled(site: RunningSite, order: str) -> None:
+    ran = await site.labrelay("orders", "cancel", order, "--reason", "asked the ward", "-o", "json")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize(("said", "ends"), [("CR", "cancelled"), ("UC", "cancel_pending")])
+async def test_an_order_that_the_analyzer_has_is_taken_back_with_the_same_id(
+    tmp_path: Path, said: str, ends: str
+) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        ours = await takes.line()
+        (number,) = await ordered(site, line("022", "TSH", WHO))
+        await analyzer.ask(query("022"))
+        order = await ours.hear()
+        ours.send(answer_to(order, ("W1", "OK")))
+        await becomes(site, "accepted")
+
+        await cancelled(site, "W1")
+
+        back = await ours.hear()
+        (now,) = values(back, "MSH", 7)
+        assert [one for one in back if one[:3] in ("SAC", "ORC", "OBR")] == [
+            "SAC|||022",
+            f"ORC|CA||||||||{now}",
+            "OBR||W1||658^TSH^99ABT",
+        ]
+        ours.send(answer_to(back, ("W1", said)))
+        await becomes(site, ends)
+        found = read_item(site.journal, number)
+        assert found is not None
+        await until(lambda: len(site.messages("lab")) == 3)
+        await site.settled()
+
+
+async def test_a_cancel_that_nothing_answered_is_sent_again_on_the_next_connection(tmp_path: Path) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        ours = await takes.line()
+        await ordered(site, line("022", "TSH", WHO))
+        await analyzer.ask(query("022"))
+        ours.send(answer_to(await ours.hear(), ("W1", "OK")))
+        await becomes(site, "accepted")
+        await cancelled(site, "W1")
+        await ours.hear()
+        await ours.close()
+
+        ours = await takes.line()
+        back = await ours.hear()
+        assert (values(back, "ORC", 1), values(back, "OBR", 2)) == (["CA"], ["W1"])
+        ours.send(answer_to(back, ("W1", "CR")))
+        await becomes(site, "cancelled")
+
+
+async def test_an_order_that_is_cancelled_before_our_connection_is_there_is_not_sent(tmp_path: Path) -> None:
+    async with own_site(tmp_path) as (site, analyzer, takes):
+        ours = await takes.line()
+        await ordered(site, line("022", "TSH", WHO))
+        await cancelled(site, "W1")
+        await analyzer.ask(query("022"))
+        assert values(await ours.hear(), "ORC", 1) == ["DC"]
+
+
+# -- the same test on two analyzers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redundant", [True, False])
+async def test_the_first_result_cancels_the_twin_on_the_other_analyzer_only_where_redundant_is_set(
+    tmp_path: Path, redundant: bool
+) -> None:
+    async with taking() as takes:
+        second = {"orders_on": "own", "connect": f"127.0.0.1:{takes.port}"}
+        channels = {
+            "one": channel(MLLP, OUL, orders={**ORDERS, "redundant": redundant}),
+            "two": channel(MLLP, OUL, orders={**ORDERS, **second}),
+        }
+        async with (
+            running_site(tmp_path, channels) as site,
+            asking_hl7(site.port("one")) as one,
+            asking_hl7(site.port("two")) as two,
+        ):
+            ours = await takes.line()
+            first = line("022", "TSH", WHO, placer="L1", targets=("one",))
+            twin = line("022", "TSH", WHO, placer="L2", targets=("two",))
+            another = line("022", "FT4", WHO, placer="L3", targets=("two",))
+            await ordered(site, first, twin, another)
+            await asked(one, query("022"))
+            await two.ask(query("022"))
+            order = await ours.hear()
+            assert values(order, "OBR", 2) == ["W2", "W3"]
+            ours.send(answer_to(order, ("W2", "OK"), ("W3", "OK")))
+            await becomes(site, "offered", "accepted", "accepted")
+
+            await one.ask(result("W1", "022", "658^TSH^99ABT", "1.2"))
+
+            if not redundant:
+                await becomes(site, "resulted", "accepted", "accepted")
+                return
+            back = await ours.hear()
+            assert (values(back, "ORC", 1), values(back, "OBR", 2)) == (["CA"], ["W2"])
+            ours.send(answer_to(back, ("W2", "CR")))
+            await becomes(site, "resulted", "cancelled", "accepted")
