@@ -31,6 +31,7 @@ from engine.config import (
     downtime,
     keeping,
     later,
+    lis,
     oidc,
     orders,
     pack,
@@ -40,6 +41,7 @@ from engine.config import (
     source_folder,
     source_http,
     source_serial,
+    source_status,
     source_tee,
     source_text,
     tls,
@@ -133,6 +135,7 @@ def channel_keys() -> Iterator[str]:
     yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
     yield from block("An entry of `routes:`", channel.RouteConfig)
     yield from block("`orders:`", orders.OrdersConfig)
+    yield from block("`lis:`", lis.LisConfig)
 
 
 def source_keys() -> Iterator[str]:
@@ -148,6 +151,7 @@ def source_keys() -> Iterator[str]:
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
     yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, intro=False)
+    yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
     yield from block("`hmac:` of `kind: http`", source_http.BodySignature)

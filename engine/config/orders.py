@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.config.values import Address, Duration, Flag, Model, Name, NotEmpty, Text, Whole, Words
+from engine.config.values import (
+    Address,
+    CertificateNames,
+    Duration,
+    Flag,
+    Model,
+    Name,
+    NotEmpty,
+    Text,
+    Whole,
+    Words,
+)
 from engine.model.orders import code_alone
 
 if TYPE_CHECKING:
@@ -47,10 +58,14 @@ class OrdersConfig(Model):
     download_every: Duration = Field(default=600.0, ge=5.0, le=86_400.0)
     """With `download: batch`: the time between two batches."""
 
-    codes: Codes
+    codes: Codes = Field(default_factory=dict)
     """The tests that this analyzer runs, each with the code that it knows it by: `{TSH: "10", FT4: "40"}`, the code of
     the laboratory system (LIS) first. A test that is not here is never offered to this analyzer. Over HL7 v2 a code may
-    have the name and the system that the analyzer wants beside it: `72828-7^CT/NG^LN`."""
+    have the name and the system that the analyzer wants beside it: `72828-7^CT/NG^LN`.
+    Without it the LIS orders in LOINC, and the table that maps the channel's results is read backwards."""
+
+    preferred: CertificateNames | None = None
+    """Without `codes`: where the table has two codes for one LOINC code, the one that is ordered."""
 
     group: Name | None = None
     """Name of the group of analyzers that this one is of. An order for the group may be run by each of them; it is

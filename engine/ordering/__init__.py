@@ -1,4 +1,8 @@
-"""Questions of analyzers, and their answers from the worklist.
+"""Orders of laboratory systems, questions of analyzers, and the answers to both from the worklist.
+
+taking, lis         orders in, and their answer on the connection that they came by
+status, listening   later changes, as messages of channels of kind ``order-status``
+asking, desk        questions and their answers
 
     question durable -> look up, and note it (one commit) -> dialogue writes the answer -> link sends it -> note the end
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from engine.model.clock import Clock, from_us
-from engine.model.errors import ContentError
+from engine.model.errors import ContentError, StoreError
 from engine.model.message import Stored
 from engine.model.orders import LineAnswer
 from engine.model.reasons import ReasonCode
@@ -78,29 +78,38 @@ class OrderDesk:
 
     def expect(self, stored: Stored) -> "asyncio.Future[Told]":
         message = stored.id if stored.repeat_of is None else stored.repeat_of
-        if (known := self._awaited.get(message)) is not None:
-            return known
-        future = self._awaited[message] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda _: self._awaited.pop(message, None))
-        if stored.repeat_of is not None and (told := told_of(self._journal, message)) is not None:
+        future = self._awaited.get(message)
+        if future is None:
+            future = self._awaited[message] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(lambda _: self._awaited.pop(message, None))
+        if stored.repeat_of is not None and not future.done() and (told := self._told(message)) is not None:
             future.set_result(told)
         return future
 
     def recorded(self, stored: Stored, outcome: Recorded) -> None:
         """The outcome of a message is durable, with its orders."""
-        awaited = self._awaited.get(stored.id)
-        if awaited is None or awaited.done():
+        future = self._awaited.get(stored.id)
+        if future is None or future.done():
             return
-        told = Told(state=outcome.state, reason=outcome.reason, answers=outcome.answers)
-        if outcome.reason is ReasonCode.REPEAT:
-            told = told_of(self._journal, stored.id) or told
-        awaited.set_result(told)
+        if outcome.reason is not ReasonCode.REPEAT:
+            future.set_result(Told(state=outcome.state, reason=outcome.reason, answers=outcome.answers))
+        elif (told := self._told(stored.id)) is not None:
+            future.set_result(told)
+
+    def _told(self, message: int) -> Told | None:
+        """From the journal; None also where that cannot be read: then there is no answer in time."""
+        try:
+            return told_of(self._journal, message)
+        except StoreError:
+            return None
 
     async def answers(
         self, block: bytes, messages: Sequence[bytes], outcomes: "Sequence[asyncio.Future[Told]]"
     ) -> Sequence[bytes] | None:
         answering = self._answering()
-        _, late = await asyncio.wait(outcomes, timeout=answering.deadline_s)
+        late: set[asyncio.Future[Told]] = set()
+        if outcomes:
+            _, late = await asyncio.wait(outcomes, timeout=answering.deadline_s)
         said: list[bytes] = []
         for payload, outcome in zip(messages, outcomes, strict=True):
             if outcome in late:
@@ -109,11 +118,14 @@ class OrderDesk:
                 if kept is None:
                     return None
                 said.append(kept)
+            elif (found := self._said(answering, payload, outcome.result())) is None:
+                return None
             else:
-                said += self._said(answering, payload, outcome.result())
+                said += found
         return said
 
-    def _said(self, answering: Answering, payload: bytes, told: Told) -> Sequence[bytes]:
+    def _said(self, answering: Answering, payload: bytes, told: Told) -> Sequence[bytes] | None:
+        """The answers to one message; None: an error of ours, and the connection has to be closed."""
         try:
             if told.state in ("mapped", "filtered"):
                 found = answering.writer.said(payload, told.answers or (), **self._stamps())
@@ -123,6 +135,9 @@ class OrderDesk:
                 found = answering.writer.refused(payload, text, **self._stamps())
         except ContentError:
             found = None
+        except Exception:
+            logger.exception("an answer to orders cannot be written", extra={"channel": self._channel})
+            return None
         if found is not None:
             return found
         if answering.usual is None:

@@ -128,13 +128,13 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
     numbers = own_number(header.control_id)
     if header.problem:
         return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
-    if stored.equal_to is not None and channel.takes is not None and header.control_id:
-        # A laboratory system that asks once more: its orders are on the worklist, or were refused.
-        return Outcome("filtered", ReasonCode.REPEAT, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
         numbers += _extracted(stored, parsed, "reading numbers failed inside LabRelay", numbers_in, (NOT_ALL,))
+        if stored.equal_to is not None and channel.takes is not None and header.control_id:
+            # A laboratory system that asks once more: its orders are on the worklist, or were refused.
+            return Outcome("filtered", ReasonCode.REPEAT, numbers=numbers)
         reagents = _extracted(stored, parsed, "reading reagent lots failed inside LabRelay", reagents_in, ())
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:

@@ -4,7 +4,7 @@ Building touches no socket and no row, so a reload can build everything beside t
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -23,6 +23,7 @@ from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
+from engine.mapping.tables import Table
 from engine.model.clock import Clock
 from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError
@@ -33,6 +34,7 @@ from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
 from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
+from engine.ordering.codes_of_table import codes_of
 from engine.ordering.lis import Answering
 from engine.ordering.order_writers import writer
 from engine.ordering.taking import take_settings
@@ -89,8 +91,8 @@ def build_site(
     Raises:
         ConfigError: every problem of every channel, not only the first.
     """
-    problems: list[str] = []
     programs = Programs(site.mapping_path())
+    site, problems = _with_codes(site, programs)
     channels: dict[str, BuiltChannel] = {}
     for name, config in site.channels.items():
         try:
@@ -102,6 +104,29 @@ def build_site(
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     return BuiltSite(site, channels)
+
+
+def _with_codes(site: Site, programs: "Programs") -> tuple[Site, list[str]]:
+    """The site with the codes of each analyzer that gets orders, and what is wrong with them."""
+    problems: list[str] = []
+    channels = dict(site.channels)
+    for name, config in site.channels.items():
+        if config.orders is None or config.orders.codes:
+            continue
+        tables: dict[str, Table] = {}
+        for route in config.routes:
+            try:
+                program = programs.get(route.mapping, site.tables_of(config)) if route.mapping is not None else None
+            except ConfigError:  # reported where the channel is built
+                continue
+            own = program.tables if program is not None else {}
+            tables |= {table: own[table] for table in site.tables_of(config) if table in own}
+        codes, wrong = codes_of(tables.values(), config.orders)
+        node = site.node(name, "orders")
+        problems += [node.problem(f"orders: {text}") for text in wrong]
+        orders = config.orders.model_copy(update={"codes": codes})
+        channels[name] = config.model_copy(update={"orders": orders})
+    return replace(site, channels=channels), problems
 
 
 class Programs:

@@ -5,6 +5,7 @@ answered: the worklist is as a model says, and each message has one answer in me
     HD   none, waiting, held: held, HR      cancelled: UH
     RL   held: waiting, OE                  none, waiting, cancelled: UR
     CA   waiting, held, cancelled: cancelled, CR      none: UC
+    XO   none, cancelled: waiting, XR       waiting, held: superseded by a new one that waits, XR
 """
 
 import asyncio
@@ -47,6 +48,10 @@ MODEL: dict[tuple[str, str], tuple[str, str, bool]] = {
     ("held", "CA"): ("cancelled", "CR", False),
     ("cancelled", "CA"): ("cancelled", "CR", False),
     ("", "CA"): ("", "UC", False),
+    ("", "XO"): ("waiting", "XR", True),
+    ("cancelled", "XO"): ("waiting", "XR", True),
+    ("waiting", "XO"): ("waiting", "XR", True),
+    ("held", "XO"): ("waiting", "XR", True),
 }
 
 
@@ -56,6 +61,7 @@ class Model:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._states = [""] * ORDERS
+        self._urgent = [False] * ORDERS
         self.items: list[tuple[str, str]] = []  # order number and state, in their order
         self.sent: list[tuple[bytes, str]] = []  # each message, and its answer
 
@@ -63,15 +69,21 @@ class Model:
         """A new message; now and then one of the last again, as where its answer was not seen."""
         if self.sent and self._rng.random() < 0.2:
             return self._rng.choice(self.sent[-6:])
-        number, control = self._rng.randrange(ORDERS), self._rng.choice(["NW", "NW", "HD", "RL", "CA"])
+        number, control = self._rng.randrange(ORDERS), self._rng.choice(["NW", "NW", "HD", "RL", "CA", "XO"])
         placer = f"P{number}"
-        state, answer, is_made = MODEL[self._states[number], control]
+        before = self._states[number]
+        state, answer, is_made = MODEL[before, control]
         self._states[number] = state
+        if control == "XO":
+            self._urgent[number] = not self._urgent[number]
+            if before in ("waiting", "held"):
+                self._put(placer, "superseded")
         if is_made:
             self.items.append((placer, state))
         else:
             self._put(placer, state)
-        message = order(f"M{len(self.sent)}", (control, placer, "TSH"), tube=f"T{number}")
+        priority = "S" if self._urgent[number] else "R"
+        message = order(f"M{len(self.sent)}", (control, placer, "TSH"), tube=f"T{number}", priority=priority)
         self.sent.append((message, answer))
         return self.sent[-1]
 

@@ -52,14 +52,15 @@ def order(
     patient: str = "P-17",
     version: str = "2.3.1",
     asks: tuple[str, str] = ("", ""),
+    priority: str = "",
 ) -> bytes:
-    """ORM^O01. ``lines``: ORC-1, ORC-2 and the test of each order; ``asks``: MSH-15 and MSH-16."""
+    """ORM^O01. ``lines``: ORC-1, ORC-2 and the test of each order; ``asks``: MSH-15, MSH-16; ``priority``: OBR-5."""
     segments = [
         f"MSH|^~\\&|HIS|HOSP|LR|LAB|20261124100000||ORM^O01|{control_id}|P|{version}|||{asks[0]}|{asks[1]}",
         f"PID|1||{patient}^^^HOSP^MR||Rao^Meera||19800412|F",
     ]
     for at, (control, placer, test) in enumerate(lines, start=1):
-        segments += [f"ORC|{control}|{placer}", f"OBR|{at}|{placer}|{tube}|{test}"]
+        segments += [f"ORC|{control}|{placer}", f"OBR|{at}|{placer}|{tube}|{test}|{priority}"]
     return "".join(f"{segment}\r" for segment in segments).encode()
 
 

@@ -70,7 +70,7 @@ def test_two_tests_never_share_a_code_of_the_analyzer(tmp_path: Path) -> None:
     assert "TSH and TSH3 have one code of the analyzer, '10'" in found
 
 
-def test_a_block_without_codes_is_refused(tmp_path: Path) -> None:
-    assert "orders.codes: is missing" in problem(
-        tmp_path, '{kind: astm, listen: "127.0.0.1:0"}', "orders: {answer: query}\n"
-    )
+def test_codes_may_be_left_to_the_table_of_results(tmp_path: Path) -> None:
+    orders = orders_of(tmp_path, '{kind: astm, listen: "127.0.0.1:0"}', "orders: {answer: query, preferred: A1}\n")
+
+    assert (orders.codes, orders.preferred) == ({}, ("A1",))

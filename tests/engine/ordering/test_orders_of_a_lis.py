@@ -285,6 +285,18 @@ async def test_an_order_that_is_late_gets_a_commit_accept_or_no_answer(tmp_path:
         assert states(site) == [("TSH", "waiting", ""), ("FERR", "waiting", "")]
 
 
+async def test_an_order_that_takes_its_turn_is_read_by_the_worker(tmp_path: Path) -> None:
+    """Its lines come from another process, and are taken with the settings of this one."""
+    own = lis(deadline="0.5s", codes={"1001": "TSH"})
+    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}, workers=1) as site:
+        message = order("M1", ("NW", "P1", "1001"))
+        async with site.app.parts.intake.between_messages(), ordering(site.port("lis")) as his:
+            assert await his.ask(message) == b""
+        await until(lambda: states(site) == [("TSH", "waiting", "")])
+        async with ordering(site.port("lis")) as his:
+            assert answered(await his.ask(message)) == ["OK"]
+
+
 JSON_ORDER = {"placer": "P1", "specimen": {"id": "00042"}, "patient": {"id": "P-17"}, "tests": ["TSH", "XYZ"]}
 
 
@@ -308,6 +320,21 @@ async def test_orders_as_json_are_answered_in_the_response(tmp_path: Path) -> No
         async with http.post(url, json={**JSON_ORDER, "priority": "soon"}) as response:
             assert response.status == 422
             assert "BAD_VALUE" in (await response.json())["detail"]
+
+
+async def test_a_post_that_is_late_is_to_be_sent_again(tmp_path: Path) -> None:
+    source = {**HTTP, "format": "json"}
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis(source, "orders-json", deadline="0.5s")}) as site,
+        aiohttp.ClientSession() as http,
+    ):
+        url = f"http://127.0.0.1:{site.port('lis')}/"
+        async with site.app.parts.intake.between_messages(), http.post(url, json=JSON_ORDER) as response:
+            assert (response.status, response.headers["LabRelay-Message"]) == (503, "1")
+        await until(lambda: len(states(site)) == 2)
+        async with http.post(url, json=JSON_ORDER) as response:
+            assert response.status == 200
+            assert [one["orders"] for one in (await response.json())["orders"]] == [["W1"], ["W2"]]
 
 
 async def test_orders_as_fhir_are_answered_as_tasks(tmp_path: Path) -> None:

@@ -21,15 +21,18 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
+from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer, unpack
 from engine.model.reasons import ReasonCode
+from engine.model.worklist import Ordered, TakeSettings
 from engine.processing.process import ChannelRoutes, Processed, Route
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Decoder, Frame
 
 pack = Packer().pack
 ROUTES = tuple(Route(when=None, program=None, to=(name,)) for name in ("a", "b", "c"))
+TAKES = TakeSettings(known_channels={"chem": frozenset({"GLU"})})
 CHANNEL = ChannelRoutes(
     channel="chem",
     message_format=hl7v2,
@@ -37,6 +40,7 @@ CHANNEL = ChannelRoutes(
     options=FormatOptions(),
     routes=ROUTES,
     context=MapContext(),
+    takes=TAKES,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -67,6 +71,17 @@ unmapped = st.builds(Unmapped, texts, texts, texts, texts)
 reagents = st.builds(
     Reagent, lot=texts, name=texts, expires=texts, tests=st.lists(texts, max_size=3).map(tuple), left=texts
 )
+patients = st.builds(OrderedPatient, number=texts, family=texts)
+lines = st.builds(
+    OrderLine,
+    action=st.sampled_from(["new", "cancel", "unknown"]),
+    placer=texts,
+    specimen=texts,
+    patient=patients,
+    test=texts,
+    priority=st.sampled_from(["stat", "routine"]),
+    targets=st.lists(texts, max_size=2).map(tuple),
+)
 verdicts = st.builds(
     Processed,
     st.sampled_from(["mapped", "filtered", "dead"]),
@@ -78,6 +93,7 @@ verdicts = st.builds(
     st.lists(unmapped, max_size=3).map(tuple),
     st.lists(reagents, max_size=3).map(tuple),
     st.lists(st.builds(ControlRun, code=texts, material=texts, failed=st.booleans()), max_size=3).map(tuple),
+    ordered=st.none() | st.builds(Ordered, lines=st.lists(lines, max_size=2).map(tuple), settings=st.just(TAKES)),
 )
 deliveries = st.builds(
     Delivery,
