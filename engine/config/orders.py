@@ -7,13 +7,13 @@ from pydantic_core import PydanticCustomError
 
 from engine.config.values import (
     Address,
-    CertificateNames,
     Duration,
     Flag,
     Model,
     Name,
     NotEmpty,
     Text,
+    Texts,
     Whole,
     Words,
 )
@@ -64,7 +64,7 @@ class OrdersConfig(Model):
     have the name and the system that the analyzer wants beside it: `72828-7^CT/NG^LN`.
     Without it the LIS orders in LOINC, and the table that maps the channel's results is read backwards."""
 
-    preferred: CertificateNames | None = None
+    preferred: Texts | None = None
     """Without `codes`: where the table has two codes for one LOINC code, the one that is ordered."""
 
     group: Name | None = None

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from engine.config.values import CertificateNames, Duration, FilePath, Model, Whole
+from engine.config.values import Duration, FilePath, Model, Texts, Whole
 
 
 class ServerTls(Model):
@@ -19,7 +19,7 @@ class ServerTls(Model):
     client_ca: FilePath | None = None
     """PEM file with the authorities whose client certificates are accepted; given, one is demanded."""
 
-    client_names: CertificateNames = ()
+    client_names: Texts = ()
     """Names of which a client's certificate must have one, as written there: DNS name, address, URI or email among
     its alternative names, or its common name. By default each certificate of `client_ca` may use the channel."""
 

@@ -230,9 +230,7 @@ Networks = Annotated[
     AfterValidator(distinct),
     Words("address or network, or list of them"),
 ]
-CertificateNames = Annotated[
-    tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text or list of texts")
-]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text or list of texts")]
 NotEmpty = AfterValidator(_some)
 Whole = Annotated[int, _from_text(_whole), Words("whole number")]
 Flag = Annotated[bool, _from_text(_flag), Words("true or false")]

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.tls import ServerTls
-from engine.config.values import Address, CertificateNames, Duration, Flag, Model, Networks, TimesOfDay
+from engine.config.values import Address, Duration, Flag, Model, Networks, Texts, TimesOfDay
 from engine.model.units import HostPort
 
 AT_START = ("enabled", "listen", "tls")  # keys that take effect at the next start
@@ -31,7 +31,7 @@ class WebConfig(Model):
     """Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once. This machine
     always may. By default any."""
 
-    names: CertificateNames = ()
+    names: Texts = ()
     """Names under which the page answers, besides those of its certificate and of this machine. A request under
     another name is refused."""
 
