@@ -3,7 +3,7 @@
     LIS   ORM^O01 | OML^O21           (a new order, a cancel)
     host           ORR^O02 | ORL^O22
 
-Each order is one test of one tube, with an order number of its own, and stands in ORC-2. What it sends is written from
+Each order is one test of one tube, with an order number of its own in ORC-2. What it sends is written from
 HL7 v2.5.1, chapter 4, and not by the code that reads orders.
 """
 
