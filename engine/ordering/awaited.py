@@ -16,13 +16,11 @@ class Unconfirmed:
     """A message that was written.
 
     Attributes:
-        query: of which it is a part. items: that it carries. again: those that the analyzer had been sent before.
-        cancels: it takes them back.
+        query: of which it is a part. items: that it carries. cancels: it takes them back.
     """
 
     query: int = 0
     items: tuple[int, ...] = ()
-    again: frozenset[int] = frozenset()
     cancels: bool = False
 
 
@@ -32,11 +30,9 @@ class Awaited:
     def __init__(self) -> None:
         self._sent: OrderedDict[str, Unconfirmed] = OrderedDict()
 
-    def add(self, reply: Reply, query: int, again: frozenset[int], *, cancels: bool = False) -> None:
+    def add(self, reply: Reply, query: int, *, cancels: bool = False) -> None:
         self._sent.pop(reply.control_id, None)
-        self._sent[reply.control_id] = Unconfirmed(
-            query=query, items=reply.items, again=again.intersection(reply.items), cancels=cancels
-        )
+        self._sent[reply.control_id] = Unconfirmed(query=query, items=reply.items, cancels=cancels)
         if len(self._sent) > MOST:
             self._sent.popitem(last=False)
 

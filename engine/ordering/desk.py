@@ -177,7 +177,7 @@ class Desk:
         line.sending = Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
         end = await ended
         if isinstance(end, Sent) and reply.control_id:
-            line.awaited.add(reply, 0, frozenset())
+            line.awaited.add(reply, 0)
         return end
 
     @staticmethod
@@ -209,7 +209,6 @@ class Desk:
         if answering.over:
             self._not_offered(answering, answering.over)
             return
-        answering.again = frozenset(item.number for tube in found.tubes for item in tube.items if item.was_sent)
         if self._write(line, answering, asking, found.tubes):
             self._send_next(line)
         elif line.answering is answering:
@@ -298,7 +297,7 @@ class Desk:
 
     def _send_on_own_line(self, answering: Answering) -> None:
         if answering.own:
-            exchange = Exchange(answering.own, answering.query, answering.again)
+            exchange = Exchange(answering.own, answering.query)
             for item in exchange.items:
                 answering.items.pop(item, None)
             self._own.put(exchange, self._asking().deadline_s)
@@ -356,7 +355,7 @@ class Desk:
 
     def _await(self, line: Line, answering: Answering, reply: Reply) -> None:
         """The analyzer confirms this message by another one; what is left of the answer goes after that."""
-        line.awaited.add(reply, answering.query, answering.again)
+        line.awaited.add(reply, answering.query)
         if answering.replies and line.answering is answering:
             answering.confirms, answering.due = reply.control_id, float("inf")
             if answering.timer is not None:
@@ -366,8 +365,7 @@ class Desk:
             )
 
     def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
-        more = {"again": sent.again, "cancels": sent.cancels}
-        self._note(worklist.confirmed, self._channel, message, said, sent.items, **more)
+        self._note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
         if line.answering is not None and line.answering.confirms and line.answering.confirms == said.of:
             line.answering.confirms = ""
             self._send_next(line)

@@ -21,7 +21,7 @@ class Answering:
         due: until when the answer may begin, monotonic. committed: it got a commit accept, so its sender waits.
         query: its number in the journal, 0 until that is durable.
         replies: not offered yet. own: those for the connection that we open, once the others have gone out.
-        items: found for it, and not known yet whether they arrive. again: those that the analyzer was sent before.
+        items: found for it, and not known yet whether they arrive.
         confirms: control id of the message whose confirmation the rest waits for; empty: it waits for none.
         looks: how often it was looked up.
         over: why no more of it is sent; empty while it is wanted.
@@ -36,7 +36,6 @@ class Answering:
     replies: deque[Reply] = field(default_factory=deque)
     own: deque[Reply] = field(default_factory=deque)
     items: dict[int, None] = field(default_factory=dict)
-    again: frozenset[int] = frozenset()
     confirms: str = ""
     looks: int = 0
     timer: asyncio.TimerHandle | None = None

@@ -43,13 +43,11 @@ class Exchange:
     """Messages that belong together; each is confirmed before the next one goes out.
 
     Attributes:
-        query: of which they are a part; 0: none. again: items that the analyzer was sent before.
-        cancels: they take orders back.
+        query: of which they are a part; 0: none. cancels: they take orders back.
     """
 
     replies: deque[Reply]
     query: int = 0
-    again: frozenset[int] = frozenset()
     cancels: bool = False
     timer: asyncio.TimerHandle | None = None
 
@@ -111,7 +109,7 @@ class OwnLine:
                     self._note(worklist.not_offered, exchange.query, reply.items, end.reason, maybe=end.maybe)
                 continue
             assert isinstance(end, Sent)
-            now.awaited.add(reply, exchange.query, exchange.again, cancels=exchange.cancels)
+            now.awaited.add(reply, exchange.query, cancels=exchange.cancels)
             now.confirms = reply.control_id
             now.timer = asyncio.get_running_loop().call_later(self._asking().deadline_s, self._unconfirmed, now)
             if reply.items and not exchange.cancels:

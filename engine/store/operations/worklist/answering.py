@@ -8,7 +8,7 @@ the analyzer has it, and must hear of that.
 A specimen number is compared exactly. Where its open orders are of two patients, there is no order.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine.model.order_rules import ItemEvent, PatientsOfTube
 from engine.model.orders import (
@@ -34,6 +34,7 @@ from engine.store.operations.worklist.items import Kept
 
 RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
 MOST_ITEMS = 5_000  # of one answer
+UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its answer did not come
 UNREAD_MARK = "@"  # how analyzers name a tube whose number they could not read
 _ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
@@ -312,7 +313,10 @@ def offered(batch: Batch, query: int, numbers: Sequence[int], channel: str, at_u
             back.append(one.number)
             continue
         items.leave_query(batch, one, "sent")
+        had = one.sent
         done = items.apply(batch, one, ItemEvent.SENT, channel=channel, query=query, at_us=at_us).done
+        if had and not done:  # it changes nothing, and its answer is that to a second message
+            items.note(batch, one, ItemEvent.SENT, channel=channel, query=query, at_us=at_us)
         items.store(batch, one)
         if not done:
             back.append(one.number)
@@ -348,7 +352,6 @@ def confirmed(
     confirmation: Confirmation,
     sent_items: Sequence[int] = (),
     *,
-    again: Collection[int] = (),
     cancels: bool = False,
 ) -> list[int]:
     """The analyzer said yes or no to items that this channel sent to it; return those that this changed.
@@ -356,10 +359,10 @@ def confirmed(
     Args:
         message_id: the journal's row of what it said.
         sent_items: of the message that it answers, for an answer that names no items.
-        again: those of them that it had been sent before (`engine.model.orders.Confirmation.of_items`).
         cancels: that message took orders back.
     """
-    said = confirmation.of_items(sent_items, again)
+    again = [number for number in confirmation.of_items(sent_items) if _was_sent_twice(batch, number, channel)]
+    said = confirmation.of_items(sent_items, () if cancels else again)
     for specimen, test, *answered in confirmation.tests:
         for one in items.of_specimen(batch, specimen, MOST_OF_TUBE):
             if one.is_open and test in ("", code_alone(one.code)):
@@ -384,6 +387,17 @@ def confirmed(
             items.note(batch, one, "cancel_refused", message_id=message_id, channel=channel, detail=words)
         items.store(batch, one)
     return done
+
+
+def _was_sent_twice(rows: Rows, number: int, channel: str) -> bool:
+    """Whether the analyzer was sent this item more than once since it refused it last."""
+    (count,) = rows.execute(
+        "SELECT count(*) FROM order_event WHERE item = ?1 AND channel = ?2"
+        " AND (event = 'sent' OR (event = 'maybe_sent' AND cause <> ?3))"
+        " AND n > coalesce((SELECT max(n) FROM order_event WHERE item = ?1 AND event = 'refused'), 0)",
+        (number, channel, UNCONFIRMED),
+    ).fetchone()
+    return int(count) > 1
 
 
 @operation(priority=Priority.SETTLE)
