@@ -115,3 +115,8 @@ class Connection:
     @property
     def peer(self) -> str:
         return self.stream.peer
+
+
+def raise_if(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
