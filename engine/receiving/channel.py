@@ -32,6 +32,7 @@ from engine.receiving.channel_parts import (
     OrderAnswers,
     QuestionDesk,
     quietest_of,
+    raise_if,
 )
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
@@ -263,7 +264,7 @@ class Channel:
                 part = messages[start : start + MESSAGES_AT_ONCE]
                 ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
                 for kept in [self._append(connection, received, awaited) for received in ready]:
-                    _raise(await kept)
+                    raise_if(await kept)
             except StoreError as error:
                 # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
                 self.monitor.store_failed(connection.peer, error)
@@ -400,7 +401,7 @@ class Channel:
                     messages,
                     repeat_window_s=self.settings.repeat_window_s,
                 )
-                _raise(await self._kept(future, partial(self._all_durable, connection)))
+                raise_if(await self._kept(future, partial(self._all_durable, connection)))
                 connection.last_message = connection.last_byte
             elif frame.durable:
                 # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the wait
@@ -500,8 +501,3 @@ class Channel:
         self.monitor.fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
         connection.evicted = True
         connection.stream.end()
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error

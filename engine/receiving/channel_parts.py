@@ -143,3 +143,8 @@ def quietest_of(connections: Sequence[Connection]) -> Connection:
     """
     useless = [one for one in connections if one.last_message is None] or connections
     return min(useless, key=lambda one: one.opened if one.last_message is None else one.last_byte)
+
+
+def raise_if(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
