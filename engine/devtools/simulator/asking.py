@@ -232,8 +232,10 @@ class AskingAnalyzer:
         self._at += BETWEEN
         return self._at
 
+    async def send(self, planned: PlannedMessage) -> bool:
+        """Any message, as a control run; whether the host has it."""
+        self._kinds[planned.kind.value] += 1
+        return await self._analyzer.deliver(planned, self._kinds.total())
+
     async def _send(self, kind: Kind, tube: str, payload: bytes) -> bool:
-        self._kinds[kind.value] += 1
-        return await self._analyzer.deliver(
-            PlannedMessage(kind, "the maker's example", (tube,), payload), self._kinds.total()
-        )
+        return await self.send(PlannedMessage(kind, "the maker's example", (tube,), payload))

@@ -1,0 +1,126 @@
+"""A laboratory's day in miniature: a LIS that orders over MLLP, an analyzer that asks on a serial line, a server
+that is away for an hour. At the end every result is at the server, and every order is closed, or shown with its reason.
+"""
+
+import os
+import tty
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from engine.devtools.sandbox import Faults
+from engine.devtools.sandbox.lis import Lis, LisOrder
+from engine.devtools.simulator.asking import AskingAnalyzer, find_asker
+from engine.devtools.simulator.dialogue import Dialogue
+from engine.devtools.simulator.play import PlaySettings
+from engine.devtools.simulator.shift import Kind, PlannedMessage
+from engine.devtools.simulator.wires import Serial, SerialLine
+from engine.model.clock import ManualClock
+from engine.model.orders import OrderedPatient, OrderLine
+from engine.model.units import HostPort
+from engine.ordering.taking import take_settings
+from engine.store.operations import worklist
+from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.worklist import items as read_items
+from tests.support.running import MLLP, RunningSite, astm_channel, channel, running_site
+from tests.support.waiting import until
+
+AT = datetime(2026, 3, 2, 8, 0)
+CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
+CONTROL = (
+    b"H|\\^&|||SIMULATED^1|||||LIS||P|1|20260302090000\rP|1\rO|1|QC-1||^^^10|R||||||Q||||||||||||||F\r"
+    b"R|1|^^^10|5.01|mmol/L||N||F||||20260302090000\rL|1|N\r"
+)
+
+
+@contextmanager
+def serial_line() -> Iterator[tuple[int, str]]:
+    """The analyzer's end, and the device of the other."""
+    ours, theirs = os.openpty()
+    tty.setraw(ours)
+    tty.setraw(theirs)
+    try:
+        yield ours, os.ttyname(theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def order(number: str, tube: str, test: str, patient: str = "P-1") -> LisOrder:
+    return LisOrder(number, tube, test, patient)
+
+
+def states(site: RunningSite) -> dict[tuple[str, str, int], str]:
+    found = read_items(site.journal, ItemFilter())
+    return {(one.line.placer, one.line.test, one.run): one.state.value for one in found}
+
+
+def settled_after(site: RunningSite, clock: ManualClock) -> bool:
+    """Whether all is settled, a second later."""
+    clock.advance(1.0)
+    return site.is_settled()
+
+
+async def resulted(site: RunningSite, *wanted: tuple[str, str, int]) -> None:
+    await until(lambda: all(states(site)[one] == "resulted" for one in wanted))
+
+
+async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with serial_line() as (ours, device):
+        asks = {"answer": "query", "codes": CODES, "deadline": "60s"}
+        channels = {
+            "chemistry": astm_channel(source={"kind": "astm-serial", "device": device}, orders=asks),
+            "lis": channel(MLLP, {"mapping": "orders-hl7"}, role="orders", settings={"order_specimen": "OBR-3"}),
+        }
+        async with running_site(tmp_path, channels, clock=clock) as site:
+            wire = SerialLine(ours, Serial(baud=4_000_000))
+            await wire.open()
+            talk = Dialogue()
+            analyzer = AskingAnalyzer(find_asker("generic"), wire, talk, PlaySettings(seed=7), start=AT)
+            lis = Lis(HostPort("127.0.0.1", site.port("lis")), "ORM")
+
+            # Orders: one tube with two tests, one whose order is taken back, one that two patients have.
+            said = await lis.order([order("L1", "T1", "GLU"), order("L2", "T1", "UREA")], at=AT)
+            assert said.orders == {"L1": "OK", "L2": "OK"}
+            await lis.order([order("L3", "T2", "NA")], at=AT)
+            assert (await lis.order([order("L3", "T2", "NA")], "cancel", at=AT)).orders == {"L3": "CR"}
+            await lis.order([order("L4", "T3", "GLU", "P-3")], at=AT)
+            await lis.order([order("L5", "T3", "GLU", "P-4")], at=AT)
+            assert (await lis.order([order("L6", "T4", "LACTATE")], at=AT)).orders == {"L6": "UA"}
+
+            # Questions: T9 is unknown.
+            await analyzer.work(["T1", "T2", "T3", "T9"])
+            await resulted(site, ("L1", "GLU", 1), ("L2", "UREA", 1))
+
+            # The server goes away; an add-on, a rerun and a control are measured all the same.
+            site.sandbox.faults.change(Faults(down=True))
+            await lis.order([order("L7", "T1", "NA")], at=AT)
+            again = OrderLine(
+                action="rerun", placer="L1", specimen="T1", test="GLU", patient=OrderedPatient(number="P-1")
+            )
+            settings = take_settings(site.app.parts.built.site.channels)
+            await site.app.journal.run(worklist.take_orders, site.app.journal.last_id + 1, "", [again], settings)
+            await analyzer.work(["T1"])
+            await analyzer.send(PlannedMessage(Kind.CONTROL, "made up", (), CONTROL))
+            await resulted(site, ("L7", "NA", 1), ("L1", "GLU", 2))
+            clock.advance(3600.0)
+            site.sandbox.faults.change(Faults(down=False))
+            await until(lambda: settled_after(site, clock))
+            await lis.close()
+            await wire.close()
+
+            assert talk.tally.violations == []
+            assert states(site) == {
+                ("L1", "GLU", 1): "resulted", ("L2", "UREA", 1): "resulted", ("L3", "NA", 1): "cancelled",
+                ("L4", "GLU", 1): "held", ("L5", "GLU", 1): "held", ("L6", "LACTATE", 1): "rejected",
+                ("L7", "NA", 1): "resulted", ("L1", "GLU", 2): "resulted",
+            }  # fmt: skip
+            reasons = {one.reason.value for one in read_items(site.journal, ItemFilter()) if one.state.value == "held"}
+            assert reasons == {"SPECIMEN_CONFLICT"}
+            asked = [(len(one.items), list(one.none)) for one in reversed(queries(site.journal))]
+            assert asked == [(2, []), (0, ["done"]), (0, ["conflict"]), (0, ["unknown"]), (2, [])]
+            assert Counter(site.ends("chemistry")) == {"QUESTION": 5, "delivered": 2, "QUALITY_CONTROL": 1}
+            assert len(site.sandbox.accepted) == len(set(site.sandbox.accepted)) == 2
