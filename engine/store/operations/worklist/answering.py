@@ -361,7 +361,11 @@ def confirmed(
         sent_items: of the message that it answers, for an answer that names no items.
         cancels: that message took orders back.
     """
-    again = [number for number in confirmation.of_items(sent_items) if _was_sent_twice(batch, number, channel)]
+    again = [
+        one.number
+        for one in _rows(batch, confirmation.of_items(sent_items))
+        if one.reason is not ItemReason.MAYBE_KNOWN and _was_sent_twice(batch, one.number, channel)
+    ]
     said = confirmation.of_items(sent_items, () if cancels else again)
     for specimen, test, *answered in confirmation.tests:
         for one in items.of_specimen(batch, specimen, MOST_OF_TUBE):
@@ -394,7 +398,7 @@ def _was_sent_twice(rows: Rows, number: int, channel: str) -> bool:
     (count,) = rows.execute(
         "SELECT count(*) FROM order_event WHERE item = ?1 AND channel = ?2"
         " AND (event = 'sent' OR (event = 'maybe_sent' AND cause <> ?3))"
-        " AND n > coalesce((SELECT max(n) FROM order_event WHERE item = ?1 AND event = 'refused'), 0)",
+        " AND n > coalesce((SELECT max(n) FROM order_event WHERE item = ?1 AND state = 'refused'), 0)",
         (number, channel, UNCONFIRMED),
     ).fetchone()
     return int(count) > 1

@@ -262,6 +262,14 @@ async def test_what_was_perhaps_sent_waits_again_and_is_known(desk: Desk) -> Non
     await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, [1])
     assert desk.state(1) == ("offered", "")  # it refuses a number that it has
     await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, [1])
+    assert desk.state(1) == ("offered", "")  # and so it has
+
+
+async def test_what_was_sent_once_and_refused_is_refused(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    said = Confirmation(of="x", accepted=False, code="UA")
+    await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, [1])
     assert desk.state(1) == ("refused", "ANALYZER_REFUSED")
 
 
