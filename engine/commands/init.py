@@ -29,6 +29,10 @@ GROUP = "start"
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
 SCHEMAS = Path("config") / "schema"
+ASKS = """\
+# Orders: {orders}. To have it answered, name its tests; code of the LIS: code of the analyzer (docs/questions.md):
+# orders: {{answer: query, codes: {{TSH: "10", FT4: "40"}}}}
+"""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -180,7 +184,10 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
         kept = [one for one in wanted if one in known] or list(known)[:1] or wanted
         return f"{found[1]}{kept[0] if len(kept) == 1 else '[' + ', '.join(kept) + ']'}"
 
-    return re.sub(r"(?m)^(    to: )(\S.*?)$", destinations, text)
+    text = re.sub(r"(?m)^(    to: )(\S.*?)$", destinations, text)
+    if pack.config.orders is not None:
+        text = re.sub(r"(?m)^routes:", lambda found: ASKS.format(orders=pack.config.orders) + found[0], text)
+    return text
 
 
 def write_schemas(folder: Path) -> None:

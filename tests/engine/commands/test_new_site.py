@@ -12,6 +12,7 @@ import pytest
 from engine.commands.shared import new_site
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
+from engine.config.pack import packs
 from tests.engine.commands.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 
@@ -58,6 +59,27 @@ def test_answers_are_those_of_a_new_site_alone(tmp_path: Path) -> None:
     ran = labrelay("--site", str(tmp_path), "init", "--analyzer", "sysmex-xn", "--backup", str(tmp_path / "copies"))
     assert (ran.code, "is a site already" in ran.err) == (ExitCode.USAGE, True)
     assert not (tmp_path / "copies").exists()
+
+
+ASKING = [pack.name for pack in packs() if pack.config.orders is not None]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_an_analyzer_that_asks_for_orders_is_answered_once_two_lines_are_uncommented(name: str, tmp_path: Path) -> None:
+    ran = labrelay("--site", str(tmp_path), "init", "--analyzer", name, "--fhir", "http://127.0.0.1:1/fhir")
+    assert ran.code == ExitCode.OK, ran.err
+    file = tmp_path / "channels" / f"{name}.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("# orders:", "orders:"))
+    assert load_site(tmp_path).channels[name].orders is not None
+    checked = labrelay("--site", str(tmp_path), "check")
+    assert checked.code == ExitCode.OK, checked.err
+
+
+def test_an_analyzer_that_sends_results_only_is_offered_no_orders(tmp_path: Path) -> None:
+    assert "sysmex-xp" not in ASKING
+    assert labrelay("--site", str(tmp_path), "init", "--analyzer", "sysmex-xp").code == ExitCode.OK
+    assert "orders:" not in (tmp_path / "channels" / "sysmex-xp.yaml").read_text()
 
 
 def test_a_person_at_a_terminal_is_asked_for_what_is_not_given(tmp_path: Path) -> None:
