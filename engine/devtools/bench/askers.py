@@ -76,17 +76,17 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         text += begin + await reader.readuntil(b"\n")
 
 
-async def run_case(told: dict[str, Any]) -> dict[str, Any]:
-    """``told``: ports, connections, rate (questions a second of all), count per connection, tubes (how many), seed."""
+async def run_case(case: dict[str, Any]) -> dict[str, Any]:
+    """``case``: ports, connections, rate (questions a second of all), count per connection, tubes (how many), seed."""
     out = Outcome(start=time.monotonic() + 0.3)
-    connections: int = told["connections"]
+    connections: int = case["connections"]
     print(json.dumps({"start": out.start}), flush=True)
     work = []
     for line in range(connections):
-        rng = random.Random(told["seed"] * 1_000_003 + line)
-        mine = range(line, told["tubes"], connections)  # a tube is one analyzer's
-        tubes = [rng.choice(mine) for _ in range(told["count"])]
-        work.append(play(line, told["ports"][line], tubes, connections / told["rate"], out))
+        rng = random.Random(case["seed"] * 1_000_003 + line)
+        mine = range(line, case["tubes"], connections)  # a tube is one analyzer's
+        tubes = [rng.choice(mine) for _ in range(case["count"])]
+        work.append(play(line, case["ports"][line], tubes, connections / case["rate"], out))
     await asyncio.gather(*work)
     out.end = time.monotonic()
     return asdict(out)
