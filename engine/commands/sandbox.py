@@ -74,7 +74,7 @@ def percent(text: str) -> float:
     "--lis",
     callback=read_by(parse_host_port),
     metavar="HOST:PORT",
-    help="Play a laboratory system, too: order over MLLP there, and show each answer.",
+    help="Play a laboratory system, too: order over MLLP there, and show the answers.",
 )
 @click.option("--orders", "tests", metavar="CODES", help="With --lis: the tests that it orders, as TSH,FT4.")
 @click.option("--tubes", type=click.IntRange(0), default=10, show_default=True, help="With --lis; 0: until Ctrl-C.")
@@ -116,7 +116,7 @@ def command(
     a page of its own. Stop it with Ctrl-C. It has no log-in and keeps nothing safe: never send it a real patient.
 
     With --lis it plays a laboratory system as well: it orders tests for made-up tubes and cancels some. Each line names
-    the order and the answer to it; `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
+    the order and its answer; `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
     """
     from pydantic import ValidationError
 

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adapters.codecs.astm import records
-from adapters.codecs.astm.dialogue import AstmDialogue
-from adapters.codecs.astm.habits import GENERIC
+from engine.config import registry
 from engine.devtools.bench.box import is_noisy, percentile, report, spread
 from engine.devtools.bench.cases import CHANNELS, Bench, Round, totals
 from engine.devtools.bench.processes import JsonProcess, free_ports
@@ -23,6 +21,7 @@ from engine.devtools.bench.worklist import CLOSED_FROM, CODES, TESTS, fill, line
 from engine.model.clock import SystemClock
 from engine.model.message import FormatOptions
 from engine.model.orders import AnswerContext, Asked, Question
+from engine.model.ports import Dialogue, Format
 from engine.model.worklist import AskSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -100,7 +99,9 @@ async def _alone(data: Path, tubes: int, new: int) -> dict[str, Any]:
     journal = Journal.open(data, clock=SystemClock())
     recover(journal)
     journal.start(asyncio.get_running_loop())
-    rng, dialogue, took, context = random.Random(1), AstmDialogue(GENERIC), [], AnswerContext(now="", control_id="Q1")
+    records: Format = registry.load(registry.FORMATS, "astm")
+    dialogue: Dialogue = registry.load(registry.DIALOGUES, "astm").dialogue(None)
+    rng, took, context = random.Random(1), list[float](), AnswerContext(now="", control_id="Q1")
     try:
         before = journal.writer.stats.batches
         for number in range(ALONE):
