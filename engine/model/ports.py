@@ -173,6 +173,10 @@ class TwoWayLink(TracedLink, Protocol):
     def sending(self) -> int:
         """Messages that were offered and have not ended."""
 
+    @property
+    def in_session(self) -> bool:
+        """Whether the other side has the line: it has asked for it, and has not ended. Noise is no session."""
+
     def offer(self, ticket: int, payload: bytes, now: float) -> None:
         """Send ``payload`` once the line is free. ``ticket`` comes back in `sends_ended`.
 

@@ -81,7 +81,7 @@ class Line:
 
     @property
     def is_free(self) -> bool:
-        return not self.gone and self.answering is None and self.sending is None and self.link.resting
+        return not self.gone and self.answering is None and self.sending is None and not self.link.in_session
 
     def note_rest(self) -> None:
         """Called after whatever may have changed it."""

@@ -31,6 +31,14 @@ class AskingAnalyzer:
         """The messages of the host so far."""
         return [text for text in self.host.sessions if text]
 
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def byte(self) -> bytes:
+        """The next byte of the host, not answered."""
+        async with asyncio.timeout(WITHIN_S):
+            return await self._reader.readexactly(1)
+
     async def begin(self, message: bytes, *, follows: bool = False) -> None:
         """A session; where one ``follows`` it has begun with the same bytes that end this one."""
         await self._frames(ENQ, message)

@@ -127,6 +127,10 @@ class AstmTwoWayLink:
     def sending(self) -> int:
         return len(self._queue)
 
+    @property
+    def in_session(self) -> bool:
+        return self._receiver.state is not ReceiverState.IDLE
+
     def offer(self, ticket: int, payload: bytes, now: float) -> None:
         frames_of(payload, self._sending.frame_limit, self._sending.pack)
         self._queue.append((ticket, payload))

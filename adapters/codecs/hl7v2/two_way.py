@@ -76,6 +76,10 @@ class MllpTwoWayLink:
     def sending(self) -> int:
         return len(self._offered)
 
+    @property
+    def in_session(self) -> bool:
+        return not self.resting
+
     def offer(self, ticket: int, payload: bytes, now: float) -> None:
         self._offered[ticket] = self._inner.wrap(payload)
 

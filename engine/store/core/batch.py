@@ -211,7 +211,7 @@ class Batch:
         stored_bytes: size of the sealed values so far.
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
         config: the same as a number, for rows; 0: unknown.
-        orders_changed: an item of the worklist is new or another one than before.
+        orders_changed: an item of the worklist is new, another one than before, or no longer under way.
     """
 
     def __init__(

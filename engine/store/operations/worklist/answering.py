@@ -332,6 +332,7 @@ def not_offered(batch: Batch, query: int, numbers: Sequence[int], reason: str, *
         reason: a short constant, for people.
         maybe: the analyzer may have them all the same.
     """
+    batch.orders_changed = True  # they may go another way now
     for one in _rows(batch, numbers):
         if one.query not in (0, query):
             if maybe and not one.sent:
