@@ -8,6 +8,7 @@ HL7 v2.5.1, chapter 4, and not by the code that reads orders.
 """
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -132,6 +133,8 @@ class Lis:
     async def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
         self._reader = self._writer = None
 
 

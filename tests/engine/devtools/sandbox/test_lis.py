@@ -33,6 +33,7 @@ def test_an_answer_names_each_order() -> None:
 
 async def test_it_orders_and_cancels_and_waits_behind_a_commit_accept() -> None:
     came: list[bytes] = []
+    ended = asyncio.Event()
 
     async def host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -45,6 +46,8 @@ async def test_it_orders_and_cancels_and_waits_behind_a_commit_accept() -> None:
             said = b"".join(b"ORC|" + {b"NW": b"OK", b"CA": b"CR"}[row[1]] + b"|" + row[2] + b"\r" for row in orders)
             writer.write(VT + b"MSA|CA|1\r" + END + VT + b"MSA|AA|1\r" + said + END)
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(host, "127.0.0.1", 0)
     async with server:
@@ -52,6 +55,7 @@ async def test_it_orders_and_cancels_and_waits_behind_a_commit_accept() -> None:
         lis = Lis(HostPort("127.0.0.1", server.sockets[0].getsockname()[1]), say=said.append)
         await play(lis, ["TSH", "FT4"], tubes=4, cancels=1.0, rate=0, seed=7, at=lambda: AT)
         await lis.close()
+        await ended.wait()
 
     assert len(came) == 8
     assert lis.counts["answered AA"] == 8

@@ -47,8 +47,8 @@ def states(site: RunningSite) -> dict[tuple[str, str], str]:
     return {(one.line.specimen, one.line.test): one.state.value for one in read_items(site.journal, ItemFilter())}
 
 
-def test_each_dialect_that_asks_over_astm_can_be_played() -> None:
-    assert set(FORMS) == {GENERIC, *(name for name in registry.dialects() if dialogue(name) is not None)}
+def test_what_is_played_is_answered() -> None:
+    assert set(FORMS) <= {GENERIC, *(name for name in registry.dialects() if dialogue(name) is not None)}
 
 
 @pytest.mark.parametrize("name", sorted(FORMS))
