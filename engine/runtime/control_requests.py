@@ -263,6 +263,10 @@ class OrderFetch(NoArguments):
         return self
 
 
+class OrderMatch(OrderChange):
+    message: RowNumber
+
+
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]
