@@ -265,6 +265,7 @@ class OrderFetch(NoArguments):
 
 class OrderMatch(OrderChange):
     message: RowNumber
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Tap(NoArguments):
