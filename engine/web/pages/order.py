@@ -23,6 +23,7 @@ from engine.store.queries.messages import ends_of, messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemDetails, ItemHistory, TubeQuestion, TubeTimeline, WithoutOrder
 from engine.web.access.desk import Desk
+from engine.web.access.person import PERSON
 from engine.web.cells import Badge
 from engine.web.pages import order_acts, states
 from engine.web.pages.asked import number
@@ -75,6 +76,7 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     """Tube, patient and the analyzer's words of one order, once the purpose is noted."""
     asking = frame.asking(request)
     form, asked = await desk.form(request), _item(asking)
+    request[PERSON] = desk.person(request, request[PRINCIPAL])  # its links to languages lead to the page of the form
     purpose, trouble = form["purpose"], ""
     try:
         args = {"order": asked, "purpose": purpose}
