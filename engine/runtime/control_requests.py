@@ -263,7 +263,7 @@ class OrderFetch(NoArguments):
         return self
 
 
-class OrderMatch(OrderChange):
+class OrderMatch(OneOrder):
     message: RowNumber
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
