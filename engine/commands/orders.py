@@ -178,6 +178,30 @@ def fetch(session: Session, /, channel: str, specimen: str, since: str | None, f
     show_document(form, done, [f"the analyzer of {channel} has the request; its results come as messages"])
 
 
+@command.command()
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@click.argument("message", type=int)
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def match(session: Session, /, order: int, message: int, reason: str, form: Form) -> None:
+    """Say that a result which no order was found for, in a message, is of this order.
+
+    Specimen number and patient must be the same. Compare both first.
+    """
+    done = ask(session, "order_match", {"order": order, "message": message, "reason": reason})
+    show_document(form, done, [f"{done['order']} is {done['state']} now"])
+
+
+@command.command(help="Undo a match: until the result is delivered with it.")
+@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
+@stated_reason
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def unmatch(session: Session, /, order: int, reason: str, form: Form) -> None:
+    _change(session, "order_unmatch", order, reason, form)
+
+
 @command.command("log", help="List the questions of analyzers, the newest first, and how each was answered.")
 @click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
 @page_options("question")

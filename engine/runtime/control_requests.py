@@ -263,6 +263,11 @@ class OrderFetch(NoArguments):
         return self
 
 
+class OrderMatch(OneOrder):
+    message: RowNumber
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]

@@ -48,6 +48,7 @@ WITHOUT_ORDER = View[WithoutOrder](
     Field("at", "AT", of=at("at_us")),
     Field("channel", "CHANNEL"),
     Field("results", "RESULTS", right=True),
+    Field("codes", "CODES"),
 )
 
 CHANGE = View[ItemHistory](

@@ -173,7 +173,7 @@ def _write_site(folder: Path, fhir: str, hospital: str) -> None:
 
 async def _orders(here: Laboratory) -> None:
     """W1 and W2 are measured and given, W3 is cancelled on its way, W4 and W5 are held, W6 waits, W7 is not taken; a
-    tube is unknown, and a result has no order.
+    tube is unknown, and W8 comes after its result, which has no order.
     """
     settings = take_settings(here.app.parts.built.site.channels)
     for specimen, patient, tests in (
@@ -197,6 +197,8 @@ async def _orders(here: Laboratory) -> None:
         known, unknown = (result(*one, "10", "1.20") for one in (("26030001", "MR-1007"), ("26030009", "MR-1012")))
         await analyzer.send(known, unknown)
     await until(lambda: count_without(here.app.journal, most=2) == 1)
+    late = OrderLine(specimen="26030009", patient=OrderedPatient(number="MR-1012"), test="TSH")
+    await here.app.journal.run(by_hand.add, ROOT, [late], settings)
 
 
 async def _trouble(here: Laboratory) -> None:

@@ -45,10 +45,12 @@ ADDRESSES = {
         "/orders?tab=none",
     ),
     "/questions": ("/questions", "/questions?tab=questions"),
-    "/order": ("/order?item=W1", "/order?question=3", "/order?item=W999"),
+    "/order": ("/order?item=W1", "/order?question=3", "/order?message={without}", "/order?item=W999"),
     "/order/cancel": ("/order/cancel?item=W2", "/order/cancel?item=W3", "/order/cancel?item=W1"),
     "/order/release": ("/order/release?item=W4",),
     "/order/resend": ("/order/resend?item=W2",),
+    "/order/match": ("/order/match?item=W8&message={without}",),
+    "/order/unmatch": ("/order/unmatch?item=W1",),
     "/do/pause": ("/do/pause?kind=channel&name=chemistry",),
     "/do/resume": ("/do/resume?kind=channel&name=chemistry",),
     "/do/restart": ("/do/restart?kind=channel&name=chemistry",),
@@ -80,7 +82,7 @@ LEAD_ON = {
     *("/affected", "/affected/results", "/affected.csv", "/todo", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
     *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
-    *(f"/order/{act}" for act in ("cancel", "release", "resend")),
+    *(f"/order/{act}" for act in ("cancel", "release", "resend", "match", "unmatch")),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
 }
 FOR_PROGRAMS = {"/log-in/oidc/ended"}  # no form is there: the identity provider sends it
@@ -129,7 +131,11 @@ def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingPro
     """An address with its gaps filled; ``more``: gap -> text, besides the numbers of messages."""
     numbers = {"{refused}": REFUSED, "{held}": CRITICAL, "{waiting}": WAITING, "{number}": REFUSED}
     gaps = {gap: str(here.number(control_id)) for gap, control_id in numbers.items()}
-    gaps |= {"{framed}": str(here.newest("chemistry")), "{name}": AWAY} | more
+    gaps |= {
+        "{framed}": str(here.newest("chemistry")),
+        "{name}": AWAY,
+        "{without}": str(here.newest("immunoassay")),
+    } | more
     return re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], address)
 
 

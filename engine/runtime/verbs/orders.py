@@ -6,7 +6,7 @@ from engine.model.orders import OrderedPatient, OrderLine, item_id
 from engine.model.worklist import LineOutcome
 from engine.ordering import by_hand, fetching
 from engine.ordering.taking import take_settings
-from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderShown
+from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderMatch, OrderShown
 from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit, worklist
 
@@ -81,6 +81,16 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
         outlet, source.built.asking, site.app.parts.clock, specimen=asked.specimen, since_us=asked.since_us
     )
     return {"act": act, "channel": asked.channel}
+
+
+async def match(site: RunningSite, request: Request, asked: OrderMatch) -> Result:
+    state = await site.journal.run(worklist.match, asked.order, asked.message, actor=request.actor, reason=asked.reason)
+    return {"order": item_id(asked.order), "state": state.value}
+
+
+async def unmatch(site: RunningSite, request: Request, asked: OrderChange) -> Result:
+    state = await site.journal.run(worklist.unmatch, asked.order, actor=request.actor, reason=asked.reason)
+    return {"order": item_id(asked.order), "state": state.value}
 
 
 async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Result:

@@ -193,12 +193,17 @@ class TubeQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithoutOrder:
-    """Results of one specimen in a message that no order is there for: ``results`` of them."""
+    """Results of one specimen in a message that no order is there for: ``results`` of them, and no match.
+
+    Attributes:
+        codes: of their tests, as the analyzer names these; with those that a person has matched since.
+    """
 
     message_id: int
     channel: str
     at_us: int
     results: int
+    codes: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,17 +420,24 @@ def _query(execute: Execute, row: tuple[Any, ...]) -> AskedQuery:
 # -- results without an order --------------------------------------------------------------------------------------
 
 
+_WITHOUT = "SELECT message_id, channel, at_us, results - matched, codes"
+
+
 def without_order(
     reader: Reader, *, channel: str = "", since_us: int = 0, after: int = 0, limit: int = PAGE
 ) -> list[WithoutOrder]:
     """Newest first; ``after``: only of messages with a smaller number."""
     found, values = _without(channel, since_us)
     rows = reader.rows(
-        f"SELECT message_id, channel, at_us, results {found} AND (? = 0 OR message_id < ?)"
-        " ORDER BY message_id DESC LIMIT ?",
+        f"{_WITHOUT} {found} AND (? = 0 OR message_id < ?) ORDER BY message_id DESC LIMIT ?",
         (*values, after, after, limit),
     )
-    return [WithoutOrder(message_id=n, channel=name, at_us=at_us, results=count) for n, name, at_us, count in rows]
+    return [_without_order(row) for row in rows]
+
+
+def _without_order(row: tuple[Any, ...]) -> WithoutOrder:
+    message_id, channel, at_us, results, codes = row
+    return WithoutOrder(message_id=message_id, channel=channel, at_us=at_us, results=results, codes=codes)
 
 
 def count_without(reader: Reader, *, channel: str = "", since_us: int = 0, most: int) -> int:
@@ -436,7 +448,11 @@ def count_without(reader: Reader, *, channel: str = "", since_us: int = 0, most:
 
 
 def _without(channel: str, since_us: int) -> tuple[str, list[Any]]:
-    return "FROM order_without WHERE at_us >= ? AND (? = '' OR channel = ?)", [since_us, channel, channel]
+    return "FROM order_without WHERE results > matched AND at_us >= ? AND (? = '' OR channel = ?)", [
+        since_us,
+        channel,
+        channel,
+    ]
 
 
 # -- one tube ------------------------------------------------------------------------------------------------------
@@ -495,8 +511,7 @@ def tube_of(reader: Reader, token: bytes, *, limit: int = PAGE, specimen: str = 
             (token, limit),
         ).fetchall()
         without = execute(
-            "SELECT message_id, channel, at_us, results FROM order_without WHERE specimen = ?"
-            " ORDER BY message_id DESC LIMIT ?",
+            f"{_WITHOUT} FROM order_without WHERE results > matched AND specimen = ? ORDER BY message_id DESC LIMIT ?",
             (token, limit),
         ).fetchall()
     return TubeTimeline(
@@ -508,8 +523,5 @@ def tube_of(reader: Reader, token: bytes, *, limit: int = PAGE, specimen: str = 
             )
             for query, message, channel, at_us, n, none, outcome, ended_us in reversed(asked)
         ),
-        without=tuple(
-            WithoutOrder(message_id=n, channel=name, at_us=at_us, results=count)
-            for n, name, at_us, count in reversed(without)
-        ),
+        without=tuple(map(_without_order, reversed(without))),
     )  # fmt: skip

@@ -442,13 +442,17 @@ CREATE TABLE order_asked (
 ) WITHOUT ROWID;
 CREATE INDEX order_asked_query ON order_asked (query);
 
--- Results of a two-way analyzer that no order is there for: how many of which specimen, in which message.
+-- Results of a two-way analyzer that no order is there for: how many of which specimen, in which message
+-- (store/operations/worklist/matching.py).
 CREATE TABLE order_without (
     message_id INTEGER NOT NULL,            -- journal.id
     specimen   BLOB NOT NULL,               -- as in order_item
+    patient    BLOB NOT NULL,               -- as in order_item
     channel    TEXT NOT NULL,
     at_us      INTEGER NOT NULL,
     results    INTEGER NOT NULL,
+    matched    INTEGER NOT NULL,            -- of them, with an order by a person
+    codes      TEXT NOT NULL,               -- of their tests, as the analyzer names these
     PRIMARY KEY (message_id, specimen)
 ) WITHOUT ROWID;
 CREATE INDEX order_without_specimen ON order_without (specimen, message_id);

@@ -60,6 +60,8 @@ OFFERED: Mapping[str, str] = {
     "order_release": "let a held order go on",
     "order_resend": "let an order wait for the analyzer once more",
     "order_fetch": "ask an analyzer for results that it keeps",
+    "order_match": "say that a result without an order is of this order, of the same specimen number",
+    "order_unmatch": "take that back, until the result is delivered with it",
     "todo_take": "say that you do what waits there",
     "todo_note": "write a note to it",
     "todo_snooze": "put it off",

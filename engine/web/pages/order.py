@@ -16,12 +16,14 @@ from engine.model.errors import LabRelayError
 from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Act, Filter, MessageView
+from engine.store.operations.worklist.matching import MATCHED
 from engine.store.queries import worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemDetails, ItemHistory, TubeQuestion, TubeTimeline, WithoutOrder
 from engine.web.access.desk import Desk
+from engine.web.access.person import PERSON
 from engine.web.cells import Badge
 from engine.web.pages import order_acts, states
 from engine.web.pages.asked import number
@@ -74,6 +76,7 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     """Tube, patient and the analyzer's words of one order, once the purpose is noted."""
     asking = frame.asking(request)
     form, asked = await desk.form(request), _item(asking)
+    request[PERSON] = desk.person(request, request[PRINCIPAL])  # its links to languages lead to the page of the form
     purpose, trouble = form["purpose"], ""
     try:
         args = {"order": asked, "purpose": purpose}
@@ -134,7 +137,9 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
     steps = sorted(_steps(reader, timeline, asking, purpose), key=lambda step: step.at_us)
     values: dict[str, Any] = {
         "rows": [
-            order_row(other.item, results.get(other.item.number, 0), words) | {"is_here": other.item.number == asked}
+            order_row(other.item, results.get(other.item.number, 0), words)
+            | {"is_here": other.item.number == asked}
+            | {"offers": order_acts.matches(asking, other.item, timeline.without)}
             for other in reversed(timeline.items)
         ],
         "steps": [_row(step, words) for step in steps[-MOST_STEPS:]],
@@ -146,7 +151,7 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
             "reason": one.item.reason.value,
             "why": reason_of(one.item.reason, words),
             "facts": _facts(one, words),
-            "offers": order_acts.offers(asking, one.item),
+            "offers": order_acts.offers(asking, one),
             "revealed": _revealed(one.item, words) if purpose else [],
             "purpose": purpose,
         }
@@ -254,7 +259,9 @@ def _change(reader: Reader, one: ItemDetails, event: ItemHistory, asking: Asking
         links.append((words.say("Question {n}", n=event.query), words.href(ONE, question=event.query)))
     if event.late:
         more.append(words.say("It came after the order was given up. It is delivered all the same."))
-    if event.cause and event.cause != BY_PERSON:
+    if event.cause == MATCHED:
+        more.append(words.say("A person says that this result is of this order."))
+    elif event.cause and event.cause != BY_PERSON:
         more.append(event.cause)
     if purpose and event.detail:
         more.append(event.detail)
@@ -292,7 +299,7 @@ def _without(one: WithoutOrder, words: Words) -> Step:
         words.say("Results without order: {n}", n=one.results),
         Badge("attention", "attention", words.say("no order")),
         links=[(words.say("Message {n}", n=one.message_id), words.href(f"{MESSAGES}/{one.message_id}"))],
-        more=[one.channel],
+        more=[one.channel, one.codes],
     )
 
 

@@ -1,8 +1,8 @@
-"""Acts of a person on one order: cancel, release, send once more. Each is asked for with what it comes to, and needs a
-reason; the verbs are those of the control socket.
+"""Acts of a person on one order: cancel, release, send once more, match with a result, undo that. Each is asked for
+with what it comes to, and needs a reason; the verbs are those of the control socket.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,18 +10,22 @@ from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
+from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
+from engine.store.operations.worklist.matching import MATCHED
 from engine.store.queries import worklist
 from engine.store.queries.reader import Reader
+from engine.store.queries.worklist import ItemDetails, WithoutOrder
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
+from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.order_words import reason_of, state_of
 from engine.web.pages.orders import ONE
-from engine.web.pages.words import shown
+from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL, Route
 
 _S = ItemState
+MATCH, UNMATCH = "match", "unmatch"
 AT_ANALYZER = frozenset({_S.OFFERED, _S.ACCEPTED, _S.IN_PROGRESS})
 
 
@@ -65,7 +69,22 @@ DEEDS: Mapping[str, Deed] = {
         "It is given to no analyzer any more. A result that still comes is delivered, and marked as late.",
         OPEN_STATES | {_S.REFUSED},
     ),
+    MATCH: Deed(
+        "order_match",
+        "Is this the result of order {order}?",
+        "It is its result",
+        "The order is closed as measured. This can be undone until the result is delivered with it.",
+        ANSWERED_STATES,
+    ),
+    UNMATCH: Deed(
+        "order_unmatch",
+        "Undo the match of order {order}?",
+        "Undo the match",
+        "The order is as it was before, and the result is without an order again.",
+        frozenset({_S.RESULTED}),
+    ),
 }
+COMPARE = "Specimen number and patient must be the same. Look at both first."
 MAY_HAVE = "The analyzer may have it, and measure it twice."
 FIRST_STEP = "The analyzer may have it: it is cancelled once the analyzer gives it up, or once you cancel it again."
 SECOND_STEP = "By this you say that the analyzer does not measure it."
@@ -82,17 +101,32 @@ def routes(frame: Frame) -> Iterator[Route]:
             yield Route(path, partial(_take, frame, frame.desk, name), needs, method=hdrs.METH_POST)
 
 
-def offers(asking: Asking, item: WorkItem) -> list[tuple[str, str]]:
+def offers(asking: Asking, one: ItemDetails) -> list[tuple[str, str]]:
     """Links to the acts that its state allows, where this person may."""
+    item, matched = one.item, one.history[-1].cause == MATCHED
     return [
         (asking.words.say(deed.button), _address(asking, name, item.number))
         for name, deed in DEEDS.items()
-        if deed.verb in asking.may and item.state in deed.states
+        if deed.verb in asking.may and item.state in deed.states and (matched if name == UNMATCH else name != MATCH)
     ]
 
 
-def _address(asking: Asking, name: str, number: int) -> str:
-    return asking.words.href(f"{ONE}/{name}", item=item_id(number))
+def matches(asking: Asking, item: WorkItem, results: Sequence[WithoutOrder]) -> list[tuple[str, str]]:
+    """Links to match an order with each of these results, which are of its specimen number."""
+    deed = DEEDS[MATCH]
+    if deed.verb not in asking.may or item.state not in deed.states:
+        return []
+    return [
+        (
+            asking.words.say("Match with message {n}", n=one.message_id),
+            _address(asking, MATCH, item.number, one.message_id),
+        )
+        for one in results
+    ]
+
+
+def _address(asking: Asking, name: str, number: int, message: int = 0) -> str:
+    return asking.words.href(f"{ONE}/{name}", item=item_id(number), message=message)
 
 
 def _number(asking: Asking) -> int:
@@ -100,21 +134,21 @@ def _number(asking: Asking) -> int:
 
 
 def _around(asking: Asking, name: str) -> dict[str, Any]:
-    deed, words, number = DEEDS[name], asking.words, _number(asking)
+    deed, words, order = DEEDS[name], asking.words, _number(asking)
     return {
-        "what": words.say(deed.what, order=item_id(number) if number else "?"),
+        "what": words.say(deed.what, order=item_id(order) if order else "?"),
         "button": words.say(deed.button),
-        "action": _address(asking, name, number),
-        "back": words.href(ONE, item=item_id(number)),
+        "action": _address(asking, name, order),
+        "back": words.href(ONE, item=item_id(order)),
         "back_words": words.say("Back to the order"),
     }
 
 
 async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
     asking = frame.asking(request)
-    deed, words = DEEDS[name], asking.words
+    deed, words, message = DEEDS[name], asking.words, number(asking.query.get("message", ""))
     try:
-        item = await frame.read(_read, _number(asking))
+        item, result = await frame.read(_read, _number(asking), message if name == MATCH else 0)
         if item.state not in deed.states:
             state = state_of(item.state, words).word
             raise RefusedError(words.say("Its state does not allow this: {state}.", state=state))
@@ -130,22 +164,41 @@ async def _ask(frame: Frame, desk: Desk, name: str, request: web.Request) -> web
             (words.say("Analyzer"), item.channel or ", ".join(item.line.targets) or words.say("all that have a code")),
             (words.say("State"), state_of(item.state, words).word),
             *([(words.say("Why"), reason_of(item.reason, words))] if item.reason else []),
+            *(_of_result(result, words) if result is not None else ()),
         ],
         then=words.say(deed.then),
-        hidden={},
+        hidden={"message": message} if result is not None else {},
         trouble="",
     )
 
 
-def _read(reader: Reader, number: int) -> WorkItem:
-    found = worklist.item(reader, number)
+def _read(reader: Reader, asked: int, message: int) -> tuple[WorkItem, WithoutOrder | None]:
+    """The order, and the results of its tube in a message; 0: of none."""
+    found = worklist.item(reader, asked)
     if found is None:
-        raise AbsentError(f"there is no order {item_id(number)}")
-    return found.item
+        raise AbsentError(f"there is no order {item_id(asked)}")
+    if not message:
+        return found.item, None
+    without = worklist.tube(reader, found.item.line.specimen).without
+    result = next((one for one in without if one.message_id == message), None)
+    if result is None:
+        raise RefusedError(f"message {message} has no result without an order of the tube of {item_id(asked)}")
+    return found.item, result
+
+
+def _of_result(result: WithoutOrder, words: Words) -> list[tuple[str, str]]:
+    return [
+        (words.say("Result in message"), str(result.message_id)),
+        (words.say("Analyzer of the result"), result.channel),
+        (words.say("Codes of results without order"), shown(result.codes)),
+        (words.say("Received"), words.time(result.at_us)),
+    ]
 
 
 def _warnings(name: str, item: WorkItem, asking: Asking) -> list[str]:
     known = item.state in AT_ANALYZER or item.reason is ItemReason.MAYBE_KNOWN
+    if name == MATCH:
+        return [asking.words.say(COMPARE)]
     if name == "cancel" and item.state is ItemState.CANCEL_PENDING:
         return [asking.words.say(SECOND_STEP)]
     if name == "cancel" and known:
@@ -160,16 +213,18 @@ async def _refused(frame: Frame, desk: Desk, name: str, request: web.Request, er
 
 async def _take(frame: Frame, desk: Desk, name: str, request: web.Request) -> web.Response:
     asking = frame.asking(request)
-    number = _number(asking)
+    order = _number(asking)
 
     async def act(form: Form) -> web.Response:
-        args = {"order": number, "reason": form["reason"]}
+        args: dict[str, Any] = {"order": order, "reason": form["reason"]}
+        if name == MATCH:
+            args["message"] = number(form["message"])
         try:
             await frame.verbs[DEEDS[name].verb].work(
                 Request(verb=DEEDS[name].verb, actor=request[PRINCIPAL].actor, args=args)
             )
         except LabRelayError as error:
             return await _refused(frame, desk, name, request, error)
-        return desk.go(request, f"{ONE}?item={item_id(number)}")
+        return desk.go(request, f"{ONE}?item={item_id(order)}")
 
     return await desk.answer(request, act)

@@ -62,6 +62,7 @@ EVENTS: Mapping[str, str] = {
     "expire": "time is over",
     "freed": "the version before it is given up",
     "unmapped": "the analyzer has no code for it",
+    "unmatch": "match undone",
     "erased": "contents erased",
 }
 NONE: Mapping[str, str] = {

@@ -56,6 +56,8 @@ MAY = {
     "order_release": WHO_ACTS,
     "order_resend": WHO_ACTS,
     "order_fetch": WHO_ACTS,
+    "order_match": WHO_ACTS,
+    "order_unmatch": WHO_ACTS,
     "order_shown": {SEEING_VIEWER, SEEING_OPERATOR},
     "todo_take": WHO_ACTS,
     "todo_note": WHO_ACTS,

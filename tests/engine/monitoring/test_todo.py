@@ -21,6 +21,7 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState, Le
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot
 from engine.monitoring.todo import FORGET_AFTER_US, SET_UP_BACKUP, Entry, changes, entries, listed
 from engine.store.operations.dead_letters import Group
+from engine.store.queries.order_tabs import OrderTrouble
 from engine.store.queries.tallies import ChannelGaps
 from tests.support.status_sites import NOW, ago, quiet_site, troubled_site
 
@@ -223,6 +224,29 @@ def test_unmapped_codes_are_one_entry_for_each_channel() -> None:
     ]  # fmt: skip
 
 
+ORDERS = [OrderTrouble(kind, 2, LETTER_US) for kind in ("refused", "unsent", "held")] + [OrderTrouble("questions", 3)]
+
+
+def test_orders_that_wait_for_a_person_are_one_entry_for_each_list() -> None:
+    found = entries(site(), [], [], str, ORDERS)
+    assert [(one.key, one.level, str(one.phrase), one.step, one.tab) for one in found] == [
+        (
+            "orders-refused", RED, "Orders that an analyzer refused: 2", "labrelay orders list --state refused",
+            "refused",
+        ),
+        (
+            "orders-unsent", RED, "Orders that did not reach the analyzer: 2", "labrelay orders list --state waiting",
+            "unsent",
+        ),
+        ("orders-held", AMBER, "Orders that are held back: 2", "labrelay orders list --state held", "held"),
+        (
+            "orders-questions", AMBER, "Questions of analyzers without an answer: 3", "labrelay orders log",
+            "questions",
+        ),
+    ]  # fmt: skip
+    assert [(one.count, one.since) for one in found] == [(2, from_us(LETTER_US))] * 3 + [(3, None)]
+
+
 def test_what_the_journal_does_not_give_is_on_the_list_by_its_count() -> None:
     found = entries(site(dead_total=3, incomplete_total=1, unmapped_total=5), None, None, str)
     assert [(one.key, str(one.phrase), one.count) for one in found] == [
@@ -252,7 +276,7 @@ def test_each_next_step_is_a_command_that_there_is() -> None:
     every = site(notes=tuple(Notice("x", about) for about in About))
     shown = [snapshot for snapshot, _ in SITUATIONS.values()]
     letters, gaps = [group("REFUSED")], [ChannelGaps("chemistry", 1, 1)]
-    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str)}
+    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str, ORDERS)}
     assert {one.key for one in entries(every, [], [], str)} == set(About)
     for step in steps - {SET_UP_BACKUP, "timedatectl", "journalctl -u labrelay"}:
         name, *words = step.split()

@@ -96,7 +96,11 @@ TABLE = {
     "GET /questions": LOOK,
     "GET /order": LOOK,
     "POST /order": PATIENTS,
-    **{f"{method} /order/{act}": ACT for act in ("cancel", "release", "resend") for method in ("GET", "POST")},
+    **{
+        f"{method} /order/{act}": ACT
+        for act in ("cancel", "release", "resend", "match", "unmatch")
+        for method in ("GET", "POST")
+    },
     "GET /todo": LOOK,
     "POST /todo": ACT,
     "GET /views": LOOK,
@@ -143,6 +147,8 @@ TABLE = {
     "POST /api/v1/acts/order_release": ACT,
     "POST /api/v1/acts/order_resend": ACT,
     "POST /api/v1/acts/order_fetch": ACT,
+    "POST /api/v1/acts/order_match": ACT,
+    "POST /api/v1/acts/order_unmatch": ACT,
     "POST /api/v1/acts/todo_take": ACT,
     "POST /api/v1/acts/todo_note": ACT,
     "POST /api/v1/acts/todo_snooze": ACT,

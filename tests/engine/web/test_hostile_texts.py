@@ -20,19 +20,21 @@ from engine.config.site import mapping_path
 from engine.mapping import load
 from engine.model.actor import Actor
 from engine.model.message import Document, FormatOptions, Issue, MapContext, Reagent, Received, Unmapped
+from engine.model.orders import Asked, Confirmation, OrderedPatient, OrderLine, Question, item_id
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
+from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.core.batch import Batch
-from engine.store.operations import append, audit, record_outcome
+from engine.store.operations import append, audit, record_outcome, worklist
 from engine.store.operations.outbox import attempts
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
 from tests.support.revealed import Known
 
-CHANNEL, DESTINATION = "chem", "archive"
+CHANNEL, DESTINATION, TUBE = "chem", "archive", "T-1"
 MARK = "DEVICE7"  # in each text, to see where texts of a device are shown
 HOSTILE: dict[str, bytes] = {
     "script": b"DEVICE7<script>alert(1)</script>",
@@ -54,11 +56,18 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # a file of codes has them as they are sent
 # Pages that must show such texts, or this test sees nothing.
 SHOWN = {
-    "GET /messages", "GET /messages/{number}", "GET /codes", "GET /codes.csv", "GET /acts",
+    "GET /orders", "GET /order", "GET /messages", "GET /messages/{number}", "GET /codes", "GET /codes.csv", "GET /acts",
     "POST /messages/{number}/contents", "POST /try",
 }  # fmt: skip
 FORMS = {"/try"}  # that show something, and do nothing
-QUERY = {"lang": "en", "since": "all", "name": CHANNEL, "at": f"{MARK}<script>alert(1)</script>\u202e"}
+QUERY = {
+    "lang": "en",
+    "item": "W1",
+    "tab": "refused",
+    "since": "all",
+    "name": CHANNEL,
+    "at": f"{MARK}<script>alert(1)</script>\u202e",
+}
 
 
 def planted(batch: Batch) -> None:
@@ -87,6 +96,26 @@ def planted(batch: Batch) -> None:
         record_outcome.record(batch, dead.id, Outcome("dead", ReasonCode.BAD_VALUE, detail=note, issues=(issue,)))
         actor = Actor("asha", role="operator", **{"from": note})
         audit.note(batch, actor, "dismiss", {"message": stored.id, "reason": note, "purpose": note})
+        plant_orders(batch, stored.id, note)
+
+
+def plant_orders(batch: Batch, message: int, note: str) -> None:
+    """An order with a text in all that is kept of it, the analyzer's words, and a result without an order."""
+    patient = OrderedPatient(number=TUBE, family=note, given=note, ward=note)
+    line = OrderLine(
+        test=note, test_name=note, test_system=note, specimen=TUBE, placer=note, comment=note, patient=patient
+    )
+    settings = TakeSettings(known_channels={CHANNEL: frozenset({note})})
+    (taken,) = worklist.take_orders(batch, message, CHANNEL, [line], settings)
+    ask = AskSettings(channel=CHANNEL, codes={note: note})
+    asked = worklist.answer(batch, message, Question(kind="specimens", asked=(Asked(specimen=TUBE),)), ask)
+    worklist.not_offered(batch, asked.query, [taken.number], "late", maybe=False)
+    said = Confirmation(
+        of="", accepted=False, code=note, text=note, items=((item_id(taken.number), False, note, note),)
+    )
+    worklist.offered(batch, asked.query, [taken.number], CHANNEL, NOW_US)
+    worklist.confirmed(batch, CHANNEL, message, said)
+    worklist.result(batch, message, CHANNEL, TUBE, "", [ResultOf(code=f"{note}, no order")])
 
 
 async def trial(*asked: Any) -> dict[str, Any]:

@@ -105,7 +105,14 @@ def said_in_code() -> set[str]:
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
     found |= {text for deed in order_acts.DEEDS.values() for text in (deed.what, deed.button, deed.then)}
-    found |= {order_acts.MAY_HAVE, order_acts.FIRST_STEP, order_acts.SECOND_STEP, order.NO_ORDER, order.NO_TUBE}
+    found |= {
+        order_acts.MAY_HAVE,
+        order_acts.FIRST_STEP,
+        order_acts.SECOND_STEP,
+        order_acts.COMPARE,
+        order.NO_ORDER,
+        order.NO_TUBE,
+    }
     found |= {look.words for look in order_words.STATES.values()} | {orders.WRONG_TAB}
     for table in (order_words.REASONS, order_words.EVENTS, order_words.NONE, order_words.OUTCOMES, order_words.KINDS):
         found |= set(table.values())

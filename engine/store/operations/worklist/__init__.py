@@ -4,6 +4,7 @@ taking      orders in: new, change, cancel, hold, release, rerun
 answering   questions of analyzers, and what became of each answer
 downloading orders that go out unasked
 acting      acts of a person on single orders
+matching    results without an order, and the order that a person says one is of
 closing     results, and the end of an item's time
 erasing     orders of a patient whose data is erased
 items       the rows; the one place where an item changes
@@ -12,10 +13,11 @@ The rules are pure, in `engine.model.order_rules`. Each change of an item is one
 transaction.
 """
 
-from engine.store.operations.worklist.acting import cancel, match, release, resend
+from engine.store.operations.worklist.acting import cancel, release, resend
 from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
 from engine.store.operations.worklist.closing import expire, result
 from engine.store.operations.worklist.downloading import download, taken_back
+from engine.store.operations.worklist.matching import match, unmatch
 from engine.store.operations.worklist.taking import take_orders
 
 __all__ = (
@@ -34,4 +36,5 @@ __all__ = (
     "result",
     "take_orders",
     "taken_back",
+    "unmatch",
 )

@@ -60,16 +60,6 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     return _do(batch, one, ItemEvent.RESEND, "order-resend", actor, reason)
 
 
-@operation(priority=Priority.SETTLE)
-def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str) -> ItemState:
-    """Close an order with the result in a message: a person says that it is of this order.
-
-    Raises:
-        RefusedError: there is none of this number, or no result can close it.
-    """
-    return _do(batch, _one(batch, number), ItemEvent.FINAL, "order-match", actor, reason, result=message_id)
-
-
 def _one(batch: Batch, number: int) -> Kept:
     one = items.by_number(batch, number)
     if one is None:
@@ -77,10 +67,9 @@ def _one(batch: Batch, number: int) -> Kept:
     return one
 
 
-def _do(batch: Batch, one: Kept, event: ItemEvent, verb: str, actor: str, reason: str, *, result: int = 0) -> ItemState:
+def _do(batch: Batch, one: Kept, event: ItemEvent, verb: str, actor: str, reason: str) -> ItemState:
     _raise_if_impossible(one, event)
-    what = {"order": one.number, "state": str(one.state), "reason": reason, **({"message": result} if result else {})}
-    act = audit.note(batch, actor, verb, what)
+    act = audit.note(batch, actor, verb, {"order": one.number, "state": str(one.state), "reason": reason})
     items.apply(batch, one, event, message_id=act, cause="person")
     return one.state
 

@@ -18,6 +18,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import OPEN, Kept
+from engine.store.operations.worklist.matching import note_without
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
@@ -62,17 +63,18 @@ def result(
     ]
     by_code = _by_code(tube, channel)
     found: dict[int, bool] = {}
-    without = 0
+    without: list[ResultOf] = []
     for each in tests:
         meant = _meant(each, by_code, channel)
-        without += not meant
+        if not meant:
+            without.append(each)
         for one in meant:
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
             done = items.apply(batch, one, event, message_id=message_id, channel=channel)
             found[one.number] = found.get(one.number, False) or done.late
             if redundant and done.done and each.final:
                 _take_back_twins(batch, one, every, message_id, names | {channel})
-    note_without(batch, message_id, channel, specimen, 0 if control else without)
+    note_without(batch, message_id, channel, specimen, patient_number, () if control else without)
     return list(found.items())
 
 
@@ -85,17 +87,6 @@ def _take_back_twins(
         same = one.line.test == measured.line.test and same_patient(one.line.patient, measured.line.patient)
         if one is not measured and one.is_open and elsewhere and same:
             items.apply(batch, one, ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN)
-
-
-def note_without(batch: Batch, message_id: int, channel: str, specimen: str, results: int) -> None:
-    """Note how many results of a specimen in a message have no order; of a message that is processed again, anew."""
-    token = items.specimen_token(batch.vault, specimen)
-    batch.execute("DELETE FROM order_without WHERE message_id = ? AND specimen = ?", (message_id, token))
-    if results:
-        batch.execute(
-            "INSERT INTO order_without (message_id, specimen, channel, at_us, results) VALUES (?, ?, ?, ?, ?)",
-            (message_id, token, channel, batch.now_us, results),
-        )
 
 
 _Codes = dict[tuple[str, str], list[Kept]]

@@ -25,6 +25,7 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str], act: in
         found.update((number, None) for (number,) in rows.fetchall())
     for text in numbers:
         token = items.patient_token(batch.vault, text)
+        batch.execute("DELETE FROM order_without WHERE patient = ? AND patient <> x''", (token,))
         rows = batch.execute("SELECT number FROM order_item WHERE patient = ? AND patient <> x''", (token,))
         found.update((number, None) for (number,) in rows.fetchall())
     return sum(_erase_one(batch, number, act) for number in sorted(found))

@@ -37,8 +37,8 @@ ORACLE = {
     **dict.fromkeys(
         ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
          "pause", "resume", "restart", "todo_take", "todo_note",
-         "todo_snooze", "todo_drop", "order_add", "order_cancel", "order_release", "order_resend", "order_fetch"),
-        ACT),
+         "todo_snooze", "todo_drop", "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
+         "order_match", "order_unmatch"), ACT),
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
     "edit": EDIT,

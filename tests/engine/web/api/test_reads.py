@@ -198,6 +198,38 @@ async def test_filters_are_those_of_the_command_line(api: Client, query: str, fo
     assert {row["id"] for row in answer.body["messages"]} == found
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", 1),
+        ("?tab=waiting", 1),
+        ("?tab=held", 0),
+        ("?state=waiting", 1),
+        ("?state=resulted", 0),
+        ("?reason=MAYBE_KNOWN", 0),
+        (f"?channel={CHANNEL}", 1),
+        (f"?specimen={CANARY}", 1),
+        (f"?specimen={CANARY.lower()}", 0),
+        (f"?placer={CANARY}&tab=waiting", 1),
+        ("?tab=none", "tab"),
+        ("?state=none", "state"),
+        ("?tab=waiting&state=waiting", "tab"),
+        ("?cursor=x", "cursor"),
+        ("/W1", "W1"),
+        ("/W9", 404),
+        ("/17", "item"),
+    ],
+)
+async def test_orders_are_found_by_list_state_and_number(api: Client, query: str, found: int | str) -> None:
+    answer = await api.ask(f"/orders{query}")
+    if isinstance(found, int) and found < 400:
+        assert [row["order"] for row in answer.body["orders"]] == ["W1"] * found
+    elif query.startswith("/W"):
+        assert (answer.body.get("order", answer.status)) == found
+    else:
+        assert (answer.status, [one["parameter"] for one in answer.body["errors"]]) == (422, [found])
+
+
 async def test_a_dead_letter_in_full_is_masked(api: Client) -> None:
     found = (await api.ask(f"/dead-letters/{REFUSED}")).body
     (letter,) = found["dead_letters"]

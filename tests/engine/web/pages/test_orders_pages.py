@@ -143,6 +143,49 @@ async def test_a_result_without_an_order_leads_to_its_tube(here: ActingSite, ope
     assert_no_secret(page)
 
 
+async def test_a_result_is_matched_with_an_order_of_its_tube_and_that_is_undone(
+    here: ActingSite, operator: Browser
+) -> None:
+    assert (await here.site.labrelay("pause", "destination", "lab-fhir", "--reason", "first", "--yes")).code == 0
+    async with asking(here.site.port("chemistry")) as analyzer:
+        await analyzer.send(result(TUBE, PATIENT, "TSH3", "1.20"))
+    await until(lambda: bool(worklist.without_order(here.site.journal)))
+    (without,) = worklist.without_order(here.site.journal)
+    await ordered(here)  # it comes after its result
+    await ordered(here, "another-tube")
+    _, page = await operator.get(f"/order?message={without.message_id}&lang=en")
+    assert len(rows(page)) == 1
+    text = f"Match with message {without.message_id}"
+    status, page = await operator.get(offers(page)[text])
+    facts = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
+    shown = [facts[name] for name in ("Test", "Result in message", "Codes of results without order")]
+    assert (status, shown) == (200, ["TSH", str(without.message_id), "TSH3"])
+    assert_no_secret(page)
+    action, fields = form_of(page, "/order/match")
+    status, refused = await operator.post(action.replace("W1", "W2"), {**fields, "reason": "same tube"})
+    assert (status, "of the specimen number of W2" in alert(refused), state(here, 2)) == (403, True, "waiting")
+    _, page = await operator.post(action, {**fields, "reason": "same tube", "once": "9"})
+    assert (state(here), "A person says that this result is of this order." in page.text) == ("resulted", True)
+
+    undo = offers(page)["Undo the match"]
+    _, page = await operator.get(undo)
+    action, fields = form_of(page, "/order/unmatch")
+    await operator.post(action, {**fields, "reason": "wrong test"})
+    assert state(here) == "waiting"
+
+    _, page = await operator.get(f"/order?message={without.message_id}&lang=en")
+    _, page = await operator.get(offers(page)[text])
+    action, fields = form_of(page, "/order/match")
+    await operator.post(action, {**fields, "reason": "same tube"})
+    assert state(here) == "resulted"
+    assert (await here.site.labrelay("resume", "destination", "lab-fhir", "--reason", "go on", "--yes")).code == 0
+    await until(lambda: here.site.end_of(without.message_id) == "delivered")
+    _, page = await operator.get(undo)
+    action, fields = form_of(page, "/order/unmatch")
+    status, page = await operator.post(action, {**fields, "reason": "wrong test"})
+    assert (status, "cannot be undone" in alert(page), state(here)) == (403, True, "resulted")
+
+
 @pytest.mark.parametrize(("name", "before", "after"), [
     ("cancel", "waiting", "cancelled"),
     ("release", "held", "waiting"),
@@ -275,10 +318,18 @@ def test_each_reason_and_each_none_has_words() -> None:
     assert set(order_words.NONE) == set(NoOrder)
 
 
+RULES = {
+    "cancel": ItemEvent.CANCEL,
+    "release": ItemEvent.FREE,
+    "resend": ItemEvent.RESEND,
+    "match": ItemEvent.FINAL,
+}
+
+
 def test_each_act_is_offered_where_the_rules_allow_it() -> None:
-    """As `engine.store.operations.worklist.acting` refuses it elsewhere."""
-    events = {"cancel": ItemEvent.CANCEL, "release": ItemEvent.FREE, "resend": ItemEvent.RESEND}
-    for name, deed in order_acts.DEEDS.items():
-        for one in deed.states:
-            event = ItemEvent.CLOSE if name == "cancel" and one is ItemState.REFUSED else events[name]
-            assert step(Standing(one, ItemReason.NONE, True), event).done, (name, one)
+    """As the worklist refuses it elsewhere. A match is undone by its own history."""
+    assert {*RULES, "unmatch"} == set(order_acts.DEEDS)
+    for name, event in RULES.items():
+        for one in order_acts.DEEDS[name].states:
+            meant = ItemEvent.CLOSE if name == "cancel" and one is ItemState.REFUSED else event
+            assert step(Standing(one, ItemReason.NONE, True), meant).done, (name, one)

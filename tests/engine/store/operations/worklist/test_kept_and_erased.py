@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
-from engine.model.worklist import AskSettings, TakeSettings
+from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
@@ -40,6 +40,8 @@ async def test_an_erasure_empties_the_orders_of_a_patient_and_of_its_messages(tm
         await take(journal, "p1", "S2")
         await take(journal, "P2", "S3")
         assert await ask(journal, "S1") == [1]
+        for row, patient in ((message, ""), (2, "P1"), (3, "P2")):
+            await journal.run(worklist.result, row, "chem", f"S{row}", patient, [ResultOf(code="99")])
         done = await journal.run(erasure.erase, [message], ["P1"], actor="asha", reason="asked", more={})
         assert done.closed >= 2
         found = [reading.item(journal, number) for number in (1, 2, 3)]
@@ -50,6 +52,7 @@ async def test_an_erasure_empties_the_orders_of_a_patient_and_of_its_messages(tm
         ]
         assert (await ask(journal, "S1"), await ask(journal, "S2"), await ask(journal, "S3")) == ([], [], [3])
         assert reading.items(journal, reading.ItemFilter(patient="P1")) == []
+        assert [one.message_id for one in reading.without_order(journal)] == [3]
     assert verify.run(data, deep=True) == []
 
 

@@ -1,0 +1,104 @@
+"""A person matches a result without an order: which order may be meant, as a table, and how it is undone."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.model.clock import ManualClock
+from engine.model.errors import RefusedError
+from engine.model.worklist import ResultOf
+from engine.store.operations import worklist
+from engine.store.queries import worklist as reading
+from engine.store.queries.acts import acts_page
+from tests.engine.store.operations.worklist.test_orders_in_and_out import RAVI, Desk, act, order
+from tests.support.journals import started
+
+UNKNOWN = ResultOf(code="99")  # a test that no table has
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    journal = await started(tmp_path / "data", clock=ManualClock())
+    try:
+        yield Desk(journal, ManualClock())
+    finally:
+        await journal.stop()
+
+
+def without(desk: Desk) -> list[tuple[int, int]]:
+    return [(one.message_id, one.results) for one in reading.without_order(desk.journal)]
+
+
+async def test_a_match_closes_the_order_and_is_undone(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", UNKNOWN, ResultOf(code="98"), patient="P1")
+    message, before = desk.n, desk.state(1)
+    assert (before, without(desk)) == (("offered", ""), [(message, 2)])
+    assert await act(desk, worklist.match, 1, message_id=message) == "resulted"
+    assert without(desk) == [(message, 1)]
+    assert reading.results_of(desk.journal, [1]) == {1: message}
+    with pytest.raises(RefusedError, match="W1 is resulted"):
+        await act(desk, worklist.match, 1, message_id=message)
+
+    assert await act(desk, worklist.unmatch, 1) == "offered"
+    assert (desk.state(1), without(desk)) == (before, [(message, 2)])
+    with pytest.raises(RefusedError, match="is no match"):
+        await act(desk, worklist.unmatch, 1)
+    assert await act(desk, worklist.match, 1, message_id=message) == "resulted"  # once more
+    verbs = [one.verb for one in reversed(acts_page(desk.journal)) if one.verb.startswith("order-")]
+    assert verbs == ["order-match", "order-unmatch", "order-match"]
+    found = reading.item(desk.journal, 1)
+    assert found is not None
+    assert [(one.event, one.cause) for one in found.history[-3:]] == [
+        ("final", "match"), ("unmatch", "person"), ("final", "match"),
+    ]  # fmt: skip
+
+
+async def test_a_message_that_is_processed_again_keeps_what_was_matched(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.result("S1", UNKNOWN, ResultOf(code="98"))
+    message = desk.n
+    await act(desk, worklist.match, 1, message_id=message)
+    for results, left in (((UNKNOWN, ResultOf(code="98")), [(message, 1)]), ((UNKNOWN,), []), ((), [])):
+        await desk.journal.run(worklist.result, message, "chem", "S1", "", results or (ResultOf(test="GLU"),))
+        assert without(desk) == left, results
+    assert await act(desk, worklist.unmatch, 1) == "waiting"
+
+
+@pytest.mark.parametrize(("specimen", "patient", "said"), [
+    ("S1", "P2", "of another patient"),
+    ("s1", "P1", "no result without an order of the specimen number"),
+    ("S1 ", "P1", "no result without an order of the specimen number"),
+    ("S01", "", "no result without an order of the specimen number"),
+    ("S1", "", ""),
+    ("S1", "P1", ""),
+])  # fmt: skip
+async def test_only_the_exact_specimen_of_the_same_patient_is_matched(
+    desk: Desk, specimen: str, patient: str, said: str
+) -> None:
+    await desk.take(order())
+    await desk.result(specimen, UNKNOWN, patient=patient)
+    if said:
+        with pytest.raises(RefusedError, match=said):
+            await act(desk, worklist.match, 1, message_id=desk.n)
+        assert desk.state(1) == ("waiting", "")
+    else:
+        assert await act(desk, worklist.match, 1, message_id=desk.n) == "resulted"
+
+
+async def test_an_order_that_may_not_be_measured_is_not_matched(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"), order("NA", action="hold"))
+    await act(desk, worklist.cancel, 1)
+    await desk.tell("S1")
+    await act(desk, worklist.cancel, 2)
+    await desk.result("S1", UNKNOWN)
+    ((message, _),) = without(desk)
+    await desk.take(order(placer="O9", patient=RAVI))  # one number, two patients
+    for number, state in ((1, "cancelled"), (2, "cancel_pending"), (3, "held"), (4, "held"), (9, "no order W9")):
+        with pytest.raises(RefusedError, match=state):
+            await act(desk, worklist.match, number, message_id=message)
+    with pytest.raises(RefusedError):
+        await act(desk, worklist.match, 3, message_id=message + 1)
+    assert without(desk) == [(message, 1)]
