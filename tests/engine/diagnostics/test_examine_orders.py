@@ -15,8 +15,16 @@ from tests.support.running import running_site
 
 
 def query(kind: str, outcome: str, *items: int, **more: Any) -> AskedQuery:
-    said = {"message_id": 1, "channel": "c", "at_us": 1, "asked": 1, "cut": False, "open": 0, "ended_us": 2}
-    return AskedQuery(**{**said, "number": 1, "kind": kind, "items": items, "outcome": outcome, **more})
+    said = {"message_id": 1, "channel": "c", "received_us": 1, "at_us": 1, "asked": 1, "cut": False, "open": 0}
+    said |= {
+        "number": 1,
+        "kind": kind,
+        "items": items,
+        "codes": ("10",) * len(items),
+        "outcome": outcome,
+        "ended_us": 2,
+    }
+    return AskedQuery(**{**said, "outcome": outcome, **more})
 
 
 ASKED, LOST = query("specimens", "sent", 1), query("specimens", "no-answer", 1)

@@ -9,21 +9,21 @@ from engine.model.orders import ItemReason, ItemState, OrderedPatient
 # "=" it stays and the event was done, "late" a result of an order that was given up.
 EVENTS = (
     *("sent", "not_sent", "maybe_sent", "accepted", "refused", "preliminary", "final", "cancel", "cancel_confirmed"),
-    *("close", "hold", "release", "free", "conflict", "replace", "resend", "expire"),
+    *("close", "hold", "release", "free", "conflict", "replace", "resend", "expire", "unsupported"),
 )
 UNKNOWN = """
-waiting        offered . =  accepted refused in_progress resulted cancelled . . held . . held superseded = expired
-held           . . . . . . . cancelled . . . . waiting . superseded . expired
-offered = . waiting accepted refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired
-accepted       = . . = refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired
-in_progress    = . . = refused = resulted cancel_pending . . . . . held cancel_pending waiting expired
-cancel_pending . cancelled . . cancelled . late:resulted = cancelled cancelled . . . . . . expired
-resulted       . . . . . . . . . . . . . . . . .
-refused        . . . . . late late . . . . . . . . waiting .
-cancelled      . . . . . late late = . . . . . . . . .
-expired        . . . . . late late . . . . . . . . waiting .
-superseded     . . . . . late late . . . . . . . . . .
-rejected       . . . . . . . . . . . . . . . . .
+waiting offered . =  accepted refused in_progress resulted cancelled . . held . . held superseded = expired refused
+held           . . . . . . . cancelled . . . . waiting . superseded . expired .
+offered = . waiting accepted refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired .
+accepted       = . . = refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired .
+in_progress    = . . = refused = resulted cancel_pending . . . . . held cancel_pending waiting expired .
+cancel_pending . cancelled . . cancelled . late:resulted = cancelled cancelled . . . . . . expired .
+resulted       . . . . . . . . . . . . . . . . . .
+refused        . . . . . late late . . cancelled . . . . . waiting . .
+cancelled      . . . . . late late = . . . . . . . . . .
+expired        . . . . . late late . . . . . . . . waiting . .
+superseded     . . . . . late late . . . . . . . . . . .
+rejected       . . . . . . . . . . . . . . . . . .
 """
 # Where an analyzer has the order, or may have it.
 KNOWN = {
