@@ -1,6 +1,7 @@
 """The results of a message as the worklist sees them: of which tube, of which test, final or not. Pure.
 
-    HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one
+    HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one;
+                SPM is before its OBR (OUL^R22), or behind the results of the OBR (ORU^R01)
     E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
@@ -11,7 +12,8 @@ fourth is one of the maker's attributes; else the first. A test is looked up as 
 from collections.abc import Mapping
 
 from engine.model.message import Delimiters, Parsed, Segment
-from engine.model.orders import SPECIMEN_LENGTH, item_number
+from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
+from engine.model.ports import Dialogue
 from engine.model.values import value
 from engine.model.worklist import ResultOf
 
@@ -40,6 +42,11 @@ class TubeResults:
 def has_results(parsed: Parsed) -> bool:
     wanted = "OBX" if parsed.format == "hl7v2" else "R"
     return any(segment.name == wanted for segment in parsed.segments)
+
+
+def question_in(parsed: Parsed, dialogue: Dialogue) -> Question | None:
+    """The question of a message. None: it asks nothing, or brings results, which take their usual way."""
+    return None if has_results(parsed) else dialogue.question(parsed)
 
 
 def tubes_in(
@@ -95,21 +102,45 @@ def _of_tube(field: str, cut: Delimiters) -> str:
 def _hl7(parsed: Parsed) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = order = item = ""
+    leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
+    begun = 0  # rows before the order at hand
+    tubes: list[str] = []  # of the order at hand, where it is before its specimens
     cut = parsed.delimiters
+
+    def end() -> None:
+        """End an order: its results are of the one tube that is named behind it; of several none is known."""
+        if named := set(tubes):
+            tube = named.pop() if len(named) == 1 else ""
+            rows[begun:] = [(of, tube, result, step) for of, _, result, step in rows[begun:]]
+            tubes.clear()
+
     for segment in parsed.segments:
         name = segment.name
+        if name in ("SPM", "SAC", "OBR"):
+            leads = leads or ("OBR" if name == "OBR" else "SPM")
         if name == "PID":
-            patient, specimen, order, item = _first(segment.get(3), cut), "", "", ""
+            end()
+            patient, specimen, order, item, leads = _first(segment.get(3), cut), "", "", "", ""
         elif name == "SPM":
             specimen = _first(segment.get(2), cut)
+            if leads == "OBR":
+                tubes.append(specimen)
+            else:
+                order = item = ""
         elif name == "SAC":
             specimen = _first(segment.get(3), cut) or specimen
+            if leads == "OBR":
+                tubes[-1:] = [specimen]
         elif name == "OBR":
+            if leads == "OBR":
+                end()
+                specimen, begun = "", len(rows)
             placer = _first(segment.get(2), cut)
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
         elif name == "OBX":
             rows.append((patient, specimen or order, segment, item))
+    end()
     return rows
 
 

@@ -22,7 +22,7 @@ from engine.model.clock import Clock
 from engine.model.errors import ContentError, StoreError
 from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Parsed, Stored
-from engine.model.order_results import has_results
+from engine.model.order_results import has_results, question_in
 from engine.model.orders import Confirmation, Reply, Tube, item_id
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
@@ -81,7 +81,7 @@ class Desk:
         try:
             asking = self._asking()
             parsed = asking.message_format.parse(stored.payload, asking.options)
-            question = asking.dialogue.question(parsed)
+            question = question_in(parsed, asking.dialogue)
             said = asking.dialogue.confirmation(parsed) if question is None else None
         except ContentError:  # it becomes a dead letter
             return

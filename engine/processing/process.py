@@ -24,7 +24,7 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
-from engine.model.order_results import has_results, tubes_in
+from engine.model.order_results import has_results, question_in, tubes_in
 from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome
 from engine.model.ports import Dialogue, Format
@@ -235,7 +235,7 @@ def _route(
 
 def _about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     """Why a message of an analyzer that gets orders is for `engine.ordering` alone; None: it may have results."""
-    if dialogue.question(parsed) is not None:
+    if question_in(parsed, dialogue) is not None:
         return ReasonCode.QUESTION
     if not has_results(parsed) and dialogue.confirmation(parsed) is not None:
         return ReasonCode.ORDER_ANSWER

@@ -276,6 +276,17 @@ async def test_results_on_the_same_connection_are_acknowledged_as_ever(tmp_path:
         await becomes(site, "resulted")
 
 
+async def test_results_beside_a_question_take_their_usual_way(tmp_path: Path) -> None:
+    async with running_site(tmp_path, analyzer()) as site, asking_hl7(site.port("lab")) as bc:
+        await ordered(site, line("SampleID1", "CBC"))
+        answer = await bc.ask(BC_QUERY + "\nOBR|1||SampleID1|CBC\nOBX|1|NM|HGB||5.1|g/dL|||||F")
+
+        assert values(answer, "MSA", 1) == ["AA"]
+        await site.settled()
+        assert "QUESTION" not in site.ends("lab")
+        assert states(site) == ["waiting"]
+
+
 async def test_a_batch_with_a_question_is_acknowledged_and_not_answered_twice(tmp_path: Path) -> None:
     """A result beside a question in one block keeps its acknowledgement."""
     async with running_site(tmp_path, analyzer()) as site, asking_hl7(site.port("lab")) as bc:

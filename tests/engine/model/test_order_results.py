@@ -1,0 +1,60 @@
+"""Whose tube a result is of, whatever comes first: the specimen (OUL^R22) or the order (ORU^R01)."""
+
+import pytest
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.message import FormatOptions
+from engine.model.order_results import tubes_in
+
+HEAD = "MSH|^~\\&|X|L|Y|L|20260301101500||{}|1|P|2.5.1"
+GLU = "OBX|1|NM|GLU^Glucose||5.1|mmol/l|||||F"
+CASES = {
+    "specimen before each order": (
+        "OUL^R22",
+        ["PID|1||P1", "SPM|1|A", "OBR|1||X1", GLU, "SPM|2|B", "OBR|2||X2", GLU],
+        [("A", 1), ("B", 1)],
+    ),
+    "container before each order": (
+        "OUL^R23",
+        ["PID|1||P1", "SPM|1|S", "SAC|||A", "OBR|1", GLU, "SAC|||B", "OBR|2", GLU],
+        [("A", 1), ("B", 1)],
+    ),
+    "specimen behind each order": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU, "SPM|1|B"],
+        [("A", 1), ("B", 1)],
+    ),
+    "only the first order has a specimen behind it": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "OBR|2||X2", GLU],
+        [("A", 1), ("X2", 1)],
+    ),
+    "specimen between order and results": (
+        "OUL^R24",
+        ["PID|1||P1", "OBR|1", "SPM|1|S", "SAC|||A", GLU, "OBR|2", "SPM|1|B", GLU],
+        [("A", 1), ("B", 1)],
+    ),
+    "two specimens behind one order: it is not known of which": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "SPM|2|B", "OBR|2||X2", GLU, "SPM|1|C"],
+        [("C", 1)],
+    ),
+    "an empty specimen before its order takes no number of the next": (
+        "OUL^R22",
+        ["PID|1||P1", "SPM|1|", "OBR|1", GLU, "SPM|2|B", "OBR|2", GLU],
+        [("B", 1)],
+    ),
+    "no specimen at all": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", GLU, "PID|2||P2", "OBR|1||X2", GLU],
+        [("X1", 1), ("X2", 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_result_is_of_its_own_tube(name: str) -> None:
+    kind, lines, wanted = CASES[name]
+    payload = "".join(f"{line}\r" for line in [HEAD.format(kind), *lines]).encode()
+    found = tubes_in(hl7v2.parse(payload, FormatOptions()), {"GLU": "GLU"})
+    assert [(one.specimen, len(one.tests)) for one in found] == wanted
