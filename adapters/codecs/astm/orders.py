@@ -95,8 +95,7 @@ class OrderWriter:
                 continue
             patients += 1
             records.append(self._patient(patients, items[0].line.patient))
-            together = self._habits.together
-            for order, part in enumerate([tests] if together else [[one] for one in tests], 1):
+            for order, part in enumerate([tests] if self._habits.together else _by_test(tests), 1):
                 records.append(self._order(order, tube.asked, specimen, part, known=tube.known, cancel=cancel))
             numbers += [item.number for item, _ in tests]
         if not numbers:
@@ -178,7 +177,8 @@ class OrderWriter:
         again = known or (bool(items) and all(item.line.action in AGAIN or item.run > 1 for item in items))
         unasked = self._asked is None
         line = items[0].line if items else None
-        codes = [self._counted(test, count) for count, (_, test) in enumerate(tests, 1)]
+        asked_for = dict.fromkeys(test for _, test in tests)  # a test of two orders is measured once
+        codes = [self._counted(test, count) for count, test in enumerate(asked_for, 1)]
         return self._record(
             "O",
             {
@@ -246,12 +246,13 @@ class OrderWriter:
         return test.replace("{n}", str(count)).replace("\0", "{")
 
     def _type(self, asked: Asked, items: Sequence[WorkItem]) -> str:
-        """O-16."""
+        """O-16; the orders of one tube that contradict each other say nothing of it."""
         habits = self._habits
-        given = items[0].line.specimen_type if items else ""
+        given = {item.line.specimen_type for item in items} - {""}
         if not habits.types:
-            return self._text(given) or ""
-        known = habits.types.get(given.upper())
+            return self._text(given.pop()) or "" if len(given) == 1 else ""
+        kinds = {habits.types.get(one.upper()) for one in given}
+        known = kinds.pop() if len(kinds) == 1 else None
         if known is None and habits.type_at and self._asked is not None:
             parts = components(dict(asked.echo).get(RAW, ""), self._delimiters)
             known = habits.types.get(parts[habits.type_at - 1].strip()) if len(parts) >= habits.type_at else None
@@ -267,6 +268,13 @@ class OrderWriter:
 
     def _text(self, text: str) -> str | None:
         return escaped(text, self._delimiters, self._charset)
+
+
+def _by_test(tests: Sequence[tuple[WorkItem, str]]) -> list[list[tuple[WorkItem, str]]]:
+    found: dict[str, list[tuple[WorkItem, str]]] = {}
+    for one in tests:
+        found.setdefault(one[1], []).append(one)
+    return list(found.values())
 
 
 def _digits(time: str) -> str:

@@ -316,6 +316,31 @@ def test_a_test_added_or_done_again_says_so() -> None:
     assert b"|R||||||N|" in answers(None, ASKS_ONE, items("GLU") + items("CRE", first=2, action="add"))[0]
 
 
+def test_a_test_of_two_orders_is_asked_for_once_and_both_have_gone() -> None:
+    twice = items("GLU", "NA", "GLU")
+    assert b"|^^^GLU\\^^^NA|" in answers(None, ASKS_ONE, twice)[0]
+    question = talk("cepheid-genexpert").question(read(ASKS_ONE))
+    assert question is not None
+    tubes = [Tube(asked=asked, items=twice) for asked in question.asked]
+    for dialect, records_of_tests in ((None, 1), ("cepheid-genexpert", 2), ("mindray-bs-astm", 1)):
+        [reply] = talk(dialect).answer(read(ASKS_ONE), question, tubes, CONTEXT)
+        assert sorted(reply.items) == [1, 2, 3]
+        assert reply.payload.count(b"GLU") == 1
+        assert reply.payload.count(b"\rO|") == records_of_tests
+
+
+def test_the_kind_of_a_tube_is_not_that_of_the_first_order_alone() -> None:
+    """Urine measured as serum has wrong results. Where the orders disagree, the analyzer's own word counts."""
+    asked = message(r"H|\^&|||cobas-e411^1|||||host|TSREQ^REAL|P|1", "Q|1|^^007^5^0^2^^S1^SC||ALL||||||||O", "L|1|N")
+    for kinds, kind in (("", "UR"), "2"), (("UR", "URINE"), "2"), (("UR", "SER"), "1"), (("CSF", "SER"), "1"):
+        of_tube = tuple(items("8", first=at, specimen_type=one)[0] for at, one in enumerate(kinds, 1))
+        order = answers("roche-cobas-e411", asked, of_tube)[0].split(b"\r")[2].split(b"|")
+        assert order[15] == kind.encode()
+    odd = items("8", specimen_type="UR") + items("9", first=2, specimen_type="SER")
+    assert b"SER" not in answers(None, ASKS_ONE, odd)[0]
+    assert b"UR" not in answers(None, ASKS_ONE, odd)[0]
+
+
 def test_a_download_offers_and_takes_back() -> None:
     tube = Tube(asked=Asked(specimen="S1"), items=items("GLU") + items("CRE", first=2, action="cancel"))
     context = AnswerContext(now=NOW, control_id="W7", unasked=True, settings=(("charset", "latin-1"),))

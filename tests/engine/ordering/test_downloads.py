@@ -298,6 +298,24 @@ async def test_an_order_that_the_analyzer_has_is_taken_back_once(tmp_path: Path)
             assert len(analyzer.answers) == 1
 
 
+async def test_a_test_that_a_second_order_asks_for_is_not_taken_back(tmp_path: Path) -> None:
+    async with running_site(tmp_path, chemistry()) as site:
+        await taken(site, "E1", "TSH")
+        await taken(site, "E1", "TSH", placer="second")
+        await taken(site, "E2", "FERR")
+        async with asking(site.port("chemistry")) as analyzer:
+            assert orders_in(await analyzer.answer()) == [("E1", "^^^TSH3", "N", "O")]
+            assert orders_in(await analyzer.answer()) == [("E2", "^^^Ferritin", "N", "O")]
+            await becomes(site, "offered", "offered", "offered")
+            await taken(site, "E1", "TSH", action="cancel")
+            await taken(site, "E2", "FERR", action="cancel")
+
+            assert orders_in(await analyzer.answer()) == [("E2", "^^^Ferritin", "C", "O")]
+            await becomes(site, "cancel_pending", "offered", "cancel_pending")
+            await taken(site, "E1", "TSH", action="cancel", placer="second")
+            assert orders_in(await analyzer.answer()) == [("E1", "^^^TSH3", "C", "O")]
+
+
 async def test_an_analyzer_that_only_asks_is_told_of_a_cancel_too(tmp_path: Path) -> None:
     channels = {"chemistry": astm_channel(orders={"answer": "query", "codes": {"TSH": "TSH3"}})}
     async with running_site(tmp_path, channels) as site, asking(site.port("chemistry")) as analyzer:

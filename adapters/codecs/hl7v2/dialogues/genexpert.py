@@ -132,7 +132,11 @@ def _listed(sheet: Sheet, items: Sequence[WorkItem], context: AnswerContext) -> 
         patient = orders[0].line.patient
         name = sheet.field(patient.family, patient.given) if context.demographics else ""
         lines.append(sheet.line("PID", str(number), "", sheet.text(patient.number), "", name))
-        for at, item in enumerate(orders, 1):
+        once: dict[tuple[str, str], WorkItem] = {}  # an assay of two orders is run once
+        for item in orders:
+            if item.line.priority == "stat" or (item.line.specimen, item.code) not in once:
+                once[item.line.specimen, item.code] = item
+        for at, item in enumerate(once.values(), 1):
             ordered = wall_time(item.line.requested) or context.now[:14]
             specimen = sheet.text(item.line.specimen) + sheet.delimiters.component
             lines += [

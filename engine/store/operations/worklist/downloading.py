@@ -4,12 +4,13 @@ As with a question, what goes is noted as under way before its first byte (`answ
 sent. Of a specimen with orders of two patients nothing goes.
 
 An order that was cancelled after an analyzer got it is taken back once, as far as the link knows. It stays
-``cancel_pending``: until its result comes, or a person closes it.
+``cancel_pending``: until its result comes, or a person closes it. What another order of the tube still asks for is not
+taken back.
 """
 
 from collections.abc import Iterator, Sequence
 
-from engine.model.orders import MOST_OF_TUBE, Asked, ItemState, Tube
+from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, Asked, ItemState, Tube
 from engine.model.values import changed
 from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
@@ -92,7 +93,7 @@ def _to_take_back(batch: Batch, channel: str, skip: frozenset[int]) -> tuple[Tub
     found: list[Kept] = []
     for (number,) in rows:
         one = None if number in skip else items.by_number(batch, number)
-        if one is None or not one.line.specimen or not one.code:
+        if one is None or not one.line.specimen or not one.code or _is_wanted_by_another(batch, one):
             continue
         if not found or one.line.specimen == found[0].line.specimen:
             found.append(one)
@@ -101,6 +102,15 @@ def _to_take_back(batch: Batch, channel: str, skip: frozenset[int]) -> tuple[Tub
     values = (one.value() for one in found)
     cancelled = tuple(changed(one, line=changed(one.line, action="cancel")) for one in values)
     return Tube(asked=Asked(specimen=found[0].line.specimen), items=cancelled), found
+
+
+def _is_wanted_by_another(batch: Batch, given_up: Kept) -> bool:
+    """Whether the analyzer has the test of an order that is given up for another order of the tube, too: a message that
+    takes it back names tube and test alone, so the other one would never be measured."""
+    return any(
+        one.state in ANSWERED_STATES and one.channel == given_up.channel and one.known and one.code == given_up.code
+        for one in items.of_specimen(batch, given_up.line.specimen, MOST_OF_TUBE)
+    )
 
 
 def _waiting(batch: Batch, settings: AskSettings, skip: frozenset[int]) -> Iterator[str]:

@@ -187,6 +187,20 @@ def test_genexpert_answers_as_the_maker_prints_it() -> None:
     assert [line[:3] for line in lines(none)] == ["MSH", "MSA", "QAK", "QPD"]
 
 
+def test_genexpert_runs_an_assay_of_two_orders_once() -> None:
+    p1 = OrderedPatient(number="p1")
+    _, (reply,) = ask(
+        dialogue("cepheid-genexpert-hl7"),
+        GX_QUERY,
+        item(1, "s1", "FT", p1),
+        item(2, "s1", "BC", p1),
+        item(3, "s1", "FT", p1, priority="stat"),
+    )
+    assert [line.split("|")[4] for line in lines(reply) if line.startswith("OBR")] == ["FT", "BC"]
+    assert [line.split("|")[9] for line in lines(reply) if line.startswith("TQ1")] == ["S", "R"]
+    assert reply.items == (1, 2, 3)
+
+
 def test_genexpert_a_cancel_is_answered_ca_and_a_refusal_names_specimen_and_assay() -> None:
     start = "MSH|^~\\&|ICU||LIS||20070713||{}|UDC000|P|2.5|||AL|NE\n"
     which = dialogue("cepheid-genexpert-hl7")
