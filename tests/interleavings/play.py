@@ -1,6 +1,6 @@
 """One interleaving: what happens next is drawn, and after each step the judge looks.
 
-REPLY      an answer is to the question that its line asked last, for that tube, with all tests of it and no other
+REPLY      an answer is to the question that its line asked last, for that tube, with all tests of it once and no other
 DURABLE    it is noted before its first byte
 STALE      what the analyzer said between the look-up and the answer has it looked up anew
 DOUBLED    it comes once for each time that the orders were looked up
@@ -21,6 +21,7 @@ from engine.model.clock import ManualClock
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.values import changed
 from engine.model.worklist import TakeSettings
+from engine.ordering import by_hand
 from engine.store.operations import append, record_outcome, worklist
 from engine.store.operations.worklist import acting
 from tests.interleavings.analyzer import Analyzer, Answer, Message, Mode
@@ -185,9 +186,7 @@ class Interleaving:
             line = OrderLine(action=action, placer=line.placer, test=line.test)
         elif action == "hold" and (same := self.expected.same(line)):
             line = changed(same[-1].line, action="hold")
-        # The number of an act or message: it rises.
-        number = self.site.journal.last_id + 1_000_000 + next(self.counter)
-        self.site.run(worklist.take_orders, number, "", [line], SETTINGS)
+        self.site.run(by_hand.add, "op", [line], SETTINGS)
 
     def _by_hand(self) -> None:
         if self.expected.items:
@@ -333,8 +332,8 @@ class Interleaving:
             if step.function in (append.store_message, append.store_completing_frame):
                 messages = [given[0]] if step.function is append.store_message else given[4]
                 self.said_at.update((one.peer, self.operations) for one in messages)
-            elif step.function is worklist.take_orders:
-                expected.take(given[2][0])
+            elif step.function is by_hand.add:
+                expected.take(given[1][0], came=step.result[0])
             elif step.function is worklist.answer:
                 self._looked_up(step, now)
             elif step.function is worklist.offered:
@@ -378,7 +377,9 @@ class Interleaving:
         for tube in outcome.tubes:
             for test in tube.tests:
                 self.lab.counts["results"] += 1
-                self.expected.result(channel, tube.specimen, tube.patient_number, test.test, final=test.final)
+                self.expected.result(
+                    channel, tube.specimen, tube.patient_number, test.test, final=test.final, came=message
+                )
 
     # -- the judge -----------------------------------------------------------------------------------------------------
 
@@ -413,7 +414,7 @@ class Interleaving:
         expect("REPLY", asked.tubes in answer.wanted, ("nothing asked for it", asked.tubes, answer))
         expect("STALE", asked.looked_at >= self.said_at[cable], answer)
         tube, items = asked.tubes[answer.part - 1], asked.looks[answer.look - 1][answer.part - 1]
-        codes = [(tube, CODES[channel][one.line.test]) for one in items]
+        codes = {(tube, CODES[channel][one.line.test]) for one in items}  # of two orders for one test: once
         fits = Counter(answer.orders) == Counter(codes) if answer.whole else not Counter(answer.orders) - Counter(codes)
         expect("REPLY", fits, (answer, codes))
         if answer.whole:

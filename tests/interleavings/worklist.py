@@ -19,7 +19,7 @@ class Item:
     maybe: an analyzer may have it, and nothing confirmed that.
     known: bytes of it went out. query: of the answer that is under way; 0: none.
     why: of a held one: ``conflict``, ``specimen`` or ``lis``.
-    after: the version that an analyzer must give up first.
+    after: the version that an analyzer must give up first. came: the row of the journal that ordered it.
     """
 
     number: int
@@ -33,6 +33,7 @@ class Item:
     channel: str = ""
     after: "Item | None" = None
     run: int = 1
+    came: int = 0
 
     @property
     def at_analyzer(self) -> bool:
@@ -65,7 +66,13 @@ class Worklist:
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
-    def take(self, line: OrderLine) -> None:
+    def take(self, line: OrderLine, *, came: int) -> None:
+        before = len(self.items)
+        self._take(line)
+        for one in self.items[before:]:
+            one.came = came
+
+    def _take(self, line: OrderLine) -> None:
         named = self.same(line)
         is_open = [one for one in named if one.state in OPEN]
         match line.action:
@@ -204,11 +211,12 @@ class Worklist:
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def result(self, channel: str, specimen: str, patient: str, test: str, *, final: bool) -> None:
+    def result(self, channel: str, specimen: str, patient: str, test: str, *, final: bool, came: int) -> None:
         near = [
             one
             for one in self.tube(specimen)
             if one.line.test == test
+            and one.came < came
             and patient in ("", one.line.patient.number)
             and (not one.line.targets or channel in one.line.targets)
         ]

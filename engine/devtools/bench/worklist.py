@@ -62,4 +62,4 @@ def _add(batch: Batch, *, tubes: range, taking: TakeSettings, closed: bool) -> N
         worklist.take_orders(batch, number + 1, LIS, lines(number), taking)
         if closed:
             channel = min(taking.known_channels)
-            worklist.result(batch, number + 1, channel, tube(number), "", [ResultOf(test=test) for test in TESTS])
+            worklist.result(batch, number + 2, channel, tube(number), "", [ResultOf(test=test) for test in TESTS])

@@ -198,7 +198,7 @@ def record(
     if outcome.tubes and state == "mapped":
         for tube in outcome.tubes:
             number, groups = tube.patient_number, frozenset(tube.groups)
-            more = {"control": bool(outcome.controls), "redundant": tube.redundant}
+            more = {"edited_from": edited_from, "control": bool(outcome.controls), "redundant": tube.redundant}
             worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)

@@ -29,7 +29,7 @@ from tests.support.astm_host import StrictHost
 from tests.support.running import RunningSite, astm_channel, running_site
 from tests.support.waiting import until
 
-MESSAGES = itertools.count(1)  # stand for the journal's rows of the LIS's messages
+MESSAGES = itertools.count(-1_000)  # stand for rows of the LIS's messages; they come before those of results
 ORDERS = {"download": "on_order", "codes": {"TSH": "TSH3", "FERR": "Ferritin"}, "deadline": "60s"}
 
 

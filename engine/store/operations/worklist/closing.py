@@ -1,8 +1,9 @@
 """Results close items, and time does.
 
 A result closes only the item of its own test: of the same specimen number, exactly, and of the same patient, where it
-names one. A final result closes it; a preliminary one says that it is in progress. A result that comes after its order
-was given up is noted as late; it is delivered all the same.
+names one. The item was ordered before the result came, so a message that is processed again closes no rerun, and no
+order of the next patient. A final result closes it; a preliminary one says that it is in progress. A result that comes
+after its order was given up is noted as late; it is delivered all the same.
 
 Where an item was sent to the channel of the result, the code under which it was sent counts, not a table that was
 changed since. Where items of several orders ask for the same test, those that the channel was answered with are closed;
@@ -38,6 +39,7 @@ def result(
     tests: Sequence[ResultOf],
     names: frozenset[str] = frozenset(),
     *,
+    edited_from: int | None = None,
     control: bool = False,
     redundant: bool = False,
 ) -> list[tuple[int, bool]]:
@@ -46,6 +48,7 @@ def result(
     Results that are of no item are noted (`note_without`).
 
     Args:
+        edited_from: the message that brought the results, where a person has edited it.
         control: the message has results of a control material, which has no orders.
         specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
         names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
@@ -54,10 +57,12 @@ def result(
     if not specimen or not tests:
         return []
     every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
+    came = edited_from or message_id
     tube = [
         one
         for one in every
         if one.state is not ItemState.REJECTED
+        and one.message_id < came
         and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
         and (not one.targets or not one.targets.isdisjoint(names | {channel}))
     ]

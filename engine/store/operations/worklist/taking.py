@@ -19,13 +19,22 @@ specimens and order numbers, which are read once.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.model.order_rules import ItemEvent, PatientsOfTube, bears_patient, names, same_content, same_placer
+from engine.model.order_rules import (
+    ItemEvent,
+    PatientsOfTube,
+    bears_patient,
+    names,
+    same_content,
+    same_patient,
+    same_placer,
+)
 from engine.model.orders import (
     MOST_LINES,
     MOST_OF_TUBE,
     SPECIMEN_LENGTH,
     ItemReason,
     ItemState,
+    OrderedPatient,
     OrderLine,
 )
 from engine.model.values import changed
@@ -312,7 +321,8 @@ class _Taking:
         else:
             near = []
         ended = (ItemState.REJECTED, ItemState.SUPERSEDED)
-        return [one for one in near if one.state not in ended and names(line, one.line)]
+        near = [one for one in near if one.state not in ended and names(line, one.line)]
+        return near if line.patient != OrderedPatient() else [one for one in near if self._is_of_source(one)]
 
     def _step(self, place: int, one: Kept, event: ItemEvent) -> LineOutcome:
         if event is ItemEvent.HOLD and (one.known or one.state in _ANALYZER_HAS):
@@ -339,8 +349,17 @@ class _Taking:
 
     def _latest(self, line: OrderLine) -> Kept | None:
         """The newest item of the same order number and test, but one that another has replaced."""
-        same = (one for one in reversed(self._same_test(line).items) if same_placer(one.line, line))
+        same = (
+            one
+            for one in reversed(self._same_test(line).items)
+            if same_placer(one.line, line) and (self._is_of_source(one) or same_patient(one.line.patient, line.patient))
+        )
         return next((one for one in same if one.state is not ItemState.SUPERSEDED), None)
+
+    def _is_of_source(self, one: Kept) -> bool:
+        """Whether the order is of this laboratory system, or a person had a part in it. Two systems may give the same
+        order number: an order of another one is meant only by a line that names its patient."""
+        return self.channel in (one.source, "") or not one.source
 
     def _same_test(self, line: OrderLine) -> _OneTest:
         """The items with the order number and the test of a line; the namespace is not compared here."""

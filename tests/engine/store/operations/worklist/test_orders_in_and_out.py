@@ -21,6 +21,7 @@ from engine.model.orders import (
     Question,
     item_id,
 )
+from engine.model.values import changed
 from engine.model.worklist import DAY_US, Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
 from engine.store.journal import Journal
 from engine.store.operations import worklist
@@ -47,10 +48,10 @@ class Desk:
         return stored.id
 
     async def take(
-        self, *lines: OrderLine, settings: TakeSettings = TAKE, message: int | None = None
+        self, *lines: OrderLine, settings: TakeSettings = TAKE, message: int | None = None, source: str = "his"
     ) -> list[LineOutcome]:
         number = await self.message() if message is None else message
-        return await self.journal.run(worklist.take_orders, number, "his", lines, settings)
+        return await self.journal.run(worklist.take_orders, number, source, lines, settings)
 
     async def ask(self, *specimens: str, channel: str = "chem", **more: Any) -> Answered:
         question = Question(kind="specimens", asked=tuple(Asked(specimen=one) for one in specimens))
@@ -349,6 +350,22 @@ async def test_after_its_result_only_a_rerun_is_answered(desk: Desk) -> None:
     assert [(one.number, one.run, one.parent) for one in answered.tubes[0].items] == [(2, 2, 1)]
 
 
+async def test_a_result_that_is_processed_again_closes_no_later_order(desk: Desk) -> None:
+    first, result = await desk.take(order()), await desk.message()
+
+    async def process(message: int, edited_from: int | None = None) -> list[tuple[int, bool]]:
+        test = [ResultOf(test="GLU")]
+        return await desk.journal.run(worklist.result, message, "chem", "S1", "", test, edited_from=edited_from)
+
+    assert await process(result) == [(first[0].number, False)]
+    (rerun,) = await desk.take(order(action="rerun"))
+    await desk.tell("S1")
+    assert await process(result) == [(first[0].number, False)]
+    assert await process(await desk.message(), edited_from=result) == [(first[0].number, False)]
+    assert desk.state(rerun.number)[0] == "offered"
+    assert await process(await desk.message()) == [(rerun.number, False)]
+
+
 async def test_more_lines_than_a_message_may_have_are_refused(desk: Desk) -> None:
     lines = [order(placer=f"O{n}") for n in range(MOST_LINES + 1)]
     taken = await desk.take(*lines)
@@ -445,6 +462,36 @@ async def test_a_cancel_names_what_it_cancels(desk: Desk) -> None:
     assert (one.number, one.state) == (1, ItemState.CANCELLED)
     (one,) = await desk.take(OrderLine(action="cancel", placer="O1"))
     assert (one.state, one.repeat) == (ItemState.CANCELLED, True)
+
+
+async def test_two_laboratory_systems_may_give_the_same_order_number(desk: Desk) -> None:
+    theirs = order(specimen="S9", patient=RAVI)
+    await desk.take(order())
+
+    (other,) = await desk.take(theirs, source="his2")
+    assert (desk.state(other.number), desk.states()) == (("waiting", ""), ["waiting", "waiting"])
+
+    await desk.take(changed(theirs, action="change", specimen="S8"), source="his2")
+    assert desk.states() == ["waiting", "superseded", "waiting"]
+
+    nameless = OrderLine(action="cancel", placer="O1")
+    await desk.take(nameless, source="his2")
+    assert desk.states() == ["waiting", "superseded", "cancelled"]
+
+    (none,) = await desk.take(nameless, source="his2", message=await desk.message())
+    assert (none.reason, desk.states()[0]) == (ItemReason.NONE, "waiting")
+    await desk.take(nameless)
+    assert desk.states() == ["cancelled", "superseded", "cancelled"]
+
+
+async def test_an_order_of_another_laboratory_system_is_cancelled_by_its_number_and_patient(desk: Desk) -> None:
+    await desk.take(order())
+    (none,) = await desk.take(order(action="cancel", patient=RAVI), source="his2")
+    assert none.reason is ItemReason.NO_SUCH_ORDER
+    (none,) = await desk.take(OrderLine(action="cancel", placer="O1"), source="his2")
+    assert none.reason is ItemReason.NO_SUCH_ORDER
+    await desk.take(order(action="cancel"), source="his2")
+    assert desk.states() == ["cancelled"]
 
 
 async def test_a_cancel_by_its_tube_alone_needs_a_setting(desk: Desk) -> None:
