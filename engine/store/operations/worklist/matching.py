@@ -18,24 +18,29 @@ from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
 
 MATCHED, UNMATCHED = "match", "unmatch"  # the cause of the result's event; the event that undoes it
+TWO_PATIENTS = b"\0"  # in place of the keyed hash of a patient's number
 MOST_CODES = 300  # characters of the codes of results that are kept
 
 
 def note_without(
     batch: Batch, message_id: int, channel: str, specimen: str, patient_number: str, results: Sequence[ResultOf]
 ) -> None:
-    """Note the results of a specimen in a message that have no order; of a message that is processed again, anew."""
+    """Note the results of a specimen in a message that have no order; of a message that is processed again, anew. Where
+    a message has results of two patients under one specimen number, none of these can be matched."""
     key = message_id, items.specimen_token(batch.vault, specimen)
+    patient = items.patient_token(batch.vault, patient_number)
     if not results:
-        batch.execute("UPDATE order_without SET results = matched WHERE message_id = ? AND specimen = ?", key)
-        batch.execute("DELETE FROM order_without WHERE message_id = ? AND specimen = ? AND matched = 0", key)
+        of = "message_id = ? AND specimen = ? AND patient = ?"
+        batch.execute(f"UPDATE order_without SET results = matched WHERE {of}", (*key, patient))  # noqa: S608
+        batch.execute(f"DELETE FROM order_without WHERE {of} AND matched = 0", (*key, patient))  # noqa: S608
         return
     codes = ", ".join(one.code or one.test for one in results)[:MOST_CODES]
     batch.execute(
         "INSERT INTO order_without (message_id, specimen, patient, channel, at_us, results, matched, codes)"
         " VALUES (?, ?, ?, ?, ?, ?, 0, ?)"
-        " ON CONFLICT DO UPDATE SET results = max(excluded.results, matched), codes = excluded.codes",
-        (*key, items.patient_token(batch.vault, patient_number), channel, batch.now_us, len(results), codes),
+        " ON CONFLICT DO UPDATE SET results = max(excluded.results, matched), codes = excluded.codes,"
+        " patient = iif(patient = excluded.patient, patient, ?)",
+        (*key, patient, channel, batch.now_us, len(results), codes, TWO_PATIENTS),
     )
 
 
@@ -62,6 +67,10 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
             f"message {message_id} has no result without an order of the specimen number of {item_id(number)}"
         )
     patient = items.patient_token(batch.vault, one.line.patient.number)
+    if bytes(row[0]) == TWO_PATIENTS:
+        raise RefusedError(
+            f"message {message_id} has results of two patients with this specimen number: none is matched"
+        )
     if row[0] and patient and bytes(row[0]) != patient:
         raise RefusedError(f"the result in message {message_id} is of another patient than order {item_id(number)}")
     audit.note(batch, actor, "order-match", {"order": number, "message": message_id, "reason": reason})

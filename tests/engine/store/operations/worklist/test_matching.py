@@ -88,6 +88,24 @@ async def test_only_the_exact_specimen_of_the_same_patient_is_matched(
         assert await act(desk, worklist.match, 1, message_id=desk.n) == "resulted"
 
 
+async def test_of_two_patients_with_one_tube_in_a_message_neither_hides_the_other(desk: Desk) -> None:
+    await desk.take(order())
+    message = await desk.message()
+
+    async def results(patient: str, *tests: ResultOf) -> None:
+        await desk.journal.run(worklist.result, message, "chem", "S1", patient, tests)
+
+    await results("P2", UNKNOWN)
+    await results("P1", ResultOf(test="GLU"))
+    assert (desk.state(1)[0], without(desk)) == ("resulted", [(message, 1)])
+
+    await desk.take(order("UREA"))
+    await results("P1", UNKNOWN)
+    with pytest.raises(RefusedError, match="two patients"):
+        await act(desk, worklist.match, 2, message_id=message)
+    assert desk.state(2)[0] == "waiting"
+
+
 async def test_an_order_that_may_not_be_measured_is_not_matched(desk: Desk) -> None:
     await desk.take(order(), order("UREA"), order("NA", action="hold"))
     await act(desk, worklist.cancel, 1)
