@@ -56,6 +56,7 @@ class Observer:
         self._taken = 0.0
         self._asked = float("-inf")
         self._kept_fresh = False
+        self._expired = 0  # times
         self._built = app.parts.built  # of the newest snapshot
         self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; intake counts messages
         self._unreadable = ""
@@ -78,6 +79,7 @@ class Observer:
     def expire(self) -> None:
         """An order was carried out: the next snapshot must show its effect."""
         self._snapshot = None
+        self._expired += 1
 
     async def status_line(self) -> str:
         """The state of the site in words. It is no reader: for it alone none is taken before it is asked for."""
@@ -150,14 +152,15 @@ class Observer:
                 await self._take_in_slices()
 
     async def _take_in_slices(self) -> None:
-        now_s, before, built = self._app.clock.monotonic(), self._snapshot, self._parts.built
-        steps = self._steps()
+        now_s, before, expired = self._app.clock.monotonic(), self._snapshot, self._expired
+        built, steps = self._parts.built, self._steps()
         try:
             while True:
                 next(steps)
                 await asyncio.sleep(0)
         except StopIteration as taken:
-            if self._snapshot is before and self._parts.built is built:  # else it does not show an order's effect
+            # Else it does not show an order's effect, or is older than one that was taken at once.
+            if self._snapshot is before and self._expired == expired and self._parts.built is built:
                 self._keep(taken.value, now_s)
 
     def _keep(self, snapshot: SiteSnapshot, now_s: float) -> None:

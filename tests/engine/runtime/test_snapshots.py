@@ -99,6 +99,22 @@ async def test_an_effect_that_was_seen_stays(tmp_path: Path, monkeypatch: pytest
                 await asyncio.sleep(0)
 
 
+async def test_the_first_one_shows_what_was_done_while_it_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That for systemd is taken before a reader asks for one."""
+    monkeypatch.setattr(observe, "AT_ONCE", 1)
+    async with running_site(tmp_path, {f"hema-{n}": hl7_channel() for n in range(CHANNELS)}) as site:
+        observer = site.app.observer
+        observer.expire()
+        line = asyncio.create_task(observer.status_line())
+        await asyncio.sleep(0)
+        observer.page_fault = "an order"
+        observer.expire()
+        await line
+        assert "an order" in observer.snapshot().notes
+
+
 async def test_a_new_configuration_shows_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page compares the configuration that a person has seen with the one in force."""
     monkeypatch.setattr(observe, "REFRESH_S", 3600.0)
