@@ -14,7 +14,8 @@ import pytest
 from engine.model.errors import RefusedError
 from engine.model.orders import OPEN_STATES, ItemState, WorkItem, item_number
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.engine.ordering.test_hl7_questions import line, ordered
 from tests.engine.ordering.test_law import CODES, WHO, answer_to, own_site, query, result
