@@ -121,8 +121,8 @@ def show(session: Session, /, order: int, unmask: bool, purpose: str | None, for
     show_document(form, document, lines)
 
 
-def _change(session: Session, verb: str, order: int, reason: str, form: Form) -> None:
-    done = ask(session, verb, {"order": order, "reason": reason})
+def _change(session: Session, verb: str, order: int, reason: str, form: Form, **more: int) -> None:
+    done = ask(session, verb, {"order": order, "reason": reason, **more})
     show_document(form, done, [f"{done['order']} is {done['state']} now"])
 
 
@@ -189,8 +189,7 @@ def match(session: Session, /, order: int, message: int, reason: str, form: Form
 
     Specimen number and patient must be the same. Compare both first.
     """
-    done = ask(session, "order_match", {"order": order, "message": message, "reason": reason})
-    show_document(form, done, [f"{done['order']} is {done['state']} now"])
+    _change(session, "order_match", order, reason, form, message=message)
 
 
 @command.command(help="Undo a match: until the result is delivered with it.")
