@@ -3,8 +3,8 @@
 The analyzers play the samples over real TCP, with other patients and values each time. Ctrl-C stops everything. It
 plays on the site of `--site` or of this folder; elsewhere it makes a site of its own, and removes it afterwards.
 
-With `--show trouble` it plays on such a site of its own, and brings a dead letter, a held result and a silent analyzer,
-each with its next step. With `--show two-way` an analyzer asks for its orders, and measures them.
+With `--show` it plays on a copy of the site. `trouble` brings a dead letter, a held result and a silent analyzer,
+each with its next step. With `two-way` an analyzer asks for its orders, and measures them.
 """
 
 import asyncio
@@ -60,26 +60,23 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
         with suppress(OSError):  # a terminal that was closed; the parts are stopped all the same
             click.echo(text, err=True, nl=not text.startswith("\r"))
 
-    if shown == "two-way":
-        with _copy(None) as folder:
-            code = asyncio.run(_two_way(folder, leave=leave, say=say))
-        raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
-
     async def play() -> int:
+        if shown == "two-way":
+            return await _two_way(site, leave=leave, say=say)
         show_trouble = shown is not None
         demo = Demo(site, samples=samples, messages=messages, leave=leave, say=say, show_trouble=show_trouble)
         return await demo.run()
 
-    with _site(session) if shown is None else _site_of_trouble(session) as site:
+    with _site(session) if shown is None else _site_that_shows(session, shown) as site:
         code = asyncio.run(play())
     raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
 
 
-async def _two_way(folder: Path, *, leave: bool, say: Callable[[str], None]) -> int:
+async def _two_way(site: "Site", *, leave: bool, say: Callable[[str], None]) -> int:
     """To the end, or until Ctrl-C."""
     from engine.devtools.demo import two_way
 
-    playing = asyncio.create_task(two_way.run(two_way.load(folder), leave=leave, say=say))
+    playing = asyncio.create_task(two_way.run(site, leave=leave, say=say))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
     try:
@@ -102,16 +99,16 @@ def _site(session: Session) -> "Iterator[Site]":
 
 
 @contextmanager
-def _site_of_trouble(session: Session) -> "Iterator[Site]":
-    """A copy of the demo's site that shows trouble; the site itself stays as it is."""
+def _site_that_shows(session: Session, shown: str) -> "Iterator[Site]":
+    """A copy of the demo's site that shows trouble or orders; the site itself stays as it is."""
     from engine.config.load import load_site
-    from engine.devtools.demo import trouble
+    from engine.devtools.demo import trouble, two_way
 
     with _copy(session.folder if session.site is not None else None) as folder:
-        trouble.prepare(folder)
+        (two_way if shown == "two-way" else trouble).prepare(folder)
         site = load_site(folder)
         if not site.config.data.is_relative_to(folder):
-            raise LabRelayError(f"data: {site.config.data} is outside of the site; trouble is shown in a copy alone")
+            raise LabRelayError(f"data: {site.config.data} is outside of the site; this is shown in a copy alone")
         yield site
 
 

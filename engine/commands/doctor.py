@@ -119,7 +119,7 @@ def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
     from engine.model.errors import StoreError
     from engine.model.orders import ItemState
     from engine.store.core.connecting import JOURNAL_NAME
-    from engine.store.queries import worklist
+    from engine.store.queries import order_questions, worklist
 
     channels = {name: one for name, one in site.channels.items() if one.orders is not None and one.enabled}
     if not channels or not (session.data / JOURNAL_NAME).exists():
@@ -128,7 +128,9 @@ def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
         with session.reader() as reader:
             waiting = worklist.items(reader, worklist.ItemFilter(states=(ItemState.WAITING,)))
             asked = {
-                name: worklist.queries(reader, worklist.QueryFilter(channel=name), limit=examine_orders.LOOKED_AT)
+                name: order_questions.queries(
+                    reader, order_questions.QueryFilter(channel=name), limit=examine_orders.LOOKED_AT
+                )
                 for name in channels
             }
     except StoreError:

@@ -16,7 +16,7 @@ from engine.commands.shared.selecting import asked_for, instant_us, page_options
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemState, item_id, item_number
-from engine.store.queries import worklist
+from engine.store.queries import order_questions, worklist
 from engine.views.orders import ORDER, QUESTION, in_full
 
 GROUP = "every day"
@@ -121,8 +121,8 @@ def show(session: Session, /, order: int, unmask: bool, purpose: str | None, for
     show_document(form, document, lines)
 
 
-def _change(session: Session, verb: str, order: int, reason: str, form: Form) -> None:
-    done = ask(session, verb, {"order": order, "reason": reason})
+def _change(session: Session, verb: str, order: int, reason: str, form: Form, **more: int) -> None:
+    done = ask(session, verb, {"order": order, "reason": reason, **more})
     show_document(form, done, [f"{done['order']} is {done['state']} now"])
 
 
@@ -189,8 +189,7 @@ def match(session: Session, /, order: int, message: int, reason: str, form: Form
 
     Specimen number and patient must be the same. Compare both first.
     """
-    done = ask(session, "order_match", {"order": order, "message": message, "reason": reason})
-    show_document(form, done, [f"{done['order']} is {done['state']} now"])
+    _change(session, "order_match", order, reason, form, message=message)
 
 
 @command.command(help="Undo a match: until the result is delivered with it.")
@@ -209,8 +208,8 @@ def unmatch(session: Session, /, order: int, reason: str, form: Form) -> None:
 @pass_session
 def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
     with session.reader() as reader:
-        found = worklist.queries(
-            reader, worklist.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
+        found = order_questions.queries(
+            reader, order_questions.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
         )
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")

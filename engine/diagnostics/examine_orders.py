@@ -5,7 +5,7 @@ downloads. The line itself is the daemon's, and half duplex: nothing is sent to 
 from collections.abc import Sequence
 
 from engine.model.health import Health, Line
-from engine.store.queries.worklist import AskedQuery
+from engine.store.queries.order_questions import AskedQuery
 
 SUBJECT = "orders"
 LOOKED_AT = 20  # questions and downloads of one channel, the newest first

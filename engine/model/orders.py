@@ -171,11 +171,6 @@ class WorkItem:
     def item_id(self) -> str:
         return item_id(self.number)
 
-    @property
-    def was_sent(self) -> bool:
-        """An analyzer has it, or may have it."""
-        return self.state not in (ItemState.WAITING, ItemState.HELD) or self.reason is ItemReason.MAYBE_KNOWN
-
 
 def item_id(number: int) -> str:
     """The number of an item as an analyzer and a person see it: ``W`` and digits, at most 20 of `[A-Z0-9]`."""

@@ -125,7 +125,6 @@ class AskSettings:
         channel: the analyzer's.
         codes: code of the LIS -> code of the analyzer.
         names: the groups that the channel is of; an order for one of them is for this channel, too.
-        sources: channels whose orders it may get; None: all.
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
         dilutions: those for which the analyzer has a form, "" for none; None: any.
@@ -135,7 +134,6 @@ class AskSettings:
     channel: str
     codes: Mapping[str, str]
     names: frozenset[str] = frozenset()
-    sources: frozenset[str] | None = None
     limit: int = ALL_LIMIT
     again: bool = True
     dilutions: frozenset[str] | None = None

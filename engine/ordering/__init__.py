@@ -1,8 +1,11 @@
 """Orders of laboratory systems, questions of analyzers, and the answers to both from the worklist.
 
-taking, lis         orders in, and their answer on the connection that they came by
-status, listening   later changes, as messages of channels of kind ``order-status``
-asking, desk        questions and their answers
+taking, order_writers, lis     orders in, and their answer on the connection that they came by
+status, listening              later changes, as messages of channels of kind ``order-status``
+asking, codes_of_table         how a channel's analyzer asks, and by which codes it gets its orders
+desk, line, awaited, noting    questions and their answers, on the connection of the question
+own_line                       the same on a connection that LabRelay opens (IHE LAW)
+download, fetching             orders that go out unasked; a request for stored results
 
     question durable -> look up, and note it (one commit) -> dialogue writes the answer -> link sends it -> note the end
 

@@ -48,15 +48,18 @@ class Asking:
     texts: tuple[tuple[str, str], ...] = ()
 
     def context(self, now_us: int, control_id: str, *, unasked: bool = False) -> AnswerContext:
-        now = from_us(now_us).astimezone(ZoneInfo(self.timezone))
         return AnswerContext(
-            now=now.strftime("%Y%m%d%H%M%S"),
+            now=self.local(now_us),
             control_id=control_id,
             host=self.host,
             demographics=self.demographics,
             unasked=unasked,
             settings=self.texts,
         )
+
+    def local(self, at_us: int) -> str:
+        """A time as the analyzer has it: YYYYMMDDHHMMSS, in the channel's zone."""
+        return from_us(at_us).astimezone(ZoneInfo(self.timezone)).strftime("%Y%m%d%H%M%S")
 
     def look_up(self, now_us: int) -> AskSettings:
         """The settings of a look-up at this time."""

@@ -23,12 +23,13 @@ from engine.model.errors import ContentError, StoreError
 from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Parsed, Stored
 from engine.model.order_results import has_results, question_in
-from engine.model.orders import Confirmation, Reply, Tube, item_id
+from engine.model.orders import Confirmation, Reply, Tube
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Unconfirmed
 from engine.ordering.download import PUT_OFF, Downloads, Outlet
 from engine.ordering.line import Answering, Line, Sending
+from engine.ordering.noting import Notes, about
 from engine.ordering.own_line import Exchange, OwnLine
 from engine.receiving.channel_parts import Acknowledged, Connection
 from engine.store.operations import worklist
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("labrelay.orders")
 
 QUESTION_BYTES = 64 * 1024  # a longer message is no question
-ITEMS_LOGGED = 20
 NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask again
 
 
@@ -56,6 +56,7 @@ class Desk:
         self._channel = channel
         self._asking = asking
         self._journal = journal
+        self._notes = Notes(channel, journal)
         self._clock = clock
         self._lines: dict[int, Line] = {}
         self._own = OwnLine(channel, asking, journal=journal, clock=clock)
@@ -110,7 +111,7 @@ class Desk:
         if question.kind != "cancel":
             self._look_up(line, answering, asking)
             return
-        self._note(worklist.answer, stored.id, question, asking.settings)
+        self._notes.note(worklist.answer, stored.id, question, asking.settings)
         if self._write(line, answering, asking, ()):
             connection.acknowledged = Acknowledged.NOT
             self._send_next(line)
@@ -135,7 +136,7 @@ class Desk:
         if line.answering is not None:
             self._give_up(line.answering, "closed")
         for sent in line.awaited.left():
-            self._note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
+            self._notes.note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
         line.gone = True
         line.note_rest()
         if self._downloads is not None and self._downloads[0] is line:
@@ -277,7 +278,7 @@ class Desk:
                     answering.items.pop(item, None)
                 now_us = self._clock.now_us()
                 if reply.items:
-                    self._note(worklist.offered, answering.query, reply.items, self._channel, now_us)
+                    self._notes.note(worklist.offered, answering.query, reply.items, self._channel, now_us)
                 logger.info("answered", extra=self._about(answering.message, reply.items))
                 if not answering.replies:
                     self._end(line, answering)
@@ -286,7 +287,7 @@ class Desk:
             else:
                 for item in reply.items:
                     answering.items.pop(item, None)
-                self._note(worklist.not_offered, answering.query, reply.items, end.reason, maybe=end.maybe)
+                self._notes.note(worklist.not_offered, answering.query, reply.items, end.reason, maybe=end.maybe)
                 self._not_offered(answering, end.reason)
                 logger.warning(
                     "an answer did not go out",
@@ -365,40 +366,21 @@ class Desk:
             )
 
     def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
-        self._note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
+        self._notes.note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
         if line.answering is not None and line.answering.confirms and line.answering.confirms == said.of:
             line.answering.confirms = ""
             self._send_next(line)
 
     # -- noting --------------------------------------------------------------------------------------------------------
 
-    def _note(self, operation: Callable[..., Any], /, *args: Any, **more: Any) -> None:
-        """Have the journal note what has happened. Where it cannot, the next start finds an answer without an end."""
-        try:
-            future = self._journal.run(operation, *args, **more)
-        except StoreError as error:
-            self._not_noted(error)
-            return
-        future.add_done_callback(self._noted)
-
     def _not_offered(self, answering: Answering, reason: str) -> None:
         """Note that the items of an answer that are left were not sent."""
         items, answering.items = tuple(answering.items), {}
         if items:
-            self._note(worklist.not_offered, answering.query, items, reason, maybe=False)
-
-    def _noted(self, done: "asyncio.Future[Any]") -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            self._not_noted(error)
-
-    def _not_noted(self, error: BaseException) -> None:
-        logger.error(
-            "the end of an answer cannot be stored", extra={"channel": self._channel, "detail": type(error).__name__}
-        )
+            self._notes.note(worklist.not_offered, answering.query, items, reason, maybe=False)
 
     def _about(self, message: int, items: Sequence[int] = ()) -> dict[str, Any]:
-        more = {"detail": " ".join(map(item_id, items[:ITEMS_LOGGED]))} if items else {}
-        return {"channel": self._channel, "journal_id": message, **more}
+        return {**about(self._channel, items), "journal_id": message}
 
 
 class _LineOutlet:

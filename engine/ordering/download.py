@@ -22,9 +22,10 @@ from engine.model import back_off
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import SendEnd, Sent
-from engine.model.orders import Reply, Tube, item_id
+from engine.model.orders import Reply, Tube
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
+from engine.ordering.noting import about
 from engine.store.operations import worklist
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0
 REFUSALS = 3  # messages refused in a row: then it is the line, or the analyzer, and not the message
 PUT_OFF = "put_off"  # the analyzer had something to say before the message began
 LEFT_OUT = "left_out"  # no message has the item: a text of it cannot be sent to this analyzer
-ITEMS_LOGGED = 20
 
 
 class Outlet(Protocol):
@@ -175,7 +175,7 @@ class Downloads:
         try:
             return asking.dialogue.download(tube, asking.context(self._clock.now_us(), f"D{query}", unasked=True))
         except Exception:  # an error of ours costs this tube alone
-            logger.exception("orders cannot be written", extra=self._about([one.number for one in tube.items]))
+            logger.exception("orders cannot be written", extra=about(self._channel, [one.number for one in tube.items]))
             return []
 
     async def _note(self, operation: Callable[..., Any], /, *arguments: Any, **more: Any) -> None:
@@ -188,11 +188,8 @@ class Downloads:
         return isinstance(error, StoreError) and not error.fatal and not self._gone.is_set()
 
     def _log(self, words: str, items: Sequence[int], reason: str = "") -> None:
-        about = self._about(items)
+        said = about(self._channel, items)
         if reason and reason != PUT_OFF:
-            logger.warning(words, extra={**about, "reason": reason})
+            logger.warning(words, extra={**said, "reason": reason})
         elif not reason:
-            logger.info(words, extra=about)
-
-    def _about(self, items: Sequence[int]) -> dict[str, Any]:
-        return {"channel": self._channel, "detail": " ".join(map(item_id, items[:ITEMS_LOGGED]))}
+            logger.info(words, extra=said)

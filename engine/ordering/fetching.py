@@ -1,10 +1,8 @@
 """Ask an analyzer for results that it keeps. They come as messages like others: a repeat is recognised as ever."""
 
 import asyncio
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
-from engine.model.clock import Clock, from_us
+from engine.model.clock import Clock
 from engine.model.errors import RefusedError
 from engine.model.link_events import Sent
 from engine.ordering.asking import Asking
@@ -22,7 +20,7 @@ async def fetch(outlet: Outlet, asking: Asking, clock: Clock, *, specimen: str =
     now_us = clock.now_us()
     context = asking.context(now_us, f"F{now_us // 1_000_000}", unasked=True)
     asks = getattr(asking.dialogue, "fetch", None)
-    reply = None if asks is None else asks(specimen, _local(asking, since_us), context.now, context)
+    reply = None if asks is None else asks(specimen, asking.local(since_us), context.now, context)
     if reply is None:
         raise RefusedError("this analyzer gives no stored results on request, as far as is known; send them from there")
     try:
@@ -36,8 +34,3 @@ async def fetch(outlet: Outlet, asking: Asking, clock: Clock, *, specimen: str =
     except TimeoutError:
         raise RefusedError(f"the line was busy for {FREE_WITHIN_S:.0f} s; try again") from None
     raise RefusedError("the analyzer has ended the connection; try again")
-
-
-def _local(asking: Asking, at_us: int) -> str:
-    local: datetime = from_us(at_us).astimezone(ZoneInfo(asking.timezone))
-    return local.strftime("%Y%m%d%H%M%S")

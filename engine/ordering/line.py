@@ -97,7 +97,16 @@ class Line:
             ValueError: it cannot be framed.
         """
         self.tickets += 1
-        self.link.offer(self.tickets, reply.payload, now)
-        self.connection.has_to_speak = True
-        cast(RousedStream, self.connection.stream).rouse()
+        say(self.connection, self.tickets, reply, now)
         return self.tickets
+
+
+def say(connection: Connection, ticket: int, reply: Reply, now: float) -> None:
+    """Give a message to the link of a two-way connection, and have its reader send it.
+
+    Raises:
+        ValueError: it cannot be framed.
+    """
+    cast(TwoWayLink, connection.link).offer(ticket, reply.payload, now)
+    connection.has_to_speak = True
+    cast(RousedStream, connection.stream).rouse()

@@ -23,7 +23,7 @@ from engine.model.orders import LineAnswer
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded
 from engine.receiving.channel_parts import Answer
-from engine.store.queries.worklist import Told, told_of
+from engine.store.queries.order_outcomes import Told, told_of
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
@@ -49,7 +49,7 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answering:
+class LisAnswers:
     """How the LIS of a channel is answered; made of the configuration.
 
     Attributes:
@@ -66,7 +66,7 @@ class Answering:
 class OrderDesk:
     """Answers the orders of one channel (`engine.receiving.channel_parts.OrderAnswers`). Lives on the event loop."""
 
-    def __init__(self, channel: str, answering: Callable[[], Answering], *, journal: "Journal", clock: Clock) -> None:
+    def __init__(self, channel: str, answering: Callable[[], LisAnswers], *, journal: "Journal", clock: Clock) -> None:
         """``answering``: as the configuration in force has it."""
         self._channel = channel
         self._answering = answering
@@ -124,7 +124,7 @@ class OrderDesk:
                 said += found
         return said
 
-    def _said(self, answering: Answering, payload: bytes, told: Told) -> Sequence[bytes] | None:
+    def _said(self, answering: LisAnswers, payload: bytes, told: Told) -> Sequence[bytes] | None:
         """The answers to one message; None: an error of ours, and the connection has to be closed."""
         try:
             if told.state in ("mapped", "filtered"):

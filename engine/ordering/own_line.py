@@ -15,15 +15,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import NotSent, Sent
-from engine.model.orders import Asked, Reply, Tube, WorkItem, item_id
-from engine.model.ports import RousedStream, TwoWayLink
+from engine.model.orders import Asked, Reply, Tube, WorkItem
+from engine.model.ports import TwoWayLink
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Awaited, Unconfirmed
+from engine.ordering.line import say
+from engine.ordering.noting import Notes, about
 from engine.receiving.channel_parts import Connection
 from engine.store.operations import worklist
 from engine.store.queries.given_up import given_up
@@ -79,6 +81,7 @@ class OwnLine:
         self._channel = channel
         self._asking = asking
         self._journal = journal
+        self._notes = Notes(channel, journal)
         self._clock = clock
         self._now: _State | None = None
         self._queue: deque[Exchange] = deque()
@@ -106,7 +109,7 @@ class OwnLine:
             exchange = now.current
             if isinstance(end, NotSent):
                 if not exchange.cancels:
-                    self._note(worklist.not_offered, exchange.query, reply.items, end.reason, maybe=end.maybe)
+                    self._notes.note(worklist.not_offered, exchange.query, reply.items, end.reason, maybe=end.maybe)
                 continue
             assert isinstance(end, Sent)
             now.awaited.add(reply, exchange.query, cancels=exchange.cancels)
@@ -114,8 +117,8 @@ class OwnLine:
             now.timer = asyncio.get_running_loop().call_later(self._asking().deadline_s, self._unconfirmed, now)
             if reply.items and not exchange.cancels:
                 at_us = self._clock.now_us()
-                self._note(worklist.offered, exchange.query, reply.items, self._channel, at_us)
-            logger.info("orders sent", extra=self._about(reply.items))
+                self._notes.note(worklist.offered, exchange.query, reply.items, self._channel, at_us)
+            logger.info("orders sent", extra=about(self._channel, reply.items))
 
     def confirmed(self, control_id: str) -> Unconfirmed:
         """The message that the analyzer has just answered; an empty one where it is not known."""
@@ -142,7 +145,7 @@ class OwnLine:
             self._looking.cancel()
         for sent in now.awaited.left():
             if not sent.cancels:
-                self._note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
+                self._notes.note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
         self._asked.clear()
         if now.current is not None:
             self._back(now.current, "closed")
@@ -171,9 +174,7 @@ class OwnLine:
                 now.current.timer.cancel()
         now.sending = now.current.replies.popleft()
         self._tickets += 1
-        now.link.offer(self._tickets, now.sending.payload, self._clock.monotonic())
-        now.connection.has_to_speak = True
-        cast(RousedStream, now.connection.stream).rouse()
+        say(now.connection, self._tickets, now.sending, self._clock.monotonic())
 
     def _unconfirmed(self, now: _State) -> None:
         """No answer in time: the rest of its exchange waits again, and the next exchange may go."""
@@ -198,8 +199,8 @@ class OwnLine:
         if exchange.cancels:
             self._asked.difference_update(items)
         elif items:
-            self._note(worklist.not_offered, exchange.query, items, reason, maybe=False)
-            logger.warning("orders were not sent", extra={**self._about(items), "reason": reason})
+            self._notes.note(worklist.not_offered, exchange.query, items, reason, maybe=False)
+            logger.warning("orders were not sent", extra={**about(self._channel, items), "reason": reason})
 
     # -- taking back ---------------------------------------------------------------------------------------------------
 
@@ -226,25 +227,3 @@ class OwnLine:
         self._asked.update(one.number for one in items)
         if replies:
             self.put(Exchange(deque(replies), cancels=True), asking.deadline_s)
-
-    # -- noting --------------------------------------------------------------------------------------------------------
-
-    def _note(self, operation: Callable[..., Any], /, *args: Any, **more: Any) -> None:
-        try:
-            future = self._journal.run(operation, *args, **more)
-        except StoreError as error:
-            self._not_noted(error)
-            return
-        future.add_done_callback(self._noted)
-
-    def _noted(self, done: "asyncio.Future[Any]") -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            self._not_noted(error)
-
-    def _not_noted(self, error: BaseException) -> None:
-        logger.error(
-            "the end of an answer cannot be stored", extra={"channel": self._channel, "detail": type(error).__name__}
-        )
-
-    def _about(self, items: Sequence[int]) -> dict[str, Any]:
-        return {"channel": self._channel, "detail": " ".join(map(item_id, items[:20]))}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.store.operations.worklist.announcing import Listener, announce
-from engine.store.queries.worklist import has_notices
+from engine.store.queries.order_outcomes import has_notices
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal

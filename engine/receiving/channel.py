@@ -24,6 +24,7 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
+from engine.receiving.append_result import append_result
 from engine.receiving.channel_parts import (
     Acknowledged,
     Answer,
@@ -347,25 +348,7 @@ class Channel:
     def _kept(
         self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None
     ) -> "asyncio.Future[BaseException | None]":
-        """The result of an append: None, or the error.
-
-        ``hand_on`` is a callback of the journal's own future: a durable message is processed in journal order, also
-        after the connection is gone. For the same reason the wait uses a future of its own: cancelling a wait cancels
-        its future.
-        """
-        waiter: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-
-        def resolved(done: "asyncio.Future[T]") -> None:
-            error = done.exception()
-            if not waiter.done():
-                waiter.set_result(error)  # first, so that the answer is sent before the message is processed
-            if error is None:
-                if self.counts.store_fault is not None:
-                    self.monitor.stores_again()
-                hand_on(done.result())
-
-        future.add_done_callback(resolved)
-        return waiter
+        return append_result(future, self.monitor, hand_on)
 
     def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
         header = self._format.header(payload)

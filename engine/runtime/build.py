@@ -35,7 +35,7 @@ from engine.model.records import Assembled
 from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
 from engine.ordering.codes_of_table import codes_of
-from engine.ordering.lis import Answering
+from engine.ordering.lis import LisAnswers
 from engine.ordering.order_writers import writer
 from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
@@ -59,7 +59,7 @@ class BuiltChannel:
     answer: Answer | None
     routes: ChannelRoutes
     asking: Asking | None = None
-    answering: Answering | None = None
+    answering: LisAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def build_channel(
         else None,
         answering=None
         if config.taken is None or source.transport == FILES
-        else Answering(
+        else LisAnswers(
             writer=writer(source.format, message_format, options, ack_code="aa" if config.ack_code == "aa" else ""),
             usual=answer,
             timezone=config.timezone,

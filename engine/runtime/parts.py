@@ -32,7 +32,7 @@ from engine.model.records import DELIVERIES, Pause, Recorded, Recovery, Target
 from engine.monitoring.taps import Taps
 from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk
-from engine.ordering.lis import Answering, OrderDesk
+from engine.ordering.lis import LisAnswers, OrderDesk
 from engine.ordering.listening import listeners
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
@@ -386,7 +386,7 @@ class Parts:
         assert asking is not None  # a channel that gets or loses its orders gets another source
         return asking
 
-    def _answering(self, channel: str) -> Answering:
+    def _answering(self, channel: str) -> LisAnswers:
         """How the orders of a channel are answered, as the configuration in force has it."""
         answering = self.built.channels[channel].answering
         assert answering is not None  # a channel that begins or ceases to bring orders gets another source

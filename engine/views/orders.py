@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.model.orders import WorkItem, item_id
-from engine.store.queries.worklist import AskedQuery, ItemDetails, ItemHistory, WithoutOrder
+from engine.store.queries.order_questions import AskedQuery
+from engine.store.queries.tube_timeline import WithoutOrder
+from engine.store.queries.worklist import ItemDetails, ItemHistory
 from engine.views.text import Head, cell, table
 from engine.views.view import Field, View, at, or_none
 

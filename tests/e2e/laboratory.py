@@ -20,7 +20,8 @@ from engine.runtime.app import App
 from engine.store.operations import worklist
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page
-from engine.store.queries.worklist import ItemFilter, count_items, count_without
+from engine.store.queries.tube_timeline import count_without
+from engine.store.queries.worklist import ItemFilter, count_items
 from tests.support.asking import asking, question, result
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.running import QUICK, make_running_site, running_app

@@ -20,7 +20,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import item as read_item
 from tests.engine.ordering.test_law import answer_to, query, result
 from tests.faults.harness.trial import Trial
-from tests.support.asking_hl7 import asking_hl7, values
+from tests.support.asking_hl7 import asking_hl7, values, was_sent
 from tests.support.command_line import labrelay
 from tests.support.failpoints import When
 from tests.support.forking import Life, Mother
@@ -171,7 +171,7 @@ async def test_no_order_is_lost_sent_twice_in_silence_or_wrong_wherever_the_daem
             await site.lives()
             item = site.item(number)
             if analyzer.sent:
-                assert item.was_sent or item.state is ItemState.RESULTED, point
+                assert was_sent(item) or item.state is ItemState.RESULTED, point
             async with asyncio.timeout(240.0):
                 while not analyzer.acknowledged:
                     await analyzer.goes_on()

@@ -22,7 +22,8 @@ from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.units import HostPort
 from engine.ordering.taking import take_settings
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.support.running import MLLP, RunningSite, astm_channel, channel, running_site
 from tests.support.waiting import until

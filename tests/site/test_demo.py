@@ -145,6 +145,38 @@ async def test_trouble_ends_by_itself_and_loses_nothing(site: Site) -> None:
     assert "nothing lost" in output
 
 
+async def test_an_analyzer_asks_for_its_orders_and_they_are_closed(site: Site) -> None:
+    """Looked up in the journal while the demo runs, by the commands that the terminal names."""
+    async with demo(site, "--show", "two-way") as process:
+        said = await _until_said(process, "The parts go on")
+        steps = re.findall(r" --site (\S+) (orders .+?)   ", said)
+        folder = Path(steps[0][0])
+        ran = {verb: labrelay(*verb.split(), "-o", "json", site=folder) for _, verb in steps}
+
+    assert {verb: one.code for verb, one in ran.items()} == dict.fromkeys(
+        ("orders list --all", "orders log", "orders show W1"), 0
+    )
+    states = {one["order"]: one["state"] for one in ran["orders list --all"].json["orders"]}
+    assert states == {"W1": "resulted", "W2": "resulted", "W3": "held", "W4": "held", "W5": "cancelled"}
+    assert sorted(len(one["orders"]) for one in ran["orders log"].json["questions"]) == [0, 0, 0, 2]
+    assert _there(folder, site.folder / "var") == []  # the copy is gone, and the site itself was left alone
+
+
+async def test_shown_orders_end_by_themselves(site: Site) -> None:
+    async with demo(site, "--show", "two-way", "--exit") as process:
+        code, output = await ended(process)
+    assert code == 0, output
+    assert "The orders are now resulted, resulted, held, held, cancelled." in output
+
+
+async def test_orders_are_shown_with_the_demos_own_channels_alone(site: Site) -> None:
+    (site.folder / "channels" / "haematology.yaml").unlink()
+    async with demo(site, "--show", "two-way", "--exit") as process:
+        code, output = await ended(process)
+    assert code not in {0, None}
+    assert "start the demo in another folder" in output
+
+
 @pytest.mark.parametrize(
     "moment",
     [

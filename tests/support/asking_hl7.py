@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from engine.model.orders import ItemReason, ItemState, WorkItem
 from tests.support.mllp_peer import END, VT
 
 WITHIN_S = 60.0
@@ -87,3 +88,8 @@ def values(message: list[str], segment: str, field: int) -> list[str]:
     found = [line.split("|") for line in message if line.startswith(f"{segment}|")]
     at = field - 1 if segment == "MSH" else field
     return [parts[at] if len(parts) > at else "" for parts in found]
+
+
+def was_sent(item: WorkItem) -> bool:
+    """Whether the worklist says that an analyzer has the order, or may have it."""
+    return item.state not in (ItemState.WAITING, ItemState.HELD) or item.reason is ItemReason.MAYBE_KNOWN

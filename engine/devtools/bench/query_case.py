@@ -31,7 +31,7 @@ from engine.store.operations import worklist
 
 ASKERS = 8
 QUESTIONS_PER_S, RESULTS_PER_S = 50.0, 300.0
-ALONE = 2_000  # questions that are looked up without a daemon
+ALONE = 2_000  # questions that are looked up without a daemon; of a small worklist five for each tube
 ORDERED = 200  # messages with an order for each test, for the cost of an item
 NEW_FROM = 5_000_000  # numbers of their tubes
 ASKING = """\
@@ -61,7 +61,7 @@ def _cases(
 ) -> list[dict[str, Any]]:
     tubes = max(1, items // len(TESTS))
     fill(site, NAMES, tubes=range(tubes), closed=False, say=say)
-    cases, new = [], NEW_FROM
+    cases, new, sent = [], NEW_FROM, 1
     for with_closed in (0, closed) if closed else (0,):
         if with_closed:
             ended = range(CLOSED_FROM, CLOSED_FROM + with_closed // len(TESTS))
@@ -70,7 +70,8 @@ def _cases(
         alone = asyncio.run(_alone(site / "var", tubes, new))
         new += ORDERED
         say("with the daemon, beside results")
-        cases.append({"closed": with_closed, **alone, **_with_daemon(site, tubes, seconds, rounds, say)})
+        beside, sent = _with_daemon(site, tubes, seconds, rounds, say, first=sent)
+        cases.append({"closed": with_closed, **alone, **beside})
     first = cases[0]
     for case in cases:
         case["cpu_ratio"] = round(case["look_up_cpu_ms"]["p99"] / first["look_up_cpu_ms"]["p99"], 2)
@@ -101,10 +102,11 @@ async def _alone(data: Path, tubes: int, new: int) -> dict[str, Any]:
     journal.start(asyncio.get_running_loop())
     records: Format = registry.load(registry.FORMATS, "astm")
     dialogue: Dialogue = registry.load(registry.DIALOGUES, "astm").dialogue(None)
+    questions = min(ALONE, 5 * tubes)
     rng, took, context = random.Random(1), list[float](), AnswerContext(now="", control_id="Q1")
     try:
         before = journal.writer.stats.batches
-        for number in range(ALONE):
+        for number in range(questions):
             at = rng.randrange(tubes)
             channel = NAMES[at % ASKERS]
             began = time.thread_time()
@@ -120,7 +122,7 @@ async def _alone(data: Path, tubes: int, new: int) -> dict[str, Any]:
             took.append((looking + building + time.thread_time() - began) * 1000)
             assert found.tubes[0].asked == Asked(specimen=tube(at), echo=asked.asked[0].echo)
             await journal.run(worklist.offered, found.query, replies[0].items, channel, time.time_ns() // 1000)
-        commits = (journal.writer.stats.batches - before) / ALONE
+        commits = (journal.writer.stats.batches - before) / questions
         of_items = [await journal.run(_timed_orders, new + number) / len(TESTS) for number in range(ORDERED)]
     finally:
         await journal.stop()
@@ -175,10 +177,14 @@ class _QueryBench(Bench):
         return played, self.askers.hear()
 
 
-def _with_daemon(site: Path, tubes: int, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _with_daemon(
+    site: Path, tubes: int, seconds: float, rounds: int, say: Callable[[str], None], *, first: int
+) -> tuple[dict[str, Any], int]:
+    """``first``: the number of the first results. Return what was measured, and the number that is free next: the same
+    results again would be repeats.
+    """
     bench = _QueryBench(site)
-    # Numbers that no earlier case of this site has sent: the same results again would be repeats.
-    bench.first += time.time_ns() // 1_000_000_000 % 10_000_000
+    bench.first = first
     try:
         bench.round(tubes, 1.0)  # what is loaded at the first question is loaded
         played, asked = list[Round](), list[dict[str, Any]]()
@@ -189,7 +195,7 @@ def _with_daemon(site: Path, tubes: int, seconds: float, rounds: int, say: Calla
             asked.append(questions)
         times = [value * 1000 for one in asked for value in one["answer_s"]]
         p99s = spread((percentile(one["answer_s"], 99) * 1000 for one in asked), 2)
-        return {
+        case = {
             "scenario": "query",
             "rounds": rounds,
             "open": tubes * len(TESTS),
@@ -202,5 +208,6 @@ def _with_daemon(site: Path, tubes: int, seconds: float, rounds: int, say: Calla
             **totals(played, "lost", "repeats_same_key", "repeats_other_key", "reordered", "refused"),
             "noisy": is_noisy(p99s),
         }
+        return case, bench.first
     finally:
         bench.close()

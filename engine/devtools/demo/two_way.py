@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.load import Site, load_site
+from engine.config.source import TcpPart
 from engine.devtools.demo.parts import Part, command_for, port_is_taken
 from engine.devtools.simulator.asking import AskingAnalyzer, find_asker
 from engine.devtools.simulator.dialogue import Dialogue
@@ -23,15 +24,15 @@ from engine.model.errors import LabRelayError
 from engine.model.units import HostPort
 
 ANALYZER = "sysmex-xn"
-LISTEN = HostPort("127.0.0.1", 2578)
+HAEMATOLOGY = "haematology"
 CHANNEL = f"""\
-channel: haematology
+channel: {HAEMATOLOGY}
 description: Cell counter that asks for its orders, ASTM over TCP
 analyzer: {ANALYZER}
-source: {{kind: astm, listen: "{LISTEN}"}}
+source: {{{{kind: astm, listen: "{{listen}}"}}}}
 orders:
   answer: query
-  codes: {{WBC: WBC, HGB: HGB}}       # code of the laboratory system: code of the analyzer
+  codes: {{{{WBC: WBC, HGB: HGB}}}}       # code of the laboratory system: code of the analyzer
 routes:
   - mapping: astm-results
     to: lab-fhir
@@ -66,10 +67,23 @@ TUBES = (
 
 
 def prepare(folder: Path) -> None:
-    """Give a copy of the demo's site one channel, whose analyzer asks."""
+    """Give a copy of the demo's site one channel: its haematology, with an analyzer that asks.
+
+    Raises:
+        LabRelayError: it has no such channel.
+    """
+    listen = _address(load_site(folder))
     for channel in (folder / "channels").glob("*.yaml"):
         channel.unlink()
-    (folder / "channels" / "haematology.yaml").write_text(CHANNEL, encoding="utf-8")
+    (folder / "channels" / f"{HAEMATOLOGY}.yaml").write_text(CHANNEL.format(listen=listen), encoding="utf-8")
+
+
+def _address(site: Site) -> HostPort:
+    channel = site.channels.get(HAEMATOLOGY)
+    listen = channel.source.listen if channel is not None and isinstance(channel.source, TcpPart) else None
+    if listen is None:
+        raise LabRelayError("orders are shown with the demo's own channels; start the demo in another folder")
+    return listen
 
 
 async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
@@ -77,7 +91,12 @@ async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
     server = next(one for one in site.config.destinations.values() if one.kind == "fhir")
     host, _, port = server.url.split("//", 1)[1].split("/", 1)[0].rpartition(":")
     web = site.config.web.listen
-    places = (("sandbox", host, int(port)), ("status page", web.host, web.port), ("channel", LISTEN.host, LISTEN.port))
+    listen = _address(site)
+    places = (
+        ("sandbox", host, int(port)),
+        ("status page", web.host, web.port),
+        (HAEMATOLOGY, listen.host, listen.port),
+    )
     taken = [f"{name} ({at}:{number})" for name, at, number in places if port_is_taken(at, number)]
     if taken:
         raise LabRelayError(f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it first")
@@ -88,7 +107,7 @@ async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
         say(f"Starting a FHIR server to receive results (the sandbox) on http://{host}:{port}/")
         await sandbox.start(host, int(port))
         say(f"Starting LabRelay; its page: http://{web}/")
-        await daemon.start(LISTEN.host, LISTEN.port)
+        await daemon.start(listen.host, listen.port)
         good = await _play(site, say)
         if not leave:
             say("The parts go on until you press Ctrl-C.")
@@ -115,7 +134,7 @@ async def _play(site: Site, say: Callable[[str], None]) -> bool:
                 for order in added["orders"]:
                     await _labrelay(site, "orders", "cancel", order["order"], "--reason", "shown in the demo")
     say("")
-    wire = ClientWire(LISTEN)
+    wire = ClientWire(_address(site))
     await wire.open()
     try:
         analyzer = AskingAnalyzer(
@@ -165,8 +184,3 @@ async def _labrelay(site: Site, *arguments: str) -> dict[str, Any]:
         raise RuntimeError(f"labrelay {' '.join(arguments[:2])} failed: {err.decode(errors='replace').strip()}")
     said: dict[str, Any] = json.loads(out)
     return said
-
-
-def load(folder: Path) -> Site:
-    prepare(folder)
-    return load_site(folder)

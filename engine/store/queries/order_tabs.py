@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from engine.model.orders import ItemReason, ItemState
 from engine.model.worklist import DAY_US
-from engine.store.queries import worklist
+from engine.store.queries import order_questions, worklist
+from engine.store.queries.order_questions import QueryFilter
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import ItemFilter, QueryFilter
+from engine.store.queries.worklist import ItemFilter
 
 MINUTE_US = 60_000_000
 REFUSED_US = 7 * DAY_US  # how long a refused or rejected order is listed
@@ -64,7 +65,7 @@ class OrderTrouble:
 def troubles(reader: Reader, now_us: int) -> list[OrderTrouble]:
     """Those that there are, worst first."""
     found = [OrderTrouble(name, *worklist.count_items(reader, TABS[name](now_us), most=MOST)) for name in _FOR_A_PERSON]
-    found.insert(1, OrderTrouble("questions", worklist.count_queries(reader, unanswered(now_us), most=MOST)))
+    found.insert(1, OrderTrouble("questions", order_questions.count_queries(reader, unanswered(now_us), most=MOST)))
     return [one for one in found if one.count]
 
 

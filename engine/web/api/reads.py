@@ -18,7 +18,7 @@ from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.store.queries import worklist
+from engine.store.queries import order_questions, tube_timeline, worklist
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
@@ -28,10 +28,11 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of
+from engine.store.queries.order_questions import QueryFilter
 from engine.store.queries.order_tabs import TABS, unanswered
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
-from engine.store.queries.worklist import ItemFilter, QueryFilter
+from engine.store.queries.worklist import ItemFilter
 from engine.store.recovery.backups.catalog import copies
 from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT
@@ -400,7 +401,7 @@ def order(asked: Asked[parameters.OneOrder]) -> Document:
 def results_without_order(asked: Asked[parameters.WithoutOrder]) -> Document:
     given = asked.arguments
     before = _before(given.cursor, WITHOUT_ORDER.name) or 0
-    found = worklist.without_order(
+    found = tube_timeline.without_order(
         asked.sources.journal, channel=given.channel or "", after=before, limit=given.limit + 1
     )
     return _paged(WITHOUT_ORDER, found, given.limit, [one.message_id for one in found])
@@ -410,7 +411,7 @@ def questions(asked: Asked[parameters.Questions]) -> Document:
     given = asked.arguments
     wanted = unanswered(_now_us()) if given.unanswered else QueryFilter()
     before = _before(given.cursor, QUESTION.name) or 0
-    found = worklist.queries(
+    found = order_questions.queries(
         asked.sources.journal, replace(wanted, channel=given.channel or ""), after=before, limit=given.limit + 1
     )
     return _paged(QUESTION, found, given.limit, [one.number for one in found])

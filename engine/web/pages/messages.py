@@ -20,7 +20,7 @@ from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Filter, MessageView
 from engine.model.search_keys import MAX_LENGTH
-from engine.store.queries import worklist
+from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
@@ -282,13 +282,13 @@ def _found(reader: Reader, asking: Asking) -> Values:
 
 def _tube(reader: Reader, number: str, words: Words) -> str:
     """The address of the page about the tube with this number; empty: no order and no question is there for it."""
-    found = worklist.tube(reader, number, limit=1)
+    found = tube_timeline.tube(reader, number, limit=1)
     if found.items:
         return words.href("/order", item=found.items[-1].item.item_id)
     if not found.questions:
         return ""
     query = found.questions[-1].query
-    return words.href("/order", question=query, tube=worklist.place_in_query(reader, query, number))
+    return words.href("/order", question=query, tube=tube_timeline.place_in_query(reader, query, number))
 
 
 def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Act, Filter, MessageView
 from engine.store.operations.worklist.matching import MATCHED
-from engine.store.queries import worklist
+from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import ItemDetails, ItemHistory, TubeQuestion, TubeTimeline, WithoutOrder
+from engine.store.queries.tube_timeline import TubeQuestion, TubeTimeline, WithoutOrder
+from engine.store.queries.worklist import ItemDetails, ItemHistory
 from engine.web.access.desk import Desk
 from engine.web.access.person import PERSON
 from engine.web.cells import Badge
@@ -130,7 +131,7 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
         )
     token = tokens[place - 1]
     one = worklist.item(reader, asked) if asked else None
-    timeline = worklist.tube_of(reader, token)
+    timeline = tube_timeline.tube_of(reader, token)
     if one is not None and not any(other.item.number == asked for other in timeline.items):
         timeline = TubeTimeline(items=(one,), questions=timeline.questions, without=timeline.without)
     results = worklist.results_of(reader, [other.item.number for other in timeline.items])
@@ -162,10 +163,10 @@ def _tubes(reader: Reader, asking: Asking, asked: int) -> Sequence[bytes]:
     """The keyed hashes of the tubes that the address is about. An order without a number is a tube of its own."""
     if "item" in asking.query:
         there = worklist.item(reader, asked) is not None if asked else False
-        return [worklist.tube_of_item(reader, asked)] if there else []
+        return [tube_timeline.tube_of_item(reader, asked)] if there else []
     if question := number(asking.query.get("question", "")):
-        return worklist.tubes_of_query(reader, question)
-    return worklist.tubes_of_message(reader, number(asking.query.get("message", "")))
+        return tube_timeline.tubes_of_query(reader, question)
+    return tube_timeline.tubes_of_message(reader, number(asking.query.get("message", "")))
 
 
 def _others(asking: Asking, count: int, here: int) -> list[tuple[str, str, bool]]:

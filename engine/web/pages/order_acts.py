@@ -12,9 +12,10 @@ from engine.actions.control import Request
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
 from engine.store.operations.worklist.matching import MATCHED
-from engine.store.queries import worklist
+from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import ItemDetails, WithoutOrder
+from engine.store.queries.tube_timeline import WithoutOrder
+from engine.store.queries.worklist import ItemDetails
 from engine.web.access.desk import Desk
 from engine.web.forms import Form
 from engine.web.pages.asked import number
@@ -179,7 +180,7 @@ def _read(reader: Reader, asked: int, message: int) -> tuple[WorkItem, WithoutOr
         raise AbsentError(f"there is no order {item_id(asked)}")
     if not message:
         return found.item, None
-    without = worklist.tube(reader, found.item.line.specimen).without
+    without = tube_timeline.tube(reader, found.item.line.specimen).without
     result = next((one for one in without if one.message_id == message), None)
     if result is None:
         raise RefusedError(f"message {message} has no result without an order of the tube of {item_id(asked)}")

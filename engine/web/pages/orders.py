@@ -16,10 +16,11 @@ from engine.actions.control import Request
 from engine.model.orders import WorkItem
 from engine.model.permissions import LOOKING
 from engine.store.operations.worklist.items import RANKS
-from engine.store.queries import worklist
+from engine.store.queries import order_questions, tube_timeline, worklist
 from engine.store.queries.order_tabs import MOST, TABS, UNANSWERED_US, unanswered
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import ItemFilter, WithoutOrder
+from engine.store.queries.tube_timeline import WithoutOrder
+from engine.store.queries.worklist import ItemFilter
 from engine.web.pages.asked import PAGE, Asked, counted
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import known
@@ -158,8 +159,8 @@ def _counts(reader: Reader, channel: str, at_us: int) -> dict[str, int]:
         name: worklist.count_items(reader, replace(make(at_us), channel=channel), most=most)[0]
         for name, make in TABS.items()
     }
-    found[ASKED_IN_VAIN] = worklist.count_queries(reader, replace(unanswered(at_us), channel=channel), most=most)
-    found[WITHOUT] = worklist.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
+    found[ASKED_IN_VAIN] = order_questions.count_queries(reader, replace(unanswered(at_us), channel=channel), most=most)
+    found[WITHOUT] = tube_timeline.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
     return found
 
 
@@ -174,7 +175,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     limit = PRINTED if prints else PAGE
     if tab == WITHOUT:
         since_us = now_us(words) - UNANSWERED_US
-        without = worklist.without_order(
+        without = tube_timeline.without_order(
             reader, channel=channel, since_us=since_us, after=asked.before, limit=limit + 1
         )
         rows = [_without(one, words) for one in without[:limit]]

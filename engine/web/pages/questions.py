@@ -8,10 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from engine.model.permissions import LOOKING
-from engine.store.queries import worklist
+from engine.store.queries import order_questions
+from engine.store.queries.order_questions import AskedQuery, QueryFilter
 from engine.store.queries.order_tabs import MOST, unanswered
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import AskedQuery, QueryFilter
 from engine.web.pages.asked import PAGE, Asked, counted
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
@@ -55,11 +55,11 @@ def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = _asked(asking), asking.words
     in_vain = asked.get(TAB) == ASKED_IN_VAIN
     wanted = replace(unanswered(now_us(words)) if in_vain else QueryFilter(), channel=asked.get("channel") or "")
-    found = worklist.queries(reader, wanted, after=asked.before, limit=PAGE + 1)
+    found = order_questions.queries(reader, wanted, after=asked.before, limit=PAGE + 1)
     return {
         "tabs": tabs_of(reader, asked, words, ASKED_IN_VAIN if in_vain else ""),
         "rows": [question_row(one, words) for one in found[:PAGE]],
-        "count": counted(worklist.count_queries(reader, wanted, most=MOST + 1)),
+        "count": counted(order_questions.count_queries(reader, wanted, most=MOST + 1)),
         "older": asked.href(before=found[PAGE - 1].number) if len(found) > PAGE else "",
     }
 

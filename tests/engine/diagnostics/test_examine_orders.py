@@ -7,7 +7,7 @@ import pytest
 
 from engine.diagnostics.examine_orders import two_way
 from engine.model.health import Health
-from engine.store.queries.worklist import AskedQuery
+from engine.store.queries.order_questions import AskedQuery
 from tests.engine.ordering.test_kinds_of_questions import chemistry
 from tests.engine.ordering.test_questions import added, becomes
 from tests.support.asking import asking, question

@@ -17,7 +17,8 @@ from engine.ordering import download
 from engine.ordering.asking import Asking
 from engine.store.journal import Journal
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.support.journals import running
 from tests.support.waiting import until

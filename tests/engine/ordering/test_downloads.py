@@ -21,7 +21,8 @@ from typing import Any
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.ordering.taking import take_settings
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import item as read_item
 from engine.store.queries.worklist import items as read_items
 from tests.support.asking import AskingAnalyzer, asking, fields, question, result

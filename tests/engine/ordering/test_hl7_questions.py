@@ -16,7 +16,8 @@ from engine.ordering.taking import take_settings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import item as read_item
 from engine.store.queries.worklist import items as read_items
 from tests.support.asking_hl7 import asking_hl7, values

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from engine.model.orders import OrderedPatient
+from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import item as read_item
-from engine.store.queries.worklist import queries
 from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states, without_ours
 from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, taking, values
 from tests.support.running import MLLP, RunningSite, channel, running_site

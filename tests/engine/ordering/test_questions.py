@@ -6,7 +6,8 @@ from typing import Any
 from engine.model.orders import OrderLine
 from engine.ordering.taking import take_settings
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.support.asking import asking, fields, question, result
 from tests.support.running import ASTM, ASTM_ROUTE, RunningSite, astm_channel, channel, running_site

@@ -14,11 +14,12 @@ import pytest
 from engine.model.errors import RefusedError
 from engine.model.orders import OPEN_STATES, ItemState, WorkItem, item_number
 from engine.store.operations import worklist
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.engine.ordering.test_hl7_questions import line, ordered
 from tests.engine.ordering.test_law import CODES, WHO, answer_to, own_site, query, result
-from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, values
+from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, values, was_sent
 from tests.support.running import RunningSite
 from tests.support.waiting import until
 
@@ -147,4 +148,4 @@ def _is_over(site: RunningSite, model: Analyzer) -> bool:
 def _is_known(site: RunningSite, step: str) -> bool:
     number = item_number(step)
     item = next(one for one in every(site) if one.number == number)
-    return item.was_sent
+    return was_sent(item)

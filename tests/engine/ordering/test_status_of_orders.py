@@ -20,7 +20,7 @@ from engine.model.message import FormatOptions
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
 from engine.store.operations import worklist
 from engine.store.queries.contents import stored_message
-from engine.store.queries.worklist import has_notices
+from engine.store.queries.order_outcomes import has_notices
 from tests.engine.ordering.test_orders_of_a_lis import ANALYZER, lis, states
 from tests.support.asking import asking, question, result
 from tests.support.mllp_peer import CLOSE, ack, mllp_peer

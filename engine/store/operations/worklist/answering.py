@@ -229,7 +229,7 @@ class Look:
         """The items that this channel gets of a specimen; or why there are none."""
         every = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
         patients = PatientsOfTube({})
-        for one in every:  # of all channels and sources
+        for one in every:  # of all channels
             if one.state in _TIES:
                 patients.add(one.line.patient)
         if patients.conflict:
@@ -265,9 +265,6 @@ class Look:
         return coded, None if coded else NoOrder.DONE
 
     def _is_mine(self, one: Kept) -> bool:
-        sources = self._settings.sources
-        if sources is not None and one.source and one.source not in sources:
-            return False
         return not one.targets or not self._mine.isdisjoint(one.targets)
 
     def _is_elsewhere(self, one: Kept) -> bool:

@@ -17,7 +17,8 @@ from engine.devtools.simulator.play import PlaySettings
 from engine.devtools.simulator.wires import ClientWire
 from engine.model.errors import LabRelayError
 from engine.model.units import HostPort
-from engine.store.queries.worklist import ItemFilter, queries
+from engine.store.queries.order_questions import queries
+from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
 from tests.support.running import RunningSite, astm_channel, running_site
 from tests.support.waiting import until

@@ -14,10 +14,11 @@ from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
 from engine.store.operations import worklist
 from engine.store.operations.worklist import items
-from engine.store.queries import order_tabs
+from engine.store.queries import order_questions, order_tabs, tube_timeline
 from engine.store.queries import worklist as reading
+from engine.store.queries.order_questions import QueryFilter
 from engine.store.queries.order_tabs import LATE_AFTER_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
-from engine.store.queries.worklist import ItemFilter, QueryFilter
+from engine.store.queries.worklist import ItemFilter
 from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, numbers, order
 from tests.support.journals import opened, started
 
@@ -109,8 +110,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 def unanswered(desk: Desk) -> list[int]:
     wanted = order_tabs.unanswered(desk.clock.now_us())
-    found = reading.queries(desk.journal, wanted)
-    assert reading.count_queries(desk.journal, wanted, most=MOST) == len(found)
+    found = order_questions.queries(desk.journal, wanted)
+    assert order_questions.count_queries(desk.journal, wanted, most=MOST) == len(found)
     return [one.number for one in found]
 
 
@@ -137,10 +138,10 @@ async def test_the_log_says_how_long_an_answer_took_and_which_tests_it_had(desk:
     answered = await desk.ask("S1")
     desk.clock.advance(0.25)
     await desk.send(answered)
-    (one,) = reading.queries(desk.journal, QueryFilter(channel="chem"))
+    (one,) = order_questions.queries(desk.journal, QueryFilter(channel="chem"))
     assert (one.took_ms, sorted(one.codes), one.outcome, one.none) == (250, ["10", "20"], "sent", ())
     await desk.ask("S2", "S3")
-    none, _ = reading.queries(desk.journal)
+    none, _ = order_questions.queries(desk.journal)
     assert (none.codes, none.none, none.asked) == ((), ("unknown",), 2)
 
 
@@ -153,14 +154,14 @@ async def test_a_result_without_an_order_is_noted_and_leads_to_its_tube(desk: De
     await desk.journal.run(
         worklist.result, newest, "chem", "QC1", "", [ResultOf(test="GLU")], control=True
     )  # processed anew, as one of a control
-    assert [one.results for one in reading.without_order(desk.journal)] == [1, 2]
-    assert reading.count_without(desk.journal, most=MOST) == 2
-    assert reading.without_order(desk.journal, channel="other") == []
-    (tube,) = reading.tubes_of_message(desk.journal, newest - 2)
-    timeline = reading.tube_of(desk.journal, tube)
+    assert [one.results for one in tube_timeline.without_order(desk.journal)] == [1, 2]
+    assert tube_timeline.count_without(desk.journal, most=MOST) == 2
+    assert tube_timeline.without_order(desk.journal, channel="other") == []
+    (tube,) = tube_timeline.tubes_of_message(desk.journal, newest - 2)
+    timeline = tube_timeline.tube_of(desk.journal, tube)
     assert ([one.item.number for one in timeline.items], [one.results for one in timeline.without]) == ([1], [2])
-    assert reading.tube(desk.journal, "S9").without[0].results == 1
-    assert reading.tube_of(desk.journal, b"") == reading.TubeTimeline(items=(), questions=())
+    assert tube_timeline.tube(desk.journal, "S9").without[0].results == 1
+    assert tube_timeline.tube_of(desk.journal, b"") == tube_timeline.TubeTimeline(items=(), questions=())
 
 
 async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from engine.model.order_rules import ItemEvent, Standing, step
 from engine.model.orders import ItemReason, ItemState, NoOrder
-from engine.store.queries import worklist
+from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.web.pages import order_acts, order_words
 from engine.web.pages.orders import TAB_WORDS
@@ -149,8 +149,8 @@ async def test_a_result_is_matched_with_an_order_of_its_tube_and_that_is_undone(
     assert (await here.site.labrelay("pause", "destination", "lab-fhir", "--reason", "first", "--yes")).code == 0
     async with asking(here.site.port("chemistry")) as analyzer:
         await analyzer.send(result(TUBE, PATIENT, "TSH3", "1.20"))
-    await until(lambda: bool(worklist.without_order(here.site.journal)))
-    (without,) = worklist.without_order(here.site.journal)
+    await until(lambda: bool(tube_timeline.without_order(here.site.journal)))
+    (without,) = tube_timeline.without_order(here.site.journal)
     await ordered(here)  # it comes after its result
     await ordered(here, "another-tube")
     _, page = await operator.get(f"/order?message={without.message_id}&lang=en")

@@ -7,7 +7,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.worklist import AskSettings
 from engine.store.operations import record_outcome, worklist
-from engine.store.queries.worklist import queries
+from engine.store.queries.order_questions import queries
 from tests.support.journals import running, store
 
 QUESTION = Question(kind="specimens", asked=(Asked(specimen="00042"),))

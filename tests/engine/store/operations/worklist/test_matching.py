@@ -9,6 +9,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
 from engine.model.worklist import ResultOf
 from engine.store.operations import worklist
+from engine.store.queries import tube_timeline
 from engine.store.queries import worklist as reading
 from engine.store.queries.acts import acts_page
 from tests.engine.store.operations.worklist.test_orders_in_and_out import RAVI, Desk, act, order
@@ -27,7 +28,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 def without(desk: Desk) -> list[tuple[int, int]]:
-    return [(one.message_id, one.results) for one in reading.without_order(desk.journal)]
+    return [(one.message_id, one.results) for one in tube_timeline.without_order(desk.journal)]
 
 
 async def test_a_match_closes_the_order_and_is_undone(desk: Desk) -> None:

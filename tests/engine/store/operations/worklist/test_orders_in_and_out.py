@@ -25,6 +25,7 @@ from engine.model.values import changed
 from engine.model.worklist import DAY_US, Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
 from engine.store.journal import Journal
 from engine.store.operations import worklist
+from engine.store.queries import order_questions, tube_timeline
 from engine.store.queries import worklist as reading
 from tests.support.journals import started, store
 
@@ -297,9 +298,7 @@ async def test_an_order_for_other_channels_is_not_seen(desk: Desk) -> None:
     await desk.take(order(targets=("chem2",)))
     (tube,) = (await desk.ask("S1")).tubes
     assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
-    (tube,) = (await desk.ask("S1", channel="chem2", sources=frozenset({"other"}))).tubes
-    assert tube.items == ()
-    assert numbers(await desk.ask("S1", channel="chem2", sources=frozenset({"his"}))) == [1]
+    assert numbers(await desk.ask("S1", channel="chem2")) == [1]
 
 
 async def test_a_result_of_another_patient_closes_nothing(desk: Desk) -> None:
@@ -538,13 +537,13 @@ async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
     await desk.ask("S1")
     await desk.take(order())
     await desk.tell("S1")
-    timeline = reading.tube(desk.journal, "S1")
+    timeline = tube_timeline.tube(desk.journal, "S1")
     assert [(one.channel, one.items, one.none) for one in timeline.questions] == [
         ("chem", 0, "unknown"),
         ("chem", 1, ""),
     ]
     assert [one.event for one in timeline.items[0].history] == ["taken", "sent"]
-    newest, oldest = reading.queries(desk.journal, reading.QueryFilter(channel="chem"))
+    newest, oldest = order_questions.queries(desk.journal, order_questions.QueryFilter(channel="chem"))
     assert (newest.items, newest.open, newest.outcome) == ((1,), 0, "sent")
     assert (oldest.items, oldest.open) == ((), 0)
     for wanted in (
@@ -600,7 +599,7 @@ async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
     assert [await act(desk, worklist.cancel, 1) for _ in range(2)] == ["cancel_pending", "cancelled"]
     assert await act(desk, worklist.resend, 2) == "waiting"
     assert await desk.result("S1", ResultOf(code="99")) == []
-    (without,) = reading.without_order(desk.journal)
+    (without,) = tube_timeline.without_order(desk.journal)
     assert await act(desk, worklist.match, 3, message_id=without.message_id) == "resulted"
     with pytest.raises(RefusedError, match="W3 is resulted"):
         await act(desk, worklist.resend, 3)
