@@ -84,7 +84,7 @@ class Line:
         return not self.gone and self.answering is None and self.sending is None and not self.link.in_session
 
     def note_rest(self) -> None:
-        """Called after whatever may have changed it."""
+        """Called after each event that may have changed it."""
         if self.gone or self.is_free:
             self.rests.set()
         else:

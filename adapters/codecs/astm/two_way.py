@@ -178,7 +178,7 @@ class AstmTwoWayLink:
         return self._receiver.state is ReceiverState.IDLE and not self._receiver.resting
 
     def _turn(self, now: float) -> None:
-        """Give the line to the side whose turn it is; called after whatever may have changed that."""
+        """Give the line to the side whose turn it is; called after each event that may have changed that."""
         self._now = now
         in_session = self._receiver.state is not ReceiverState.IDLE
         self._sender.pause(in_session or (self._unfinished and now < self._heard + QUIET_S), now)

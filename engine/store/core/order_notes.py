@@ -1,6 +1,6 @@
 """The answers to the orders of a message, in the note of the message's outcome.
 
-A repeat of the message gets the same answer, whatever has become of the orders since.
+A repeat of the message gets the same answer, also where the orders have changed since.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whose tube a result is of, whatever comes first: the specimen (OUL^R22) or the order (ORU^R01)."""
+"""Whose tube a result is of, where either comes first: the specimen (OUL^R22) or the order (ORU^R01)."""
 
 import pytest
 

@@ -67,7 +67,7 @@ class Bench:
             assert tubes == {self.asked}
 
     async def hear(self, seconds: float) -> None:
-        """Whatever the host says within this time, to the end of its session."""
+        """All that the host says within this time, to the end of its session."""
         line = await self.connect()
         try:
             async with asyncio.timeout(seconds):

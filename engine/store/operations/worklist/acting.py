@@ -80,7 +80,7 @@ def _raise_if_impossible(one: Kept, event: ItemEvent) -> None:
 
 
 def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
-    """Two patients may never share one number, whatever a person says."""
+    """Two patients may never share one number, also where a person says so."""
     patients = PatientsOfTube({})
     for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
         if other.number != one.number and other.state in _ACTIVE:

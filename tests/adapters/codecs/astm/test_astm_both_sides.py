@@ -1,6 +1,6 @@
 """Sender and receiver together, in any order of events, over a line that loses and spoils bytes in both directions.
 
-Whatever happens: both come to rest, no frame is taken that was not sent, nothing is delivered but whole messages, and
+In each case both come to rest, no frame is taken that was not sent, nothing is delivered but whole messages, and
 what the sender takes for sent has arrived. Time is simulated: a byte on the line arrives before time goes on, since an
 answer that comes when nobody waits for it any more cannot be told from the next one's.
 

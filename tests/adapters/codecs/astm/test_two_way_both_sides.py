@@ -1,6 +1,6 @@
 """An analyzer and LabRelay, each sending when it wants to, over a line that loses and spoils bytes in both directions.
 
-Whatever happens: both come to rest, nothing is delivered but whole messages, each once; what a side takes for sent has
+In each case both come to rest, nothing is delivered but whole messages, each once; what a side takes for sent has
 arrived, what has arrived and is not taken for sent is reported as perhaps there; and nothing of a message is on the
 line once it was sent. Time is simulated: a byte arrives before time goes on.
 
