@@ -293,13 +293,13 @@ def unmatch(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_unmatch", order, reason, form)
 
 
-@command.command("unmatched", help="List results that no order is there for, the newest first.")
+@command.command("unordered", help="List results that no order is there for, the newest first.")
 @click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
 @click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
 @page_options("message")
 @form_option()
 @pass_session
-def unmatched(
+def unordered(
     session: Session, /, channel: str | None, since: str | None, limit: int, before: int | None, form: Form
 ) -> None:
     raise_if_unknown(session, channel=channel)

@@ -115,6 +115,11 @@ def reason_of(reason: ItemReason, words: Words) -> str:
     return words.say(REASONS[reason]) if reason else ""
 
 
+def reason_of_code(code: str, words: Words) -> str:
+    """As `reason_of`; empty for one that this version does not know."""
+    return reason_of(ItemReason(code), words) if code in set(ItemReason) else ""
+
+
 def event_of(event: str, words: Words) -> str:
     return words.say(EVENTS[event]) if event in EVENTS else event
 

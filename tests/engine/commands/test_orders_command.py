@@ -60,7 +60,7 @@ async def without_order(site: RunningSite, specimen: str = TUBE, patient: str = 
 async def test_a_result_is_matched_with_an_order_and_that_is_undone(site: RunningSite) -> None:
     message = str(await without_order(site))
     await add(site)
-    listed = await orders(site, "unmatched", "-o", "json")
+    listed = await orders(site, "unordered", "-o", "json")
     assert [(str(one["message"]), one["results"], one["codes"]) for one in listed.json["results"]] == [
         (message, 1, "TSH3")
     ]
@@ -68,7 +68,7 @@ async def test_a_result_is_matched_with_an_order_and_that_is_undone(site: Runnin
     assert (matched.code, matched.json["order"], matched.json["state"], state(site)) == (
         ExitCode.OK, "W1", "resulted", "resulted",
     )  # fmt: skip
-    assert (await orders(site, "unmatched", "-o", "json")).json["results"] == []
+    assert (await orders(site, "unordered", "-o", "json")).json["results"] == []
     shown = await orders(site, "show", "W1", "-o", "json")
     last = shown.json["history"][-1]
     assert (last["event"], last["cause"], str(last["message"])) == ("final", "match", message)
@@ -162,7 +162,7 @@ WRONG = [
     (("list", "--since", "yesterday"), ExitCode.USAGE, "yesterday"),
     (("list", "--channel", "chemistri"), ExitCode.FAILED, "there is no channel chemistri"),
     (("log", "--channel", "chemistri"), ExitCode.FAILED, "there is no channel chemistri"),
-    (("unmatched", "--channel", "chemistri"), ExitCode.FAILED, "there is no channel chemistri"),
+    (("unordered", "--channel", "chemistri"), ExitCode.FAILED, "there is no channel chemistri"),
     (("show", "W9"), ExitCode.FAILED, "there is no order W9"),
     (("cancel", "W9", *SAID), ExitCode.REFUSED, "there is no order W9"),
     (("release", "W1", *SAID), ExitCode.REFUSED, "order W1 is waiting, and cannot be changed so"),
