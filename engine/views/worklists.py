@@ -27,11 +27,12 @@ def patient_words(patient: Mapping[str, str]) -> str:
 
 
 def test_words(test: Mapping[str, Any]) -> str:
-    """The analyzer's code; behind it a reason to look before the test is ordered there by hand."""
-    more = [test["reason"]] if test["reason"] else []
+    """The analyzer's code, the LIS's where it is another, and a reason to look before it is ordered there by hand."""
+    code, test_code, reason = test["code"], test["test"], test["reason"]
+    more = [test_code] if code not in ("", test_code) else []
+    more += [reason] if reason else []
     more += [f"also on {name}" for name in test["also"]]
-    name: str = test["code"] or test["test"]
-    return name + (f" ({'; '.join(more)})" if more else "")
+    return str(code or test_code) + (f" ({'; '.join(more)})" if more else "")
 
 
 def sheet_lines(sheets: Sequence[Mapping[str, Any]], printed: datetime) -> Iterator[str]:

@@ -135,6 +135,7 @@ def _sheet(one: Sheet) -> Result:
                     {
                         "order": test.item.item_id,
                         "test": test.item.line.test,
+                        "name": test.item.line.test_name,
                         "code": test.code,
                         "reason": test.item.reason.value,
                         "also": list(test.also),

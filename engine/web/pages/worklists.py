@@ -69,6 +69,9 @@ def _sheet(one: Mapping[str, Any], words: Words) -> Mapping[str, Any]:
 def _test(test: Mapping[str, Any], words: Words) -> Mapping[str, Any]:
     return {
         "code": shown(test["code"] or test["test"]),
+        "name": shown(
+            " ".join(filter(None, ("" if test["code"] in ("", test["test"]) else test["test"], test["name"])))
+        ),
         "reason": test["reason"],
         "why": reason_of_code(test["reason"], words),
         "also": words.say("also on {analyzer}", analyzer=", ".join(test["also"])) if test["also"] else "",

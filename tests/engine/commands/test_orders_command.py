@@ -223,11 +223,11 @@ async def test_a_worklist_is_written_for_paper_as_text_and_as_csv(site: RunningS
     assert lines == [
         ["chemistry"],
         ["TUBE", "PATIENT", "TESTS"],
-        ["0043", "P-171,", FAMILY, "Ferritin"],
-        ["=1+1", "P-172,", FAMILY, "TSH3"],
+        ["0043", "P-171,", FAMILY, "Ferritin", "(FERR)"],
+        ["=1+1", "P-172,", FAMILY, "TSH3", "(TSH)"],
         ["immuno"],
         ["TUBE", "PRIORITY", "PATIENT", "TESTS"],
-        [TUBE, "URGENT", f"{PATIENT},", FAMILY, "55"],
+        [TUBE, "URGENT", f"{PATIENT},", FAMILY, "55", "(TSH)"],
     ]
     one = await orders(site, "worklist", "immuno", *SEEN, "-o", "json")
     assert [sheet["channel"] for sheet in one.json["sheets"]] == ["immuno"]

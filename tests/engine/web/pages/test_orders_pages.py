@@ -303,8 +303,8 @@ async def test_a_worklist_for_paper_has_tubes_patients_and_the_codes_of_the_anal
             assert [
                 (row.one("th").text, [one.text for one in row.all("td")]) for row in page.one("tbody").all("tr")
             ] == [
-                ("0001 urgent", [f"P-171, {FAMILY}", "TSH3", ""]),
-                (TUBE, [f"{PATIENT}, {FAMILY}", "TSH3Ferritin", ""]),
+                ("0001 urgent", [f"P-171, {FAMILY}", "TSH3 TSH", ""]),
+                (TUBE, [f"{PATIENT}, {FAMILY}", "TSH3 TSHFerritin FERR", ""]),
             ]
         status, page = await asha.get("/orders/worklist?channel=none&lang=en")
         assert (status, "is no channel with orders" in alert(page)) == (403, True)
