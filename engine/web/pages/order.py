@@ -33,7 +33,7 @@ from engine.web.cells import Badge
 from engine.web.pages import order_acts, states
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.order_words import event_of, none_of, outcome_of, reason_of, state_of
+from engine.web.pages.order_words import cause_of, event_of, none_of, outcome_of, reason_of, state_of
 from engine.web.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import PRINCIPAL, Route
@@ -288,7 +288,7 @@ def _change(reader: Reader, one: ItemDetails, event: ItemHistory, asking: Asking
     if event.cause == MATCHED:
         more.append(words.say("A person says that this result is of this order."))
     elif event.cause and event.cause != BY_PERSON:
-        more.append(event.cause)
+        more.append(cause_of(event.cause, words))
     if purpose and event.detail:
         more.append(event.detail)
     badge = state_of(event.state, words)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.model.clock import ManualClock
+from engine.model.link_events import NOT_SENT
 from engine.model.order_rules import ItemEvent
 from engine.model.orders import AT_ANALYZER, Confirmation, ItemReason, ItemState
 from engine.model.usual_times import DEFAULT_LATE_US, ENOUGH
@@ -262,3 +263,11 @@ async def test_an_order_that_was_cancelled_and_measured_is_told_to_a_person(desk
     assert (told.kind, told.count) == ("after_all", 1)
     desk.clock.advance(AFTER_ALL_US / 1_000_000 + 1)
     assert order_tabs.troubles(desk.journal, desk.clock.now_us()) == []
+
+
+async def test_a_question_is_unanswered_also_where_the_line_was_busy(desk: Desk) -> None:
+    for n, reason in enumerate(sorted(NOT_SENT), start=1):
+        await desk.take(order(specimen=f"S{n}", placer=f"O{n}"))
+        answered = await desk.ask(f"S{n}")
+        await desk.journal.run(worklist.not_offered, answered.query, numbers(answered), reason, maybe=False)
+    assert unanswered(desk) == [*range(len(NOT_SENT), 0, -1)]

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.link_events import NOT_SENT
 from engine.model.order_rules import ItemEvent, Standing, step
 from engine.model.orders import ItemReason, ItemState, NoOrder
 from engine.model.usual_times import ENOUGH
+from engine.ordering.download import PUT_OFF
+from engine.store.operations.worklist.answering import UNCONFIRMED
+from engine.store.operations.worklist.closing import TWIN
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of
@@ -394,6 +398,14 @@ async def test_the_page_of_an_analyzer_has_the_orders_that_wait_for_it(here: Act
 def test_each_reason_and_each_none_has_words() -> None:
     assert set(order_words.REASONS) == set(ItemReason) - {ItemReason.NONE}
     assert set(order_words.NONE) == set(NoOrder)
+
+
+def test_each_end_of_an_answer_has_words() -> None:
+    """Of the link, of the desk of questions, of the worklist."""
+    of_desk = {"late", "fault", "silent", "closed", "cancelled", "asked_again", "left_out", PUT_OFF, UNCONFIRMED}
+    assert (NOT_SENT | of_desk | {"sent", "accepted", "refused", "asked again", TWIN}) - set(
+        order_words.OUTCOMES
+    ) == set()
 
 
 RULES = {
