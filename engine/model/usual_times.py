@@ -1,7 +1,7 @@
 """How long a test usually takes on one analyzer, from the moment that it got the order to the final result. Pure.
 
 The figure is learned from the newest results of that test on that analyzer. Median and ninth decile do not move with a
-few odd ones: a tube that stood overnight, a result that was sent twice.
+few odd ones: a tube left overnight, a result that was sent twice.
 """
 
 from collections.abc import Sequence
