@@ -270,7 +270,7 @@ _ORDERS = {
     "after_all": (Level.ATTENTION, "Orders that were given up, and measured all the same: {n}"),
     "late": (Level.ATTENTION, "Orders without a result for longer than usual: {n}"),
     "unsent": (Level.PROBLEM, "Orders that did not reach the analyzer: {n}"),
-    "urgent": (Level.PROBLEM, "Urgent orders that no analyzer has: {n}"),
+    "urgent": (Level.ATTENTION, "Urgent orders that no analyzer has: {n}"),  # the tube may be on its way
     "held": (Level.ATTENTION, "Orders that are held back: {n}"),
 }
 

@@ -60,8 +60,8 @@ ABOUT = {
     "those who ordered the test.",
     "late": "An analyzer has these for longer than their test usually takes there, and there is no result.",
     "unsent": "The analyzer asked for these tubes, and these tests did not reach it.",
-    "urgent": "No analyzer has these, and they wait for more than 5 minutes. Look whether the tube is loaded, and the "
-    "analyzer connected.",
+    "urgent": "No analyzer has these, and they wait for more than 5 minutes. Look whether the tube has arrived and is "
+    "loaded, and the analyzer is connected.",
     "held": "These are given to no analyzer until the LIS or a person decides.",
     "waiting": "These are given to the analyzer that asks for the tube.",
     "analyzer": "An analyzer has these, and there is no final result.",

@@ -228,10 +228,10 @@ def test_unmapped_codes_are_one_entry_for_each_channel() -> None:
 ORDERS = {
     "refused": (RED, "Orders that an analyzer refused: 2"),
     "unsent": (RED, "Orders that did not reach the analyzer: 2"),
-    "urgent": (RED, "Urgent orders that no analyzer has: 2"),
     "after_all": (AMBER, "Orders that were given up, and measured all the same: 2"),
     "held": (AMBER, "Orders that are held back: 2"),
     "late": (AMBER, "Orders without a result for longer than usual: 2"),
+    "urgent": (AMBER, "Urgent orders that no analyzer has: 2"),
 }
 TROUBLES = [OrderTrouble(kind, 2, LETTER_US) for kind in ORDERS] + [OrderTrouble("questions", 3)]
 
