@@ -5,8 +5,9 @@
     E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
-fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
-(Roche: number / dilution / pre-dilution).
+fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
+no barcode, and has the same number for another tube tomorrow. A test is looked up as it came, then by its part before
+``/`` (Roche: number / dilution / pre-dilution).
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 _FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
-_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, none, typed
+_COUNTED = "A"
+_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 
 
 @value(kw_only=True)
@@ -95,7 +97,7 @@ def _astm(parsed: Parsed) -> list[_Row]:
 def _of_tube(field: str, cut: Delimiters) -> str:
     parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
     if len(parts) > 3 and parts[3] in _ATTRIBUTES:
-        return parts[2]
+        return "" if parts[3] == _COUNTED else parts[2]
     return parts[0]
 
 

@@ -78,7 +78,7 @@ class AstmDialogue:
             return None
         writer = self._unasked(context)
         body = writer.request(specimen, since, until)
-        return None if body is None else writer.reply(1, body)
+        return None if body is None else writer.reply(1, body, self.habits.fetch_comment)
 
     def _unasked(self, context: AnswerContext) -> OrderWriter:
         signs = self.habits.delimiters
