@@ -40,8 +40,9 @@ def _samples() -> dict[str, list[Path]]:
     """The sample messages of each dialect."""
     found: dict[str, list[Path]] = {}
     for settings in SAMPLES.glob("*/settings.yaml"):
-        name = yaml.safe_load(settings.read_text(encoding="utf-8")).get("analyzer")
-        dialect = find_pack(name).config.gives.dialect if name else None
+        channel = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        name = channel.get("analyzer")
+        dialect = find_pack(name).config.gives.dialect if name else channel.get("dialect")
         if dialect is not None:
             found.setdefault(dialect, []).extend(path for path in settings.parent.iterdir() if path.suffix in FORMATS)
     return found
