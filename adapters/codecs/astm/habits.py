@@ -35,6 +35,7 @@ class Habits:
         specimen: O-3 is the ``number``; or the ``whole`` of Q-3 (`downloads_as`, with blanks before the number up to
             `pads` characters, where nothing was asked); ``instrument``: O-4 is the number, and `place` is O-3.
         keeps: the components of Q-3 from this one on are O-4; 0: none.
+        code_until: a code of its results goes on behind this, with the dilution; an order has the part before it.
         test: O-5 of one test. dilutions: the form of ``1:10`` as ``{x}``; the dilution "" is that of a test without.
         pack, frame_limit: how records are put into frames, and the most bytes of text in one
             (`adapters.codecs.astm.sender`).
@@ -72,6 +73,7 @@ class Habits:
     pads: int = 0
     place: str = ""
     keeps: int = 0
+    code_until: str = ""
     test: str = "^^^{}"
     dilutions: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     pack: Literal["record", "packed"] = "record"

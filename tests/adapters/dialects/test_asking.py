@@ -83,6 +83,21 @@ E411_ASKS = (
 )
 
 
+@pytest.mark.parametrize(
+    ("dialect", "code", "ordered"),
+    [
+        ("roche-cobas-e411", "8/1/not", b"|^^^8^1|"),
+        ("roche-cobas-c311", "685/", b"|^^^685^|"),
+        ("roche-cobas-c311", "685", b"|^^^685^|"),
+        ("horiba-pentra-400", "A/G", b"|^^^A/G^|"),
+    ],
+)
+def test_a_code_as_results_have_it_is_ordered_without_its_dilution(dialect: str, code: str, ordered: bytes) -> None:
+    """The table of results read backwards has such codes; the analyzer stops at a test that it does not know."""
+    [answer] = answers(dialect, read_session(E411_ASKS), items(code, specimen_type="SER"))
+    assert ordered in answer
+
+
 def test_roche_without_orders_gets_the_order_without_tests() -> None:
     asks = message("H|\\^&|||cobas-e411^1|||||host|TSREQ^REAL|P|1", "Q|1|^^@192^192^0^5^^S1^SC||ALL||||||||A", "L|1|N")
     assert asked_by("roche-cobas-e411", asks) == [""]

@@ -35,6 +35,8 @@ TABLE = [  # mode, last rows (newest first), orders that wait -> health, words
     ("", [SENT], 0, Health.WARN, "has asked for none so far"),
     ("", [ASKED], 0, Health.OK, "took the last answer"),
     ("", [NONE, ASKED], 0, Health.OK, "no order for the last question (unknown)"),
+    ("", [query("specimens", "taken_back", none=("unknown",)), ASKED], 0, Health.OK, "no order for the last question"),
+    ("", [query("specimens", "no-answer", none=("unknown",)), ASKED], 0, Health.WARN, "did not arrive (no-answer)"),
     ("", [LOST, ASKED], 0, Health.WARN, "did not arrive (no-answer)"),
     ("", [REFUSED, ASKED], 0, Health.OK, "took the last answer"),
     ("on_order", [], 0, Health.OK, "none was sent so far"),
