@@ -75,3 +75,11 @@ def test_a_number_that_the_analyzer_has_counted_names_no_tube(order: str, tube: 
     payload = f"H|\\^&|||XN-550\rP|1\r{order}\rR|1|^^^^WBC^1|7.8\rL|1|N\r".encode()
     found = tubes_in(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
     assert [one.specimen for one in found] == ([] if tube is None else [tube])
+
+
+@pytest.mark.parametrize(("counts", "tubes"), [(False, ["20115"]), (True, [])])
+def test_a_count_of_the_instrument_names_no_tube(counts: bool, tubes: list[str]) -> None:
+    """A cobas c311 that read no barcode has its own count in O-4."""
+    payload = b"H|\\^&|||c311^1\rP|1\rO|1||20115|^^^717/|R\rR|1|^^^717/|6.10\rL|1|N\r"
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"717": "GLU"}, counts=counts)
+    assert [one.specimen for one in found] == tubes
