@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.codecs.astm import records
+from adapters.codecs.astm.capture import text_of_capture
 from adapters.codecs.astm.dialogue import AstmDialogue, dialogue
 from adapters.codecs.astm.sender import frames_of
 from engine.config import registry
@@ -20,6 +21,7 @@ from engine.model.message import FormatOptions, Parsed
 from engine.model.orders import AnswerContext, Asked, ItemState, NoOrder, OrderLine, Question, Tube, WorkItem
 from tests.support.astm_dialogues import CONTROL, NOW, SPOKEN, Spoken, message
 from tests.support.astm_peer import sum_of
+from tests.support.corpus import CORPUS, needs_corpus
 
 CHECKOUT = Path(__file__).parents[3]
 CONTEXT = AnswerContext(now=NOW, control_id=CONTROL)
@@ -104,6 +106,36 @@ def test_the_simulated_analyzer_asks_as_the_maker_and_reads_the_answer(spoken: S
         tubes = [Tube(asked=one, items=items(spoken) if found else ()) for one in question.asked]
         [reply] = talk(spoken).answer(asked, question, tubes, CONTEXT)
         assert read_answer(reply.payload, form, spoken.tube).codes == (spoken.tests if found else ())
+
+
+CAPTURED = {  # file of the corpus -> dialect, tubes asked for; None: all
+    "roche-e411-query-wire": ("roche-cobas-e411", ["0000000387"]),
+    "roche-e411-query-unknown": ("roche-cobas-e411", [""]),
+    "erba-em200-query": ("erba-em", ["010520182"]),
+    "erba-em200-query-multi": ("erba-em", ["0000000406", ""]),
+    "cepheid-genexpert-queryall": ("cepheid-genexpert", None),
+}
+
+
+@pytest.mark.corpus
+@needs_corpus
+@pytest.mark.parametrize("name", CAPTURED)
+def test_captured_questions_are_understood_and_answered(name: str) -> None:
+    dialect, tubes = CAPTURED[name]
+    [payload] = text_of_capture((CORPUS / "astm" / f"{name}.astm").read_bytes())
+    parsed = read(payload)
+    spoken = next(one for one in SPOKEN if one.dialect == dialect)
+    question = talk(spoken).question(parsed)
+    assert question is not None
+    assert (None if question.kind == "all" else [one.specimen for one in question.asked]) == tubes
+    of_tubes = [Tube(asked=one, items=items(spoken) if one.specimen else ()) for one in question.asked]
+    replies = talk(spoken).answer(parsed, question, of_tubes, CONTEXT)
+    assert len(replies) == len(tubes or [""])
+    for tube, reply in zip(tubes or [""], replies, strict=True):
+        assert (f"O|1|{tube}|".encode() in reply.payload) is bool(tube)
+        assert [code.encode() in reply.payload for code in spoken.tests] == [bool(tube)] * len(spoken.tests)
+    if tubes == [spoken.tube]:
+        assert [reply.payload for reply in replies] == [message(spoken.answer)]
 
 
 def test_every_dialect_that_asks_is_in_the_table() -> None:

@@ -111,6 +111,18 @@ async def test_it_joins_frames_that_go_on_after_240_bytes() -> None:
     assert [_plain(record) for record in found] == ours(payload)
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [("^^^GLU", "^^^GLV"), ("\r\x03", "\x03"), ("\x021H", "\x02xH")],
+    ids=["a byte", "no CR before ETX", "no frame number"],
+)
+async def test_it_refuses_what_is_damaged(was: str, becomes: str) -> None:
+    """So that what it takes says something."""
+    sent = [frame.replace(was, becomes, 1) for frame in frames(SPOKEN[0], message(SPOKEN[0].answer))]
+    with pytest.raises(AssertionError, match="Checksum failure"):
+        await package({"do": "decode", "frames": sent})
+
+
 @of_each
 async def test_we_read_the_same_records_in_what_it_sends(spoken: Spoken) -> None:
     measured = results(FORMS[spoken.dialect or GENERIC], spoken.tube, Told(spoken.tests), NOON, {}, Random(7))
