@@ -418,3 +418,24 @@ def test_a_test_for_a_tube_that_the_analyzer_has_is_added() -> None:
     [added] = talk(None).download(Tube(asked=Asked(specimen="S1"), items=items("GLU"), known=True), CONTEXT)
     assert b"|R||||||N|" in new.payload
     assert b"|R||||||A|" in added.payload
+
+
+@pytest.mark.parametrize(
+    ("dialect", "form", "ordered"),
+    [
+        ("mindray-bs-astm", "{}^^2^1", b"|GLU^^2^1\\ALT^^2^1|"),
+        ("mindray-bs-astm", "{n}^{}^2^1", b"|1^GLU^2^1\\2^ALT^2^1|"),
+        (None, "^^^{}^", b"|^^^GLU^\\^^^ALT^|"),
+        ("roche-cobas-e411", "^^^{}^", b"|^^^GLU^\\^^^ALT^|"),
+    ],
+)
+def test_a_channel_may_have_another_form_of_a_test(dialect: str | None, form: str, ordered: bytes) -> None:
+    speaks = dialogue(dialect, test=form)
+    assert speaks is not None
+    parsed = read(message("H|\\^&|||X", f"Q|1|{'^' * (speaks.habits.asks_at - 1)}S1||ALL||||||||O", "L|1|N"))
+    question = speaks.question(parsed)
+    assert question is not None
+    orders = items("GLU", "ALT", specimen_type="SER") + items("AST", first=3, specimen_type="SER", dilution="1:10")
+    [reply] = speaks.answer(parsed, question, [Tube(asked=question.asked[0], items=orders)], CONTEXT)
+    assert ordered in reply.payload
+    assert b"AST" not in reply.payload

@@ -619,9 +619,9 @@ FAULTS: tuple[Fault, ...] = (
         fault="both sides send on a damaged line",
         how=(
             "An analyzer and LabRelay each send over E1381 when they want to, take messages back, and lose or change "
-            "bytes in both directions. ACKs are lost or spoiled, EOT comes for an ACK, frames have wrong numbers, noise "
-            "comes between sessions, a frame is refused six times, the line breaks amid a message: a walk must have met "
-            "each. LABRELAY_EXAMPLES=3000 makes as many walks."
+            "bytes in both directions. ACKs are lost or spoiled, EOT comes for an ACK, frames have wrong numbers, "
+            "noise comes between sessions, a frame is refused six times, the line breaks amid a message: a walk must "
+            "have met each. LABRELAY_EXAMPLES=3000 makes as many walks."
         ),
         passes="both come to rest; only whole messages arrive, each once; a message that may have arrived is reported",
         nodes=(
