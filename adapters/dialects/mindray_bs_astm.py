@@ -22,7 +22,8 @@ Orders:
 
 H-12 is the kind of the message: RQ question, SA orders, QA none. O-4 is the number of the tube; O-3 has rack and
 position, which stay empty. O-5 counts the tests; behind the code are dilution and repeats, which stay empty too: their
-codes are the laboratory's. A driver for the BS-430 has the code first (``GLU^^2^1``); the channel's key ``test`` says it.
+codes are the laboratory's. A driver for the BS-430 has the code first, as ``GLU^^2^1``; the key ``test`` of a channel
+says so.
 
 Sources: Mindray Host Interface Manual, 2.2.3 (order and result record), with its examples, as public drivers of the
 BS-230, BS-240, BS-430 and BS-800 quote it; logs of a BS-430 (H-5 ``Mindry``) that one of them describes; public drivers
