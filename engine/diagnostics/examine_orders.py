@@ -28,9 +28,10 @@ def two_way(
     text = f"{channel}: {'orders go to it unasked, ' + mode if mode else 'it asks for its orders'}"
     if clear:
         text += f"; {clear}"
-    if mode:
-        return _downloads(text, [one for one in found if one.kind in UNASKED], waiting, daemon_runs=daemon_runs)
-    return _questions(text, [one for one in found if one.kind not in UNASKED])
+    unasked, asked = ([one for one in found if (one.kind in UNASKED) is so] for so in (True, False))
+    if mode and (unasked or waiting or not asked):
+        return _downloads(text, unasked, waiting, daemon_runs=daemon_runs)
+    return _questions(f"{text}, and it asks for them" if mode else text, asked)
 
 
 def _questions(text: str, asked: Sequence[AskedQuery]) -> Line:

@@ -40,6 +40,8 @@ TABLE = [  # mode, last rows (newest first), orders that wait -> health, words
     ("", [LOST, ASKED], 0, Health.WARN, "did not arrive (no-answer)"),
     ("", [REFUSED, ASKED], 0, Health.OK, "took the last answer"),
     ("on_order", [], 0, Health.OK, "none was sent so far"),
+    ("on_order", [ASKED], 0, Health.OK, "on_order, and it asks for them; it took the last answer"),
+    ("on_order", [ASKED], 3, Health.WARN, "3 wait, and none was sent"),
     ("on_order", [], 3, Health.WARN, "3 wait, and none was sent"),
     ("on_order", [SENT], 3, Health.OK, "took the last one"),
     ("on_order", [REFUSED, SENT], 3, Health.FAIL, "did not take the last one (refused)"),
