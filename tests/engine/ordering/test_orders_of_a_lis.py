@@ -118,6 +118,24 @@ async def test_each_order_is_answered_with_what_became_of_it(
         assert states(site) == items
 
 
+NO_NUMBERS = ["42\x03", "4\n2", "@42", "4\ufffd2", "42\u202e", "4" * 81]
+
+
+async def test_a_number_that_no_analyzer_can_name_is_none(tmp_path: Path) -> None:
+    """It would wait for ever; and of two damaged numbers that look alike now the tubes would be one."""
+    source = {**HTTP, "format": "json"}
+    channels = {"chemistry": ANALYZER, "lis": channel(source, {"mapping": "orders-json"}, role="orders")}
+    async with running_site(tmp_path, channels) as site, aiohttp.ClientSession() as http:
+        for at, number in enumerate(NO_NUMBERS):
+            order_of = {"placer": f"P{at}", "specimen": {"id": number}, "patient": {"id": "7"}, "tests": ["TSH"]}
+            async with http.post(f"http://127.0.0.1:{site.port('lis')}/", json=order_of) as said:
+                (told,) = (await said.json())["orders"]
+                assert (told["done"], told["reason"]) == (False, "NO_SPECIMEN"), number
+        added = await site.labrelay("orders", "add", " 42", "TSH")
+        assert "NO_SPECIMEN" in added.out
+        assert states(site) == [("TSH", "rejected", "NO_SPECIMEN")] * (len(NO_NUMBERS) + 1)
+
+
 @pytest.mark.parametrize("tube", ["00042", "00043"])
 async def test_an_order_again_after_a_cancel_that_is_pending_waits_for_its_end(tmp_path: Path, tube: str) -> None:
     async with (

@@ -33,11 +33,11 @@ from engine.model.order_rules import (
 from engine.model.orders import (
     MOST_LINES,
     MOST_OF_TUBE,
-    SPECIMEN_LENGTH,
     ItemReason,
     ItemState,
     OrderedPatient,
     OrderLine,
+    is_specimen_number,
 )
 from engine.model.values import changed
 from engine.model.worklist import LineOutcome, TakeSettings
@@ -304,7 +304,7 @@ class _Taking:
 
     def _why_rejected(self, line: OrderLine) -> ItemReason:
         settings = self.settings
-        if not line.specimen or len(line.specimen) > SPECIMEN_LENGTH:
+        if not is_specimen_number(line.specimen):
             return ItemReason.NO_SPECIMEN
         if settings.is_control is not None and settings.is_control(line.specimen):
             return ItemReason.CONTROL_NUMBER

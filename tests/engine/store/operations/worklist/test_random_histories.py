@@ -100,9 +100,9 @@ class Expected:
         near = [one for one in near if patient in ("", one["patient"])]
         with_analyzer = [one for one in near if one["state"] in ("offered", "cancel_pending")]
         here = [one for one in with_analyzer if one["channel"] == channel]
-        chosen = here or with_analyzer or [
-            one for one in near if one["state"] in OPEN and not self.waits_for_another(one)
-        ]
+        chosen = (
+            here or with_analyzer or [one for one in near if one["state"] in OPEN and not self.waits_for_another(one)]
+        )
         if not chosen:
             chosen = [one for one in near if one["state"] == "resulted"][-1:]
         if not chosen:
