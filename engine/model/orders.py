@@ -174,8 +174,8 @@ class WorkItem:
 
 
 def is_specimen_number(text: str) -> bool:
-    """Whether a text can be the number on a tube. Others are no number for an order, and for a question they are unread:
-    they would never match, or match another tube whose number was damaged in the same way."""
+    """Whether a text can be the number on a tube. An order with another text has no number, and a question with one was
+    not read: it would never match, or match another tube whose number was damaged in the same way."""
     return (
         0 < len(text) <= SPECIMEN_LENGTH
         and text.isprintable()
