@@ -149,6 +149,14 @@ def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
     return [one for one in found if one.line.filler == filler]
 
 
+def of_order(rows: Rows, line: OrderLine, most: int) -> list[Kept]:
+    """The newest items with the number by which the order of a line is known: the placer's, else the filler's, else the
+    specimen's."""
+    if line.placer:
+        return of_placer(rows, line.placer, most)
+    return of_filler(rows, line.filler, most) if line.filler else of_specimen(rows, line.specimen, most)
+
+
 def of_place(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
     """The newest items whose order names this place of this rack, oldest first; both are compared exactly."""
     found = _newest(rows, "place", place_token(rows.vault, rack, position), most)

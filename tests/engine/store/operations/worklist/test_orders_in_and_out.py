@@ -584,14 +584,33 @@ async def test_a_person_releases_the_order_of_the_tubes_patient(desk: Desk) -> N
             await act(desk, worklist.release, number)
 
 
-async def test_a_person_decides_between_two_versions_of_an_order(desk: Desk) -> None:
-    await desk.take(order())
-    await desk.take(order(dilution="1:5"))
+@pytest.mark.parametrize("known_by", [{}, {"placer": "", "filler": "F1"}, {"placer": ""}])
+async def test_a_person_decides_between_two_versions_of_an_order(desk: Desk, known_by: dict[str, str]) -> None:
+    await desk.take(order(**known_by))
+    await desk.take(order(dilution="1:5", **known_by))
     with pytest.raises(RefusedError, match="W1 has the same order number"):
         await act(desk, worklist.release, 2)
     await act(desk, worklist.cancel, 1)
     assert await act(desk, worklist.release, 2) == "waiting"
     assert numbers(await desk.ask("S1")) == [2]
+
+
+async def test_an_order_of_another_system_with_the_same_number_is_no_other_version(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order(dilution="1:5"))
+    await desk.take(order(specimen="S2", patient=RAVI), source="his2")
+    await act(desk, worklist.cancel, 1)
+    assert await act(desk, worklist.release, 2) == "waiting"
+
+
+async def test_an_order_that_the_lis_has_ordered_again_is_not_sent_beside_it(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.journal.run(worklist.expire, desk.clock.now_us() + 8 * DAY_US)
+    await desk.take(order())
+    with pytest.raises(RefusedError, match="W2 has the same order number"):
+        await act(desk, worklist.resend, 1)
+    await act(desk, worklist.cancel, 2)
+    assert await act(desk, worklist.resend, 1) == "waiting"
 
 
 async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
