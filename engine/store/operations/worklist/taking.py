@@ -430,7 +430,7 @@ class _Taking:
             one.state,
             known=one.known,
             ended_us=one.changed_us,
-            now_us=self.batch.now_us,
+            now_us=self.batch.steady_us,
             reuse_us=self.settings.specimen_reuse_us,
         )
 
