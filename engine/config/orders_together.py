@@ -17,7 +17,7 @@ class Disagreement:
     """One of them.
 
     Attributes:
-        path: of the key, in the file of this channel; ``shown``: how many of its steps a person is told.
+        path: of the key, in the file of this channel; ``shown``: how many of its steps are shown.
         is_warning: the site can run with it.
     """
 
