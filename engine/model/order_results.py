@@ -5,8 +5,9 @@
     E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
-fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
-(Roche: number / dilution / pre-dilution).
+fourth is one of the maker's attributes; else the first. A test is looked up as the dialogue says that it was ordered
+(GeneXpert: an assay has several results), then as it came, then by its part before ``/`` (Roche: number / dilution /
+pre-dilution).
 """
 
 from collections.abc import Mapping
@@ -50,14 +51,22 @@ def question_in(parsed: Parsed, dialogue: Dialogue) -> Question | None:
 
 
 def tubes_in(
-    parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = (), *, redundant: bool = False
+    parsed: Parsed,
+    codes: Mapping[str, str],
+    groups: tuple[str, ...] = (),
+    *,
+    redundant: bool = False,
+    dialogue: Dialogue | None = None,
 ) -> tuple[TubeResults, ...]:
     """The results of each tube, in the order of the message; those without a number of their tube are left out.
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        dialogue: of the channel; None: the analyzer is asked nothing.
     """
     read = _hl7 if parsed.format == "hl7v2" else _astm
+    read_ordered = getattr(dialogue, "ordered_as", None)
+    ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for count, (patient, specimen, segment, item) in enumerate(read(parsed)):
         if count >= MOST:
@@ -66,6 +75,8 @@ def tubes_in(
             continue
         final = _status(segment, parsed.format) in _FINAL[parsed.format]
         code = _code(segment, parsed)
+        if (ordered := ordered_as.get(segment.position, "")) in codes:
+            code = ordered
         code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
         test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
         found.setdefault((specimen, patient), {})[test] = None

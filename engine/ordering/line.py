@@ -64,6 +64,7 @@ class Line:
     Attributes:
         gone: the connection has ended.
         awaited: messages that the analyzer confirms by one of its own.
+        takes_back: its analyzer has asked in a way that says so (`engine.model.orders.Question`).
         rests: set while nothing is under way on it, in either direction; and once it is gone.
     """
 
@@ -72,6 +73,7 @@ class Line:
     sending: Sending | None = None
     tickets: int = 0
     gone: bool = False
+    takes_back: bool = False
     awaited: Awaited = field(default_factory=Awaited)
     rests: asyncio.Event = field(default_factory=asyncio.Event)
 

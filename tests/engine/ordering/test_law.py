@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient
+from engine.model.worklist import DAY_US
 from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import item as read_item
 from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states, without_ours
@@ -94,7 +96,6 @@ async def test_a_query_gets_a_response_without_orders_and_then_one_oml(tmp_path:
         (now,) = values(order, "MSH", 7)
         assert without_ours(order) == [
             r"MSH|^~\&|Host||BA200||||OML^O33^OML_O33||P|2.5.1|||NE|AL||UNICODE UTF-8|||LAB-28^IHE",
-            "PID|||P1",
             "SPM|1|022&BARCODE||SER^Serum^HL70487|||||||P^^HL70369",
             "SAC|||022",
             f"ORC|NW||||||||{now}",
@@ -208,6 +209,10 @@ async def test_wos_all_without_work_has_one_negative_oml(tmp_path: Path) -> None
         ("|R7|3", {}, [""]),
         ("|R7", {"rack": "R7", "position": "3"}, [""]),
         ("|||R7|3", {"rack": "R7", "position": "3"}, [""]),  # a tray is no rack
+        ("|||Y7|4", {"tray": "Y7", "tray_position": "4"}, ["022"]),
+        ("|||Y7|3", {"tray": "Y7", "tray_position": "4"}, [""]),
+        ("|||Y7", {"tray": "Y7", "tray_position": "4"}, [""]),
+        ("|Y7|4", {"tray": "Y7", "tray_position": "4"}, [""]),
     ],
 )
 async def test_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions(
@@ -219,7 +224,16 @@ async def test_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions(
         assert values(order, "SAC", 3) == found
         assert values(order, "ORC", 1) == (["NW"] if found != [""] else ["DC"])
         if found != [""]:
-            assert "SAC|||022|||||||R7|3" in order
+            assert ("SAC|||022|||||||R7|3" if "rack" in given else "SAC|||022||||||||||Y7|4") in order
+
+
+async def test_a_place_that_the_lis_gave_yesterday_is_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO, tray="Y7", tray_position="4"))
+        tomorrow = site.app.clock.now_us() + DAY_US
+        monkeypatch.setattr(SystemClock, "now_us", lambda _: tomorrow)
+        _, order = await asked(analyzer, query("|||Y7|4"))
+        assert values(order, "ORC", 1) == ["DC"]
 
 
 async def test_two_tubes_at_one_place_are_no_work(tmp_path: Path) -> None:

@@ -21,7 +21,11 @@ class ByMessage:
 
     def __init__(self) -> None:
         self._law = Law()
-        self._others: dict[str, Demographics | MindrayBc] = {"ORM^O01": MindrayBc(), "QRY^A19": Demographics()}
+        self._blood_counter = MindrayBc()
+        self._others: dict[str, Demographics | MindrayBc] = {
+            "ORM^O01": self._blood_counter,
+            "QRY^A19": Demographics(),
+        }
 
     def question(self, parsed: Parsed) -> Question | None:
         return self._of(parsed).question(parsed)
@@ -34,6 +38,9 @@ class ByMessage:
 
     def confirmation(self, parsed: Parsed) -> Confirmation | None:
         return self._of(parsed).confirmation(parsed)
+
+    def ordered_as(self, parsed: Parsed) -> dict[int, str]:
+        return self._blood_counter.ordered_as(parsed)
 
     def _of(self, parsed: Parsed) -> Demographics | MindrayBc | Law:
         return self._others.get(parsed.message_type, self._law)

@@ -34,9 +34,9 @@ _COLUMNS = (
 SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
-    " patient, placer, filler, place, test, channel, code, query, sent, after, run, parent, created_us, changed_us,"
-    " expires_us, reuse_us, events, written_us, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
+    " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"
+    " changed_us, expires_us, reuse_us, events, written_us, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
 )
 _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
@@ -113,8 +113,9 @@ def filler_token(vault: Vault, number: str) -> bytes:
     return _token(vault, b"order-filler", number)
 
 
-def place_token(vault: Vault, rack: str, position: str) -> bytes:
-    return _token(vault, b"order-place", f"{rack}\x00{position}") if rack and position else b""
+def place_token(vault: Vault, carrier: str, position: str) -> bytes:
+    """Of a place in a rack, or on a tray."""
+    return _token(vault, b"order-place", f"{carrier}\x00{position}") if carrier and position else b""
 
 
 def test_token(vault: Vault, test: str) -> bytes:
@@ -149,10 +150,16 @@ def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
     return [one for one in found if one.line.filler == filler]
 
 
-def of_place(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
+def of_rack(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
     """The newest items whose order names this place of this rack, oldest first; both are compared exactly."""
     found = _newest(rows, "place", place_token(rows.vault, rack, position), most)
     return [one for one in found if (one.line.rack, one.line.position) == (rack, position)]
+
+
+def of_tray(rows: Rows, tray: str, position: str, most: int) -> list[Kept]:
+    """As `of_rack`, of a tray."""
+    found = _newest(rows, "tray", place_token(rows.vault, tray, position), most)
+    return [one for one in found if (one.line.tray, one.line.tray_position) == (tray, position)]
 
 
 def open_of_patient(rows: Rows, number: str, most: int) -> list[Kept]:
@@ -230,7 +237,8 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
             RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
             specimen_token(vault, line.specimen), patient_token(vault, line.patient.number),
             placer_token(vault, line.placer), filler_token(vault, line.filler),
-            place_token(vault, line.rack, line.position), test_token(vault, line.test),
+            place_token(vault, line.rack, line.position), place_token(vault, line.tray, line.tray_position),
+            test_token(vault, line.test),
             one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us, one.reuse_us,
             batch.now_us, sealed,
         ),
