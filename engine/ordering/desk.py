@@ -192,6 +192,7 @@ class Desk:
         end = await ended
         if isinstance(end, Sent) and reply.control_id:
             line.awaited.add(reply, 0, cancels=cancels)
+            self._wait_for(line, reply)
         return end
 
     @staticmethod
@@ -394,6 +395,7 @@ class Desk:
     def _await(self, line: Line, answering: Answering, reply: Reply) -> None:
         """The analyzer confirms this message by another one; what is left of the answer goes after that."""
         line.awaited.add(reply, answering.query)
+        self._wait_for(line, reply)
         if answering.replies and line.answering is answering:
             answering.confirms, answering.due = reply.control_id, float("inf")
             if answering.timer is not None:
@@ -402,8 +404,21 @@ class Desk:
                 self._asking().deadline_s, self._drop_if, line, answering, "unconfirmed"
             )
 
+    def _wait_for(self, line: Line, reply: Reply) -> None:
+        """Nothing that no question asked for goes out before the analyzer has confirmed this message."""
+        line.unconfirmed = reply.control_id
+        line.note_rest()
+        asyncio.get_running_loop().call_later(self._asking().deadline_s, self._waits_no_more, line, reply.control_id)
+
+    @staticmethod
+    def _waits_no_more(line: Line, control_id: str) -> None:
+        if line.unconfirmed == control_id:
+            line.unconfirmed = ""
+            line.note_rest()
+
     def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
         self._notes.note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
+        self._waits_no_more(line, said.of)
         if sent.cancels and self._taken_back_by is line:
             self._taking_back.answered(sent.items)
         if line.answering is not None and line.answering.confirms and line.answering.confirms == said.of:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from adapters.codecs.hl7v2.dialogues import dialogue
 from engine.model.orders import OrderedPatient, OrderLine, Question
 from engine.model.worklist import Answered, AskSettings
 from engine.ordering.taking import take_settings
@@ -188,14 +189,15 @@ async def test_mindray_bs_counts_its_questions_anew_each_day_and_the_same_number
 async def test_mindray_bs_gets_its_orders_unasked_and_confirms_them(tmp_path: Path) -> None:
     orders = {"download": "on_order", "settings": {"accept": "P"}}
     async with running_site(tmp_path, analyzer("mindray-bs", **orders)) as site, asking_hl7(site.port("lab")) as bs:
-        await ordered(site, line("A1"))
+        await ordered(site, line("A1"), line("A2"))
         display = await bs.hear()
         assert (values(display, "MSH", 9), values(display, "MSH", 15)) == (["DSR^Q03"], ["P"])
         assert "DSP|21||A1|||" in display
-        await becomes(site, "offered")
+        await becomes(site, "offered", "waiting")
         (number,) = values(display, "MSH", 10)
         bs.send(BS_ACK.replace("MSA|AA|1|", f"MSA|AA|{number}|"))
-        await becomes(site, "accepted")
+        assert "DSP|21||A2|||" in await bs.hear()  # not before the first was confirmed
+        await becomes(site, "accepted", "offered")
 
 
 # -- Mindray BC --------------------------------------------------------------------------------------------------------
@@ -289,6 +291,25 @@ async def test_genexpert_names_its_own_number_and_then_refuses(tmp_path: Path) -
         await becomes(site, "refused")
         await site.settled()
         assert site.ends("lab") == ["QUESTION", "ORDER_ANSWER", "ORDER_ANSWER"]
+
+
+# -- a dilution --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_with_a_dilution_is_refused_and_never_left_out_unseen(tmp_path: Path) -> None:
+    """None of these analyzers has a place for it here; the other test of the tube goes."""
+    async with running_site(tmp_path, analyzer("mindray-bs")) as site, asking_hl7(site.port("lab")) as bs:
+        await ordered(site, line("34567743", "TSH", dilution="1:10"), line("34567743", "FT4"))
+        await bs.ask(BS_QUERY)
+        display = await bs.hear()
+        assert [one for one in display if one.startswith(("DSP|29|", "DSP|30|"))] == ["DSP|29||3^^^|||"]
+        await becomes(site, "refused", "offered")
+        assert reasons(site) == ["DILUTION_UNSUPPORTED", ""]
+
+
+@pytest.mark.parametrize("dialect", [None, "mindray-bs", "cepheid-genexpert-hl7", "roche-cobas-6800"])
+def test_each_dialogue_says_which_dilutions_it_can_write(dialect: str | None) -> None:
+    assert dialogue(dialect).dilutions == {""}  # type: ignore[union-attr]
 
 
 # -- demographics ------------------------------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ RULES = {
     "LAW: a reflex of the analyzer": (
         "test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_that_of_its_own_test",
     ),
+    "LAW: ORC-5 IP, CA and ER": ("test_the_status_of_a_work_step_without_a_result_is_acknowledged_and_closes_nothing",),
+    "all: never without its dilution": ("test_an_order_with_a_dilution_is_refused_and_never_left_out_unseen",),
     "LAW: a repeated result message is AA again": (
         "test_a_result_closes_its_work_step_and_the_repeated_message_is_acknowledged_aa_again",
     ),

@@ -350,6 +350,21 @@ async def test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_tha
         assert states(site) == ["offered"]
 
 
+@pytest.mark.parametrize("status", ["IP", "CA", "ER"])
+async def test_the_status_of_a_work_step_without_a_result_is_acknowledged_and_closes_nothing(
+    tmp_path: Path, status: str
+) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        message = result("W1", "022", "658^TSH^99ABT", "1").replace("ORC|SC||||CM", f"ORC|SC||||{status}")
+        said = "\n".join(one for one in message.split("\n") if not one.startswith("OBX"))
+        assert values(await analyzer.ask(said), "MSA", 1) == ["AA"]
+        await site.settled()
+        assert states(site) == ["offered"]
+        assert site.ends("lab") == ["QUESTION", "delivered"]
+
+
 async def test_a_result_under_the_id_of_another_test_closes_nothing(tmp_path: Path) -> None:
     async with law_site(tmp_path) as (site, analyzer):
         await ordered(site, line("022", "TSH", WHO))

@@ -1,7 +1,13 @@
 """IHE LAW with `orders_on: query`: a cancelled order is taken back on the connection that the analyzer keeps open."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from engine.model.orders import WorkItem
+from engine.ordering import taking_back
+from engine.store.queries.given_up import given_up
 from engine.store.queries.worklist import item as read_item
 from tests.engine.ordering.test_hl7_questions import BC_QUERY, analyzer, becomes, line, ordered, states
 from tests.engine.ordering.test_law import WHO, answer_to, asked, cancelled, law, law_site, query, result
@@ -71,10 +77,39 @@ async def test_a_cancel_waits_for_the_next_question_of_the_analyzer_where_it_has
             assert (values(back, "ORC", 1), values(back, "OBR", 2)) == (["CA"], ["W1"])
         async with asking_hl7(site.port("lab")) as one:  # it was not answered: once more
             _, order = await asked(one, query("023", number="q3"))
+            one.send(answer_to(order))
             back = await one.hear()
             assert (values(back, "ORC", 1), values(back, "OBR", 2)) == (["CA"], ["W1"])
             one.send(answer_to(back, ("W1", "CR")))
             await becomes(site, "cancelled")
+
+
+async def test_a_cancel_waits_for_the_answer_to_the_orders_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def looking(*arguments: Any, **more: Any) -> list[WorkItem]:
+        found = given_up(*arguments, **more)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(taking_back, "given_up", looking)
+    monkeypatch.setattr(taking_back, "LOOK_S", 0.01)
+    async with law_site(tmp_path) as (site, one):
+        await ordered(site, line("022", "TSH", WHO), line("023", "TSH", WHO))
+        _, order = await asked(one, query("022"))
+        one.send(answer_to(order, ("W1", "OK")))
+        await becomes(site, "accepted", "waiting")
+        _, order = await asked(one, query("023", number="q2"))
+        await becomes(site, "accepted", "offered")
+        await cancelled(site, "W1")
+        await until(lambda: sum(looks) > 2)
+        _, again = await asked(one, query("023", number="q3"))  # no cancel came before it
+        assert values(again, "ORC", 1) == ["NW"]
+        one.send(answer_to(again, ("W2", "UA")))
+        back = await one.hear()
+        assert (values(back, "ORC", 1), values(back, "OBR", 2)) == (["CA"], ["W1"])
 
 
 async def test_nothing_is_sent_to_an_analyzer_that_asks_in_another_way(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ are known by the message with which they ask (`ByMessage`).
 from collections.abc import Sequence
 from importlib import import_module
 
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED
 from adapters.codecs.hl7v2.dialogues.demographics import Demographics
 from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.codecs.hl7v2.dialogues.law import Law
@@ -18,6 +19,8 @@ from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tu
 
 class ByMessage:
     """The dialogue with analyzers without a dialect: IHE LAW, but for messages that only others ask with."""
+
+    dilutions = UNDILUTED
 
     def __init__(self) -> None:
         self._law = Law()

@@ -16,7 +16,7 @@ Source: GeneXpert LIS Interface Protocol Specification 301-2002 Rev. E and its e
 
 from collections.abc import Sequence
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, plain, sendable, value, values, wall_time
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED, asked, plain, sendable, value, values, wall_time
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, every, first, sheet_for
 from adapters.codecs.hl7v2.text import components
 from engine.model.message import Parsed
@@ -28,6 +28,8 @@ REFUSED = ("OC", "X")  # ORC-1, OBR-25
 
 class GeneXpert:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
 
     def ordered_as(self, parsed: Parsed) -> dict[int, str]:
         """OBR-4, the assay that was ordered, for results whose OBX-3 begins with it: ``CTNG&CT&..`` and ``CTNG&NG&..``

@@ -18,7 +18,16 @@ and simulators of cobas pro, cobas 6800, Alinity and BA400.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, one_patient, plain, sendable, taken_back, value, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import (
+    UNDILUTED,
+    asked,
+    one_patient,
+    plain,
+    sendable,
+    taken_back,
+    value,
+    whole_date,
+)
 from adapters.codecs.hl7v2.dialogues.sheet import UTF_8, Sheet, first, sheet_for, sheet_of
 from engine.model.message import Parsed, Segment
 from engine.model.orders import AnswerContext, Asked, Confirmation, Question, Reply, Tube, WorkItem, item_number
@@ -47,6 +56,8 @@ class Habits:
 
 class Law:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
 
     def __init__(self, habits: Habits | None = None) -> None:
         self.habits = habits or Habits()

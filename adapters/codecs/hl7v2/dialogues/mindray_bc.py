@@ -13,7 +13,7 @@ The analyzer waits 2 s. Sources: BC-5380 operator's manual, appendix C, as open 
 
 from collections.abc import Sequence
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, sendable, value, wall_time, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED, asked, sendable, value, wall_time, whole_date
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, every, first, sheet_for
 from adapters.codecs.hl7v2.text import components
 from engine.model.message import Parsed, Segment
@@ -27,6 +27,8 @@ WAITS_S = 1.8  # it waits 2 s, and our bytes are on their way
 
 class MindrayBc:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
 
     def ordered_as(self, parsed: Parsed) -> dict[int, str]:
         """The mode in which the results of an OBR were measured (OBX-5 of ``08003^Test Mode^99MRC``)."""

@@ -15,7 +15,17 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337), as open drivers and 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, plain, sendable, urgent, value, values, wall_time, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import (
+    UNDILUTED,
+    asked,
+    plain,
+    sendable,
+    urgent,
+    value,
+    values,
+    wall_time,
+    whole_date,
+)
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, first, sheet_for, sheet_of
 from engine.model.message import Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
@@ -70,6 +80,8 @@ FORMS = {
 
 class MindrayBs:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
 
     def question(self, parsed: Parsed) -> Question | None:
         if parsed.message_type not in ("QRY^Q02", "QRY^Q01"):
