@@ -1,4 +1,7 @@
-"""IHE LAW: an ORL^O34 that no analyzer should send changes no order that it may not change."""
+"""IHE LAW: what an analyzer says of its work steps (ORL^O34).
+
+One that no analyzer should send changes no order that it may not change.
+"""
 
 from pathlib import Path
 
@@ -21,6 +24,70 @@ async def heard(site: RunningSite, count: int, name: str = "lab") -> None:
     """All messages of the channel have come, and have ended."""
     await until(lambda: len(site.messages(name)) == count)
     await site.settled()
+
+
+async def test_each_work_step_is_accepted_or_refused_by_itself(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        _, order = await asked(analyzer, query("022"))
+        analyzer.send(answer_to(order, ("W1", "OK"), ("W2", "UA"), structure="ORL_O34"))
+        await becomes(site, "accepted", "refused")
+
+
+async def test_an_answer_without_work_step_ids_counts_by_place_only_if_the_counts_agree(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        _, order = await asked(analyzer, query("022"))
+        analyzer.send(answer_to(order, ("", "OK")))
+        await until(lambda: len(site.messages("lab")) == 2)
+        await site.settled()
+        assert states(site) == ["offered", "offered"]
+
+        _, order = await asked(analyzer, query("022", number="dd99"))
+        analyzer.send(answer_to(order, ("", "OK"), ("", "UA")))
+        await becomes(site, "accepted", "offered")  # the second had been sent before: it has it
+
+
+async def test_a_work_step_that_is_sent_again_has_the_same_id_and_ua_means_known_already(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        _, first = await asked(analyzer, query("022"))
+        await becomes(site, "offered")
+        _, second = await asked(analyzer, query("022", number="dd99"))
+        assert values(first, "OBR", 2) == values(second, "OBR", 2) == ["W1"]
+        assert values(first, "MSH", 10) != values(second, "MSH", 10)
+
+        analyzer.send(answer_to(second, ("W1", "UA")))
+
+        await until(lambda: len(site.messages("lab")) == 3)
+        await site.settled()
+        assert states(site) == ["offered"]
+
+
+async def test_ua_to_a_work_step_after_a_lost_connection_means_known_already(tmp_path: Path) -> None:
+    async with running_site(tmp_path, law()) as site:
+        await ordered(site, line("022", "TSH", WHO))
+        async with asking_hl7(site.port("lab")) as analyzer:
+            await asked(analyzer, query("022"))
+            await becomes(site, "offered")
+        await becomes(site, "waiting")
+        assert reasons(site) == ["MAYBE_KNOWN"]
+        async with asking_hl7(site.port("lab")) as analyzer:
+            _, order = await asked(analyzer, query("022"))
+            analyzer.send(answer_to(order, ("W1", "UA")))
+            await until(lambda: len(site.messages("lab")) == 3)
+            await site.settled()
+            assert states(site) == ["offered"]
+
+
+async def test_the_answer_of_another_connection_by_place_says_nothing(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer), asking_hl7(site.port("lab")) as other:
+        await ordered(site, line("022", "TSH", WHO))
+        _, order = await asked(analyzer, query("022"))
+        other.send(answer_to(order, ("", "UA")))
+        await until(lambda: len(site.messages("lab")) == 2)
+        analyzer.send(answer_to(order, ("", "OK")))
+        await becomes(site, "accepted")
 
 
 async def test_the_answer_to_no_work_is_msh_and_msa_alone_ar_where_the_tube_is_unknown_and_changes_no_order(
