@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.dialogues import dialogue
 from engine.model.message import FormatOptions
@@ -87,3 +88,27 @@ def test_a_result_is_of_the_order_for_its_assay_or_mode(
     assert wanted <= found
     assert {test for test, _ in found} <= {"", *codes.values()}
     assert bool({test for test, _ in found} - {""}) == bool({test for test, _ in wanted} - {""})
+
+
+@pytest.mark.parametrize(
+    ("order", "tube"),
+    [
+        ("O|1||^^             00012^B|^^^^WBC", "00012"),
+        ("O|1||^^             00012^M|^^^^WBC", "00012"),
+        ("O|1|2^1^             00012^C||^^^^WBC", "00012"),
+        ("O|1||^^             00012^A|^^^^WBC", None),
+        ("O|1|2^1^             00012^A||^^^^WBC", None),
+    ],
+)
+def test_a_number_that_the_analyzer_has_counted_names_no_tube(order: str, tube: str | None) -> None:
+    payload = f"H|\\^&|||XN-550\rP|1\r{order}\rR|1|^^^^WBC^1|7.8\rL|1|N\r".encode()
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
+    assert [one.specimen for one in found] == ([] if tube is None else [tube])
+
+
+@pytest.mark.parametrize(("counts", "tubes"), [(False, ["20115"]), (True, [])])
+def test_a_count_of_the_instrument_names_no_tube(counts: bool, tubes: list[str]) -> None:
+    """A cobas c311 that read no barcode has its own count in O-4."""
+    payload = b"H|\\^&|||c311^1\rP|1\rO|1||20115|^^^717/|R\rR|1|^^^717/|6.10\rL|1|N\r"
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"717": "GLU"}, counts=counts)
+    assert [one.specimen for one in found] == tubes
