@@ -215,7 +215,7 @@ async def test_a_change_waits_until_the_analyzer_has_given_up_the_order(desk: De
     assert desk.state(1) == ("cancel_pending", "")
     (tube,) = (await desk.ask("S1")).tubes
     assert (tube.items, tube.none) == ((), NoOrder.HELD)
-    said = Confirmation(of="", accepted=True, items=(("W1", True, "", ""),))
+    said = Confirmation(of="", accepted=True, items=(("W1", True, "CR", ""),))
     done = await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, cancels=True)
     assert done == [1]
     assert desk.state(1) == ("cancelled", "")
