@@ -472,7 +472,7 @@ class Interleaving:
             expect("KNOWN", one.known, (number, one.state))
             expect("KNOWN", one.state != "waiting" or one.maybe or self._was(one, "resend"), (number, one.state))
             if len(channels) > 1:
-                expect("TWICE", self._was(one, "maybe_sent", "resend"), number)
+                expect("TWICE", self._was(one, "MAYBE_KNOWN", "resend"), number)
         with self.site.journal.snapshot() as execute:
             rows = execute(
                 "SELECT q.number, q.items, q.open, q.ended_us, q.outcome,"
@@ -491,10 +491,11 @@ class Interleaving:
             ).fetchall()
         expect("EXPLAINED", not nowhere, f"questions {nowhere} are in no log")
 
-    def _was(self, one: Item, *events: str) -> bool:
+    def _was(self, one: Item, *words: str) -> bool:
+        """Whether one of these events or reasons is in the history of an item."""
         with self.site.journal.snapshot() as execute:
-            rows = execute("SELECT event FROM order_event WHERE item = ?", (one.number,)).fetchall()
-        return any(event in events for (event,) in rows)
+            rows = execute("SELECT event, reason FROM order_event WHERE item = ?", (one.number,)).fetchall()
+        return any(word in words for row in rows for word in row)
 
     async def _ask_all(self, channel: str) -> None:
         """A calm line: each tube is asked for, and gets all that it should."""

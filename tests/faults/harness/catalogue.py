@@ -577,7 +577,7 @@ FAULTS: tuple[Fault, ...] = (
         nodes=("tests/faults/test_order_kill.py",),
         quick="6 kills",
         long="44 kills",
-        seconds=40,
+        seconds=150,
         unproven="Over MLLP an answer has other steps: see T35.",
     ),
     Fault(
