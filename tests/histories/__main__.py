@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tests.histories.generate import batch, batches, history
 from tests.histories.history import Batch, as_json, from_json
-from tests.histories.model import INVARIANTS, Fault
+from tests.histories.model import Fault
+from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
 from tests.histories.shrink import breaks, shrink, told
@@ -51,12 +52,12 @@ def main() -> int:
                     broken[fault.invariant].append((seed, one, ending, fault))
             wrong = sum(bool(ending.faults) for ending in endings)
             _say(f"{one.seed}: {len(endings)} histories, {wrong} broken ({time.monotonic() - began:.0f} s)")
-        for invariant in sorted(broken, key=INVARIANTS.index):
+        for invariant in sorted(broken, key=EVERY.index):
             _tell(invariant, broken[invariant])
         if asked.keep:
             _keep(broken, asked.against, Path(temporary) / "shrink")
     seconds = time.monotonic() - began
-    found = ", ".join(f"{name} {len(broken[name])}" for name in INVARIANTS if name in broken) or "nothing"
+    found = ", ".join(f"{name} {len(broken[name])}" for name in EVERY if name in broken) or "nothing"
     figures = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
     _say(f"seed {asked.only or asked.seed}: {figures}; broken: {found}; {seconds:.0f} s")
     return int(bool(broken))
@@ -113,7 +114,7 @@ def _tell(invariant: str, some: list[_Broken]) -> None:
 def _keep(broken: dict[str, list[_Broken]], checkout: Path, folder: Path) -> None:
     """The smallest of each kind of scene and invariant."""
     done: set[tuple[str, str]] = set()
-    for invariant in sorted(broken, key=INVARIANTS.index):
+    for invariant in sorted(broken, key=EVERY.index):
         for seed, one, ending, _ in sorted(broken[invariant], key=lambda some: len(some[2].history.sends)):
             kind = (invariant, ending.history.name)
             if kind in done:
