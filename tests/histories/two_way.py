@@ -5,6 +5,7 @@ place where it hears later what became of its orders.
 import asyncio
 import contextlib
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from tests.histories.senders import ACK, AGAIN_AFTER_S, ANSWER_WITHIN_S, ENQ, EOT, ETX, GIVE_UP_S, STX, Sender
@@ -294,3 +295,13 @@ class Hearing:
         finally:
             self._lines.discard(writer)
             writer.close()
+
+
+@contextlib.asynccontextmanager
+async def hearing_at(port: int) -> AsyncIterator[Hearing]:
+    hearing = Hearing()
+    await hearing.start("127.0.0.1", port)
+    try:
+        yield hearing
+    finally:
+        await hearing.stop()

@@ -438,7 +438,8 @@ class Interleaving:
         self.breaks = 0.0
         await self._rest()
         self._judge_rest()
-        await self._wait(HELD_S)
+        for _ in range(2):  # what no one answered ends, and then the line is left to the analyzer
+            await self._wait(HELD_S)
         for channel in self.analyzers:
             await self._ask_all(channel)
         for channel in self.analyzers:

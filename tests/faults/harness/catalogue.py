@@ -632,6 +632,21 @@ FAULTS: tuple[Fault, ...] = (
         unproven="An answer that turns into ACK or EOT, and an ENQ, ACK or EOT out of nowhere: no protocol with "
         "answers of one byte survives these.",
     ),
+    Fault(
+        number=39,
+        fault="laboratory system away for an hour",
+        how=(
+            "A laboratory system has ordered, and is away for an hour of the test's clock, and the server of "
+            "the results with it; analyzers ask, measure and send, LabRelay restarts in between."
+        ),
+        passes=(
+            "each question is answered at once with the tests of its tube; then each result is at the server, each end "
+            "is told to the laboratory system, in order, lost=0, twice=0, wrong=0"
+        ),
+        nodes=("tests/faults/test_lis_away.py",),
+        quick="10 tubes", long="60 tubes", seconds=60,
+        unproven="It is silent as a whole; one that takes part of a message, or answers late, is T10, T13 and T20.",
+    ),
 )  # fmt: skip
 
 
