@@ -1,6 +1,7 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
-    python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT] [--only SEED] [--replay FILE]
+    python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
+                              [--replay FILE]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
@@ -74,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
     )
+    parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     asked = parser.parse_args()
@@ -88,8 +90,8 @@ def _batches(asked: argparse.Namespace) -> list[Batch]:
         return [replace(from_json(path.read_text(encoding="utf-8")), seed=path.name) for path in asked.replay]
     if asked.only:
         seed, number, _ = asked.only.split("/")
-        return [replace(batch(int(seed), int(number), 0), histories=(history(asked.only),))]
-    return list(batches(asked.seed, asked.count))
+        return [replace(batch(int(seed), int(number), 0), histories=(history(asked.only, orders=not asked.results),))]
+    return list(batches(asked.seed, asked.count, orders=not asked.results))
 
 
 def _count(ending: Ending, counts: Counter[str]) -> None:

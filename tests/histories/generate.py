@@ -16,16 +16,16 @@ WITHDRAWALS = ("D", "W")
 ORDERS = 0.2  # share of the histories that are of orders
 
 
-def batches(seed: int, count: int) -> Iterator[Batch]:
-    """``count`` histories in batches."""
+def batches(seed: int, count: int, *, orders: bool = True) -> Iterator[Batch]:
+    """``count`` histories in batches. ``orders``: some of them are of orders."""
     for number, first in enumerate(range(0, count, BATCH)):
-        yield batch(seed, number, min(BATCH, count - first))
+        yield batch(seed, number, min(BATCH, count - first), orders=orders)
 
 
-def batch(seed: int, number: int, count: int) -> Batch:
+def batch(seed: int, number: int, count: int, *, orders: bool = True) -> Batch:
     rng = random.Random(f"{seed}/{number}")
     return Batch(
-        histories=tuple(history(f"{seed}/{number}/{place}") for place in range(count)),
+        histories=tuple(history(f"{seed}/{number}/{place}", orders=orders) for place in range(count)),
         weather=weather(rng),
         workers=number % 2,
         seed=f"{seed}/{number}",
