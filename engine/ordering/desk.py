@@ -273,7 +273,7 @@ class Desk:
                 if sending.ended is not None:
                     sending.ended.set_result(end)
             elif isinstance(end, Sent):
-                answering.told += 1
+                answering.arrived += 1
                 if reply.control_id:
                     self._await(line, answering, reply)
                 for item in reply.items:
@@ -355,10 +355,10 @@ class Desk:
             line.sending = None
             answering.replies.clear()
             self._not_offered(answering, "contention")
-            if answering.question.kind == "specimens" and answering.told:
-                left = answering.question.asked[answering.told :]
+            if answering.question.kind == "specimens" and answering.arrived:
+                left = answering.question.asked[answering.arrived :]
                 answering.question = changed(answering.question, asked=left)
-            answering.told = 0
+            answering.arrived = 0
             self._look_up(line, answering, self._asking())
 
     # -- what the analyzer says of its orders --------------------------------------------------------------------------

@@ -17,7 +17,7 @@ FOUND = ("101/910", "101/2071", "102/2780")
 @pytest.mark.slow
 def test_no_tube_gets_the_orders_of_another_and_none_is_lost_doubled_or_silent(tmp_path: Path, trial: Trial) -> None:
     counts: Counter[str] = Counter()
-    for part in trial.rounds(quick=3, long=20, soak=200, unit="times 50 interleavings"):
+    for part in trial.rounds(quick=3, long=4, soak=200, unit="times 50 interleavings"):
         seeds = [f"{trial.seed}/{number}" for number in range(part * AT_ONCE, (part + 1) * AT_ONCE)]
         counted, broken = play(seeds, tmp_path / str(part))
         assert broken == []

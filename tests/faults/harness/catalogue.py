@@ -612,7 +612,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         passes="the rules of the section on interleavings",
         nodes=("tests/interleavings/test_sample.py",),
-        quick="150 interleavings", long="1,000 interleavings", soak="10,000 interleavings", seconds=180,
+        quick="150 interleavings", long="200 interleavings", soak="10,000 interleavings", seconds=240,
     ),
     Fault(
         number=38,
