@@ -155,7 +155,7 @@ async def test_an_hour_without_the_laboratory_system(tmp_path: Path, trial: Tria
             measured = [(float(value), f"P-{tube}") for (tube, _), value in there.value_of.items()]
             assert results(there.sandbox) == measured
             assert len(there.sandbox.accepted) == len(set(there.sandbox.accepted)) == len(measured)
-    trial.figures(answered=there.answers, results=len(measured), told=len(news), lost=0, twice=0, wrong=0)
+    trial.figures(answered=there.answers, results=len(measured), reported=len(news), lost=0, twice=0, wrong=0)
 
 
 def results(server: Sandbox) -> list[tuple[float, str]]:

@@ -641,7 +641,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         passes=(
             "each question is answered at once with the tests of its tube; then each result is at the server, each end "
-            "is told to the laboratory system, in order, lost=0, twice=0, wrong=0"
+            "is reported to the laboratory system, in order, lost=0, twice=0, wrong=0"
         ),
         nodes=("tests/faults/test_lis_away.py",),
         quick="10 tubes", long="60 tubes", seconds=60,
