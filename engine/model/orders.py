@@ -61,6 +61,9 @@ OPEN_STATES = frozenset(
 ANSWERED_STATES = frozenset({ItemState.WAITING, ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 """States whose items answer a question: a tube may be loaded twice before its result."""
 
+AT_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
+"""States of an item that an analyzer has."""
+
 
 class ItemReason(StrEnum):
     """Why an item is held, rejected, refused, or still waits."""
@@ -153,6 +156,8 @@ class WorkItem:
         message_id: the journal's row of the message or act that ordered it.
         channel: to which it was offered last; empty: to none.
         run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
+        given_us: when the analyzer got it that has it, or had it; 0: none has.
+        targets: channels and groups of them that may run it; empty: each that has a code for it.
     """
 
     number: int
@@ -167,6 +172,8 @@ class WorkItem:
     expires_us: int = 0
     run: int = 1
     parent: int = 0
+    given_us: int = 0
+    targets: tuple[str, ...] = ()
 
     @property
     def item_id(self) -> str:
