@@ -24,6 +24,7 @@ from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Parsed, Stored
 from engine.model.order_results import has_results, question_in
 from engine.model.orders import Confirmation, Reply, Tube
+from engine.model.values import changed
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Unconfirmed
@@ -311,6 +312,7 @@ class Desk:
                 if sending.ended is not None:
                     sending.ended.set_result(end)
             elif isinstance(end, Sent):
+                answering.arrived += 1
                 if reply.control_id:
                     self._await(line, answering, reply)
                 for item in reply.items:
@@ -381,7 +383,10 @@ class Desk:
         logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
 
     def _look_up_anew(self, line: Line) -> None:
-        """The analyzer has sent something else before our answer began: what was found may be of yesterday."""
+        """The analyzer has sent something else before our answer began: what was found may be of yesterday.
+
+        A tube whose message has arrived (over ASTM each has one) is not answered a second time.
+        """
         answering, sending = line.answering, line.sending
         if self._asking().closes or answering is None or sending is None or sending.answering is not answering:
             return
@@ -389,6 +394,10 @@ class Desk:
             line.sending = None
             answering.replies.clear()
             self._not_offered(answering, "contention")
+            if answering.question.kind == "specimens" and answering.arrived:
+                left = answering.question.asked[answering.arrived :]
+                answering.question = changed(answering.question, asked=left)
+            answering.arrived = 0
             self._look_up(line, answering, self._asking())
 
     # -- what the analyzer says of its orders --------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class Answering:
         replies: not offered yet. own: those for the connection that we open, once the others have gone out.
         items: found for it, and not known yet whether they arrive.
         confirms: control id of the message whose confirmation the rest waits for; empty: it waits for none.
-        looks: how often it was looked up.
+        looks: how often it was looked up. arrived: how many messages of the last look-up the analyzer has.
         over: why no more of it is sent; empty while it is wanted.
     """
 
@@ -38,6 +38,7 @@ class Answering:
     items: dict[int, None] = field(default_factory=dict)
     confirms: str = ""
     looks: int = 0
+    arrived: int = 0
     timer: asyncio.TimerHandle | None = None
     over: str = ""
 

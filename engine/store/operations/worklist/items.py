@@ -294,11 +294,11 @@ def apply(
     at_us: int = 0,
 ) -> Step:
     """Let an event happen to an item: by the rules of `engine.model.order_rules`. Written where it changes something,
-    or is a late result.
+    is a late result, or is the first proof that an analyzer has the item.
     """
     found = step(Standing(one.state, one.reason, one.known), event)
     to = found.standing
-    if found.done or found.late or (to.known and not one.known):
+    if found.done or found.late or (to.known and not one.sent and event in MAKES_KNOWN):
         one.sent = one.sent or event in MAKES_KNOWN
         ends = one.is_open and to.state not in OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)
