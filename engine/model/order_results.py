@@ -4,12 +4,14 @@
                 SPM is before its OBR (OUL^R22), or behind the results of the OBR (ORU^R01)
     E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
 
+    measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
+
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
 (Roche: number / dilution / pre-dilution).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
@@ -50,16 +52,22 @@ def question_in(parsed: Parsed, dialogue: Dialogue) -> Question | None:
 
 
 def tubes_in(
-    parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = (), *, redundant: bool = False
+    parsed: Parsed,
+    codes: Mapping[str, str],
+    groups: tuple[str, ...] = (),
+    *,
+    redundant: bool = False,
+    measured: Callable[[str], int] = lambda _: 0,
 ) -> tuple[TubeResults, ...]:
     """The results of each tube, in the order of the message; those without a number of their tube are left out.
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        measured: reads a time, as `engine.processing.measured_times` does.
     """
     read = _hl7 if parsed.format == "hl7v2" else _astm
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    for count, (patient, specimen, segment, item) in enumerate(read(parsed)):
+    for count, (patient, specimen, segment, item, order) in enumerate(read(parsed)):
         if count >= MOST:
             break
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
@@ -67,7 +75,8 @@ def tubes_in(
         final = _status(segment, parsed.format) in _FINAL[parsed.format]
         code = _code(segment, parsed)
         code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
-        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
+        at = next(filter(None, map(measured, _times(segment, order, parsed))), 0)
+        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at)
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
         TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
@@ -75,20 +84,22 @@ def tubes_in(
     )
 
 
-_Row = tuple[str, str, Segment, str]  # patient, specimen, the result, the item
+_Row = tuple[str, str, Segment, str, Segment | None]  # patient, specimen, the result, the item, OBR or O
 
 
 def _astm(parsed: Parsed) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = ""
+    order: Segment | None = None
     for segment in parsed.segments:
         if segment.name == "P":
             patient = next(filter(None, (_first(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
-            specimen = ""
+            specimen, order = "", None
         elif segment.name == "O":
+            order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
         elif segment.name == "R":
-            rows.append((patient, specimen, segment, ""))
+            rows.append((patient, specimen, segment, "", order))
     return rows
 
 
@@ -102,6 +113,7 @@ def _of_tube(field: str, cut: Delimiters) -> str:
 def _hl7(parsed: Parsed) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = order = item = ""
+    ordered: Segment | None = None
     leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
     begun = 0  # rows before the order at hand
     tubes: list[str] = []  # of the order at hand, where it is before its specimens
@@ -111,7 +123,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         """End an order: its results are of the one tube that is named behind it; of several none is known."""
         if named := set(tubes):
             tube = named.pop() if len(named) == 1 else ""
-            rows[begun:] = [(of, tube, result, step) for of, _, result, step in rows[begun:]]
+            rows[begun:] = [(of, tube, *rest) for of, _, *rest in rows[begun:]]  # type: ignore[misc]
             tubes.clear()
 
     for segment in parsed.segments:
@@ -121,12 +133,13 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         if name == "PID":
             end()
             patient, specimen, order, item, leads = _first(segment.get(3), cut), "", "", "", ""
+            ordered = None
         elif name == "SPM":
             specimen = _first(segment.get(2), cut)
             if leads == "OBR":
                 tubes.append(specimen)
             else:
-                order = item = ""
+                order, item, ordered = "", "", None
         elif name == "SAC":
             specimen = _first(segment.get(3), cut) or specimen
             if leads == "OBR":
@@ -138,8 +151,9 @@ def _hl7(parsed: Parsed) -> list[_Row]:
             placer = _first(segment.get(2), cut)
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
+            ordered = segment
         elif name == "OBX":
-            rows.append((patient, specimen or order, segment, item))
+            rows.append((patient, specimen or order, segment, item, ordered))
     end()
     return rows
 
@@ -150,6 +164,13 @@ def _first(field: str, cut: Delimiters) -> str:
         if sign:
             field = field.partition(sign)[0]
     return field.strip()
+
+
+def _times(result: Segment, order: Segment | None, parsed: Parsed) -> list[str]:
+    """The times of a result, the one that says best when it was measured first."""
+    own, around = ((14, 19), (7, 22)) if parsed.format == "hl7v2" else ((13, 12), (8,))
+    found = [result.get(at) for at in own] + [order.get(at) for at in around if order is not None]
+    return [_first(one, parsed.delimiters) for one in found]
 
 
 def _status(segment: Segment, kind: str) -> str:

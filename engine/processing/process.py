@@ -36,6 +36,7 @@ from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
 from engine.model.worklist import Ordered, TakeSettings
 from engine.processing.formats import MEDIA_TYPES
+from engine.processing.measured_times import measured_times
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -227,7 +228,13 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=tubes_in(parsed, channel.tests, channel.groups, redundant=channel.redundant)
+        tubes=tubes_in(
+            parsed,
+            channel.tests,
+            channel.groups,
+            redundant=channel.redundant,
+            measured=measured_times(parsed, channel.context.timezone),
+        )
         if documents and channel.dialogue is not None
         else (),
     )

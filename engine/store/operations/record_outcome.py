@@ -35,7 +35,9 @@ from engine.store.operations import (
 from engine.store.operations.append import seal_note, set_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, comparing, moved_orders
+from engine.store.operations.settling.echoes import with_repeats
 from engine.store.operations.settling.set_apart import Ids
+from engine.store.operations.worklist import holding
 from engine.succession.document_facts import NOTHING, DocumentFacts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
@@ -94,6 +96,7 @@ def record(
         return Recorded(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
+    made = routes
     before = accepted.OlderMessages()
     comparison: comparing.Compared | None = None
     held: Sequence[HoldReason | None] = ()
@@ -195,25 +198,36 @@ def record(
         reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
     if reason is ReasonCode.QUESTION:
         worklist.explain(batch, message_id, channel)
-    if outcome.tubes and state == "mapped":
-        for tube in outcome.tubes:
-            number, groups = tube.patient_number, frozenset(tube.groups)
-            more = {"edited_from": edited_from, "control": bool(outcome.controls), "redundant": tube.redundant}
-            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
+    held = hold_queue.decide(batch, channel, received_us, routes, held)
     deliveries, waiting, places = queueing.put(
         batch,
         queueing.QueuedMessage(message_id, channel, received_us, message_type, token),
         routes,
-        hold_queue.decide(batch, channel, received_us, routes, held),
+        held,
         revision=revision,
         manual=again or late,
         known_order=bool(before.messages),
+        ordered=bool(outcome.tubes),
     )
+    meant: set[int] = set()
+    if outcome.tubes and state == "mapped":
+        waits = any(why is not None and one.destinations for one, why in zip(routes, held, strict=True))
+        tubes = with_repeats(batch, outcome.tubes, made, routes, comparison.facts if comparison is not None else {})
+        for tube in tubes:
+            number, groups = tube.patient_number, frozenset(tube.groups)
+            more = {
+                "edited_from": edited_from, "control": bool(outcome.controls), "redundant": tube.redundant,
+                "held": waits, "again": old_state is not None,
+            }  # fmt: skip
+            about = worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
+            meant.update(item for item, _ in about)
+    if old_state is not None and (state == "mapped" or holding.standing(batch, message_id) != "on its way"):
+        holding.gone_from(batch, message_id, meant)
     return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places, answers=told)
 
 

@@ -406,6 +406,7 @@ CREATE TABLE order_event (
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
+CREATE INDEX order_event_result ON order_event (message_id) WHERE event IN ('preliminary', 'final', 'result_held');
 
 -- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.
 CREATE TABLE order_notice (
@@ -453,6 +454,7 @@ CREATE TABLE order_without (
     results    INTEGER NOT NULL,
     matched    INTEGER NOT NULL,            -- of them, with an order by a person
     codes      TEXT NOT NULL,               -- of their tests, as the analyzer names these
+    older      INTEGER NOT NULL,            -- 1: there is an order, and it came after a result was measured
     PRIMARY KEY (message_id, specimen)
 ) WITHOUT ROWID;
 CREATE INDEX order_without_specimen ON order_without (specimen, message_id);
