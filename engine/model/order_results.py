@@ -6,6 +6,7 @@
 
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
+A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``.
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
 (Roche: number / dilution / pre-dilution).
@@ -21,6 +22,7 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 _FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
+_NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, none, typed
 
 
@@ -98,6 +100,7 @@ def _astm(parsed: Parsed) -> list[_Row]:
         elif segment.name == "O":
             order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
+            specimen = "" if _first(segment.get(12), parsed.delimiters) == "Q" else specimen
         elif segment.name == "R":
             rows.append((patient, specimen, segment, "", order))
     return rows
@@ -114,6 +117,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = order = item = ""
     ordered: Segment | None = None
+    apart = control = False  # the specimen, or the order, is no patient's
     leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
     begun = 0  # rows before the order at hand
     tubes: list[str] = []  # of the order at hand, where it is before its specimens
@@ -133,27 +137,29 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         if name == "PID":
             end()
             patient, specimen, order, item, leads = _first(segment.get(3), cut), "", "", "", ""
-            ordered = None
+            ordered, apart, control = None, False, False
         elif name == "SPM":
             specimen = _first(segment.get(2), cut)
+            apart = _first(segment.get(11), cut) in _NO_PATIENTS
             if leads == "OBR":
-                tubes.append(specimen)
+                tubes.append("" if apart else specimen)
             else:
-                order, item, ordered = "", "", None
+                order, item, ordered, control = "", "", None, False
         elif name == "SAC":
             specimen = _first(segment.get(3), cut) or specimen
             if leads == "OBR":
-                tubes[-1:] = [specimen]
+                tubes[-1:] = ["" if apart else specimen]
         elif name == "OBR":
             if leads == "OBR":
                 end()
-                specimen, begun = "", len(rows)
+                specimen, begun, apart = "", len(rows), False
             placer = _first(segment.get(2), cut)
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
-            ordered = segment
+            ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
+            control = bool(role) and _first(role[0], cut) in _NO_PATIENTS
         elif name == "OBX":
-            rows.append((patient, specimen or order, segment, item, ordered))
+            rows.append((patient, "" if apart or control else specimen or order, segment, item, ordered))
     end()
     return rows
 

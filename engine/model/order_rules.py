@@ -132,7 +132,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
 }
 
 MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL, _E.RESULT_HELD})
-PUT_BACK = "put_back"  # a held result of the item was not let go: it is as before, which its history says
+PUT_BACK = "put_back"  # a held result of the item was not released: it is as before, which its history says
 REOPENED = "reopened"  # the same of the result that had closed it
 _LASTS = frozenset({_R.MAYBE_KNOWN, _R.RESULT_HELD})
 _RESULTS = frozenset({_E.PRELIMINARY, _E.FINAL})

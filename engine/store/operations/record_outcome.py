@@ -12,6 +12,7 @@ from typing import Any
 from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
+from engine.model.packing import unpack
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
 from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
@@ -37,10 +38,12 @@ from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, comparing, moved_orders
 from engine.store.operations.settling.echoes import with_repeats
 from engine.store.operations.settling.set_apart import Ids
-from engine.store.operations.worklist import holding
+from engine.store.operations.worklist import holding, naming
+from engine.succession import order_names
 from engine.succession.document_facts import NOTHING, DocumentFacts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
+TWO_ORDERS = Issue(code="TWO_ORDERS", text="orders with different numbers ask for a result: its document names none")
 
 
 @operation(
@@ -102,7 +105,14 @@ def record(
     held: Sequence[HoldReason | None] = ()
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, DocumentFacts] = {}
+    ordered: dict[int, DocumentFacts] = {}
+    disagree = False
     if state == "mapped":
+        if outcome.tubes:
+            orders, disagree = naming.orders_of(
+                batch, message_id, channel, outcome.tubes, came=edited_from or message_id, again=old_state is not None
+            )
+            routes, ordered = _with_orders(routes, orders)
         uses = used_numbers.uses_of(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
@@ -163,13 +173,14 @@ def record(
         lines, settings = outcome.ordered.lines, outcome.ordered.settings
         told = answers(lines, worklist.take_orders(batch, message_id, channel, lines, settings))
 
-    note = _note(detail, outcome.issues)
+    note = _note(detail, (*outcome.issues, TWO_ORDERS) if disagree else outcome.issues)
     if told is not None:
         note["answers"] = order_notes.packed(told)
-    if comparison is not None or ids or withdrawn:
+    if comparison is not None or ids or withdrawn or ordered:
         facts = dict(comparison.facts) if comparison is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
         facts |= {place: moved_orders.joined(facts.get(place), more) for place, more in withdrawn.items()}
+        facts |= {place: replace(facts.get(place, NOTHING), orders=one.orders) for place, one in ordered.items()}
         decided = {str(place): one.as_json() for place, one in facts.items()}
         if again:
             decided = _kept_facts(batch, message_id, channel, routes) | decided
@@ -229,6 +240,28 @@ def record(
     if old_state is not None and (state == "mapped" or holding.standing(batch, message_id) != "on its way"):
         holding.gone_from(batch, message_id, meant)
     return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places, answers=told)
+
+
+def _with_orders(
+    routes: Sequence[Routed], orders: Sequence[dict[str, Any]]
+) -> tuple[Sequence[Routed], dict[int, DocumentFacts]]:
+    """The documents, naming the orders of their results; and these facts, by the places of those that do."""
+    if not orders:
+        return routes, {}
+    changed: list[Routed] = []
+    named: dict[int, DocumentFacts] = {}
+    for place, routed in enumerate(routes, start=1):
+        document = routed.document
+        body = unpack(document.body) if document.packed else document.body
+        try:
+            made = order_names.with_orders(body, document.media_type, orders) if document.reports else body
+        except (ValueError, KeyError, TypeError, AttributeError):  # no document of ours: it goes out as it is
+            made = body
+        if made != body:
+            named[place] = DocumentFacts(orders=tuple(orders))
+            routed = replace(routed, document=replace(document, body=made, packed=False))
+        changed.append(routed)
+    return changed, named
 
 
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:

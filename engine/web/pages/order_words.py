@@ -51,7 +51,7 @@ EVENTS: Mapping[str, str] = {
     "preliminary": "a preliminary result came",
     "final": "the result came",
     "result_held": "a result came, and is held back",
-    "put_back": "the result was not let go",
+    "put_back": "the result was not released",
     "reopened": "its result was given up, and it is open again",
     "cancel": "cancelled",
     "cancel_confirmed": "the analyzer has given it up",

@@ -72,26 +72,17 @@ def result(
     """
     if not specimen or not tests:
         return []
-    every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
-    came = edited_from or message_id
-    tube = [
-        one
-        for one in every
-        if one.state is not ItemState.REJECTED
-        and one.message_id < came
-        and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
-        and (not one.targets or not one.targets.isdisjoint(names | {channel}))
-    ]
-    by_code = _by_code(tube, channel)
+    results = Results(
+        batch, message_id, channel, specimen, patient_number, names, came=edited_from or message_id, again=again
+    )
     found: dict[int, bool] = {}
     without: list[ResultOf] = []
     older = False
-    before = {one.number for one, _, _ in holding.of_message(batch, message_id)} if again else set[int]()
     for each in tests:
-        meant = _meant(each, by_code, channel, partial(_may_be_of, batch, each), before)
+        meant = results.of(each)
         if not meant:
             without.append(each)
-            older = older or bool(_meant(each, by_code, channel, lambda one: True, before))
+            older = older or results.is_older(each)
         for one in meant:
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
@@ -105,6 +96,47 @@ def result(
                 holding.take_back_twins(batch, one, message_id, names | {channel})
     note_without(batch, message_id, channel, specimen, patient_number, () if control else without, older=older)
     return list(found.items())
+
+
+class Results:
+    """The items that the results of one specimen in a message may be of.
+
+    Args:
+        came: the message that brought them. again: it is processed anew; it is of the orders that it was of before.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        message_id: int,
+        channel: str,
+        specimen: str,
+        patient_number: str,
+        names: frozenset[str],
+        *,
+        came: int,
+        again: bool,
+    ) -> None:
+        self._batch, self._channel = batch, channel
+        tube = [
+            one
+            for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
+            if one.state is not ItemState.REJECTED
+            and one.message_id < came
+            and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
+            and (not one.targets or not one.targets.isdisjoint(names | {channel}))
+        ]
+        self._by_code = _by_code(tube, channel)
+        was = holding.of_message(batch, message_id) if again and tube else []
+        self._before = {one.number for one, _, _ in was}
+
+    def of(self, each: ResultOf) -> list[Kept]:
+        """The items of a result, as they are now."""
+        return _meant(each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before)
+
+    def is_older(self, each: ResultOf) -> bool:
+        """Of a result without an item: there is one, and it came after the result."""
+        return bool(_meant(each, self._by_code, self._channel, lambda one: True, self._before))
 
 
 def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:

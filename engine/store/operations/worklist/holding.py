@@ -1,4 +1,4 @@
-"""Orders whose result waits for a person, or was not let go.
+"""Orders whose result waits for a person, or was given up.
 
 A result closes its order only once its message is on its way. The message is
 
@@ -7,7 +7,7 @@ A result closes its order only once its message is on its way. The message is
     gone      a person has rejected or dismissed all of it: the order is where it was before the result
     neither   its open documents are dead letters, or newer ones took their place: nothing changes
 
-The deliveries of such a message are marked (`engine.model.records.ORDERED`). Whoever decides about one comes here, in
+The deliveries of such a message are marked (`engine.model.records.ORDERED`). A decision about one comes here, in
 the same transaction (`engine.store.operations.outbox.moving`).
 """
 
@@ -76,7 +76,7 @@ def gone_from(batch: Batch, message_id: int, meant: set[int]) -> None:
 
 
 def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
-    """A result of the item does not go out: it stands as before, as far as nothing else has happened to it."""
+    """A result of the item does not go out: it is as before, as far as nothing else has happened to it."""
     rows = batch.execute(
         "SELECT n, event, state, reason, message_id FROM order_event WHERE item = ? ORDER BY n DESC", (one.number,)
     ).fetchall()
