@@ -167,6 +167,8 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
     if state in (_S.WAITING, _S.OFFERED) and event is _E.REFUSED and reason is _R.MAYBE_KNOWN:
         # The analyzer refuses a number that it was sent twice: it has the first one.
         return Step(Standing(_S.OFFERED, known=True))
+    if reason is _R.RESULT_HELD and event is _E.MAYBE_SENT:
+        return Step(now)  # it is noted, for the case that the result is rejected
     if state is _S.HELD and reason in _OWN_HOLD:  # the LIS, or a result, ends its hold; of a conflict a person decides
         if event is _E.RELEASE:
             return Step(Standing(_S.WAITING, _R.NONE, known))

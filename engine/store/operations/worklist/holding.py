@@ -11,7 +11,16 @@ The deliveries of such a message are marked (`engine.model.records.ORDERED`). A 
 the same transaction (`engine.store.operations.outbox.moving`).
 """
 
-from engine.model.order_rules import MAKES_KNOWN, PUT_BACK, REOPENED, ItemEvent, PatientsOfTube, same_patient
+from engine.model.order_rules import (
+    MAKES_KNOWN,
+    PUT_BACK,
+    REOPENED,
+    ItemEvent,
+    PatientsOfTube,
+    Standing,
+    same_patient,
+    step,
+)
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
@@ -81,25 +90,26 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
         "SELECT n, event, state, reason, message_id FROM order_event WHERE item = ? ORDER BY n DESC", (one.number,)
     ).fetchall()
     event = PUT_BACK
+    waits = _waits(batch, one, message_id)
+    known = waits or any(row[1] in _MAKES_KNOWN and row[4] != message_id for row in rows)
     if one.state is ItemState.RESULTED:
         n, last, _, _, of = next((row for row in rows if row[1] in _CLOSES), (0, "", "", "", 0))
         if last != ItemEvent.FINAL or of != message_id:  # another result has closed it
             return
         event = REOPENED
         rows = [row for row in rows if row[0] < n]
-    elif one.reason is not ItemReason.RESULT_HELD or rows[0][1:5:3] == (PUT_BACK, message_id):
-        return
-    others = {row[4] for row in rows if row[1] == ItemEvent.RESULT_HELD} - {message_id}
-    if any(standing(batch, other) == "held" for other in others):
-        if event is PUT_BACK:
+    elif waits or one.reason is not ItemReason.RESULT_HELD:
+        if one.sent != known or waits:
+            one.sent = known
             items.note(batch, one, event, message_id=message_id, channel=channel)
-            return
+        return
+    if waits:
         state, reason = ItemState.IN_PROGRESS, ItemReason.RESULT_HELD
     elif one.state is ItemState.CANCEL_PENDING:
         state, reason = one.state, ItemReason.NONE
     else:
         state, reason = _before(rows)
-    one.sent = any(row[1] in MAKES_KNOWN and row[4] != message_id for row in rows)
+    one.sent = known
     one.state, one.reason, one.changed_us = state, reason, batch.now_us
     if state in ANSWERED_STATES and _is_of_two(batch, one):
         one.state, one.reason = ItemState.HELD, ItemReason.SPECIMEN_CONFLICT
@@ -107,16 +117,23 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
 
 
 _CLOSES = frozenset({ItemEvent.FINAL, REOPENED})
+_MAKES_KNOWN = MAKES_KNOWN - {ItemEvent.RESULT_HELD}
 
 
 def _before(rows: list[tuple[int, str, str, str, int]]) -> tuple[ItemState, ItemReason]:
-    """State and reason before the held results; newest first. A preliminary result that went out stays."""
-    begun = False
+    """State and reason without the held results; newest first. What else happened since then has happened all the same:
+    the analyzer got the order once more, or a preliminary result went out.
+    """
+    since: list[ItemEvent] = []
     for _, event, state, reason, _ in rows:
-        if reason != ItemReason.RESULT_HELD and not begun:
-            return ItemState(state), ItemReason(reason)
-        begun = begun or event == ItemEvent.PRELIMINARY
-    return ItemState.IN_PROGRESS, ItemReason.NONE
+        if reason != ItemReason.RESULT_HELD:
+            found = Standing(ItemState(state), ItemReason(reason))
+            break
+        if event in _MAKES_KNOWN:
+            since.append(ItemEvent(event))
+    for event in reversed(since):
+        found = step(found, event).standing
+    return found.state, found.reason
 
 
 def _is_of_two(batch: Batch, one: Kept) -> bool:
@@ -131,10 +148,20 @@ def _is_of_two(batch: Batch, one: Kept) -> bool:
 def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -> None:
     event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
     done = items.apply(batch, one, event, message_id=message_id, channel=channel)
-    if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD:
-        put_back(batch, one, message_id, channel)
+    if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
+        one.reason = ItemReason.NONE
+        items.note(batch, one, event, message_id=message_id, channel=channel)
     if done.done and cause == REDUNDANT:
         take_back_twins(batch, one, message_id, frozenset({channel}), known_alone=True)
+
+
+def _waits(batch: Batch, one: Kept, message_id: int) -> bool:
+    """Whether another message with a result of the item is held."""
+    rows = batch.execute(
+        "SELECT DISTINCT message_id FROM order_event WHERE item = ? AND event = 'result_held' AND message_id <> ?",
+        (one.number, message_id),
+    ).fetchall()
+    return any(standing(batch, other) == "held" for (other,) in rows)
 
 
 def take_back_twins(
