@@ -26,6 +26,7 @@ MOST_LINES = 1_000  # tests of one message: a message with more is dead
 MOST_OF_TUBE = 5_000  # items of one specimen or order number that are looked at, newest first
 MOST_TUBES = 500  # specimens of one answer; it is marked as cut
 SPECIMEN_LENGTH = 80  # characters of a specimen number; a longer text is none
+UNREAD_MARK = "@"  # how analyzers begin the number of a tube that they could not read
 
 
 class ItemState(StrEnum):
@@ -171,6 +172,18 @@ class WorkItem:
     @property
     def item_id(self) -> str:
         return item_id(self.number)
+
+
+def is_specimen_number(text: str) -> bool:
+    """Whether a text can be the number on a tube. An order with another text has no number, and a question with one was
+    not read: it would never match, or match another tube whose number was damaged in the same way."""
+    return (
+        0 < len(text) <= SPECIMEN_LENGTH
+        and text.isprintable()
+        and "\ufffd" not in text
+        and text == text.strip(" ")
+        and not text.startswith(UNREAD_MARK)
+    )
 
 
 def item_id(number: int) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.codecs.astm import records
+from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.clock import to_us
 from engine.model.message import FormatOptions
@@ -79,7 +79,7 @@ def test_a_result_is_of_its_own_tube(name: str) -> None:
 
 def test_a_control_over_astm_is_of_no_tube() -> None:
     lines = ["H|\\^&", "P|1", "O|1|A||^^^GLU|R||||||Q", "R|1|^^^GLU|5.1", "O|2|B||^^^GLU|R", "R|1|^^^GLU|5.2", "L|1|N"]
-    parsed = records.parse("".join(f"{line}\r" for line in lines).encode(), FormatOptions())
+    parsed = astm.parse("".join(f"{line}\r" for line in lines).encode(), FormatOptions())
     assert [one.specimen for one in tubes_in(parsed, {"GLU": "GLU"})] == ["B"]
 
 
@@ -124,3 +124,27 @@ def test_a_time_is_its_last_moment(text: str) -> None:
     parsed = hl7v2.parse(f"{HEAD.format('ORU^R01')}\r".encode(), FormatOptions())
     moment = MOMENTS[text]
     assert measured_times(parsed, "Asia/Kolkata")(text) == (0 if moment is None else to_us(moment))
+
+
+@pytest.mark.parametrize(
+    ("order", "tube"),
+    [
+        ("O|1||^^             00012^B|^^^^WBC", "00012"),
+        ("O|1||^^             00012^M|^^^^WBC", "00012"),
+        ("O|1|2^1^             00012^C||^^^^WBC", "00012"),
+        ("O|1||^^             00012^A|^^^^WBC", None),
+        ("O|1|2^1^             00012^A||^^^^WBC", None),
+    ],
+)
+def test_a_number_that_the_analyzer_has_counted_names_no_tube(order: str, tube: str | None) -> None:
+    payload = f"H|\\^&|||XN-550\rP|1\r{order}\rR|1|^^^^WBC^1|7.8\rL|1|N\r".encode()
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
+    assert [one.specimen for one in found] == ([] if tube is None else [tube])
+
+
+@pytest.mark.parametrize(("counts", "tubes"), [(False, ["20115"]), (True, [])])
+def test_a_count_of_the_instrument_names_no_tube(counts: bool, tubes: list[str]) -> None:
+    """A cobas c311 that read no barcode has its own count in O-4."""
+    payload = b"H|\\^&|||c311^1\rP|1\rO|1||20115|^^^717/|R\rR|1|^^^717/|6.10\rL|1|N\r"
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"717": "GLU"}, counts=counts)
+    assert [one.specimen for one in found] == tubes

@@ -14,6 +14,7 @@ from engine.model.errors import IntegrityError
 from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Priority, WorkItem
 from engine.model.search_keys import folded
+from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
@@ -121,6 +122,18 @@ def test_token(vault: Vault, test: str) -> bytes:
     return _token(vault, b"order-test", test)[:8]
 
 
+def tokens(vault: Vault, line: OrderLine) -> tuple[bytes, ...]:
+    """The keyed hashes of a line: columns specimen to test."""
+    return (
+        specimen_token(vault, line.specimen),
+        patient_token(vault, line.patient.number),
+        placer_token(vault, line.placer),
+        filler_token(vault, line.filler),
+        place_token(vault, line.rack, line.position),
+        test_token(vault, line.test),
+    )
+
+
 def _token(vault: Vault, kind: bytes, text: str) -> bytes:
     return vault.past_key(kind, text.encode("utf-8", "surrogatepass")) if text else b""
 
@@ -147,6 +160,14 @@ def of_placer(rows: Rows, placer: str, most: int) -> list[Kept]:
 def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
     found = _newest(rows, "filler", filler_token(rows.vault, filler), most)
     return [one for one in found if one.line.filler == filler]
+
+
+def of_order(rows: Rows, line: OrderLine, most: int) -> list[Kept]:
+    """The newest items with the number by which the order of a line is known: the placer's, else the filler's, else the
+    specimen's."""
+    if line.placer:
+        return of_placer(rows, line.placer, most)
+    return of_filler(rows, line.filler, most) if line.filler else of_specimen(rows, line.specimen, most)
 
 
 def of_place(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
@@ -215,7 +236,8 @@ def packed(line: OrderLine) -> bytes:
 
 
 def next_number(execute: Execute) -> int:
-    return int(execute("SELECT coalesce(max(number), 0) + 1 FROM order_item").fetchone()[0])
+    (newest,) = execute("SELECT coalesce(max(number), 0) FROM order_item").fetchone()
+    return max(int(newest), pruned_ranges.highest(execute, pruned_ranges.ORDER)) + 1
 
 
 def put(batch: Batch, one: Kept, cause: str = "") -> None:
@@ -228,11 +250,8 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
         (
             one.number, one.message_id, one.place, one.last_id, one.source, one.state, one.reason,
             RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
-            specimen_token(vault, line.specimen), patient_token(vault, line.patient.number),
-            placer_token(vault, line.placer), filler_token(vault, line.filler),
-            place_token(vault, line.rack, line.position), test_token(vault, line.test),
-            one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us, one.reuse_us,
-            batch.now_us, sealed,
+            *tokens(vault, line), one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us,
+            one.reuse_us, batch.now_us, sealed,
         ),
     )  # fmt: skip
     batch.execute(
