@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -163,7 +164,8 @@ def command(
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     chosen = new_seed() if seed is None else seed
-    start = datetime.now() if seed is None else SEEDED_START
+    zone = ZoneInfo(channel.timezone) if channel is not None else None
+    start = datetime.now(zone) if seed is None else SEEDED_START
     wire = _wire(connect, listen, serial, baud, parity)
     orders = _wire(None, orders_listen, None, baud, parity) if orders_listen is not None else None
     dialogue = Dialogue(click.echo if not quiet and form is Form.TABLE else None)

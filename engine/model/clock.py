@@ -52,6 +52,14 @@ class ManualClock:
         self._monotonic += seconds
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since 1970 of an aware time."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
 def from_us(microseconds: int) -> datetime:
     """The aware UTC instant of a stored time."""
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)

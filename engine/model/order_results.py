@@ -5,6 +5,9 @@
     E1394       tube O-3, else O-4 where that is no count of the instrument's; test R-3, the first of components 4 and
                 on, else 1; final R-9 F, C or none
 
+    measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
+
+A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``.
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
 no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
@@ -12,7 +15,7 @@ ordered (GeneXpert: an assay has several results), then as it came, then by its 
 dilution / pre-dilution).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
@@ -22,6 +25,7 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 _FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
+_NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 
@@ -59,6 +63,7 @@ def tubes_in(
     groups: tuple[str, ...] = (),
     *,
     redundant: bool = False,
+    measured: Callable[[str], int] = lambda _: 0,
     counts: bool = False,
     dialogue: Dialogue | None = None,
 ) -> tuple[TubeResults, ...]:
@@ -66,6 +71,7 @@ def tubes_in(
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        measured: reads a time, as `engine.processing.measured_times` does.
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
         dialogue: of the channel; None: the analyzer is asked nothing.
     """
@@ -73,7 +79,7 @@ def tubes_in(
     read_ordered = getattr(dialogue, "ordered_as", None)
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    for count, (patient, specimen, segment, item) in enumerate(rows):
+    for count, (patient, specimen, segment, item, order) in enumerate(rows):
         if count >= MOST:
             break
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
@@ -83,7 +89,8 @@ def tubes_in(
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
         code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
-        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
+        at = next(filter(None, map(measured, _times(segment, order, parsed))), 0)
+        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at)
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
         TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
@@ -91,20 +98,23 @@ def tubes_in(
     )
 
 
-_Row = tuple[str, str, Segment, str]  # patient, specimen, the result, the item
+_Row = tuple[str, str, Segment, str, Segment | None]  # patient, specimen, the result, the item, OBR or O
 
 
 def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = ""
+    order: Segment | None = None
     for segment in parsed.segments:
         if segment.name == "P":
             patient = next(filter(None, (_first(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
-            specimen = ""
+            specimen, order = "", None
         elif segment.name == "O":
+            order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
+            specimen = "" if _first(segment.get(12), parsed.delimiters) == "Q" else specimen
         elif segment.name == "R":
-            rows.append((patient, specimen, segment, ""))
+            rows.append((patient, specimen, segment, "", order))
     return rows
 
 
@@ -118,6 +128,8 @@ def _of_tube(field: str, cut: Delimiters) -> str:
 def _hl7(parsed: Parsed) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = order = item = ""
+    ordered: Segment | None = None
+    apart = control = False  # the specimen, or the order, is no patient's
     leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
     begun = 0  # rows before the order at hand
     tubes: list[str] = []  # of the order at hand, where it is before its specimens
@@ -127,7 +139,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         """End an order: its results are of the one tube that is named behind it; of several none is known."""
         if named := set(tubes):
             tube = named.pop() if len(named) == 1 else ""
-            rows[begun:] = [(of, tube, result, step) for of, _, result, step in rows[begun:]]
+            rows[begun:] = [(of, tube, *rest) for of, _, *rest in rows[begun:]]  # type: ignore[misc]
             tubes.clear()
 
     for segment in parsed.segments:
@@ -137,25 +149,29 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         if name == "PID":
             end()
             patient, specimen, order, item, leads = _first(segment.get(3), cut), "", "", "", ""
+            ordered, apart, control = None, False, False
         elif name == "SPM":
             specimen = _first(segment.get(2), cut)
+            apart = _first(segment.get(11), cut) in _NO_PATIENTS
             if leads == "OBR":
-                tubes.append(specimen)
+                tubes.append("" if apart else specimen)
             else:
-                order = item = ""
+                order, item, ordered, control = "", "", None, False
         elif name == "SAC":
             specimen = _first(segment.get(3), cut) or specimen
             if leads == "OBR":
-                tubes[-1:] = [specimen]
+                tubes[-1:] = ["" if apart else specimen]
         elif name == "OBR":
             if leads == "OBR":
                 end()
-                specimen, begun = "", len(rows)
+                specimen, begun, apart = "", len(rows), False
             placer = _first(segment.get(2), cut)
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
+            ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
+            control = bool(role) and _first(role[0], cut) in _NO_PATIENTS
         elif name == "OBX":
-            rows.append((patient, specimen or order, segment, item))
+            rows.append((patient, "" if apart or control else specimen or order, segment, item, ordered))
     end()
     return rows
 
@@ -166,6 +182,13 @@ def _first(field: str, cut: Delimiters) -> str:
         if sign:
             field = field.partition(sign)[0]
     return field.strip()
+
+
+def _times(result: Segment, order: Segment | None, parsed: Parsed) -> list[str]:
+    """The times of a result, the one that says best when it was measured first."""
+    own, around = ((14, 19), (7, 22)) if parsed.format == "hl7v2" else ((13, 12), (8,))
+    found = [result.get(at) for at in own] + [order.get(at) for at in around if order is not None]
+    return [_first(one, parsed.delimiters) for one in found]
 
 
 def _status(segment: Segment, kind: str) -> str:

@@ -10,7 +10,7 @@ Sources: HL7 v2.5.1 chapter 4 (table 0119: ``CA``, ``XO``, ``HD``, ``RL``), IHE 
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
+from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
 from engine.model.values import value
 
 
@@ -25,6 +25,7 @@ class ItemEvent(StrEnum):
     UNSUPPORTED = "unsupported"  # the analyzer that would get it takes no such dilution
     PRELIMINARY = "preliminary"  # a result that is not final
     FINAL = "final"
+    RESULT_HELD = "result_held"  # a result that waits for a person
     CANCEL = "cancel"
     CANCEL_CONFIRMED = "cancel_confirmed"  # the analyzer gave it up
     CLOSE = "close"  # a person says that a pending cancel is done, or that a refused order is given up
@@ -62,7 +63,7 @@ class Step:
 
 
 _S, _R, _E = ItemState, ItemReason, ItemEvent
-_KEEP = None  # MAYBE_KNOWN stays, another reason has had its time
+_KEEP = None  # a reason of `_LASTS` stays, another one has had its time
 
 # (state, event) -> state and reason. A pair that is missing changes nothing. Beside the table: `_special`.
 TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | None]] = {
@@ -73,6 +74,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.WAITING, _E.UNSUPPORTED): (_S.REFUSED, _R.DILUTION_UNSUPPORTED),
     (_S.WAITING, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
     (_S.WAITING, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.WAITING, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
     (_S.WAITING, _E.CANCEL): (_S.CANCELLED, _R.NONE),
     (_S.WAITING, _E.HOLD): (_S.HELD, _R.HELD_BY_LIS),
     (_S.WAITING, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
@@ -89,6 +91,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.OFFERED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
     (_S.OFFERED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
     (_S.OFFERED, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.OFFERED, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
     (_S.OFFERED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
     (_S.OFFERED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
     (_S.OFFERED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
@@ -99,22 +102,25 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.ACCEPTED, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
     (_S.ACCEPTED, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
     (_S.ACCEPTED, _E.FINAL): (_S.RESULTED, _R.NONE),
+    (_S.ACCEPTED, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
     (_S.ACCEPTED, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
     (_S.ACCEPTED, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
     (_S.ACCEPTED, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
     (_S.ACCEPTED, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
     (_S.ACCEPTED, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.IN_PROGRESS, _E.SENT): (_S.IN_PROGRESS, _R.NONE),
-    (_S.IN_PROGRESS, _E.ACCEPTED): (_S.IN_PROGRESS, _R.NONE),
+    (_S.IN_PROGRESS, _E.SENT): (_S.IN_PROGRESS, _KEEP),
+    (_S.IN_PROGRESS, _E.ACCEPTED): (_S.IN_PROGRESS, _KEEP),
     (_S.IN_PROGRESS, _E.REFUSED): (_S.REFUSED, _R.ANALYZER_REFUSED),
-    (_S.IN_PROGRESS, _E.PRELIMINARY): (_S.IN_PROGRESS, _R.NONE),
+    (_S.IN_PROGRESS, _E.PRELIMINARY): (_S.IN_PROGRESS, _KEEP),
     (_S.IN_PROGRESS, _E.FINAL): (_S.RESULTED, _R.NONE),
-    (_S.IN_PROGRESS, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.IN_PROGRESS, _E.RESULT_HELD): (_S.IN_PROGRESS, _R.RESULT_HELD),
+    (_S.IN_PROGRESS, _E.CANCEL): (_S.CANCEL_PENDING, _KEEP),
     (_S.IN_PROGRESS, _E.CONFLICT): (_S.HELD, _R.SPECIMEN_CONFLICT),
-    (_S.IN_PROGRESS, _E.REPLACE): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.IN_PROGRESS, _E.REPLACE): (_S.CANCEL_PENDING, _KEEP),
     (_S.IN_PROGRESS, _E.RESEND): (_S.WAITING, _R.MAYBE_KNOWN),
     (_S.IN_PROGRESS, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
-    (_S.CANCEL_PENDING, _E.CANCEL): (_S.CANCEL_PENDING, _R.NONE),
+    (_S.CANCEL_PENDING, _E.RESULT_HELD): (_S.CANCEL_PENDING, _R.RESULT_HELD),
+    (_S.CANCEL_PENDING, _E.CANCEL): (_S.CANCEL_PENDING, _KEEP),
     (_S.CANCEL_PENDING, _E.REFUSED): (_S.CANCELLED, _R.NONE),  # the analyzer never runs it
     (_S.CANCEL_PENDING, _E.CANCEL_CONFIRMED): (_S.CANCELLED, _R.NONE),
     (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
@@ -125,7 +131,10 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.CANCELLED, _E.CANCEL): (_S.CANCELLED, _R.NONE),
 }
 
-MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL})
+MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL, _E.RESULT_HELD})
+PUT_BACK = "put_back"  # a held result of the item was not released: it is as before, which its history says
+REOPENED = "reopened"  # the same of the result that had closed it
+_LASTS = frozenset({_R.MAYBE_KNOWN, _R.RESULT_HELD})
 _RESULTS = frozenset({_E.PRELIMINARY, _E.FINAL})
 _LATE_IN = frozenset({_S.CANCELLED, _S.EXPIRED, _S.SUPERSEDED, _S.REFUSED})
 _OWN_HOLD = frozenset({_R.HELD_BY_LIS})
@@ -144,7 +153,7 @@ def step(now: Standing, event: ItemEvent) -> Step:
     if now.known and event in (_E.CANCEL, _E.REPLACE) and now.state in (_S.WAITING, _S.HELD):
         state = _S.CANCEL_PENDING
     if reason is None:
-        reason = now.reason if now.reason is _R.MAYBE_KNOWN else _R.NONE
+        reason = now.reason if now.reason in _LASTS else _R.NONE
     if event is _E.FREE and now.known:  # an analyzer got it before it was held
         reason = _R.MAYBE_KNOWN
     return Step(Standing(state, reason, known))
@@ -160,6 +169,8 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
     if state in (_S.WAITING, _S.OFFERED) and event is _E.REFUSED and reason is _R.MAYBE_KNOWN:
         # The analyzer refuses a number that it was sent twice: it has the first one.
         return Step(Standing(_S.OFFERED, known=True))
+    if reason is _R.RESULT_HELD and event is _E.MAYBE_SENT:
+        return Step(now)  # it is noted, for the case that the result is rejected
     if state is _S.HELD and reason in _OWN_HOLD:  # the LIS, or a result, ends its hold; of a conflict a person decides
         if event is _E.RELEASE:
             return Step(Standing(_S.WAITING, _R.MAYBE_KNOWN if known else _R.NONE, known))
@@ -187,6 +198,7 @@ _HEARD: dict[tuple[str, ItemState], Status] = {
     (_E.REFUSED, _S.CANCELLED): Status.CANCELLED,
     (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
     (_E.FREE, _S.WAITING): Status.RELEASED,
+    **{(REOPENED, state): Status.RELEASED for state in ANSWERED_STATES},
 }
 
 

@@ -38,7 +38,7 @@ class ItemState(StrEnum):
     REJECTED = "rejected"  # it can never be offered, and the LIS has the reason
     OFFERED = "offered"  # its bytes were sent, and the link confirmed them
     ACCEPTED = "accepted"  # the analyzer said so
-    IN_PROGRESS = "in_progress"  # a preliminary result came
+    IN_PROGRESS = "in_progress"  # a preliminary result came, or one that is held
     RESULTED = "resulted"  # its final result came
     REFUSED = "refused"  # the analyzer said no
     CANCEL_PENDING = "cancel_pending"  # cancelled here, and the analyzer may not know
@@ -81,6 +81,7 @@ class ItemReason(StrEnum):
     HELD_BY_LIS = "HELD_BY_LIS"
     ANALYZER_REFUSED = "ANALYZER_REFUSED"
     DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"  # the analyzer takes no order with this dilution
+    RESULT_HELD = "RESULT_HELD"  # its result is there, and waits for a person
     MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
     AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
     TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
@@ -410,7 +411,7 @@ class Status(StrEnum):
     REFUSED = "refused"  # by the analyzer
     CANCELLED = "cancelled"  # by a person here
     EXPIRED = "expired"
-    RELEASED = "released"  # a person has ended the hold that the LIS heard of
+    RELEASED = "released"  # it is open again: a person has ended its hold, or rejected its result
 
 
 STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})

@@ -49,6 +49,7 @@ AGAIN = 64  # of a replay: beside what the message was queued with
 JOINS = 128
 KNOWN_ORDER = 256
 CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succession.critical`)
+ORDERED = 1024  # its message has results of tubes that may have orders (`engine.store.operations.worklist.holding`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,9 +166,13 @@ class ResultOf:
         code: the analyzer's code; empty: not known.
         final: the result is final; False: preliminary.
         item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
+        measured_us: when it was measured at the latest; 0: not known.
+        repeats: it was accepted before, unchanged: an analyzer sends its memory.
     """
 
     test: str = ""
     code: str = ""
     final: bool = True
     item_id: str = ""
+    measured_us: int = 0
+    repeats: bool = False

@@ -36,6 +36,7 @@ from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
 from engine.model.worklist import Ordered, TakeSettings
 from engine.processing.formats import MEDIA_TYPES
+from engine.processing.measured_times import measured_times
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -237,6 +238,7 @@ def _route(
             channel.tests,
             channel.groups,
             redundant=channel.redundant,
+            measured=measured_times(parsed, channel.context.timezone),
             counts=channel.counts,
             dialogue=channel.dialogue,
         )

@@ -28,6 +28,7 @@ class DocumentFacts:
         withdrawn: results of other messages that are gone from a report which is always sent whole: entries as JSON.
         not_sent: it has nothing that was not accepted before.
         version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
+        orders: of its results, as `engine.succession.order_names` names them in the document: first of all.
         not_compared: why it could not be compared with what was accepted before, in words; empty where it was.
     """
 
@@ -40,6 +41,7 @@ class DocumentFacts:
     withdrawn: tuple[str, ...] = ()
     not_sent: bool = False
     version: int = 0
+    orders: tuple[Json, ...] = ()
     not_compared: str = ""
 
     def __bool__(self) -> bool:
@@ -51,7 +53,7 @@ class DocumentFacts:
         return {name: sorted(value) if name == "echoes" else value for name, value in said.items() if value}
 
 
-_MADE_OF_LISTS = {"echoes": frozenset, "reports": tuple, "finished": tuple, "withdrawn": tuple}
+_MADE_OF_LISTS = {"echoes": frozenset, "reports": tuple, "finished": tuple, "withdrawn": tuple, "orders": tuple}
 
 
 def facts_from(said: Json) -> DocumentFacts:

@@ -17,6 +17,7 @@ from engine.model.list_form import Form
 from engine.succession import document_statements, hl7_statements, statements
 from engine.succession.document_facts import DocumentFacts
 from engine.succession.list_statements import LISTS, List
+from engine.succession.order_names import with_orders
 from engine.succession.statements import Resource
 
 FHIR = "application/fhir+json"
@@ -79,6 +80,8 @@ def under(body: bytes, media_type: str, form: Form | None, facts: DocumentFacts 
     if facts.not_sent:
         return None
     try:
+        if facts.orders:
+            body = with_orders(body, media_type, facts.orders)
         document = opened(body, media_type, form)
     except ValueError:
         return body

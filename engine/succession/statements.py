@@ -13,6 +13,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.succession.document_facts import DocumentFacts
+from engine.succession.order_marks import without_ours
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
@@ -200,19 +201,19 @@ def _has_value(resource: Json) -> bool:
 
 
 def _says_nothing(value: Any) -> bool:
-    """Whether a value is a text like ``----`` or ``***``, which analyzers write where they have none."""
+    """Whether it is a text like ``----``, which analyzers write where they have no value."""
     text = value.get("text") if isinstance(value, dict) and not value.get("coding") else value
     return isinstance(text, str) and NO_VALUE.fullmatch(text.strip()) is not None
 
 
 def _codes(code: Json) -> frozenset[str]:
     found = {f"{one.get('system', '')}|{one['code']}" for one in code.get("coding", ()) if one.get("code")}
-    return frozenset(found or ({code["text"]} if code.get("text") else ()))
+    return frozenset(found or {code["text"]} if code.get("text") else found)
 
 
 def _digest(resource: Json, without: frozenset[str], other: bytes = b"") -> bytes:
     """Of all fields but these; ``other`` is the digest of some of them."""
-    said = {name: value for name, value in resource.items() if name not in without}
+    said = without_ours({name: value for name, value in resource.items() if name not in without})
     return blake2b(orjson.dumps(said, option=OPT_SORT_KEYS) + other, digest_size=16).digest()
 
 
@@ -285,10 +286,9 @@ def change_status(resource: Json, status: str) -> None:
     said = resource.get("status", "")
     if said == status:
         return
-    meta = resource.setdefault("meta", {})
-    tags = meta.get("tag", [])
+    tags = resource.setdefault("meta", {}).get("tag", [])
     if not any(one.get("system") == SENDER_STATUS for one in tags):
-        meta["tag"] = [*tags, {"system": SENDER_STATUS, "code": said}]
+        resource["meta"]["tag"] = [*tags, {"system": SENDER_STATUS, "code": said}]
     resource["status"] = status
 
 

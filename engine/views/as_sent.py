@@ -18,7 +18,7 @@ from engine.model.message import Document
 from engine.succession.document_facts import DocumentFacts
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
-from engine.views.decided import ANEW, CORRECTS, ECHO, why_status
+from engine.views.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
 
 Json = dict[str, Any]
 
@@ -71,7 +71,9 @@ def as_sent(
             continue
         own = by_pointer.get(f"/entry/{old_at[at]}{entry[2]}")
         if own is None:
-            about = "the sender's status" if _is_tag(after["entry"][at], entry[2]) else leaf.about
+            about = (
+                "the sender's status" if _is_tag(after["entry"][at], entry[2]) else _of_order(entry[2]) or leaf.about
+            )
             found.append(replace(leaf, about=about))
             continue
         about = _NUMBERED.sub(lambda match: names.get(match[0], match[0]), own.about)
@@ -101,6 +103,11 @@ def _changed(entry: Json, place: str, old: str, new: str, facts: DocumentFacts) 
     if any(identity in old for identity in facts.corrects):
         return CORRECTS
     return f"left out here: {ECHO}"
+
+
+def _of_order(place: str) -> str:
+    """Why a value is there that no rule made: it is of the order of a result."""
+    return OF_ORDER if place.startswith(("/resource/basedOn/", "/resource/note/")) else ""
 
 
 def _is_tag(entry: Json, place: str) -> bool:

@@ -10,6 +10,7 @@ import orjson
 
 from engine.model.list_form import Form
 from engine.model.message import Document
+from engine.model.orders import item_id
 from engine.model.reasons import ReasonCode
 from engine.succession.document_facts import DocumentFacts
 from engine.succession.kinds import opened
@@ -23,6 +24,7 @@ CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
 FINISHED = "a preliminary result of another message, final now: its value was not sent again"
+OF_ORDER = "of the order on the worklist that it is a result of"
 GONE = "a result of another message, withdrawn: its report is sent as a whole and lacks it now"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({ReasonCode.ECHO.value})"
 
@@ -42,6 +44,7 @@ def decided(facts: DocumentFacts, document: Document | None = None, form: Form |
         return {"resource": name, "tests": _tests(known[name]) if name in known else []}
 
     return {
+        "orders": [item_id(number) for number in sorted({one["item"] for one in facts.orders})],
         "not_sent": _NOTHING_NEW if facts.not_sent else None,
         "not_compared": facts.not_compared or None,
         "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],
@@ -79,6 +82,8 @@ def _of_all(said: Json) -> Iterator[str]:
 def lines(said: Json) -> Iterator[str]:
     """The decisions as text, a line for each resource."""
     yield from _of_all(said)
+    if said["orders"]:
+        yield f"orders: it names the orders of its results: {', '.join(said['orders'])}"
     yield from (f"left out: {_called(one)}: {one['why']}" for one in said["left_out"])
     for one in said["statuses"]:
         sender = f", and not as the sender's {one['sender']}" if one["sender"] else ""
@@ -93,6 +98,8 @@ def lines(said: Json) -> Iterator[str]:
 def counted(said: Json) -> Iterator[str]:
     """The decisions as counts."""
     yield from _of_all(said)
+    if said["orders"]:
+        yield f"it names {plural(len(said['orders']), 'order')} of its results"
     if said["left_out"]:
         yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])

@@ -53,6 +53,7 @@ WITHOUT_ORDER = View[WithoutOrder](
     Field("channel", "CHANNEL"),
     Field("results", "RESULTS", right=True),
     Field("codes", "CODES"),
+    Field("older"),
 )
 
 CHANGE = View[ItemHistory](

@@ -6,7 +6,7 @@ commit or not, to tell no one, and to begin again from the disk.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.ports import Format
+from engine.model.reasons import ReasonCode
+from engine.model.records import HoldReason
 from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk
@@ -33,6 +35,7 @@ from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import record_outcome, worklist
 
 DEADLINE_S = 8.0
+HELD = b"|999|"  # a value that a rule holds
 CODES = {"chem": {"GLU": "10", "UREA": "20", "NA": "30"}, "chem2": {"GLU": "g", "UREA": "u"}}
 Execute = Callable[..., Any]
 
@@ -228,6 +231,8 @@ class Site:
             return
         done = process(stored, self._routes[stored.channel])
         routed = [routed_by(route, document) for document, route in done.documents]
+        if HELD in stored.payload:
+            routed = [replace(one, hold=_Implausible()) for one in routed]
         self.run(record_outcome.record, stored.id, done, routed)
 
     async def kill(self) -> None:
@@ -261,6 +266,15 @@ def _routes(name: str) -> ChannelRoutes:
         dialogue=AstmDialogue(GENERIC),
         tests={code: test for test, code in CODES[name].items()},
     )
+
+
+class _Implausible:
+    """Hold rules (`engine.model.records.Rules`)."""
+
+    results = ()
+
+    def decide(self, history: Any, received_us: int) -> HoldReason:
+        return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="implausible")
 
 
 def _unexpected(error: StoreError) -> None:

@@ -18,7 +18,8 @@ class Item:
     """Attributes:
     maybe: an analyzer may have it, and nothing confirmed that.
     known: bytes of it went out. query: of the answer that is under way; 0: none.
-    why: of a held one: ``conflict``, ``specimen`` or ``lis``.
+    why: of a held one: ``conflict``, ``specimen``, ``lis``; ``result``: its result is held.
+    holds: the messages with a result of it that are held -> whether that is preliminary. before: as it was.
     after: the version that an analyzer must give up first. came: the row of the journal that ordered it.
     """
 
@@ -34,10 +35,16 @@ class Item:
     after: "Item | None" = None
     run: int = 1
     came: int = 0
+    holds: dict[int, bool] = field(default_factory=dict)
+    before: tuple[str, bool] = ("waiting", False)
+
+    @property
+    def may_know(self) -> bool:
+        return self.known or bool(self.holds)
 
     @property
     def at_analyzer(self) -> bool:
-        return self.known or self.query > 0
+        return self.may_know or self.query > 0
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -126,7 +133,7 @@ class Worklist:
         if old.state in ("waiting", "held") and not old.at_analyzer:
             self._end(old, "superseded")
         else:
-            old.state, old.maybe, old.why = "cancel_pending", False, ""
+            self._pending(old)
             new.after = old
 
     def _put(self, new: Item) -> None:
@@ -134,7 +141,7 @@ class Worklist:
         bearers = {
             one.line.patient.number
             for one in tube
-            if one.state in OPEN or one.state == "resulted" or one.known or one.query > 0
+            if one.state in OPEN or one.state == "resulted" or one.may_know or one.query > 0
         }
         if bearers - {new.line.patient.number}:
             for one in tube:
@@ -149,9 +156,13 @@ class Worklist:
 
     def cancel(self, one: Item) -> None:
         if one.state in ("offered", "in_progress") or (one.state in ("waiting", "held") and one.at_analyzer):
-            one.state, one.maybe, one.why = "cancel_pending", False, ""
+            self._pending(one)
         elif one.state in ("waiting", "held"):
             self._end(one, "cancelled")
+
+    @staticmethod
+    def _pending(one: Item) -> None:
+        one.state, one.maybe, one.why = "cancel_pending", False, "result" if one.why == "result" else ""
 
     def cancel_by_hand(self, one: Item) -> None:
         if one.state == "cancel_pending" and not one.query:
@@ -164,7 +175,7 @@ class Worklist:
 
     def resend(self, one: Item) -> None:
         one.maybe = one.state != "waiting"
-        one.state = "waiting"
+        one.state, one.why = "waiting", ""
 
     # -- questions and answers -----------------------------------------------------------------------------------------
 
@@ -198,6 +209,8 @@ class Worklist:
                 one.query, one.known = 0, True
                 if one.state == "waiting":
                     one.state = "offered"
+                elif one.why == "result" and one.before[0] == "waiting":
+                    one.before = ("offered", one.before[1])
 
     def not_offered(self, query: int, numbers: Sequence[int], *, maybe: bool) -> None:
         for one in self.numbered(numbers):
@@ -207,7 +220,7 @@ class Worklist:
             one.query = 0
             if maybe:
                 self._maybe_sent(one)
-            elif one.state == "cancel_pending" and not one.known:
+            elif one.state == "cancel_pending" and not one.may_know:
                 self._end(one, "cancelled")
 
     def recover(self) -> None:
@@ -220,10 +233,14 @@ class Worklist:
         one.known = True
         if one.state in ("waiting", "offered"):
             one.state, one.maybe = "waiting", True
+        elif one.why == "result" and one.before[0] in ("waiting", "offered"):
+            one.before = ("waiting", True)
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def result(self, channel: str, specimen: str, patient: str, test: str, *, final: bool, came: int) -> None:
+    def result(
+        self, channel: str, specimen: str, patient: str, test: str, *, final: bool, came: int, held: bool = False
+    ) -> None:
         near = [
             one
             for one in self.tube(specimen)
@@ -241,15 +258,47 @@ class Worklist:
             or [one for one in near if one.state in GIVEN_UP][-1:]
         )
         for one in chosen:
-            one.known = True
-            if one.state in ANSWERED:
-                one.maybe = False
-                if final:
-                    self._end(one, "resulted")
-                else:
-                    one.state = "in_progress"
-            elif final and (one.state == "cancel_pending" or (one.state == "held" and one.why == "lis")):
+            if held:
+                self._hold(one, came, final=final)
+            else:
+                self._measured(one, final=final)
+
+    def _measured(self, one: Item, *, final: bool) -> None:
+        one.known = True
+        if one.state in ANSWERED:
+            one.maybe = False
+            if final:
                 self._end(one, "resulted")
+            elif one.why == "result":
+                one.before = ("in_progress", False)
+            else:
+                one.state = "in_progress"
+        elif final and (one.state == "cancel_pending" or (one.state == "held" and one.why == "lis")):
+            self._end(one, "resulted")
+
+    def _hold(self, one: Item, message: int, *, final: bool) -> None:
+        if one.state == "resulted":
+            return
+        one.holds[message] = not final
+        if one.state in ANSWERED:
+            if one.why != "result":
+                one.before = (one.state, one.maybe)
+            one.state, one.maybe, one.why = "in_progress", False, "result"
+        elif one.state == "cancel_pending":
+            one.why = "result"
+
+    def decided(self, message: int, *, released: bool) -> None:
+        """A person has decided about a message whose results were held."""
+        for one in self.items:
+            if message not in one.holds:
+                continue
+            preliminary = one.holds.pop(message)
+            if released:
+                self._measured(one, final=not preliminary)
+            if one.why == "result" and not one.holds:
+                one.why = ""
+                if one.state != "cancel_pending":
+                    one.state, one.maybe = one.before
 
     def _end(self, one: Item, state: str) -> None:
         one.state, one.maybe, one.why = state, False, ""

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from tests.support.astm_host import StrictHost
 from tests.support.astm_peer import ACK, ENQ, EOT, one_record_a_frame
@@ -115,10 +117,12 @@ def question(specimen: str, q13: str = "O") -> bytes:
     return f"H|\\^&|||ACCESS^500001|||||LIS||P|1|20111231235959\rQ|1|^{specimen}||ALL||||||||{q13}\rL|1|F\r".encode()
 
 
-def result(specimen: str, patient: str, test: str, value: str, status: str = "F") -> bytes:
+def result(specimen: str, patient: str, test: str, value: str, status: str = "F", *, at: str = "") -> bytes:
+    """Args: at: when it was measured (R-13); empty: just now, by the clock of a site in India."""
+    at = at or f"{datetime.now(ZoneInfo('Asia/Kolkata')):%Y%m%d%H%M%S}"
     return (
         f"H|\\^&|||ACCESS^500001|||||LIS||P|1|20261124100000\rP|1|{patient}\rO|1|{specimen}||^^^{test}|||||||||||Serum\r"
-        f"R|1|^^^{test}|{value}|mIU/L||N||{status}||||20261124095500\rL|1|F\r"
+        f"R|1|^^^{test}|{value}|mIU/L||N||{status}||||{at}\rL|1|F\r"
     ).encode()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from engine.config.load import Site, load_site
 from engine.config.source import TcpPart
@@ -123,7 +124,7 @@ async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
 
 
 async def _play(site: Site, say: Callable[[str], None]) -> bool:
-    seed = new_seed()
+    seed, zone = new_seed(), ZoneInfo(site.channels[HAEMATOLOGY].timezone)
     numbers = {one.name: f"{seed % 100_000_000:08d}{one.name}" for one in TUBES}
     say("")
     for one in TUBES:
@@ -138,7 +139,7 @@ async def _play(site: Site, say: Callable[[str], None]) -> bool:
     await wire.open()
     try:
         analyzer = AskingAnalyzer(
-            find_asker(ANALYZER), wire, Dialogue(say), PlaySettings(seed=seed), start=datetime.now()
+            find_asker(ANALYZER), wire, Dialogue(say), PlaySettings(seed=seed), start=datetime.now(zone)
         )
         await analyzer.work(numbers.values())
     finally:

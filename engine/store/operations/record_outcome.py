@@ -12,6 +12,7 @@ from typing import Any
 from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
+from engine.model.packing import unpack
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
 from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
@@ -35,10 +36,14 @@ from engine.store.operations import (
 from engine.store.operations.append import seal_note, set_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, comparing, moved_orders
+from engine.store.operations.settling.echoes import with_repeats
 from engine.store.operations.settling.set_apart import Ids
+from engine.store.operations.worklist import holding, naming
+from engine.succession import order_names
 from engine.succession.document_facts import NOTHING, DocumentFacts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
+TWO_ORDERS = Issue(code="TWO_ORDERS", text="orders with different numbers ask for a result: its document names none")
 
 
 @operation(
@@ -94,12 +99,20 @@ def record(
         return Recorded(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
+    made = routes
     before = accepted.OlderMessages()
     comparison: comparing.Compared | None = None
     held: Sequence[HoldReason | None] = ()
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, DocumentFacts] = {}
+    ordered: dict[int, DocumentFacts] = {}
+    disagree = False
     if state == "mapped":
+        if outcome.tubes:
+            orders, disagree = naming.orders_of(
+                batch, message_id, channel, outcome.tubes, came=edited_from or message_id, again=old_state is not None
+            )
+            routes, ordered = _with_orders(routes, orders)
         uses = used_numbers.uses_of(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
@@ -160,13 +173,14 @@ def record(
         lines, settings = outcome.ordered.lines, outcome.ordered.settings
         told = answers(lines, worklist.take_orders(batch, message_id, channel, lines, settings))
 
-    note = _note(detail, outcome.issues)
+    note = _note(detail, (*outcome.issues, TWO_ORDERS) if disagree else outcome.issues)
     if told is not None:
         note["answers"] = order_notes.packed(told)
-    if comparison is not None or ids or withdrawn:
+    if comparison is not None or ids or withdrawn or ordered:
         facts = dict(comparison.facts) if comparison is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
         facts |= {place: moved_orders.joined(facts.get(place), more) for place, more in withdrawn.items()}
+        facts |= {place: replace(facts.get(place, NOTHING), orders=one.orders) for place, one in ordered.items()}
         decided = {str(place): one.as_json() for place, one in facts.items()}
         if again:
             decided = _kept_facts(batch, message_id, channel, routes) | decided
@@ -195,26 +209,59 @@ def record(
         reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
     if reason is ReasonCode.QUESTION:
         worklist.explain(batch, message_id, channel)
-    if outcome.tubes and state == "mapped":
-        for tube in outcome.tubes:
-            number, groups = tube.patient_number, frozenset(tube.groups)
-            more = {"edited_from": edited_from, "control": bool(outcome.controls), "redundant": tube.redundant}
-            worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
+    held = hold_queue.decide(batch, channel, received_us, routes, held)
     deliveries, waiting, places = queueing.put(
         batch,
         queueing.QueuedMessage(message_id, channel, received_us, message_type, token),
         routes,
-        hold_queue.decide(batch, channel, received_us, routes, held),
+        held,
         revision=revision,
         manual=again or late,
         known_order=bool(before.messages),
+        ordered=bool(outcome.tubes),
     )
+    meant: set[int] = set()
+    if outcome.tubes and state == "mapped":
+        waits = any(why is not None and one.destinations for one, why in zip(routes, held, strict=True))
+        tubes = with_repeats(batch, outcome.tubes, made, routes, comparison.facts if comparison is not None else {})
+        for tube in tubes:
+            number, groups = tube.patient_number, frozenset(tube.groups)
+            more = {
+                "edited_from": edited_from, "control": bool(outcome.controls), "redundant": tube.redundant,
+                "held": waits, "again": old_state is not None,
+            }  # fmt: skip
+            about = worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
+            meant.update(item for item, _ in about)
+    if old_state is not None and (state == "mapped" or holding.standing(batch, message_id) != "on its way"):
+        holding.gone_from(batch, message_id, meant)
     return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places, answers=told)
+
+
+def _with_orders(
+    routes: Sequence[Routed], orders: Sequence[dict[str, Any]]
+) -> tuple[Sequence[Routed], dict[int, DocumentFacts]]:
+    """The documents, naming the orders of their results; and these facts, by the places of those that do."""
+    if not orders:
+        return routes, {}
+    changed: list[Routed] = []
+    named: dict[int, DocumentFacts] = {}
+    for place, routed in enumerate(routes, start=1):
+        document = routed.document
+        body = unpack(document.body) if document.packed else document.body
+        try:
+            made = order_names.with_orders(body, document.media_type, orders) if document.reports else body
+        except (ValueError, KeyError, TypeError, AttributeError):  # no document of ours: it goes out as it is
+            made = body
+        if made != body:
+            named[place] = DocumentFacts(orders=tuple(orders))
+            routed = replace(routed, document=replace(document, body=made, packed=False))
+        changed.append(routed)
+    return changed, named
 
 
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:

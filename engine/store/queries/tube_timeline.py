@@ -10,7 +10,7 @@ from engine.store.queries.reader import Reader, Rows
 from engine.store.queries.worklist import ItemDetails, with_history
 
 PAGE = 200
-_WITHOUT = "SELECT message_id, channel, at_us, results - matched, codes"
+_WITHOUT = "SELECT message_id, channel, at_us, results - matched, codes, older"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class WithoutOrder:
 
     Attributes:
         codes: of their tests, as the analyzer names these; with those that a person has matched since.
+        older: there is an order, and it came after a result was measured.
     """
 
     message_id: int
@@ -40,6 +41,7 @@ class WithoutOrder:
     at_us: int
     results: int
     codes: str
+    older: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +68,10 @@ def without_order(
 
 
 def _without_order(row: tuple[Any, ...]) -> WithoutOrder:
-    message_id, channel, at_us, results, codes = row
-    return WithoutOrder(message_id=message_id, channel=channel, at_us=at_us, results=results, codes=codes)
+    message_id, channel, at_us, results, codes, older = row
+    return WithoutOrder(
+        message_id=message_id, channel=channel, at_us=at_us, results=results, codes=codes, older=bool(older)
+    )
 
 
 def count_without(reader: Reader, *, channel: str = "", since_us: int = 0, most: int) -> int:

@@ -410,6 +410,7 @@ CREATE TABLE order_event (
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;
+CREATE INDEX order_event_result ON order_event (message_id) WHERE event IN ('preliminary', 'final', 'result_held');
 
 -- How long the tests of an analyzer take, from the order to the final result (model/usual_times.py).
 CREATE TABLE order_usual (
@@ -467,6 +468,7 @@ CREATE TABLE order_without (
     results    INTEGER NOT NULL,
     matched    INTEGER NOT NULL,            -- of them, with an order by a person
     codes      TEXT NOT NULL,               -- of their tests, as the analyzer names these
+    older      INTEGER NOT NULL,            -- 1: there is an order, and it came after a result was measured
     PRIMARY KEY (message_id, specimen)
 ) WITHOUT ROWID;
 CREATE INDEX order_without_specimen ON order_without (specimen, message_id);

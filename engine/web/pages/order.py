@@ -344,7 +344,7 @@ def _without(one: WithoutOrder, words: Words) -> Step:
         words.say("Results without order: {n}", n=one.results),
         Badge("attention", "attention", words.say("no order")),
         links=[(words.say("Message {n}", n=one.message_id), words.href(f"{MESSAGES}/{one.message_id}"))],
-        more=[one.channel, one.codes],
+        more=[one.channel, one.codes, *([words.say("It was measured before the order came.")] if one.older else [])],
     )
 
 

@@ -2,6 +2,7 @@
 is, where its code is another one.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.dialogues import dialogue
+from engine.model.clock import to_us
 from engine.model.message import FormatOptions
 from engine.model.order_results import tubes_in
+from engine.processing.measured_times import measured_times
 
 HEAD = "MSH|^~\\&|X|L|Y|L|20260301101500||{}|1|P|2.5.1"
 GLU = "OBX|1|NM|GLU^Glucose||5.1|mmol/l|||||F"
@@ -48,6 +51,18 @@ CASES = {
     "an empty specimen before its order takes no number of the next": (
         "OUL^R22",
         ["PID|1||P1", "SPM|1|", "OBR|1", GLU, "SPM|2|B", "OBR|2", GLU],
+        [("B", 1)],
+    ),
+    "a control among patients": (
+        "OUL^R22",
+        ["PID|1||P1", "SPM|1|A|||||||||P", "OBR|1", GLU, "SPM|2|B|||||||||Q", "OBR|2||X2", GLU],
+        [("A", 1)],
+    ),
+    "a pool": ("OUL^R22", ["SPM|1|A|||||||||L^^HL70369", "SAC|||A", "OBR|1||A", GLU], []),
+    "a pool whose order comes first": ("ORU^R01", ["OBR|1||A", GLU, "SPM|1|A|||||||||L"], []),
+    "a control by its order alone": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||A||||||||||||^^^^^^Q", GLU, "OBR|2||B", GLU],
         [("B", 1)],
     ),
     "no specimen at all": (
@@ -88,6 +103,55 @@ def test_a_result_is_of_the_order_for_its_assay_or_mode(
     assert wanted <= found
     assert {test for test, _ in found} <= {"", *codes.values()}
     assert bool({test for test, _ in found} - {""}) == bool({test for test, _ in wanted} - {""})
+
+
+def test_a_control_over_astm_is_of_no_tube() -> None:
+    lines = ["H|\\^&", "P|1", "O|1|A||^^^GLU|R||||||Q", "R|1|^^^GLU|5.1", "O|2|B||^^^GLU|R", "R|1|^^^GLU|5.2", "L|1|N"]
+    parsed = astm.parse("".join(f"{line}\r" for line in lines).encode(), FormatOptions())
+    assert [one.specimen for one in tubes_in(parsed, {"GLU": "GLU"})] == ["B"]
+
+
+TIMES = {
+    (
+        "OBR|1||A||||20260301080000|||||||||||||||20260301100000",
+        "OBX|1|NM|GLU||5||||||F|||20260301093000",
+    ): "20260301093000",
+    ("OBR|1||A||||20260301080000", "OBX|1|NM|GLU||5||||||F||||||||20260301091500"): "20260301091500",
+    ("OBR|1||A||||20260301080000|||||||||||||||20260301100000", "OBX|1|NM|GLU||5||||||F"): "20260301080000",
+    ("OBR|1||A|||||||||||||||||||20260301100000", "OBX|1|NM|GLU||5||||||F|||yesterday"): "20260301100000",
+    ("OBR|1||A", "OBX|1|NM|GLU||5||||||F"): "",
+}
+
+
+@pytest.mark.parametrize("lines", TIMES)
+def test_when_a_result_was_measured(lines: tuple[str, str]) -> None:
+    payload = "".join(f"{line}\r" for line in (HEAD.format("ORU^R01"), *lines)).encode()
+    parsed = hl7v2.parse(payload, FormatOptions())
+    read = measured_times(parsed, "Asia/Kolkata")
+    ((test,),) = [one.tests for one in tubes_in(parsed, {}, measured=read)]
+    assert test.measured_us == read(TIMES[lines])
+    assert bool(test.measured_us) == bool(TIMES[lines])
+
+
+MOMENTS = {
+    "20260301093000": datetime(2026, 3, 1, 4, 0, tzinfo=UTC),
+    "20260301093000+0000": datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
+    "20260301": datetime(2026, 3, 1, 18, 30, tzinfo=UTC),  # the end of the day in India
+    "202612": datetime(2026, 12, 31, 18, 30, tzinfo=UTC),
+    "2026": datetime(2026, 12, 31, 18, 30, tzinfo=UTC),
+    "20000101000312": None,  # a clock that has lost its battery
+    "19700101": None,
+    "00000000": None,
+    "soon": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("text", MOMENTS)
+def test_a_time_is_its_last_moment(text: str) -> None:
+    parsed = hl7v2.parse(f"{HEAD.format('ORU^R01')}\r".encode(), FormatOptions())
+    moment = MOMENTS[text]
+    assert measured_times(parsed, "Asia/Kolkata")(text) == (0 if moment is None else to_us(moment))
 
 
 @pytest.mark.parametrize(

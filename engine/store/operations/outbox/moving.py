@@ -5,10 +5,13 @@ from typing import Any, NamedTuple
 
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
+from engine.model.records import ORDERED
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
 from engine.store.operations.append import seal_note
+from engine.store.operations.worklist import holding
 
+_UNDONE = frozenset({"rejected", "dismissed"})
 # The lane's gauge for each state; the other states are final and counted per day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
 
@@ -51,6 +54,9 @@ def move(
         setattr(lane, gauge, getattr(lane, gauge) + 1)
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
+    decided = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
+    if decided and flags & ORDERED:
+        holding.moved(batch, message_id)
     return MovedDelivery(lane, old, message_id, flags)
 
 

@@ -13,6 +13,7 @@ from engine.model.records import (
     KNOWN_ORDER,
     MANUAL,
     MAYBE_DELIVERED,
+    ORDERED,
     SHARED,
     HoldReason,
     Routed,
@@ -22,6 +23,7 @@ from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.operations.outbox.decisions import keep_back
+from engine.store.operations.worklist import holding
 from engine.succession.critical import is_critical
 
 
@@ -44,12 +46,14 @@ def put(
     revision: int,
     manual: bool,
     known_order: bool,
+    ordered: bool = False,
 ) -> tuple[tuple[Delivery, ...], int, frozenset[int]]:
     """Store documents and queue their deliveries.
 
     Args:
         held: the reason for each of ``routes`` why its deliveries are held, or None.
         known_order: other messages have the same orders.
+        ordered: it has results of tubes that may have orders.
 
     Returns:
         The claimed deliveries, in queue order; how many others wait; and the places, in queue order from 0, of
@@ -59,7 +63,7 @@ def put(
     waiting = 0
     kept: list[int] = []
     number = -1
-    common = (MANUAL * manual) | (KNOWN_ORDER * known_order)
+    common = (MANUAL * manual) | (KNOWN_ORDER * known_order) | (ORDERED * ordered)
     if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
         common |= SHARED
     for ordinal, (routed, why) in enumerate(zip(routes, held, strict=True), start=1):
@@ -143,29 +147,30 @@ def replay(
         if to:
             found = _instead(batch, message_id, found, to, takes, states)
         for one in found:
-            made.append(
-                _insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", again | one.joins)
-            )
+            marks = again | one.marks
+            made.append(_insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", marks))
+        if any(one.marks & ORDERED for one in found):
+            holding.moved(batch, message_id)
     return made
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
     """A document that went to a destination, and its state there: that of its newest delivery. A document stays
-    delivered where a later replay of it was superseded.
+    delivered where a later replay of it was superseded. ``marks``: flags that a replay has, too.
     """
 
     document: int
     lane: int
     state: str
     key: bytes
-    joins: int = 0
+    marks: int = 0
 
 
 _SENT = (
     "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"  # noqa: S608 - a constant
     "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.state = 'superseded', s.id DESC LIMIT 1),"
-    f" d.key, d.flags & {JOINS}"
+    f" d.key, d.flags & {JOINS | ORDERED}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"
     " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
     "  JOIN document p ON p.id = e.document_id"
@@ -191,7 +196,7 @@ def _instead(
     before = [one for one in found if one.lane == lane.id]
     if before:
         return before
-    joins = {one.document: one.joins for one in found}
+    marks = {one.document: one.marks for one in found}
     newest: dict[int, tuple[int, int]] = {}  # ordinal -> (revision, document)
     for document in {one.document for one in found}:
         revision, ordinal, media_type = batch.execute(
@@ -212,7 +217,7 @@ def _instead(
         ).fetchone()
         if kept_back is None and (there is None or states is None or there[0] in states):
             key = batch.vault.delivery_key(token, revision, ordinal, to)
-            chosen.append(_Sent(document, lane.id, "", key, joins[document]))
+            chosen.append(_Sent(document, lane.id, "", key, marks[document]))
     return chosen
 
 

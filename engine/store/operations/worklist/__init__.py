@@ -6,8 +6,10 @@ downloading orders that go out unasked
 acting      acts of a person on single orders
 matching    results without an order, and the order that a person says one is of
 closing     results, and the end of an item's time
+holding     results that wait for a person, or were given up
 earlier     what is unknown after a backup was restored
 erasing     orders of a patient whose data is erased
+naming      the orders of results, for their documents
 items       the rows; the one place where an item changes
 
 The rules are pure, in `engine.model.order_rules`. Each change of an item is one row of ``order_event``, in the same

@@ -5,7 +5,9 @@ under way to this channel (`order_query`). No other channel gets them meanwhile.
 sent; after a crash all are perhaps sent (`recover`). An item that was cancelled under way comes back from `offered`:
 the analyzer has it, and must hear of that.
 
-A specimen number is compared exactly. Where its open orders are of two patients, there is no order.
+A specimen number is compared exactly. Where its open orders are of two patients, there is no order. An order whose
+result is held is for the analyzer that has it, and only where that asks for the tube itself: a person has loaded it
+once more.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +39,7 @@ RESERVED_US = 120_000_000  # how long an answer under way keeps its items from o
 MOST_ITEMS = 5_000  # of one answer
 UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its answer did not come
 PLACES = ("rack", "tray")  # kinds of questions
+_BY_TUBE = frozenset({"specimens", "rack"})
 _ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
 
@@ -56,7 +59,7 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     if _is_incomplete(question, settings):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
-    look = Look(batch, settings)
+    look = Look(batch, settings, tubes_alone=question.kind in _BY_TUBE)
     if question.kind == "demographics":
         tubes = [Tube(asked=Asked(specimen=""), items=(one.value(),)) for one in look.of_person(question.patients)]
         return Answered(query=note(batch, message_id, question.kind, settings, ()), tubes=tuple(tubes))
@@ -149,7 +152,12 @@ def explain(batch: Batch, message_id: int, channel: str) -> None:
 class Look:
     """Look-ups for one question; each specimen is read once."""
 
-    def __init__(self, batch: Batch, settings: AskSettings) -> None:
+    def __init__(self, batch: Batch, settings: AskSettings, *, tubes_alone: bool = False) -> None:
+        """
+        Args:
+            tubes_alone: the question names tubes.
+        """
+        self._answers_held = tubes_alone
         self._batch = batch
         self._settings = settings
         self._mine = settings.names | {settings.channel}
@@ -244,7 +252,13 @@ class Look:
         mine = [one for one in every if self._is_mine(one)]
         if not mine:
             return [], NoOrder.ELSEWHERE if any(one.is_open for one in every) else NoOrder.UNKNOWN
-        answered = [one for one in mine if one.state in ANSWERED_STATES and not one.after]
+        answered = [
+            one
+            for one in mine
+            if one.state in ANSWERED_STATES
+            and not one.after
+            and (self._answers_held or one.reason is not ItemReason.RESULT_HELD)
+        ]
         if not answered:
             return [], _why_none(mine)
         here = [one for one in answered if not self._is_elsewhere(one)]
@@ -292,7 +306,9 @@ class Look:
 def _why_none(mine: Sequence[Kept]) -> NoOrder:
     if any(one.reason is ItemReason.SPECIMEN_CONFLICT for one in mine if one.is_open):
         return NoOrder.CONFLICT
-    if any(one.is_open and (one.state is ItemState.HELD or one.after) for one in mine):
+    if any(one.is_open and (one.state is ItemState.HELD or one.reason is ItemReason.RESULT_HELD) for one in mine):
+        return NoOrder.HELD
+    if any(one.is_open and one.after for one in mine):
         return NoOrder.HELD
     states = {one.state for one in mine} - {ItemState.REJECTED}
     if not states:

@@ -2,28 +2,41 @@
 
 A result closes only the item of its own test: of the same specimen number, exactly, and of the same patient, where it
 names one. The item was ordered before the result came, so a message that is processed again closes no rerun, and no
-order of the next patient. A final result closes it; a preliminary one says that it is in progress. A result that comes
-after its order was given up is noted as late; it is delivered all the same.
+order of the next patient. Nor does an old result that an analyzer sends again as a new message, from its memory:
+
+    measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
+    accepted before, unchanged (an echo)                                    it closes no order that is open
+
+An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
+that is added on. Then that time counts, but never for a rerun. A result that names the order by its number (IHE LAW)
+is of that order, by any clock.
+
+A final result closes its item; a preliminary one says that it is in progress. A result whose message is held does so
+when it is released (`engine.store.operations.worklist.holding`). A result that comes after its order was given up is
+noted as late; it is delivered all the same.
 
 Where an item was sent to the channel of the result, the code under which it was sent counts, not a table that was
 changed since. Where items of several orders ask for the same test, those that the channel was answered with are closed;
 where it was answered with none, all are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from functools import partial
 
-from engine.model.order_rules import ItemEvent, same_patient
+from engine.model.clock import to_us
+from engine.model.order_rules import ItemEvent
 from engine.model.orders import MOST_OF_TUBE, ItemState, code_alone, item_number
 from engine.model.worklist import DAY_US, ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.worklist import items
+from engine.store.operations.worklist import holding, items
 from engine.store.operations.worklist.items import OPEN, Kept
 from engine.store.operations.worklist.matching import note_without
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
-TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
+CLOCK_US = 75 * 60_000_000  # an analyzer's clock is wrong by so much: by minutes, and the hour of daylight saving
 
 _WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
 _GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
@@ -42,6 +55,8 @@ def result(
     edited_from: int | None = None,
     control: bool = False,
     redundant: bool = False,
+    held: bool = False,
+    again: bool = False,
 ) -> list[tuple[int, bool]]:
     """Close the items that a result message answers; return (item, whether it is late) of all that it is about.
 
@@ -53,45 +68,100 @@ def result(
         specimen, patient_number: as the message has them; empty: it has none. Without a specimen no item is found.
         names: the groups that the channel is of, as in `engine.model.worklist.AskSettings`.
         redundant: a final result takes back what other analyzers have for the same test.
+        held: the message waits for a person. again: it is processed anew; it is of the orders that it was of before.
     """
     if not specimen or not tests:
         return []
-    every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
-    came = edited_from or message_id
-    tube = [
-        one
-        for one in every
-        if one.state is not ItemState.REJECTED
-        and one.message_id < came
-        and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
-        and (not one.targets or not one.targets.isdisjoint(names | {channel}))
-    ]
-    by_code = _by_code(tube, channel)
+    results = Results(
+        batch, message_id, channel, specimen, patient_number, names, came=edited_from or message_id, again=again
+    )
     found: dict[int, bool] = {}
     without: list[ResultOf] = []
+    older = False
     for each in tests:
-        meant = _meant(each, by_code, channel)
+        meant = results.of(each)
         if not meant:
             without.append(each)
+            older = older or results.is_older(each)
         for one in meant:
+            if held:
+                cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
+                holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause)
+                found.setdefault(one.number, False)
+                continue
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
             done = items.apply(batch, one, event, message_id=message_id, channel=channel)
             found[one.number] = found.get(one.number, False) or done.late
             if redundant and done.done and each.final:
-                _take_back_twins(batch, one, every, message_id, names | {channel})
-    note_without(batch, message_id, channel, specimen, patient_number, () if control else without)
+                holding.take_back_twins(batch, one, message_id, names | {channel})
+    note_without(batch, message_id, channel, specimen, patient_number, () if control else without, older=older)
     return list(found.items())
 
 
-def _take_back_twins(
-    batch: Batch, measured: Kept, every: Iterable[Kept], message_id: int, here: frozenset[str]
-) -> None:
-    """Cancel the orders for the same test of the same patient that other analyzers have, or that are for them alone."""
-    for one in every:
-        elsewhere = one.channel not in here if one.known else bool(one.targets) and one.targets.isdisjoint(here)
-        same = one.line.test == measured.line.test and same_patient(one.line.patient, measured.line.patient)
-        if one is not measured and one.is_open and elsewhere and same:
-            items.apply(batch, one, ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN)
+class Results:
+    """The items that the results of one specimen in a message may be of.
+
+    Args:
+        came: the message that brought them. again: it is processed anew; it is of the orders that it was of before.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        message_id: int,
+        channel: str,
+        specimen: str,
+        patient_number: str,
+        names: frozenset[str],
+        *,
+        came: int,
+        again: bool,
+    ) -> None:
+        self._batch, self._channel = batch, channel
+        tube = [
+            one
+            for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
+            if one.state is not ItemState.REJECTED
+            and one.message_id < came
+            and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
+            and (not one.targets or not one.targets.isdisjoint(names | {channel}))
+        ]
+        self._by_code = _by_code(tube, channel)
+        was = holding.of_message(batch, message_id) if again and tube else []
+        self._before = {one.number for one, _, _ in was}
+
+    def of(self, each: ResultOf) -> list[Kept]:
+        """The items of a result, as they are now."""
+        return _meant(each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before)
+
+    def is_older(self, each: ResultOf) -> bool:
+        """Of a result without an item: there is one, and it came after the result."""
+        return bool(_meant(each, self._by_code, self._channel, lambda one: True, self._before))
+
+
+def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:
+    """Whether a result may be of this item by its time; an echo is of none that is open."""
+    if item_number(each.item_id) == one.number:
+        return True
+    if each.repeats and one.is_open:
+        return False
+    at_us = each.measured_us + CLOCK_US
+    if not each.measured_us or at_us >= one.created_us:
+        return True
+    if one.run == 1 and one.line.action != "rerun" and one.line.collected and at_us >= _collected_us(batch, one):
+        return True
+    # An order that was dead at first came earlier than its item was made.
+    row = batch.execute("SELECT received_us FROM journal WHERE id = ?", (one.message_id,)).fetchone()
+    return row is not None and at_us >= int(row[0])
+
+
+def _collected_us(batch: Batch, one: Kept) -> int:
+    """When the specimen of an order was collected; that it came later where this is no time."""
+    try:
+        at = datetime.fromisoformat(one.line.collected)
+        return to_us(at if at.tzinfo is not None else at.replace(tzinfo=batch.zone))
+    except (ValueError, OverflowError):
+        return one.created_us
 
 
 _Codes = dict[tuple[str, str], list[Kept]]
@@ -108,7 +178,10 @@ def _by_code(tube: Iterable[Kept], channel: str) -> _Codes:
     return found
 
 
-def _meant(each: ResultOf, by_code: _Codes, channel: str) -> list[Kept]:
+def _meant(
+    each: ResultOf, by_code: _Codes, channel: str, may_be: Callable[[Kept], bool], before: Collection[int]
+) -> list[Kept]:
+    """Args: before: the numbers of items that the message was of before."""
     number = item_number(each.item_id)
     if number is not None:
         near = [one for one in by_code.get(("item", str(number)), ()) if _is_test(one, each, channel)]
@@ -117,13 +190,14 @@ def _meant(each: ResultOf, by_code: _Codes, channel: str) -> list[Kept]:
     near = by_code.get(("code", each.code), []) if each.code else []
     if each.test:
         near = near + [one for one in by_code.get(("test", each.test), ()) if one not in near]
-    near = [one for one in near if _is_test(one, each, channel)]
+    near = [one for one in near if _is_test(one, each, channel) and may_be(one)]
     with_analyzer = [one for one in near if one.state in _WITH_ANALYZER]
     here = [one for one in with_analyzer if one.channel == channel]
     is_open = [one for one in near if one.is_open and not one.after]
     given_up = [one for one in near if one.state in _GIVEN_UP]
     ended = [one for one in near if one.state is ItemState.RESULTED]
-    return here or with_analyzer or is_open or ended[-1:] or given_up[-1:]
+    same = [one for one in near if one.number in before]
+    return same or here or with_analyzer or is_open or ended[-1:] or given_up[-1:]
 
 
 def _is_test(one: Kept, each: ResultOf, channel: str) -> bool:

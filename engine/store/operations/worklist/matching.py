@@ -2,7 +2,7 @@
 
 A person may match a result with an open order of the very same specimen number alone; where result and order both name
 a patient, these must agree. The match can be undone until the message of the result, with the match in force, has been
-delivered to any destination.
+delivered to any destination. A result that is held closes the order once it is released.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
-from engine.store.operations.worklist import items
+from engine.store.operations.worklist import holding, items
 from engine.store.operations.worklist.items import Kept
 
 MATCHED, UNMATCHED = "match", "unmatch"  # the cause of the result's event; the event that undoes it
@@ -23,10 +23,21 @@ MOST_CODES = 300  # characters of the codes of results that are kept
 
 
 def note_without(
-    batch: Batch, message_id: int, channel: str, specimen: str, patient_number: str, results: Sequence[ResultOf]
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    specimen: str,
+    patient_number: str,
+    results: Sequence[ResultOf],
+    *,
+    older: bool = False,
 ) -> None:
     """Note the results of a specimen in a message that have no order; of a message that is processed again, anew. Where
-    a message has results of two patients under one specimen number, none of these can be matched."""
+    a message has results of two patients under one specimen number, none of these can be matched.
+
+    Args:
+        older: there is an order for one of them, and the result was measured before it came.
+    """
     key = message_id, items.specimen_token(batch.vault, specimen)
     patient = items.patient_token(batch.vault, patient_number)
     if not results:
@@ -36,11 +47,12 @@ def note_without(
         return
     codes = ", ".join(one.code or one.test for one in results)[:MOST_CODES]
     batch.execute(
-        "INSERT INTO order_without (message_id, specimen, patient, channel, at_us, results, matched, codes)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?)"
+        "INSERT INTO order_without (message_id, specimen, patient, channel, at_us, results, matched, codes, older)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)"
         " ON CONFLICT DO UPDATE SET results = max(excluded.results, matched), codes = excluded.codes,"
+        " older = excluded.older,"
         " patient = iif(patient = excluded.patient, patient, ?)",
-        (*key, patient, channel, batch.now_us, len(results), codes, TWO_PATIENTS),
+        (*key, patient, channel, batch.now_us, len(results), codes, int(older), TWO_PATIENTS),
     )
 
 
@@ -77,7 +89,8 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
     batch.execute(
         "UPDATE order_without SET matched = matched + 1 WHERE message_id = ? AND specimen = ?", (message_id, token)
     )
-    items.apply(batch, one, ItemEvent.FINAL, message_id=message_id, cause=MATCHED)
+    event = ItemEvent.RESULT_HELD if holding.standing(batch, message_id) == "held" else ItemEvent.FINAL
+    items.apply(batch, one, event, message_id=message_id, cause=MATCHED)
     return one.state
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.support.waiting import until
 
 CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
 START = datetime(2026, 3, 2, 8, 0)
+ZONE = ZoneInfo("Asia/Kolkata")  # of the site
 
 
 def site_of(name: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def analyzer(site: RunningSite, name: str, *faults: Fault) -> tuple[AskingAnalyz
     talk = Dialogue()
     wire = ClientWire(HostPort("127.0.0.1", site.port("asked")))
     manner = PlaySettings(seed=7, faults=frozenset(faults), again_after=0.01)
-    return AskingAnalyzer(find_asker(name), wire, talk, manner, start=START), talk
+    return AskingAnalyzer(find_asker(name), wire, talk, manner, start=datetime.now(ZONE)), talk
 
 
 async def ordered(site: RunningSite, tube: str, *tests: str) -> None:

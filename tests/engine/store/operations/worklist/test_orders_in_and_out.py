@@ -25,10 +25,10 @@ from engine.model.orders import (
 from engine.model.values import changed
 from engine.model.worklist import Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
 from engine.store.journal import Journal
-from engine.store.operations import worklist
+from engine.store.operations import append, worklist
 from engine.store.queries import order_questions, tube_timeline
 from engine.store.queries import worklist as reading
-from tests.support.journals import started, store
+from tests.support.journals import received, started
 
 CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
 TAKE = TakeSettings(known_channels={"chem": frozenset(CODES), "chem2": frozenset(CODES), "sero": frozenset({"HIV"})})
@@ -49,8 +49,8 @@ class Desk:
 
     async def message(self) -> int:
         self.n += 1
-        (stored,) = await store(self.journal, b"order %d" % self.n, channel="his")
-        return stored.id
+        message = received(b"order %d" % self.n, channel="his", at_us=self.clock.now_us())
+        return (await self.journal.run(append.store_message, message, repeat_window_s=0.0)).id
 
     async def take(
         self, *lines: OrderLine, settings: TakeSettings = TAKE, message: int | None = None, source: str = "his"

@@ -1,0 +1,170 @@
+"""Which order a result closes, by when it was measured: a table, walked on a real journal.
+
+measured clearly before the order came        none: the order goes on as it was, and the result is without order
+the analyzer's clock is wrong by little       it closes it: a clock differs by minutes, daylight saving by an hour
+no time, or an impossible one                 it closes it
+after the specimen of the order was taken     it closes it: a test that is added on to a tube that was measured
+a rerun                                       none: the value before it is the reason of the rerun
+it names the order (IHE LAW)                  it closes it, by any clock
+an echo of an accepted result                 none that is open
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.clock import ManualClock, to_us
+from engine.model.orders import OrderedPatient
+from engine.model.worklist import ResultOf
+from engine.store.operations import worklist
+from engine.store.operations.worklist.closing import CLOCK_US
+from engine.store.queries.tube_timeline import tube
+from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, order
+from tests.support.journals import started
+
+NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)  # when the order comes
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CLOSED, OPEN = ("resulted", 0, False), ("offered", 1, True)  # its state; results without order; whether that is older
+
+
+def at(when: timedelta, **more: Any) -> ResultOf:
+    """A result measured so long after the order came."""
+    return ResultOf(test="GLU", measured_us=to_us(NOW + when), **more)
+
+
+CASES: dict[str, tuple[dict[str, Any], ResultOf, tuple[str, int, bool]]] = {
+    "without a time": ({}, ResultOf(test="GLU"), CLOSED),
+    "measured after the order": ({}, at(HOUR), CLOSED),
+    "measured at the same moment": ({}, at(timedelta()), CLOSED),
+    "a clock that is behind by minutes": ({}, at(-timedelta(minutes=14)), CLOSED),
+    "a clock without daylight saving": ({}, at(-HOUR), CLOSED),
+    "just within what a clock may differ": ({}, at(-timedelta(microseconds=CLOCK_US)), CLOSED),
+    "just beyond it": ({}, at(-timedelta(microseconds=CLOCK_US + 1)), OPEN),
+    "the result of yesterday's tube of this number": ({}, at(-DAY), OPEN),
+    "of weeks ago": ({}, at(-30 * DAY), OPEN),
+    "a clock that is ahead": ({}, at(400 * DAY), CLOSED),
+    "yesterday's, final or not": ({}, at(-DAY, final=False), OPEN),
+    "added on: the specimen was taken before it was measured": (
+        {"collected": (NOW - 9 * HOUR).isoformat()},
+        at(-8 * HOUR),
+        CLOSED,
+    ),
+    "added on, and measured before the specimen was taken": (
+        {"collected": (NOW - 9 * HOUR).isoformat()},
+        at(-11 * HOUR),
+        OPEN,
+    ),
+    "added on: only the day is known": ({"collected": "2026-03-01"}, at(-2 * HOUR), CLOSED),
+    "added on: that is no time": ({"collected": "this morning"}, at(-2 * HOUR), OPEN),
+    "yesterday's, which names the order": ({}, at(-DAY, item_id="W1"), CLOSED),
+    "yesterday's, which names another order": ({}, at(-DAY, item_id="W9"), OPEN),
+    "an echo": ({}, ResultOf(test="GLU", repeats=True), ("offered", 1, True)),
+    "an echo that names the order": ({}, ResultOf(test="GLU", repeats=True, item_id="W1"), CLOSED),
+}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    clock = ManualClock(NOW)
+    journal = await started(tmp_path / "data", clock=clock)
+    try:
+        yield Desk(journal, clock)
+    finally:
+        await journal.stop()
+
+
+def without(desk: Desk, specimen: str = "S1") -> tuple[int, bool]:
+    found = tube(desk.journal, specimen).without
+    return sum(one.results for one in found), any(one.older for one in found)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_result_closes_no_order_that_came_later(desk: Desk, name: str) -> None:
+    more, result, wanted = CASES[name]
+    await desk.take(order(**more))
+    await desk.tell("S1")
+    desk.clock.advance(60)
+
+    await desk.result("S1", result)
+
+    assert (desk.state(1)[0], *without(desk)) == wanted
+
+
+async def test_an_old_result_can_be_matched_by_a_person(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", at(-DAY))
+    (found,) = tube(desk.journal, "S1").without
+
+    await desk.journal.run(worklist.match, 1, found.message_id, actor="asha", reason="the LIS was down")
+
+    assert desk.state(1)[0] == "resulted"
+
+
+async def test_an_old_result_is_of_the_order_of_its_time(desk: Desk) -> None:
+    """The memory of an analyzer: today's tube of this number is another patient's."""
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", at(HOUR))
+    desk.clock.advance(31 * DAY.total_seconds())
+    await desk.take(order(placer="O2", patient=OrderedPatient(number="P2", family="KHAN")))
+    await desk.tell("S1")
+
+    assert await desk.result("S1", at(HOUR)) == [(1, False)]
+
+    assert desk.states() == ["resulted", "offered"]
+    assert without(desk) == (0, False)
+
+
+async def test_a_value_from_before_a_rerun_does_not_end_the_rerun(desk: Desk) -> None:
+    taken = {"collected": (NOW - 9 * HOUR).isoformat()}
+    await desk.take(order(**taken))
+    await desk.tell("S1")
+    await desk.result("S1", at(HOUR))
+    desk.clock.advance(5 * 3600)
+    await desk.take(order(action="rerun", **taken))
+    await desk.tell("S1")
+
+    await desk.result("S1", at(HOUR))  # of the first run
+    assert desk.states() == ["resulted", "offered"]
+
+    await desk.result("S1", at(5 * HOUR))
+    assert desk.states() == ["resulted", "resulted"]
+
+
+async def test_an_old_result_is_no_late_one(desk: Desk) -> None:
+    """A cancelled order is not measured before it came."""
+    await desk.take(order())
+    await desk.take(order(action="cancel"))
+
+    assert await desk.result("S1", at(-DAY)) == []
+    assert await desk.result("S1", at(timedelta())) == [(1, True)]
+
+
+async def test_a_message_that_is_processed_again_is_of_its_first_order(desk: Desk) -> None:
+    """Two orders for one test, of which one was given to the analyzer: the other one stays as it is."""
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.take(order(placer="O2"))
+    message = await desk.message()
+    test = [ResultOf(test="GLU")]
+
+    async def process(**more: Any) -> list[tuple[int, bool]]:
+        return await desk.journal.run(worklist.result, message, "chem", "S1", "", test, **more)
+
+    assert await process() == [(1, False)]
+    assert await process(again=True) == [(1, False)]
+    assert desk.states() == ["resulted", "waiting"]
+
+
+async def test_the_time_of_the_message_of_an_order_counts(desk: Desk) -> None:
+    """It was a dead letter at first: its item is younger than the result."""
+    ordered = await desk.message()
+    desk.clock.advance(7200)
+    await desk.take(order(), message=ordered)
+
+    assert await desk.result("S1", at(HOUR / 2)) == [(1, False)]
+    assert desk.states() == ["resulted"]

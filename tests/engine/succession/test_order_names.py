@@ -1,0 +1,147 @@
+"""Documents name the orders of their results: FHIR transactions and HL7 v2, as bytes."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from engine.succession.document_facts import DocumentFacts, facts_from
+from engine.succession.hl7_statements import MEDIA_TYPE as HL7
+from engine.succession.kinds import under
+from engine.succession.order_names import FHIR, with_orders
+from engine.succession.statements import loads, resources_in
+
+GLU = {"specimen": "00042", "codes": ["10", "GLU"], "placer": "P1", "namespace": "HIS", "filler": "F1"}
+UREA = {"specimen": "00042", "codes": ["20"], "placer": "P2"}
+LATE = {**GLU, "late": "ordered, cancelled at 2026-03-01 09:00, measured"}
+
+
+def entry(kind: str, number: str, **more: Any) -> dict[str, Any]:
+    resource = {"resourceType": kind, "status": "final", **more}
+    return {
+        "fullUrl": f"urn:uuid:{number}",
+        "resource": resource,
+        "request": {"method": "PUT", "url": f"{kind}/{number}"},
+    }
+
+
+def observation(number: str, code: str, tube: str = "s1", **more: Any) -> dict[str, Any]:
+    code_of = {"coding": [{"system": "http://loinc.org", "code": "1-8"}, {"code": code}]}
+    return entry("Observation", number, code=code_of, specimen={"reference": f"urn:uuid:{tube}"}, **more)
+
+
+def bundle(*entries: dict[str, Any]) -> bytes:
+    tubes = [entry("Specimen", name, identifier=[{"value": tube}]) for name, tube in (("s1", "00042"), ("s2", "42"))]
+    return orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [*tubes, *entries]})
+
+
+def numbers(body: bytes) -> dict[str, list[str]]:
+    return {
+        one["request"]["url"]: [
+            said["identifier"]["value"] for said in one["resource"]["basedOn"] if "identifier" in said
+        ]
+        for one in orjson.loads(body)["entry"]
+        if "basedOn" in one["resource"]
+    }
+
+
+REPORT = entry("DiagnosticReport", "r", result=[{"reference": "urn:uuid:a"}, {"reference": "urn:uuid:b"}])
+
+
+def test_results_and_their_report_point_to_their_orders() -> None:
+    body = with_orders(bundle(observation("a", "10"), observation("b", "20"), REPORT), FHIR, [GLU, UREA])
+    assert numbers(body) == {"Observation/a": ["P1"], "Observation/b": ["P2"], "DiagnosticReport/r": ["P1", "P2"]}
+    (first, *_) = [one["resource"] for one in orjson.loads(body)["entry"] if "basedOn" in one["resource"]]
+    assert first["basedOn"][0]["identifier"]["assigner"] == {"display": "HIS"}
+
+
+def test_a_result_of_another_tube_or_test_names_none() -> None:
+    body = bundle(observation("a", "10", "s2"), observation("b", "30"), REPORT)
+    assert with_orders(body, FHIR, [GLU, UREA]) == body
+
+
+def test_an_order_without_numbers_is_not_named() -> None:
+    assert (
+        numbers(with_orders(bundle(observation("a", "10"), REPORT), FHIR, [{"specimen": "00042", "codes": ["10"]}]))
+        == {}
+    )
+
+
+def test_a_work_step_stays_beside_the_number_of_its_order() -> None:
+    asked = entry("ServiceRequest", "q", identifier=[{"value": "W17"}])
+    body = with_orders(bundle(asked, observation("a", "10", basedOn=[{"reference": "urn:uuid:q"}])), FHIR, [GLU])
+    (based,) = [one["resource"]["basedOn"] for one in orjson.loads(body)["entry"] if "basedOn" in one["resource"]]
+    assert (based[0], based[1]["identifier"]["value"]) == ({"reference": "urn:uuid:q"}, "P1")
+
+
+def test_a_number_that_the_message_has_is_not_named_twice() -> None:
+    asked = entry("ServiceRequest", "q", identifier=[{"value": "P1"}])
+    body = with_orders(bundle(asked, observation("a", "10", basedOn=[{"reference": "urn:uuid:q"}])), FHIR, [GLU])
+    assert numbers(body) == {"Observation/a": []}
+
+
+def test_it_makes_no_other_result_of_it() -> None:
+    """An analyzer's memory comes when the order has ended: it is an echo all the same."""
+    plain = bundle(observation("a", "10", note=[{"text": "haemolytic"}]))
+    named = with_orders(plain, FHIR, [LATE])
+    assert named != plain
+    assert [one.whole for one in resources_in(loads(named))] == [one.whole for one in resources_in(loads(plain))]
+
+
+def test_a_late_result_says_so() -> None:
+    body = with_orders(bundle(observation("a", "10", note=[{"text": "haemolytic"}])), FHIR, [LATE])
+    (notes,) = [one["resource"]["note"] for one in orjson.loads(body)["entry"] if "note" in one["resource"]]
+    assert [one["text"] for one in notes] == ["haemolytic", LATE["late"]]
+
+
+def test_the_facts_make_the_same_document() -> None:
+    body = bundle(observation("a", "10"), REPORT)
+    facts = facts_from(orjson.loads(orjson.dumps(DocumentFacts(orders=(GLU,)).as_json())))
+    assert numbers(under(body, FHIR, None, facts) or b"{}") == {"Observation/a": ["P1"], "DiagnosticReport/r": ["P1"]}
+
+
+HEAD = "MSH|^~\\&|A|||||||ORU^R01|1|P|2.5.1"
+MESSAGES = {
+    "empty numbers are filled": (
+        ["ORC|RE", "OBR|1|||GLU", "OBX|1|NM|10||5", "SPM|1|00042"],
+        [GLU],
+        ["ORC|RE|P1^HIS|F1", "OBR|1|P1^HIS|F1|GLU", "OBX|1|NM|10||5", "SPM|1|00042"],
+    ),
+    "a number that is there stays": (
+        ["ORC|RE|X1", "OBR|1|W17|00042|GLU", "OBX|1|NM|10||5"],
+        [GLU],
+        ["ORC|RE|X1|F1", "OBR|1|W17|00042|GLU", "OBX|1|NM|10||5"],
+    ),
+    "an order of two order numbers has none": (
+        ["OBR|1||00042|GLU", "OBX|1|NM|10||5", "OBX|2|NM|20||5"],
+        [GLU, UREA],
+        ["OBR|1||00042|GLU", "OBX|1|NM|10||5", "OBX|2|NM|20||5"],
+    ),
+    "another tube": (["OBR|1||43|GLU", "OBX|1|NM|10||5"], [GLU], None),
+    "no tube": (["OBR|1|||GLU", "OBX|1|NM|10||5"], [GLU], None),
+    "each order has its own": (
+        ["OBR|1||00042|GLU", "OBX|1|NM|10||5", "OBR|2||00042|UREA", "OBX|1|NM|20||5"],
+        [GLU, UREA],
+        ["OBR|1|P1^HIS|00042|GLU", "OBX|1|NM|10||5", "OBR|2|P2|00042|UREA", "OBX|1|NM|20||5"],
+    ),
+    "a delimiter in a number": (["OBR|1||00042|GLU", "OBX|1|NM|20||5"], [{**UREA, "placer": "P|2"}], None),
+    "a late one": (
+        ["OBR|1||00042|GLU", "OBX|1|NM|10||5"],
+        [LATE],
+        ["OBR|1|P1^HIS|00042|GLU", "OBX|1|NM|10||5", f"NTE|1|L|{LATE['late']}"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_hl7_output_has_the_numbers(name: str) -> None:
+    lines, orders, wanted = MESSAGES[name]
+
+    def text(some: list[str]) -> bytes:
+        return "".join(f"{line}\r" for line in [HEAD, "PID|1||4711", *some]).encode()
+
+    assert with_orders(text(lines), HL7, orders) == text(wanted or lines)
+
+
+def test_other_kinds_stay() -> None:
+    assert with_orders(b"a,b", "text/csv; charset=utf-8", [GLU]) == b"a,b"
