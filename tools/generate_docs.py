@@ -151,6 +151,9 @@ def source_keys() -> Iterator[str]:
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
     yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, intro=False)
+    yield from block(
+        "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
+    )
     yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)

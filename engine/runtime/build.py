@@ -42,7 +42,7 @@ from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 
-FILES = "folder"  # the transport whose answers have no reader
+UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,9 @@ def build_channel(
     dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.LINKS if dialogue is None else registry.TWO_WAY
-    answer = _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport != FILES else None
+    answer = (
+        _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
+    )
     return BuiltChannel(
         config=config,
         settings=ChannelSettings(
@@ -205,7 +207,7 @@ def build_channel(
         if config.orders is not None and dialogue is not None
         else None,
         answering=None
-        if config.taken is None or source.transport == FILES
+        if config.taken is None or source.transport in UNANSWERED
         else LisAnswers(
             writer=writer(source.format, message_format, options, ack_code="aa" if config.ack_code == "aa" else ""),
             usual=answer,

@@ -339,6 +339,21 @@ CREATE TABLE server_version (
     until_us INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- The newest version that was taken of each resource that a channel polls. Written with the message that it became.
+CREATE TABLE polled (
+    resource   BLOB PRIMARY KEY,            -- 16-byte keyed hash: channel, type and id
+    version    BLOB NOT NULL,               -- 16-byte keyed hash
+    updated_us INTEGER NOT NULL,            -- its time at the server; 0 without one
+    until_us   INTEGER NOT NULL             -- 0: for good
+) WITHOUT ROWID;
+
+-- How far a channel has read the server that it polls; times are the server's.
+CREATE TABLE poll_cursor (
+    channel    TEXT PRIMARY KEY,
+    begin_us   INTEGER NOT NULL,            -- where the first search began; nothing older is ever taken
+    reached_us INTEGER NOT NULL             -- all that changed up to here was taken
+) WITHOUT ROWID;
+
 -- == worklist =====================================================================================================
 
 -- Orders of laboratory systems, test by test: what is to be measured of which tube (store/operations/worklist). Numbers

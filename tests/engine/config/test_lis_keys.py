@@ -60,7 +60,7 @@ def test_each_key_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "source", "where", "why"),
     [
-        ("role: orders\n", '{kind: astm, listen: "127.0.0.1:0"}', "his.yaml:3:", "over mllp or http, or as files"),
+        ("role: orders\n", '{kind: astm, listen: "127.0.0.1:0"}', "his.yaml:3:", "over mllp or http, as files"),
         ("role: orders\n", "{kind: folder, folder: in, format: astm}", "his.yaml:3:", "this source reads astm"),
         (
             "role: orders\n",
