@@ -85,7 +85,7 @@ async def probe(source: Settings, clock: Clock | None = None) -> None:
     """Search once, for one resource, and take nothing.
 
     Raises:
-        DeliveryError, SearchError, ConfigError: what stands in the way.
+        DeliveryError, SearchError, ConfigError: why it cannot be searched.
     """
     clock = clock or SystemClock()
     server = FhirServer(source, clock)

@@ -14,6 +14,7 @@ from engine.config.http_server import HttpServer
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
+from engine.config.source_json import JsonPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
@@ -263,13 +264,13 @@ class TextSerialSource(TextPart, SerialPart, Source):
     preset = "text-serial"
 
 
-class FolderSource(FolderPart, Source):
+class FolderSource(FolderPart, JsonPart, Source):
     """Files in a folder."""
 
     preset = "folder"
 
 
-class HttpSource(HttpPart, Source):
+class HttpSource(HttpPart, JsonPart, Source):
     """Messages posted over HTTP."""
 
     preset = "http"

@@ -64,7 +64,7 @@ class PolledVersion:
 
     Attributes:
         resource: type and id, as ``ServiceRequest/17``.
-        version: what tells it from the other versions of the resource.
+        version: differs between any two versions of the resource.
         updated_us: when the server had it, by the server's clock; 0: it does not say.
     """
 

@@ -56,7 +56,7 @@ class Found:
 
     @property
     def identity(self) -> str:
-        """What tells this version from others of the resource: version and time, else the content."""
+        """Differs between any two versions of the resource: version and time, else the content."""
         return f"{self.version} {self.updated_us}" if self.version else sha256(self.raw).hexdigest()
 
 

@@ -463,6 +463,7 @@ CREATE TABLE order_without (
     message_id INTEGER NOT NULL,            -- journal.id
     specimen   BLOB NOT NULL,               -- as in order_item
     patient    BLOB NOT NULL,               -- as in order_item
+    bearer     BLOB NOT NULL,               -- keyed hash of the patient's number, to the letter
     channel    TEXT NOT NULL,
     at_us      INTEGER NOT NULL,
     results    INTEGER NOT NULL,
