@@ -23,6 +23,7 @@ from engine.config.secrets import Lookup, expand, lookup
 from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
+from engine.config.source_http import HttpPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
@@ -401,6 +402,10 @@ class _Loader:
                     path = ("source", "of", at)
                     hint = closest(other, known) or "; name a channel with role: orders"
                     self._add(walk(nodes[name], path), path[:2], f"'{other}' brings no orders{hint}")
+                elif channel.source.answers and isinstance(channels[other].source, HttpPart):
+                    path = ("source", "answers")
+                    text = f"'{other}' is answered in the response of its requests; take answers out"
+                    self._add(walk(nodes[name], path), path, text)
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

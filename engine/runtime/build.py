@@ -36,6 +36,7 @@ from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
 from engine.ordering.codes_of_table import codes_of
 from engine.ordering.lis import LisAnswers
+from engine.ordering.listening import answers_later
 from engine.ordering.order_writers import writer
 from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
@@ -200,7 +201,7 @@ def build_channel(
             dialogue=dialogue,
             tests=config.orders.tests if config.orders is not None else {},
             groups=config.orders.groups if config.orders is not None else (),
-            takes=None if config.taken is None else take_settings(site.channels, config.taken),
+            takes=None if config.taken is None else take_settings(site.channels, config.taken, config.channel),
             redundant=config.orders is not None and config.orders.redundant,
         ),
         asking=_asking(config, config.orders, message_format, options, dialogue)
@@ -209,7 +210,13 @@ def build_channel(
         answering=None
         if config.taken is None or source.transport in UNANSWERED
         else LisAnswers(
-            writer=writer(source.format, message_format, options, ack_code="aa" if config.ack_code == "aa" else ""),
+            writer=writer(
+                source.format,
+                message_format,
+                options,
+                ack_code="aa" if config.ack_code == "aa" else "",
+                later=answers_later(site.channels, config.channel),
+            ),
             usual=answer,
             timezone=config.timezone,
             deadline_s=config.taken.deadline,

@@ -422,11 +422,12 @@ CREATE TABLE order_event (
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 
--- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.
+-- Rows of order_event that the laboratory system of the item hears of, and answers to messages of orders, in their
+-- order, that no message was made of yet.
 CREATE TABLE order_notice (
     number INTEGER PRIMARY KEY,
-    item   INTEGER NOT NULL,
-    n      INTEGER NOT NULL
+    item   INTEGER NOT NULL,                -- 0: the answer to a message
+    n      INTEGER NOT NULL                 -- the row of order_event; of an answer journal.id of the message
 );
 
 -- Questions of analyzers and their answers, and downloads. Written before the first byte of the answer.
