@@ -36,6 +36,7 @@ from engine.model.units import HostPort
 SECRET_KEYS = frozenset({"access_key", "client_secret", "password", "private_key", "secret", "secret_key", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
 # Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.
+ANSWERS: KeyPath = ("source", "answers")
 WHOLE_BLOCK_RULES = frozenset({"value_error", "one_address"})
 STAND_IN_ZONE = "UTC"
 EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
@@ -397,15 +398,16 @@ class _Loader:
         """A laboratory system hears of orders that a channel brings."""
         known = [name for name, channel in channels.items() if channel.role == "orders"]
         for name, channel in channels.items():
-            for at, other in enumerate(channel.source.of if isinstance(channel.source, StatusPart) else ()):
+            if not isinstance(channel.source, StatusPart):
+                continue
+            for at, other in enumerate(channel.source.of):
                 if other not in known:
                     path = ("source", "of", at)
                     hint = closest(other, known) or "; name a channel with role: orders"
                     self._add(walk(nodes[name], path), path[:2], f"'{other}' brings no orders{hint}")
                 elif channel.source.answers and isinstance(channels[other].source, HttpPart):
-                    path = ("source", "answers")
                     text = f"'{other}' is answered in the response of its requests; take answers out"
-                    self._add(walk(nodes[name], path), path, text)
+                    self._add(walk(nodes[name], ANSWERS), ANSWERS, text)
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():
