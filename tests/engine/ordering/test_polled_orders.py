@@ -137,6 +137,23 @@ async def test_a_task_brings_its_request_and_what_that_refers_to(tmp_path: Path)
             await until(lambda: states(site) == [("TSH", "cancelled", "")])
 
 
+async def test_a_task_that_labrelay_wrote_itself_is_no_order(tmp_path: Path) -> None:
+    """The server of the orders gets the answers as Tasks, and the search finds these."""
+    notice = {
+        "resourceType": "Task", "id": "n1", "status": "cancelled", "intent": "order",
+        "code": {"coding": [{"system": "http://hl7.org/fhir/CodeSystem/task-code", "code": "fulfill"}]},
+        "focus": {"type": "ServiceRequest", "identifier": {"type": {"coding": [{"code": "PLAC"}]}, "value": "P-1"}},
+    }  # fmt: skip
+    async with order_server() as server, polled(tmp_path, server, search="Task") as site:
+        server.put(request("1"), task("t1", "1"))
+        await until(lambda: states(site) == WAITS)
+        server.put(notice)
+        await until(lambda: site.ends("his") == ["ORDERS", "FILTERED"])
+        assert states(site) == WAITS
+        server.put(task("t1", "1", "cancelled"))
+        await until(lambda: states(site) == [("TSH", "cancelled", "")])
+
+
 async def test_a_resource_that_is_nowhere_leaves_the_order_without_it(tmp_path: Path) -> None:
     async with order_server() as server, polled(tmp_path, server) as site:
         server.put(request("1", specimen="gone"))
