@@ -206,7 +206,9 @@ class FhirSearch:
         server = self._server
         cursor = known = self._memory.cursor()
         if cursor is None:
-            begin_us = self._clock.now_us() - round(self._source.begin * 1e6)
+            back_us = round(self._source.begin * 1e6)
+            await server.page(server.address(server.now_us - back_us, 1))  # to hear its clock
+            begin_us = server.now_us - back_us
             cursor = PollCursor(begin_us=begin_us, reached_us=begin_us)
         since_us = max(cursor.begin_us, cursor.reached_us - round(self._source.overlap * 1e6))
         search = _Search(cursor, since_us)
