@@ -30,6 +30,10 @@ def _each_once(codes: dict[str, str]) -> dict[str, str]:
     """Read backwards, a code of the analyzer must say one test: its result would close another test's order."""
     tests: dict[str, str] = {}
     for test, code in codes.items():
+        if not code.isprintable() or code != code.strip():
+            raise ValueError(
+                f"the code of {test} has a control character, or a blank around it; no result has such a code"
+            )
         if (other := tests.setdefault(code_alone(code), test)) != test:
             text = f"{other} and {test} have one code of the analyzer, '{code_alone(code)}'"
             raise ValueError(f"{text}; take one of them out")

@@ -48,18 +48,21 @@ def escaped(text: str, delimiters: Delimiters, charset: str) -> str | None:
     elif any(sign in letters for sign in text):
         return None
     made = "".join(f"{escape}{letters[sign]}{escape}" if sign in letters else sign for sign in text)
-    return made if can_be_carried(made, charset) else None
+    return made if can_be_carried(made, delimiters, charset) else None
 
 
-def can_be_carried(text: str, charset: str) -> bool:
-    """Whether a record can hold ``text``: it has no control character, and none that the charset does not have."""
+def can_be_carried(text: str, delimiters: Delimiters, charset: str) -> bool:
+    """Whether a record can hold ``text``: it has no control character, and none that the charset does not have. Nor has
+    it a character whose bytes hold a control character or a delimiter (GB 18030, Big5): an analyzer may split bytes.
+    """
     if any(category(sign) == "Cc" for sign in text):
         return False
     try:
-        text.encode(charset)
+        raw = text.encode(charset)
     except UnicodeEncodeError:
         return False
-    return True
+    signs = (delimiters.field, delimiters.repetition, delimiters.component, *delimiters.escape)
+    return min(raw, default=0x20) >= 0x20 and all(raw.count(sign.encode()) == text.count(sign) for sign in signs)
 
 
 class OrderWriter:
@@ -218,7 +221,7 @@ class OrderWriter:
         habits, delimiters = self._habits, self._delimiters
         raw = dict(asked.echo).get(RAW) if self._asked is not None else None
         if raw is not None:
-            if not can_be_carried(raw, self._charset):
+            if not can_be_carried(raw, self._delimiters, self._charset):
                 return None
             number: str | None = number_in(raw, delimiters, habits)
         else:
@@ -262,7 +265,7 @@ class OrderWriter:
 
     def _kept(self, text: str) -> str:
         """A text of the question as it came; empty where it cannot be carried."""
-        return text if can_be_carried(text, self._charset) else ""
+        return text if can_be_carried(text, self._delimiters, self._charset) else ""
 
     def _form(self, text: str) -> str:
         """A text of the habits with the delimiters of this message."""

@@ -18,12 +18,11 @@ from collections.abc import Iterator
 from adapters.codecs.astm.habits import Habits
 from adapters.codecs.astm.text import components, repetitions, unescape
 from engine.model.message import Delimiters, Parsed, Segment
-from engine.model.orders import SPECIMEN_LENGTH, Asked, Question
+from engine.model.orders import Asked, Question, is_specimen_number
 
 IDS, END_ID, STATUS = 3, 4, 13  # Q-3, Q-4, Q-13
 ALL = "ALL"
 CANCEL, ABORTED = "A", "T"  # Q-13, L-3
-UNREAD = "@"
 MOST_ASKED = 1_000  # specimens of one question; further ones are not answered
 RAW, RECORD = "q3", "q"  # names of what the answer repeats: the repetition of Q-3 as it came, the ordinal of its Q
 
@@ -106,5 +105,4 @@ def _asked_number(repetition: str, delimiters: Delimiters, habits: Habits) -> st
 def _readable(number: str, delimiters: Delimiters) -> str:
     """The number to look up; empty: it was not read."""
     text = unescape(number, delimiters).strip(" ")
-    readable = text.isprintable() and "\ufffd" not in text and len(text) <= SPECIMEN_LENGTH
-    return text if readable and not text.startswith(UNREAD) else ""
+    return text if is_specimen_number(text) else ""

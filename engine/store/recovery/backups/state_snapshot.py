@@ -65,6 +65,7 @@ _REPLACED = (
         "saved_view",
         "order_notice",
         "poll_cursor",
+        "order_usual",
     ),
     *_OPERATIONS,
     *ACCOUNTS,
