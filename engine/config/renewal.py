@@ -17,7 +17,7 @@ _KEYS = ("cert", "key", "ca", "client_ca")
 
 def fingerprints(site: Site) -> Fingerprints:
     """By ``("channel" | "destination", name)``."""
-    channels = {("channel", name): _hash_of(one.source) for name, one in site.channels.items()}
+    channels = {("channel", name): _hash_of(one.source) + _hash_of(one.orders) for name, one in site.channels.items()}
     return channels | {("destination", name): _hash_of(one) for name, one in site.config.destinations.items()}
 
 
@@ -34,6 +34,7 @@ def certificate_files(site: Site) -> Iterator[CertificateFile]:
     if site.config.web.enabled and site.config.web.tls is not None:
         yield CertificateFile("status page", site.config.web.tls.cert, site.config.web.tls.key)
     owners: dict[str, Any] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
+    owners |= {f"orders of channel {name}": channel.orders for name, channel in site.channels.items()}
     owners |= {f"destination {name}": destination for name, destination in site.config.destinations.items()}
     for owner, block in owners.items():
         oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)

@@ -20,6 +20,7 @@ def problems(site: Site) -> Iterator[str]:
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
             yield from _log_in(channel.source, site.nodes[name], ("source",))
+            yield from _block(getattr(channel.orders, "tls", None), site.nodes[name], ("orders", "tls"))
     yield from problems_of_page(site)
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
