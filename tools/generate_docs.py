@@ -40,6 +40,7 @@ from engine.config import (
     source,
     source_folder,
     source_http,
+    source_json,
     source_serial,
     source_status,
     source_tee,
@@ -149,8 +150,11 @@ def source_keys() -> Iterator[str]:
     yield from block("ASTM E1381 (`kind: astm`)", source.E1381Link, source.E1381Options, intro=False)
     yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
-    yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
-    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, intro=False)
+    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_json.JsonPart, intro=False)
+    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_json.JsonPart, intro=False)
+    yield from block(
+        "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
+    )
     yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)

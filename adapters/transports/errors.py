@@ -17,6 +17,10 @@ class FolderError(LabRelayError):
     """The folder cannot be used just now; its text is for people, and names no file."""
 
 
+class SearchError(LabRelayError):
+    """A server cannot be searched just now; its text is for people, and names no resource."""
+
+
 class RequestError(LabRelayError):
     """A request that is not taken; the text is for the person at the sender's side, without content.
 

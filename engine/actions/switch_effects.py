@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.config.load import Site
 from engine.config.source import E1381Options, TcpPart
+from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
 from engine.config.source_serial import SerialPart
@@ -19,6 +20,8 @@ PORT_CLOSED = "Its port is closed. The analyzer cannot connect and gets no answe
 CALL_ENDED = "LabRelay closes the connection and makes no other. The analyzer gets no answer, not even a NAK."
 DEVICE_CLOSED = "The serial line is closed. The analyzer gets no answer, not even a NAK."
 FOLDER_LEFT = "The folder is not looked at. Files wait in it."
+SERVER_LEFT = "The server is not asked. Orders wait in it."
+SERVER_ASKED = "The server is asked again. Orders that it has got since are taken."
 SENDERS_REFUSED = "Each sender gets 503 and sends it again later. Nothing is stored."
 ANALYZER_KEEPS = "Results wait in the analyzer. It sends them when the pause is over."
 UNHEARD = "its analyzer waits for no acknowledgement: data that it sends meanwhile is lost"
@@ -55,6 +58,8 @@ def effects(site: Site, verb: str, target: Target) -> tuple[str, ...]:
     if channel is None:  # a pause of what the configuration lacks now
         return ()
     source = channel.source
+    if isinstance(source, FhirSearchPart):
+        return (SERVER_LEFT, STORED_GO_ON) if verb == "pause" else (SERVER_ASKED,)
     answered = not waits_for_no_answer(source) and not isinstance(source, FolderPart)
     if verb == "restart":
         if isinstance(source, TeePart):

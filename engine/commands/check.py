@@ -25,11 +25,12 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.provider import examined
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
-from engine.model.errors import ConfigError, DeliveryError
+from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
+    from engine.config.channel import ChannelConfig
     from engine.model.ports import ConditionsTrial
     from engine.runtime.build import BuiltSite
 
@@ -397,8 +398,28 @@ async def _probe(site: Site) -> list[Remark]:
             await destination.close()
         return Remark("warning", f"destination {name}: {told}") if told else None
 
-    found = await asyncio.gather(*(one(name) for name in site.config.destinations))
+    found = await asyncio.gather(
+        *(one(name) for name in site.config.destinations),
+        *(_probe_source(name, channel) for name, channel in site.channels.items() if channel.enabled),
+    )
     return [*(remark for remark in found if remark is not None), *_of_lines(await examined(site))]
+
+
+async def _probe_source(name: str, channel: "ChannelConfig") -> Remark | None:
+    """Whether a server that is asked for orders answers as it will be asked; takes nothing."""
+    from engine.config import registry
+    from engine.config.source_fhir import FhirSearchPart
+
+    if not isinstance(channel.source, FhirSearchPart):
+        return None
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await registry.transport(channel.source.transport).probe(channel.source)
+    except LabRelayError as error:
+        return Remark("problem", f"channel {name}: {error}")
+    except TimeoutError:
+        return Remark("problem", f"channel {name}: no answer within {PROBE_TIMEOUT_S:g} s")
+    return None
 
 
 def _of_lines(lines: Iterable[Line]) -> Iterator[Remark]:

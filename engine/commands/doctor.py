@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -213,10 +213,12 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
         yield examine.certificate(one.cert, one.owner)
         if one.key is not None:
             yield _private_key(one.key, one.owner)
-    for name, destination in site.config.destinations.items():
-        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
+    asked: dict[str, Any] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
+    asked |= {f"destination {name}": destination for name, destination in site.config.destinations.items()}
+    for owner, block in asked.items():
+        oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
         if oauth2 is not None and oauth2.key is not None:
-            yield _private_key(oauth2.key, f"destination {name}")
+            yield _private_key(oauth2.key, owner)
 
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:

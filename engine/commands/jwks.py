@@ -40,10 +40,11 @@ def command(session: Session, destination: str | None) -> ExitCode:
 
 
 def _signers(session: Session) -> dict[str, Any]:
-    """The ``oauth2:`` blocks with a private key, by destination."""
+    """The ``oauth2:`` blocks with a private key, by destination, and by channel that asks a server."""
+    site = session.load(require_secrets=False)
     found = {}
-    for name, destination in session.load(require_secrets=False).config.destinations.items():
-        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
+    for name, block in {**{n: c.source for n, c in site.channels.items()}, **site.config.destinations}.items():
+        oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
         if oauth2 is not None and oauth2.client_secret is None:
             found[name] = oauth2
     return found

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -42,6 +42,15 @@ def percent(text: str) -> float:
     return value / 100
 
 
+def where_to_order(text: str) -> "HostPort | Literal['fhir']":
+    """The address of a laboratory system's host, or the sandbox itself.
+
+    Raises:
+        ValueError: neither.
+    """
+    return "fhir" if text == "fhir" else parse_host_port(text)
+
+
 @click.command()
 @click.option(
     "--listen",
@@ -72,9 +81,10 @@ def percent(text: str) -> float:
 @click.option("--seed", type=int, metavar="N", help="Make the same random faults, and the same orders, each time.")
 @click.option(
     "--lis",
-    callback=read_by(parse_host_port),
-    metavar="HOST:PORT",
-    help="Play a laboratory system, too: order over MLLP there, and show the answers.",
+    callback=read_by(where_to_order),
+    metavar="HOST:PORT|fhir",
+    help="Play a laboratory system, too: order over MLLP there, and show the answers. fhir: order on the sandbox "
+    "itself, to be searched.",
 )
 @click.option("--orders", "tests", metavar="CODES", help="With --lis: the tests that it orders, as TSH,FT4.")
 @click.option("--tubes", type=click.IntRange(0), default=10, show_default=True, help="With --lis; 0: until Ctrl-C.")
@@ -103,7 +113,7 @@ def command(
     answer_html: bool,
     names: tuple[str, ...],
     seed: int | None,
-    lis: HostPort | None,
+    lis: "HostPort | Literal['fhir'] | None",
     tests: str | None,
     tubes: int,
     order_message: "MessageKind",
@@ -115,8 +125,9 @@ def command(
     It takes transactions as a real server does, keeps every version, answers simple searches, and shows what came on
     a page of its own. Stop it with Ctrl-C. It has no log-in and keeps nothing safe: never send it a real patient.
 
-    With --lis it plays a laboratory system as well: it orders tests for made-up tubes and cancels some. Each line names
-    the order and its answer; `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
+    With --lis it plays a laboratory system as well: it orders tests for made-up tubes and cancels some, over MLLP or
+    as ServiceRequests of its own, for a channel that searches them (fhir). Each line names the order and its answer;
+    `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
     """
     from pydantic import ValidationError
 
@@ -135,26 +146,24 @@ def command(
         say(f"{listen} is open to the network, and the sandbox has no log-in: it is for made-up data only")
     if (lis is None) != (not tests):
         raise click.UsageError("--lis and --orders belong together: where to, and which tests")
-    if lis is not None and not lis.is_loopback:
+    if isinstance(lis, HostPort) and not lis.is_loopback:
         say(f"made-up orders go to {lis}: an analyzer there may measure real tubes for them")
     folder = None if data == "memory" else Path(data)
     from engine.runtime import event_loop
 
-    ordering = None
+    ordering: Callable[[str], Coroutine[Any, Any, None]] | None = None
     if lis is not None:
+        from engine.devtools.sandbox.fhir_lis import FhirLis
         from engine.devtools.sandbox.lis import Lis, play
 
         codes = [code.strip() for code in (tests or "").split(",") if code.strip()]
         chosen = int(time.time()) if seed is None else seed
-        ordering = partial(
-            play,
-            Lis(lis, order_message, say=click.echo),
-            codes,
-            tubes=tubes,
-            cancels=cancels,
-            rate=order_rate,
-            seed=chosen,
-        )
+
+        def order(url: str) -> "Coroutine[Any, Any, None]":
+            system = FhirLis(url, say=click.echo) if lis == "fhir" else Lis(lis, order_message, say=click.echo)
+            return play(system, codes, tubes=tubes, cancels=cancels, rate=order_rate, seed=chosen)
+
+        ordering = order
     return event_loop.run(_serve(listen, base, folder, faults, seed, names, ordering))
 
 
@@ -165,7 +174,7 @@ async def _serve(
     faults: "Faults",
     seed: int | None,
     names: tuple[str, ...],
-    ordering: "Callable[[], Coroutine[Any, Any, None]] | None",
+    ordering: "Callable[[str], Coroutine[Any, Any, None]] | None",
 ) -> ExitCode:
     """Serve, and order, until SIGINT or SIGTERM."""
     from engine.devtools.sandbox import Sandbox
@@ -184,7 +193,7 @@ async def _serve(
         return ExitCode.FAILED
     page = HostPort(listen.host, port)
     say(f"FHIR R4 server on {sandbox.url}; its page is http://{page}/")
-    lis = asyncio.create_task(_order(ordering)) if ordering is not None else None
+    lis = asyncio.create_task(_order(partial(ordering, sandbox.url))) if ordering is not None else None
     await stopped.wait()
     if lis is not None:
         lis.cancel()

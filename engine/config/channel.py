@@ -8,6 +8,7 @@ from engine.config.lis import LisConfig, why_no_orders
 from engine.config.mapping_settings import with_known_forms
 from engine.config.orders import OrdersConfig, why_one_way
 from engine.config.source import SourceConfig
+from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
 from engine.config.tls import ConnectTls
@@ -269,6 +270,12 @@ class ChannelConfig(Model):
     def reuse_days(self) -> int:
         """For so many whole days after its last use a unique number is still the same specimen's."""
         return round((self.reuse_after or REUSE_AFTER) / DAY)
+
+    @model_validator(mode="after")
+    def _orders_are_asked_for(self) -> Self:
+        if isinstance(self.source, FhirSearchPart) and self.role != "orders":
+            raise ValueError("source: kind: fhir-search asks for orders; say role: orders as well")
+        return self
 
     @model_validator(mode="after")
     def _ack_fits(self) -> Self:

@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from engine.config.destination_auth import USE_HTTPS, AuthConfig, PasswordAuth, host_in_clear
+from engine.config.destination_auth import USE_HTTPS, PasswordAuth, host_in_clear
 from engine.config.destination_base import DestinationBase
+from engine.config.http_server import HttpServer
 from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
@@ -21,7 +22,6 @@ from engine.config.values import (
     FilePath,
     Flag,
     HttpUrl,
-    Model,
     Name,
     Prefix,
     SecretName,
@@ -31,35 +31,7 @@ from engine.config.values import (
 from engine.config.yaml_nodes import KeyPath
 
 
-class HttpBase(Model):
-    """Settings that destinations over HTTP share."""
-
-    url: HttpUrl
-    """Address of the service."""
-
-    auth: AuthConfig | None = None
-    """How to log in."""
-
-    tls: ConnectTls | None = None
-    """Trust and client certificate for https."""
-
-    gzip: Flag = False
-    """Compress requests; only where the server is known to take it."""
-
-    @property
-    def place(self) -> str:
-        return self.url
-
-    @property
-    def any_process(self) -> bool:
-        # Some servers end a client's token when they give it another one: only one process may ask for tokens.
-        return self.auth is None or self.auth.oauth2 is None
-
-    def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        return iter(()) if self.auth is None else self.auth.in_clear(self.url)
-
-
-class FhirDestination(HttpBase, DestinationBase):
+class FhirDestination(HttpServer, DestinationBase):
     """A FHIR R4 server that takes transaction Bundles."""
 
     adapter = "adapters.destinations.fhir_rest"
@@ -92,7 +64,7 @@ lab-fhir:
     server that keeps versions and looks at `ifMatch`."""
 
 
-class HttpDestination(HttpBase, DestinationBase):
+class HttpDestination(HttpServer, DestinationBase):
     """Any web service that takes one document per request."""
 
     adapter = "adapters.destinations.http_out"

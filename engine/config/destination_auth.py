@@ -13,10 +13,10 @@ from engine.model.units import HostPort
 
 USE_HTTPS = "use https://, or a tunnel to it that ends on this machine"
 _IN_CLEAR = {
-    "basic": "user and password go to {host} in clear, with every result",
-    "bearer": "the token goes to {host} in clear, with every result",
-    "oauth2": "tokens go to {host} in clear, with every result",
-    "hmac": "signed requests go to {host} in clear: the key is not shown, and every result is",
+    "basic": "user and password go to {host} in clear, with every request",
+    "bearer": "the token goes to {host} in clear, with every request",
+    "oauth2": "tokens go to {host} in clear, with every request",
+    "hmac": "signed requests go to {host} in clear: the key is not shown, and all else is",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.config.channel import ChannelConfig
 from engine.config.sitewide import SiteConfig
-from engine.config.source import TcpPart
+from engine.config.source import FhirSearchSource, TcpPart
 from engine.config.source_http import HttpPart
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
 
@@ -20,6 +20,13 @@ def exposed(config: SiteConfig, site: Node) -> Iterator[str]:
         at: KeyPath = ("destinations", name)
         for path, text in destination.in_clear():
             yield line(walk(site, (*at, *path)), (*at, *path), text)
+
+
+def asked_in_clear(channel: ChannelConfig, node: Node) -> Iterator[str]:
+    """A line for each secret that a source sends to another machine without TLS."""
+    if isinstance(channel.source, FhirSearchSource):
+        for path, text in channel.source.in_clear():
+            yield line(walk(node, ("source", *path)), ("source", *path), text)
 
 
 def open_to_all(channel: ChannelConfig, node: Node) -> Iterator[str]:

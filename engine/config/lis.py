@@ -59,7 +59,7 @@ def why_no_orders(source: "AnySource") -> str:
     if hasattr(source, "tee"):
         return "a tee only listens, and the orders that pass are the other system's"
     if source.link not in ("mllp", "whole"):
-        return "orders come over mllp or http, or as files of a folder; change the source"
+        return "orders come over mllp or http, as files of a folder, or of a FHIR server; change the source"
     if source.format not in ("hl7v2", "json", "fhir"):
         return f"orders come as HL7, JSON or FHIR, and this source reads {source.format}; change the source"
     return ""

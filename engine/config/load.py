@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from engine.config.channel import NO_DESTINATION, ChannelConfig
 from engine.config.destination import KINDS
-from engine.config.exposed import exposed, open_to_all, open_to_replays
+from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
 from engine.config.orders_together import disagreements
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
@@ -188,6 +188,7 @@ class _Loader:
             if config is not None:
                 self._warnings += exposed(config, site_node)
             for name, channel in channels.items():
+                self._warnings += asked_in_clear(channel, nodes[name])
                 self._warnings += open_to_all(channel, nodes[name])
                 self._warnings += open_to_replays(channel, nodes[name])
         if self._problems or config is None:

@@ -162,8 +162,8 @@ def why_one_way(source: "AnySource") -> str:
     """Why no question can be answered on this source; empty where one can."""
     if hasattr(source, "tee"):
         return "a tee answers nothing"
-    if source.transport in ("folder", "http"):
-        return f"a source of kind {source.transport} has no line to the analyzer"
+    if source.transport in ("folder", "http", "fhir_search"):
+        return f"a source of kind {source.kind} has no line to the analyzer"
     if (source.link, source.format) == ("mllp", "hl7v2"):
         return ""
     if source.link != "e1381" or source.format != "astm":

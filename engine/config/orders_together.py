@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from engine.config.channel import ChannelConfig
 from engine.config.orders import OrdersConfig
 from engine.config.problems import closest
+from engine.config.source_http import HttpPart
 from engine.config.source_status import StatusPart
 from engine.model.values import value
 
@@ -86,7 +87,12 @@ def _news(channels: Mapping[str, ChannelConfig]) -> Iterator[Disagreement]:
     """A laboratory system hears of orders that a channel brings."""
     known = [name for name, channel in channels.items() if channel.role == "orders"]
     for name, channel in channels.items():
-        for at, other in enumerate(channel.source.of if isinstance(channel.source, StatusPart) else ()):
+        if not isinstance(channel.source, StatusPart):
+            continue
+        for at, other in enumerate(channel.source.of):
             if other not in known:
                 hint = closest(other, known) or "; name a channel with role: orders"
                 yield Disagreement(name, ("source", "of", at), 2, f"'{other}' brings no orders{hint}")
+            elif channel.source.answers and isinstance(channels[other].source, HttpPart):
+                text = f"'{other}' is answered in the response of its requests; take answers out"
+                yield Disagreement(name, ("source", "answers"), 2, text)

@@ -33,16 +33,14 @@ def certificate_files(site: Site) -> Iterator[CertificateFile]:
     """All that the site shows to others: of the page, of listening sources, of connections that it opens."""
     if site.config.web.enabled and site.config.web.tls is not None:
         yield CertificateFile("status page", site.config.web.tls.cert, site.config.web.tls.key)
-    for name, channel in site.channels.items():
-        if (ours := getattr(channel.source, "tls", None)) is not None:
-            yield CertificateFile(f"channel {name}", ours.cert, ours.key)
-        if (tls := getattr(channel.orders, "tls", None)) is not None and tls.cert is not None:
-            yield CertificateFile(f"orders of channel {name}", tls.cert, tls.key)
-    for name, destination in site.config.destinations.items():
-        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
-        for tls in (getattr(destination, "tls", None), oauth2.tls if oauth2 is not None else None):
+    owners: dict[str, Any] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
+    owners |= {f"orders of channel {name}": channel.orders for name, channel in site.channels.items()}
+    owners |= {f"destination {name}": destination for name, destination in site.config.destinations.items()}
+    for owner, block in owners.items():
+        oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
+        for tls in (getattr(block, "tls", None), oauth2.tls if oauth2 is not None else None):
             if tls is not None and tls.cert is not None:
-                yield CertificateFile(f"destination {name}", tls.cert, tls.key)
+                yield CertificateFile(owner, tls.cert, tls.key)
 
 
 def _hash_of(block: Any) -> str:

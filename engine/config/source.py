@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.http_server import HttpServer
+from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
+from engine.config.source_json import JsonPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.tls import ServerTls
-from engine.config.values import Address, Duration, Flag, Model, Networks, Size, Whole
+from engine.config.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
 from engine.model.units import HostPort
 
 KiB = 1024
@@ -39,7 +42,8 @@ class Source(Model):
     """Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records in E1381
     frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
     either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder;
-    `http` is requests that other systems post; `order-status` is changes of orders, for their laboratory system."""
+    `http` is requests that other systems post; `fhir-search` is orders that a FHIR server is asked for;
+    `order-status` is changes of orders, for their laboratory system."""
 
     idle_timeout: Duration | None = Field(default=None, gt=0)
     """Close a connection after this time without a byte. By default never: analyzers keep one connection for days,
@@ -260,16 +264,25 @@ class TextSerialSource(TextPart, SerialPart, Source):
     preset = "text-serial"
 
 
-class FolderSource(FolderPart, Source):
+class FolderSource(FolderPart, JsonPart, Source):
     """Files in a folder."""
 
     preset = "folder"
 
 
-class HttpSource(HttpPart, Source):
+class HttpSource(HttpPart, JsonPart, Source):
     """Messages posted over HTTP."""
 
     preset = "http"
+
+
+class FhirSearchSource(FhirSearchPart, HttpServer, Source):
+    """Orders of a FHIR server, which is searched."""
+
+    preset = "fhir-search"
+
+    url: HttpUrl
+    """Base address of the server, as `https://emr.example.org/fhir`."""
 
 
 class StatusSource(StatusPart, Source):
@@ -314,6 +327,7 @@ AnySource = (
     | TextSerialSource
     | FolderSource
     | HttpSource
+    | FhirSearchSource
     | StatusSource
 )
 MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}

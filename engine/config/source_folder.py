@@ -25,8 +25,9 @@ class FolderPart(Model):
     link: Literal["whole"] = "whole"
     """`whole`: a file is read at once, and moved."""
 
-    format: Literal["text", "hl7v2", "astm"] = "text"
-    """Content of the files: `text` as `layout` says (CSV too), `hl7v2`, or `astm`; one message or several in a file."""
+    format: Literal["text", "hl7v2", "astm", "json", "fhir"] = "text"
+    """Content of the files: `text` as `layout` says (CSV too), `hl7v2`, or `astm`; one message or several in a file.
+    `json` is an object or a list, `fhir` a resource as JSON; such a file is one message."""
 
     folder: FilePath
     """The folder to watch. It is not made: where it is missing, a share may be."""
@@ -75,7 +76,7 @@ class FolderPart(Model):
 
     @property
     def reads_as(self) -> str:
-        return READS_AS if self.format == "text" else self.format
+        return READS_AS if self.format == "text" else "json" if self.format == "fhir" else self.format
 
     @cached_property
     def text_layout(self) -> Any:
@@ -91,7 +92,7 @@ class FolderPart(Model):
     def _fits(self) -> Self:
         if self.format == "text" and self.layout is None:
             raise PydanticCustomError(
-                "folder", "format: text needs layout: the name of one, or give format: hl7v2 or astm"
+                "folder", "format: text needs layout: the name of one, or give format: hl7v2, astm, json or fhir"
             )
         if self.format != "text" and self.layout is not None:
             raise PydanticCustomError("folder", "layout is for format: text; take one of them out")

@@ -17,7 +17,6 @@ from engine.config.values import Address, Duration, Model, Networks, SecretName,
 from engine.model.units import HostPort
 
 PLACE = re.compile(r"\{([^{}]*)\}")
-JSON_PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*|\[\d{1,6}\]|\['[^'\\]{1,200}'\])+")
 HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -33,13 +32,6 @@ def _path(text: str) -> str:
     return text
 
 
-def _json_path(text: str) -> str:
-    if not JSON_PATH.fullmatch(text):
-        raise ValueError("expected a path, as $.payload.id or $.items[0]['unit price']")
-    return text
-
-
-JsonPath = Annotated[str, AfterValidator(_json_path), Words("path")]
 HeaderName = Annotated[str, AfterValidator(_header), Words("name of a header")]
 
 
@@ -119,13 +111,6 @@ class HttpPart(Model):
     """Content of the requests: `hl7v2`, one message or a batch; `json`, an object or a list; `fhir`, a resource as
     JSON."""
 
-    control_id: JsonPath | None = None
-    """With `format: json`: path of the number by which the sender knows the message, as `$.event.id`. It is the
-    control id, by which a repeat is known."""
-
-    message_type: JsonPath | None = None
-    """With `format: json`: path of the kind of the message, as `$.event`. It may be shown and logged."""
-
     listen: Address
     """Address to listen on; port 0 takes any free one. Beyond this machine only with `tls`, and with `auth` or
     `tls: client_ca`."""
@@ -161,12 +146,6 @@ class HttpPart(Model):
     @property
     def reads_as(self) -> str:
         return "json" if self.format == "fhir" else self.format
-
-    @model_validator(mode="after")
-    def _paths_fit(self) -> Self:
-        if self.format != "json" and (self.control_id or self.message_type):
-            raise PydanticCustomError("http", "control_id and message_type are for format: json; take them out")
-        return self
 
     @model_validator(mode="after")
     def _protected(self) -> Self:

@@ -19,16 +19,22 @@ def problems(site: Site) -> Iterator[str]:
     for name, channel in site.channels.items():
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
+            yield from _log_in(channel.source, site.nodes[name], ("source",))
             yield from _block(getattr(channel.orders, "tls", None), site.nodes[name], ("orders", "tls"))
     yield from problems_of_page(site)
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
-        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
-        if oauth2 is not None:
-            path = ("destinations", name, "auth", "oauth2")
-            yield from _block(oauth2.tls, root, (*path, "tls"))
-            yield from _signing_key(oauth2.key, root, (*path, "key"))
+        yield from _log_in(destination, root, ("destinations", name))
+
+
+def _log_in(block: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
+    """The errors in the files of ``auth: {oauth2: ...}``, where a block has that."""
+    oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
+    if oauth2 is not None:
+        path = (*path, "auth", "oauth2")
+        yield from _block(oauth2.tls, root, (*path, "tls"))
+        yield from _signing_key(oauth2.key, root, (*path, "key"))
 
 
 def problems_of_page(site: Site) -> Iterator[str]:

@@ -435,3 +435,20 @@ class StatusChange:
     reason: ItemReason = ItemReason.NONE
     channel: str = ""
     text: str = ""
+
+
+@value(kw_only=True)
+class AnsweredOrders:
+    """A message of orders whose answer does not go out on its connection.
+
+    Attributes:
+        message_id, payload, control_id: of the message. at_us: when it was processed.
+        refused: why no order of it was taken, for a person; empty: ``answers`` has what became of each.
+    """
+
+    message_id: int
+    payload: bytes
+    control_id: str
+    at_us: int
+    refused: str = ""
+    answers: tuple[LineAnswer, ...] = ()

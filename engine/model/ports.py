@@ -58,6 +58,54 @@ class NumberedStream(EndedStream, Protocol):
     unanswered: list[int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledVersion:
+    """A version of a resource of a server that is polled.
+
+    Attributes:
+        resource: type and id, as ``ServiceRequest/17``.
+        version: differs between any two versions of the resource.
+        updated_us: when the server had it, by the server's clock; 0: it does not say.
+    """
+
+    resource: str
+    version: str
+    updated_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollCursor:
+    """How far a server was read; microseconds by its clock.
+
+    Attributes:
+        begin_us: where the first search began.
+        reached_us: all that changed up to here was taken.
+    """
+
+    begin_us: int
+    reached_us: int
+
+
+class PolledStream(Stream, Protocol):
+    """A stream of one message, which is a version of a resource; both become durable together."""
+
+    @property
+    def polled(self) -> PolledVersion: ...
+
+
+class PollMemory(Protocol):
+    """What a channel has taken of the server that it polls; durable. Raises `StoreError`."""
+
+    def cursor(self) -> PollCursor | None:
+        """None: nothing was read yet."""
+
+    def is_old(self, polled: PolledVersion) -> bool:
+        """Whether this version, or a later one of its resource, was taken."""
+
+    async def move(self, cursor: PollCursor) -> None:
+        """Remember how far the server was read; returns once that is durable."""
+
+
 class PushingStream(EndedStream, Protocol):
     """A connection whose bytes can be taken without waking its reader.
 

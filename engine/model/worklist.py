@@ -27,6 +27,7 @@ class TakeSettings:
         expires_us: how long an item waits.
         is_control: whether a specimen number is one of a control material; None: there are none.
         cancel_by_specimen: a cancel without an order number cancels all orders of its specimen.
+        answers_later: the answers are messages of another channel (kind `order-status`, `answers: true`).
     """
 
     known_channels: Mapping[str, frozenset[str]]
@@ -38,6 +39,7 @@ class TakeSettings:
     expires_us: int = EXPIRES_US
     is_control: Callable[[str], bool] | None = None
     cancel_by_specimen: bool = False
+    answers_later: bool = False
 
 
 @value(kw_only=True)

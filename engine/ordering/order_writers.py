@@ -14,19 +14,24 @@ from engine.ordering.lis import Writer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hl7Writer:
-    """ORR^O02 and ORL; a sender that asks for a commit accept gets it first."""
+    """ORR^O02 and ORL; a sender that asks for a commit accept gets it first.
+
+    Attributes:
+        later: where it asks so (MSH-15, MSH-16), the rest goes out as a message of another channel.
+    """
 
     codec: ModuleType
     message_format: Format
     options: FormatOptions
     ack_code: str
+    later: bool
 
     def said(self, payload: bytes, told: Sequence[LineAnswer], *, control_id: str, now: str) -> Sequence[bytes] | None:
         parsed = self.message_format.parse(payload, self.options)
         if parsed.structure not in self.codec.EVENTS:
             return None
         found: list[bytes] = self.codec.said(
-            payload, parsed, told, control_id=control_id, now=now, ack_code=self.ack_code
+            payload, parsed, told, control_id=control_id, now=now, ack_code=self.ack_code, later=self.later
         )
         return found
 
@@ -61,11 +66,11 @@ class JsonWriter:
         return None
 
 
-def writer(kind: str, message_format: Format, options: FormatOptions, *, ack_code: str) -> Writer:
+def writer(kind: str, message_format: Format, options: FormatOptions, *, ack_code: str, later: bool = False) -> Writer:
     """``kind``: the format of the channel's source: hl7v2, json or fhir."""
     codec = registry.load(registry.ORDER_ANSWERS, kind)
     if kind == "hl7v2":
-        return Hl7Writer(codec=codec, message_format=message_format, options=options, ack_code=ack_code)
+        return Hl7Writer(codec=codec, message_format=message_format, options=options, ack_code=ack_code, later=later)
     if kind == "fhir":
         return JsonWriter(orders=codec.fhir_said, problem=codec.fhir_refused)
     return JsonWriter(orders=codec.said, problem=codec.refused)

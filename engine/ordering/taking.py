@@ -7,10 +7,11 @@ from fnmatch import fnmatchcase
 from engine.config.channel import ChannelConfig
 from engine.config.lis import LisConfig
 from engine.model.worklist import TakeSettings
+from engine.ordering.listening import answers_later
 
 
-def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None = None) -> TakeSettings:
-    """How orders are taken of a laboratory system; None: of a person."""
+def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None = None, of: str = "") -> TakeSettings:
+    """How orders are taken of a laboratory system, over the channel ``of``; None: of a person."""
     groups: dict[str, set[str]] = defaultdict(set)
     known: dict[str, frozenset[str]] = {}
     for name, channel in channels.items():
@@ -19,10 +20,10 @@ def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None =
             for group in channel.orders.groups:
                 groups[group].add(name)
     settings = TakeSettings(known_channels=known, groups={name: frozenset(members) for name, members in groups.items()})
-    return settings if lis is None else _of_lis(settings, lis)
+    return settings if lis is None else _of_lis(settings, lis, later=answers_later(channels, of))
 
 
-def _of_lis(settings: TakeSettings, lis: LisConfig) -> TakeSettings:
+def _of_lis(settings: TakeSettings, lis: LisConfig, *, later: bool) -> TakeSettings:
     return TakeSettings(
         known_channels=settings.known_channels,
         groups=settings.groups,
@@ -33,6 +34,7 @@ def _of_lis(settings: TakeSettings, lis: LisConfig) -> TakeSettings:
         expires_us=round(lis.expires * 1_000_000),
         is_control=_any_of(lis.control_numbers) if lis.control_numbers else None,
         cancel_by_specimen=lis.cancel == "specimen",
+        answers_later=later,
     )
 
 

@@ -126,6 +126,13 @@ Processed = Outcome[Route]
 
 def process(stored: Stored, channel: ChannelRoutes) -> Processed:
     """Parse, route and map one message. Pure: the same message and configuration give the same outcome."""
+    found = _process(stored, channel)
+    if found.state == "dead" and channel.takes is not None and channel.takes.answers_later:
+        return replace(found, ordered=Ordered(lines=(), settings=channel.takes))  # its sender hears that, too
+    return found
+
+
+def _process(stored: Stored, channel: ChannelRoutes) -> Processed:
     if stored.repeat_of is not None:
         return Outcome("filtered", ReasonCode.REPEAT)
     if stored.filtered is not None:

@@ -41,7 +41,7 @@ from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.receiving.whole_blocks import taken
-from engine.store.operations import append
+from engine.store.operations import append, polled
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
 if TYPE_CHECKING:
@@ -330,7 +330,10 @@ class Channel:
     def _append(
         self, connection: Connection, received: Received, awaited: "list[asyncio.Future[Any]]"
     ) -> "asyncio.Future[BaseException | None]":
-        future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
+        if connection.polled is not None:
+            future = self._journal.run(polled.store_polled, received, connection.polled)
+        else:
+            future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
         if self._expect is None:
             return self._kept(future, partial(self._durable, connection))
         return self._kept(future, lambda stored: self._durable_awaited(connection, stored, awaited))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.model.link_events import Line
 from engine.model.message import Stored
-from engine.model.ports import Link, Stream
+from engine.model.ports import Link, PolledVersion, Stream
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
 
@@ -111,9 +111,11 @@ class Connection:
     refused: bool = False  # its message was rejected as too large, and it must get time to read that
     line: Line = field(init=False)
     unanswered: list[int] = field(init=False)  # durable messages whose answer is not written yet
+    polled: PolledVersion | None = field(init=False)  # that the message of this stream is
 
     def __post_init__(self) -> None:
         self.unanswered = getattr(self.stream, "unanswered", [])  # of a `NumberedStream`: its answer names them
+        self.polled = getattr(self.stream, "polled", None)  # of a `PolledStream`
         self.line = self.new_line()
 
     def new_line(self) -> Line:

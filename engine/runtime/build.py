@@ -36,13 +36,14 @@ from engine.model.worklist import AskSettings
 from engine.ordering.asking import Asking
 from engine.ordering.codes_of_table import codes_of
 from engine.ordering.lis import LisAnswers
+from engine.ordering.listening import answers_later
 from engine.ordering.order_writers import writer
 from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 
-FILES = "folder"  # the transport whose answers have no reader
+UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,9 @@ def build_channel(
     dialogue = _dialogue(site, config)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.LINKS if dialogue is None else registry.TWO_WAY
-    answer = _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport != FILES else None
+    answer = (
+        _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
+    )
     return BuiltChannel(
         config=config,
         settings=ChannelSettings(
@@ -198,16 +201,22 @@ def build_channel(
             dialogue=dialogue,
             tests=config.orders.tests if config.orders is not None else {},
             groups=config.orders.groups if config.orders is not None else (),
-            takes=None if config.taken is None else take_settings(site.channels, config.taken),
+            takes=None if config.taken is None else take_settings(site.channels, config.taken, config.channel),
             redundant=config.orders is not None and config.orders.redundant,
         ),
         asking=_asking(config, config.orders, message_format, options, dialogue)
         if config.orders is not None and dialogue is not None
         else None,
         answering=None
-        if config.taken is None or source.transport == FILES
+        if config.taken is None or source.transport in UNANSWERED
         else LisAnswers(
-            writer=writer(source.format, message_format, options, ack_code="aa" if config.ack_code == "aa" else ""),
+            writer=writer(
+                source.format,
+                message_format,
+                options,
+                ack_code="aa" if config.ack_code == "aa" else "",
+                later=answers_later(site.channels, config.channel),
+            ),
             usual=answer,
             timezone=config.timezone,
             deadline_s=config.taken.deadline,

@@ -34,6 +34,7 @@ from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk
 from engine.ordering.lis import LisAnswers, OrderDesk
 from engine.ordering.listening import listeners
+from engine.ordering.polling import JournalMemory
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
 from engine.receiving.channel import Channel
@@ -378,7 +379,7 @@ class Parts:
             clock=self.clock,
             memory=self._memory,
         )
-        return ChannelSource(built, channel, desk)
+        return ChannelSource(built, channel, desk, JournalMemory(name, self.journal))
 
     def _asking(self, channel: str) -> Asking:
         """How the analyzer of a channel with orders asks, as the configuration in force has it."""

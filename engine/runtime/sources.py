@@ -12,10 +12,11 @@ from typing import Any
 
 from engine.config import registry
 from engine.config.source import TcpPart
+from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
 from engine.model import back_off
-from engine.model.ports import Transport
+from engine.model.ports import PollMemory, Transport
 from engine.ordering.desk import Desk
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
@@ -32,12 +33,24 @@ ADDRESS_TROUBLE = {
 
 
 class ChannelSource:
-    """A channel and the transport that feeds it; ``desk``: of one whose analyzer gets orders."""
+    """A channel and the transport that feeds it.
 
-    def __init__(self, built: BuiltChannel, channel: Channel, desk: Desk | None = None) -> None:
+    Args:
+        desk: of one whose analyzer gets orders.
+        polled: what it has taken, of one that asks a server.
+    """
+
+    def __init__(
+        self,
+        built: BuiltChannel,
+        channel: Channel,
+        desk: Desk | None = None,
+        polled: PollMemory | None = None,
+    ) -> None:
         self.built = built
         self.channel = channel
         self.desk = desk
+        self._polled = polled
         self._fault = ""  # why it cannot open
         self.paused = False  # by a person: nothing is taken
         self.port: int | None = None
@@ -112,6 +125,8 @@ class ChannelSource:
         )
         if isinstance(source, HttpPart):
             more["paused"] = self.paused
+        if isinstance(source, FhirSearchPart):
+            more["memory"] = self._polled
         transport: Transport = module.build(source, self.channel.handle, **more)
         try:
             self.port = await transport.start()

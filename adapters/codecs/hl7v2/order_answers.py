@@ -12,13 +12,15 @@ Orders of former results (PRIOR_RESULT) and observations are not repeated.
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.codecs.hl7v2.acknowledgement import TABLE_0357, AckError, acknowledge, read_ack
+from adapters.codecs.hl7v2.order_status import header
 from adapters.codecs.hl7v2.text import escape, unescape
-from engine.model.message import Group, Parsed, Segment
-from engine.model.orders import Action, ItemReason, LineAnswer
+from engine.model.message import Delimiters, Group, Parsed, Segment
+from engine.model.orders import Action, AnsweredOrders, ItemReason, LineAnswer
 
 EVENTS = {"ORM_O01": ("ORR", "O02"), "OML_O21": ("ORL", "O22"), "OML_O33": ("ORL", "O34"), "OML_O35": ("ORL", "O36")}
 """Structure of the order -> message type and event of its answer."""
@@ -69,25 +71,92 @@ class _Order:
 
 
 def said(
-    payload: bytes, parsed: Parsed, outcomes: Sequence[LineAnswer], *, control_id: str, now: str, ack_code: str = ""
+    payload: bytes,
+    parsed: Parsed,
+    outcomes: Sequence[LineAnswer],
+    *,
+    control_id: str,
+    now: str,
+    ack_code: str = "",
+    later: bool = False,
 ) -> list[bytes]:
     """The answers to an order message, as its sender asks for them.
 
     Args:
         outcomes: of its lines, in their order.
         control_id: MSH-10 of the first. now: MSH-7. ack_code: as of `acknowledge`.
+        later: a sender that asks for two gets the second one elsewhere (`later`).
 
     Raises:
         KeyError: the message is no order (`EVENTS`).
     """
-    asked = tuple(_raw(parsed.segments[0], number).strip().upper() for number in (15, 16))
-    if ack_code or not any(asked):
+    if ack_code or not any(_asked(parsed)):
         return [answer(parsed, outcomes, control_id, now)]
     first = commit_accept(payload, control_id=control_id, now=now)
-    is_done = all(one.done for one in outcomes)
-    wants = asked[1] == "AL" or asked[1] == ("SU" if is_done else "ER")
+    wants = _wants(parsed, outcomes) and not later
     second = answer(parsed, outcomes, f"{control_id}A", now, alone=True) if wants else None
     return [one for one in (first, second) if one is not None]
+
+
+def later(asked: AnsweredOrders, parsed: Parsed | None, *, control_id: str, now: str, has_line: bool) -> bytes | None:
+    """The answer that does not go out on the connection of the orders; None: there is none to give.
+
+    Args:
+        parsed: the message; None: no order of it was taken.
+        has_line: its sender reads answers on its connection, too: those that it does not ask for elsewhere, and that a
+            message is refused.
+    """
+    if parsed is None or parsed.structure not in EVENTS:
+        text = asked.refused or "the message cannot be read any more"
+        found = [] if has_line or parsed is not None else refused(asked.payload, text, control_id=control_id, now=now)
+        return found[0] if found else None
+    if not any(_asked(parsed)):
+        return None if has_line else answer(parsed, asked.answers, control_id, now)
+    return answer(parsed, asked.answers, control_id, now, alone=True) if _wants(parsed, asked.answers) else None
+
+
+def plain(asked: AnsweredOrders, *, control_id: str, now: str, settings: Mapping[str, Any]) -> bytes:
+    """The answer to orders that did not come as HL7 v2, as ORR^O02: MSA-2 is the control id of their message, or its
+    number.
+
+    Args:
+        settings: as of `adapters.codecs.hl7v2.order_status.message`.
+    """
+    code = "AR" if asked.refused else "AA"
+    lines = [
+        "|".join([*header(settings, now, "ORR^O02^ORR_O02", control_id)]),
+        "|".join(["MSA", code, _plain(asked.control_id or asked.message_id)]),
+    ]
+    if asked.refused:
+        lines.append(
+            "|".join(["ERR", "", "", f"207^{TABLE_0357[207]}^HL70357", "E", "", "", "", _plain(asked.refused)])
+        )
+    for place, one in enumerate(asked.answers, start=1):
+        if not one.done:
+            condition = _FAULTS.get(one.reason, _NOT_DONE)[0]
+            coded = f"{condition}^{TABLE_0357[condition]}^HL70357"
+            lines.append("|".join(["ERR", "", f"ORC^{place}", coded, "E", "", "", "", _plain(_words(one))]))
+    for place, one in enumerate(asked.answers, start=1):
+        done, not_done, status = _CODES[one.action]
+        numbers = [_plain(one.placer), _plain(one.filler)]
+        lines.append("|".join(["ORC", done if one.done else not_done, *numbers, "", status if one.done else ""]))
+        lines.append("|".join(["OBR", str(place), *numbers, _plain(one.test)]))
+    return "".join(line.rstrip("|") + "\r" for line in lines).encode("utf-8", "replace")
+
+
+def _plain(value: object) -> str:
+    return escape(str(value), Delimiters())
+
+
+def _asked(parsed: Parsed) -> tuple[str, str]:
+    """MSH-15 and MSH-16."""
+    return _raw(parsed.segments[0], 15).strip().upper(), _raw(parsed.segments[0], 16).strip().upper()
+
+
+def _wants(parsed: Parsed, outcomes: Sequence[LineAnswer]) -> bool:
+    """Whether the sender asks for the application's answer (MSH-16)."""
+    wanted = _asked(parsed)[1]
+    return wanted == "AL" or wanted == ("SU" if all(one.done for one in outcomes) else "ER")
 
 
 def refused(payload: bytes, text: str, *, control_id: str, now: str, ack_code: str = "") -> list[bytes]:

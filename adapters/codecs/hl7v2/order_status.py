@@ -54,16 +54,21 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     line = change.line
     code, state = _CODES[change.status]
     placer = _joined(line.placer, line.placer_namespace)
-    names = [_text(settings.get(name, usual)) for name, usual in _NAMES]
-    version = _text(settings.get("hl7_version", "2.5.1"))
     segments = [
-        ["MSH", "^~\\&", *names, at, "", TYPE, control_id(change), "P", version, "", "", "", "", "", "UNICODE UTF-8"],
+        header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
         ["ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at, *[""] * 6, _why(change)],
         ["OBR", "1", placer, _text(line.filler), _joined(line.ordered or line.test, line.test_name, line.test_system)],
         *([["NTE", "1", "", _text(change.text)]] if change.text else []),
     ]
     return "".join(f"{'|'.join(fields).rstrip('|')}\r" for fields in segments).encode("utf-8", "replace")
+
+
+def header(settings: Mapping[str, Any], at: str, kind: str, control_id: str) -> list[str]:
+    """MSH of a message of ours. ``settings``, ``at``: as of `message`."""
+    names = [_text(settings.get(name, usual)) for name, usual in _NAMES]
+    version = _text(settings.get("hl7_version", "2.5.1"))
+    return ["MSH", "^~\\&", *names, at, "", kind, control_id, "P", version, "", "", "", "", "", "UNICODE UTF-8"]
 
 
 _NAMES = (

@@ -14,7 +14,7 @@ conditional one that nothing matches, is 400.
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ import orjson
 from engine.devtools.errors import MalformedError, RefusalError
 from engine.devtools.sandbox.exact_json import render
 from engine.devtools.sandbox.rules import check_id, check_resource, check_type
-from engine.devtools.sandbox.search import Query, read_conditions, read_query, terms_of
+from engine.devtools.sandbox.search import Query, included, read_conditions, read_query, terms_of
 from engine.devtools.sandbox.store import Store, Version
 
 METHODS = ("DELETE", "POST", "PUT", "GET", "HEAD")  # in the order of a transaction
@@ -69,6 +69,7 @@ class Result:
     version: Version | None = None
     matches: list[Version] = field(default_factory=list)
     total: int = 0
+    included: list[Version] = field(default_factory=list)
 
 
 class Interactions:
@@ -237,13 +238,25 @@ class Interactions:
                     offset=query.offset,
                 )
             )
-            return Result(200, "read", matches=matches, total=total)
+            return Result(200, "read", matches=matches, total=total, included=self._included(matches, query.includes))
         version = self._store.read(interaction.type, interaction.id, interaction.version)
         if version is None:
             raise RefusalError(404, "not-found", "no such resource, or no such version of it")
         if version.deleted:
             raise RefusalError(410, "deleted", "this resource was deleted")
         return Result(200, "read", version)
+
+    def _included(self, matches: Iterable[Version], includes: Sequence[str]) -> list[Version]:
+        found: dict[str, Version] = {}
+        todo = list(matches) if includes else []
+        while todo:
+            for reference in included(orjson.loads(todo.pop().body), includes):
+                kind, _, identity = reference.partition("/")
+                one = self._store.read(kind, identity) if reference not in found else None
+                if one is not None and not one.deleted:
+                    found[reference] = one
+                    todo.append(one)
+        return list(found.values())
 
     def _resolve(self, rendered: bytes, names: dict[str, str], resolved: dict[str, str]) -> bytes:
         """Replace references to entries of the Bundle and conditional ones; notes each in ``resolved``."""

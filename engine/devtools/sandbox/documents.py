@@ -2,6 +2,7 @@
 Pure.
 """
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,17 @@ def where(stored: Version) -> dict[str, str]:
     }
 
 
-def searchset(matches: list[Version], total: int, following: str) -> dict[str, Any]:
+def searchset(matches: list[Version], total: int, following: str, included: Sequence[Version] = ()) -> dict[str, Any]:
     """A Bundle of search results; ``following`` is the address of the next page, or empty."""
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "total": total}
     if following:
         bundle["link"] = [{"relation": "next", "url": following}]
     if matches:
-        bundle["entry"] = [{"resource": orjson.Fragment(match.body), "search": {"mode": "match"}} for match in matches]
+        bundle["entry"] = [
+            {"resource": orjson.Fragment(one.body), "search": {"mode": mode}}
+            for mode, found in (("match", matches), ("include", included))
+            for one in found
+        ]
     return bundle
 
 

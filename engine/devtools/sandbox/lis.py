@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from engine.model.units import HostPort
 
@@ -138,8 +138,14 @@ class Lis:
         self._reader = self._writer = None
 
 
+class Ordering(Protocol):
+    """How a laboratory system orders: over MLLP (`Lis`), or at its FHIR server (`fhir_lis`)."""
+
+    async def order(self, orders: Sequence[LisOrder], action: Action = "new", *, at: datetime) -> OrderAnswer: ...
+
+
 async def play(
-    lis: Lis,
+    lis: Ordering,
     tests: Sequence[str],
     *,
     tubes: int,

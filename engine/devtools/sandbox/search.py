@@ -4,6 +4,7 @@ The few parameters that a laboratory's results need, for every type that has the
 
     token      identifier code category status _tag     system|value, |value (no system), value
     reference  subject patient encounter specimen based-on result target     Type/id, or the id alone
+    include    _include, _include:iterate     ServiceRequest:subject, ServiceRequest:specimen, Task:focus, Task:patient
     special    _id, _lastUpdated (eq gt ge lt le), _count, _offset, _sort=[-]_lastUpdated, _summary=count
 
 An unknown parameter is refused rather than ignored: a test that asks for the wrong thing should not get everything.
@@ -29,6 +30,14 @@ REFERENCES = {
     "result": "result",
     "target": "target",
 }
+# The elements that a parameter of _include follows.
+INCLUDED = {
+    "ServiceRequest:subject": ("subject",),
+    "ServiceRequest:patient": ("subject",),
+    "ServiceRequest:specimen": ("specimen",),
+    "Task:focus": ("focus",),
+    "Task:patient": ("for",),
+}
 REFERENCE_PARAMETERS = frozenset(REFERENCES.values())
 IGNORED = frozenset({"_format", "_pretty"})
 COMPARISONS = {"eq": "=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -50,6 +59,7 @@ class Query:
     offset: int = 0
     newest_first: bool = True
     only_total: bool = False
+    includes: tuple[str, ...] = ()
 
 
 def terms_of(resource: dict[str, Any], resolve: dict[str, str]) -> list[Term]:
@@ -96,6 +106,10 @@ def read_query(text: str) -> Query:
             if not value.isdigit():
                 raise _bad(f"{name} needs a whole number")
             settings[name[1:]] = min(int(value), MAX_COUNT) if name == "_count" else int(value)
+        elif name in ("_include", "_include:iterate"):
+            if value not in INCLUDED:
+                raise _bad(f"{name} knows " + ", ".join(INCLUDED))
+            settings["includes"] = (*settings.get("includes", ()), value)
         elif name == "_sort":
             if value not in ("_lastUpdated", "-_lastUpdated"):
                 raise _bad("_sort knows _lastUpdated and -_lastUpdated")
@@ -168,6 +182,19 @@ def _instant(text: str) -> tuple[str, str]:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return str((at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)), comparison or "="
+
+
+def included(resource: dict[str, Any], includes: Iterable[str]) -> list[str]:
+    """The resources, as ``Type/id``, that `Query.includes` follows from one."""
+    found: list[str] = []
+    for name in includes:
+        kind, _, _ = name.partition(":")
+        if resource.get("resourceType") != kind:
+            continue
+        for element in INCLUDED[name]:
+            references = (one.get("reference") for one in _each(resource.get(element)))
+            found += [one for one in references if isinstance(one, str)]
+    return found
 
 
 def _each(value: Any) -> Iterable[dict[str, Any]]:

@@ -340,7 +340,7 @@ class Sandbox:
         if not search.only_total and search.offset + len(result.matches) < result.total and search.count:
             pairs = [(name, value) for name, value in request.query.items() if name != "_offset"]
             following = str(request.url.with_query([*pairs, ("_offset", str(search.offset + search.count))]))
-        return _json(200, render(searchset(result.matches, result.total, following)))
+        return _json(200, render(searchset(result.matches, result.total, following, result.included)))
 
     def _note_delivery(self, request: web.BaseRequest) -> None:
         key = request.headers.get("Idempotency-Key")

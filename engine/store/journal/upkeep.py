@@ -49,6 +49,7 @@ SWEEPS: tuple[Callable[[Batch], bool], ...] = (
     partial(sweep, table="report", key=("key", "message_id")),
     partial(sweep, table="bearer", key=("number", "whole")),
     partial(sweep, table="server_version", key=("resource",)),
+    partial(sweep, table="polled", key=("resource",)),
     delta_history.sweep_values,
     delta_history.sweep_controls,
     failure_fingerprint.sweep,

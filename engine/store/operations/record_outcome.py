@@ -172,6 +172,8 @@ def record(
     if outcome.ordered is not None and state != "dead":
         lines, settings = outcome.ordered.lines, outcome.ordered.settings
         told = answers(lines, worklist.take_orders(batch, message_id, channel, lines, settings))
+    if outcome.ordered is not None and outcome.ordered.settings.answers_later and old_state in (None, "dead"):
+        worklist.note_answer(batch, message_id)
 
     note = _note(detail, (*outcome.issues, TWO_ORDERS) if disagree else outcome.issues)
     if told is not None:

@@ -339,6 +339,21 @@ CREATE TABLE server_version (
     until_us INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- The newest version that was taken of each resource that a channel polls. Written with the message that it became.
+CREATE TABLE polled (
+    resource   BLOB PRIMARY KEY,            -- 16-byte keyed hash: channel, type and id
+    version    BLOB NOT NULL,               -- 16-byte keyed hash
+    updated_us INTEGER NOT NULL,            -- its time at the server; 0 without one
+    until_us   INTEGER NOT NULL             -- 0: for good
+) WITHOUT ROWID;
+
+-- How far a channel has read the server that it polls; times are the server's.
+CREATE TABLE poll_cursor (
+    channel    TEXT PRIMARY KEY,
+    begin_us   INTEGER NOT NULL,            -- where the first search began; nothing older is ever taken
+    reached_us INTEGER NOT NULL             -- all that changed up to here was taken
+) WITHOUT ROWID;
+
 -- == worklist =====================================================================================================
 
 -- Orders of laboratory systems, test by test: what is to be measured of which tube (store/operations/worklist). Numbers
@@ -422,11 +437,12 @@ CREATE TABLE order_usual (
     PRIMARY KEY (channel, code)
 ) WITHOUT ROWID;
 
--- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.
+-- Rows of order_event that the laboratory system of the item hears of, and answers to messages of orders, in their
+-- order, that no message was made of yet.
 CREATE TABLE order_notice (
     number INTEGER PRIMARY KEY,
-    item   INTEGER NOT NULL,
-    n      INTEGER NOT NULL
+    item   INTEGER NOT NULL,                -- 0: the answer to a message
+    n      INTEGER NOT NULL                 -- the row of order_event; of an answer journal.id of the message
 );
 
 -- Questions of analyzers and their answers, and downloads. Written before the first byte of the answer.
@@ -463,6 +479,7 @@ CREATE TABLE order_without (
     message_id INTEGER NOT NULL,            -- journal.id
     specimen   BLOB NOT NULL,               -- as in order_item
     patient    BLOB NOT NULL,               -- as in order_item
+    bearer     BLOB NOT NULL,               -- keyed hash of the patient's number, to the letter
     channel    TEXT NOT NULL,
     at_us      INTEGER NOT NULL,
     results    INTEGER NOT NULL,

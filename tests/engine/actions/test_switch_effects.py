@@ -26,6 +26,8 @@ SOURCES: list[tuple[dict[str, Any], tuple[str, ...] | None, tuple[str, ...], tup
      AGAIN),
     ({"kind": "folder", "folder": "in", "format": "hl7v2"}, (says.FOLDER_LEFT, says.STORED_GO_ON),
      (says.LINE_OPENS,), (says.LINE_RENEWED,)),
+    ({"kind": "fhir-search", "url": "http://127.0.0.1:1/fhir"}, (says.SERVER_LEFT, says.STORED_GO_ON),
+     (says.SERVER_ASKED,), (says.SERVER_ASKED,)),
     ({"kind": "http", "listen": LISTEN}, (says.SENDERS_REFUSED, says.STORED_GO_ON), (says.SENDERS_TAKEN,), AGAIN),
     ({"kind": "mllp", "tee": TEE}, None, (says.LINE_OPENS,), (says.TEE_RENEWED,)),
 ]  # fmt: skip
@@ -37,6 +39,8 @@ def site_of(folder: Path, source: dict[str, Any]) -> Site:
     site = {"site": {"name": "Lab", "timezone": "UTC"}, "destinations": {"out": {"kind": "file", "folder": "out"}}}
     (folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site))
     channel = {"channel": "a", "source": source, "routes": [{"to": "out"}]}
+    if source["kind"] == "fhir-search":
+        channel |= {"role": "orders", "routes": [{"mapping": "orders-fhir"}]}
     (folder / "channels" / "a.yaml").write_text(yaml.safe_dump(channel))
     return load_site(folder)
 

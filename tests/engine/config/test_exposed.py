@@ -31,7 +31,7 @@ def warnings(folder: Path, destination: str, monkeypatch: pytest.MonkeyPatch) ->
         (f"kind: fhir, url: 'http://10.0.0.7/r4', auth: {{bearer: {{token: '{SECRET}'}}}}", "auth.bearer",
          "the token goes to 10.0.0.7 in clear"),
         (f"kind: http, url: 'http://lab/r', auth: {{hmac: {{key_id: k, secret: '{SECRET}'}}}}", "auth.hmac",
-         "the key is not shown, and every result is"),
+         "the key is not shown, and all else is"),
         (f"kind: http, url: 'https://lab/r', auth: {{oauth2: {{token_url: 'http://idp/t', {OAUTH2}}}}}",
          "auth.oauth2.token_url", "client_secret goes to idp in clear, which RFC 6749 forbids"),
         (f"kind: fhir, url: 'http://lab/r4', auth: {{oauth2: {{token_url: 'https://idp/t', {OAUTH2}}}}}",

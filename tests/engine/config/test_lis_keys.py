@@ -12,6 +12,7 @@ from tests.support.command_line import labrelay
 from tests.support.sites import make_site
 
 MLLP = '{kind: mllp, listen: "127.0.0.1:0"}'
+SEARCH = '{kind: fhir-search, url: "http://127.0.0.1:9/fhir"%s}'
 ROUTE = "routes: [{mapping: orders-hl7}]\n"
 ANALYZER = (
     'channel: chemistry\nsource: {kind: astm, listen: "127.0.0.1:0"}\n'
@@ -60,7 +61,7 @@ def test_each_key_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "source", "where", "why"),
     [
-        ("role: orders\n", '{kind: astm, listen: "127.0.0.1:0"}', "his.yaml:3:", "over mllp or http, or as files"),
+        ("role: orders\n", '{kind: astm, listen: "127.0.0.1:0"}', "his.yaml:3:", "over mllp or http, as files"),
         ("role: orders\n", "{kind: folder, folder: in, format: astm}", "his.yaml:3:", "this source reads astm"),
         (
             "role: orders\n",
@@ -68,6 +69,11 @@ def test_each_key_may_be_left_out(tmp_path: Path) -> None:
             "his.yaml:3:",
             "a tee only listens",
         ),
+        ("", SEARCH % "", "his.yaml:1:", "kind: fhir-search asks for orders; say role: orders as well"),
+        ("role: orders\n", SEARCH % ", parameters: {status: active}", "his.yaml:2:", "add revoked, or take it out"),
+        ("role: orders\n", SEARCH % ", search: Task, parameters: {status: requested}", "his.yaml:2:", "add cancelled"),
+        ("role: orders\n", SEARCH % ", parameters: {_count: '5'}", "his.yaml:2:", "_count is LabRelay's own"),
+        ("role: orders\n", SEARCH % ", begin: 60d", "his.yaml:2:", "begin"),
         ("lis: {expires: 2d}\n", MLLP, "his.yaml:3:", "say role: orders as well"),
         ("role: orders\nlis:\n  targets: [chemistri]\n", MLLP, "his.yaml:5:", "did you mean chemistry"),
         (

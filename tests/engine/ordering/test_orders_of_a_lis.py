@@ -10,6 +10,7 @@ CA      an order that waits                                CR
 CA      no such order                                      UC
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -388,12 +389,15 @@ async def test_a_post_that_is_late_is_to_be_sent_again(tmp_path: Path) -> None:
             assert [one["orders"] for one in (await response.json())["orders"]] == [["W1"], ["W2"]]
 
 
+FHIR_ORDER = {
+    "resourceType": "ServiceRequest", "status": "active", "intent": "order", "identifier": [{"value": "P1"}],
+    "code": {"coding": [{"code": "TSH"}]}, "subject": {"identifier": {"value": "P-17"}},
+    "specimen": [{"identifier": {"value": "00042"}}],
+}  # fmt: skip
+
+
 async def test_orders_as_fhir_are_answered_as_tasks(tmp_path: Path) -> None:
-    request = {
-        "resourceType": "ServiceRequest", "status": "active", "intent": "order", "identifier": [{"value": "P1"}],
-        "code": {"coding": [{"code": "TSH"}]}, "subject": {"identifier": {"value": "P-17"}},
-        "specimen": [{"identifier": {"value": "00042"}}],
-    }  # fmt: skip
+    request = FHIR_ORDER
     source = {**HTTP, "format": "fhir"}
     async with (
         running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis(source, "orders-fhir")}) as site,
@@ -411,10 +415,36 @@ async def test_orders_as_fhir_are_answered_as_tasks(tmp_path: Path) -> None:
         assert found[2]["statusReason"]["text"] == "no analyzer here runs this test"
 
 
-async def test_orders_of_a_file_are_taken(tmp_path: Path) -> None:
+FILES = [
+    ("hl7v2", "orders-hl7", order("M1", ("NW", "P1", "TSH"))),
+    ("json", "orders-json", json.dumps({**JSON_ORDER, "tests": ["TSH"]}).encode()),
+    ("json", "orders-json", b"\xef\xbb\xbf" + json.dumps([{**JSON_ORDER, "tests": ["TSH"]}]).encode() + b"\r\n"),
+    (
+        "fhir",
+        "orders-fhir",
+        json.dumps({**FHIR_ORDER, "status": "active", "code": {"coding": [{"code": "TSH"}]}}).encode(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "mapping", "content"), FILES, ids=["hl7", "json", "list", "fhir"])
+async def test_orders_of_a_file_are_taken(tmp_path: Path, form: str, mapping: str, content: bytes) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    source = {"kind": "folder", "folder": str(inbox), "format": "hl7v2", "settle": "0s", "every": "50ms"}
-    async with running_site(tmp_path / "site", {"chemistry": ANALYZER, "lis": lis(source)}) as site:
-        (inbox / "orders.hl7").write_bytes(order("M1", ("NW", "P1", "TSH")))
+    source = {"kind": "folder", "folder": str(inbox), "format": form, "settle": "0s", "every": "50ms"}
+    async with running_site(tmp_path / "site", {"chemistry": ANALYZER, "lis": lis(source, mapping)}) as site:
+        (inbox / "orders").write_bytes(content)
         await until(lambda: states(site) == [("TSH", "waiting", "")])
+        (item,) = read_items(site.journal, ItemFilter())
+        assert (item.line.placer, item.line.specimen, item.line.patient.number) == ("P1", "00042", "P-17")
+        assert (inbox / "finished" / "orders").read_bytes() == content
+
+
+async def test_a_file_that_was_cut_is_a_dead_letter(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    source = {"kind": "folder", "folder": str(inbox), "format": "json", "settle": "0s", "every": "50ms"}
+    async with running_site(tmp_path / "site", {"chemistry": ANALYZER, "lis": lis(source, "orders-json")}) as site:
+        (inbox / "orders").write_bytes(json.dumps(JSON_ORDER).encode()[:-9])
+        await until(lambda: site.ends("lis") == ["UNREADABLE"])
+        assert states(site) == []

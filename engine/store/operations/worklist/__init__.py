@@ -17,6 +17,7 @@ transaction.
 """
 
 from engine.store.operations.worklist.acting import cancel, release, resend
+from engine.store.operations.worklist.announcing import note_answer
 from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
 from engine.store.operations.worklist.closing import expire, result
 from engine.store.operations.worklist.downloading import download, taken_back
@@ -32,6 +33,7 @@ __all__ = (
     "explain",
     "match",
     "not_offered",
+    "note_answer",
     "offered",
     "recover",
     "release",

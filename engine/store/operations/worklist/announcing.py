@@ -1,7 +1,8 @@
 """What laboratory systems hear of their orders, unasked: each change becomes a message of a channel for that, once.
 
-The message and the note that it is made are one transaction. From there on it is a message as any other: it has its
-routes, deliveries and retries.
+So does the answer to a message, where it cannot go out on the connection of that; it comes before all changes of its
+orders. The message and the note that it is made are one transaction. From there on it is a message as any other: it has
+its routes, deliveries and retries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
 from engine.model.order_rules import heard
-from engine.model.orders import STATUS_UPDATES, ItemReason, ItemState, OrderLine, Status, StatusChange
+from engine.model.orders import STATUS_UPDATES, AnsweredOrders, ItemReason, ItemState, OrderLine, Status, StatusChange
 from engine.model.values import value
+from engine.store.core import order_notes
 from engine.store.core.batch import Batch
+from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.worklist import items
@@ -27,10 +30,13 @@ class Listener:
     Attributes:
         updates: also of what does not end an order.
         write: the message of a change.
+        answer: that of the answer to a message of orders, or None: its sender asks for none; None: it is answered on
+            its connection.
     """
 
     updates: bool
     write: Callable[[StatusChange], Received]
+    answer: Callable[[AnsweredOrders], Received | None] | None = None
 
 
 @operation(priority=Priority.RECEIVE)
@@ -43,6 +49,9 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
     rows = batch.execute("SELECT number, item, n FROM order_notice ORDER BY number LIMIT ?", (AT_ONCE,)).fetchall()
     made: list[Stored] = []
     for _, item, n in rows:
+        if not item:
+            made += _answers(batch, n, listeners)
+            continue
         one = items.by_number(batch, item)
         if one is None or one.line == OrderLine() or one.source not in listeners:  # erased, or without a listener
             continue
@@ -56,6 +65,40 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
         ]
     batch.executemany("DELETE FROM order_notice WHERE number = ?", [(number,) for number, _, _ in rows])
     return made
+
+
+def note_answer(batch: Batch, message_id: int) -> None:
+    """The orders of a message are on the worklist, or were refused: its answer is to go out."""
+    batch.execute("INSERT INTO order_notice (item, n) VALUES (0, ?)", (message_id,))
+
+
+def _answers(batch: Batch, message_id: int, listeners: Mapping[str, Sequence[Listener]]) -> list[Stored]:
+    row = batch.execute(
+        "SELECT j.channel, j.body, s.state, s.reason, s.at_us, s.detail FROM journal j"
+        " JOIN message_state s ON s.id = j.id WHERE j.id = ?",
+        (message_id,),
+    ).fetchone()
+    if row is None or row[0] not in listeners:
+        return []
+    channel, body, state, reason, at_us, sealed = row
+    try:
+        payload = batch.vault.open(body, "body", message_id, channel)
+        note = opened_note(batch.vault, sealed, "message_state", message_id, channel)
+    except (IntegrityError, ValueError):  # `labrelay verify` names the row
+        return []
+    if not payload:  # erased
+        return []
+    meta = batch.meta(message_id, channel) or {}
+    asked = AnsweredOrders(
+        message_id=message_id,
+        payload=payload,
+        control_id=meta.get("id", ""),
+        at_us=at_us,
+        refused=f"no order was taken, the message is kept as a dead letter: {reason}" if state == "dead" else "",
+        answers=order_notes.opened(note.get("answers", ())),
+    )
+    written = [one.answer(asked) for one in listeners[channel] if one.answer is not None]
+    return [append.store_message(batch, one, repeat_window_s=0.0) for one in written if one is not None]
 
 
 def _change(batch: Batch, one: items.Kept, n: int) -> StatusChange | None:

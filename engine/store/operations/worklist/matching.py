@@ -39,20 +39,19 @@ def note_without(
         older: there is an order for one of them, and the result was measured before it came.
     """
     key = message_id, items.specimen_token(batch.vault, specimen)
-    patient = items.patient_token(batch.vault, patient_number)
+    patient, bearer = items.patient_token(batch.vault, patient_number), items.bearer_token(batch.vault, patient_number)
     if not results:
-        of = "message_id = ? AND specimen = ? AND patient = ?"
-        batch.execute(f"UPDATE order_without SET results = matched WHERE {of}", (*key, patient))  # noqa: S608
-        batch.execute(f"DELETE FROM order_without WHERE {of} AND matched = 0", (*key, patient))  # noqa: S608
+        of = "message_id = ? AND specimen = ? AND bearer = ?"
+        batch.execute(f"UPDATE order_without SET results = matched WHERE {of}", (*key, bearer))  # noqa: S608
+        batch.execute(f"DELETE FROM order_without WHERE {of} AND matched = 0", (*key, bearer))  # noqa: S608
         return
     codes = ", ".join(one.code or one.test for one in results)[:MOST_CODES]
     batch.execute(
-        "INSERT INTO order_without (message_id, specimen, patient, channel, at_us, results, matched, codes, older)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)"
+        "INSERT INTO order_without (message_id, specimen, patient, bearer, channel, at_us, results, matched, codes,"
+        " older) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"
         " ON CONFLICT DO UPDATE SET results = max(excluded.results, matched), codes = excluded.codes,"
-        " older = excluded.older,"
-        " patient = iif(patient = excluded.patient, patient, ?)",
-        (*key, patient, channel, batch.now_us, len(results), codes, int(older), TWO_PATIENTS),
+        " older = excluded.older, bearer = iif(bearer = excluded.bearer, bearer, ?)",
+        (*key, patient, bearer, channel, batch.now_us, len(results), codes, int(older), TWO_PATIENTS),
     )
 
 
@@ -70,7 +69,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         raise RefusedError(f"order {item_id(number)} is {one.state}: no result can be matched with it")
     token = items.specimen_token(batch.vault, one.line.specimen)
     row = batch.execute(
-        "SELECT patient FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
+        "SELECT bearer FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
         " AND results > matched",
         (message_id, token),
     ).fetchone()
@@ -78,12 +77,12 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         raise RefusedError(
             f"message {message_id} has no result without an order of the specimen number of {item_id(number)}"
         )
-    patient = items.patient_token(batch.vault, one.line.patient.number)
+    bearer = items.bearer_token(batch.vault, one.line.patient.number)
     if bytes(row[0]) == TWO_PATIENTS:
         raise RefusedError(
             f"message {message_id} has results of two patients with this specimen number: none is matched"
         )
-    if row[0] and patient and bytes(row[0]) != patient:
+    if row[0] and bearer and bytes(row[0]) != bearer:
         raise RefusedError(f"the result in message {message_id} is of another patient than order {item_id(number)}")
     audit.note(batch, actor, "order-match", {"order": number, "message": message_id, "reason": reason})
     batch.execute(

@@ -70,6 +70,8 @@ async def test_a_message_that_is_processed_again_keeps_what_was_matched(desk: De
 
 @pytest.mark.parametrize(("specimen", "patient", "said"), [
     ("S1", "P2", "of another patient"),
+    ("S1", "p1", "of another patient"),
+    ("S1", "P1 ", "of another patient"),
     ("s1", "P1", "no result without an order of the specimen number"),
     ("S1 ", "P1", "no result without an order of the specimen number"),
     ("S01", "", "no result without an order of the specimen number"),

@@ -1,0 +1,327 @@
+"""A FHIR server that is searched again and again, for a laboratory system that cannot send its orders by itself.
+
+    search  ``_lastUpdated=ge...``, from the last cursor back by the overlap; page after page
+    read    what an order refers to and the answer does not include, each once
+    handle  each version that was not taken yet is a stream of one message; the channel answers ACK once it is durable
+    move    the cursor, once all that the search found is durable
+
+The cursor is a time of the server: that of the newest resource, and at least a day before the server's clock. It never
+runs ahead of that clock, so that one resource of the future hides none. A kill leaves the old cursor: the search is
+made anew, and what was taken is known by its version (`engine.model.ports.PollMemory`).
+
+A fault says why nothing is taken, and a notice what a person should know; neither names a resource.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from yarl import URL
+
+from adapters.codecs.fhir import searchset
+from adapters.codecs.fhir.searchset import Found, Page
+from adapters.transports import fhir_server
+from adapters.transports.errors import SearchError
+from adapters.transports.fhir_server import FhirServer
+from engine.model import back_off
+from engine.model.clock import Clock, SystemClock
+from engine.model.errors import ConfigError, DeliveryError, StoreError, TransientDeliveryError
+from engine.model.ports import PollCursor, PolledVersion, PollMemory, StreamHandler
+
+logger = logging.getLogger("labrelay.channel")
+
+ACK = b"\x06"  # of `adapters.codecs.text.whole_link`
+MAX_PAGES = 200  # of one search; in order of time, the next search goes on from there
+MAX_REFERRED = 50  # resources that one order refers to
+MAX_READ = 1000  # resources that are read by themselves and remembered within one search
+MAX_RETRY_AFTER_S = 3600.0
+HOUR_US = 3_600_000_000
+LAG_US = 24 * HOUR_US  # the cursor is at least so near to the server's clock
+OLDEST_US = 30 * 24 * HOUR_US  # behind the cursor; older ones are left out: their versions may be forgotten
+CLOCKS_APART_S = 300.0
+
+
+class Settings(fhir_server.Settings, Protocol):
+    """The settings of a channel's ``source:`` for the searches."""
+
+    every: float
+    begin: float
+    overlap: float
+    max_message: int
+
+
+class ResourceStream:
+    """One version of a resource as a `engine.model.ports.PolledStream`: one read gives all of it."""
+
+    def __init__(self, peer: str, content: bytes, polled: PolledVersion) -> None:
+        self._content = content
+        self._ended = False
+        self.peer = peer
+        self.polled = polled
+        self.answer = b""
+
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.model.ports.Stream`
+        content, self._content = self._content, b""
+        return b"" if self._ended else content
+
+    async def write(self, data: bytes) -> None:
+        self.answer += data
+
+    def end(self) -> None:
+        self._ended = True
+
+    async def close(self) -> None:
+        self._ended = True
+
+
+def build(source: Settings, handler: StreamHandler, memory: PollMemory, clock: Clock | None = None) -> "FhirSearch":
+    """The transport of one channel."""
+    return FhirSearch(source, handler, memory, clock)
+
+
+async def probe(source: Settings, clock: Clock | None = None) -> None:
+    """Search once, for one resource, and take nothing.
+
+    Raises:
+        DeliveryError, SearchError, ConfigError: why it cannot be searched.
+    """
+    clock = clock or SystemClock()
+    server = FhirServer(source, clock)
+    try:
+        await server.start()
+        await server.page(server.address(clock.now_us() - round(source.begin * 1e6), 1))
+    finally:
+        await server.close()
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search under way.
+
+    Attributes:
+        since_us: what it asks for: changed since then.
+        newest_us: of the resources so far.
+        in_order: each page and resource was as new as the one before, or newer.
+        read: resources that were read by themselves; None: the server has none of this name.
+    """
+
+    cursor: PollCursor
+    since_us: int
+    newest_us: int = 0
+    in_order: bool = True
+    pages: int = 0
+    seen: set[URL] = field(default_factory=set)
+    read: dict[str, Found | None] = field(default_factory=dict)
+    notices: dict[str, int] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        self.notices[text] = self.notices.get(text, 0) + 1
+
+
+class FhirSearch:
+    """Search one server; a `engine.model.ports.Transport`. One request at a time."""
+
+    def __init__(
+        self, source: Settings, handler: StreamHandler, memory: PollMemory, clock: Clock | None = None
+    ) -> None:
+        self._source = source
+        self._base = source.url
+        self._handler = handler
+        self._memory = memory
+        self._clock = clock or SystemClock()
+        self._server: FhirServer | None = None
+        self._stream: ResourceStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._failures = 0
+        self._asked_for_s = 0.0  # the pause that the server asked for
+        self._goes_on = False  # there is more to read at once
+        self._said = ""
+        self.fault = ""  # why nothing is taken just now
+        self.notice = ""  # what a person should know while orders are taken
+
+    async def start(self) -> int:
+        """Begin to search. The server may come later."""
+        self._task = asyncio.get_running_loop().create_task(self._watch(), name="fhir search")
+        return 0
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Ask for nothing more, let the resource that is being stored finish."""
+        self._stopping.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait({self._task}, timeout=grace_s)
+            if not done:
+                if self._stream is not None:
+                    self._stream.end()
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=1.0)
+        if self._server is not None:
+            await self._server.close()
+
+    # -- searching -----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
+            if self._stopping.is_set():
+                return
+            with attempt:
+                self._asked_for_s = 0.0
+                try:
+                    await self._round()
+                    self._failures, self.fault = 0, ""
+                except TransientDeliveryError as error:
+                    self._failed(f"{error.reason.value}: {error.detail}")
+                    self._asked_for_s = min(error.retry_after or 0.0, MAX_RETRY_AFTER_S)
+                except DeliveryError as error:
+                    self._failed(f"{error.reason.value}: {error.detail}")
+                except (SearchError, StoreError) as error:
+                    self._failed(str(error))
+                except ConfigError as error:
+                    self._failed("; ".join(error.problems).replace("destinations.source.", "source."))
+                except Exception:
+                    logger.exception("the search failed", extra={"peer": self._base})
+                    self._failed("the search failed inside LabRelay; the log says why")
+                self._say()
+            back_off.begin_anew(attempt, self._failures)
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        self.fault = why
+
+    async def _pause(self, back_off_s: float) -> None:
+        pause_s = max(back_off_s, self._asked_for_s) if self._failures else self._source.every
+        if self._goes_on and not self._failures:
+            pause_s = 0.0
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    async def _round(self) -> None:
+        """One search with all of its pages; then the cursor moves."""
+        self._goes_on = False
+        if self._server is None:
+            self._server = FhirServer(self._source, self._clock)
+            await self._server.start()
+        server = self._server
+        cursor = known = self._memory.cursor()
+        if cursor is None:
+            back_us = round(self._source.begin * 1e6)
+            await server.page(server.address(server.now_us - back_us, 1))  # to hear its clock
+            begin_us = server.now_us - back_us
+            cursor = PollCursor(begin_us=begin_us, reached_us=begin_us)
+        since_us = max(cursor.begin_us, cursor.reached_us - round(self._source.overlap * 1e6))
+        search = _Search(cursor, since_us)
+        began_us = 0
+        url: URL | None = server.address(since_us, self._source.page)
+        while url is not None and search.pages < MAX_PAGES and not self._stopping.is_set():
+            if url in search.seen:
+                raise SearchError("the server's next page is one that was read already; its paging is broken")
+            search.seen.add(url)
+            search.pages += 1
+            found = await server.page(url)
+            began_us = began_us or server.now_us
+            await self._take_page(found, search, server)
+            url = server.following(url, found.next)
+        if self._stopping.is_set():
+            return
+        reached_us = min(search.newest_us, began_us)
+        if url is None:
+            reached_us = max(reached_us, (began_us - LAG_US) // HOUR_US * HOUR_US)  # no write for each search
+        elif search.in_order and reached_us - round(self._source.overlap * 1e6) > since_us:
+            self._goes_on = True
+        else:
+            raise SearchError(
+                f"a search has more than {MAX_PAGES} pages, and is not in order of time; make page larger, or begin or "
+                "overlap shorter"
+            )
+        self._tell(search)
+        if reached_us > cursor.reached_us or known is None:
+            moved = PollCursor(begin_us=cursor.begin_us, reached_us=max(reached_us, cursor.reached_us))
+            await self._memory.move(moved)
+
+    # -- resources -----------------------------------------------------------------------------------------------
+
+    async def _take_page(self, page: Page, search: _Search, server: FhirServer) -> None:
+        source = self._source
+        if page.said:
+            search.note(f"the server warns: {page.said}")
+        matches = [one for one in page.found if one.type == source.search and one.mode in ("", "match")]
+        there = {one.name: one for one in page.found if one.id}
+        if len(matches) > source.page:
+            search.note("the server gives more resources at once than page says (_count)")
+        ordered = sorted(matches, key=lambda one: one.updated_us)
+        search.in_order &= matches == ordered
+        for one in ordered:
+            if self._stopping.is_set():
+                return
+            search.in_order &= one.updated_us >= search.newest_us
+            search.newest_us = max(search.newest_us, one.updated_us)
+            if one.updated_us and one.updated_us < search.since_us - 1_000_000:
+                search.note("the server does not look at _lastUpdated: each search reads all that it has")
+            if not one.id:
+                search.note("resources without an id cannot be taken")
+            elif not self._is_too_old(one, search.cursor):
+                await self._take(one, there, search, server)
+
+    def _is_too_old(self, one: Found, cursor: PollCursor) -> bool:
+        return 0 < one.updated_us < max(cursor.begin_us, cursor.reached_us - OLDEST_US)
+
+    async def _take(self, one: Found, there: dict[str, Found], search: _Search, server: FhirServer) -> None:
+        polled = PolledVersion(resource=one.name, version=one.identity, updated_us=one.updated_us)
+        if self._memory.is_old(polled):
+            return
+        content = searchset.message(one, await self._referred(one, there, search, server), self._base)
+        if len(content) > self._source.max_message:
+            raise SearchError("an order is larger than max_message; make that larger")
+        self._stream = stream = ResourceStream(self._base, content, polled)
+        try:
+            await self._handler(stream)
+        finally:
+            self._stream = None
+        if stream.answer != ACK:
+            raise SearchError("an order could not be stored yet; it is asked for again")
+
+    async def _referred(self, one: Found, there: dict[str, Found], search: _Search, server: FhirServer) -> list[Found]:
+        """The resources that an order is made of: those that came with it, the others by themselves."""
+        found: dict[str, Found] = {}
+        waiting = list(searchset.references(one.tree))
+        while waiting and len(found) < MAX_REFERRED:
+            name = searchset.local(waiting.pop(0), self._base)
+            if not name or name in found or name == one.name:
+                continue
+            other = there.get(name) or await self._read(name, search, server)
+            if other is None:
+                search.note("a resource that an order refers to is not on the server")
+                continue
+            found[name] = other
+            if other.type == "ServiceRequest":
+                waiting += searchset.references(other.tree)
+        return list(found.values())
+
+    async def _read(self, name: str, search: _Search, server: FhirServer) -> Found | None:
+        """A resource by itself, asked for once in a search; None where the server has none."""
+        if name not in search.read:
+            if len(search.read) >= MAX_READ:
+                search.read.clear()
+            search.read[name] = await server.read(name)
+        return search.read[name]
+
+    # -- for people ----------------------------------------------------------------------------------------------
+
+    def _tell(self, search: _Search) -> None:
+        found = [text if count == 1 else f"{text} ({count})" for text, count in search.notices.items()]
+        ahead_s = self._server.ahead_s if self._server is not None else 0.0
+        if abs(ahead_s) > CLOCKS_APART_S:
+            found.append(f"the server's clock is {abs(ahead_s) / 60:.0f} min {'ahead' if ahead_s > 0 else 'behind'}")
+        self.notice = "; ".join(found)
+
+    def _say(self) -> None:
+        """One line in the log when what is wrong has changed."""
+        trouble = "; ".join(filter(None, (self.fault, self.notice)))
+        if trouble != self._said:
+            self._said = trouble
+            if trouble:
+                logger.error("trouble with the server of orders", extra={"peer": self._base, "detail": trouble})
+            else:
+                logger.info("the server of orders answers again", extra={"peer": self._base})

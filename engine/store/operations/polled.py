@@ -1,0 +1,61 @@
+"""Resources of a server that a channel polls: each version becomes one message, once.
+
+The message and the note of its version are one transaction, so that a kill takes none twice and loses none. A version
+that is older than the one taken last is never taken: a server may answer from a copy that lags behind. A row is kept
+for 90 days, and the search goes back less far than that (`adapters.transports.fhir_search`); one of a resource without
+a time is kept for good.
+"""
+
+from engine.model.message import Received, Stored
+from engine.model.ports import PollCursor, PolledVersion
+from engine.model.values import changed
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Execute
+from engine.store.core.vault import Vault
+from engine.store.operations import append
+from engine.store.operations.dedup import REPORT_MEMORY_US
+
+_RESOURCE, _VERSION = b"polled", b"polled-version"
+
+
+@operation(priority=Priority.RECEIVE, size=lambda received, polled: len(received.payload))
+def store_polled(batch: Batch, received: Received, polled: PolledVersion) -> Stored:
+    """Journal a version that was not taken before. The same bytes are no repeat: `is_old` has judged that."""
+    batch.execute(
+        "INSERT OR REPLACE INTO polled (resource, version, updated_us, until_us) VALUES (?, ?, ?, ?)",
+        (
+            _resource(batch.vault, received.channel, polled),
+            _version(batch.vault, received.channel, polled),
+            polled.updated_us,
+            batch.now_us + REPORT_MEMORY_US if polled.updated_us else 0,
+        ),
+    )
+    return append.store_message(batch, changed(received, line=None), repeat_window_s=0.0)
+
+
+@operation(priority=Priority.SETTLE)
+def move_cursor(batch: Batch, channel: str, cursor: PollCursor) -> None:
+    """Remember how far a channel has read its server."""
+    batch.execute(
+        "INSERT OR REPLACE INTO poll_cursor (channel, begin_us, reached_us) VALUES (?, ?, ?)",
+        (channel, cursor.begin_us, cursor.reached_us),
+    )
+
+
+def is_old(execute: Execute, vault: Vault, channel: str, polled: PolledVersion) -> bool:
+    """As `engine.model.ports.PollMemory.is_old`."""
+    row = execute(
+        "SELECT version, updated_us FROM polled WHERE resource = ?", (_resource(vault, channel, polled),)
+    ).fetchone()
+    if row is None:
+        return False
+    return bool(row[0] == _version(vault, channel, polled) or 0 < polled.updated_us < row[1])
+
+
+def _resource(vault: Vault, channel: str, polled: PolledVersion) -> bytes:
+    return vault.past_key(_RESOURCE, channel.encode(), polled.resource.encode())
+
+
+def _version(vault: Vault, channel: str, polled: PolledVersion) -> bytes:
+    return vault.past_key(_VERSION, channel.encode(), polled.resource.encode(), polled.version.encode())
