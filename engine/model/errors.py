@@ -112,6 +112,18 @@ class ProtocolError(LabRelayError):
     """The peer broke its protocol in a way that costs the connection."""
 
 
+class FideliusError(LabRelayError):
+    """Keys or a page of ABDM's encryption cannot be used.
+
+    Attributes:
+        fault: the cause, one of `adapters.codecs.abdm.fidelius.Fault`.
+    """
+
+    def __init__(self, fault: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
 class StoreError(LabRelayError):
     """The journal could not keep something: nothing may be acknowledged.
 
