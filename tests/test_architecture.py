@@ -21,7 +21,7 @@ def names(text: str) -> frozenset[str]:
 
 
 CONTRACT = {
-    f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values", "tables", "orders")
+    f"engine.model.{name}" for name in names("link_events message errors reasons values tables orders abha consents")
 }
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
