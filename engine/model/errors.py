@@ -267,6 +267,22 @@ class UnknownKeyError(IdentityProviderError):
     """A token is signed by a key that we do not have: the provider may have others by now."""
 
 
+class CallbackError(LabRelayError):
+    """A callback does not prove that ABDM's gateway sent it to a facility of ours.
+
+    Attributes:
+        reason: for the log, some words of ours.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the callback is refused: {reason}")
+        self.reason = reason
+
+
+class UnknownGatewayKeyError(CallbackError):
+    """A callback is signed by a key that we do not have: the gateway may have others by now."""
+
+
 class ProblemError(LabRelayError):
     """A request to the API cannot be served.
 
