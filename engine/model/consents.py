@@ -29,7 +29,7 @@ PURPOSES: Mapping[str, str] = {
 
 
 class ConsentState(StrEnum):
-    """As the consent manager names them, each one final for those before it."""
+    """As the consent manager names them. None is undone by one that is listed before it."""
 
     REQUESTED = "REQUESTED"
     GRANTED = "GRANTED"

@@ -355,5 +355,17 @@ class DestinationDownError(TransientDeliveryError):
     """The destination as a whole is at fault (log-in, address, a proxy's page): its breaker opens at once."""
 
 
+class PushRefusedError(LabRelayError):
+    """An address that another party named is none to which a patient's records may go.
+
+    Attributes:
+        reason: why, without the address.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the push is refused: {reason}")
+        self.reason = reason
+
+
 class RefusedDeliveryError(DeliveryError):
     """The document itself was refused: dead, trying again would not help."""

@@ -393,7 +393,7 @@ def _point_of(raw: bytes) -> bytes:
 
 def _content(raw: bytes, tag: int) -> tuple[bytes, bytes]:
     """The content of the DER value at the beginning, and the bytes behind it."""
-    if len(raw) < 2 or raw[0] != tag or raw[1] == 0x80:  # DER has no indefinite length
+    if len(raw) < 2 or raw[0] != tag:
         raise _refused(Fault.ENCODING)
     wide = max(raw[1] - 0x80, 0)  # bytes of a length of 128 and more
     begin = 2 + wide

@@ -356,6 +356,7 @@ ENCODINGS: dict[str, tuple[bytes, Fault | None]] = {
     "64 bytes": (POINT[1:], Fault.ENCODING),
     "nothing": (b"", Fault.ENCODING),
     "bytes behind": (SPKI + b"\0", Fault.ENCODING),
+    "a value behind the point": (b"\x30\x5d" + NAMED[2:] + b"\x05\x00", Fault.ENCODING),
     "cut off": (SPKI[:-1], Fault.ENCODING),
     "no length": (b"\x30", Fault.ENCODING),
     "an endless length": (b"\x30\x80" + NAMED[2:], Fault.ENCODING),
