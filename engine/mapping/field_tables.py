@@ -4,8 +4,8 @@ loaded."""
 from functools import cache
 
 from engine.config import registry
+from engine.mapping.nodes import Path
 from engine.mapping.structures import ASTM, HL7, JSON, structures
-from engine.mapping.syntax import Path
 from engine.model.tables import table_lines
 
 

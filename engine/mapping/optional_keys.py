@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.rules import Formula
 from engine.mapping.tables import Table
 
@@ -39,11 +39,11 @@ def _rewritten(value: Any, tables: Mapping[str, Table]) -> Any:
     return value
 
 
-def _asked(part: syntax.Expression, tables: Mapping[str, Table]) -> syntax.Expression:
+def _asked(part: nodes.Expression, tables: Mapping[str, Table]) -> nodes.Expression:
     """An expression with the look-ups inside it."""
-    made: syntax.Expression = _parts_of(part, lambda inner: _inside(inner, tables))
+    made: nodes.Expression = _parts_of(part, lambda inner: _inside(inner, tables))
     match made:
-        case syntax.Call(name="lookup", arguments=(syntax.Literal(text=name), *keys)) if name in tables:
+        case nodes.Call(name="lookup", arguments=(nodes.Literal(text=name), *keys)) if name in tables:
             table = tables[name]
             if len(keys) == len(table.asked):
                 kept = [key for column, key in zip(table.asked, keys, strict=True) if column in table.key]
@@ -55,7 +55,7 @@ def _inside(value: Any, tables: Mapping[str, Table]) -> Any:
     if isinstance(value, tuple):
         items = tuple(_inside(item, tables) for item in value)
         return value if all(map(_same, items, value)) else items
-    return _asked(value, tables) if isinstance(value, syntax.Expression) else value
+    return _asked(value, tables) if isinstance(value, nodes.Expression) else value
 
 
 def _parts_of(value: Any, change: Any) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes, syntax
 from engine.mapping.rules import FORMAT, Body, Branch, Case, Element, Formula, Let, Problems, Text, Use, Value, Values
 from engine.model.errors import ExpressionError
 from engine.model.spelling import suggestion
@@ -191,11 +191,11 @@ class BodyReader:
         for branch in before:
             if branch.when is None or condition is None:
                 continue
-            if isinstance(branch.when.tree, syntax.Flag) and branch.when.tree.value:
+            if isinstance(branch.when.tree, nodes.Flag) and branch.when.tree.value:
                 text = f"this branch is never reached: the condition of line {branch.node.line} always holds"
                 self.problems.warning(item, f"{text}; write else: true there, and put it last")
                 return
-            if syntax.same(branch.when.tree, condition.tree):
+            if nodes.same(branch.when.tree, condition.tree):
                 text = f"this branch is never reached: line {branch.node.line} has the same condition"
                 self.problems.warning(item, f"{text}; correct one of them, or remove this branch")
                 return

@@ -7,7 +7,7 @@ file, line and column that problems, traces and errors name. `engine.mapping.rul
 from dataclasses import dataclass, field
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.targets import FHIR, Target
 
@@ -51,9 +51,9 @@ class Formula:
     """An expression with its node; offsets inside the text begin behind the ``=``."""
 
     node: Node
-    tree: syntax.Expression
+    tree: nodes.Expression
 
-    def at(self, part: syntax.Expression) -> int:
+    def at(self, part: nodes.Expression) -> int:
         """Offset of a part within the scalar."""
         return 1 + part.at
 

@@ -2,14 +2,17 @@
 
 In this process alone, on the journal: the CPU time of a look-up and of its answer, the commits of a question, the
 CPU time of an item. Then with the daemon: from the last byte of a question to the first byte of its
-answer, while results flow in. Both with and without items that have ended: those must cost nothing.
+answer, while results flow in. Both with and without items that have ended, on two worklists: those must cost nothing.
 """
 
 import asyncio
 import json
 import random
+import shutil
+import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,26 +60,57 @@ def run(
 
 
 def _cases(
-    site: Path, items: int, closed: int, seconds: float, rounds: int, say: Callable[[str], None]
+    folder: Path, items: int, closed: int, seconds: float, rounds: int, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     tubes = max(1, items // len(TESTS))
-    fill(site, NAMES, tubes=range(tubes), closed=False, say=say)
-    cases, new, sent = [], NEW_FROM, 1
-    for with_closed in (0, closed) if closed else (0,):
-        if with_closed:
-            ended = range(CLOSED_FROM, CLOSED_FROM + with_closed // len(TESTS))
-            fill(site, NAMES, tubes=ended, closed=True, say=say)
-        say(f"{tubes * len(TESTS)} open items, {with_closed} closed: look-ups alone")
-        alone = asyncio.run(_alone(site / "var", tubes, new))
-        new += ORDERED
-        say("with the daemon, beside results")
-        beside, sent = _with_daemon(site, tubes, seconds, rounds, say, first=sent)
-        cases.append({"closed": with_closed, **alone, **beside})
-    first = cases[0]
-    for case in cases:
-        case["cpu_ratio"] = round(case["look_up_cpu_ms"]["p99"] / first["look_up_cpu_ms"]["p99"], 2)
-        case["item_ratio"] = round(case["item_cpu_ms"] / first["item_cpu_ms"], 2)
+    sites = {0: folder / "open"}
+    fill(sites[0], NAMES, tubes=range(tubes), closed=False, say=say)
+    if closed:
+        sites[closed] = folder / "closed"
+        shutil.copytree(sites[0], sites[closed])
+        ended = range(CLOSED_FROM, CLOSED_FROM + closed // len(TESTS))
+        fill(sites[closed], NAMES, tubes=ended, closed=True, say=say)
+    alone: dict[int, list[_Alone]] = {with_closed: [] for with_closed in sites}
+    for index in range(rounds):  # in turn, so that both meet the same machine
+        for with_closed, site in sites.items():
+            say(f"{tubes * len(TESTS)} open items, {with_closed} closed: look-ups alone, {index + 1} of {rounds}")
+            alone[with_closed].append(asyncio.run(_alone(site / "var", tubes, index)))
+    cases = []
+    for with_closed, site in sites.items():
+        say(f"{with_closed} closed: with the daemon, beside results")
+        beside = _with_daemon(site, tubes, seconds, rounds, say)
+        cases.append({"closed": with_closed, **_of_rounds(alone[with_closed], alone[0]), **beside})
     return cases
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """One round of look-ups and orders on the journal alone: CPU times in ms, commits of a question."""
+
+    look_ups: list[float]
+    items: list[float]
+    commits: float
+
+    @property
+    def look_up_p99(self) -> float:
+        return percentile(self.look_ups, 99)
+
+    @property
+    def item(self) -> float:
+        return sum(self.items) / len(self.items)
+
+
+def _of_rounds(rounds: list[_Alone], beside: list[_Alone]) -> dict[str, Any]:
+    """The figures of all rounds; ratios are medians over the rounds, each to the round of ``beside`` in its turn."""
+    took = [one for each in rounds for one in each.look_ups]
+    pairs = list(zip(rounds, beside, strict=True))
+    return {
+        "look_up_cpu_ms": {"p50": round(percentile(took, 50), 3), "p99": round(percentile(took, 99), 3)},
+        "commits_per_question": round(sum(each.commits for each in rounds) / len(rounds), 2),
+        "item_cpu_ms": round(sum(each.item for each in rounds) / len(rounds), 4),
+        "cpu_ratio": round(statistics.median(one.look_up_p99 / other.look_up_p99 for one, other in pairs), 2),
+        "item_ratio": round(statistics.median(one.item / other.item for one, other in pairs), 2),
+    }
 
 
 # -- the journal alone -------------------------------------------------------------------------------------------------
@@ -96,14 +130,16 @@ def _timed_orders(batch: Batch, number: int) -> float:
     return time.thread_time() - began
 
 
-async def _alone(data: Path, tubes: int, new: int) -> dict[str, Any]:
+async def _alone(data: Path, tubes: int, index: int) -> _Alone:
+    """``index``: of the round; each has questions and tubes of its own."""
+    new = NEW_FROM + index * ORDERED
     journal = Journal.open(data, clock=SystemClock())
     recover(journal)
     journal.start(asyncio.get_running_loop())
     records: Format = registry.load(registry.FORMATS, "astm")
     dialogue: Dialogue = registry.load(registry.DIALOGUES, "astm").dialogue(None)
     questions = min(ALONE, 5 * tubes)
-    rng, took, context = random.Random(1), list[float](), AnswerContext(now="", control_id="Q1")
+    rng, took, context = random.Random(index), list[float](), AnswerContext(now="", control_id="Q1")
     try:
         before = journal.writer.stats.batches
         for number in range(questions):
@@ -123,14 +159,10 @@ async def _alone(data: Path, tubes: int, new: int) -> dict[str, Any]:
             assert found.tubes[0].asked == Asked(specimen=tube(at), echo=asked.asked[0].echo)
             await journal.run(worklist.offered, found.query, replies[0].items, channel, time.time_ns() // 1000)
         commits = (journal.writer.stats.batches - before) / questions
-        of_items = [await journal.run(_timed_orders, new + number) / len(TESTS) for number in range(ORDERED)]
+        of_items = [await journal.run(_timed_orders, new + number) / len(TESTS) * 1000 for number in range(ORDERED)]
     finally:
         await journal.stop()
-    return {
-        "look_up_cpu_ms": {"p50": round(percentile(took, 50), 3), "p99": round(percentile(took, 99), 3)},
-        "commits_per_question": round(commits, 2),
-        "item_cpu_ms": round(sum(of_items) / len(of_items) * 1000, 4),
-    }
+    return _Alone(took, of_items, commits)
 
 
 # -- with the daemon ---------------------------------------------------------------------------------------------------
@@ -177,14 +209,8 @@ class _QueryBench(Bench):
         return played, self.askers.hear()
 
 
-def _with_daemon(
-    site: Path, tubes: int, seconds: float, rounds: int, say: Callable[[str], None], *, first: int
-) -> tuple[dict[str, Any], int]:
-    """``first``: the number of the first results. Return what was measured, and the number that is free next: the same
-    results again would be repeats.
-    """
+def _with_daemon(site: Path, tubes: int, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     bench = _QueryBench(site)
-    bench.first = first
     try:
         bench.round(tubes, 1.0)  # what is loaded at the first question is loaded
         played, asked = list[Round](), list[dict[str, Any]]()
@@ -195,7 +221,7 @@ def _with_daemon(
             asked.append(questions)
         times = [value * 1000 for one in asked for value in one["answer_s"]]
         p99s = spread((percentile(one["answer_s"], 99) * 1000 for one in asked), 2)
-        case = {
+        return {
             "scenario": "query",
             "rounds": rounds,
             "open": tubes * len(TESTS),
@@ -208,6 +234,5 @@ def _with_daemon(
             **totals(played, "lost", "repeats_same_key", "repeats_other_key", "reordered", "refused"),
             "noisy": is_noisy(p99s),
         }
-        return case, bench.first
     finally:
         bench.close()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import ABSENT, NOTHING, TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.names import name_value, reference_to
@@ -23,7 +23,7 @@ TO_DATETIME = "to_datetime"  # of the run, as generated code calls it
 # -- functions ---------------------------------------------------------------------------------------------------------
 
 
-def call_value(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
+def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     """The value of a call."""
     function = FUNCTIONS.get(part.name)
     if function is None:
@@ -36,7 +36,7 @@ def call_value(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
     if part.name == "setting":
         return _setting(c, part, scope)
     match part.arguments:
-        case (syntax.Path(which=None, repetition=None, component=0) as path,) if (
+        case (nodes.Path(which=None, repetition=None, component=0) as path,) if (
             not c.traced
             and (function.of_components or (function.method == TO_DATETIME and _differs(path)))
             and (raw := raw_field(c, path, scope)) is not None
@@ -55,7 +55,7 @@ def call_value(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
     return _apply(c, function, arguments)
 
 
-def _time(c: Compilation, function: Function, part: syntax.Call, raw: str, scope: Scope) -> Val:
+def _time(c: Compilation, function: Function, part: nodes.Call, raw: str, scope: Scope) -> Val:
     """A time in a field: results of one message have the same few, so each is read once."""
     key = ("time", raw)
     if (known := c.known(key)) is not None:
@@ -74,7 +74,7 @@ def _time(c: Compilation, function: Function, part: syntax.Call, raw: str, scope
 
 
 def _arguments(
-    c: Compilation, function: Function, part: syntax.Call, scope: Scope
+    c: Compilation, function: Function, part: nodes.Call, scope: Scope
 ) -> list[tuple[Parameter, Val]] | None:
     parameters = list(function.parameters)
     given = list(part.arguments)
@@ -100,7 +100,7 @@ def _arguments(
 
 
 def _argument(
-    c: Compilation, function: Function, parameter: Parameter, part: syntax.Expression, scope: Scope
+    c: Compilation, function: Function, parameter: Parameter, part: nodes.Expression, scope: Scope
 ) -> Val | None:
     kind = parameter.kind
     want = "text" if kind == "text" and not parameter.many else ""
@@ -141,7 +141,7 @@ def _argument(
     return value
 
 
-def _table_argument(c: Compilation, value: Val, part: syntax.Expression) -> Val | None:
+def _table_argument(c: Compilation, value: Val, part: nodes.Expression) -> Val | None:
     """A table of the mapping, which a function reads itself: what is missing in it is no gap of the channel."""
     table = c.setting.tables.get(value.constant) if value.known and isinstance(value.constant, str) else None
     if table is None:
@@ -213,17 +213,17 @@ def _result_kind(function: Function, pairs: Sequence[tuple[Parameter, Val]]) -> 
 # -- calls that the compiler itself knows ------------------------------------------------------------------------------
 
 
-def _literal_argument(c: Compilation, part: syntax.Call, at: int, what: str) -> str | None:
-    if at < len(part.arguments) and isinstance(part.arguments[at], syntax.Literal):
+def _literal_argument(c: Compilation, part: nodes.Call, at: int, what: str) -> str | None:
+    if at < len(part.arguments) and isinstance(part.arguments[at], nodes.Literal):
         literal = part.arguments[at]
-        assert isinstance(literal, syntax.Literal)
+        assert isinstance(literal, nodes.Literal)
         return literal.text
     where = part.arguments[at] if at < len(part.arguments) else part
     c.error(where, f"{part.name}() takes {what} in quotes")
     return None
 
 
-def _setting(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
+def _setting(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     name = _literal_argument(c, part, 0, "the name of a setting")
     if name is None or len(part.arguments) > 2:
         return NOTHING if name is None else c.error(part, f"too many arguments; {FUNCTIONS['setting'].signature}")
@@ -238,8 +238,8 @@ def _setting(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
     return Val(c.kept(source), TEXT)
 
 
-def _ref(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
-    if len(part.arguments) != 1 or not isinstance(part.arguments[0], syntax.Name):
+def _ref(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
+    if len(part.arguments) != 1 or not isinstance(part.arguments[0], nodes.Name):
         return c.error(part, "ref() takes the name that as: gave")
     name = part.arguments[0]
     found = scope.find(name.name)
@@ -254,7 +254,7 @@ def _ref(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
     return c.error(name, f"no step before this one made {name.name}{suggestion(name.name, known)}")
 
 
-def _lookup(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
+def _lookup(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     name = _literal_argument(c, part, 0, "the name of a table")
     if name is None:
         return NOTHING
@@ -266,7 +266,7 @@ def _lookup(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
     return c.error(part.arguments[0], f"no table is called {name}{suggestion(name, [*c.setting.tables, *CODE_MAPS])}")
 
 
-def _lookup_code(c: Compilation, part: syntax.Call, name: str, scope: Scope) -> Val:
+def _lookup_code(c: Compilation, part: nodes.Call, name: str, scope: Scope) -> Val:
     if len(part.arguments) != 2:
         return c.error(part, f"table {name} has one key: lookup('{name}', value)")
     code_map = CODE_MAPS[name]
@@ -284,7 +284,7 @@ def _lookup_code(c: Compilation, part: syntax.Call, name: str, scope: Scope) -> 
     variable = c.code.new()
     # A field is looked up as it was sent first: most codes need no unescaping to be found.
     raw = value.kind.name == "field"
-    field = c.code.constant(syntax.fields_in(part.arguments[1]))
+    field = c.code.constant(nodes.fields_in(part.arguments[1]))
     if value.kind.many:
         call = f"each_code(m, {map_name}, {whole}, {value.code}, {raw}, {field})"
         c.code.emit(f"{variable} = {call} if {value.code} is not None else None")
@@ -305,7 +305,7 @@ def _trace_table(c: Compilation, name: str, variable: str) -> None:
         c.code.emit(f"if {variable} is not None: T.table({name})")
 
 
-def _lookup_row(c: Compilation, part: syntax.Call, name: str, table: Table, scope: Scope) -> Val:
+def _lookup_row(c: Compilation, part: nodes.Call, name: str, table: Table, scope: Scope) -> Val:
     c.setting.tables_used.add(name)
     keys = part.arguments[1:]
     if len(keys) != len(table.key):
@@ -328,7 +328,7 @@ def _lookup_row(c: Compilation, part: syntax.Call, name: str, table: Table, scop
     return Val(variable, Kind("row", columns=frozenset(table.columns), table=table.file))
 
 
-def _differs(path: syntax.Path) -> bool:
+def _differs(path: nodes.Path) -> bool:
     """Whether each result of a message has a field, and its value does not recur from message to message."""
     return path.field in VARYING.get(path.segment, ())
 

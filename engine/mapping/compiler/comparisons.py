@@ -1,6 +1,6 @@
 """Conditions: comparisons, and whether a value is there. Each becomes a Python expression that is true or false."""
 
-from engine.mapping import decimals, syntax
+from engine.mapping import decimals, nodes, syntax
 from engine.mapping.compiler import patterns
 from engine.mapping.compiler.code import FLAG, NOTHING, TEXT_LIKE, Val
 from engine.mapping.compiler.context import Compilation
@@ -14,7 +14,7 @@ from engine.model.errors import PatternError
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
 
 
-def truth(c: Compilation, part: syntax.Expression, scope: Scope) -> str:
+def truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
     """A Python expression, true where the condition holds; ``True`` and ``False`` where that is known now."""
     reading = recurs(c, part, scope)
     if reading is None:
@@ -28,30 +28,30 @@ def truth(c: Compilation, part: syntax.Expression, scope: Scope) -> str:
     return str(kept.constant) if kept.known else kept.code
 
 
-def _truth(c: Compilation, part: syntax.Expression, scope: Scope) -> str:
+def _truth(c: Compilation, part: nodes.Expression, scope: Scope) -> str:
     match part:
-        case syntax.Unary(operator="not", value=value):
+        case nodes.Unary(operator="not", value=value):
             test = truth(c, value, scope)
             return {"True": "False", "False": "True"}.get(test, f"not ({test})")
-        case syntax.Binary(operator=("and" | "or") as operator):
+        case nodes.Binary(operator=("and" | "or") as operator):
             return _both(c, part, operator, scope)
-        case syntax.Binary(operator=("==" | "!=") as operator):
+        case nodes.Binary(operator=("==" | "!=") as operator):
             return _equal(c, part, operator, scope)
-        case syntax.Binary(operator=("<" | "<=" | ">" | ">=") as operator):
+        case nodes.Binary(operator=("<" | "<=" | ">" | ">=") as operator):
             return _ordered(c, part, operator, scope)
-        case syntax.Binary(operator="in"):
+        case nodes.Binary(operator="in"):
             return _within(c, part, scope)
-        case syntax.Binary(operator="matches"):
+        case nodes.Binary(operator="matches"):
             return _matches(c, part, scope)
-        case syntax.Path(field=0, which=None):
+        case nodes.Path(field=0, which=None):
             c.setting.segments_read.add(part.segment)
             segments = segments_of(c, part, scope)
             return f"bool({segments.segments})" if segments is not None else "False"
-        case syntax.Path(which=None, repetition=None) if not c.traced:
+        case nodes.Path(which=None, repetition=None) if not c.traced:
             return _path_presence(c, part, scope)
-        case syntax.Path(which=None, component=0) if not c.traced and (part.repetition or 0) > 1:
+        case nodes.Path(which=None, component=0) if not c.traced and (part.repetition or 0) > 1:
             return _repetition_presence(c, part, scope)
-        case syntax.Call(name=name, arguments=(syntax.Path(which=None, component=0) as path,)) if (
+        case nodes.Call(name=name, arguments=(nodes.Path(which=None, component=0) as path,)) if (
             not c.traced and name in FUNCTIONS and FUNCTIONS[name].of_components
         ):
             return _components_presence(c, part, path, scope)
@@ -59,7 +59,7 @@ def _truth(c: Compilation, part: syntax.Expression, scope: Scope) -> str:
             return _presence(c.expression(part, scope))
 
 
-def _repetition_presence(c: Compilation, path: syntax.Path, scope: Scope) -> str:
+def _repetition_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
     """Whether a field has a further repetition: mostly it has one, which is quickly seen."""
     raw = raw_field(c, path, scope)
     if raw is None:
@@ -68,7 +68,7 @@ def _repetition_presence(c: Compilation, path: syntax.Path, scope: Scope) -> str
     return f"(R in {raw} and repetition(m, {raw}, {path.repetition}) is not None)"
 
 
-def _components_presence(c: Compilation, call: syntax.Call, path: syntax.Path, scope: Scope) -> str:
+def _components_presence(c: Compilation, call: nodes.Call, path: nodes.Path, scope: Scope) -> str:
     """Whether a function of a field's components has a value: of a field without any it has none."""
     raw = None if path.repetition else raw_field(c, path, scope)
     if raw is None:
@@ -81,7 +81,7 @@ def _components_presence(c: Compilation, call: syntax.Call, path: syntax.Path, s
     return f"(C in {raw} and {function}(m, {raw}.partition(R)[0]) is not None)"
 
 
-def _path_presence(c: Compilation, path: syntax.Path, scope: Scope) -> str:
+def _path_presence(c: Compilation, path: nodes.Path, scope: Scope) -> str:
     """Whether a field says something, without keeping what."""
     segment, verbatim = MESSAGE_SEGMENTS[c.setting.message_format]
     for as_text in (True, False):
@@ -106,7 +106,7 @@ def _path_presence(c: Compilation, path: syntax.Path, scope: Scope) -> str:
     return f"({raw} > '#' or ({raw} != '' and has({raw}, 0, 0)))"
 
 
-def _segments_known(path: syntax.Path, scope: Scope) -> Segments | None:
+def _segments_known(path: nodes.Path, scope: Scope) -> Segments | None:
     owner = scope.owner_of(path.segment)
     return None if owner is None else owner.preset.get(path.segment) or owner.segments.get(path.segment)
 
@@ -122,7 +122,7 @@ def _presence(value: Val) -> str:
     return f"{value.code} is not None" if value.maybe else "True"
 
 
-def _both(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> str:
+def _both(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
     left = truth(c, part.left, scope)
     deciding = "False" if operator == "and" else "True"
     if left == deciding:
@@ -139,7 +139,7 @@ def _both(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> s
     return variable
 
 
-def _sides(c: Compilation, part: syntax.Binary, scope: Scope) -> tuple[Val, Val, bool]:
+def _sides(c: Compilation, part: nodes.Binary, scope: Scope) -> tuple[Val, Val, bool]:
     """Both sides of a comparison as texts, or as decimals where one of them is one."""
     left = c.expression(part.left, scope, "text")
     right = c.expression(part.right, scope, "text")
@@ -154,7 +154,7 @@ def _sides(c: Compilation, part: syntax.Binary, scope: Scope) -> tuple[Val, Val,
     return left, right, "decimal" in (left.kind.name, right.kind.name)
 
 
-def _equal(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> str:
+def _equal(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
     left, right, as_decimals = _sides(c, part, scope)
     if left.known and right.known:
         if as_decimals and left.constant is not None and right.constant is not None:
@@ -167,7 +167,7 @@ def _equal(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> 
     return f"{left.code} {operator} {right.code}"
 
 
-def _ordered(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> str:
+def _ordered(c: Compilation, part: nodes.Binary, operator: str, scope: Scope) -> str:
     left, right, as_decimals = _sides(c, part, scope)
     if left.is_absent or right.is_absent:
         return "False"
@@ -177,7 +177,7 @@ def _ordered(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -
     return f"({''.join(tests)}{left.code} {operator} {right.code})"
 
 
-def _within(c: Compilation, part: syntax.Binary, scope: Scope) -> str:
+def _within(c: Compilation, part: nodes.Binary, scope: Scope) -> str:
     left = text_of(c, c.expression(part.left, scope, "text"), part.left)
     right = c.expression(part.right, scope)
     if left.kind.many or left.kind.name not in TEXT_LIKE | {"absent"}:
@@ -198,9 +198,9 @@ def _within(c: Compilation, part: syntax.Binary, scope: Scope) -> str:
     return f"({''.join(tests)}{left.code} in {right.code})"
 
 
-def _matches(c: Compilation, part: syntax.Binary, scope: Scope) -> str:
+def _matches(c: Compilation, part: nodes.Binary, scope: Scope) -> str:
     value = text_of(c, c.expression(part.left, scope, "text"), part.left)
-    if not isinstance(part.right, syntax.Literal):
+    if not isinstance(part.right, nodes.Literal):
         c.error(part.right, "after matches comes a pattern in quotes, known when the mapping is loaded")
         return "False"
     pattern = part.right.text

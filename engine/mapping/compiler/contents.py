@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
@@ -157,17 +157,17 @@ def leaf(c: Compilation, value: Formula, path: str, scope: Scope, want: str, fit
 
 def says_nothing(value: Formula, scope: Scope) -> bool:
     """Whether an expression reads nothing of the message: constants and settings."""
-    for part in syntax.walk(value.tree):
+    for part in nodes.walk(value.tree):
         match part:
-            case syntax.Path() | syntax.TreePath():
+            case nodes.Path() | nodes.TreePath():
                 return False
-            case syntax.Name(name=name):
+            case nodes.Name(name=name):
                 named = scope.find(name)
                 if not isinstance(named, Variable) or not isinstance(named.value, Formula) or named.active:
                     return False
                 if not says_nothing(named.value, named.scope):
                     return False
-            case syntax.Call(name=name):
+            case nodes.Call(name=name):
                 function = FUNCTIONS.get(name)
                 if function is None or not (function.pure or name == "setting"):
                     return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import NOTHING, Code, Slot, Val
 from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments
@@ -62,9 +62,9 @@ class Parts:
         act: what a step does once its loop and condition are settled.
     """
 
-    expression: Callable[["Compilation", syntax.Expression, Scope, str], Val]
-    computed: Callable[["Compilation", syntax.Expression, Scope, str], Val]
-    truth: Callable[["Compilation", syntax.Expression, Scope], str]
+    expression: Callable[["Compilation", nodes.Expression, Scope, str], Val]
+    computed: Callable[["Compilation", nodes.Expression, Scope, str], Val]
+    truth: Callable[["Compilation", nodes.Expression, Scope], str]
     act: Callable[["Compilation", Step, Scope, Scope, Slot], Made | None]
 
 
@@ -115,13 +115,13 @@ class Compilation:
 
     # -- upwards -------------------------------------------------------------------------------------------------------
 
-    def expression(self, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+    def expression(self, part: nodes.Expression, scope: Scope, want: str = "") -> Val:
         return self.parts.expression(self, part, scope, want)
 
-    def computed(self, part: syntax.Expression, scope: Scope, want: str) -> Val:
+    def computed(self, part: nodes.Expression, scope: Scope, want: str) -> Val:
         return self.parts.computed(self, part, scope, want)
 
-    def truth(self, part: syntax.Expression, scope: Scope) -> str:
+    def truth(self, part: nodes.Expression, scope: Scope) -> str:
         return self.parts.truth(self, part, scope)
 
     def act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
@@ -130,13 +130,13 @@ class Compilation:
 
     # -- problems and places -------------------------------------------------------------------------------------------
 
-    def error(self, part: syntax.Expression, text: str) -> Val:
+    def error(self, part: nodes.Expression, text: str) -> Val:
         """Note a problem at a part of the expression; the value is absent from here on."""
         assert self.formula is not None
         self.problems.error(self.formula.node, text, offset=self.formula.at(part))
         return NOTHING
 
-    def warning(self, part: syntax.Expression, text: str) -> None:
+    def warning(self, part: nodes.Expression, text: str) -> None:
         """Note something doubtful at a part of the expression, which is compiled all the same."""
         assert self.formula is not None
         self.problems.warning(self.formula.node, text, offset=self.formula.at(part))

@@ -1,6 +1,6 @@
 """Expressions to lines of Python. Each `Val` that comes back is a variable, a constant or something as cheap."""
 
-from engine.mapping import decimals, syntax
+from engine.mapping import decimals, nodes
 from engine.mapping.compiler.calls import call_value
 from engine.mapping.compiler.code import DECIMAL, FLAG, NOTHING, TEXT, Val
 from engine.mapping.compiler.comparisons import truth
@@ -22,16 +22,16 @@ from engine.mapping.compiler.tree_paths import tree_value
 from engine.mapping.rules import Formula
 
 _WORTH_KEEPING_OVER_MESSAGES = (
-    syntax.Path,
-    syntax.Call,
-    syntax.Binary,
-    syntax.Choice,
-    syntax.Member,
-    syntax.Item,
-    syntax.Part,
-    syntax.ListOf,
+    nodes.Path,
+    nodes.Call,
+    nodes.Binary,
+    nodes.Choice,
+    nodes.Member,
+    nodes.Item,
+    nodes.Part,
+    nodes.ListOf,
 )
-_WORTH_KEEPING = (syntax.Call, syntax.Binary, syntax.Choice, syntax.Member, syntax.Item, syntax.Part)
+_WORTH_KEEPING = (nodes.Call, nodes.Binary, nodes.Choice, nodes.Member, nodes.Item, nodes.Part)
 
 
 def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
@@ -40,54 +40,54 @@ def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
         return truth(c, formula.tree, scope)
 
 
-def expression(c: Compilation, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+def expression(c: Compilation, part: nodes.Expression, scope: Scope, want: str = "") -> Val:
     """The value of an expression, kept where that is worth it."""
     if c.code.loop and not c.traced and not c.keeping and isinstance(part, _WORTH_KEEPING):
         home = home_of(c, part, scope)
         if home is not None and home.loop < c.code.loop:
             return outside_the_loop(c, part, scope, want, home)
     if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := recurs(c, part, scope)) is not None:
-        key = ("path", part, want) if isinstance(part, syntax.Path) else ("value", id(part), id(scope), want)
+        key = ("path", part, want) if isinstance(part, nodes.Path) else ("value", id(part), id(scope), want)
         return keep(c, key, reading, lambda: computed(c, part, scope, want))
     return computed(c, part, scope, want)
 
 
-def computed(c: Compilation, part: syntax.Expression, scope: Scope, want: str) -> Val:
+def computed(c: Compilation, part: nodes.Expression, scope: Scope, want: str) -> Val:
     """The value of an expression, computed here."""
     match part:
-        case syntax.Literal(text=text):
+        case nodes.Literal(text=text):
             return c.code.literal(text, TEXT)
-        case syntax.Number(text=text):
+        case nodes.Number(text=text):
             return c.code.literal(decimals.normal(text), DECIMAL)
-        case syntax.Flag(value=value):
+        case nodes.Flag(value=value):
             return c.code.literal(value, FLAG)
-        case syntax.Absent():
+        case nodes.Absent():
             return NOTHING
-        case syntax.Path():
+        case nodes.Path():
             return path_value(c, part, scope, want)
-        case syntax.TreePath():
+        case nodes.TreePath():
             return tree_value(c, part, scope, want)
-        case syntax.Name():
+        case nodes.Name():
             return name_value(c, part, scope, want)
-        case syntax.Call():
+        case nodes.Call():
             return call_value(c, part, scope)
-        case syntax.Part():
+        case nodes.Part():
             return part_value(c, part, scope, want)
-        case syntax.Member():
+        case nodes.Member():
             return member_value(c, part, scope)
-        case syntax.Item():
+        case nodes.Item():
             return item_value(c, part, scope, want)
-        case syntax.ListOf():
+        case nodes.ListOf():
             return list_value(c, part, scope)
-        case syntax.Choice():
+        case nodes.Choice():
             return choice_value(c, part, scope, want)
-        case syntax.Unary(operator="-"):
-            return arithmetic(c, "-", syntax.Number(part.at, "0"), part.value, scope)
-        case syntax.Binary(operator="|"):
+        case nodes.Unary(operator="-"):
+            return arithmetic(c, "-", nodes.Number(part.at, "0"), part.value, scope)
+        case nodes.Binary(operator="|"):
             return first_present(c, part, scope, want)
-        case syntax.Binary(operator="++"):
+        case nodes.Binary(operator="++"):
             return joined(c, part, scope)
-        case syntax.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+        case nodes.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
             return arithmetic(c, operator, left, right, scope)
         case _:
             test = truth(c, part, scope)

@@ -7,7 +7,7 @@ needs it. Where it depends on nothing but fields that recur from message to mess
 from collections.abc import Callable
 from typing import Any
 
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import FLAG, NOTHING, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.recurring import Reading, recurring
@@ -19,7 +19,7 @@ from engine.mapping.rules import Formula
 # -- of a loop ---------------------------------------------------------------------------------------------------------
 
 
-def outside_the_loop(c: Compilation, part: syntax.Expression, scope: Scope, want: str, home: Scope) -> Val:
+def outside_the_loop(c: Compilation, part: nodes.Expression, scope: Scope, want: str, home: Scope) -> Val:
     """An expression in which nothing changes from round to round: computed in the first one that needs it."""
     key = ("same", id(part), id(scope), want)
     lazy = c.invariant.get(key)
@@ -34,7 +34,7 @@ def outside_the_loop(c: Compilation, part: syntax.Expression, scope: Scope, want
     return once(c, lazy)
 
 
-def home_of(c: Compilation, part: syntax.Expression, scope: Scope) -> Scope | None:
+def home_of(c: Compilation, part: nodes.Expression, scope: Scope) -> Scope | None:
     """Where an expression is to be computed; None where that cannot be said."""
     key = id(part), id(scope)
     known = c.homes.get(key)
@@ -44,19 +44,19 @@ def home_of(c: Compilation, part: syntax.Expression, scope: Scope) -> Scope | No
     return known[2]
 
 
-def _innermost(c: Compilation, part: syntax.Expression, scope: Scope, seen: set[int]) -> Scope | None:
+def _innermost(c: Compilation, part: nodes.Expression, scope: Scope, seen: set[int]) -> Scope | None:
     """The innermost scope that an expression depends on; None where that cannot be said."""
     found: Scope | None = None
     for inner in c.walks.of(part):
         here: Scope | None = None
         match inner:
-            case syntax.Path(segment=segment, which=None):
+            case nodes.Path(segment=segment, which=None):
                 here = scope.owner_of(segment)
-            case syntax.Path():
+            case nodes.Path():
                 return None
-            case syntax.TreePath(text=text):
+            case nodes.TreePath(text=text):
                 here = scope.group_scope() if text.startswith("@") else scope.outermost()
-            case syntax.Name(name=name):
+            case nodes.Name(name=name):
                 here = _home_of_name(c, name, scope, seen)
             case _:
                 continue
@@ -82,7 +82,7 @@ def _home_of_name(c: Compilation, name: str, scope: Scope, seen: set[int]) -> Sc
 # -- over messages -----------------------------------------------------------------------------------------------------
 
 
-def recurs(c: Compilation, part: syntax.Expression, scope: Scope) -> Reading | None:
+def recurs(c: Compilation, part: nodes.Expression, scope: Scope) -> Reading | None:
     """What an expression reads whose value is to be kept from message to message; None for all others.
 
     Not a part of one that is kept already.
@@ -92,7 +92,7 @@ def recurs(c: Compilation, part: syntax.Expression, scope: Scope) -> Reading | N
     return reading_of(c, part, scope)
 
 
-def reading_of(c: Compilation, part: syntax.Expression, scope: Scope) -> Reading | None:
+def reading_of(c: Compilation, part: nodes.Expression, scope: Scope) -> Reading | None:
     """As `recurs`, also of a part of one that is kept."""
     # A part is asked about again with every part around it. ``part`` and ``scope`` are kept alive by the entry.
     key = (id(part), id(scope), tuple((named, which) for named, (which, _) in c.taken.items()))
@@ -137,7 +137,7 @@ def _keep_either(c: Compilation, key: Any, reading: Reading, variable: Variable,
     code = c.code
     assert isinstance(variable.value, Formula)
     tree = variable.value.tree
-    assert isinstance(tree, syntax.Choice)
+    assert isinstance(tree, nodes.Choice)
     test = once(c, test_of(c, variable, tree))
     chosen = code.new()
     values = []
@@ -157,7 +157,7 @@ def _keep_either(c: Compilation, key: Any, reading: Reading, variable: Variable,
     return Val(chosen, common_kind(with_code(one), with_code(other)), one.maybe or other.maybe)
 
 
-def test_of(c: Compilation, variable: Variable, tree: syntax.Choice) -> Lazy:
+def test_of(c: Compilation, variable: Variable, tree: nodes.Choice) -> Lazy:
     """Which of its two values a let has: computed once a round, where it is first needed."""
     key = (id(tree), id(variable.scope))  # a fragment has one tree, and a scope for each use
     known = c.tests.get(key)
@@ -173,10 +173,10 @@ def test_of(c: Compilation, variable: Variable, tree: syntax.Choice) -> Lazy:
     return known
 
 
-def _is_same_everywhere(part: syntax.Expression) -> bool:
+def _is_same_everywhere(part: nodes.Expression) -> bool:
     """Whether a call has one value in the whole message: a setting, a system that only this channel uses."""
-    return isinstance(part, syntax.Call) and all(
-        isinstance(inner, syntax.Literal)
-        or (isinstance(inner, syntax.Call) and inner.name in FUNCTIONS and FUNCTIONS[inner.name].whole_message)
-        for inner in syntax.walk(part)
+    return isinstance(part, nodes.Call) and all(
+        isinstance(inner, nodes.Literal)
+        or (isinstance(inner, nodes.Call) and inner.name in FUNCTIONS and FUNCTIONS[inner.name].whole_message)
+        for inner in nodes.walk(part)
     )

@@ -1,7 +1,7 @@
 """Natural keys: what the sender calls a resource by, which its id is made of."""
 
 from engine.config.yaml_nodes import Node
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.keeping import keep, recurs
@@ -18,14 +18,14 @@ def natural_key(c: Compilation, step: Step, scope: Scope, kind: str) -> tuple[st
     code = c.code
     assert step.key is not None
     formula, read_in = _key_formula(step.key, scope)
-    if isinstance(formula, Formula) and isinstance(formula.tree, syntax.ListOf):
+    if isinstance(formula, Formula) and isinstance(formula.tree, nodes.ListOf):
         return _list_key(c, step, formula, formula.tree, read_in)
     value = rule_value(c, formula, read_in, "text")
     if value.is_absent:
         c.problems.error(step.key.node, "the key is always absent; the resource could not be distinguished from others")
         return None
     if value.kind.name == "field":
-        value = text_of(c, value, syntax.Absent(0))
+        value = text_of(c, value, nodes.Absent(0))
     if value.kind.name not in TEXT_LIKE | {"Identifier"}:
         c.problems.error(step.key.node, f"a key is a text, an Identifier or a list of texts, not {value.kind}")
         return None
@@ -51,7 +51,7 @@ def _may_be_absent(c: Compilation, step: Step, node: Node, offset: int = 0) -> N
 def _key_formula(value: Formula | Text, scope: Scope) -> tuple[Formula | Text, Scope]:
     """A key's own expression: where it is the name of a variable, that variable's value, and where it is read."""
     seen: set[int] = set()
-    while isinstance(value, Formula) and isinstance(value.tree, syntax.Name):
+    while isinstance(value, Formula) and isinstance(value.tree, nodes.Name):
         variable = scope.find(value.tree.name)
         if not isinstance(variable, Variable) or variable.value is None or id(variable) in seen:
             break
@@ -62,7 +62,7 @@ def _key_formula(value: Formula | Text, scope: Scope) -> tuple[Formula | Text, S
 
 
 def _list_key(
-    c: Compilation, step: Step, formula: Formula, tree: syntax.ListOf, scope: Scope
+    c: Compilation, step: Step, formula: Formula, tree: nodes.ListOf, scope: Scope
 ) -> tuple[str, str, str] | None:
     """A key of several parts, each of which must be there."""
     reading = recurs(c, tree, scope)
@@ -79,7 +79,7 @@ def _list_key(
 
 
 def _joined_key(
-    c: Compilation, step: Step, formula: Formula, tree: syntax.ListOf, scope: Scope
+    c: Compilation, step: Step, formula: Formula, tree: nodes.ListOf, scope: Scope
 ) -> tuple[str, str] | None:
     """Code of the parts as one text, and of the first."""
     code = c.code
@@ -138,13 +138,13 @@ def check_key(c: Compilation, step: Step, scope: Scope, kind: str) -> None:
             )
 
 
-def _paths_of(formula: Formula, scope: Scope, seen: set[int]) -> list[syntax.Path]:
+def _paths_of(formula: Formula, scope: Scope, seen: set[int]) -> list[nodes.Path]:
     """All paths that an expression reads, through the variables it names."""
-    found: list[syntax.Path] = []
-    for part in syntax.walk(formula.tree):
-        if isinstance(part, syntax.Path):
+    found: list[nodes.Path] = []
+    for part in nodes.walk(formula.tree):
+        if isinstance(part, nodes.Path):
             found.append(part)
-        elif isinstance(part, syntax.Name):
+        elif isinstance(part, nodes.Name):
             variable = scope.find(part.name)
             if isinstance(variable, Variable) and isinstance(variable.value, Formula) and id(variable) not in seen:
                 seen.add(id(variable))

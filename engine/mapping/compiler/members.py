@@ -12,7 +12,7 @@ list stays one, everything else is a text. Of unquoted literals, JSON's own gram
 
 from orjson import Fragment
 
-from engine.mapping import decimals, syntax
+from engine.mapping import decimals, nodes
 from engine.mapping.compiler.code import FLAG, NOTHING, TEXT, Kind, Val
 from engine.mapping.compiler.contents import (
     CONTENT,
@@ -57,7 +57,7 @@ def _json_value(c: Compilation, value: Value, path: str, scope: Scope) -> tuple[
         case Text():
             return _json_literal(c, value, path), True
         case Formula():
-            want = "json" if isinstance(value.tree, syntax.TreePath) else "text"  # a path alone keeps its type
+            want = "json" if isinstance(value.tree, nodes.TreePath) else "text"  # a path alone keeps its type
             made = leaf(c, value, path, scope, want, _as_json)
             return made, made.known or says_nothing(value, scope)
 

@@ -1,6 +1,6 @@
 """Names: what `let:`, the arguments of fragments and `as:` call a value."""
 
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import NOTHING, TEXT, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.keeping import keep, reading_of, test_of
@@ -11,7 +11,7 @@ from engine.mapping.rules import Formula, Text
 from engine.model.spelling import suggestion
 
 
-def name_value(c: Compilation, part: syntax.Name, scope: Scope, want: str) -> Val:
+def name_value(c: Compilation, part: nodes.Name, scope: Scope, want: str) -> Val:
     """The value that a name means."""
     found = scope.find(part.name)
     match found:
@@ -33,14 +33,14 @@ def reference_to(made: Made) -> Val:
     return Val(code, Kind("Reference", made.many, codes=made.resources))
 
 
-def _variable(c: Compilation, variable: Variable, part: syntax.Name, want: str) -> Val:
+def _variable(c: Compilation, variable: Variable, part: nodes.Name, want: str) -> Val:
     if variable.value is None:
         return NOTHING
     if isinstance(variable.value, Text):
         return c.code.literal(variable.value.text, TEXT)
     if variable.active:
         return c.error(part, f"{variable.name} is defined by itself")
-    if c.recurring and isinstance(variable.value.tree, syntax.Choice):
+    if c.recurring and isinstance(variable.value.tree, nodes.Choice):
         test_of(c, variable, variable.value.tree)
     if id(variable) in c.taken:
         return _taken_branch(c, variable, c.taken[id(variable)][1], want)
@@ -73,7 +73,7 @@ def _variable(c: Compilation, variable: Variable, part: syntax.Name, want: str) 
         variable.active = False
 
 
-def _taken_branch(c: Compilation, variable: Variable, branch: syntax.Expression, want: str) -> Val:
+def _taken_branch(c: Compilation, variable: Variable, branch: nodes.Expression, want: str) -> Val:
     """The value of a let that is one of two, where it is known which."""
     assert isinstance(variable.value, Formula)
     variable.active = True
@@ -91,14 +91,14 @@ def _is_field_like(variable: Variable) -> bool:
         return False
     variable.active = True
     try:
-        for part in syntax.walk(formula.tree):
+        for part in nodes.walk(formula.tree):
             match part:
-                case syntax.Path(which=which, repetition=repetition):
+                case nodes.Path(which=which, repetition=repetition):
                     if which == 0 or repetition == 0:
                         return False
-                case syntax.Part() | syntax.Literal() | syntax.Binary(operator="|"):
+                case nodes.Part() | nodes.Literal() | nodes.Binary(operator="|"):
                     pass
-                case syntax.Name(name=name):
+                case nodes.Name(name=name):
                     inner = variable.scope.find(name)
                     if not isinstance(inner, Variable) or not _is_field_like(inner):
                         return False

@@ -5,7 +5,7 @@ trimmed. A field that becomes text is tested for the usual case first (letters a
 read several hundred fields.
 """
 
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import FIELD, NOTHING, SEGMENT, TEXT, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
@@ -24,7 +24,7 @@ MESSAGE_SEGMENTS = {
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def path_value(c: Compilation, path: syntax.Path, scope: Scope, want: str) -> Val:
+def path_value(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val:
     """The value of a path, as it was sent or as text."""
     if not path.field:
         return _segment_path(c, path, scope)
@@ -56,19 +56,19 @@ def path_value(c: Compilation, path: syntax.Path, scope: Scope, want: str) -> Va
     return made
 
 
-def note_repetition(c: Compilation, path: syntax.Path) -> None:
+def note_repetition(c: Compilation, path: nodes.Path) -> None:
     known, key = c.setting.repetitions_read, (path.segment, path.field)
     wanted = 1 if path.repetition is None else path.repetition
     known[key] = 0 if wanted == 0 else wanted if key not in known else known[key] and max(known[key], wanted)
 
 
-def _check_parts(c: Compilation, path: syntax.Path) -> None:
+def _check_parts(c: Compilation, path: nodes.Path) -> None:
     """Warn of a component that no version of the standard has; makers may divide more, so it is read."""
     if path.component and (problem := part_problem(c.setting.message_format, path)):
         c.warning(path, f"{problem}, there is no {path.text}")
 
 
-def _read(c: Compilation, path: syntax.Path, segments: Segments, as_text: bool) -> Val:
+def _read(c: Compilation, path: nodes.Path, segments: Segments, as_text: bool) -> Val:
     raw = f"{segments.fields}[{path.field}]"
     kind = TEXT if as_text else FIELD
     segment, verbatim = MESSAGE_SEGMENTS[c.setting.message_format]
@@ -94,7 +94,7 @@ def _read(c: Compilation, path: syntax.Path, segments: Segments, as_text: bool) 
     return Val(variable, kind)
 
 
-def _read_part(c: Compilation, variable: str, raw: str, path: syntax.Path, as_text: bool) -> None:
+def _read_part(c: Compilation, variable: str, raw: str, path: nodes.Path, as_text: bool) -> None:
     """A component from the second on, or a subcomponent, of the first repetition."""
     emit = c.code.emit
     emit(f"{variable} = {raw}")
@@ -108,7 +108,7 @@ def _read_part(c: Compilation, variable: str, raw: str, path: syntax.Path, as_te
         emit(f"if {variable} is not None and not {variable}.isalnum(): {variable} = {quick(variable)}")
 
 
-def _many_path(c: Compilation, path: syntax.Path, scope: Scope, want: str) -> Val:
+def _many_path(c: Compilation, path: nodes.Path, scope: Scope, want: str) -> Val:
     emit = c.code.emit
     variable = c.code.new()
     many = path.which == 0 or path.repetition == 0
@@ -160,7 +160,7 @@ def _many_path(c: Compilation, path: syntax.Path, scope: Scope, want: str) -> Va
 # -- segments ----------------------------------------------------------------------------------------------------------
 
 
-def segments_of(c: Compilation, path: syntax.Path, scope: Scope) -> Segments | None:
+def segments_of(c: Compilation, path: nodes.Path, scope: Scope) -> Segments | None:
     """The variables of a path's segment; None with a problem where the scope has none."""
     name = path.segment
     if c.setting.whole_message:
@@ -181,7 +181,7 @@ def segments_of(c: Compilation, path: syntax.Path, scope: Scope) -> Segments | N
     return c.noted(bind_outwards(c.code, scope, name))
 
 
-def _unknown_segment(c: Compilation, path: syntax.Path) -> None:
+def _unknown_segment(c: Compilation, path: nodes.Path) -> None:
     if c.setting.message_format == JSON:
         c.error(path, f"JSON has no segments; write the path of a value, as $.{path.segment}")
         return
@@ -200,7 +200,7 @@ def _first_in_message(c: Compilation, name: str, scope: Scope) -> Segments:
     return c.noted(found)
 
 
-def _segment_path(c: Compilation, path: syntax.Path, scope: Scope) -> Val:
+def _segment_path(c: Compilation, path: nodes.Path, scope: Scope) -> Val:
     """A segment as a whole: for functions that read several fields, and to ask whether it is there."""
     c.setting.segments_read.add(path.segment)
     if path.which is not None:
@@ -214,7 +214,7 @@ def _segment_path(c: Compilation, path: syntax.Path, scope: Scope) -> Val:
     return Val(c.kept(f"{segments.segments}[0] if {segments.segments} else None"), SEGMENT)
 
 
-def _all_of(c: Compilation, path: syntax.Path, scope: Scope) -> str | None:
+def _all_of(c: Compilation, path: nodes.Path, scope: Scope) -> str | None:
     """The variable of all segments of a name in scope: in the group itself, else in the groups inside it."""
     name = path.segment
     if c.setting.whole_message:
@@ -243,7 +243,7 @@ def _all_of(c: Compilation, path: syntax.Path, scope: Scope) -> str | None:
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-def part_value(c: Compilation, part: syntax.Part, scope: Scope, want: str) -> Val:
+def part_value(c: Compilation, part: nodes.Part, scope: Scope, want: str) -> Val:
     """A component of a field, or a subcomponent of a component."""
     value = c.expression(part.value, scope)
     if value.is_absent:
@@ -266,20 +266,20 @@ def part_value(c: Compilation, part: syntax.Part, scope: Scope, want: str) -> Va
     return text_of(c, made, part) if want == "text" else made
 
 
-def _level(part: syntax.Expression) -> int:
+def _level(part: nodes.Expression) -> int:
     """How deep a field value is already: 0 a repetition, 1 a component, 2 a subcomponent."""
     match part:
-        case syntax.Part(value=value):
+        case nodes.Part(value=value):
             return _level(value) + 1
-        case syntax.Path(component=component, subcomponent=subcomponent):
+        case nodes.Path(component=component, subcomponent=subcomponent):
             return 2 if subcomponent else 1 if component else 0
-        case syntax.Binary(left=left):
+        case nodes.Binary(left=left):
             return _level(left)
         case _:
             return 0
 
 
-def raw_field(c: Compilation, path: syntax.Path, scope: Scope) -> str | None:
+def raw_field(c: Compilation, path: nodes.Path, scope: Scope) -> str | None:
     """A field as it was sent, with all repetitions; None where the usual way of reading has to look at the path."""
     limit = c.setting.known_segments.get(path.segment, 0)
     if (

@@ -12,7 +12,7 @@ from typing import Any
 from orjson import Fragment
 
 from engine.config import registry
-from engine.mapping import syntax
+from engine.mapping import nodes, syntax
 from engine.mapping.compiler.code import TEXT, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
@@ -23,7 +23,7 @@ Path = tuple[str | int | None, ...]
 _EACH = re.compile(syntax.TREE_PATH)
 
 
-def tree_value(c: Compilation, part: syntax.TreePath, scope: Scope, want: str) -> Val:
+def tree_value(c: Compilation, part: nodes.TreePath, scope: Scope, want: str) -> Val:
     """The text at a path, or the texts at one with ``[*]``; what is wanted as ``json`` keeps its type."""
     if c.setting.message_format != JSON:
         return c.error(part, f"{part.text} is a path into JSON, and this reads {c.setting.message_format}")

@@ -2,7 +2,7 @@
 
 import re
 
-from engine.mapping import syntax
+from engine.mapping import nodes
 from engine.mapping.compiler.code import TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Lazy, Scope
@@ -23,7 +23,7 @@ def rule_value(c: Compilation, value: Formula | Text, scope: Scope, want: str = 
         c.formula, c.code.rule = before, rule
 
 
-def trace_read(c: Compilation, segment: str, path: syntax.Path, variable: str) -> None:
+def trace_read(c: Compilation, segment: str, path: nodes.Path, variable: str) -> None:
     """Note in the trace that a field was read."""
     if c.traced:
         c.code.emit(f"if {variable} is not None: T.read({segment}, {path.field}, {path.component})")
@@ -87,7 +87,7 @@ def _build(c: Compilation, lazy: Lazy) -> Val:
     return value
 
 
-def text_of(c: Compilation, value: Val, part: syntax.Expression) -> Val:
+def text_of(c: Compilation, value: Val, part: nodes.Expression) -> Val:
     """A field as its text; what is text already stays."""
     if value.kind.name != "field":
         return value
@@ -135,7 +135,7 @@ def add_to_list(c: Compilation, variable: str, value: Val) -> None:
     c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
 
 
-def meet(c: Compilation, value: Val, other: Kind, part: syntax.Expression) -> Val:
+def meet(c: Compilation, value: Val, other: Kind, part: nodes.Expression) -> Val:
     """A value made to fit beside one of another kind."""
     if value.kind.name == "field" and other.name in TEXT_LIKE:
         value = text_of(c, value, part)
@@ -165,7 +165,7 @@ def common_kind(left: Kind, right: Kind) -> Kind:
 
 def rule_and_function(formula: Formula) -> tuple[str, str]:
     """The rule of an expression and the function that makes its value; empty where a field is only read."""
-    calls = (f"{part.name}()" for part in syntax.walk(formula.tree) if isinstance(part, syntax.Call))
+    calls = (f"{part.name}()" for part in nodes.walk(formula.tree) if isinstance(part, nodes.Call))
     return f"{formula.node.file}:{formula.node.line}", next(calls, "")
 
 

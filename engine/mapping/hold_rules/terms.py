@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.mapping import decimals, syntax
+from engine.mapping import decimals, nodes
 from engine.mapping.compiler import patterns
 from engine.mapping.conditions import Condition, condition_of
 from engine.mapping.hold_rules import limits
@@ -77,15 +77,15 @@ def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) 
     """
     compiler = _Compiler(formula, message_format, search)
     test = compiler.test(formula.tree)
-    if isinstance(formula.tree, syntax.Number | syntax.Literal | syntax.ListOf | syntax.Absent) or (
-        isinstance(formula.tree, syntax.Binary) and formula.tree.operator in ("+", "-", "*", "/")
+    if isinstance(formula.tree, nodes.Number | nodes.Literal | nodes.ListOf | nodes.Absent) or (
+        isinstance(formula.tree, nodes.Binary) and formula.tree.operator in ("+", "-", "*", "/")
     ):
         compiler.error(formula.tree, "a rule is a condition, and this is a value; compare it, as =value > 10")
     if compiler.problems.errors:
         raise ConfigError(*compiler.problems.errors)
-    parts = list(syntax.walk(formula.tree))
-    calls = {part.name for part in parts if isinstance(part, syntax.Call)}
-    names = {part.name for part in parts if isinstance(part, syntax.Name)}
+    parts = list(nodes.walk(formula.tree))
+    calls = {part.name for part in parts if isinstance(part, nodes.Call)}
+    names = {part.name for part in parts if isinstance(part, nodes.Name)}
     own = {part.name for part in compiler.result_parts}
     return Compiled(
         test,
@@ -100,44 +100,44 @@ class _Compiler:
     def __init__(self, formula: Formula, message_format: str, search: Sequence[Path]) -> None:
         self.problems = Problems()
         self.conditions: list[Condition] = []
-        self.result_parts: list[syntax.Name | syntax.Call] = []
+        self.result_parts: list[nodes.Name | nodes.Call] = []
         self._formula = formula
         self._format = message_format
         self._search = search
 
-    def error(self, part: syntax.Expression, text: str) -> None:
+    def error(self, part: nodes.Expression, text: str) -> None:
         self.problems.error(self._formula.node, text, offset=self._formula.at(part))
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
-    def test(self, part: syntax.Expression) -> TestOf:
+    def test(self, part: nodes.Expression) -> TestOf:
         """A condition. One about the message is the mapping language's."""
         if self._is_about_the_message(part):
             return self._condition(part)
         match part:
-            case syntax.Flag(value=flag):
+            case nodes.Flag(value=flag):
                 return lambda asked: flag
-            case syntax.Unary(operator="not", value=value):
+            case nodes.Unary(operator="not", value=value):
                 inner = self.test(value)
                 return lambda asked: negated(inner(asked))
-            case syntax.Binary(operator=("and" | "or") as operator, left=left, right=right):
+            case nodes.Binary(operator=("and" | "or") as operator, left=left, right=right):
                 sides = (self.test(left), self.test(right))
                 join = both if operator == "and" else either
                 return lambda asked: join([lambda: sides[0](asked), lambda: sides[1](asked)])
-            case syntax.Choice(then=then, condition=condition, other=other):
+            case nodes.Choice(then=then, condition=condition, other=other):
                 first, asks, second = self.test(then), self.test(condition), self.test(other)
                 return one_of(asks, first, second)
-            case syntax.Binary(operator="|", left=left, right=right) if self._is_test(left):
+            case nodes.Binary(operator="|", left=left, right=right) if self._is_test(left):
                 one, two = self.test(left), self.test(right)
                 return first_of(one, two)
-            case syntax.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
+            case nodes.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
                 return self._comparison(part)
-            case syntax.Call() if self._is_test(part):
+            case nodes.Call() if self._is_test(part):
                 return self._call_test(part)
             case _:
                 return self._presence(part)
 
-    def _condition(self, part: syntax.Expression) -> TestOf:
+    def _condition(self, part: nodes.Expression) -> TestOf:
         number = len(self.conditions)
         try:
             self.conditions.append(condition_of(Formula(self._formula.node, part), self._format))
@@ -145,7 +145,7 @@ class _Compiler:
             self.problems.errors += error.problems
         return lambda asked: asked.tests[number]
 
-    def _presence(self, part: syntax.Expression) -> TestOf:
+    def _presence(self, part: nodes.Expression) -> TestOf:
         """Whether there is one: known in any case."""
         match self.term(part):
             case TextTerm(of=texts):
@@ -155,7 +155,7 @@ class _Compiler:
             case TestTerm(of=test):
                 return test
 
-    def _comparison(self, part: syntax.Binary) -> TestOf:
+    def _comparison(self, part: nodes.Binary) -> TestOf:
         operator = part.operator
         if operator == "matches":
             return self._matches(part)
@@ -177,8 +177,8 @@ class _Compiler:
                 )
         return lambda asked: None
 
-    def _within(self, part: syntax.Binary, left: Term) -> TestOf:
-        if not isinstance(part.right, syntax.ListOf) or not part.right.items:
+    def _within(self, part: nodes.Binary, left: Term) -> TestOf:
+        if not isinstance(part.right, nodes.ListOf) or not part.right.items:
             self.error(part.right, "in wants a list, as flags in ['HH', 'LL']")
             return lambda asked: None
         tests: list[TestOf] = []
@@ -192,9 +192,9 @@ class _Compiler:
                     self.error(item, "the list holds another kind of value than the one before in")
         return lambda asked: either([partial(test, asked) for test in tests])
 
-    def _matches(self, part: syntax.Binary) -> TestOf:
+    def _matches(self, part: nodes.Binary) -> TestOf:
         left = self.term(part.left)
-        if not isinstance(part.right, syntax.Literal) or not isinstance(left, TextTerm):
+        if not isinstance(part.right, nodes.Literal) or not isinstance(left, TextTerm):
             self.error(part, "matches wants a text before it and a pattern in quotes behind it")
             return lambda asked: None
         try:
@@ -212,50 +212,48 @@ class _Compiler:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def term(self, part: syntax.Expression) -> Term:
+    def term(self, part: nodes.Expression) -> Term:
         match part:
-            case syntax.Literal(text=text):
+            case nodes.Literal(text=text):
                 return TextTerm(lambda asked: (text,))
-            case syntax.Number(text=text):
+            case nodes.Number(text=text):
                 number = Decimal(decimals.normal(text) or text)
                 return NumberTerm(lambda asked: number)
-            case syntax.Name(name=name):
+            case nodes.Name(name=name):
                 self.result_parts.append(part)
                 if name in NAMES:
                     return NAMES[name][0]
                 self.error(part, f"a rule knows no name '{name}'{suggestion(name, NAMES)}")
-            case syntax.Unary(operator="-", value=value):
-                return self._computed("-", syntax.Number(part.at, "0"), value, part)
-            case syntax.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+            case nodes.Unary(operator="-", value=value):
+                return self._computed("-", nodes.Number(part.at, "0"), value, part)
+            case nodes.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
                 return self._computed(operator, left, right, part)
-            case syntax.Binary(operator="|", left=left, right=right):
+            case nodes.Binary(operator="|", left=left, right=right):
                 return self._first_known(left, right, part)
-            case syntax.Choice(then=then, condition=condition, other=other):
+            case nodes.Choice(then=then, condition=condition, other=other):
                 return self._choice(then, condition, other, part)
-            case syntax.Call():
+            case nodes.Call():
                 return self._call(part)
-            case syntax.Path():
+            case nodes.Path():
                 self.error(part, "a comparison is about the message or about a result, not both; join two with and")
-            case syntax.Absent():
+            case nodes.Absent():
                 self.error(part, "nothing is absent here; ask known(x), or write x | 0 for what is not known")
-            case syntax.Flag() | syntax.Unary(operator="not"):
+            case nodes.Flag() | nodes.Unary(operator="not"):
                 return TestTerm(self.test(part))
-            case syntax.Binary(operator=operator) if operator != "++":
+            case nodes.Binary(operator=operator) if operator != "++":
                 return TestTerm(self.test(part))
             case _:
                 self.error(part, "this means nothing in a rule; docs/held.md says what a rule knows")
         return NumberTerm(lambda asked: None)
 
-    def _number(self, part: syntax.Expression) -> NumberOf:
+    def _number(self, part: nodes.Expression) -> NumberOf:
         found = self.term(part)
         if not isinstance(found, NumberTerm):
             self.error(part, "a number is wanted here")
             return lambda asked: None
         return found.of
 
-    def _computed(
-        self, operator: str, left: syntax.Expression, right: syntax.Expression, part: syntax.Expression
-    ) -> Term:
+    def _computed(self, operator: str, left: nodes.Expression, right: nodes.Expression, part: nodes.Expression) -> Term:
         one, two = self._number(left), self._number(right)
 
         def number(asked: HoldContext) -> Number | None:
@@ -267,20 +265,20 @@ class _Compiler:
 
         return NumberTerm(number)
 
-    def _first_known(self, left: syntax.Expression, right: syntax.Expression, part: syntax.Expression) -> Term:
+    def _first_known(self, left: nodes.Expression, right: nodes.Expression, part: nodes.Expression) -> Term:
         if self._is_test(left):
             return TestTerm(self.test(part))
         words = "both sides of | must be numbers, texts or conditions"
         return self._joined(first_of, self.term(left), self.term(right), part, words)
 
     def _choice(
-        self, then: syntax.Expression, condition: syntax.Expression, other: syntax.Expression, part: syntax.Expression
+        self, then: nodes.Expression, condition: nodes.Expression, other: nodes.Expression, part: nodes.Expression
     ) -> Term:
         words = "both branches must be numbers, texts or conditions"
         return self._joined(partial(one_of, self.test(condition)), self.term(then), self.term(other), part, words)
 
     def _joined(
-        self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: syntax.Expression, words: str
+        self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: nodes.Expression, words: str
     ) -> Term:
         """The term that ``join`` makes of two of a kind."""
         if type(one) is type(other):
@@ -290,7 +288,7 @@ class _Compiler:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def _call(self, part: syntax.Call) -> Term:
+    def _call(self, part: nodes.Call) -> Term:
         if self._is_test(part):
             return TestTerm(self._call_test(part))
         self.result_parts.append(part)
@@ -304,7 +302,7 @@ class _Compiler:
                 return NumberTerm(PAST[part.name](within, _written(part)))
         return NumberTerm(lambda asked: None)
 
-    def _call_test(self, part: syntax.Call) -> TestOf:
+    def _call_test(self, part: nodes.Call) -> TestOf:
         self.result_parts.append(part)
         if self._has_one_argument(part):
             argument = part.arguments[0]
@@ -316,14 +314,14 @@ class _Compiler:
                 return self._judged_by_table(part, argument)
         return lambda asked: None
 
-    def _known(self, argument: syntax.Expression) -> TestOf:
+    def _known(self, argument: nodes.Expression) -> TestOf:
         if self._is_test(argument):
             inner = self.test(argument)
             return lambda asked: quietly(asked, inner) is not None
         return self._presence(argument)
 
-    def _judged_by_table(self, part: syntax.Call, argument: syntax.Expression) -> TestOf:
-        if not isinstance(argument, syntax.Literal):
+    def _judged_by_table(self, part: nodes.Call, argument: nodes.Expression) -> TestOf:
+        if not isinstance(argument, nodes.Literal):
             self.error(argument, f"{part.name} wants the name of a table in quotes")
             return lambda asked: None
         columns, judge = (limits.CRITICAL, critical) if part.name == "critical" else (limits.DELTA, delta_exceeds)
@@ -335,15 +333,15 @@ class _Compiler:
             return lambda asked: None
         return judge(table, _written(part))
 
-    def _has_one_argument(self, part: syntax.Call) -> bool:
+    def _has_one_argument(self, part: nodes.Call) -> bool:
         if len(part.arguments) == 1:
             return True
         self.error(part, f"{part.name}() takes one argument: {_NAMES_OF_FUNCTIONS[part.name]}")
         return False
 
-    def _within_us(self, part: syntax.Call) -> int | None:
+    def _within_us(self, part: nodes.Call) -> int | None:
         argument = part.arguments[0]
-        if not isinstance(argument, syntax.Literal):
+        if not isinstance(argument, nodes.Literal):
             self.error(argument, f"{part.name}() wants a time in quotes, as '7d'")
             return None
         try:
@@ -358,33 +356,33 @@ class _Compiler:
 
     # -- what a part is ------------------------------------------------------------------------------------------------
 
-    def _is_about_the_message(self, part: syntax.Expression) -> bool:
+    def _is_about_the_message(self, part: nodes.Expression) -> bool:
         """It has a path, and nothing of a result: names and functions of rules are not those of mappings."""
-        inside = list(syntax.walk(part))
-        if not any(isinstance(one, syntax.Path) for one in inside):
+        inside = list(nodes.walk(part))
+        if not any(isinstance(one, nodes.Path) for one in inside):
             return False
         return not any(
-            (isinstance(one, syntax.Name) and one.name in NAMES)
-            or (isinstance(one, syntax.Call) and one.name in _NAMES_OF_FUNCTIONS)
+            (isinstance(one, nodes.Name) and one.name in NAMES)
+            or (isinstance(one, nodes.Call) and one.name in _NAMES_OF_FUNCTIONS)
             for one in inside
         )
 
-    def _is_test(self, part: syntax.Expression) -> bool:
+    def _is_test(self, part: nodes.Expression) -> bool:
         match part:
-            case syntax.Call(name=name):
+            case nodes.Call(name=name):
                 return name in ("critical", "delta_exceeds", "qc_failed", "known")
-            case syntax.Flag() | syntax.Unary(operator="not"):
+            case nodes.Flag() | nodes.Unary(operator="not"):
                 return True
-            case syntax.Binary(operator="|", left=left):
+            case nodes.Binary(operator="|", left=left):
                 return self._is_test(left)
-            case syntax.Binary(operator=operator):
+            case nodes.Binary(operator=operator):
                 return operator not in ("+", "-", "*", "/", "++")
-            case syntax.Choice(then=then):
+            case nodes.Choice(then=then):
                 return self._is_test(then)
             case _:
                 return False
 
 
-def _written(part: syntax.Call) -> str:
-    arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, syntax.Literal))
+def _written(part: nodes.Call) -> str:
+    arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, nodes.Literal))
     return f"{part.name}({arguments})"

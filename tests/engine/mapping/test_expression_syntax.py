@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.mapping.syntax import Binary, Path, children, parse, tokens, walk
+from engine.mapping.nodes import Binary, Path, children, walk
+from engine.mapping.syntax import parse, tokens
 from engine.model.errors import ExpressionError
 
 
