@@ -146,7 +146,7 @@ def _address(text: str) -> Address:
 
 def _is_public(one: Address) -> bool:
     if isinstance(one, ipaddress.IPv4Address):
-        return one.is_global and not one.is_multicast and not one.is_reserved and one not in _PROTOCOLS
+        return one.is_global and not one.is_multicast and one not in _PROTOCOLS
     if one in _NAT64:
         return _is_public(ipaddress.IPv4Address(int(one) & 0xFFFF_FFFF))
     return one in _UNICAST and one not in _6TO4 and one.is_global
