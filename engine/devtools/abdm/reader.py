@@ -126,7 +126,8 @@ class Reader:
             peer = CODEC.read_key_material(page.key_material.model_dump(by_alias=True), state.now())
         except FideliusError as error:
             raise _wrong("page-keys", error.fault) from None
-        digest = hashlib.sha256(entry.content.encode()).digest()
+        mine = f"{transfer.id} {page.page_number} {entry.content}"
+        digest = hashlib.sha256(mine.encode()).digest()
         for rule, used, value in (
             ("page-key-reused", state.page_keys, peer.u.hex()),
             ("page-nonce-reused", state.page_nonces, peer.nonce.hex()),
