@@ -8,6 +8,7 @@ NHA's code, and notes a violation that a test can ask for.
     calls      the calls of a laboratory's program: headers, log-in, bodies, faults at the door
     effects    what each call does, and which callback it leads to
     bodies     the bodies of the calls
+    paths      callbacks: names and paths
     callbacks  signed callbacks, and their faults
     signing    tokens: the right ones, and those of an attacker
     app        the patient's app: discovery, scan and share, consents, requests for records

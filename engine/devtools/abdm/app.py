@@ -20,8 +20,12 @@ from engine.devtools.abdm.state import MOST_PEOPLE, Consent, Discovery, State, T
 from engine.devtools.errors import GatewayRefusalError
 
 PURPOSES = {
-    "CAREMGT": "Care Management", "BTG": "Break the Glass", "PUBHLTH": "Public Health",
-    "HPAYMT": "Healthcare Payment", "DSRCH": "Disease Specific Healthcare Research", "PATRQT": "Self Requested",
+    "CAREMGT": "Care Management",
+    "BTG": "Break the Glass",
+    "PUBHLTH": "Public Health",
+    "HPAYMT": "Healthcare Payment",
+    "DSRCH": "Disease Specific Healthcare Research",
+    "PATRQT": "Self Requested",
 }
 UNITS = {"HOUR": 1, "DAY": 24, "WEEK": 7 * 24, "MONTH": 31 * 24, "YEAR": 366 * 24}  # hours
 REPORT = "DiagnosticReport"
@@ -159,7 +163,9 @@ class App:
             "id": person.address,
             "verifiedIdentifiers": verified,
             "unverifiedIdentifiers": args.unverified,
-            "name": person.name, "gender": person.gender, "yearOfBirth": person.year,
+            "name": person.name,
+            "gender": person.gender,
+            "yearOfBirth": person.year,
         }
         body = {"transactionId": transaction, "patient": patient}
         self._send(Callback("discover", args.facility, body, transaction))

@@ -18,28 +18,13 @@ from uuid import uuid4
 import aiohttp
 
 from engine.devtools.abdm.faults import CODE, FORGED, Drawer
+from engine.devtools.abdm.paths import ONLY_202, PATHS, WANTS_ANSWER
 from engine.devtools.abdm.signing import Signer
 from engine.devtools.abdm.state import MOST_OPEN, TOKEN_CODES, Asked, State
 from engine.devtools.errors import GatewayRefusalError
 
 MOST_WAITING = 5_000  # callbacks that are not delivered yet
 MOST_AT_ONCE = 100  # connections to the laboratory
-
-PATHS = {
-    "on-generate-token": "/api/v3/hip/token/on-generate-token",
-    "on-link": "/api/v3/link/on_carecontext",
-    "on-context-notify": "/api/v3/links/context/on-notify",
-    "on-sms-notify": "/api/v3/patients/sms/on-notify",
-    "discover": "/api/v3/hip/patient/care-context/discover",
-    "init": "/api/v3/hip/link/care-context/init",
-    "confirm": "/api/v3/hip/link/care-context/confirm",
-    "consent-notify": "/api/v3/consent/request/hip/notify",
-    "data-request": "/api/v3/hip/health-information/request",
-    "share": "/api/v3/hip/patient/share",
-    "status-notify": "/api/v3/patients/status/notify",
-}
-WANTS_ANSWER = frozenset({"discover", "init", "confirm", "consent-notify", "data-request", "share", "status-notify"})
-ONLY_202 = frozenset({"discover", "init", "confirm", "data-request"})
 
 
 @dataclass
@@ -191,14 +176,16 @@ class Callbacks:
         self._log(callback, kind, status, request_id)
         if kind in FORGED:
             if not 400 <= status <= 499:
-                state.note("forged-callback-taken", callback.name, f"{kind}: answered {status}, not 4xx", request_id)
+                state.violated(
+                    "forged-callback-taken", callback.name, f"{kind}: answered {status}, not 4xx", request_id
+                )
             return True
         if status >= 500:
             return False
         expected = (202,) if callback.name in ONLY_202 else (200, 202)
         if status not in expected:
             words = " or ".join(map(str, expected))
-            state.note("callback-answer", callback.name, f"answered {status}, not {words}", request_id)
+            state.violated("callback-answer", callback.name, f"answered {status}, not {words}", request_id)
         elif callback.taken is not None:
             callback.taken()
         return True

@@ -134,7 +134,7 @@ class Gate:
         refusals += wrong
         for one in refusals:
             if one.rule:
-                self._state.note(one.rule, call.name, one.detail or one.message, heard.request_id)
+                self._state.violated(one.rule, call.name, one.detail or one.message, heard.request_id)
         return Heard(call, path, named, said, refusals[0] if refusals else None)
 
     def _headers(self, heard: Heard) -> list[GatewayRefusalError]:
@@ -146,7 +146,7 @@ class Gate:
         said = headers.get("authorization", "")
         if heard.call.name == "session":
             if said:
-                state.note("header-authorization", "session", "a session call carries no token", heard.request_id)
+                state.violated("header-authorization", "session", "a session call carries no token", heard.request_id)
         elif not said:
             wrong(MISSING, "Missing Credentials", "header-authorization", status=401)
         elif not said.startswith("Bearer "):
@@ -170,7 +170,7 @@ class Gate:
         if heard.facility not in state.settings.facilities and (heard.call.facility or heard.facility):
             wrong("ABDM-1035", "Invalid HIP ID", "header-x-hip-id", "missing, or no facility of this account")
         if "x-link-token" in headers and heard.call.name != "link":
-            state.note("header-x-link-token", heard.call.name, "a link token is for link alone", heard.request_id)
+            state.violated("header-x-link-token", heard.call.name, "a link token is for link alone", heard.request_id)
         if heard.call.body is not None and _media(headers) != "application/json":
             wrong("415", "Unsupported Media Type", "content-type", _media(headers) or "none", status=415)
         return found

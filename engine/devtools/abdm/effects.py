@@ -70,6 +70,19 @@ class Effects:
         """
         return self._of[heard.call.name](heard.said, heard)
 
+    def unsure(self, heard: Heard) -> None:
+        """The answer to a call was lost: the laboratory may make it again."""
+        state, said = self._state, heard.said
+        known: Any = None
+        if isinstance(said, bodies.GenerateToken):
+            known = state.tokens.get((heard.facility, said.abha_address.lower()))
+        elif isinstance(said, bodies.DataNotify):
+            known = state.transfers.get(said.notification.transaction_id)
+        elif isinstance(said, bodies.Answer):
+            known = state.asked.get(said.response.request_id)
+        if known is not None:
+            known.unsure = True
+
     # -- the gateway -----------------------------------------------------------------------------------------------
 
     def _session(self, said: bodies.Session, heard: Heard) -> Outcome:
@@ -115,7 +128,8 @@ class Effects:
         key = (heard.facility, address)
         known = state.tokens.get(key)
         if known is not None and known.delivered and not known.dropped:
-            raise GatewayRefusalError("ABDM-1092", "Duplicate Link token request", rule="link-token-asked-twice")
+            rule = "" if known.unsure else "link-token-asked-twice"
+            raise GatewayRefusalError("ABDM-1092", "Duplicate Link token request", rule=rule)
         error = self._mismatch(said, key, heard)
         if error is not None:
             return Outcome(callback=self._answering("on-generate-token", heard, {"error": error}, address))
@@ -136,7 +150,7 @@ class Effects:
         before = state.mismatches.get(key, [])
         blocked = {"code": "ABDM-1027", "message": "You are blocked. Please try again after 24 hours."}
         if len(before) >= MISMATCHES:
-            state.note("asked-while-blocked", heard.call.name, request_id=heard.request_id)
+            state.violated("asked-while-blocked", heard.call.name, request_id=heard.request_id)
             return blocked
         person = state.people.get(key[1])
         if person is None:
@@ -148,7 +162,7 @@ class Effects:
         if given == (person.name.casefold(), person.gender, person.year, person.number):
             return None
         if repr(given) in before:
-            state.note("mismatch-asked-again", heard.call.name, "the same person, again wrong", heard.request_id)
+            state.violated("mismatch-asked-again", heard.call.name, "the same person, again wrong", heard.request_id)
         state.room(state.mismatches)
         state.mismatches[key] = [*before, repr(given)]
         return blocked if len(before) + 1 >= MISMATCHES else {"code": "ABDM-1036", "message": "Data does not matched"}
@@ -200,7 +214,7 @@ class Effects:
             raise GatewayRefusalError("ABDM-1035", "Invalid HIP ID", rule="body", detail="hip.id is not X-HIP-ID")
         linked = state.linked.get((address, heard.facility, reference))
         if linked is None:
-            state.note("notice-before-link", heard.call.name, request_id=heard.request_id)
+            state.violated("notice-before-link", heard.call.name, request_id=heard.request_id)
             error = {"code": "ABDM-1006", "message": "No care context linked with the given details"}
             body = {"acknowledgement": {"status": "ERRORED"}, "error": error}
             return Outcome(callback=self._answering("on-context-notify", heard, body, address))
@@ -243,7 +257,7 @@ class Effects:
             for one in person.care_contexts:
                 key = (found.person.address, found.facility, one.reference_number)
                 if key in self._state.linked:
-                    self._state.note("linked-context-offered", heard.call.name, request_id=heard.request_id)
+                    self._state.violated("linked-context-offered", heard.call.name, request_id=heard.request_id)
                 self._refuse_another_patients(key, heard)
                 found.offered[person.reference_number, one.reference_number] = one.display
         found.state = "found"
@@ -261,7 +275,7 @@ class Effects:
                 "ABDM-1110", "Invalid On init response", rule="body", detail="communicationExpiry"
             )
         if re.search("[0-9]{10}", meta.communication_hint):
-            self._state.note("mobile-shown", heard.call.name, "communicationHint", heard.request_id)
+            self._state.violated("mobile-shown", heard.call.name, "communicationHint", heard.request_id)
         found.state, found.link_reference = "otp-sent", said.link.reference_number
         return Outcome()
 
@@ -274,7 +288,7 @@ class Effects:
             return Outcome()
         texts = [one["text"] for one in state.texts]
         if texts and not any(found.typed in one for one in texts):
-            state.note("wrong-otp-linked", heard.call.name, request_id=heard.request_id)
+            state.violated("wrong-otp-linked", heard.call.name, request_id=heard.request_id)
         made = {
             (person.reference_number, one.reference_number): CareContext(
                 found.facility, person.reference_number, one.reference_number, one.display, person.hi_type
@@ -309,7 +323,9 @@ class Effects:
         key, now_s = (address, asked.facility, context), state.now_s()
         before = state.shares.get(key)
         if before and before["endsS"] > now_s and before["token"] != profile.token_number:
-            state.note("token-changed", heard.call.name, "a scan within its time has the same token", heard.request_id)
+            state.violated(
+                "token-changed", heard.call.name, "a scan within its time has the same token", heard.request_id
+            )
         state.room(state.shares)
         state.shares[key] = {"token": profile.token_number, "endsS": now_s + int(profile.expiry)}
         state.notify(address, kind="token", facility=asked.facility, context=context, token=profile.token_number)
@@ -337,13 +353,13 @@ class Effects:
             transfer.state, transfer.error = "refused", said.error.model_dump() if said.error else None
             if code and said.error is not None and said.error.code != code:
                 detail = f"{reason}: {said.error.code}, not {code}"
-                self._state.note("refused-with-another-code", heard.call.name, detail, heard.request_id)
+                self._state.violated("refused-with-another-code", heard.call.name, detail, heard.request_id)
             return Outcome()
         if said.hi_request.transaction_id != transfer.id:
             words = "Invalid TransactionId or response's requestId"
             raise GatewayRefusalError("ABDM-1052", words, rule="transaction")
         if reason:
-            self._state.note("acknowledged-against-consent", heard.call.name, reason, heard.request_id)
+            self._state.violated("acknowledged-against-consent", heard.call.name, reason, heard.request_id)
         else:
             transfer.consent.served.append(transfer.asked_at)
         transfer.state = "acknowledged"
@@ -354,9 +370,9 @@ class Effects:
         transfer = self._transfer(done.transaction_id)
         if transfer.outcome is not None:
             words = "Duplicate health information provider data flow response"
-            raise GatewayRefusalError("ABDM-1113", words, rule="answered-twice")
+            raise GatewayRefusalError("ABDM-1113", words, rule="" if transfer.unsure else "answered-twice")
         for rule, detail in _dishonest(done, transfer):
-            self._state.note(rule, heard.call.name, detail, heard.request_id)
+            self._state.violated(rule, heard.call.name, detail, heard.request_id)
         transfer.state, transfer.outcome = "done", done.status_notification.model_dump(by_alias=True)
         return Outcome()
 

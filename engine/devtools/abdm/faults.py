@@ -33,6 +33,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from engine.devtools.abdm.calls import NAMES
+from engine.devtools.abdm.paths import PATHS
+
 SHAPES = ("object", "list", "flat", "message", "fields", "text")
 ANSWERS = ("429-after", "503-after", "empty", "html", "html-502", *SHAPES, "lost", "reset", "hang")
 FORGED = (
@@ -60,6 +63,8 @@ def _one_of(words: tuple[str, ...], *, codes: bool = True, statuses: bool = True
 Answer = Annotated[str, _one_of(ANSWERS)]
 Arrival = Annotated[str, _one_of((*ARRIVALS, *FORGED), statuses=False)]
 Push = Annotated[str, _one_of(PUSHES, codes=False)]
+CallName = Annotated[str, _one_of((EVERY, *sorted(NAMES)), codes=False, statuses=False)]
+CallbackName = Annotated[str, _one_of((EVERY, *PATHS), codes=False, statuses=False)]
 
 
 class Faults(BaseModel):
@@ -67,11 +72,11 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    calls: dict[str, Annotated[list[Answer | None], Field(max_length=MOST_SCRIPTED)]] = Field(
+    calls: dict[CallName, Annotated[list[Answer | None], Field(max_length=MOST_SCRIPTED)]] = Field(
         default_factory=dict,
         description="By name of the call (`*`: each): the faults of the next ones, in order; null lets one pass.",
     )
-    callbacks: dict[str, Annotated[list[Arrival | None], Field(max_length=MOST_SCRIPTED)]] = Field(
+    callbacks: dict[CallbackName, Annotated[list[Arrival | None], Field(max_length=MOST_SCRIPTED)]] = Field(
         default_factory=dict, description="By name of the callback (`*`: each), as `calls`."
     )
     pushes: list[Push | None] = Field(

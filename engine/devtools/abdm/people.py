@@ -30,7 +30,9 @@ class Person:
             "abhaAddress": self.address,
             "name": self.name,
             "gender": self.gender,
-            "dayOfBirth": str(day), "monthOfBirth": str(month), "yearOfBirth": str(year),
+            "dayOfBirth": str(day),
+            "monthOfBirth": str(month),
+            "yearOfBirth": str(year),
             "address": {"line": "1 Example Road", "district": "Pune", "state": "Maharashtra", "pincode": "411001"},
             "phoneNumber": self.mobile,
         }

@@ -56,7 +56,7 @@ class Reader:
             self._receive({name.lower(): value for name, value in headers.items()}, body, began)
         except GatewayRefusalError as refusal:
             if refusal.rule:
-                self._state.note(refusal.rule, "push", refusal.detail)
+                self._state.violated(refusal.rule, "push", refusal.detail)
             return refusal.status
         return 202
 
@@ -71,7 +71,7 @@ class Reader:
             raise _wrong("page-body", "no JSON") from None
         except ValidationError as error:
             for one in error.errors()[1:MOST_NOTED]:
-                self._state.note("page-body", "push", _words(one))
+                self._state.violated("page-body", "push", _words(one))
             raise _wrong("page-body", _words(error.errors()[0])) from None
         transfer = self._state.transfers.get(page.transaction_id)
         if transfer is None:

@@ -166,7 +166,7 @@ class AbdmSandbox:
             if len(body) > MAX_CALL_BYTES:
                 raise GatewayRefusalError("413", "Payload Too Large", status=413, rule="body-size")
         except GatewayRefusalError as refusal:
-            state.note(refusal.rule, request.path, refusal.detail, request.headers.get("REQUEST-ID", ""))
+            state.violated(refusal.rule, request.path, refusal.detail, request.headers.get("REQUEST-ID", ""))
             return self._refused(request, refusal, request.path)
         if call.name == "session":
             return await self._session(request, body)
@@ -175,7 +175,7 @@ class AbdmSandbox:
     async def _session(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         """One renewal at a time: another one that comes meanwhile is a violation."""
         if self._sessions_made:
-            self.state.note("session-twice-at-once", "session", request_id=request.headers.get("REQUEST-ID", ""))
+            self.state.violated("session-twice-at-once", "session", request_id=request.headers.get("REQUEST-ID", ""))
         self._sessions_made += 1
         try:
             await asyncio.sleep(SESSION_TAKES_S)
@@ -197,7 +197,7 @@ class AbdmSandbox:
         except GatewayRefusalError as refusal:
             if refusal.rule:
                 detail = refusal.detail or refusal.message
-                self.state.note(refusal.rule, heard.call.name, detail, heard.request_id)
+                self.state.violated(refusal.rule, heard.call.name, detail, heard.request_id)
             return self._refused(request, refusal, heard.call.name)
         callback, kind = outcome.callback, ""
         if callback is not None:
@@ -210,7 +210,7 @@ class AbdmSandbox:
         status = outcome.status or heard.call.status
         response: web.StreamResponse
         if fault == "lost":
-            self._unsure(heard)
+            self._effects.unsure(heard)
             response = await self._fail(request, fault, heard.call.name)
         else:
             self._log(request, heard.call.name, status)
@@ -220,12 +220,6 @@ class AbdmSandbox:
         if callback is not None and kind != "early":
             self._callbacks.start(callback, kind)
         return response
-
-    def _unsure(self, heard: Heard) -> None:
-        """The laboratory may give this answer again: it cannot know that it came."""
-        answered = getattr(heard.said, "response", None)
-        if answered is not None and (asked := self.state.asked.get(answered.request_id)) is not None:
-            asked.unsure = True
 
     def _refused(self, request: web.BaseRequest, refusal: GatewayRefusalError, name: str) -> web.Response:
         self._log(request, name, refusal.status)

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import hmac
 import json
-from functools import cached_property
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -25,15 +25,11 @@ LINK_TOKEN_LIFE_S = int(182.5 * 86_400)
 
 
 class Signer:
-    """Makes and reads tokens. The keys are made anew for each simulator."""
+    """Makes and reads tokens. The keys are made anew in each process."""
 
     def __init__(self, client: str) -> None:
         self._client = client
-        self._key = RSAKey.generate_key(2048, {"kid": KEY_ID, "use": "sig", "alg": "RS256"}, private=True)
-
-    @cached_property
-    def _stranger(self) -> RSAKey:
-        return RSAKey.generate_key(2048, {"kid": KEY_ID}, private=True)
+        self._key = _key("gateway")
 
     def keys(self) -> dict[str, Any]:
         """As JSON Web Key Set (RFC 7517, 5)."""
@@ -80,17 +76,29 @@ class Signer:
             text = f"{_part({**header, 'alg': 'HS256'})}.{_part(claims)}"
             mac = hmac.new(self._key.as_pem(private=False), text.encode(), hashlib.sha256).digest()
             return f"Bearer {text}.{_plain(mac)}"
-        key = self._stranger if kind == "wrong-signature" else self._key
+        key = _key("stranger") if kind == "wrong-signature" else self._key
         return f"Bearer {jwt.encode(header, claims, key, algorithms=['RS256'])}"
 
     def _claims(self, begin_s: int, end_s: int, account: str) -> dict[str, Any]:
         return {
-            "iss": ISSUER, "azp": account, "aud": "account", "typ": "Bearer", "jti": str(uuid4()),
-            "iat": begin_s, "exp": end_s, "sub": f"service-account-{account}",
+            "iss": ISSUER,
+            "azp": account,
+            "aud": "account",
+            "typ": "Bearer",
+            "jti": str(uuid4()),
+            "iat": begin_s,
+            "exp": end_s,
+            "sub": f"service-account-{account}",
         }
 
     def _signed(self, claims: dict[str, Any]) -> str:
         return jwt.encode({"alg": "RS256", "typ": "JWT", "kid": KEY_ID}, claims, self._key, algorithms=["RS256"])
+
+
+@cache
+def _key(owner: str) -> RSAKey:
+    """The key of the gateway, or one of another owner under the same name."""
+    return RSAKey.generate_key(2048, {"kid": KEY_ID, "use": "sig", "alg": "RS256"}, private=True)
 
 
 def _part(said: dict[str, Any]) -> str:

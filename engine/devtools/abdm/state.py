@@ -100,12 +100,13 @@ class CareContext:
 
 @dataclass
 class LinkToken:
-    """``delivered``: the laboratory took the callback, so it has the token."""
+    """``delivered``: the laboratory took the callback, so it has the token. ``unsure``: as of `Asked`."""
 
     token: str
     with_number: bool
     delivered: bool = False
     dropped: bool = False
+    unsure: bool = False
 
 
 @dataclass
@@ -169,6 +170,7 @@ class Transfer:
     arrived: dict[str, str] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
+    unsure: bool = False
 
 
 @dataclass
@@ -226,7 +228,7 @@ class State:
 
     # -- what is noted ---------------------------------------------------------------------------------------------
 
-    def note(self, rule: str, where: str, detail: str = "", request_id: str = "") -> None:
+    def violated(self, rule: str, where: str, detail: str = "", request_id: str = "") -> None:
         """A violation."""
         self.counts["violations"] += 1
         self.violations.append(Violation(rule, where, detail, request_id))

@@ -515,7 +515,7 @@ async def test_two_renewals_at_once() -> None:
 async def test_the_list_of_violations_is_bounded() -> None:
     async with abdm_world() as world:
         for number in range(1_200):
-            world.sandbox.state.note("rule", str(number))
+            world.sandbox.state.violated("rule", str(number))
         said = await world.ask("/violations")
         assert (len(said), said[-1]["where"]) == (1_000, "1199")
         assert (await world.ask("/stats"))["counts"]["violations"] == 1_200
