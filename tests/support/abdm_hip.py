@@ -7,6 +7,7 @@ all in memory and has none of the product's durability. Each attribute of `Habit
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -220,7 +221,11 @@ class Hip:
         headers = {name: value for name, value in said.items() if value is not None}
         skip = ["Content-Type"] if "Content-Type" not in headers else []
         async with self._client.request(
-            method, self.gateway + path, data=data, headers=headers, skip_auto_headers=skip
+            method,
+            self.gateway + path,
+            data=None if data is None else io.BytesIO(data),
+            headers=headers,
+            skip_auto_headers=skip,
         ) as answer:
             said_id = headers.get("REQUEST-ID", "")
             return Heard(answer.status, await answer.text(), said_id, dict(answer.headers))

@@ -398,6 +398,8 @@ class Effects:
         if asked is None or asked.callback != callback:
             text = "Invalid TransactionId or response's requestId"
             raise GatewayRefusalError("ABDM-1052", text, rule="answer-to-nothing")
+        if heard.facility not in ("", asked.facility):
+            raise GatewayRefusalError("ABDM-1035", "Invalid HIP ID", rule="another-facility")
         asked.answers += 1
         if asked.answers > 1:
             raise GatewayRefusalError(code, words, rule="" if asked.unsure else "answered-twice")

@@ -29,7 +29,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.devtools.abdm.app import App
-from engine.devtools.abdm.callbacks import Callback, Callbacks
+from engine.devtools.abdm.callbacks import Callback, Callbacks, may_be_called
 from engine.devtools.abdm.calls import MISSING, UNKNOWN, Gate, Heard
 from engine.devtools.abdm.effects import Effects
 from engine.devtools.abdm.faults import CODE, Drawer, Faults
@@ -295,8 +295,11 @@ class AbdmSandbox:
                 self.faults.change(Faults.model_validate_json(body))
                 return _json(200, self.faults.model_dump())
             case "/bridge":
-                self.state.bridge_url = Bridge.model_validate_json(body).url
-                return _json(200, {"url": self.state.bridge_url})
+                url = Bridge.model_validate_json(body).url
+                if not may_be_called(url, self.state.settings.hosts):
+                    raise GatewayRefusalError("ABDM-1006", "the simulator calls this machine alone")
+                self.state.bridge_url = url
+                return _json(200, {"url": url})
             case "/end-sessions":
                 self.end_sessions()
                 return web.Response(status=204)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs.abdm import fidelius
 from engine.devtools.abdm.people import PEOPLE
 from tests.support.abdm_hip import Habits, utc
 from tests.support.abdm_world import FACILITY, Heard, World, abdm_world, record
@@ -534,3 +535,88 @@ async def test_a_page_of_another_site_changes_nothing() -> None:
             async with world.http.post(world.sandbox.url + path, data=body, headers=said) as answer:
                 assert answer.status == status
         assert world.sandbox.faults.reader == "up"
+
+
+async def test_a_body_that_is_too_long() -> None:
+    async with abdm_world() as world:
+        world.hip.habits = Habits(raw=b" " * (1024 * 1024 + 1))
+        assert (await token(world)).status == 413
+        assert await world.rules() == {"body-size"}
+
+
+async def test_a_mobile_that_is_shown_in_the_hint() -> None:
+    async with abdm_world() as world:
+        world.hip.records["LR-1"] = record()
+
+        def hint(name: str, body: Json) -> Json:
+            body = copy.deepcopy(body)
+            if name == "on-init":
+                body["link"]["meta"]["communicationHint"] = "sent to 9000000001"
+            return body
+
+        world.hip.habits = Habits(body=hint)
+        await world.linked_by_patient("042137")
+        assert await world.rules() == {"mobile-shown"}
+
+
+async def test_another_count_of_pages() -> None:
+    async with abdm_world() as world:
+        await world.hip.publish(record("LR-1"), record("LR-2"))
+        consent = await world.grant()
+        world.hip.habits = Habits(page=lambda page: page | {"pageCount": page["pageNumber"] + 1})
+        assert (await world.pull(consent))["pages"] == 1
+        assert await world.rules() == {"page-count"}
+
+
+@pytest.mark.parametrize("end", ["done", "refused"])
+async def test_a_page_after_the_end(end: str) -> None:
+    async with abdm_world() as world:
+        await world.hip.publish(record("LR-1"))
+        consent = await world.grant()
+        transaction = (await world.ask("/app/pull", {"consentId": consent}))["transactionId"]
+        transfer = world.sandbox.state.transfers[transaction]
+        await until(lambda: transfer.state == "done")
+        transfer.state = end
+        asked = next(body for path, body in world.hip.heard if path.endswith("/health-information/request"))
+        peer = fidelius.read_key_material(asked["hiRequest"]["keyMaterial"], datetime.now(UTC))
+        page = world.hip._page("LR-1", 2, 2, transaction, peer)
+        assert not await world.hip._push(asked["hiRequest"]["dataPushUrl"], page)
+        assert await world.rules() == {{"done": "page-after-notify", "refused": "page-after-refusal"}[end]}
+
+
+async def test_a_notice_that_names_another_patient_number() -> None:
+    async with abdm_world() as world:
+        await linked(world)
+        await until(lambda: bool(world.sandbox.state.linked))
+        other = record()
+        other.patient = "PID-9"
+        heard, _ = await world.hip.notify(other)
+        assert (heard.code, await world.rules()) == ("ABDM-1060", {"patient-reference"})
+
+
+async def test_a_token_that_changes_within_its_time() -> None:
+    async with abdm_world() as world:
+        for count in (1, 2):
+            await world.ask("/app/share", {"patient": PEOPLE[0].address, "facility": FACILITY})
+            await until(lambda count=count: len(world.sandbox.state.notices.get(PEOPLE[0].address, ())) == count)
+            world.hip.shares = {("another", "1"): "9"}
+        assert await world.rules() == {"token-changed"}
+
+
+async def test_an_answer_of_another_facility() -> None:
+    facilities = {FACILITY: "Made-up Laboratory", "IN0000000002": "Its branch"}
+    async with abdm_world(facilities=facilities) as world:
+        await world.hip.publish(record())
+        world.hip.habits = Habits(headers={"X-HIP-ID": "IN0000000002"})
+        await world.ask("/app/grant", {"patient": PEOPLE[0].address, "facility": FACILITY})
+        await until(lambda: bool(world.sandbox.state.violations))
+        assert await world.rules() == {"another-facility"}
+        assert len(await world.ask("/pending")) == 1
+
+
+async def test_the_bridge_is_not_moved_to_another_machine() -> None:
+    async with abdm_world() as world:
+        for url in ("https://lab.example/", "http://10.0.0.1/", "nonsense"):
+            async with world.http.post(f"{world.sandbox.url}/bridge", json={"url": url}) as answer:
+                assert answer.status == 400
+        assert world.sandbox.state.bridge_url == world.hip.url
