@@ -16,11 +16,12 @@ HISTORIES ?=
 SIZE ?=
 FUZZ ?=
 VALIDATION := .validation
+ASTM := .astm
 E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/day.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo docs test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -77,6 +78,18 @@ $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package
 
 validate: setup-dev $(VALIDATION)/.installed  ## every Bundle from corpus, samples and mapping tests through independent validators (needs Node.js)
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules
+
+# The package is of 2013: its build, as its use, needs names that Python has removed since.
+$(ASTM)/.installed: requirements/astm.lock requirements/astm-build.lock | $(BIN)/python
+	@rm -rf $(ASTM) && $(PYTHON) -m venv $(ASTM)
+	@$(ASTM)/bin/python -m pip --disable-pip-version-check --quiet --no-input install --require-hashes --only-binary :all: \
+	  -r requirements/astm-build.lock
+	@PYTHONPATH=tests/validation/astm_package/removed_names $(ASTM)/bin/python -m pip --disable-pip-version-check --quiet \
+	  --no-input install --require-hashes --no-deps --no-build-isolation -r requirements/astm.lock
+	@touch $@
+
+validate-astm: setup-dev $(ASTM)/.installed  ## frames, records and dialogues of ASTM against the package astm 0.5, in an environment of its own
+	@LABRELAY_ASTM=$(ASTM)/bin/python $(BIN)/python -m pytest -q -n0 tests/validation/astm_package/judged.py
 
 $(VALIDATION)/hapi-classpath: tests/validation/hapi/pom.xml | $(VALIDATION)/.installed
 	@java --version >/dev/null 2>&1 && command -v mvn >/dev/null || { \
@@ -171,5 +184,5 @@ install:  ## install on this host as a service (root); asks what it needs, or IN
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
-clean:  ## remove .venv, .validation, .e2e and caches; data in var/ stays
-	rm -rf $(VENV) $(VALIDATION) $(E2E) .mypy_cache .ruff_cache .pytest_cache dist
+clean:  ## remove .venv, .validation, .astm, .e2e and caches; data in var/ stays
+	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) .mypy_cache .ruff_cache .pytest_cache dist

@@ -28,11 +28,11 @@ async def erase_messages(
     """
     if not reason.strip():
         raise RefusedError("erasing needs a reason")
-    if not messages or not any(number.strip() for number in numbers):
+    if not any(number.strip() for number in numbers):
         raise RefusedError("whose messages are erased?")
     done = {"messages": 0, "frames": 0, "documents": 0, "closed": 0, "values": 0, "lines": 0}
     act = 0
-    for part in chunks(messages, ERASED_AT_ONCE):
+    for part in chunks(messages, ERASED_AT_ONCE) if messages else [()]:  # orders of a patient without a message
         lanes: set[tuple[str, str]] = set()
         for message in part:
             lanes |= await asyncio.to_thread(lanes_of, acts.journal, message)

@@ -123,7 +123,10 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     config = pack.config
     yield click.style(f"{pack.name}: {config.maker} {', '.join(config.models)}, {config.measures}", bold=True)
     yield config.speaks
-    yield f"Orders: {config.orders}" if config.orders else "Orders: results only, as far as is known"
+    if config.orders:
+        yield f"Orders: {config.orders}; answered where orders: of its channel names its tests (docs/questions.md)"
+    else:
+        yield "Orders: results only, as far as is known"
     yield ""
     yield "The evidence"
     for one in config.seen:

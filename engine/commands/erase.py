@@ -5,7 +5,7 @@ of what was erased may be in its unused parts until `labrelay journal compact` (
 elsewhere are not touched, and backups hold the data until they are pruned.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import LockedError, RefusedError, StoreError
+from engine.model.orders import item_id
 from engine.model.units import duration_text, size_words
 from engine.store.operations import append
 from engine.views.text import local, plural
@@ -119,6 +120,10 @@ class Plan:
     def ids(self) -> list[int]:
         return [one.id for one in self.chosen]
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.chosen and not self.found.orders
+
 
 def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
     from engine.store.lifecycle import erasure
@@ -126,13 +131,14 @@ def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
     reader.deadline_s = SEARCH_S
     found = erasure.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
     chosen = [one for one in found.messages if not one.gone]
-    obstacles = _obstacles(chosen, wanted.site.config.retention.least, SystemClock().now_us())
+    obstacles = _obstacles(chosen, found.orders, wanted.site.config.retention.least, SystemClock().now_us())
     document = {
         "count": len(chosen),
         "dry_run": wanted.dry_run,
         "messages": [
             {**picked(one, "id channel state open others"), "received": from_us(one.received_us)} for one in chosen
         ],
+        "orders": [*map(item_id, sorted(found.orders))],
         "erased_before": [one.id for one in found.messages if one.gone],
         **picked(found, "unsure unreadable edited"),
         "obstacles": obstacles,
@@ -149,14 +155,15 @@ def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
     Raises:
         RefusedError: it must not be erased, or the person does not want it.
     """
-    if wanted.dry_run or not plan.chosen:
+    if wanted.dry_run or plan.is_empty:
         show_document(wanted.form, plan.document, _found_lines(plan.chosen, plan.found, plan.obstacles))
         return False
     for line in _found_lines(plan.chosen, plan.found, plan.obstacles):
         say(line)
     if plan.obstacles and not wanted.force:
         raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
-    consent(f"Erase {plural(len(plan.chosen), 'message')} for good?", yes=wanted.yes)
+    orders = f" and {plural(len(plan.found.orders), 'order')}" if plan.found.orders else ""
+    consent(f"Erase {plural(len(plan.chosen), 'message')}{orders} for good?", yes=wanted.yes)
     return True
 
 
@@ -180,7 +187,7 @@ def _alone(session: Session, wanted: ErasureRequest, *, compacts: bool) -> ExitC
             if not wanted.dry_run and compacts and due:  # the last time was cut short, or there was no room
                 journal.close()
                 _compact(session)
-            return ExitCode.OK if plan.chosen else ExitCode.FAILED
+            return ExitCode.FAILED if plan.is_empty else ExitCode.OK
         journal.upkeep.config_hash = wanted.site.hash[:12]
         done = journal.run_alone(
             partial(
@@ -203,10 +210,10 @@ def _beside_daemon(session: Session, wanted: ErasureRequest) -> ExitCode:
     with session.reader() as reader:
         plan = _plan(reader, wanted)
     if not _agreed(plan, wanted):
-        return ExitCode.OK if plan.chosen else ExitCode.FAILED
+        return ExitCode.FAILED if plan.is_empty else ExitCode.OK
     done = dict.fromkeys(("messages", "frames", "documents", "closed", "values", "lines"), 0)
     act = 0
-    for at in range(0, len(plan.ids), ERASED_AT_ONCE):
+    for at in range(0, max(len(plan.ids), 1), ERASED_AT_ONCE):  # once also where there are orders alone
         args = {
             "messages": plan.ids[at : at + ERASED_AT_ONCE],
             "numbers": list(wanted.numbers),
@@ -275,7 +282,7 @@ def _assemble(journal: "Journal", site: "Site") -> None:
     say(f"{plural(len(made), 'message')} {were} put together of what the last stop cut short")
 
 
-def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str]:
+def _obstacles(chosen: "list[Message]", orders: Mapping[int, bool], least_s: float, now_us: int) -> list[str]:
     """Reasons why these must not simply be erased."""
     found = []
     young = [one for one in chosen if one.settled_us > now_us - least_s * 1e6]
@@ -285,6 +292,8 @@ def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str
         found.append(f"{len(young)} must be kept for {least}, the newest is of {last:%Y-%m-%d}")
     if waiting := [one.id for one in chosen if one.open]:
         found.append(f"{len(waiting)} are not done with, and would never be delivered: {_numbers(waiting)}")
+    if open_ones := [number for number, is_open in orders.items() if is_open]:
+        found.append(f"{plural(len(open_ones), 'order')} would never be measured: {_orders(open_ones)}")
     if shared := [one.id for one in chosen if one.others]:
         found.append(f"{len(shared)} name other patients, too, whose results would go with them: {_numbers(shared)}")
     return found
@@ -313,6 +322,8 @@ def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[
         yield f"{plural(len(chosen), 'message')} of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
     else:
         yield "no message with this number that is not erased" if gone else "no message with this number"
+    if found.orders:
+        yield f"{plural(len(found.orders), 'order')} of the patient: {_orders(found.orders)}"
     if gone:
         yield f"{len(gone)} were erased before: {_numbers(gone)}"
     if found.unsure:
@@ -333,7 +344,7 @@ def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[
 def _done_lines(done: dict[str, Any]) -> Iterator[str]:
     yield (
         f"erased: {plural(done['count'], 'message')}, {plural(done['frames'], 'frame')}, "
-        f"{plural(done['documents'], 'document')}, "
+        f"{plural(done['documents'], 'document')}, {plural(len(done['orders']), 'order')}, "
         f"{done['earlier_values']} earlier values, {done['line_traces']} traces of lines (act {done['act']})"
     )
     if done["closed"]:
@@ -341,6 +352,12 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
     yield "backups hold these data until they are pruned, and so does what was delivered; erase it there, too"
     for folder in done["elsewhere"]:
         yield f"{folder}: look for files of the patient, as they were received or delivered, and remove them"
+
+
+def _orders(numbers: Iterable[int]) -> str:
+    """As `_numbers`, for numbers of orders."""
+    ids = [*map(item_id, sorted(numbers))]
+    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
 
 
 def _numbers(ids: list[int]) -> str:

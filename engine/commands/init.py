@@ -30,7 +30,8 @@ OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
 SCHEMAS = Path("config") / "schema"
 ASKS = """\
-# Orders: {orders}. To have it answered, name its tests; code of the LIS: code of the analyzer (docs/questions.md):
+# Orders: {orders}. To have it answered, name its tests, each as code of the LIS: code of the analyzer, and take
+# the # away (docs/questions.md):
 # orders: {{answer: query, codes: {{TSH: "10", FT4: "40"}}}}
 """
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -155,6 +156,8 @@ def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]
     say(f"wrote {path}")
     if not places:
         say(f"The address is the pack's own; set source: in {path} to where the analyzer is.")
+    if pack.config.orders:
+        say(f"Orders: {pack.config.orders}. They go out once orders: in {path} names its tests (docs/questions.md).")
     say("Next: labrelay check, then labrelay run (or labrelay reload, where the daemon runs).")
     return ExitCode.OK
 

@@ -4,24 +4,39 @@ An analyzer whose channel has `orders:` asks for the orders of each tube, and is
 test of one tube; its number is a W and digits. Tubes and patients are shown with --unmask alone.
 """
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from engine.commands.shared.acting import ask
 from engine.commands.shared.completing import channel_names, some_of
-from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
-from engine.commands.shared.revealing import purpose_option, stated
-from engine.commands.shared.selecting import asked_for, instant_us, page_options, stated_reason, word
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.revealing import note_searched, purpose_option, stated
+from engine.commands.shared.selecting import (
+    ROW,
+    asked_for,
+    instant_us,
+    page_options,
+    raise_if_unknown,
+    stated_reason,
+    word,
+)
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import LabRelayError
-from engine.model.orders import ItemState, item_id, item_number
-from engine.store.queries import order_questions, worklist
-from engine.views.orders import ORDER, QUESTION, in_full
+from engine.model.orders import ItemReason, ItemState, item_id, item_number
+from engine.store.queries import order_questions, tube_timeline, worklist
+from engine.store.queries.order_tabs import TABS
+from engine.store.queries.order_tabs import unanswered as in_vain
+from engine.views.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
+from engine.views.worklists import sheet_csv, sheet_lines
 
 GROUP = "every day"
 
 PRIORITIES = ("routine", "stat", "asap", "timed", "callback", "pre-op")
+STATES = tuple(one.value for one in ItemState)
+REASONS = tuple(one.value for one in ItemReason if one.value)
 SEXES = ("F", "M", "O", "U", "A", "N")
 
 
@@ -81,27 +96,104 @@ def _in_words(one: dict[str, Any]) -> str:
     return f"{one['order'] or 'no order':<10} {one['test']}: {one['state']}{reason}{again}"
 
 
-@command.command("list", help="List orders, the newest first; without a state those that are open.")
+@command.command("list")
+@click.option(
+    "--tab",
+    type=word([*TABS]),
+    shell_complete=some_of(TABS),
+    metavar="LIST",
+    help=f"As the page has them: {', '.join(TABS)}.",
+)
 @click.option(
     "--state",
-    type=word([one.value for one in ItemState]),
-    shell_complete=some_of(one.value for one in ItemState),
+    type=word(STATES),
+    shell_complete=some_of(STATES),
     metavar="STATE",
-    help=f"In this state: {', '.join(one.value for one in ItemState)}.",
+    help=f"In this state: {', '.join(STATES)}.",
 )
+@click.option(
+    "--reason",
+    type=word(REASONS),
+    shell_complete=some_of(REASONS),
+    metavar="CODE",
+    help=f"With this reason: {', '.join(REASONS)}.",
+)
+@click.option("--channel", shell_complete=channel_names, metavar="NAME", help="That this analyzer has, or may run.")
+@click.option("--specimen", callback=asked_for, metavar="NUMBER", help="Of exactly this tube; - asks for its number.")
+@click.option(
+    "--patient",
+    callback=asked_for,
+    metavar="NUMBER",
+    help="Of the patient with this number; noted in the audit trail. - asks for it.",
+)
+@click.option("--placer", metavar="NUMBER", help="With exactly this number at the one who ordered it.")
+@click.option("--since", metavar="TIME", help="Changed since: an age (2h), a day, or a day and time.")
 @click.option("--all", "everything", is_flag=True, help="Those that have ended, too.")
 @page_options("order")
 @form_option()
 @pass_session
 def list_orders(
-    session: Session, state: str | None, everything: bool, limit: int, before: int | None, form: Form
+    session: Session, /, tab: str | None, everything: bool, limit: int, before: int | None, form: Form, **given: Any
 ) -> None:
-    states = () if state is None else (ItemState(state),)
-    wanted = worklist.ItemFilter(states=states, open=state is None and not everything)
+    """List orders, the newest first.
+
+    Without a list, a state or a number these are the ones that are open; of a tube, a patient or an order number, all.
+    """
+    state, reason = given["state"], given["reason"]
+    if tab and (state or reason or everything):
+        raise click.UsageError("give --tab without --state, --reason and --all")
+    raise_if_unknown(session, channel=given["channel"])
+    by_number = given["specimen"] or given["patient"] or given["placer"]
+    wanted = TABS[tab](_now_us()) if tab else worklist.ItemFilter(open=not (state or reason or everything or by_number))
+    wanted = replace(
+        wanted,
+        states=(ItemState(state),) if state else wanted.states,
+        reasons=(ItemReason(reason),) if reason else wanted.reasons,
+        channel=given["channel"] or "",
+        specimen=given["specimen"] or "",
+        patient=given["patient"] or "",
+        placer=given["placer"] or "",
+        since_us=max(wanted.since_us, instant_us(session, given["since"]) or 0),
+    )
+    if wanted.patient:
+        note_searched(session, wanted.patient)
     with session.reader() as reader:
         found = worklist.items(reader, wanted, after=before or 0, limit=limit + 1)
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, ORDER, found, "no order", next_page=f"--before {found[-1].number}" if cut else "")
+
+
+def _now_us() -> int:
+    return int(datetime.now(UTC).timestamp() * 1_000_000)
+
+
+@command.command("worklist")
+@click.argument("channels", nargs=-1, shell_complete=channel_names, metavar="[CHANNEL]...")
+@click.option(
+    "--unmask", is_flag=True, help="Needed, for it shows tubes and patients. This is noted in the audit trail."
+)
+@purpose_option
+@form_option(Form.TABLE, Form.JSON, Form.CSV)
+@pass_session
+def print_worklist(
+    session: Session, /, channels: tuple[str, ...], unmask: bool, purpose: str | None, form: Form
+) -> ExitCode:
+    """Write the waiting orders of each analyzer, tube by tube, to print: for a time in which it cannot ask.
+
+    The tests have the analyzer's own codes. Without CHANNEL it has all analyzers. It works without the daemon, too.
+    """
+    if not unmask:
+        raise click.UsageError("a worklist shows tubes and patients: add --unmask and --purpose TEXT")
+    made = ask(session, "order_worklist", {"channels": list(channels), "purpose": stated(purpose)})
+    printed = datetime.now(session.zone)
+    if form is Form.CSV:
+        click.echo("\n".join(sheet_csv(made["sheets"])))
+    else:
+        show_document(form, {"printed": printed, **made}, sheet_lines(made["sheets"], printed))
+    if made["cut"]:
+        say("there are more waiting orders: name one analyzer, or have it ask again")
+        return ExitCode.PARTLY
+    return ExitCode.OK
 
 
 @command.command("show", help="Show one order: each change of it, and the message behind it.")
@@ -180,7 +272,7 @@ def fetch(session: Session, /, channel: str, specimen: str, since: str | None, f
 
 @command.command()
 @click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
-@click.argument("message", type=int)
+@click.argument("message", type=ROW)
 @stated_reason
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -201,15 +293,57 @@ def unmatch(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_unmatch", order, reason, form)
 
 
+@command.command("unordered", help="List results that no order is there for, the newest first.")
+@click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
+@click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
+@page_options("message")
+@form_option()
+@pass_session
+def unordered(
+    session: Session, /, channel: str | None, since: str | None, limit: int, before: int | None, form: Form
+) -> None:
+    raise_if_unknown(session, channel=channel)
+    with session.reader() as reader:
+        found = tube_timeline.without_order(
+            reader,
+            channel=channel or "",
+            since_us=instant_us(session, since) or 0,
+            after=before or 0,
+            limit=limit + 1,
+        )
+    cut, found = len(found) > limit, found[:limit]
+    next_page = f"--before {found[-1].message_id}" if cut else ""
+    show_rows(form, WITHOUT_ORDER, found, "no result without an order", next_page=next_page)
+
+
 @command.command("log", help="List the questions of analyzers, the newest first, and how each was answered.")
 @click.option("--channel", shell_complete=channel_names, metavar="NAME", help="Of this channel.")
+@click.option("--specimen", callback=asked_for, metavar="NUMBER", help="For exactly this tube; - asks for its number.")
+@click.option("--since", metavar="TIME", help="Asked since: an age (2h), a day, or a day and time.")
+@click.option(
+    "--unanswered",
+    is_flag=True,
+    help="Of the last 24 hours, those without an answer, or without orders for a tube that still needs one.",
+)
 @page_options("question")
 @form_option()
 @pass_session
-def log(session: Session, /, channel: str | None, limit: int, before: int | None, form: Form) -> None:
+def log(
+    session: Session,
+    /,
+    channel: str | None,
+    specimen: str | None,
+    since: str | None,
+    unanswered: bool,
+    limit: int,
+    before: int | None,
+    form: Form,
+) -> None:
+    raise_if_unknown(session, channel=channel)
+    wanted = in_vain(_now_us()) if unanswered else order_questions.QueryFilter()
+    since_us = max(wanted.since_us, instant_us(session, since) or 0)
+    wanted = replace(wanted, channel=channel or "", specimen=specimen or "", since_us=since_us)
     with session.reader() as reader:
-        found = order_questions.queries(
-            reader, order_questions.QueryFilter(channel=channel or ""), after=before or 0, limit=limit + 1
-        )
+        found = order_questions.queries(reader, wanted, after=before or 0, limit=limit + 1)
     cut, found = len(found) > limit, found[:limit]
     show_rows(form, QUESTION, found, "no question", next_page=f"--before {found[-1].number}" if cut else "")

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from engine.config.channel import NO_DESTINATION, ChannelConfig
 from engine.config.destination import KINDS
 from engine.config.exposed import exposed, open_to_all, open_to_replays
+from engine.config.orders_together import disagreements
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.secrets import Lookup, expand, lookup
@@ -24,7 +25,6 @@ from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
-from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
 from engine.model.corrections import NONE, Corrections, Sheet
@@ -182,8 +182,7 @@ class _Loader:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
-            self._check_targets(channels, nodes)
-            self._check_orders_of(channels, nodes)
+            self._check_orders(channels, nodes)
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -380,26 +379,13 @@ class _Loader:
                     self._add(walk(nodes[name], path), path, text)
                 taken[word, owned] = f"channel {name} ({nodes[name].file})"
 
-    def _check_targets(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
-        """The targets of a laboratory system's orders are channels of analyzers, or groups of them."""
-        of_analyzers = {name: channel.orders for name, channel in channels.items() if channel.orders is not None}
-        known = {*of_analyzers, *(group for orders in of_analyzers.values() for group in orders.groups)}
-        for name, channel in channels.items():
-            for at, target in enumerate((channel.lis.targets or ()) if channel.lis is not None else ()):
-                if target not in known:
-                    path = ("lis", "targets", at)
-                    hint = closest(target, known) or "; name a channel that has orders:, or its group"
-                    self._add(walk(nodes[name], path), path[:2], f"unknown channel '{target}'{hint}")
-
-    def _check_orders_of(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
-        """A laboratory system hears of orders that a channel brings."""
-        known = [name for name, channel in channels.items() if channel.role == "orders"]
-        for name, channel in channels.items():
-            for at, other in enumerate(channel.source.of if isinstance(channel.source, StatusPart) else ()):
-                if other not in known:
-                    path = ("source", "of", at)
-                    hint = closest(other, known) or "; name a channel with role: orders"
-                    self._add(walk(nodes[name], path), path[:2], f"'{other}' brings no orders{hint}")
+    def _check_orders(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        for found in disagreements(channels):
+            node, shown = walk(nodes[found.channel], found.path), found.path[: found.shown]
+            if found.is_warning:
+                self._warnings.append(line(node, shown, found.text))
+            else:
+                self._add(node, shown, found.text)
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

@@ -1,5 +1,6 @@
 """The ``orders:`` block of a channel: the analyzer asks, and its questions are answered from the worklist."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -29,10 +30,21 @@ def _each_once(codes: dict[str, str]) -> dict[str, str]:
     """Read backwards, a code of the analyzer must say one test: its result would close another test's order."""
     tests: dict[str, str] = {}
     for test, code in codes.items():
+        if not code.isprintable() or code != code.strip():
+            raise ValueError(
+                f"the code of {test} has a control character, or a blank around it; no result has such a code"
+            )
         if (other := tests.setdefault(code_alone(code), test)) != test:
             text = f"{other} and {test} have one code of the analyzer, '{code_alone(code)}'"
             raise ValueError(f"{text}; take one of them out")
     return codes
+
+
+def _form_of_a_test(form: str) -> str:
+    """No delimiter of fields or tests, so that a form makes no second field, and no second test."""
+    if form.count("{}") != 1 or not re.fullmatch(r"(?:\{n?\}|[A-Za-z0-9^./ -])+", form, re.ASCII):
+        raise ValueError("a form has {} once, {n} where a count belongs, and besides these letters, digits and ^")
+    return form
 
 
 Codes = Annotated[
@@ -120,10 +132,15 @@ class OrdersConfig(Model):
     """ASTM alone: the code in the L record of an answer without orders, where the analyzer needs another one than its
     maker's usual: for a GeneXpert `I` or `F`."""
 
+    test: Annotated[Text, AfterValidator(_form_of_a_test)] | None = None
+    """ASTM alone: the form of a test in O-5, where this analyzer wants another one than its maker's usual. `{}` is the
+    place of the code, `{n}` that of a count from 1, as in `{n}^{}^2^1` or `{}^^2^1` (Mindray). Orders with a dilution
+    are then refused."""
+
     @property
     def habits(self) -> dict[str, str]:
         """The habits in which this analyzer departs from its dialect."""
-        return {name: said for name in ("q13_a", "none_end") if (said := getattr(self, name)) is not None}
+        return {name: said for name in ("q13_a", "none_end", "test") if (said := getattr(self, name)) is not None}
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from engine.store.queries.order_questions import AskedQuery
 SUBJECT = "orders"
 LOOKED_AT = 20  # questions and downloads of one channel, the newest first
 ARRIVED = frozenset({"sent", "accepted"})
+SAID_NONE = frozenset({"", "taken_back"})  # outcomes of a question without an order whose answer is not missed
 UNASKED = frozenset({"download", "cancel"})
 
 
@@ -27,17 +28,21 @@ def two_way(
     text = f"{channel}: {'orders go to it unasked, ' + mode if mode else 'it asks for its orders'}"
     if clear:
         text += f"; {clear}"
-    if mode:
-        return _downloads(text, [one for one in found if one.kind in UNASKED], waiting, daemon_runs=daemon_runs)
-    return _questions(text, [one for one in found if one.kind not in UNASKED])
+    unasked, asked = ([one for one in found if (one.kind in UNASKED) is so] for so in (True, False))
+    if mode and (unasked or waiting or not asked):
+        return _downloads(text, unasked, waiting, daemon_runs=daemon_runs)
+    return _questions(f"{text}, and it asks for them" if mode else text, asked)
 
 
 def _questions(text: str, asked: Sequence[AskedQuery]) -> Line:
     if not asked:
-        advice = "switch its host query on, and load a tube: labrelay orders log shows the question"
+        advice = (
+            "switch its host query on, and load a tube: labrelay orders log shows the question; labrelay simulate "
+            "--ask plays an analyzer that asks"
+        )
         return Line(Health.WARN, SUBJECT, f"{text}; it has asked for none so far", advice)
     last = asked[0]
-    if not last.items:
+    if not last.items and last.outcome in ARRIVED | SAID_NONE:
         return Line(Health.OK, SUBJECT, f"{text}; there was no order for the last question ({_nones(last)})")
     if last.outcome in ARRIVED or last.open:
         return Line(Health.OK, SUBJECT, f"{text}; it took the last answer")

@@ -83,7 +83,7 @@ class NotSent:
     """A message that was offered was given up.
 
     Attributes:
-        reason: ``no-answer``, ``refused``, ``contention``, ``rejected``, ``interrupted``, ``closed``.
+        reason: of `NOT_SENT`.
         maybe: the other side may have all of it: its last frame went out, and no answer came.
     """
 
@@ -91,6 +91,8 @@ class NotSent:
     reason: str
     maybe: bool = False
 
+
+NOT_SENT = frozenset({"no-answer", "busy", "contention", "rejected", "interrupted", "closed"})
 
 LinkEvent = Block | Frame | SessionEnd | LinkFault
 SendEnd = Sent | NotSent

@@ -2,11 +2,13 @@
 
     HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one;
                 SPM is before its OBR (OUL^R22), or behind the results of the OBR (ORU^R01)
-    E1394       tube O-3, else O-4; test R-3, the first of components 4 and on, else 1; final R-9 F, C or none
+    E1394       tube O-3, else O-4 where that is no count of the instrument's; test R-3, the first of components 4 and
+                on, else 1; final R-9 F, C or none
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
-fourth is one of the maker's attributes; else the first. A test is looked up as it came, then by its part before ``/``
-(Roche: number / dilution / pre-dilution).
+fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
+no barcode, and has the same number for another tube tomorrow. A test is looked up as it came, then by its part before
+``/`` (Roche: number / dilution / pre-dilution).
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,8 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 _FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
-_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, none, typed
+_COUNTED = "A"
+_ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 
 
 @value(kw_only=True)
@@ -50,16 +53,22 @@ def question_in(parsed: Parsed, dialogue: Dialogue) -> Question | None:
 
 
 def tubes_in(
-    parsed: Parsed, codes: Mapping[str, str], groups: tuple[str, ...] = (), *, redundant: bool = False
+    parsed: Parsed,
+    codes: Mapping[str, str],
+    groups: tuple[str, ...] = (),
+    *,
+    redundant: bool = False,
+    counts: bool = False,
 ) -> tuple[TubeResults, ...]:
     """The results of each tube, in the order of the message; those without a number of their tube are left out.
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        counts: O-4 is a number of the instrument's own, which is never that of a tube.
     """
-    read = _hl7 if parsed.format == "hl7v2" else _astm
+    rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    for count, (patient, specimen, segment, item) in enumerate(read(parsed)):
+    for count, (patient, specimen, segment, item) in enumerate(rows):
         if count >= MOST:
             break
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
@@ -78,7 +87,7 @@ def tubes_in(
 _Row = tuple[str, str, Segment, str]  # patient, specimen, the result, the item
 
 
-def _astm(parsed: Parsed) -> list[_Row]:
+def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
     rows: list[_Row] = []
     patient = specimen = ""
     for segment in parsed.segments:
@@ -86,7 +95,7 @@ def _astm(parsed: Parsed) -> list[_Row]:
             patient = next(filter(None, (_first(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
             specimen = ""
         elif segment.name == "O":
-            specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
+            specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
         elif segment.name == "R":
             rows.append((patient, specimen, segment, ""))
     return rows
@@ -95,7 +104,7 @@ def _astm(parsed: Parsed) -> list[_Row]:
 def _of_tube(field: str, cut: Delimiters) -> str:
     parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
     if len(parts) > 3 and parts[3] in _ATTRIBUTES:
-        return parts[2]
+        return "" if parts[3] == _COUNTED else parts[2]
     return parts[0]
 
 

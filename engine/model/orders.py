@@ -26,6 +26,7 @@ MOST_LINES = 1_000  # tests of one message: a message with more is dead
 MOST_OF_TUBE = 5_000  # items of one specimen or order number that are looked at, newest first
 MOST_TUBES = 500  # specimens of one answer; it is marked as cut
 SPECIMEN_LENGTH = 80  # characters of a specimen number; a longer text is none
+UNREAD_MARK = "@"  # how analyzers begin the number of a tube that they could not read
 
 
 class ItemState(StrEnum):
@@ -59,6 +60,9 @@ OPEN_STATES = frozenset(
 
 ANSWERED_STATES = frozenset({ItemState.WAITING, ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 """States whose items answer a question: a tube may be loaded twice before its result."""
+
+AT_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
+"""States of an item that an analyzer has."""
 
 
 class ItemReason(StrEnum):
@@ -152,6 +156,8 @@ class WorkItem:
         message_id: the journal's row of the message or act that ordered it.
         channel: to which it was offered last; empty: to none.
         run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
+        given_us: when the analyzer got it that has it, or had it; 0: none has.
+        targets: channels and groups of them that may run it; empty: each that has a code for it.
     """
 
     number: int
@@ -166,10 +172,24 @@ class WorkItem:
     expires_us: int = 0
     run: int = 1
     parent: int = 0
+    given_us: int = 0
+    targets: tuple[str, ...] = ()
 
     @property
     def item_id(self) -> str:
         return item_id(self.number)
+
+
+def is_specimen_number(text: str) -> bool:
+    """Whether a text can be the number on a tube. An order with another text has no number, and a question with one was
+    not read: it would never match, or match another tube whose number was damaged in the same way."""
+    return (
+        0 < len(text) <= SPECIMEN_LENGTH
+        and text.isprintable()
+        and "\ufffd" not in text
+        and text == text.strip(" ")
+        and not text.startswith(UNREAD_MARK)
+    )
 
 
 def item_id(number: int) -> str:

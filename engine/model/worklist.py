@@ -107,7 +107,7 @@ _WORDS = {
     ItemReason.SPECIMEN_CONFLICT: "held: this specimen number has orders of another patient",
     ItemReason.UNKNOWN_ACTION: "no known code of what is to be done",
     ItemReason.UNKNOWN_TEST: "no analyzer here runs this test",
-    ItemReason.NO_SPECIMEN: "there is no specimen number",
+    ItemReason.NO_SPECIMEN: "there is no specimen number that can be on a tube",
     ItemReason.UNKNOWN_CHANNEL: "there is no such analyzer here",
     ItemReason.CONTROL_NUMBER: "the specimen number is one of a control",
     ItemReason.TOO_LATE: "too late: an analyzer has it, or its result is there",

@@ -14,10 +14,11 @@ STEPS = 12  # that the page shows
 
 def line_steps(entries: Iterable[LineEntry]) -> tuple[LineStep, ...]:
     """The last steps of a session or of a part of it, in order."""
-    return tuple(map(_step, list(dialogue(entries))[-STEPS:]))
+    return tuple(map(line_step, list(dialogue(entries))[-STEPS:]))
 
 
-def _step(step: Step) -> LineStep:
+def line_step(step: Step) -> LineStep:
+    """A step without its content."""
     if step.way == "--":
         kind, _, rest = step.what.partition(":")
         what = Phrase(fault_words(kind))

@@ -263,17 +263,23 @@ def _unmapped(one: ChannelGaps) -> Entry:
     )
 
 
-# Kind of trouble -> words, next step. A test that is refused or never sent is a result that does not come.
+# Kind of trouble -> words. A test that is refused or never sent is a result that does not come.
 _ORDERS = {
-    "refused": (Level.PROBLEM, "Orders that an analyzer refused: {n}", "labrelay orders list --state refused"),
-    "questions": (Level.ATTENTION, "Questions of analyzers without an answer: {n}", "labrelay orders log"),
-    "unsent": (Level.PROBLEM, "Orders that did not reach the analyzer: {n}", "labrelay orders list --state waiting"),
-    "held": (Level.ATTENTION, "Orders that are held back: {n}", "labrelay orders list --state held"),
+    "refused": (Level.PROBLEM, "Orders that an analyzer refused: {n}"),
+    "questions": (Level.ATTENTION, "Questions of analyzers without an answer: {n}"),
+    "after_all": (Level.ATTENTION, "Orders that were given up, and measured all the same: {n}"),
+    "late": (Level.ATTENTION, "Orders without a result for longer than usual: {n}"),
+    "unsent": (Level.PROBLEM, "Orders that did not reach the analyzer: {n}"),
+    "urgent": (Level.ATTENTION, "Urgent orders that no analyzer has: {n}"),  # the tube may be on its way
+    "held": (Level.ATTENTION, "Orders that are held back: {n}"),
 }
 
 
 def _orders(one: OrderTrouble) -> Entry:
-    level, text, step = _ORDERS[one.kind]
+    level, text = _ORDERS[one.kind]
+    step = f"labrelay orders list --tab {one.kind}"
+    if one.kind == "questions":
+        step = "labrelay orders log --unanswered"
     return Entry(
         key=f"orders-{one.kind}",
         level=level,

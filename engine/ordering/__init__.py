@@ -6,6 +6,7 @@ asking, codes_of_table         how a channel's analyzer asks, and by which codes
 desk, line, awaited, noting    questions and their answers, on the connection of the question
 own_line                       the same on a connection that LabRelay opens (IHE LAW)
 download, fetching             orders that go out unasked; a request for stored results
+sheets                         worklists for paper
 
     question durable -> look up, and note it (one commit) -> dialogue writes the answer -> link sends it -> note the end
 

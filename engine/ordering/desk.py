@@ -28,7 +28,7 @@ from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Unconfirmed
 from engine.ordering.download import PUT_OFF, Downloads, Outlet
-from engine.ordering.line import Answering, Line, Sending
+from engine.ordering.line import Answering, Line, Sending, keep_line
 from engine.ordering.noting import Notes, about
 from engine.ordering.own_line import Exchange, OwnLine
 from engine.receiving.channel_parts import Acknowledged, Connection
@@ -263,6 +263,7 @@ class Desk:
     def _note_ends(self, line: Line) -> None:
         """Note the message whose sending has ended, and go on with the answer that is wanted."""
         for end in line.link.sends_ended():
+            keep_line(line.connection, end)
             sending = line.sending
             if sending is None or sending.ticket != end.ticket:
                 continue

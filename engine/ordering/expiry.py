@@ -3,7 +3,6 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.store.operations import worklist
 
@@ -13,11 +12,11 @@ if TYPE_CHECKING:
 EVERY_S = 60.0
 
 
-async def run(journal: "Journal", clock: Clock) -> None:
+async def run(journal: "Journal") -> None:
     """Until cancelled. What cannot be stored now is tried a minute later."""
     while True:
         try:
-            while await journal.run(worklist.expire, clock.now_us()):
+            while await journal.run(worklist.expire):
                 pass
         except StoreError:
             pass

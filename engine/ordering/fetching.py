@@ -21,6 +21,8 @@ async def fetch(outlet: Outlet, asking: Asking, clock: Clock, *, specimen: str =
     context = asking.context(now_us, f"F{now_us // 1_000_000}", unasked=True)
     asks = getattr(asking.dialogue, "fetch", None)
     reply = None if asks is None else asks(specimen, asking.local(since_us), context.now, context)
+    if reply is None and not specimen and asks is not None and asks("1", "", "", context) is not None:
+        raise RefusedError("this analyzer gives the results of one tube at a time: name it with --specimen")
     if reply is None:
         raise RefusedError("this analyzer gives no stored results on request, as far as is known; send them from there")
     try:

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import cast
 
-from engine.model.link_events import SendEnd
+from engine.model.link_events import SendEnd, Sent
 from engine.model.message import Parsed
 from engine.model.orders import Question, Reply
 from engine.model.ports import RousedStream, TwoWayLink
@@ -110,3 +110,9 @@ def say(connection: Connection, ticket: int, reply: Reply, now: float) -> None:
     cast(TwoWayLink, connection.link).offer(ticket, reply.payload, now)
     connection.has_to_speak = True
     cast(RousedStream, connection.stream).rouse()
+
+
+def keep_line(connection: Connection, end: SendEnd) -> None:
+    """Have the bytes of a message of ours kept, with those of its time: it went out, or may have."""
+    if connection.trace is not None and (isinstance(end, Sent) or end.maybe):
+        connection.trace.spoke = True

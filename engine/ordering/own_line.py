@@ -24,7 +24,7 @@ from engine.model.orders import Asked, Reply, Tube, WorkItem
 from engine.model.ports import TwoWayLink
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Awaited, Unconfirmed
-from engine.ordering.line import say
+from engine.ordering.line import keep_line, say
 from engine.ordering.noting import Notes, about
 from engine.receiving.channel_parts import Connection
 from engine.store.operations import worklist
@@ -103,6 +103,7 @@ class OwnLine:
         if now is None:
             return
         for end in now.link.sends_ended():
+            keep_line(now.connection, end)
             reply, now.sending = now.sending, None
             if reply is None or end.ticket != self._tickets or now.current is None:
                 continue

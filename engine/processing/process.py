@@ -114,6 +114,11 @@ class ChannelRoutes:
         """Whether a hold rule asks for the outcome of this channel's quality controls."""
         return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
+    @property
+    def counts(self) -> bool:
+        """Whether O-4 of this channel is a number of the instrument's own (setting of `astm-results`)."""
+        return self.context.settings.get("instrument_specimens") in ("yes", "alone")
+
 
 Processed = Outcome[Route]
 
@@ -227,7 +232,7 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=tubes_in(parsed, channel.tests, channel.groups, redundant=channel.redundant)
+        tubes=tubes_in(parsed, channel.tests, channel.groups, redundant=channel.redundant, counts=channel.counts)
         if documents and channel.dialogue is not None
         else (),
     )

@@ -106,6 +106,8 @@ class Channel:
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
         if getattr(connection.link, "traced", False):
             connection.trace = LineTrace()
+        elif self._desk is not None:
+            connection.trace = LineTrace(answers_only=True)
         self.connections[id(connection)] = connection
         self.counts.connections += 1
         if self._desk is not None:
@@ -243,7 +245,7 @@ class Channel:
             session, cause = connection.ended
             connection.ended = None
             record = trace.session_over(self.settings.name, session, cause)
-        elif not link.traced:  # it has turned out to be another kind of line
+        elif not link.traced and not trace.answers_only:  # it has turned out to be another kind of line
             trace.clear()
         else:
             record = trace.at_rest(self.settings.name)

@@ -253,7 +253,7 @@ class App:
         supervisor.supervise("to-do list", self.todo.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
-        supervisor.supervise("orders", lambda: expiry.run(self.journal, self.clock))
+        supervisor.supervise("orders", lambda: expiry.run(self.journal))
         supervisor.supervise("status of orders", lambda: status.run(self.journal, parts.listeners, parts.stored))
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))

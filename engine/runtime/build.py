@@ -242,6 +242,8 @@ def _sending(dialogue: Dialogue | None) -> dict[str, Mapping[str, Any]]:
 def _asking(
     config: ChannelConfig, orders: OrdersConfig, message_format: Format, options: FormatOptions, dialogue: Dialogue
 ) -> Asking:
+    if getattr(config.source, "bytesize", 8) == 7:  # bit 7 is lost on the way: ASCII alone arrives as it is
+        options = replace(options, charsets=("ascii",))
     return Asking(
         message_format=message_format,
         options=options,
@@ -263,7 +265,7 @@ def _asking(
         download=orders.download,
         download_every_s=orders.download_every,
         cancels=getattr(dialogue, "cancels", False),
-        texts=(("charset", config.charset[0]), *sorted(orders.settings.items())),
+        texts=(("charset", options.charsets[0]), *sorted(orders.settings.items())),
     )
 
 

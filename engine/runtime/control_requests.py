@@ -245,6 +245,13 @@ class OrderShown(OneOrder):
     purpose: Purpose
 
 
+class OrderWorklist(NoArguments):
+    """Waiting orders with their tubes and patients; ``channels``: of these analyzers alone."""
+
+    channels: list[str] = Field(default_factory=list)
+    purpose: Purpose
+
+
 class OrderChange(OneOrder):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 

@@ -21,6 +21,8 @@ ORDER = View[WorkItem](
     Field("channel", "CHANNEL"),
     Field("code", of="code"),
     Field("changed", "CHANGED", of=at("changed_us")),
+    Field("given", of=at("given_us")),
+    Field("collected", of=lambda one: one.line.collected or None),
     Field("expires", of=at("expires_us")),
     Field("message", "MESSAGE", of="message_id", right=True),
     Field("run"),

@@ -18,6 +18,8 @@ from engine.views.view import picked
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
 
+NEAR = 20  # sessions before the end of an answer in which it is looked for
+LONGEST_SIGN = 8  # bytes that are no frame: ENQ, ACK, EOT
 LONGEST = 160  # signs of a frame that people are shown at once
 
 WHOLE_BLOCK = "it came as one whole block; the answer to it is not kept"
@@ -43,6 +45,29 @@ def steps_of(reader: "Reader", trace: Trace) -> tuple[str, list[Step]]:
         return WHOLE_BLOCK, [Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")]
     frames = frames_of(reader, trace.session, message.channel, trace.frames[0], trace.frames[-1])
     return TOO_OLD, list(dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames))
+
+
+def exchange_of(reader: "Reader", channel: str, session: int, since_us: int, until_us: int) -> list[Step]:
+    """A question and its answer, in order: all of the question's session, and of those in which we sent something the
+    steps of this time. The steps are patient data.
+
+    Args:
+        session: of the question; 0: it came as a whole block, or LabRelay began.
+        since_us, until_us: the orders were looked up, and the end of the answer was noted. A line has one answer under
+            way at a time, so no other answer of it is in between.
+    """
+    own = line_of(reader, channel, session=session) if session else []
+    near = line_of(reader, channel, before_us=until_us + 1, limit=NEAR)
+    found = [step for record in own for step in dialogue(record.entries)]
+    for record in near:
+        if record in own or not any(_is_frame_of_ours(one) for one in record.entries):
+            continue
+        found += [step for step in dialogue(record.entries) if since_us <= step.at_us <= until_us]
+    return sorted(found, key=lambda step: step.at_us)
+
+
+def _is_frame_of_ours(one: LineEntry) -> bool:
+    return one.way is LineWay.OUT and len(one.data) > LONGEST_SIGN
 
 
 def sessions_of(records: Sequence[LineRecord], *, masked: bool) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Pages on paper: a sheet of A4 has the laboratory, the period and the person, a real table, and no menu."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,14 @@ PRINTED = (
     "/dead-letters/each",
     "/system",
     "/codes",
-    "/orders?tab=waiting&print=1&columns=specimen,test",
+    "/orders?tab=waiting",
+    "/orders/worklist",
 )
+# The colours of the words and rules of a worklist.
+COLOURS = """() => [...document.querySelectorAll("table.sheet th, table.sheet td, table.sheet td *")].flatMap((one) => {
+  const style = getComputedStyle(one);
+  return [style.color, one.matches("th, td") ? style.borderBottomColor : style.color];
+})"""
 # What is on the sheet: whether the menu and the fields are, how the first table is laid out, and its heading.
 LOOK = """() => {
   const there = (of) => [...document.querySelectorAll(of)].some((one) => one.checkVisibility());
@@ -56,6 +63,7 @@ async def test_each_page_on_paper(tmp_path: Path) -> None:
                 faults += [] if "mohan" in found["head"] else [f"head: {found['head']}"]
                 wrong += [f"{path} {language}: {fault}" for fault in faults]
         assert await period(admin)
+        assert await worklist(admin)
         wrong += admin.faults
     assert not wrong, "\n".join(wrong)
 
@@ -65,3 +73,14 @@ async def period(one: Visitor) -> bool:
     await printed(one, "/shift?from=24h&lang=en")
     text = await one.text()
     return " - " in text.splitlines()[2] and (await one.page.pdf(format="A4")).startswith(b"%PDF")
+
+
+async def worklist(one: Visitor) -> bool:
+    """Whether the worklist says when it was made, has tube, patient and the analyzer's code, and uses no colour."""
+    await printed(one, "/orders/worklist?lang=en")
+    text = await one.text()
+    colours = set(await one.page.evaluate(COLOURS))
+    said = re.search(r"Made at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", text) is not None
+    rows = await one.page.locator("table.sheet tbody tr").all_inner_texts()
+    tube = any("26030009" in row and "MR-1012" in row and "10" in row.split() for row in rows)
+    return said and tube and colours <= {"rgb(0, 0, 0)"} and (await one.page.pdf(format="A4")).startswith(b"%PDF")

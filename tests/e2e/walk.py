@@ -21,7 +21,6 @@ LANGUAGES = ("en", "hi")
 EXAMINED = {("en", "light", 1440), ("hi", "dark", 320)}
 HEIGHT = 900
 
-SHEET = "print=1&columns=specimen,test,channel,state,since,run,result"
 # Where the path alone shows nothing: addresses of the page that are looked at.
 ADDRESSES = {
     "/": ("/", "/?wall"),
@@ -41,9 +40,11 @@ ADDRESSES = {
         "/orders",
         "/orders?tab=held",
         "/orders?tab=without",
-        f"/orders?tab=waiting&{SHEET}",
+        "/orders?tab=analyzer&columns=since,specimen,test,channel,state,collected,run,result",
+        "/orders?tab=after_all",
         "/orders?tab=none",
     ),
+    "/orders/worklist": ("/orders/worklist", "/orders/worklist?channel=none"),
     "/questions": ("/questions", "/questions?tab=questions"),
     "/order": ("/order?item=W1", "/order?question=3", "/order?message={without}", "/order?item=W999"),
     "/order/cancel": ("/order/cancel?item=W2", "/order/cancel?item=W3", "/order/cancel?item=W1"),
@@ -106,6 +107,7 @@ REFUSES = {
     UNREADABLE,
     "/todo?key=none",
     "/orders?tab=none",
+    "/orders/worklist?channel=none",
     "/order?item=W999",
     "/order/cancel?item=W1",
 }

@@ -87,23 +87,35 @@ class Worklist:
                 for one in is_open:
                     self._released_by_lis(one)
             case _:
-                self._order(line, named[-1] if named else None)
+                self._order(line, named)
 
-    def _order(self, line: OrderLine, latest: Item | None) -> None:
+    def _order(self, line: OrderLine, same: Sequence[Item]) -> None:
         new = Item(self.before + len(self.items) + 1, line)
-        if line.action == "rerun" and latest is not None:
+        latest = same[-1] if same else None
+        in_conflict = [one for one in same if one.state == "held" and one.why == "conflict"]
+        if latest is not None and latest.state == "cancel_pending":  # it goes once the analyzer has given that up
+            new.after = latest
+            self._put(new)
+        elif line.action == "rerun" and latest is not None:
             if latest.state not in OPEN:
                 new.run = latest.run + 1
                 self._put(new)
         elif latest is None or latest.state == "cancelled":
             self._put(new)
-        elif latest.content == new.content:
+        elif latest.content == new.content and not (line.action == "change" and latest in in_conflict):
             self._released_by_lis(latest)
         elif line.action != "change":
             new.state, new.why = "held", "conflict"
             self._put(new)
-        elif latest.state != "resulted":
-            self._replace(latest, new)
+        else:
+            current = next((one for one in reversed(same) if one not in in_conflict), latest)
+            if current.state == "resulted":
+                return
+            for one in in_conflict:
+                if one is not current:
+                    self._end(one, "superseded")
+            if current.state in OPEN:
+                self._replace(current, new)
             self._put(new)
 
     def _released_by_lis(self, one: Item) -> None:

@@ -34,6 +34,8 @@ def dialogue(dialect: str | None, **own: Any) -> "AstmDialogue | None":
     habits: object = GENERIC
     if dialect is not None:
         habits = getattr(import_module(f"adapters.dialects.{dialect.replace('-', '_')}"), "DIALOGUE", None)
+    if "test" in own:
+        own = {"dilutions": {"": ""}, **own}  # such a form has no place for one
     return AstmDialogue(replace(habits, **own)) if isinstance(habits, Habits) else None
 
 
@@ -78,7 +80,7 @@ class AstmDialogue:
             return None
         writer = self._unasked(context)
         body = writer.request(specimen, since, until)
-        return None if body is None else writer.reply(1, body)
+        return None if body is None else writer.reply(1, body, self.habits.fetch_comment)
 
     def _unasked(self, context: AnswerContext) -> OrderWriter:
         signs = self.habits.delimiters

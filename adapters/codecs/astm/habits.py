@@ -24,7 +24,10 @@ class Habits:
         asks_alone: a Q-3 of one component is that number, too.
         q13_a: what ``A`` in Q-13 is where L-3 is not ``T``: a ``query``; ``cancel``, it takes the question before back;
             ``barcode-only``, a query where Q-3 has a number, read or not, else a cancel.
+        counted: a component of Q-3, and the text there that says that the analyzer has counted, and read no number.
         fetches: Q-13 with which we ask for results that the analyzer keeps; empty: it gives none.
+        fetch_at: the component of Q-3 with the number then. fetch_comment: H-11. fetches_since: it gives all of a time,
+            too.
         delimiters: H-2 of a download; an answer has those of the question.
         named: H-3 holds our control id. timed: H-14 holds the time.
         version: our name in H-5 is followed by the components that follow the analyzer's.
@@ -32,6 +35,7 @@ class Habits:
         specimen: O-3 is the ``number``; or the ``whole`` of Q-3 (`downloads_as`, with blanks before the number up to
             `pads` characters, where nothing was asked); ``instrument``: O-4 is the number, and `place` is O-3.
         keeps: the components of Q-3 from this one on are O-4; 0: none.
+        code_until: a code of its results goes on behind this, with the dilution; an order has the part before it.
         test: O-5 of one test. dilutions: the form of ``1:10`` as ``{x}``; the dilution "" is that of a test without.
         pack, frame_limit: how records are put into frames, and the most bytes of text in one
             (`adapters.codecs.astm.sender`).
@@ -43,17 +47,21 @@ class Habits:
         types: O-16 by the type of specimen in table 0487, or as the LIS wrote it. type_at: the component of Q-3 with
             one, where the order has none. other_type: O-16 of all others. type_needed: these get no order.
         requested, collected: O-7 and O-8 hold these times.
-        priorities: O-6; a priority that is missing is R.
+        priorities: O-6; a priority that is missing is `routine`.
         end: L-3 behind orders. none_end: behind "none"; None: no third field.
         none: the form of "none": H and L alone; an ``order`` with O-26 as in `no_order`; the ``question`` with Q-13
             ``X``.
-        numbers_at: field of P with the patient's number, where demographics are sent.
+        numbers_at: field of P with the patient's number, where demographics are sent. name: the form of P-6.
     """
 
     asks_at: int = 2
     asks_alone: bool = False
     q13_a: Literal["query", "cancel", "barcode-only"] = "query"
+    counted: tuple[int, str] | None = None
     fetches: str = ""
+    fetch_at: int = 2
+    fetch_comment: str = ""
+    fetches_since: bool = False
     delimiters: str = "|\\^&"
     named: bool = True
     timed: bool = True
@@ -65,6 +73,7 @@ class Habits:
     pads: int = 0
     place: str = ""
     keeps: int = 0
+    code_until: str = ""
     test: str = "^^^{}"
     dilutions: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     pack: Literal["record", "packed"] = "record"
@@ -83,11 +92,13 @@ class Habits:
     requested: bool = False
     collected: bool = False
     priorities: Mapping[str, str] = field(default_factory=lambda: PRIORITIES)
+    routine: str = "R"
     end: str | None = "F"
     none: Literal["end", "order", "question"] = "end"
     no_order: str = ""
     none_end: str | None = "I"
     numbers_at: int = 3
+    name: str = "{family}^{given}"
 
 
-GENERIC = Habits(cancels=True, fetches="F")
+GENERIC = Habits(cancels=True, fetches="F", fetches_since=True)

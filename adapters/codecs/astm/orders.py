@@ -27,6 +27,7 @@ CANCELLED = "C"  # O-12
 RESULT_TIME = "R"  # Q-6: Q-7 and Q-8 are times of results
 NOT_FOUND = "X"  # Q-13 where "none" is the question again
 _PLACE = re.compile(r"\{([nx]?)\}")
+_NAME = re.compile(r"\{(family|given)\}")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?", re.ASCII)
 
 
@@ -47,18 +48,21 @@ def escaped(text: str, delimiters: Delimiters, charset: str) -> str | None:
     elif any(sign in letters for sign in text):
         return None
     made = "".join(f"{escape}{letters[sign]}{escape}" if sign in letters else sign for sign in text)
-    return made if can_be_carried(made, charset) else None
+    return made if can_be_carried(made, delimiters, charset) else None
 
 
-def can_be_carried(text: str, charset: str) -> bool:
-    """Whether a record can hold ``text``: it has no control character, and none that the charset does not have."""
+def can_be_carried(text: str, delimiters: Delimiters, charset: str) -> bool:
+    """Whether a record can hold ``text``: it has no control character, and none that the charset does not have. Nor has
+    it a character whose bytes hold a control character or a delimiter (GB 18030, Big5): an analyzer may split bytes.
+    """
     if any(category(sign) == "Cc" for sign in text):
         return False
     try:
-        text.encode(charset)
+        raw = text.encode(charset)
     except UnicodeEncodeError:
         return False
-    return True
+    signs = (delimiters.field, delimiters.repetition, delimiters.component, *delimiters.escape)
+    return min(raw, default=0x20) >= 0x20 and all(raw.count(sign.encode()) == text.count(sign) for sign in signs)
 
 
 class OrderWriter:
@@ -78,9 +82,9 @@ class OrderWriter:
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def reply(self, number: int, body: Body) -> Reply:
-        """The message of a body, the ``number``-th of an answer, from 1."""
-        records = [self._header(number, found=bool(body.items)), *body.records]
+    def reply(self, number: int, body: Body, comment: str | None = None) -> Reply:
+        """The message of a body, the ``number``-th of an answer, from 1; ``comment``: H-11, where it is another one."""
+        records = [self._header(number, found=bool(body.items), comment=comment), *body.records]
         return Reply("".join(f"{record}\r" for record in records).encode(self._charset), body.items)
 
     def orders(self, tubes: Iterable[tuple[Tube, Sequence[WorkItem]]], *, cancel: bool = False) -> Body | None:
@@ -115,17 +119,17 @@ class OrderWriter:
     def request(self, specimen: str, since: str, until: str) -> Body | None:
         """A Q record for results of one specimen, or of all from one time to another; None: it cannot be sent."""
         number = self._text(specimen)
-        if number is None:
+        if number is None or not (specimen or self._habits.fetches_since):
             return None
         signs = self._delimiters
-        fields = {2: "1", IDS: signs.component * (self._habits.asks_at - 1) + number, STATUS: self._habits.fetches}
+        fields = {2: "1", IDS: signs.component * (self._habits.fetch_at - 1) + number, STATUS: self._habits.fetches}
         if not specimen:
             fields |= {IDS: ALL, 6: RESULT_TIME, 7: since, 8: until}
         return Body([self._record("Q", {**fields, 5: ALL}), self._end(self._habits.end)])
 
     # -- records -----------------------------------------------------------------------------------------------------
 
-    def _header(self, number: int, *, found: bool) -> str:
+    def _header(self, number: int, *, found: bool, comment: str | None) -> str:
         habits, context = self._habits, self._context
         theirs = self._asked.segments[0] if self._asked is not None else Segment("H", [], 1, 1)
         sender = self._kept(field_of(theirs, 5).strip())
@@ -139,7 +143,7 @@ class OrderWriter:
             3: self._text(control) or "" if habits.named else "",
             5: own,
             10: sender,
-            11: self._form(habits.comment[self._asked is None]),
+            11: self._form(habits.comment[self._asked is None] if comment is None else comment),
             12: habits.processing[not found] or self._kept(field_of(theirs, 12).strip()) or "P",
             13: self._kept(field_of(theirs, 13).strip()) or "1",
             14: context.now if habits.timed else "",
@@ -150,12 +154,12 @@ class OrderWriter:
     def _patient(self, number: int, patient: OrderedPatient) -> str:
         fields = {2: str(number)}
         if self._context.demographics:
-            names = [self._text(patient.family), self._text(patient.given)]
+            family, given = self._text(patient.family), self._text(patient.given)
             fields[self._habits.numbers_at] = self._text(patient.number) or ""
-            if None not in names:  # a part of a name may be another person's
-                fields[6] = self._delimiters.component.join(name or "" for name in names).rstrip(
-                    self._delimiters.component
-                )
+            if family is not None and given is not None:  # a part of a name may be another person's
+                parts = {"family": family, "given": given}
+                name = _NAME.sub(lambda found: parts[found[1]], self._form(self._habits.name))
+                fields[6] = name.rstrip(self._delimiters.component)
             fields[8] = self._text(patient.birth_date) or ""
             fields[9] = patient.sex if patient.sex in SEXES else ""
         return self._record("P", fields)
@@ -185,8 +189,8 @@ class OrderWriter:
                 2: str(number),
                 **specimen,
                 5: self._delimiters.repetition.join(codes),
-                6: habits.priorities.get(urgent, "R"),
-                7: (_digits(line.requested) or context.now if line else "") if habits.requested else "",
+                6: habits.priorities.get(urgent, habits.routine),
+                7: (_digits(line.requested if line else "") or context.now) if habits.requested else "",
                 8: _digits(line.collected) if habits.collected and line else "",
                 12: CANCELLED if cancel else habits.add if again else habits.new,
                 16: self._type(asked, items),
@@ -217,7 +221,7 @@ class OrderWriter:
         habits, delimiters = self._habits, self._delimiters
         raw = dict(asked.echo).get(RAW) if self._asked is not None else None
         if raw is not None:
-            if not can_be_carried(raw, self._charset):
+            if not can_be_carried(raw, self._delimiters, self._charset):
                 return None
             number: str | None = number_in(raw, delimiters, habits)
         else:
@@ -234,7 +238,8 @@ class OrderWriter:
 
     def _test(self, item: WorkItem) -> str | None:
         """O-5 of an item, its count left open; None: it has no code, or a part of it cannot be sent."""
-        code = self._text(item.code)
+        end = self._habits.code_until
+        code = self._text(item.code.partition(end)[0] if end else item.code)
         dilution = self._habits.dilutions.get(item.line.dilution)
         if not code or dilution is None:
             return None
@@ -260,7 +265,7 @@ class OrderWriter:
 
     def _kept(self, text: str) -> str:
         """A text of the question as it came; empty where it cannot be carried."""
-        return text if can_be_carried(text, self._charset) else ""
+        return text if can_be_carried(text, self._delimiters, self._charset) else ""
 
     def _form(self, text: str) -> str:
         """A text of the habits with the delimiters of this message."""

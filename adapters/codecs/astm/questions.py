@@ -6,9 +6,9 @@
     Q|1|^1001||ALL||||||||A ... L|1|T                    takes the question before back
 
 A number is looked up without the blanks around it; the answer repeats them. An empty number, one that begins with ``@``
-(the barcode was not read) and one with a control character is none. Q-13 ``A`` without L-3 ``T`` is a question: the
-captures of Roche cobas e 411 end ordinary questions so. `Habits.q13_a` says it for a maker, and a channel for its own
-analyzer.
+(the barcode was not read), one with a control character and one that the analyzer has counted (Sysmex) is none. Q-13
+``A`` without L-3 ``T`` is a question: the captures of Roche cobas e 411 end ordinary questions so. `Habits.q13_a` says
+it for a maker, and a channel for its own analyzer.
 
     Q|1|^1001|^1050|ALL||||||||O                         the specimens from one number to another
 """
@@ -18,12 +18,11 @@ from collections.abc import Iterator
 from adapters.codecs.astm.habits import Habits
 from adapters.codecs.astm.text import components, repetitions, unescape
 from engine.model.message import Delimiters, Parsed, Segment
-from engine.model.orders import SPECIMEN_LENGTH, Asked, Question
+from engine.model.orders import Asked, Question, is_specimen_number
 
 IDS, END_ID, STATUS = 3, 4, 13  # Q-3, Q-4, Q-13
 ALL = "ALL"
 CANCEL, ABORTED = "A", "T"  # Q-13, L-3
-UNREAD = "@"
 MOST_ASKED = 1_000  # specimens of one question; further ones are not answered
 RAW, RECORD = "q3", "q"  # names of what the answer repeats: the repetition of Q-3 as it came, the ordinal of its Q
 
@@ -41,7 +40,7 @@ def question(parsed: Parsed, habits: Habits) -> Question | None:
         return Question(kind="all")
     end = field_of(first, END_ID).strip()
     if end and end != ids.strip():
-        since, until = (_readable(number_in(text, parsed.delimiters, habits), parsed.delimiters) for text in (ids, end))
+        since, until = (_asked_number(text, parsed.delimiters, habits) for text in (ids, end))
         return Question(kind="numbers", since=since, until=until)
     return Question(kind="specimens", asked=tuple(_asked(records, parsed.delimiters, habits)))
 
@@ -82,13 +81,28 @@ def _asked(records: list[Segment], delimiters: Delimiters, habits: Habits) -> It
             if count > MOST_ASKED:
                 return
             yield Asked(
-                specimen=_readable(number_in(repetition, delimiters, habits), delimiters),
+                specimen=_asked_number(repetition, delimiters, habits),
                 echo=((RAW, repetition), (RECORD, str(record.ordinal))),
             )
+
+
+def _is_counted(repetition: str, delimiters: Delimiters, habits: Habits) -> bool:
+    """Whether the number is the analyzer's own count: of another tube tomorrow, and of a tube here by chance alone."""
+    if habits.counted is None:
+        return False
+    at, text = habits.counted
+    parts = components(repetition, delimiters)
+    return len(parts) >= at and parts[at - 1].strip().upper() == text
+
+
+def _asked_number(repetition: str, delimiters: Delimiters, habits: Habits) -> str:
+    """The number to look up; empty: there is none, or it was not read."""
+    if _is_counted(repetition, delimiters, habits):
+        return ""
+    return _readable(number_in(repetition, delimiters, habits), delimiters)
 
 
 def _readable(number: str, delimiters: Delimiters) -> str:
     """The number to look up; empty: it was not read."""
     text = unescape(number, delimiters).strip(" ")
-    readable = text.isprintable() and "\ufffd" not in text and len(text) <= SPECIMEN_LENGTH
-    return text if readable and not text.startswith(UNREAD) else ""
+    return text if is_specimen_number(text) else ""

@@ -80,7 +80,7 @@ class Failed:
     """The message was given up. The receiver may have all of it but its last frame, or even that.
 
     Attributes:
-        reason: ``no-answer``; ``refused``, ENQ was answered with NAK each time; ``contention``; ``rejected``, so was a
+        reason: ``no-answer``; ``busy``, ENQ was answered with NAK each time; ``contention``; ``rejected``, so was a
             frame; ``interrupted``; ``closed``.
         maybe: the receiver may have all of it: its last frame went out, and NAK was not all that came back.
     """
@@ -288,7 +288,7 @@ class AstmSender:
 
     def _refused(self, now: float) -> list[SenderEvent]:
         if self._enqs >= self._options.max_attempts:
-            return self._give_up("refused", now)
+            return self._give_up("busy", now)
         return self._hold(self._options.nak_hold, now)
 
     def _contended(self, now: float) -> list[SenderEvent]:

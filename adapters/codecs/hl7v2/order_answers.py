@@ -158,9 +158,13 @@ def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]
 
 def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
     """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
-    for key in {_key(parsed, order) for order in orders}:
-        same = [order for order in orders if _key(parsed, order) == key]
-        found = [one for one in outcomes if (one.placer, one.filler, one.test) == key]
+    by_key: dict[tuple[str, str, str], tuple[list[_Order], list[LineAnswer]]] = {}
+    for order in orders:
+        by_key.setdefault(_key(parsed, order), ([], []))[0].append(order)
+    for one in outcomes:
+        if (known := by_key.get((one.placer, one.filler, one.test))) is not None:
+            known[1].append(one)
+    for same, found in by_key.values():
         for at, order in enumerate(same):
             order.outcomes = [found[at]] if len(found) == len(same) else found
 

@@ -12,8 +12,16 @@ order, else that of the question. "None" is the O record without tests. The anal
 know. Q-13 is ``A`` in ordinary questions of the captures, and ``O`` in others; ``A`` without a number takes a question
 back.
 
+A code of results has dilution and pre-dilution behind it (``8/1/not``, ``685/``); an order names the test alone, and
+the dilution in its own component.
+
+All records share a frame, and go on in the next one after 240 bytes; the Pentra 400 gets a frame for each record.
+
+The c 111 gives the results of one tube again (H-11 ``RSREQ^REAL``, ``Q|1|^number||ALL||||||||F``). The others take that
+question with sequence, rack and position alone, which are not known here.
+
 Sources: capture roche-e411-query; cobas e 411 Host Interface Manual 2.3 (test order record); the public drivers of the
-e 411, c 311 and c 501.
+e 411, c 311, c 111 and c 501 (H7600).
 """
 
 from dataclasses import replace
@@ -40,6 +48,7 @@ COBAS = Habits(
     version=True,
     comment=("TSDWN^REPLY", "TSDWN^BATCH"),
     keeps=4,
+    code_until="/",
     test="^^^{}^{x}",
     dilutions={"": ""},
     new="A",
@@ -48,11 +57,14 @@ COBAS = Habits(
     type_at=8,
     collected=True,
     priorities=STAT_OR_ROUTINE,
+    pack="packed",
     end="N",
     none="order",
     no_order="O",
     none_end="N",
 )
 E411 = replace(COBAS, dilutions={"": "1", **{f"1:{by}": str(by) for by in (1, 2, 5, 10, 20, 50, 100, 400)}})
-C111 = replace(COBAS, comment=("TSDWN^REAL", "TSDWN^BATCH"), dilutions={"": "A"})
-PENTRA_400 = replace(COBAS, type_needed=True)
+C111 = replace(
+    COBAS, comment=("TSDWN^REAL", "TSDWN^BATCH"), dilutions={"": "A"}, fetches="F", fetch_comment="RSREQ^REAL"
+)
+PENTRA_400 = replace(COBAS, type_needed=True, pack="record", code_until="")

@@ -202,8 +202,8 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
 
 
 def raise_if_unknown(session: Session, *, channel: str | None = None, destination: str | None = None) -> None:
-    """Called after an empty result: raises LabRelayError where a name is unknown to this site, so that a typing error
-    does not look like an empty list.
+    """Raises LabRelayError where a name is unknown to this site, so that a typing error does not look like an empty
+    list. Called after an empty result, or before a list that has more than what bears the name.
     """
     if (channel is None and destination is None) or session.is_closed:
         return

@@ -100,7 +100,11 @@ FORMS: Mapping[str, AskForm] = {
         asks="Q|1|^{tube}||||||||||O",
         echo={3: "1^^", 4: "{tube}"},
         code_at=2,
-        order="O|1||{tube}|{tests}|R||||||N||||||||||||||F",
+        order="O|1|9058^1^11|{tube}|{tests}|R||||||||||serum||||||||||F",
+        test="{code}^{code}^^",
+        result="{code}^{code}^^F",
+        value="{value}^^^^",
+        unit_at=1,
     ),
     "roche-cobas-c111": replace(
         _ROCHE,

@@ -1,14 +1,20 @@
 """Verbs for orders: a person enters them, changes one, or is about to see whose it is."""
 
+import asyncio
+
 from engine.actions.control import Request
 from engine.model.errors import LabRelayError
-from engine.model.orders import OrderedPatient, OrderLine, item_id
+from engine.model.orders import ItemState, OrderedPatient, OrderLine, item_id
 from engine.model.worklist import LineOutcome
 from engine.ordering import by_hand, fetching
+from engine.ordering.sheets import MOST, Sheet, sheets
 from engine.ordering.taking import take_settings
-from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderMatch, OrderShown
+from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderMatch, OrderShown, OrderWorklist
 from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit, worklist
+from engine.store.queries import worklist as reading
+
+PATIENT = ("number", "family", "given", "birth_date", "sex")  # parts of a patient that a worklist has
 
 
 async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
@@ -98,3 +104,45 @@ async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Resul
     what = {"order": item_id(asked.order), "purpose": asked.purpose}
     await site.journal.run(audit.note, request.actor, "unmask", what)
     return {}
+
+
+async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorklist) -> Result:
+    """The waiting orders of each analyzer, for paper; recorded before they are read."""
+    channels = site.loaded().channels
+    runners = {name: one.orders for name, one in channels.items() if one.orders is not None}
+    if wrong := [name for name in asked.channels if name not in runners]:
+        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(runners)) or 'none'}")
+    what = {"export": {"worklist": asked.channels or "all"}, "purpose": asked.purpose}
+    await site.journal.run(audit.note, request.actor, "unmask", what)
+    wanted = reading.ItemFilter(states=(ItemState.WAITING,))
+    found = await asyncio.to_thread(reading.items, site.journal, wanted, limit=MOST + 1)
+    made = sheets(found[:MOST], {name: (one.codes, frozenset(one.groups)) for name, one in runners.items()})
+    return {
+        "sheets": [_sheet(one) for one in made if not asked.channels or one.channel in asked.channels],
+        "cut": len(found) > MOST,
+    }
+
+
+def _sheet(one: Sheet) -> Result:
+    return {
+        "channel": one.channel,
+        "tubes": [
+            {
+                "specimen": tube.specimen,
+                "urgent": tube.is_urgent,
+                "patient": {name: getattr(tube.patient, name) for name in PATIENT},
+                "tests": [
+                    {
+                        "order": test.item.item_id,
+                        "test": test.item.line.test,
+                        "name": test.item.line.test_name,
+                        "code": test.code,
+                        "reason": test.item.reason.value,
+                        "also": list(test.also),
+                    }
+                    for test in tube.tests
+                ],
+            }
+            for tube in one.tubes
+        ],
+    }

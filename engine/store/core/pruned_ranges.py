@@ -13,6 +13,7 @@ from engine.store.core.rows import Execute
 
 JOURNAL = "journal"
 DOCUMENT = "document"
+ORDER = "order"  # items of the worklist
 
 
 _COLUMNS = "what, first, last, chain, record"
@@ -23,7 +24,7 @@ class Range:
     """A range of removed numbers, of one kind of rows.
 
     Attributes:
-        what: `JOURNAL`, `DOCUMENT` or the result of `lane`.
+        what: `JOURNAL`, `DOCUMENT`, `ORDER` or the result of `lane`.
         chain: for the journal, the chain value of the last row; else empty.
         record: the row of the journal that attests it.
     """
@@ -51,6 +52,12 @@ def every(execute: Execute) -> list[Range]:
 def of_record(execute: Execute, record: int) -> list[Range]:
     """The ranges that one row of the journal attests."""
     return [Range(*row) for row in execute(f"SELECT {_COLUMNS} FROM pruned WHERE record = ?", (record,)).fetchall()]  # noqa: S608 - constant
+
+
+def highest(execute: Execute, what: str) -> int:
+    """The highest number of this kind that was removed; 0: none was."""
+    row = execute("SELECT last FROM pruned WHERE what = ? ORDER BY first DESC LIMIT 1", (what,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def around(execute: Execute, what: str, number: int) -> Range | None:

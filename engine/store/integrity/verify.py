@@ -162,7 +162,7 @@ def _findings(
         ("tallies", _tallies(connection)),
         ("notes", sealed_notes.check(connection, vault)),
         ("correction", sealed_notes.missing_corrections(connection, vault)),
-        ("worklist", worklist_check.check(connection)),
+        ("worklist", worklist_check.check(connection, vault, partial(vouched, connection, pruned_ranges.ORDER))),
         ("structure", _structure(connection)),
     ]
     for name, step in steps:

@@ -79,6 +79,7 @@ class PatientData:
     Attributes:
         unsure: messages in which the number occurs, but not in the place of a patient number.
         unreadable: messages that cannot be opened; unknown whether they belong to the patient.
+        orders: of the patient by number, also those that no message of the patient brought -> whether each is open.
         edited: messages that a person made from these by editing, or from which these were made: perhaps because the
             patient's number was wrong.
     """
@@ -87,6 +88,7 @@ class PatientData:
     unsure: list[int] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
     edited: list[int] = field(default_factory=list)
+    orders: dict[int, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ def find(snapshot: Snapshot, vault: Vault, numbers: Sequence[str], also: Iterabl
                     raise
     with snapshot() as execute:
         found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
+        found.orders = erasing.left_of(execute, vault, wanted)
         found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
     return found
 

@@ -1,14 +1,15 @@
 """Retention: delete old rows that are no longer needed, in small steps, each with a record that proves it was no loss.
 
-A finished message may be deleted once it is old enough: with its frames, documents, deliveries, attempts and its own
-lookup entries. An open, held, dead or incomplete message is never deleted, and neither is a row that is still needed:
+A finished message may be deleted once it is old enough: with its frames, documents, deliveries, attempts, the orders
+that it made and its own lookup entries. An open, held, dead or incomplete message is never deleted, and neither is a
+row that is still needed:
 
     message     no verdict, dead, incomplete; a delivery that waits, is being sent, held or dead; one of its lanes is
                 paused or held; an entry in a short-lived table (repeats, reports) has not expired; an edited message
                 made from it still exists; the newest document and the newest delivery of all, from which the next
-                numbers count on
+                numbers count on; an order that it made is open, or its specimen number may still be no other patient's
     audit row   under way; referred to by a gap, a pause, an entry of the to-do list, an operation or
-                an edited message
+                an edited message; such an order of it
     record      of an erasure, while one of the rows that it attests exists
     any row     while a person's action is under way (of an operation: its members that are left); the newest row
 
@@ -51,13 +52,15 @@ from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
 from engine.store.operations import audit, bulk
-from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
+from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, forget_questions, let_go
+from engine.store.operations.worklist.items import OPEN
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
 
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # deletions in one transaction ...
+QUESTIONS = 128  # of analyzers, deleted in a transaction
 STEP_LOOKS = 400  # ... and rows that it checks, so that remaining rows cost a bounded time, too
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
@@ -163,6 +166,7 @@ def step(batch: Batch, *, policy: Policy, run: RetentionWalk, limit: int = STEP_
         own = orjson.dumps({"at_us": batch.now_us, "own_us": batch.now_us - run.behind_us}).decode()
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention_clock', ?)", (own,))
     _forget_lines(batch, policy)
+    forget_questions(batch, batch.now_us - policy.filtered_us, QUESTIONS)
     found = find_prunable(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
     finished = found.position >= run.until
     run = RetentionWalk(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
@@ -218,7 +222,10 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
             found.rows[row_id] = chain
             found.counts.update(messages=1, early=int(early), frames=len(frames), bytes=size)
         elif kind in (KIND_ACT, KIND_PRUNED, KIND_ERASED):
-            if received_us >= rows.now_us - policy.audit_us or _needed(execute, row_id):
+            changed_us = _orders_changed(rows, row_id)
+            if changed_us is None or max(received_us, changed_us) >= rows.now_us - policy.audit_us:
+                continue
+            if _needed(execute, row_id):
                 continue
             found.rows[row_id] = chain
             found.counts["acts" if kind == KIND_ACT else "records"] += 1
@@ -298,7 +305,11 @@ def _judge(
         age_us = policy.dismissed_us
     else:
         age_us = policy.delivered_us
-    last_us = max(received_us, state[1], *(settled_us for _, _, settled_us, _ in deliveries))
+    changed_us = _orders_changed(rows, message_id)
+    if changed_us is None:
+        kept["order"] += 1
+        return None
+    last_us = max(received_us, state[1], changed_us, *(settled_us for _, _, settled_us, _ in deliveries))
     early: bool = last_us >= now_us - age_us
     if early and not (over and last_us < now_us - policy.least_us):
         return None
@@ -310,6 +321,17 @@ def _judge(
         kept["still needed"] += 1
         return None
     return early
+
+
+def _orders_changed(rows: Rows, row_id: int) -> int | None:
+    """When the orders that a message or act made have changed last; 0: it made none. None: one of them is open, or may
+    still tie its specimen number to its patient."""
+    changed_us, is_needed = rows.execute(
+        f"SELECT coalesce(max(changed_us), 0), coalesce(max({OPEN} OR changed_us + reuse_us >= ?), 0)"  # noqa: S608 - constants
+        " FROM order_item WHERE message_id = ?",
+        (rows.now_us, row_id),
+    ).fetchone()
+    return None if is_needed else int(changed_us)
 
 
 def _remembered(execute: Execute, message_id: int, token: bytes, now_us: int) -> bool:

@@ -2,7 +2,8 @@
 
 The journal keeps what was accepted. Connecting an analyzer also needs what was refused and why, and when we answered.
 So each session that carried something leaves one row: received bytes, sent bytes, and the faults that the link reported
-(`LinkFault`). Writing it blocks no message, and a trace that cannot be written is dropped.
+(`LinkFault`); so does each message of ours, as the answer to an analyzer's question. Writing it blocks no message, and
+a trace that cannot be written is dropped.
 
 Bounds: `SESSION_BYTES` of one session, `KEPT_SESSIONS` and `KEPT_BYTES` of one channel, `WAITING` rows in memory.
 
@@ -69,11 +70,17 @@ class LineTrace:
     """Collects the bytes that pass on one connection, from one idle moment to the next. Used by one task.
 
     Called for every read and write of a line, so it builds the `LineEntry`s only at the end.
+
+    Attributes:
+        spoke: a message of ours went out since the last idle moment, so what passed is kept.
     """
 
-    __slots__ = ("_entries", "_left_out", "_size")
+    __slots__ = ("_entries", "_left_out", "_size", "answers_only", "spoke")
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers_only: bool = False) -> None:
+        """``answers_only``: the journal holds whole messages of this line, so only what we sent ourselves is kept."""
+        self.answers_only = answers_only
+        self.spoke = False
         self._entries: list[tuple[LineWay, int, bytes]] = []
         self._size = 0
         self._left_out = 0
@@ -95,6 +102,7 @@ class LineTrace:
     def clear(self) -> None:
         self._entries.clear()
         self._size = self._left_out = 0
+        self.spoke = False
 
     def session_over(self, channel: str, session: int, cause: str) -> LineRecord:
         """The session that ended. Bytes behind its end in the same read begin the next one."""
@@ -106,8 +114,10 @@ class LineTrace:
 
     def at_rest(self, channel: str) -> LineRecord | None:
         """The remaining entries when nothing is under way; None where they are no more than a keep-alive or noise."""
-        telling = any(way is _ABOUT or (way is _IN and _FRAME_OR_RECORD.search(data)) for way, _, data in self._entries)
-        if telling:
+        if self.spoke or (
+            not self.answers_only
+            and any(way is _ABOUT or (way is _IN and _FRAME_OR_RECORD.search(data)) for way, _, data in self._entries)
+        ):
             return self._take(channel, 0)
         self.clear()
         return None

@@ -59,6 +59,8 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
             lanes.setdefault(lane, {})[seq] = b""
             execute("DELETE FROM attempt WHERE delivery = ?", (delivery_id,))
     ranges.add(pruned_ranges.DOCUMENT, documents)
+    orders = dict.fromkeys(_let_go_orders(batch, found.rows), b"")
+    ranges.add(pruned_ranges.ORDER, orders)
     for lane, seqs in lanes.items():
         ranges.add(pruned_ranges.lane(lane), seqs)
     ids = [(message_id,) for message_id in found.messages]
@@ -71,6 +73,23 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
     ranges.store(dict(found.counts))
+
+
+def _let_go_orders(batch: Batch, rows: Iterable[int]) -> list[int]:
+    """Delete the items of these messages and acts with their histories; return their numbers."""
+    select = "SELECT number FROM order_item WHERE message_id = ?"
+    numbers = [number for row in rows for (number,) in batch.execute(select, (row,)).fetchall()]
+    for table, column in (("order_event", "item"), ("order_notice", "item"), ("order_item", "number")):
+        batch.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(number,) for number in numbers])  # noqa: S608 - constants
+    return numbers
+
+
+def forget_questions(batch: Batch, before_us: int, most: int) -> None:
+    """Delete the oldest questions of analyzers, and downloads. The newest stays: numbers are counted from it."""
+    rows = batch.execute("SELECT number, at_us FROM order_query ORDER BY number LIMIT ?", (most + 1,)).fetchall()
+    gone = [(number,) for number, at_us in rows[:-1] if at_us < before_us]
+    batch.executemany("DELETE FROM order_asked WHERE query = ?", gone)
+    batch.executemany("DELETE FROM order_query WHERE number = ?", gone)
 
 
 def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:

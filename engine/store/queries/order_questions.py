@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.model.orders import NoOrder
 from engine.store.core.rows import Execute
+from engine.store.operations.worklist.items import specimen_token
 from engine.store.queries.reader import Reader
 
 PAGE = 200
@@ -18,11 +19,13 @@ class QueryFilter:
         since_us: asked then or later.
         unanswered: the analyzer got no answer, or no order for another reason than that all is done, and it has not
             asked for that tube since.
+        specimen: a number, exact; those that had it.
     """
 
     channel: str = ""
     since_us: int = 0
     unanswered: bool = False
+    specimen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ def queries(reader: Reader, wanted: QueryFilter = _EVERY, *, after: int = 0, lim
     Args:
         after: only those with a smaller number; 0: from the newest on.
     """
-    found, values = _asked(wanted, after)
+    found, values = _asked(reader, wanted, after)
     with reader.snapshot() as execute:
         rows = execute(
             f"{_QUERY} IN ({found} ORDER BY number DESC LIMIT ?) ORDER BY q.number DESC", (*values, limit)
@@ -95,12 +98,12 @@ def queries(reader: Reader, wanted: QueryFilter = _EVERY, *, after: int = 0, lim
 
 def count_queries(reader: Reader, wanted: QueryFilter, *, most: int) -> int:
     """How many `queries` are in all, up to ``most``."""
-    found, values = _asked(wanted, 0)
+    found, values = _asked(reader, wanted, 0)
     (count,) = reader.row(f"SELECT count(*) FROM ({found} LIMIT ?)", (*values, most))  # noqa: S608 - constants
     return int(count)
 
 
-def _asked(wanted: QueryFilter, after: int) -> tuple[str, list[Any]]:
+def _asked(reader: Reader, wanted: QueryFilter, after: int) -> tuple[str, list[Any]]:
     terms: list[str] = []
     values: list[Any] = []
     if wanted.since_us:  # numbers and times grow together
@@ -114,6 +117,9 @@ def _asked(wanted: QueryFilter, after: int) -> tuple[str, list[Any]]:
         values.append(wanted.channel)
     if wanted.unanswered:
         terms.append(_UNANSWERED)
+    if wanted.specimen:
+        terms.append("number IN (SELECT query FROM order_asked WHERE specimen = ?)")
+        values.append(specimen_token(reader.vault, wanted.specimen))
     if after:
         terms.append("number < ?")
         values.append(after)

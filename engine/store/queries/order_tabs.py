@@ -6,7 +6,7 @@ A list and its count are one query (`engine.store.queries.worklist`).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from engine.model.orders import ItemReason, ItemState
+from engine.model.orders import AT_ANALYZER, ItemReason, ItemState
 from engine.model.worklist import DAY_US
 from engine.store.queries import order_questions, worklist
 from engine.store.queries.order_questions import QueryFilter
@@ -16,23 +16,29 @@ from engine.store.queries.worklist import ItemFilter
 MINUTE_US = 60_000_000
 REFUSED_US = 7 * DAY_US  # how long a refused or rejected order is listed
 UNANSWERED_US = DAY_US  # how long a question without an answer is listed, and a result without an order
-LATE_AFTER_US = (120 * MINUTE_US, 60 * MINUTE_US)  # an order that an analyzer has is late; the second of a stat one
-UNSENT_AFTER_US = (30 * MINUTE_US, 5 * MINUTE_US)  # so long an order may wait for which the analyzer has asked in vain
+AFTER_ALL_US = 7 * DAY_US  # how long an order is listed that was given up, and measured all the same
+# So long an order may wait for which the analyzer has asked in vain; the second: a stat order, also one for which no
+# analyzer has asked.
+UNSENT_AFTER_US = (30 * MINUTE_US, 5 * MINUTE_US)
 MOST = 10_000  # that are counted for a person
 
-AT_ANALYZER = (ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING)
+_AT_ANALYZER = tuple(sorted(AT_ANALYZER))
 IN_VAIN = (ItemReason.UNMAPPED_CODE, ItemReason.MAYBE_KNOWN, ItemReason.AFTER_CANCEL)
 DONE = (ItemState.RESULTED, ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED)
 
 TABS: Mapping[str, Callable[[int], ItemFilter]] = {
     "refused": lambda now_us: ItemFilter(states=(ItemState.REFUSED,), since_us=max(now_us - REFUSED_US, 1)),
-    "late": lambda now_us: ItemFilter(states=AT_ANALYZER, still_us=_before(now_us, LATE_AFTER_US)),
+    "after_all": lambda now_us: ItemFilter(after_all_us=max(now_us - AFTER_ALL_US, 1)),
+    "late": lambda now_us: ItemFilter(open=True, late_us=now_us),
     "unsent": lambda now_us: ItemFilter(
         states=(ItemState.WAITING,), reasons=IN_VAIN, still_us=_before(now_us, UNSENT_AFTER_US)
     ),
+    "urgent": lambda now_us: ItemFilter(
+        states=(ItemState.WAITING,), reasons=(ItemReason.NONE,), stat=True, still_us=_before(now_us, UNSENT_AFTER_US)
+    ),
     "held": lambda now_us: ItemFilter(states=(ItemState.HELD,)),
     "waiting": lambda now_us: ItemFilter(states=(ItemState.WAITING,)),
-    "analyzer": lambda now_us: ItemFilter(states=AT_ANALYZER),
+    "analyzer": lambda now_us: ItemFilter(states=_AT_ANALYZER),
     "rejected": lambda now_us: ItemFilter(states=(ItemState.REJECTED,), since_us=max(now_us - REFUSED_US, 1)),
     "done": lambda now_us: ItemFilter(states=DONE),
 }
@@ -69,4 +75,4 @@ def troubles(reader: Reader, now_us: int) -> list[OrderTrouble]:
     return [one for one in found if one.count]
 
 
-_FOR_A_PERSON = ("refused", "unsent", "held")
+_FOR_A_PERSON = ("refused", "after_all", "late", "unsent", "urgent", "held")

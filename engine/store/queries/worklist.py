@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model.errors import IntegrityError
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, WorkItem
+from engine.model.orders import AT_ANALYZER, OPEN_STATES, ItemReason, ItemState, WorkItem
+from engine.model.usual_times import DEFAULT_LATE_US, FLOOR_LATE_US, UsualTime
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations.worklist import items as rows_of
 from engine.store.queries.reader import Reader, Rows
 
 PAGE = 200
+_LATE = (
+    "given_us < ? AND given_us < ?"
+    " - coalesce((SELECT u.late_us FROM order_usual u WHERE u.channel = order_item.channel"
+    " AND u.code = order_item.code), ?) / iif(rank = 0, 2, 1)"
+)
 # As the condition of index order_item_open has it, word by word: else SQLite does not use it.
+_ASKED_FOR = "state IN ('waiting', 'offered', 'accepted', 'in_progress')"  # of order_item_askable
+_ASKABLE = frozenset({ItemState.WAITING, ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
 
 
@@ -28,6 +36,9 @@ class ItemFilter:
         open: only those that have not ended.
         since_us: changed then or later.
         still_us: unchanged since before then; of a stat order the second counts.
+        stat: only stat orders.
+        late_us: only those that an analyzer has, and that are late at this time (`engine.model.usual_times`).
+        after_all_us: only those that were given up, and got a result all the same, then or later.
     """
 
     states: tuple[ItemState, ...] = ()
@@ -40,6 +51,9 @@ class ItemFilter:
     open: bool = False
     since_us: int = 0
     still_us: tuple[int, int] | None = None
+    stat: bool = False
+    late_us: int = 0
+    after_all_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +117,12 @@ def _found(reader: Reader, wanted: ItemFilter, after: int, column: str = "number
     """A column of the items that fit; each list and its count are this."""
     terms, values = _terms(reader, wanted)
     table = "order_item"
-    if not (wanted.specimen or wanted.patient or wanted.placer or wanted.message_id):
-        if wanted.reasons or (wanted.since_us and wanted.states and not OPEN_STATES.intersection(wanted.states)):
+    if not (wanted.specimen or wanted.patient or wanted.placer or wanted.message_id or wanted.after_all_us):
+        if wanted.stat and wanted.states and _ASKABLE.issuperset(wanted.states):
+            table, terms = "order_item INDEXED BY order_item_askable", [_ASKED_FOR, *terms]
+        elif (wanted.reasons and all(wanted.reasons)) or (
+            wanted.since_us and wanted.states and not OPEN_STATES.intersection(wanted.states)
+        ):
             table, terms = "order_item INDEXED BY order_item_reasoned", ["reason <> ''", *terms]
         elif wanted.open or (wanted.states and OPEN_STATES.issuperset(wanted.states)):
             table, terms = "order_item INDEXED BY order_item_open", [_OPEN, *terms]
@@ -129,6 +147,14 @@ def _terms(reader: Reader, wanted: ItemFilter) -> tuple[list[str], list[Any]]:
     if wanted.still_us:
         terms.append("changed_us < iif(rank = 0, ?, ?)")
         values += reversed(wanted.still_us)
+    if wanted.stat:
+        terms.append("rank = 0")
+    if wanted.late_us:
+        terms += (f"state IN ({', '.join('?' * len(AT_ANALYZER))})", _LATE)
+        values += (*AT_ANALYZER, wanted.late_us - FLOOR_LATE_US // 2, wanted.late_us, DEFAULT_LATE_US)
+    if wanted.after_all_us:
+        terms.append("number IN (SELECT item FROM order_event WHERE late = 1 AND at_us >= ?)")
+        values.append(wanted.after_all_us)
     if wanted.channel:
         terms.append("(channel = ? OR instr(',' || targets, ',' || ? || ',') OR (channel = '' AND targets = ''))")
         values += (wanted.channel, wanted.channel)
@@ -155,6 +181,15 @@ def results_of(reader: Reader, numbers: Iterable[int]) -> dict[int, int]:
         asked,
     )
     return dict(rows)
+
+
+def usual_times(reader: Reader, found: Iterable[WorkItem]) -> dict[tuple[str, str], UsualTime]:
+    """(channel, code) -> how long that test takes there, for each of these items that has both."""
+    learned = {}
+    for channel, code in {(one.channel, one.code) for one in found if one.channel and one.code}:
+        row = reader.row("SELECT usual_us, late_us FROM order_usual WHERE channel = ? AND code = ?", (channel, code))
+        learned[channel, code] = UsualTime() if row is None else UsualTime(*row)
+    return learned
 
 
 def item(reader: Reader, number: int) -> ItemDetails | None:

@@ -373,6 +373,7 @@ CREATE TABLE order_item (
     reuse_us   INTEGER NOT NULL,            -- how long after its end its specimen number is not another patient's
     events     INTEGER NOT NULL,            -- rows of order_event
     written_us INTEGER NOT NULL,            -- when this row was written last, whatever changed in it
+    given_us   INTEGER NOT NULL,            -- when the analyzer got it that has it, or had it; 0: none has
     content    BLOB NOT NULL                -- sealed: the line of the LIS
 );
 CREATE INDEX order_item_specimen ON order_item (specimen, number) WHERE specimen <> x'';
@@ -405,6 +406,17 @@ CREATE TABLE order_event (
     cause      TEXT NOT NULL,               -- a short constant; '' none
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
     PRIMARY KEY (item, n)
+) WITHOUT ROWID;
+CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;
+
+-- How long the tests of an analyzer take, from the order to the final result (model/usual_times.py).
+CREATE TABLE order_usual (
+    channel  TEXT NOT NULL,
+    code     TEXT NOT NULL,                 -- of the test there
+    took     TEXT NOT NULL,                 -- microseconds of the newest results, the newest last, a comma after each
+    usual_us INTEGER NOT NULL,              -- 0: too little history
+    late_us  INTEGER NOT NULL,              -- an order without a result is late after this; a stat order after half
+    PRIMARY KEY (channel, code)
 ) WITHOUT ROWID;
 
 -- Rows of order_event that the laboratory system of the item hears of, and that no message was made of yet.

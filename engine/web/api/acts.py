@@ -77,6 +77,7 @@ NOT_OFFERED: Mapping[str, str] = {
     "underway": "a look, of which the status has the counts",
     "shown": "the contents of a message are a resource, which records each reveal",
     "order_shown": "whose an order is, is shown by the command alone",
+    "order_worklist": "tubes and patients of waiting orders are shown by the command and on the page",
     "searched": "a look, which message-search records by itself",
     "exported": "an export is a command",
     "erase": "an erasure is a command: a person looks at each message",

@@ -31,6 +31,7 @@ from engine.web.pages import (
     todo,
     trying,
     waiting,
+    worklists,
 )
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
@@ -39,7 +40,7 @@ PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
     *(shift, todo, waiting, trying, saved),
-    *(orders, order, order_acts, questions),
+    *(orders, order, order_acts, questions, worklists),
 )
 
 

@@ -25,7 +25,7 @@ from engine.web.pages.dead_letters import EACH, letter_row
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
-from engine.web.pages.orders import of_analyzer
+from engine.web.pages.orders import of_analyzer, worklist_of
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live
@@ -100,7 +100,7 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
         letters, last, orders, (_, unread) = [], [], [], frame.why_not(error, words)
     rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]
     return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread, "last": last,
-            "orders": orders}  # fmt: skip
+            "orders": orders, "sheet": worklist_of(asking, channel.name)}  # fmt: skip
 
 
 def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:

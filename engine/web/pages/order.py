@@ -12,35 +12,56 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
+from engine.diagnostics.lines.signs import text
 from engine.model.errors import LabRelayError
 from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Act, Filter, MessageView
+from engine.monitoring.line_steps import line_step
 from engine.store.operations.worklist.matching import MATCHED
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
-from engine.store.queries.messages import ends_of, messages_page
+from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.reader import Reader
 from engine.store.queries.tube_timeline import TubeQuestion, TubeTimeline, WithoutOrder
 from engine.store.queries.worklist import ItemDetails, ItemHistory
+from engine.views.text import printable
+from engine.views.wire import exchange_of
 from engine.web.access.desk import Desk
 from engine.web.access.person import PERSON
 from engine.web.cells import Badge
 from engine.web.pages import order_acts, states
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.order_words import event_of, none_of, outcome_of, reason_of, state_of
-from engine.web.pages.orders import MESSAGES, ONE, PATH, order_row
+from engine.web.pages.order_words import cause_of, event_of, none_of, outcome_of, reason_of, state_of
+from engine.web.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import PRINCIPAL, Route
 
 SHOWN = "order_shown"  # the verb before tube and patient are shown
+ANSWERS_WITHIN_US = 60_000_000  # of a question whose answer has not ended
+MOST_TRACED, MOST_PASSED, MOST_OF_STEP = 10, 100, 2_000  # newest questions, their frames, the bytes of each
 LONGEST = 500  # signs of a remark
 MOST_STEPS = 1_000  # of a time line, the newest
 MOST_MESSAGES = 50  # that bear the number of the tube
 NO_ORDER = "There is no order {order}."
 NO_TUBE = "Nothing is kept of this tube."
 BY_PERSON = "person"  # the cause of an event; its message is the act
+
+
+class Passed(NamedTuple):
+    """A frame, a block or a sign on the line.
+
+    Attributes:
+        text: its bytes; letters are x and digits 9 as long as no purpose is stated.
+        verdict: of its checksum.
+    """
+
+    at: str
+    who: str
+    what: str
+    text: str
+    verdict: Badge | None
 
 
 class Step(NamedTuple):
@@ -50,6 +71,7 @@ class Step(NamedTuple):
         what: one sentence.
         links: words and address.
         more: lines of small print.
+        passed: what passed on the line meanwhile, without content as long as no purpose is stated.
     """
 
     at_us: int
@@ -59,6 +81,7 @@ class Step(NamedTuple):
     meaning: str = ""
     links: Sequence[tuple[str, str]] = ()
     more: Sequence[str] = ()
+    passed: Sequence[Passed] = ()
 
 
 def routes(frame: Frame) -> Sequence[Route]:
@@ -134,14 +157,14 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
     timeline = tube_timeline.tube_of(reader, token)
     if one is not None and not any(other.item.number == asked for other in timeline.items):
         timeline = TubeTimeline(items=(one,), questions=timeline.questions, without=timeline.without)
-    results = worklist.results_of(reader, [other.item.number for other in timeline.items])
+    rows = order_rows(reader, [other.item for other in reversed(timeline.items)], words)
     steps = sorted(_steps(reader, timeline, asking, purpose), key=lambda step: step.at_us)
     values: dict[str, Any] = {
         "rows": [
-            order_row(other.item, results.get(other.item.number, 0), words)
+            row
             | {"is_here": other.item.number == asked}
             | {"offers": order_acts.matches(asking, other.item, timeline.without)}
-            for other in reversed(timeline.items)
+            for row, other in zip(rows, reversed(timeline.items), strict=True)
         ],
         "steps": [_row(step, words) for step in steps[-MOST_STEPS:]],
         "others": _others(asking, len(tokens), place),
@@ -230,9 +253,11 @@ def _steps(reader: Reader, timeline: TubeTimeline, asking: Asking, purpose: str)
             step = _change(reader, one, event, asking, purpose)
             named.add(event.message_id)
             yield step
+    traced = {one.query for one in timeline.questions[-MOST_TRACED:]}
     for question in timeline.questions:
         named.add(question.message_id)
-        yield _question(question, asking.words)
+        passed = _passed(reader, question, asking.words, masked=not purpose) if question.query in traced else ()
+        yield _question(question, passed, asking.words)
     for without in timeline.without:
         named.add(without.message_id)
         yield _without(without, asking.words)
@@ -263,7 +288,7 @@ def _change(reader: Reader, one: ItemDetails, event: ItemHistory, asking: Asking
     if event.cause == MATCHED:
         more.append(words.say("A person says that this result is of this order."))
     elif event.cause and event.cause != BY_PERSON:
-        more.append(event.cause)
+        more.append(cause_of(event.cause, words))
     if purpose and event.detail:
         more.append(event.detail)
     badge = state_of(event.state, words)
@@ -280,7 +305,7 @@ def _of_act(reader: Reader, act: int, asking: Asking) -> list[str]:
     return [f"{said}: {reason}" if reason else said]
 
 
-def _question(one: TubeQuestion, words: Words) -> Step:
+def _question(one: TubeQuestion, passed: Sequence[Passed], words: Words) -> Step:
     none = (one.none,) if one.none else ()
     answered = words.say("orders given: {n}", n=one.items) if one.items else none_of(one.none, words)
     links = [(words.say("Message {n}", n=one.message_id), words.href(f"{MESSAGES}/{one.message_id}"))]
@@ -291,7 +316,26 @@ def _question(one: TubeQuestion, words: Words) -> Step:
         else words.say("Sent to {analyzer} without a question: {answer}", analyzer=one.channel, answer=answered),
         outcome_of(one.outcome, one.ended_us, none, words),
         links=links if one.message_id else (),
+        passed=passed,
     )
+
+
+def _passed(reader: Reader, one: TubeQuestion, words: Words, *, masked: bool) -> list[Passed]:
+    """The question and its answer as they passed on the line; none where that is not kept any more."""
+    trace = trace_of(reader, one.message_id) if one.message_id else None
+    session = trace.session if trace is not None else 0
+    steps = exchange_of(reader, one.channel, session, one.at_us, one.ended_us or one.at_us + ANSWERS_WITHIN_US)
+    found = []
+    for step in steps[:MOST_PASSED]:
+        said = line_step(step)
+        verdict = None
+        if said.verdict is not None:
+            level = "ok" if said.good else "attention"
+            verdict = Badge(level, level, said.verdict.say(words.catalogue))
+        who = {"in": one.channel, "out": "LabRelay"}.get(step.way, "")
+        data = printable(text(step.data[:MOST_OF_STEP], masked=masked)) if len(step.data) > 1 else ""
+        found.append(Passed(words.exact(step.at_us), who, said.words.say(words.catalogue), data, verdict))
+    return found
 
 
 def _without(one: WithoutOrder, words: Words) -> Step:
@@ -322,5 +366,5 @@ def _row(step: Step, words: Words) -> Mapping[str, Any]:
         "at": words.exact(step.at_us),
         "iso": iso(step.at_us),
         "what": shown(step.what, LONGEST),
-        "more": [shown(text, LONGEST) for text in step.more],
+        "more": [shown(one, LONGEST) for one in step.more],
     }

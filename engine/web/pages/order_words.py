@@ -90,6 +90,12 @@ OUTCOMES: Mapping[str, str] = {
     "closed": "the connection ended",
     "contention": "the analyzer sent something first",
     "interrupted": "LabRelay ended meanwhile",
+    "no-answer": "the analyzer did not answer on the line",
+    "busy": "the analyzer was busy",
+    "rejected": "the analyzer did not take a frame",
+    "put_off": "put off: the analyzer sent something first",
+    "unconfirmed": "sent, and not confirmed",
+    "measured elsewhere": "another analyzer has measured it",
     "left_out": "not all of it was sent",
     "erased": "contents erased",
 }
@@ -102,7 +108,7 @@ KINDS: Mapping[str, str] = {
     "download": "sent without a question",
 }
 _GOOD = frozenset({"sent", "accepted"})
-_CALM = frozenset({"asked again", "asked_again", "cancel", "cancelled", "erased"})
+_CALM = frozenset({"put_off", "asked again", "asked_again", "cancel", "cancelled", "erased"})
 _CALM_NONE = frozenset({NoOrder.DONE, NoOrder.ELSEWHERE})
 
 
@@ -115,8 +121,18 @@ def reason_of(reason: ItemReason, words: Words) -> str:
     return words.say(REASONS[reason]) if reason else ""
 
 
+def reason_of_code(code: str, words: Words) -> str:
+    """As `reason_of`; empty for one that this version does not know."""
+    return reason_of(ItemReason(code), words) if code in set(ItemReason) else ""
+
+
 def event_of(event: str, words: Words) -> str:
     return words.say(EVENTS[event]) if event in EVENTS else event
+
+
+def cause_of(cause: str, words: Words) -> str:
+    """Why an item changed, where that is no act of a person; as it is where this version does not know it."""
+    return words.say(OUTCOMES[cause]) if cause in OUTCOMES else cause
 
 
 def none_of(none: str, words: Words) -> str:
@@ -130,7 +146,7 @@ def outcome_of(outcome: str, ended_us: int, none: tuple[str, ...], words: Words)
     if not outcome:
         calm = not none or _CALM_NONE.issuperset(none)
         return Badge("calm" if calm else "attention", "quiet" if calm else "attention", words.say("no order"))
-    word = words.say(OUTCOMES[outcome]) if outcome in OUTCOMES else outcome
+    word = cause_of(outcome, words)
     if outcome in _GOOD:
         return Badge("ok", "ok", word)
     return Badge("calm", "quiet", word) if outcome in _CALM else Badge("problem", "problem", word)

@@ -1,21 +1,22 @@
 """Orders in lists by what harm may come of them, worst first. A list and its count are one query.
 
 A specimen number is shown to those who may see patients and choose its column; each such look is a row of the audit
-trail, as it is of control ids (`engine.web.pages.messages`). On paper the list of waiting orders is the worklist for a
-time without LabRelay: sorted by tube, up to `PRINTED` orders.
+trail, as it is of control ids (`engine.web.pages.messages`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.model.orders import WorkItem
+from engine.model.orders import AT_ANALYZER, WorkItem
 from engine.model.permissions import LOOKING
-from engine.store.operations.worklist.items import RANKS
+from engine.model.phrases import Span
+from engine.model.usual_times import UsualTime
 from engine.store.queries import order_questions, tube_timeline, worklist
 from engine.store.queries.order_tabs import MOST, TABS, UNANSWERED_US, unanswered
 from engine.store.queries.reader import Reader
@@ -31,18 +32,21 @@ from engine.web.routes import PRINCIPAL, Listed, Route
 
 PATH, ONE, QUESTIONS, MESSAGES = "/orders", "/order", "/questions", "/messages"
 SHOWING = "exported"  # of the control socket
-TAB, PRINT = "tab", "print"
-NAMES = (TAB, "channel", PRINT, COLUMNS)
+WORKLIST = "/orders/worklist"
+SHEETS = "order_worklist"  # the verb of the control socket
+TAB = "tab"
+NAMES = (TAB, "channel", COLUMNS)
 LABELS = {"channel": "Analyzer"}
-PRINTED = 500  # orders of a sheet
 WITHOUT, ASKED_IN_VAIN = "without", "questions"  # tabs that are no orders
 # Worst first.
 TAB_WORDS = {
     "refused": "Refused",
     ASKED_IN_VAIN: "Questions unanswered",
     WITHOUT: "Results without order",
+    "after_all": "Measured all the same",
     "late": "Late",
     "unsent": "Not sent",
+    "urgent": "Urgent, at no analyzer",
     "held": "Held back",
     "waiting": "Waiting",
     "analyzer": "At the analyzer",
@@ -52,21 +56,26 @@ TAB_WORDS = {
 ABOUT = {
     "refused": "The analyzer does not measure these. Send one once more, or cancel it and measure the test elsewhere.",
     WITHOUT: "Results of the last 24 hours whose test no order asked for. They were delivered like all others.",
-    "late": "An analyzer has these for more than 2 hours, urgent ones for 1 hour, and there is no result.",
+    "after_all": "These were cancelled or ended in another way, and a result came all the same. It was delivered. Tell "
+    "those who ordered the test.",
+    "late": "An analyzer has these for longer than their test usually takes there, and there is no result.",
     "unsent": "The analyzer asked for these tubes, and these tests did not reach it.",
+    "urgent": "No analyzer has these, and they wait for more than 5 minutes. Look whether the tube has arrived and is "
+    "loaded, and the analyzer is connected.",
     "held": "These are given to no analyzer until the LIS or a person decides.",
     "waiting": "These are given to the analyzer that asks for the tube.",
     "analyzer": "An analyzer has these, and there is no final result.",
     "rejected": "These can be given to no analyzer. The LIS has the reason.",
     "done": "",
 }
-HARMFUL = frozenset(("refused", ASKED_IN_VAIN, WITHOUT, "late", "unsent", "held"))
+HARMFUL = frozenset(("refused", ASKED_IN_VAIN, WITHOUT, "after_all", "late", "unsent", "urgent", "held"))
 CHOICE = {
     "since": Column("Since"),
     "specimen": Column("Specimen", usual=False, verb=SHOWING),
     "test": Column("Test"),
     "channel": Column("Analyzer"),
     "state": Column("State"),
+    "collected": Column("Collected"),
     "run": Column("Run", usual=False),
     "result": Column("Result"),
 }
@@ -124,8 +133,7 @@ def _page(asking: Asking) -> Page:
         "tabs": [],
         "rows": [],
         "older": "",
-        "sheet": "",
-        "prints": False,
+        "sheet": worklist_of(asking, asked.get("channel") or ""),
     }
     return Page("orders", values, wrong)
 
@@ -171,25 +179,19 @@ def _found(reader: Reader, asking: Asking) -> Values:
     about = words.say(ABOUT[tab]) if ABOUT[tab] else ""
     around = {"tab": tab, "tabs": links, "about": about, "count": next(one.count for one in links if one.is_here)}
     channel = asked.get("channel") or ""
-    prints = asked.get(PRINT) is not None
-    limit = PRINTED if prints else PAGE
     if tab == WITHOUT:
         since_us = now_us(words) - UNANSWERED_US
         without = tube_timeline.without_order(
-            reader, channel=channel, since_us=since_us, after=asked.before, limit=limit + 1
+            reader, channel=channel, since_us=since_us, after=asked.before, limit=PAGE + 1
         )
-        rows = [_without(one, words) for one in without[:limit]]
-        last = without[limit - 1].message_id if len(without) > limit else 0
+        rows = [_without(one, words) for one in without[:PAGE]]
+        last = without[PAGE - 1].message_id if len(without) > PAGE else 0
     else:
         wanted = replace(TABS[tab](now_us(words)), channel=channel)
-        found = worklist.items(reader, wanted, after=asked.before, limit=limit + 1)
-        last = found[limit - 1].number if len(found) > limit else 0
-        found = sorted(found[:limit], key=_on_paper) if prints else found[:limit]
-        results = worklist.results_of(reader, [one.number for one in found])
-        rows = [order_row(one, results.get(one.number, 0), words) for one in found]
-    sheet = asked.href(tab="waiting", print=1, columns=_of_sheet(asking)) if not prints else ""
-    return {**around, "rows": rows, "older": asked.href(tab=tab, before=last) if last else "", "sheet": sheet,
-            "prints": prints}  # fmt: skip
+        found = worklist.items(reader, wanted, after=asked.before, limit=PAGE + 1)
+        last = found[PAGE - 1].number if len(found) > PAGE else 0
+        rows = order_rows(reader, found[:PAGE], words)
+    return {**around, "rows": rows, "older": asked.href(tab=tab, before=last) if last else ""}
 
 
 def _worst(reader: Reader, channel: str, at_us: int) -> str:
@@ -200,26 +202,21 @@ def _worst(reader: Reader, channel: str, at_us: int) -> str:
     return "waiting"
 
 
-def _on_paper(one: WorkItem) -> tuple[str, int, int]:
-    """By tube; of a tube the most urgent first."""
-    return one.line.specimen, RANKS[one.line.priority], one.number
+def order_rows(reader: Reader, found: Sequence[WorkItem], words: Words) -> list[dict[str, Any]]:
+    results = worklist.results_of(reader, [one.number for one in found])
+    usual = worklist.usual_times(reader, [one for one in found if one.state in AT_ANALYZER])
+    return [order_row(one, results.get(one.number, 0), usual.get((one.channel, one.code)), words) for one in found]
 
 
-def _of_sheet(asking: Asking) -> str:
-    return ",".join(name for name in ("specimen", "test", "channel", "state", "since") if _may(name, asking))
-
-
-def _may(name: str, asking: Asking) -> bool:
-    return not CHOICE[name].verb or CHOICE[name].verb in asking.may
-
-
-def order_row(one: WorkItem, result: int, words: Words) -> dict[str, Any]:
+def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words) -> dict[str, Any]:
     """An order as a row.
 
     Args:
         result: the message with its last result; 0: none.
+        usual: how long its test takes on the analyzer that has it; None: none has it, or none is known.
     """
     line = one.line
+    collected_us = _instant_us(line.collected)
     state = state_of(one.state, words)
     return {
         "id": f"o-{one.number}",
@@ -234,7 +231,11 @@ def order_row(one: WorkItem, result: int, words: Words) -> dict[str, Any]:
         "name": shown(line.test_name),
         "code": shown(one.code),
         "urgent": line.priority == "stat",
-        "channel": one.channel or ", ".join(line.targets),
+        "channel": one.channel or ", ".join(one.targets),
+        "collected": words.time(collected_us) if collected_us else shown(line.collected),
+        "collected_iso": iso(collected_us) if collected_us else "",
+        "collected_ago": words.ago(collected_us),
+        "usual": _usual(one, usual, words) if one.state in AT_ANALYZER else "",
         "state": state,
         "level": state.level,
         "reason": one.reason.value,
@@ -243,6 +244,29 @@ def order_row(one: WorkItem, result: int, words: Words) -> dict[str, Any]:
         "result": result,
         "result_href": words.href(f"{MESSAGES}/{result}") if result else "",
     }
+
+
+def _instant_us(text: str) -> int:
+    """Of a time as ISO 8601 with zone; 0: it is none, for its age cannot be known."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return 0
+    return int(at.timestamp() * 1_000_000) if at.tzinfo is not None else 0
+
+
+def _usual(one: WorkItem, usual: UsualTime | None, words: Words) -> str:
+    """Since when the analyzer has an order, and when it is late."""
+    usual = usual or UsualTime()
+    stat = one.line.priority == "stat"
+    said: dict[str, str | Span] = {
+        "time": words.time(one.given_us),
+        "age": Span(usual.usual_us / 1_000_000),
+        "late": Span(usual.late_after_us(stat=stat) / 1_000_000),
+    }
+    if usual.usual_us:
+        return words.say("given at {time}; usual {age}, late after {late}", **said)
+    return words.say("given at {time}; its usual time is not known yet, late after {late}", **said)
 
 
 def _without(one: WithoutOrder, words: Words) -> dict[str, Any]:
@@ -257,6 +281,11 @@ def _without(one: WithoutOrder, words: Words) -> dict[str, Any]:
         "channel": one.channel,
         "results": grouped(one.results),
     }
+
+
+def worklist_of(asking: Asking, channel: str) -> str:
+    """The address of the worklist to print; empty: this person may not see it."""
+    return asking.words.href(WORKLIST, channel=channel) if SHEETS in asking.may else ""
 
 
 def of_analyzer(reader: Reader, channel: str, words: Words) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from engine.config import registry
 from engine.config.pack import find_pack
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group, Parsed, Segment
+from tests.support.astm_dialogues import SPOKEN
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm"}
@@ -39,15 +40,16 @@ def _samples() -> dict[str, list[Path]]:
     """The sample messages of each dialect."""
     found: dict[str, list[Path]] = {}
     for settings in SAMPLES.glob("*/settings.yaml"):
-        name = yaml.safe_load(settings.read_text(encoding="utf-8")).get("analyzer")
-        dialect = find_pack(name).config.gives.dialect if name else None
+        channel = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        name = channel.get("analyzer")
+        dialect = find_pack(name).config.gives.dialect if name else channel.get("dialect")
         if dialect is not None:
             found.setdefault(dialect, []).extend(path for path in settings.parent.iterdir() if path.suffix in FORMATS)
     return found
 
 
 MESSAGES = _samples()
-ASKS = Path(__file__).with_name("test_asking.py").read_text(encoding="utf-8")
+ASKS = {one.dialect for one in SPOKEN}
 each_dialect = pytest.mark.parametrize("name", registry.dialects())
 
 
@@ -75,11 +77,11 @@ def _damaged(text: str, random: Random) -> str:
 @each_dialect
 def test_it_belongs_to_a_pack_that_has_samples_and_names_its_sources(name: str) -> None:
     file = f"adapters/dialects/{name.replace('-', '_')}.py"
-    asks_only = f'answers("{name}"' in ASKS and "Departures: none in results" in (registry.dialect(name).__doc__ or "")
+    asks_only = name in ASKS and "Departures: none in results" in (registry.dialect(name).__doc__ or "")
     assert MESSAGES.get(name) or asks_only, (
         f"{file}: add `dialect: {name}` under gives: of its analyzers/NAME/pack.yaml, and a message in samples/NAME/, "
         "whose settings.yaml says `analyzer: NAME`; or, where it leaves results as they are, its dialogue in "
-        "test_asking.py"
+        "tests/support/astm_dialogues.py"
     )
     text = registry.dialect(name).__doc__ or ""
     assert re.search(r"^Sources?: ", text, re.MULTILINE), f"{file}: add a line `Source: ...` to its docstring"

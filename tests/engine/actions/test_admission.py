@@ -59,6 +59,7 @@ MAY = {
     "order_match": WHO_ACTS,
     "order_unmatch": WHO_ACTS,
     "order_shown": {SEEING_VIEWER, SEEING_OPERATOR},
+    "order_worklist": {SEEING_VIEWER, SEEING_OPERATOR},
     "todo_take": WHO_ACTS,
     "todo_note": WHO_ACTS,
     "todo_snooze": WHO_ACTS,

@@ -16,6 +16,7 @@ from engine.model.search_keys import MOST, Number, numbers_in
 from engine.processing import process
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
+from engine.store.queries import worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import messages_page
@@ -61,6 +62,28 @@ ASTM = (
     f"H|\\^&|||A^1|||||||P|1|20260301101530\rP|1||{NUMBER}||{NAME}^ANNA||19800101|F\rO|1|S9||^^^GLU|R\r"
     "R|1|^^^GLU|5.4|mmol/L||N||F||||20260301101000\rL|1|N\r"
 ).encode()
+
+
+async def test_the_orders_that_no_message_brought_are_found_and_erased(tmp_path: Path) -> None:
+    """A person has entered them, while the LIS was down."""
+    channels = {"chem": astm_channel(orders={"codes": {"GLU": "1"}})}
+    async with running_site(tmp_path, channels) as site:
+        ours = await site.labrelay("orders", "add", "S-1", "GLU", "--patient", NUMBER, "--family", NAME)
+        theirs = await site.labrelay("orders", "add", "S-2", "GLU", "--patient", "PX-7702")
+        assert (ours.code, theirs.code) == (ExitCode.OK, ExitCode.OK)
+        first = await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked", "--yes")
+        assert "1 order would never be measured: W1" in first.err
+        done = await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked", "--yes", "--force", "-o", "json")
+        assert done.code == ExitCode.OK, done.err
+        assert (done.json["count"], done.json["orders"]) == (0, ["W1"])
+        shown = await site.labrelay("orders", "show", "W1", "--unmask", "--purpose", "a test", "-o", "json")
+        assert (shown.json["state"], shown.json["specimen"], shown.json["patient"]["family"]) == ("cancelled", "", "")
+        assert [one.state for one in worklist.items(site.journal, worklist.ItemFilter(patient="PX-7702"))] == [
+            "waiting"
+        ]
+        again = await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked", "--yes")
+        assert again.code == ExitCode.FAILED
+    assert NAME.encode() not in b"".join(path.read_bytes() for path in (tmp_path / "var").glob("journal*"))
 
 
 def filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] | None = None) -> dict[str, int]:

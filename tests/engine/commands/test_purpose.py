@@ -36,6 +36,7 @@ REVEALS = {
     ("dlq", "show", str(REFUSED), "--unmask"),
     ("held", "show", str(DELIVERED), "--unmask"),
     ("orders", "show", "W1", "--unmask"),
+    ("orders", "worklist", "--unmask"),
     ("explain", str(DELIVERED), "--mapping", "results", "--show-values"),
     ("reprocess", "--channel", "haematology", "--since", "1d", "--results", "--unmask"),
     ("audit", "export", "--breach", "--to", "FILE.csv"),

@@ -70,6 +70,12 @@ def test_each_key_may_be_left_out(tmp_path: Path) -> None:
         ),
         ("lis: {expires: 2d}\n", MLLP, "his.yaml:3:", "say role: orders as well"),
         ("role: orders\nlis:\n  targets: [chemistri]\n", MLLP, "his.yaml:5:", "did you mean chemistry"),
+        (
+            "role: orders\nlis:\n  panels: {P: [TSH], Q: [P]}\n",
+            MLLP,
+            "his.yaml:5:",
+            "'P' is a panel, and is not taken apart",
+        ),
         ("role: orders\nlis:\n  cancel: all\n", MLLP, "his.yaml:5:", "order"),
         ("role: orders\nack: on_delivery\n", MLLP, "his.yaml:1:", "orders are answered once they are on the worklist"),
     ],
@@ -79,6 +85,39 @@ def test_what_cannot_work_is_refused(tmp_path: Path, block: str, source: str, wh
     found = problem(tmp_path, block, source, route)
 
     assert where in found
+    assert why in found
+
+
+@pytest.mark.parametrize(
+    ("lis", "where", "why"),
+    [
+        ("{codes: {'1': TSH, '2': FT4}}", "his.yaml:4:", "no analyzer here runs FT4: an order for it is rejected"),
+        ("{panels: {THY: [TSH, FT4]}}", "his.yaml:4:", "no analyzer here runs FT4"),
+        ("{codes: {'1': TSH}, panels: {THY: ['1', TSH]}}", "his.yaml:4:", "codes: has no TSH"),
+        ("{codes: {'1': TSH}, panels: {THY: ['1']}}", "", ""),
+    ],
+)
+def test_a_test_that_would_be_rejected_is_a_warning(tmp_path: Path, lis: str, where: str, why: str) -> None:
+    site = load_site(make_site(tmp_path, channels=channels(f"role: orders\nlis: {lis}\n")))
+    found = [one for one in site.warnings if "UNKNOWN_TEST" in one]
+    assert len(found) == bool(why)
+    assert all(where in one and why in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("orders", "why"),
+    [
+        ("{codes: {TSH: '1'}, group: his}", "'his' is a channel"),
+        ("{codes: {TSH: ' 1'}}", "the code of TSH has a control character, or a blank"),
+        ('{codes: {TSH: "1\\x02"}}', "the code of TSH has a control character, or a blank"),
+    ],
+)
+def test_names_and_codes_that_lose_orders_are_refused(tmp_path: Path, orders: str, why: str) -> None:
+    chemistry = ANALYZER.replace("{answer: query, codes: {TSH: '10'}, group: immunology}", orders)
+    with pytest.raises(ConfigError) as caught:
+        load_site(make_site(tmp_path, channels={**channels(), "chemistry.yaml": chemistry}))
+    (found,) = caught.value.problems
+    assert "chemistry.yaml:3:" in found
     assert why in found
 
 

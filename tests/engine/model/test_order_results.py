@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions
 from engine.model.order_results import tubes_in
@@ -58,3 +59,27 @@ def test_a_result_is_of_its_own_tube(name: str) -> None:
     payload = "".join(f"{line}\r" for line in [HEAD.format(kind), *lines]).encode()
     found = tubes_in(hl7v2.parse(payload, FormatOptions()), {"GLU": "GLU"})
     assert [(one.specimen, len(one.tests)) for one in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("order", "tube"),
+    [
+        ("O|1||^^             00012^B|^^^^WBC", "00012"),
+        ("O|1||^^             00012^M|^^^^WBC", "00012"),
+        ("O|1|2^1^             00012^C||^^^^WBC", "00012"),
+        ("O|1||^^             00012^A|^^^^WBC", None),
+        ("O|1|2^1^             00012^A||^^^^WBC", None),
+    ],
+)
+def test_a_number_that_the_analyzer_has_counted_names_no_tube(order: str, tube: str | None) -> None:
+    payload = f"H|\\^&|||XN-550\rP|1\r{order}\rR|1|^^^^WBC^1|7.8\rL|1|N\r".encode()
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"WBC": "WBC"})
+    assert [one.specimen for one in found] == ([] if tube is None else [tube])
+
+
+@pytest.mark.parametrize(("counts", "tubes"), [(False, ["20115"]), (True, [])])
+def test_a_count_of_the_instrument_names_no_tube(counts: bool, tubes: list[str]) -> None:
+    """A cobas c311 that read no barcode has its own count in O-4."""
+    payload = b"H|\\^&|||c311^1\rP|1\rO|1||20115|^^^717/|R\rR|1|^^^717/|6.10\rL|1|N\r"
+    found = tubes_in(astm.parse(payload, FormatOptions()), {"717": "GLU"}, counts=counts)
+    assert [one.specimen for one in found] == tubes

@@ -224,27 +224,34 @@ def test_unmapped_codes_are_one_entry_for_each_channel() -> None:
     ]  # fmt: skip
 
 
-ORDERS = [OrderTrouble(kind, 2, LETTER_US) for kind in ("refused", "unsent", "held")] + [OrderTrouble("questions", 3)]
+# Kind of trouble -> level, words with a count of 2; each leads to its list, and its command has the same orders.
+ORDERS = {
+    "refused": (RED, "Orders that an analyzer refused: 2"),
+    "unsent": (RED, "Orders that did not reach the analyzer: 2"),
+    "after_all": (AMBER, "Orders that were given up, and measured all the same: 2"),
+    "held": (AMBER, "Orders that are held back: 2"),
+    "late": (AMBER, "Orders without a result for longer than usual: 2"),
+    "urgent": (AMBER, "Urgent orders that no analyzer has: 2"),
+}
+TROUBLES = [OrderTrouble(kind, 2, LETTER_US) for kind in ORDERS] + [OrderTrouble("questions", 3)]
 
 
 def test_orders_that_wait_for_a_person_are_one_entry_for_each_list() -> None:
-    found = entries(site(), [], [], str, ORDERS)
+    found = entries(site(), [], [], str, TROUBLES)
     assert [(one.key, one.level, str(one.phrase), one.step, one.tab) for one in found] == [
-        (
-            "orders-refused", RED, "Orders that an analyzer refused: 2", "labrelay orders list --state refused",
-            "refused",
+        *(
+            (f"orders-{kind}", level, words, f"labrelay orders list --tab {kind}", kind)
+            for kind, (level, words) in ORDERS.items()
         ),
         (
-            "orders-unsent", RED, "Orders that did not reach the analyzer: 2", "labrelay orders list --state waiting",
-            "unsent",
-        ),
-        ("orders-held", AMBER, "Orders that are held back: 2", "labrelay orders list --state held", "held"),
-        (
-            "orders-questions", AMBER, "Questions of analyzers without an answer: 3", "labrelay orders log",
+            "orders-questions",
+            AMBER,
+            "Questions of analyzers without an answer: 3",
+            "labrelay orders log --unanswered",
             "questions",
         ),
-    ]  # fmt: skip
-    assert [(one.count, one.since) for one in found] == [(2, from_us(LETTER_US))] * 3 + [(3, None)]
+    ]
+    assert [(one.count, one.since) for one in found] == [(2, from_us(LETTER_US))] * 6 + [(3, None)]
 
 
 def test_what_the_journal_does_not_give_is_on_the_list_by_its_count() -> None:
@@ -276,7 +283,7 @@ def test_each_next_step_is_a_command_that_there_is() -> None:
     every = site(notes=tuple(Notice("x", about) for about in About))
     shown = [snapshot for snapshot, _ in SITUATIONS.values()]
     letters, gaps = [group("REFUSED")], [ChannelGaps("chemistry", 1, 1)]
-    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str, ORDERS)}
+    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str, TROUBLES)}
     assert {one.key for one in entries(every, [], [], str)} == set(About)
     for step in steps - {SET_UP_BACKUP, "timedatectl", "journalctl -u labrelay"}:
         name, *words = step.split()

@@ -266,8 +266,10 @@ async def test_an_order_is_never_sent_without_its_dilution(tmp_path: Path) -> No
 
 
 async def test_an_order_that_no_record_can_hold_stays_and_stops_no_other(tmp_path: Path) -> None:
-    async with running_site(tmp_path, chemistry()) as site:
-        await taken(site, "00\x0142", "TSH")
+    channels = chemistry()
+    channels["chemistry"]["charset"] = ["ascii"]
+    async with running_site(tmp_path, channels) as site:
+        await taken(site, "00\xe442", "TSH")
         await taken(site, "00043", "TSH")
         async with asking(site.port("chemistry")) as analyzer:
             assert orders_in(await analyzer.answer()) == [("00043", "^^^TSH3", "N", "O")]

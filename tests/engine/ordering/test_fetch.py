@@ -39,10 +39,18 @@ async def test_results_since_a_time_have_both_ends_in_the_zone_of_the_channel(tm
         assert b"\rQ|1|ALL||ALL|R|20261120080000|20" in request
 
 
+async def test_a_cobas_c111_is_asked_for_one_tube_in_its_own_words(tmp_path: Path) -> None:
+    channel = astm_channel(dialect="roche-cobas-c111", orders={"codes": {"GLU": "767"}})
+    async with running_site(tmp_path, {"chemistry": channel}) as site, asking(site.port("chemistry")) as analyzer:
+        request = await fetched(site, analyzer, "--specimen", "00042")
+        assert request == b"H|\\^&|||LabRelay||||||RSREQ^REAL|P|1\rQ|1|^00042||ALL||||||||F\rL|1|N\r"
+
+
 async def test_why_nothing_is_fetched_is_said(tmp_path: Path) -> None:
     channels = {
         **chemistry(),
         "access": astm_channel(dialect="beckman-access", orders={"codes": {"TSH": "TSH3"}}),
+        "small": astm_channel(dialect="roche-cobas-c111", orders={"codes": {"GLU": "767"}}),
         "plain": astm_channel(),
     }
     async with running_site(tmp_path, channels) as site:
@@ -59,5 +67,10 @@ async def test_why_nothing_is_fetched_is_said(tmp_path: Path) -> None:
             ran = await site.labrelay("orders", "fetch", "access", "--since", "2h")
             assert ran.code != 0
             assert "gives no stored results" in ran.err
+        async with asking(site.port("small")):
+            await until(lambda: bool(site.app.parts.sources["small"].channel.connections))
+            ran = await site.labrelay("orders", "fetch", "small", "--since", "2h")
+            assert ran.code != 0
+            assert "name it with --specimen" in ran.err
         ran = await site.labrelay("orders", "fetch", "chemistry")
         assert "--specimen or --since" in ran.err

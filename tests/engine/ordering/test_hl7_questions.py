@@ -16,10 +16,12 @@ from engine.ordering.taking import take_settings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import worklist
+from engine.store.queries.line import line_of
 from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import item as read_item
 from engine.store.queries.worklist import items as read_items
+from engine.views.wire import exchange_of
 from tests.support.asking_hl7 import asking_hl7, values
 from tests.support.certificates import Authority
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, hl7_channel, running_site
@@ -387,3 +389,28 @@ async def test_of_several_tubes_the_next_follows_the_acknowledgement_of_the_one_
 
         assert (second[-1], "DSP|21||A2|||" in second) == ("DSC||", True)
         await becomes(site, "accepted", "offered")
+
+
+# -- what is kept of the line ------------------------------------------------------------------------------------------
+
+
+async def test_the_answer_is_kept_with_its_time_and_no_result_twice(tmp_path: Path) -> None:
+    """The journal has each message of the analyzer, so the trace of the line has our answers alone."""
+    async with running_site(tmp_path, analyzer("mindray-bs")) as site, asking_hl7(site.port("lab")) as bs:
+        await ordered(site, line("34567743"))
+        await bs.ask(BS_QUERY)
+        await bs.hear()
+        await becomes(site, "offered")
+        bs.send(BS_ACK)
+        await becomes(site, "accepted")
+        await site.settled()
+        await until(lambda: len(line_of(site.journal, "lab")) == 2)
+        (asked,) = queries(site.journal)
+        steps = exchange_of(site.journal, "lab", 0, asked.at_us, asked.ended_us)
+        assert [(step.way, b"QCK^Q02" in step.data, b"DSP|21||34567743" in step.data) for step in steps] == [
+            ("out", True, False),
+            ("out", False, True),
+        ]
+        assert asked.at_us <= steps[0].at_us <= steps[1].at_us <= asked.ended_us
+        kept = b"".join(entry.data for record in line_of(site.journal, "lab") for entry in record.entries)
+        assert (b"QRY^Q02" in kept, b"ACK^Q03" in kept) == (False, False)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from engine.config.orders import OrdersConfig
 from tests.engine.ordering.test_questions import added, becomes, log, states
 from tests.support.asking import asking, fields, question
 from tests.support.running import astm_channel, running_site
@@ -109,6 +111,21 @@ async def test_a_in_q13_takes_the_question_before_back_where_the_channel_says_so
         assert tubes(await analyzer.ask(question("00099"))) == []
         assert len(analyzer.answers) == 1
         assert await states(site) == ["waiting"]
+
+
+async def test_a_channel_gives_the_form_of_a_test(tmp_path: Path) -> None:
+    channels = chemistry("mindray-bs-astm", test="{}^^2^1")
+    async with running_site(tmp_path, channels) as site, asking(site.port("chemistry")) as analyzer:
+        await added(site, "00042", "TSH")
+        (order,) = fields(await analyzer.ask(question("00042")), "O")
+        assert order[3:5] == ["00042", "TSH3^^2^1"]
+
+
+@pytest.mark.parametrize("form", ["^^^TSH", "{}^{}", "{}|{n}", "{}\\\\{n}", "{x}^{}"])
+def test_a_form_that_makes_other_fields_is_refused(form: str) -> None:
+    with pytest.raises(ValidationError, match="test"):
+        OrdersConfig.model_validate({"codes": {"TSH": "TSH3"}, "test": form})
+    assert OrdersConfig.model_validate({"codes": {"TSH": "TSH3"}, "test": "{n}^{}^^"}).habits == {"test": "{n}^{}^^"}
 
 
 async def test_a_key_of_astm_is_refused_elsewhere(tmp_path: Path) -> None:

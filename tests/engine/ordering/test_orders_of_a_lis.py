@@ -82,6 +82,18 @@ SAID = [
         "UA",
         [("TSH", "held", "SPECIMEN_CONFLICT"), ("TSH", "held", "SPECIMEN_CONFLICT")],
     ),
+    *(  # a change ends the conflict; no other version stays beside it
+        (
+            [
+                order("M1", ("NW", "P1", "TSH")),
+                order("M2", ("NW", "P1", "TSH"), tube="00043"),
+                order("M3", ("XO", "P1", "TSH"), tube=tube),
+            ],
+            "XR",
+            [("TSH", "superseded", ""), ("TSH", "superseded", ""), ("TSH", "waiting", "")],
+        )
+        for tube in ("00043", "00044")
+    ),
     ([order("M1", ("NW", "P1", "TSH")), order("M2", ("NW", "P1", "TSH"))], "OK", [("TSH", "waiting", "")]),
     ([order("M1", ("HD", "P1", "TSH"))], "HR", [("TSH", "held", "HELD_BY_LIS")]),
     (
@@ -104,6 +116,45 @@ async def test_each_order_is_answered_with_what_became_of_it(
             said = await his.ask(message)
         assert answered(said) == [code]
         assert states(site) == items
+
+
+NO_NUMBERS = ["42\x03", "4\n2", "@42", "4\ufffd2", "42\u202e", "4" * 81]
+
+
+async def test_a_number_that_no_analyzer_can_name_is_none(tmp_path: Path) -> None:
+    """It would wait for ever; and of two damaged numbers that look alike now the tubes would be one."""
+    source = {**HTTP, "format": "json"}
+    channels = {"chemistry": ANALYZER, "lis": channel(source, {"mapping": "orders-json"}, role="orders")}
+    async with running_site(tmp_path, channels) as site, aiohttp.ClientSession() as http:
+        for at, number in enumerate(NO_NUMBERS):
+            order_of = {"placer": f"P{at}", "specimen": {"id": number}, "patient": {"id": "7"}, "tests": ["TSH"]}
+            async with http.post(f"http://127.0.0.1:{site.port('lis')}/", json=order_of) as said:
+                (told,) = (await said.json())["orders"]
+                assert (told["done"], told["reason"]) == (False, "NO_SPECIMEN"), number
+        added = await site.labrelay("orders", "add", " 42", "TSH")
+        assert "NO_SPECIMEN" in added.out
+        assert states(site) == [("TSH", "rejected", "NO_SPECIMEN")] * (len(NO_NUMBERS) + 1)
+
+
+@pytest.mark.parametrize("tube", ["00042", "00043"])
+async def test_an_order_again_after_a_cancel_that_is_pending_waits_for_its_end(tmp_path: Path, tube: str) -> None:
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        ordering(site.port("lis")) as his,
+        asking(site.port("chemistry")) as analyzer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH")))
+        await analyzer.ask(question("00042"))
+        await until(lambda: states(site) == [("TSH", "offered", "")])
+        assert answered(await his.ask(order("M2", ("CA", "P1", "TSH")))) == ["CR"]
+        assert answered(await his.ask(order("M3", ("NW", "P1", "TSH"), tube=tube))) == ["OK"]
+        assert states(site) == [("TSH", "cancel_pending", ""), ("TSH", "waiting", "AFTER_CANCEL")]
+
+        closed = await site.labrelay("orders", "cancel", "W1", "--reason", "tested")
+        assert closed.code == 0, closed.err
+        assert states(site) == [("TSH", "cancelled", ""), ("TSH", "waiting", "")]
+        answer = await analyzer.ask(question(tube))
+        assert [fields(answer, "O")[0][at] for at in (2, 4)] == [tube, "^^^TSH3"]
 
 
 async def test_other_orders_of_the_message_are_taken(tmp_path: Path) -> None:

@@ -149,6 +149,37 @@ async def test_a_line_of_seven_bits_and_even_parity_without_a_uart(tmp_path: Pat
     await server.stop()
 
 
+async def test_on_a_line_of_seven_bits_no_order_has_a_letter_beyond_ascii(tmp_path: Path) -> None:
+    """Bit 7 is lost there: a u with an umlaut would be a bar in Latin-1, which parts two fields."""
+    server = DeviceServer(bare=True)
+    await server.start()
+    channel = astm_channel(
+        source={"kind": "astm-serial", "device": server.device, "bytesize": "7"},
+        charset=["latin-1"],
+        orders={"codes": {"TSH": "10", "FT4": "Gr\xfcn"}, "demographics": True},
+    )
+    async with running_site(tmp_path / "site", {"chem": channel}) as site:
+        added = await site.labrelay(
+            "orders", "add", "S-1", "TSH", "FT4", "--patient", "7", "--family", "J\xfcrgen M\xfc"
+        )
+        assert added.code == 0, added.err
+        await until(lambda: connections(site) == 1 and server.connected)
+        question = b"H|\\^&|||XN-550^1\rQ|1|^S-1||ALL||||||||O\rL|1|N\r"
+        for piece in (ENQ, *one_record_a_frame(question)):
+            await server.send(piece)
+            assert await server.receive() == b"\x06"
+        await server.send(b"\x04")
+        said = b""
+        while not said.endswith(b"\x04"):
+            said += await server.receive()
+            await server.send(b"\x06")
+        records = [frame.split(b"|") for frame in said.split(b"\x02")]
+        assert [(one[0][1:], len(one)) for one in records[2:4]] == [(b"P", 3), (b"O", 26)], said
+        assert records[2][2].startswith(b"7\r")
+        assert records[3][4] == b"^^^10"
+    await server.stop()
+
+
 # -- the cable ---------------------------------------------------------------------------------------------------------
 
 

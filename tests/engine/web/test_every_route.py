@@ -93,6 +93,7 @@ TABLE = {
     "POST /messages/{number}/edit/do": PATIENTS,
     "GET /waiting": LOOK,
     "GET /orders": LOOK,
+    "GET /orders/worklist": PATIENTS,
     "GET /questions": LOOK,
     "GET /order": LOOK,
     "POST /order": PATIENTS,

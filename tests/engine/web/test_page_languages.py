@@ -118,7 +118,7 @@ def said_in_code() -> set[str]:
         found |= set(table.values())
     found |= {*orders.TAB_WORDS.values(), *(text for text in orders.ABOUT.values() if text)}
     found |= {column.label for column in orders.CHOICE.values()}
-    found |= {text for _, text, _ in monitoring_todo._ORDERS.values()}
+    found |= {text for _, text in monitoring_todo._ORDERS.values()}
     found |= {line_rows.BEFORE, *switching.KINDS.values(), desk.sentence(switch_effects.UNHEARD)}
     found |= {text for name, text in vars(switch_effects).items() if name.isupper() and isinstance(text, str)}
     found -= {switch_effects.UNHEARD}  # it is said as a sentence

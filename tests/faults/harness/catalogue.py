@@ -619,7 +619,9 @@ FAULTS: tuple[Fault, ...] = (
         fault="both sides send on a damaged line",
         how=(
             "An analyzer and LabRelay each send over E1381 when they want to, take messages back, and lose or change "
-            "bytes in both directions."
+            "bytes in both directions. ACKs are lost or spoiled, EOT comes for an ACK, frames have wrong numbers, "
+            "noise comes between sessions, a frame is refused six times, the line breaks amid a message: a walk must "
+            "have met each. LABRELAY_EXAMPLES=3000 makes as many walks."
         ),
         passes="both come to rest; only whole messages arrive, each once; a message that may have arrived is reported",
         nodes=(
@@ -629,8 +631,9 @@ FAULTS: tuple[Fault, ...] = (
             "tests/engine/ordering/test_random_law.py",
         ),
         quick="hundreds of random histories", long="hundreds of random histories", seconds=45,
-        unproven="An answer that turns into ACK or EOT, and an ENQ, ACK or EOT out of nowhere: no protocol with "
-        "answers of one byte survives these.",
+        unproven="An answer that turns into ACK or EOT, an ENQ, ACK or EOT out of nowhere, a frame that the line "
+        "doubles, a repeat that gets the next frame's number with a right sum: no protocol with answers of one byte "
+        "survives these.",
     ),
 )  # fmt: skip
 

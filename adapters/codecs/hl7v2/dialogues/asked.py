@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
 from engine.model.message import Parsed
-from engine.model.orders import SPECIMEN_LENGTH, Asked, Tube, WorkItem
+from engine.model.orders import Asked, Tube, WorkItem, is_specimen_number
 
 LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
@@ -27,7 +27,7 @@ def values(parsed: Parsed, raw: str) -> list[str]:
 
 def asked(number: str, **echo: str) -> Asked:
     """A specimen of a question; a number that cannot be one counts as unread."""
-    known = number if len(number) <= SPECIMEN_LENGTH and "\ufffd" not in number else ""
+    known = number if is_specimen_number(number) else ""
     return Asked(specimen=known, echo=tuple((name, text) for name, text in echo.items() if text))
 
 

@@ -6,6 +6,7 @@ downloading orders that go out unasked
 acting      acts of a person on single orders
 matching    results without an order, and the order that a person says one is of
 closing     results, and the end of an item's time
+earlier     what is unknown after a backup was restored
 erasing     orders of a patient whose data is erased
 items       the rows; the one place where an item changes
 

@@ -3,7 +3,7 @@ numbers of orders alone, and names no patient.
 """
 
 from engine.model.errors import RefusedError
-from engine.model.order_rules import ItemEvent, PatientsOfTube, Standing, step
+from engine.model.order_rules import ItemEvent, PatientsOfTube, Standing, same_patient, same_placer, step
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState, item_id
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -39,8 +39,8 @@ def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     one = _one(batch, number)
     _raise_if_impossible(one, ItemEvent.FREE)
     _raise_if_another_patient(batch, one)
-    if one.reason is ItemReason.ORDER_CONFLICT and (other := _rival(batch, one)):
-        raise RefusedError(f"order {item_id(other)} has the same order number and test: cancel it first")
+    if one.reason is ItemReason.ORDER_CONFLICT:
+        _raise_if_ordered_again(batch, one)
     return _do(batch, one, ItemEvent.FREE, "order-release", actor, reason)
 
 
@@ -49,12 +49,14 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     """Let an order wait once more: one that an analyzer has lost or refused, or whose time was over.
 
     Raises:
-        RefusedError: there is none of this number, its state allows no sending, or its specimen number is another
-            patient's now.
+        RefusedError: there is none of this number, its state allows no sending, its specimen number is another
+            patient's now, or the LIS has ordered the same again.
     """
     one = _one(batch, number)
     _raise_if_impossible(one, ItemEvent.RESEND)
     _raise_if_another_patient(batch, one)
+    if not one.is_open:
+        _raise_if_ordered_again(batch, one)
     if one.state is ItemState.EXPIRED:
         one.expires_us = batch.steady_us + max(one.expires_us - one.created_us, 0)
     return _do(batch, one, ItemEvent.RESEND, "order-resend", actor, reason)
@@ -89,10 +91,11 @@ def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
         raise RefusedError(f"an order of another patient has the specimen number of {item_id(one.number)}: cancel it")
 
 
-def _rival(batch: Batch, one: Kept) -> int:
-    """An open order with the same order number and test; 0: there is none."""
-    near = items.of_placer(batch, one.line.placer, MOST_OF_TUBE) if one.line.placer else []
-    for other in near:
-        if other.number != one.number and other.state in _ACTIVE and other.line.test == one.line.test:
-            return other.number
-    return 0
+def _raise_if_ordered_again(batch: Batch, one: Kept) -> None:
+    """One order goes on once: not beside an open one of the same order number and test."""
+    for other in items.of_order(batch, one.line, MOST_OF_TUBE):
+        if other.number == one.number or other.state not in _ACTIVE or other.line.test != one.line.test:
+            continue
+        one_source = not one.source or not other.source or one.source == other.source
+        if same_placer(one.line, other.line) and (one_source or same_patient(one.line.patient, other.line.patient)):
+            raise RefusedError(f"order {item_id(other.number)} has the same order number and test: cancel it first")

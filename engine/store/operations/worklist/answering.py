@@ -24,6 +24,7 @@ from engine.model.orders import (
     Tube,
     WorkItem,
     code_alone,
+    is_specimen_number,
 )
 from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
@@ -35,7 +36,6 @@ from engine.store.operations.worklist.items import Kept
 RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
 MOST_ITEMS = 5_000  # of one answer
 UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its answer did not come
-UNREAD_MARK = "@"  # how analyzers name a tube whose number they could not read
 _ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
 
@@ -158,7 +158,7 @@ class Look:
     def tube(self, asked: Asked) -> tuple[Tube, list[Kept]]:
         """The answer for one specimen, and the rows of its items."""
         specimen = asked.specimen
-        if not specimen or specimen.startswith(UNREAD_MARK):
+        if not is_specimen_number(specimen):
             return Tube(asked=asked, none=NoOrder.UNREAD), []
         if specimen not in self._tubes:
             kept, none = self._find(specimen)

@@ -134,8 +134,8 @@ def _is_test(one: Kept, each: ResultOf, channel: str) -> bool:
 
 
 @operation(priority=Priority.SETTLE)
-def expire(batch: Batch, now_us: int) -> int:
-    """End items whose time has come, some hundred at once; return how many.
+def expire(batch: Batch) -> int:
+    """End items whose time has come, some hundred at once; return how many. A clock that was set ahead ends none.
 
     One that an analyzer has may still get its result: it ends `FORGOTTEN_US` later.
     """
@@ -143,7 +143,7 @@ def expire(batch: Batch, now_us: int) -> int:
         f"SELECT number FROM order_item WHERE {OPEN} AND state IN ('waiting', 'held') AND expires_us < ?1 AND query = 0"  # noqa: S608
         f" UNION ALL SELECT number FROM order_item WHERE {OPEN}"
         " AND state IN ('offered', 'accepted', 'in_progress', 'cancel_pending') AND expires_us < ?2 LIMIT ?3",
-        (now_us, now_us - FORGOTTEN_US, EXPIRED_AT_ONCE),
+        (batch.steady_us, batch.steady_us - FORGOTTEN_US, EXPIRED_AT_ONCE),
     ).fetchall()
     done = 0
     for (number,) in rows:

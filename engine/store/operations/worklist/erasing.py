@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from engine.model.orders import ItemReason, ItemState
+from engine.store.core import erased_rows
 from engine.store.core.batch import Batch
-from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.rows import Execute
+from engine.store.core.vault import NOTE_KEYS, Vault
 from engine.store.operations.worklist import items
 
 ERASED = "erased"  # the last event of an item
@@ -29,6 +31,26 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str], act: in
         rows = batch.execute("SELECT number FROM order_item WHERE patient = ? AND patient <> x''", (token,))
         found.update((number, None) for (number,) in rows.fetchall())
     return sum(_erase_one(batch, number, act) for number in sorted(found))
+
+
+def left_of(execute: Execute, vault: Vault, numbers: Iterable[str]) -> dict[int, bool]:
+    """The orders of the patient with these numbers that are not erased -> whether each is open."""
+    found: dict[int, bool] = {}
+    for text in numbers:
+        if token := items.patient_token(vault, text):
+            select = f"SELECT number, {items.OPEN} FROM order_item WHERE patient = ? AND patient <> x''"  # noqa: S608 - constant
+            found |= {number: bool(is_open) for number, is_open in execute(select, (token,)).fetchall()}
+    return found
+
+
+def erase_again(batch: Batch, act: int) -> int:
+    """After a restore: erase the orders of messages that were erased since the copy; return how many were open."""
+    rows = batch.execute(
+        "SELECT DISTINCT i.message_id FROM order_item i JOIN erased e ON e.what = ? AND e.number = i.message_id"
+        " WHERE i.test <> x'' OR i.specimen <> x'' OR i.patient <> x''",
+        (erased_rows.JOURNAL,),
+    )
+    return erase(batch, [message_id for (message_id,) in rows.fetchall()], (), act)
 
 
 def _erase_one(batch: Batch, number: int, act: int) -> bool:

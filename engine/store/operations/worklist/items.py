@@ -12,8 +12,19 @@ import orjson
 
 from engine.model.errors import IntegrityError
 from engine.model.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
-from engine.model.orders import OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Priority, WorkItem
+from engine.model.orders import (
+    AT_ANALYZER,
+    OPEN_STATES,
+    ItemReason,
+    ItemState,
+    OrderedPatient,
+    OrderLine,
+    Priority,
+    WorkItem,
+)
 from engine.model.search_keys import folded
+from engine.model.usual_times import NEWEST, usual_time
+from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute, Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
@@ -30,17 +41,18 @@ OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'canc
 _COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
     "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "reuse_us", "events", "content",
+    "given_us",
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
     " patient, placer, filler, place, test, channel, code, query, sent, after, run, parent, created_us, changed_us,"
-    " expires_us, reuse_us, events, written_us, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
+    " expires_us, reuse_us, events, written_us, given_us, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
 )
 _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
-    " changed_us = ?, expires_us = ?, last_id = ?, events = ?, written_us = ? WHERE number = ?"
+    " changed_us = ?, expires_us = ?, last_id = ?, events = ?, written_us = ?, given_us = ? WHERE number = ?"
 )
 _EVENT = (
     "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail)"
@@ -75,6 +87,7 @@ class Kept:
     reuse_us: int
     events: int
     line: OrderLine
+    given_us: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +102,8 @@ class Kept:
         return WorkItem(
             number=self.number, line=self.line, state=self.state, reason=self.reason, message_id=self.message_id,
             channel=self.channel, code=code or self.code, created_us=self.created_us, changed_us=self.changed_us,
-            expires_us=self.expires_us, run=self.run, parent=self.parent,
+            expires_us=self.expires_us, run=self.run, parent=self.parent, given_us=self.given_us,
+            targets=tuple(sorted(self.targets)),
         )  # fmt: skip
 
 
@@ -121,6 +135,18 @@ def test_token(vault: Vault, test: str) -> bytes:
     return _token(vault, b"order-test", test)[:8]
 
 
+def tokens(vault: Vault, line: OrderLine) -> tuple[bytes, ...]:
+    """The keyed hashes of a line: columns specimen to test."""
+    return (
+        specimen_token(vault, line.specimen),
+        patient_token(vault, line.patient.number),
+        placer_token(vault, line.placer),
+        filler_token(vault, line.filler),
+        place_token(vault, line.rack, line.position),
+        test_token(vault, line.test),
+    )
+
+
 def _token(vault: Vault, kind: bytes, text: str) -> bytes:
     return vault.past_key(kind, text.encode("utf-8", "surrogatepass")) if text else b""
 
@@ -147,6 +173,14 @@ def of_placer(rows: Rows, placer: str, most: int) -> list[Kept]:
 def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
     found = _newest(rows, "filler", filler_token(rows.vault, filler), most)
     return [one for one in found if one.line.filler == filler]
+
+
+def of_order(rows: Rows, line: OrderLine, most: int) -> list[Kept]:
+    """The newest items with the number by which the order of a line is known: the placer's, else the filler's, else the
+    specimen's."""
+    if line.placer:
+        return of_placer(rows, line.placer, most)
+    return of_filler(rows, line.filler, most) if line.filler else of_specimen(rows, line.specimen, most)
 
 
 def of_place(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
@@ -182,11 +216,11 @@ def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
 def kept(vault: Vault, row: tuple[Any, ...]) -> Kept:
     *head, state, reason, targets, channel, code, query, sent, after, run, parent = row[:15]
     number, message_id, place, last_id, source = head
-    created_us, changed_us, expires_us, reuse_us, events, sealed = row[15:]
+    created_us, changed_us, expires_us, reuse_us, events, sealed, given_us = row[15:]
     return Kept(
         number, message_id, place, last_id, source, ItemState(state), ItemReason(reason),
         frozenset(filter(None, targets.split(","))), channel, code, query, bool(sent), after, run, parent,
-        created_us, changed_us, expires_us, reuse_us, events, opened(vault, number, sealed),
+        created_us, changed_us, expires_us, reuse_us, events, opened(vault, number, sealed), given_us,
     )  # fmt: skip
 
 
@@ -215,7 +249,8 @@ def packed(line: OrderLine) -> bytes:
 
 
 def next_number(execute: Execute) -> int:
-    return int(execute("SELECT coalesce(max(number), 0) + 1 FROM order_item").fetchone()[0])
+    (newest,) = execute("SELECT coalesce(max(number), 0) FROM order_item").fetchone()
+    return max(int(newest), pruned_ranges.highest(execute, pruned_ranges.ORDER)) + 1
 
 
 def put(batch: Batch, one: Kept, cause: str = "") -> None:
@@ -228,11 +263,8 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
         (
             one.number, one.message_id, one.place, one.last_id, one.source, one.state, one.reason,
             RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
-            specimen_token(vault, line.specimen), patient_token(vault, line.patient.number),
-            placer_token(vault, line.placer), filler_token(vault, line.filler),
-            place_token(vault, line.rack, line.position), test_token(vault, line.test),
-            one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us, one.reuse_us,
-            batch.now_us, sealed,
+            *tokens(vault, line), one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us,
+            one.reuse_us, batch.now_us, one.given_us, sealed,
         ),
     )  # fmt: skip
     batch.execute(
@@ -261,6 +293,7 @@ def apply(
     if found.done or found.late or (to.known and not one.known):
         one.sent = one.sent or event in MAKES_KNOWN
         ends = one.is_open and to.state not in OPEN_STATES
+        _time(batch, one, event, to.state, cause, at_us or batch.now_us)
         one.state, one.reason = to.state, to.reason
         if ends:
             free_followers(batch, one)
@@ -271,6 +304,27 @@ def apply(
             detail=detail, at_us=at_us,
         )  # fmt: skip
     return found
+
+
+def _time(batch: Batch, one: Kept, event: ItemEvent, to: ItemState, cause: str, at_us: int) -> None:
+    """Note when the analyzer got an item, and learn from its final result how long the test takes there. A match by a
+    person says nothing of that.
+    """
+    if to in AT_ANALYZER:
+        if one.state not in AT_ANALYZER:
+            one.given_us = at_us
+    elif event is ItemEvent.FINAL and one.state in AT_ANALYZER and one.code and not cause:
+        _learn(batch, one.channel, one.code, max(batch.now_us - one.given_us, 0))
+
+
+def _learn(batch: Batch, channel: str, code: str, took_us: int) -> None:
+    row = batch.execute("SELECT took FROM order_usual WHERE channel = ? AND code = ?", (channel, code)).fetchone()
+    took = [*map(int, filter(None, row[0].split(",") if row else ())), took_us][-NEWEST:]
+    learned = usual_time(took)
+    batch.execute(
+        "INSERT OR REPLACE INTO order_usual (channel, code, took, usual_us, late_us) VALUES (?, ?, ?, ?, ?)",
+        (channel, code, "".join(f"{one}," for one in took), learned.usual_us, learned.late_us),
+    )
 
 
 def note(
@@ -317,7 +371,7 @@ def store(batch: Batch, one: Kept) -> None:
         _UPDATE,
         (
             one.state, one.reason, one.channel, one.code, one.query, int(one.sent), one.after, one.changed_us,
-            one.expires_us, one.last_id, one.events, batch.now_us, one.number,
+            one.expires_us, one.last_id, one.events, batch.now_us, one.given_us, one.number,
         ),
     )  # fmt: skip
 

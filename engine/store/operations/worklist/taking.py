@@ -2,8 +2,10 @@
 
     new, add    the same order and test with the same content    the item that is there (a repeat)
                 with other content, and an item that is there    held: ORDER_CONFLICT
+                after a cancel that is pending                    one more item; it waits until that cancel is done
     change      the item that is there                            superseded; where an analyzer may have it, first
                                                                   cancel_pending; the new one waits
+                items in conflict with it                         superseded
     cancel      each item that the line names                     cancelled or cancel_pending; too late after a result
     hold        each item that no analyzer has                    held: HELD_BY_LIS
     release     each of these                                     waiting
@@ -31,11 +33,11 @@ from engine.model.order_rules import (
 from engine.model.orders import (
     MOST_LINES,
     MOST_OF_TUBE,
-    SPECIMEN_LENGTH,
     ItemReason,
     ItemState,
     OrderedPatient,
     OrderLine,
+    is_specimen_number,
 )
 from engine.model.values import changed
 from engine.model.worklist import LineOutcome, TakeSettings
@@ -176,41 +178,53 @@ class _Taking:
         for one in self._own().get((place, line.test), ()):  # this very message has made it
             if one.state is not ItemState.REJECTED and same_content(one.line, line):
                 return _outcome(place, one, repeat=True)
-        latest = self._latest(line)
+        same = self._same_order(line)
+        latest = same[0] if same else None
         if line.action == "rerun":
             return self._rerun(place, line, latest)
         if latest is None:
             return self._put(place, line)
-        if same_content(latest.line, line):
+        if same_content(latest.line, line) and not (line.action == "change" and _is_in_conflict(latest)):
             return self._order_again(place, line, latest)
-        return self._other_content(place, line, latest)
+        return self._other_content(place, line, same)
 
     def _order_again(self, place: int, line: OrderLine, latest: Kept) -> LineOutcome:
         is_newer = self.message_id > latest.last_id
         if latest.state in _AGAIN and is_newer:
             return self._put(place, line)
+        if latest.state is ItemState.CANCEL_PENDING and is_newer:
+            return self._put(place, line, replaces=latest)
         if line.action == "hold":
             return self._step(place, latest, ItemEvent.HOLD)
         if latest.reason is ItemReason.HELD_BY_LIS and is_newer:
             return self._step(place, latest, ItemEvent.RELEASE)
         return _outcome(place, latest, repeat=True)
 
-    def _other_content(self, place: int, line: OrderLine, latest: Kept) -> LineOutcome:
+    def _other_content(self, place: int, line: OrderLine, same: Sequence[Kept]) -> LineOutcome:
+        latest = same[0]
         is_newer = self.message_id > latest.message_id or latest.message_id == 0
         if latest.state in _AGAIN and is_newer:
             return self._put(place, line)
+        if latest.state is ItemState.CANCEL_PENDING and self.message_id > latest.last_id:
+            return self._put(place, line, replaces=latest)
         if line.action != "change" or not is_newer:
             return self._put(place, line, reason=ItemReason.ORDER_CONFLICT)
-        if latest.state is ItemState.RESULTED:
-            return _outcome(place, latest, reason=ItemReason.TOO_LATE)
-        return self._put(place, line, replaces=latest)
+        current = next((one for one in same if not _is_in_conflict(one)), latest)
+        if current.state is ItemState.RESULTED:
+            return _outcome(place, current, reason=ItemReason.TOO_LATE)
+        for one in same:  # a change ends the conflict, too: no version beside it goes on
+            if one is not current and _is_in_conflict(one):
+                self._apply(one, ItemEvent.REPLACE)
+        return self._put(place, line, replaces=current if current.is_open else None)
 
     def _rerun(self, place: int, line: OrderLine, latest: Kept | None) -> LineOutcome:
         if latest is None:
             return self._put(place, line)
-        if latest.is_open:  # it has no result yet
-            return _outcome(place, latest, repeat=True)
         if latest.message_id >= self.message_id:
+            return _outcome(place, latest, repeat=True)
+        if latest.state is ItemState.CANCEL_PENDING and self.message_id > latest.last_id:
+            return self._put(place, line, replaces=latest)
+        if latest.is_open:  # it has no result yet
             return _outcome(place, latest, repeat=True)
         return self._put(place, line, run=latest.run + 1, parent=latest.number)
 
@@ -290,7 +304,7 @@ class _Taking:
 
     def _why_rejected(self, line: OrderLine) -> ItemReason:
         settings = self.settings
-        if not line.specimen or len(line.specimen) > SPECIMEN_LENGTH:
+        if not is_specimen_number(line.specimen):
             return ItemReason.NO_SPECIMEN
         if settings.is_control is not None and settings.is_control(line.specimen):
             return ItemReason.CONTROL_NUMBER
@@ -347,14 +361,15 @@ class _Taking:
 
     # -- items that are there ------------------------------------------------------------------------------------
 
-    def _latest(self, line: OrderLine) -> Kept | None:
-        """The newest item of the same order number and test, but one that another has replaced."""
-        same = (
+    def _same_order(self, line: OrderLine) -> list[Kept]:
+        """The items of the same order number and test, the newest first; without those that another has replaced."""
+        return [
             one
             for one in reversed(self._same_test(line).items)
-            if same_placer(one.line, line) and (self._is_of_source(one) or same_patient(one.line.patient, line.patient))
-        )
-        return next((one for one in same if one.state is not ItemState.SUPERSEDED), None)
+            if one.state is not ItemState.SUPERSEDED
+            and same_placer(one.line, line)
+            and (self._is_of_source(one) or same_patient(one.line.patient, line.patient))
+        ]
 
     def _is_of_source(self, one: Kept) -> bool:
         """Whether the order is of this laboratory system, or a person had a part in it. Two systems may give the same
@@ -415,9 +430,14 @@ class _Taking:
             one.state,
             known=one.known,
             ended_us=one.changed_us,
-            now_us=self.batch.now_us,
+            now_us=self.batch.steady_us,
             reuse_us=self.settings.specimen_reuse_us,
         )
+
+
+def _is_in_conflict(one: Kept) -> bool:
+    """Whether it is held beside another item of its order number and test."""
+    return one.state is ItemState.HELD and one.reason is ItemReason.ORDER_CONFLICT
 
 
 def _order_keys(line: OrderLine) -> list[tuple[str, str]]:

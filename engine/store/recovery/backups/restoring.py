@@ -12,6 +12,8 @@
     6  log-in sessions end; users and tokens are those of the copy; operations that were under way end as cancelled
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
+    8  orders of erased messages are erased, too; those that wait may have gone out since
+       (`engine.store.operations.worklist.earlier`)
 
 The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
@@ -48,6 +50,7 @@ from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, bulk, dedup, incomplete, pauses, search_index
 from engine.store.operations.access import sessions
+from engine.store.operations.worklist import earlier, erasing
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
 from engine.store.recovery.rebuilding import moment, put_state
@@ -407,6 +410,8 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
     act = audit.give_up(batch, actor, "restore", what, [skipped] if skipped is not None else [])
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
+    erasing.erase_again(batch, act)
+    earlier.go_on_from(batch)
     return act
 
 

@@ -64,6 +64,7 @@ _REPLACED = (
         "correction",
         "saved_view",
         "order_notice",
+        "order_usual",
     ),
     *_OPERATIONS,
     *ACCOUNTS,

@@ -52,6 +52,8 @@ class JournalRows:
                     "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
                 ).fetchone()
                 ranges.append(Range(one.what, one.first, one.last, before[0] if before else GENESIS, 0))
+            elif one.what == pruned_ranges.ORDER:
+                ranges.append(one)
         return ranges
 
     def take(self) -> tuple[int, bytes]:

@@ -27,6 +27,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, bulk, pruning, search_index
+from engine.store.operations.worklist import earlier
 from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
@@ -204,6 +205,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
     rollback.begin_history(batch, act)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
+    earlier.go_on_from(batch)
     return act
 
 

@@ -115,7 +115,7 @@ def test_enq_refused_is_repeated_after_ten_seconds_and_given_up_after_six() -> N
         now += 10
         machine.tick(now)
         assert machine.outgoing() == ENQ
-    assert answer(machine, NAK, now) == (b"", [Failed(MESSAGE, "refused")])
+    assert answer(machine, NAK, now) == (b"", [Failed(MESSAGE, "busy")])
 
 
 def test_each_message_has_its_own_six_enqs() -> None:

@@ -71,6 +71,15 @@ def test_a_name_cannot_bring_a_record(name: str) -> None:
     assert b"Jane" not in reply.payload
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("gb18030", "王‐"), ("big5", "αβ"), ("shift_jis", "ソ"), ("utf-16", "Rao"), ("ascii", "Müller")],
+)
+def test_no_byte_of_a_name_is_a_delimiter_or_a_control_character(charset: str, name: str) -> None:
+    assert escaped(name, Delimiters(field="|", repetition="\\", component="^", escape="&"), charset) is None
+    assert escaped("王" if charset.startswith("gb") else "A", Delimiters(), "gb18030")
+
+
 @settings(max_examples=200)
 @given(st.lists(st.text(max_size=15), min_size=1, max_size=14), signs, st.sampled_from([2, 3]), st.booleans())
 def test_whatever_a_question_holds_each_specimen_gets_an_answer_that_can_be_read(

@@ -240,7 +240,7 @@ def test_an_analyzer_that_refuses_enq_is_asked_again_after_ten_seconds() -> None
         assert host.hear(NAK) == b""
         assert host.wait(10) == ENQ
     assert host.hear(NAK) == b""
-    assert host.ends == [NotSent(1, "refused")]
+    assert host.ends == [NotSent(1, "busy")]
 
 
 # -- failures ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Answers to orders, byte for byte: each event of an order, and each kind of order message."""
 
+from typing import Any
+
 import pytest
 
-from adapters.codecs.hl7v2 import message
+from adapters.codecs.hl7v2 import message, order_answers
 from adapters.codecs.hl7v2.order_answers import LineAnswer, answer
 from engine.model.message import FormatOptions
 from engine.model.orders import Action, ItemReason
@@ -171,3 +173,24 @@ def test_a_cancellation_without_obr_names_what_it_cannot_find() -> None:
 def test_a_message_that_is_no_order_has_no_answer_here() -> None:
     with pytest.raises(KeyError):
         answered("MSH|^~\\&|A|B|C|D|2026||ORU^R01|M1|P|2.5\nOBR|1||F1|GLU\n")
+
+
+def test_a_thousand_orders_are_each_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop writes the answer: with the square of the orders all analyzers would wait."""
+    looked = 0
+    key = order_answers._key
+
+    def counted(*arguments: Any) -> tuple[str, str, str]:
+        nonlocal looked
+        looked += 1
+        return key(*arguments)
+
+    monkeypatch.setattr(order_answers, "_key", counted)
+    head = "MSH|^~\\&|HIS|HOSP|LR|LAB|20260301101530||ORM^O01|M1|P|2.3.1\nPID|1||7\n"
+    orders = "".join(f"ORC|NW|P{at}\nOBR|1|P{at}||GLU\n" for at in range(1_000))
+    told = [LineAnswer(placer=f"P{at}", test="GLU", done=at != 7, reason=ItemReason.NO_SPECIMEN) for at in range(1_000)]
+
+    said = [line for line in answered(head + orders, *told) if line.startswith("ORC")]
+
+    assert said == ["ORC|UA|P7" if at == 7 else f"ORC|OK|P{at}|||SC" for at in range(1_000)]
+    assert looked == 1_000

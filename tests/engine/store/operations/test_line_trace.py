@@ -75,6 +75,21 @@ def test_a_keep_alive_leaves_nothing() -> None:
     assert trace.entries == []
 
 
+def test_a_message_of_ours_is_kept_also_where_the_journal_holds_the_rest() -> None:
+    for trace in (LineTrace(), LineTrace(answers_only=True)):
+        trace.said(FRAMES[0], 1)
+        trace.heard(ACK, 2)
+        trace.spoke = True
+        made = trace.at_rest("chem")
+        assert made is not None
+        assert [entry.data for entry in made.entries] == [FRAMES[0], ACK]
+        trace.said(ACK, 3)
+        assert trace.at_rest("chem") is None
+    only = LineTrace(answers_only=True)
+    only.heard(FRAMES[0], 4)
+    assert only.at_rest("chem") is None
+
+
 def test_a_session_without_end_shows_its_beginning_and_says_so() -> None:
     trace = LineTrace()
     for at in range(SESSION_BYTES // 1000 + 10):

@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.model.clock import ManualClock
+from engine.model.link_events import NOT_SENT
 from engine.model.order_rules import ItemEvent
-from engine.model.orders import Confirmation, ItemReason, ItemState
+from engine.model.orders import AT_ANALYZER, Confirmation, ItemReason, ItemState
+from engine.model.usual_times import DEFAULT_LATE_US, ENOUGH
 from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
 from engine.store.operations import worklist
@@ -17,16 +19,19 @@ from engine.store.operations.worklist import items
 from engine.store.queries import order_questions, order_tabs, tube_timeline
 from engine.store.queries import worklist as reading
 from engine.store.queries.order_questions import QueryFilter
-from engine.store.queries.order_tabs import LATE_AFTER_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
+from engine.store.queries.order_tabs import AFTER_ALL_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
 from engine.store.queries.worklist import ItemFilter
 from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, numbers, order
 from tests.support.journals import opened, started
 
 MOST = 1000
+LATE_AFTER_US = (DEFAULT_LATE_US, DEFAULT_LATE_US // 2)  # without a history; the second of a stat order
 S = ItemState
 # State, reason, stat or not, microseconds since its last change -> the lists that have it.
 WHERE: list[tuple[ItemState, ItemReason, bool, int, set[str]]] = [
     (S.WAITING, ItemReason.NONE, False, UNSENT_AFTER_US[0] * 9, {"waiting"}),
+    (S.WAITING, ItemReason.NONE, True, UNSENT_AFTER_US[1], {"waiting"}),
+    (S.WAITING, ItemReason.NONE, True, UNSENT_AFTER_US[1] + 1, {"waiting", "urgent"}),
     (S.WAITING, ItemReason.UNMAPPED_CODE, False, UNSENT_AFTER_US[0], {"waiting"}),
     (S.WAITING, ItemReason.UNMAPPED_CODE, False, UNSENT_AFTER_US[0] + 1, {"waiting", "unsent"}),
     (S.WAITING, ItemReason.MAYBE_KNOWN, True, UNSENT_AFTER_US[1], {"waiting"}),
@@ -57,7 +62,7 @@ def planted(batch: Batch, rows: list[tuple[ItemState, ItemReason, bool, int, set
         at_us = NOW_US - age_us
         kept = items.Kept(
             number, 1, 0, 1, "his", state, reason, frozenset(), "", "", 0, False, 0, 1, 0, at_us, at_us, NOW_US, 0, 1,
-            line,
+            line, at_us if state in AT_ANALYZER else 0,
         )  # fmt: skip
         items.put(batch, kept)
 
@@ -66,6 +71,8 @@ def test_each_order_is_in_the_lists_of_the_table(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     journal.run_alone(lambda batch: planted(batch, WHERE))
     for name, make in TABS.items():
+        if name == "after_all":
+            continue  # by its history: a test of its own
         expected = [number for number, row in enumerate(WHERE, start=1) if name in row[-1]]
         wanted = make(NOW_US)
         assert [one.number for one in reading.items(journal, wanted)] == expected[::-1], name
@@ -178,3 +185,89 @@ async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> Non
     kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us())]
     assert kinds == [("questions", 1), ("held", 1)]
     assert reading.item(desk.journal, 1).history[-1].event == ItemEvent.CLOSE  # type: ignore[union-attr]
+
+
+async def given_to_analyzer(desk: Desk, tube: str, placer: str, **more: str) -> None:
+    await desk.take(order(specimen=tube, placer=placer, **more))
+    answered = await desk.ask(tube)
+    await desk.journal.run(worklist.offered, answered.query, numbers(answered), "chem", desk.clock.now_us())
+
+
+def late(desk: Desk) -> list[int]:
+    wanted = TABS["late"](desk.clock.now_us())
+    found = reading.items(desk.journal, wanted)
+    assert reading.count_items(desk.journal, wanted, most=MOST)[0] == len(found)
+    return sorted(one.number for one in found)
+
+
+async def test_an_order_is_late_by_the_history_of_its_test_on_its_analyzer(desk: Desk) -> None:
+    for n in range(ENOUGH):
+        await given_to_analyzer(desk, f"S{n}", f"O{n}")
+        desk.clock.advance(18 * 60)
+        await desk.result(f"S{n}", ResultOf(test="GLU"))
+    await given_to_analyzer(desk, "T", "T")
+    await given_to_analyzer(desk, "U", "U", priority="stat")
+    await given_to_analyzer(desk, "V", "V", test="UREA")  # no history of its own
+    glu, stat, urea = ENOUGH + 1, ENOUGH + 2, ENOUGH + 3
+    seen = []
+    for minutes in (17, 2, 16, 2, 83, 1):  # from the order on: 17, 19, 35, 37, 120, 121
+        desk.clock.advance(minutes * 60)
+        seen.append(late(desk))
+    assert seen == [[], [stat], [stat], [glu, stat], [glu, stat], [glu, stat, urea]]
+    kinds = {one.kind: one.count for one in order_tabs.troubles(desk.journal, desk.clock.now_us())}
+    assert kinds == {"late": 3}
+    items_of = reading.items(desk.journal, TABS["late"](desk.clock.now_us()))
+    learned = reading.usual_times(desk.journal, items_of)
+    assert {key: (one.usual_us, one.late_us) for key, one in learned.items()} == {
+        ("chem", "10"): (18 * 60_000_000, 36 * 60_000_000),
+        ("chem", "20"): (0, DEFAULT_LATE_US),
+    }
+    await desk.result("T", ResultOf(test="GLU"))
+    assert late(desk) == [stat, urea]  # it ends with its cause
+
+
+async def test_a_tube_that_is_loaded_again_does_not_make_its_order_young(desk: Desk) -> None:
+    await given_to_analyzer(desk, "S1", "O1")
+    desk.clock.advance(DEFAULT_LATE_US / 1_000_000 - 1)
+    answered = await desk.ask("S1")
+    await desk.journal.run(worklist.offered, answered.query, numbers(answered), "chem", desk.clock.now_us())
+    assert late(desk) == []
+    desk.clock.advance(2)
+    assert late(desk) == [1]
+    assert await desk.journal.run(worklist.resend, 1, actor="asha", reason="the analyzer was restarted") == S.WAITING
+    assert late(desk) == []
+    answered = await desk.ask("S1")
+    await desk.journal.run(worklist.offered, answered.query, numbers(answered), "chem", desk.clock.now_us())
+    assert late(desk) == []  # a new time begins
+
+
+async def test_a_match_by_a_person_teaches_nothing(desk: Desk) -> None:
+    for n in range(ENOUGH):
+        await given_to_analyzer(desk, f"S{n}", f"O{n}")
+        await desk.result(f"S{n}", ResultOf(code="99"))
+        without = tube_timeline.without_order(desk.journal)[0]
+        await desk.journal.run(worklist.match, n + 1, without.message_id, actor="asha", reason="same tube")
+    await given_to_analyzer(desk, "T", "T")
+    (usual,) = reading.usual_times(desk.journal, reading.items(desk.journal, ItemFilter(open=True))).values()
+    assert usual.usual_us == 0
+
+
+async def test_an_order_that_was_cancelled_and_measured_is_told_to_a_person(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.journal.run(worklist.cancel, 1, actor="asha", reason="wrong tube")
+    await desk.take(order(placer="O2", specimen="S2"))
+    await desk.result("S1", ResultOf(test="GLU"))
+    wanted = TABS["after_all"](desk.clock.now_us())
+    assert [one.number for one in reading.items(desk.journal, wanted)] == [1]
+    (told,) = order_tabs.troubles(desk.journal, desk.clock.now_us())
+    assert (told.kind, told.count) == ("after_all", 1)
+    desk.clock.advance(AFTER_ALL_US / 1_000_000 + 1)
+    assert order_tabs.troubles(desk.journal, desk.clock.now_us()) == []
+
+
+async def test_a_question_is_unanswered_also_where_the_line_was_busy(desk: Desk) -> None:
+    for n, reason in enumerate(sorted(NOT_SENT), start=1):
+        await desk.take(order(specimen=f"S{n}", placer=f"O{n}"))
+        answered = await desk.ask(f"S{n}")
+        await desk.journal.run(worklist.not_offered, answered.query, numbers(answered), reason, maybe=False)
+    assert unanswered(desk) == [*range(len(NOT_SENT), 0, -1)]

@@ -1,14 +1,21 @@
 """Orders on the page: lists by harm, the query log, one tube's time line, acts of a person; over a real line."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from engine.model.link_events import NOT_SENT
 from engine.model.order_rules import ItemEvent, Standing, step
 from engine.model.orders import ItemReason, ItemState, NoOrder
+from engine.model.usual_times import ENOUGH
+from engine.ordering.download import PUT_OFF
+from engine.store.operations.worklist.answering import UNCONFIRMED
+from engine.store.operations.worklist.closing import TWIN
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
+from engine.store.queries.line import line_of
 from engine.web.pages import order_acts, order_words
 from engine.web.pages.orders import TAB_WORDS
 from tests.support.access import Browser
@@ -35,8 +42,10 @@ async def operator(here: ActingSite) -> AsyncIterator[Browser]:
         yield browser
 
 
-async def ordered(here: ActingSite, specimen: str = TUBE, *tests: str, patient: str = PATIENT) -> None:
-    arguments = ("--patient", patient, "--family", FAMILY)
+async def ordered(
+    here: ActingSite, specimen: str = TUBE, *tests: str, patient: str = PATIENT, priority: str = "routine"
+) -> None:
+    arguments = ("--patient", patient, "--family", FAMILY, "--priority", priority)
     ran = await here.site.labrelay("orders", "add", specimen, *(tests or ("TSH",)), *arguments)
     assert ran.code == 0, ran.err
 
@@ -275,11 +284,84 @@ async def test_the_column_of_specimens_is_for_those_who_may_see_patients_and_is_
     async with here.browser("asha") as asha:
         _, page = await asha.get("/orders?tab=waiting&lang=en")
         assert_no_secret(page)
-        sheet = next(one.attributes["href"] for one in page.all("a") if one.text == "Worklist to print")
-        _, page = await asha.get(sheet)
+        _, page = await asha.get(address)
         assert (TUBE in page.text, FAMILY in page.text) == (True, False)
     (act,) = [one for one in acts_page(here.site.journal) if one.verb == "unmask"]
     assert act.what["export"] == {"list": "/orders", "column": "specimen"}
+
+
+async def test_a_worklist_for_paper_has_tubes_patients_and_the_codes_of_the_analyzer(
+    here: ActingSite, operator: Browser
+) -> None:
+    await ordered(here, TUBE, "TSH", "FERR")
+    await ordered(here, "0001", "TSH", patient="P-171", priority="stat")
+    _, page = await operator.get("/orders?lang=en")
+    assert not [one for one in page.all("a") if one.text == "Worklist to print"]
+    assert (await operator.get("/orders/worklist"))[0] == 403
+    async with here.browser("asha") as asha:
+        for path in ("/orders?lang=en", "/analyzer?name=chemistry&lang=en"):
+            _, page = await asha.get(path)
+            (link,) = [one.attributes["href"] for one in page.all("a") if one.text == "Worklist to print"]
+            status, page = await asha.get(link)
+            assert status == 200
+            assert [
+                (row.one("th").text, [one.text for one in row.all("td")]) for row in page.one("tbody").all("tr")
+            ] == [
+                ("0001 urgent", [f"P-171, {FAMILY}", "TSH3 TSH", ""]),
+                (TUBE, [f"{PATIENT}, {FAMILY}", "TSH3 TSHFerritin FERR", ""]),
+            ]
+        status, page = await asha.get("/orders/worklist?channel=none&lang=en")
+        assert (status, "is no channel with orders" in alert(page)) == (403, True)
+    acts = [one.what["export"] for one in acts_page(here.site.journal) if one.verb == "unmask"]
+    assert acts[::-1] == [{"worklist": "all"}, {"worklist": ["chemistry"]}]
+
+
+async def test_the_tube_has_the_bytes_that_answered_for_those_who_may_see_them(here: ActingSite) -> None:
+    await ordered(here)
+    async with asking(here.site.port("chemistry")) as analyzer:
+        await analyzer.ask(question("another-tube"))
+        await analyzer.ask(question(TUBE))
+    await until(lambda: state(here) == "offered")
+    until_kept = partial(line_of, here.site.journal, "chemistry")
+    await until(
+        lambda: any(TUBE.encode() in entry.data for one in until_kept() for entry in one.entries if entry.way == 2)
+    )
+    async with here.browser("asha") as asha:
+        _, page = await asha.get("/order?item=W1&lang=en")
+        assert_no_secret(page)
+        passed = [one.text for one in page.one("section", **{"aria-labelledby": "line"}).one("details").all("code")]
+        assert [text for text in passed if "O|9|9999x||^^^xxx9" in text] != [], passed
+        action, fields = form_of(page, "/order")
+        _, page = await asha.post(action, {**fields, "purpose": "asked by the ward"})
+        passed = [one.text for one in page.one("section", **{"aria-labelledby": "line"}).one("details").all("code")]
+    asked = [n for n, text in enumerate(passed) if f"^{TUBE}" in text and "Q|1|" in text]
+    answered = [n for n, text in enumerate(passed) if f"O|1|{TUBE}" in text and "TSH3" in text]
+    assert (len(asked), len(answered), asked < answered) == (1, 1, True), passed
+    assert "another-tube" not in "".join(passed)
+    times = [
+        one.all("span")[0].text.partition(" chemistry")[0].partition(" LabRelay")[0]
+        for one in page.one("section", **{"aria-labelledby": "line"}).one("details").all("li")
+    ]
+    assert times == sorted(times)
+
+
+async def test_an_order_that_an_analyzer_has_says_since_when_and_what_is_usual(
+    here: ActingSite, operator: Browser
+) -> None:
+    await ordered(here)
+    await asked(here, TUBE)
+    await until(lambda: state(here) == "offered")
+    _, page = await operator.get("/orders?tab=analyzer&lang=en")
+    (row,) = rows(page)
+    assert "its usual time is not known yet, late after 2 h" in row
+    for n in range(ENOUGH):
+        await ordered(here, f"9{n}")
+        async with asking(here.site.port("chemistry")) as analyzer:
+            await analyzer.ask(question(f"9{n}"))
+            await analyzer.send(result(f"9{n}", PATIENT, "TSH3", "1.20"))
+        await until(lambda n=n: state(here, n + 2) == "resulted")  # type: ignore[misc]
+    _, page = await operator.get("/order?item=W1&lang=en")
+    assert "late after 10 min" in next(row for row in rows(page) if "W1" in row)
 
 
 async def test_the_search_finds_an_order_and_a_tube(here: ActingSite, operator: Browser) -> None:
@@ -316,6 +398,14 @@ async def test_the_page_of_an_analyzer_has_the_orders_that_wait_for_it(here: Act
 def test_each_reason_and_each_none_has_words() -> None:
     assert set(order_words.REASONS) == set(ItemReason) - {ItemReason.NONE}
     assert set(order_words.NONE) == set(NoOrder)
+
+
+def test_each_end_of_an_answer_has_words() -> None:
+    """Of the link, of the desk of questions, of the worklist."""
+    of_desk = {"late", "fault", "silent", "closed", "cancelled", "asked_again", "left_out", PUT_OFF, UNCONFIRMED}
+    assert (NOT_SENT | of_desk | {"sent", "accepted", "refused", "asked again", TWIN}) - set(
+        order_words.OUTCOMES
+    ) == set()
 
 
 RULES = {

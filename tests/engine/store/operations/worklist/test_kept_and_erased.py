@@ -63,6 +63,10 @@ async def test_an_erasure_empties_the_orders_of_a_patient_and_of_its_messages(tm
         ("DELETE FROM order_item WHERE number = 2", ("missing", 2)),
         ("UPDATE order_item SET state = 'resulted' WHERE number = 3", ("changed", 3)),
         ("DELETE FROM order_event WHERE item = 1", ("changed", 1)),
+        ("DELETE FROM order_item WHERE number = 3", ("missing", 3)),
+        ("UPDATE order_item SET specimen = zeroblob(16) WHERE number = 2", ("changed", 2)),
+        ("UPDATE order_item SET patient = x'' WHERE number = 2", ("changed", 2)),
+        ("UPDATE order_item SET rank = 0 WHERE number = 1", ("changed", 1)),
     ],
 )
 async def test_verify_finds_what_is_wrong(tmp_path: Path, damage: str, finding: tuple[str, int]) -> None:
@@ -74,4 +78,4 @@ async def test_verify_finds_what_is_wrong(tmp_path: Path, damage: str, finding: 
     with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
         connection.execute(damage)
         connection.commit()
-    assert [(one.kind, one.first) for one in verify.run(data)] == [finding]
+    assert [(one.kind, one.first) for one in verify.run(data, deep=True)] == [finding]

@@ -1,6 +1,7 @@
 """The worklist on a real journal: orders in, questions, results, cancels, one rule after the other."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine.model.orders import (
     item_id,
 )
 from engine.model.values import changed
-from engine.model.worklist import DAY_US, Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
+from engine.model.worklist import Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
 from engine.store.journal import Journal
 from engine.store.operations import worklist
 from engine.store.queries import order_questions, tube_timeline
@@ -42,6 +43,9 @@ class Desk:
         self.journal = journal
         self.clock = clock
         self.n = 0
+
+    def wait(self, days: float) -> None:
+        self.clock.advance(days * 86_400.0)
 
     async def message(self) -> int:
         self.n += 1
@@ -132,7 +136,8 @@ async def test_an_order_is_taken_asked_for_sent_and_resulted(desk: Desk) -> None
 async def test_only_the_exact_specimen_number_is_found(desk: Desk, specimen: str) -> None:
     await desk.take(order())
     (tube,) = (await desk.ask(specimen)).tubes
-    assert (tube.items, tube.none) == ((), NoOrder.UNKNOWN)
+    unread = specimen != specimen.strip()  # a number has no blanks around it
+    assert (tube.items, tube.none) == ((), NoOrder.UNREAD if unread else NoOrder.UNKNOWN)
     assert await desk.result(specimen, ResultOf(test="GLU")) == []
 
 
@@ -514,14 +519,29 @@ async def test_a_cancel_after_the_result_is_too_late(desk: Desk) -> None:
 async def test_time_ends_what_waits_and_much_later_what_an_analyzer_has(desk: Desk) -> None:
     await desk.take(order(), order("UREA", specimen="S2", placer="O2"))
     await desk.tell("S2")
-    now = desk.clock.now_us()
-    assert await desk.journal.run(worklist.expire, now + 6 * DAY_US) == 0
-    assert await desk.journal.run(worklist.expire, now + 8 * DAY_US) == 1
+    desk.wait(6)
+    assert await desk.journal.run(worklist.expire) == 0
+    desk.wait(2)
+    assert await desk.journal.run(worklist.expire) == 1
     assert desk.states() == ["expired", "offered"]
     (tube,) = (await desk.ask("S1")).tubes
     assert tube.none is NoOrder.EXPIRED
-    assert await desk.journal.run(worklist.expire, now + 38 * DAY_US) == 1
+    desk.wait(30)
+    assert await desk.journal.run(worklist.expire) == 1
     assert await desk.result("S2", ResultOf(code="20")) == [(2, True)]
+
+
+async def test_a_clock_that_is_set_ahead_ends_no_order_and_frees_no_specimen_number(desk: Desk) -> None:
+    await desk.take(order(), order("UREA"))
+    await desk.tell("S1")
+    await desk.result("S1", ResultOf(test="GLU"))
+    await desk.result("S1", ResultOf(test="UREA"))
+    await desk.take(order(specimen="S2", placer="O2"))
+    desk.clock._now += timedelta(days=400)
+    assert await desk.journal.run(worklist.expire) == 0
+    (one,) = await desk.take(order(placer="O3", patient=RAVI))
+    assert (one.state, one.reason) == (ItemState.HELD, ItemReason.SPECIMEN_CONFLICT)
+    assert numbers(await desk.ask("S2")) == [3]
 
 
 async def test_an_order_that_an_analyzer_has_no_code_for_waits(desk: Desk) -> None:
@@ -583,14 +603,34 @@ async def test_a_person_releases_the_order_of_the_tubes_patient(desk: Desk) -> N
             await act(desk, worklist.release, number)
 
 
-async def test_a_person_decides_between_two_versions_of_an_order(desk: Desk) -> None:
-    await desk.take(order())
-    await desk.take(order(dilution="1:5"))
+@pytest.mark.parametrize("known_by", [{}, {"placer": "", "filler": "F1"}, {"placer": ""}])
+async def test_a_person_decides_between_two_versions_of_an_order(desk: Desk, known_by: dict[str, str]) -> None:
+    await desk.take(order(**known_by))
+    await desk.take(order(dilution="1:5", **known_by))
     with pytest.raises(RefusedError, match="W1 has the same order number"):
         await act(desk, worklist.release, 2)
     await act(desk, worklist.cancel, 1)
     assert await act(desk, worklist.release, 2) == "waiting"
     assert numbers(await desk.ask("S1")) == [2]
+
+
+async def test_an_order_of_another_system_with_the_same_number_is_no_other_version(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.take(order(dilution="1:5"))
+    await desk.take(order(specimen="S2", patient=RAVI), source="his2")
+    await act(desk, worklist.cancel, 1)
+    assert await act(desk, worklist.release, 2) == "waiting"
+
+
+async def test_an_order_that_the_lis_has_ordered_again_is_not_sent_beside_it(desk: Desk) -> None:
+    await desk.take(order())
+    desk.wait(8)
+    await desk.journal.run(worklist.expire)
+    await desk.take(order())
+    with pytest.raises(RefusedError, match="W2 has the same order number"):
+        await act(desk, worklist.resend, 1)
+    await act(desk, worklist.cancel, 2)
+    assert await act(desk, worklist.resend, 1) == "waiting"
 
 
 async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
@@ -604,5 +644,6 @@ async def test_a_person_cancels_sends_again_and_closes(desk: Desk) -> None:
     with pytest.raises(RefusedError, match="W3 is resulted"):
         await act(desk, worklist.resend, 3)
     assert desk.states() == ["cancelled", "waiting", "resulted"]
-    await desk.journal.run(worklist.expire, desk.clock.now_us() + 8 * DAY_US)
+    desk.wait(8)
+    await desk.journal.run(worklist.expire)
     assert await act(desk, worklist.resend, 2) == "waiting"

@@ -40,8 +40,8 @@ class Expected:
     def order(self, line: OrderLine) -> None:
         content = (line.specimen, line.patient.number, line.dilution)
         same = [one for one in self.items if (one["placer"], one["test"]) == (line.placer, line.test)]
-        state = "waiting"
-        if same and same[-1]["state"] != "cancelled":
+        state, after = "waiting", same[-1] if same and same[-1]["state"] == "cancel_pending" else None
+        if same and after is None and same[-1]["state"] != "cancelled":
             if same[-1]["content"] == content:
                 return
             state = "held"
@@ -55,6 +55,7 @@ class Expected:
         self.items.append({
             "placer": line.placer, "test": line.test, "content": content, "specimen": line.specimen,
             "patient": line.patient.number, "state": state, "known": False, "under_way": "", "channel": "",
+            "after": after,
         })  # fmt: skip
 
     def cancel(self, placer: str, test: str) -> None:
@@ -62,6 +63,11 @@ class Expected:
             if (one["placer"], one["test"]) == (placer, test) and one["state"] in OPEN:
                 has = one["known"] or one["under_way"] or one["state"] in ("offered", "cancel_pending")
                 one["state"] = "cancel_pending" if has else "cancelled"
+
+    @staticmethod
+    def waits_for_another(item: Item) -> bool:
+        """Whether the version before it is cancelled, and an analyzer may still have that."""
+        return item["after"] is not None and item["after"]["state"] in OPEN
 
     def ask(self, channel: str, specimen: str) -> list[Item]:
         tube = [one for one in self.items if one["specimen"] == specimen]
@@ -71,6 +77,7 @@ class Expected:
             one
             for one in tube
             if one["state"] in ("waiting", "offered")
+            and not self.waits_for_another(one)
             and not (one["channel"] != channel and (one["state"] == "offered" or one["under_way"]))
         ]
         for one in found:
@@ -93,7 +100,9 @@ class Expected:
         near = [one for one in near if patient in ("", one["patient"])]
         with_analyzer = [one for one in near if one["state"] in ("offered", "cancel_pending")]
         here = [one for one in with_analyzer if one["channel"] == channel]
-        chosen = here or with_analyzer or [one for one in near if one["state"] in OPEN]
+        chosen = (
+            here or with_analyzer or [one for one in near if one["state"] in OPEN and not self.waits_for_another(one)]
+        )
         if not chosen:
             chosen = [one for one in near if one["state"] == "resulted"][-1:]
         if not chosen:

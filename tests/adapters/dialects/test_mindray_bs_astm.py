@@ -1,0 +1,54 @@
+"""Mindray over ASTM: whose result it is, of which test, where the maker's own forms differ."""
+
+import pytest
+
+from adapters.codecs.astm import records
+from adapters.dialects import mindray_bs_astm
+from engine.model.message import FormatOptions, Parsed
+from engine.model.order_results import tubes_in
+
+RESULT = "R|241|SGOT^Aspartate Aminotransferase^^F|67.98^^^^|U/L|5.0^40.0|N||F|67.98^^^^|0|20260302093000||Mindry^"
+
+
+def adapted(*lines: str, kind: str = "PR") -> Parsed:
+    header = f"H|\\^&|||Mindry^^|||||||{kind}|1394-97|20260302093001"
+    payload = "".join(f"{line}\r" for line in (header, "P|1", *lines, "L|1|N")).encode()
+    return mindray_bs_astm.adapt(records.parse(payload, FormatOptions()))
+
+
+@pytest.mark.parametrize(
+    ("order", "tube"),
+    [
+        ("O|796|9058^1^11|8766097|SGOT^^", "8766097"),
+        ("O|1|1^1^1|SAMPLE123|1^Test1^2^1", "SAMPLE123"),
+        ("O|1||00042|SGOT^^", "00042"),
+        ("O|1|1^1^1||SGOT^^", None),  # no bar code: the count is nobody's tube, and the next day another one's
+        ("O|1|00042||SGOT^^", "00042"),  # no count: nothing but a number
+    ],
+)
+def test_the_tube_is_the_bar_code_and_never_the_count(order: str, tube: str | None) -> None:
+    found = tubes_in(adapted(order, RESULT), {"SGOT": "AST"})
+    assert [one.specimen for one in found] == ([] if tube is None else [tube])
+    assert [test.test for one in found for test in one.tests] == ["AST"] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "value", "flags"),
+    [
+        ("SGOT^Aspartate Aminotransferase^^F|67.98^^^^|U/L||N||F", "^^^SGOT^Aspartate Aminotransferase", "67.98", "N"),
+        ("22^TSH^^F|12.3^^\u2191|mIU/L||N||F", "^^^TSH", "12.3", "N\\\u2191"),
+        ("1^Test1^1^F|14.5^|Mg/ml||5.6^99.9|N||F", "^^^Test1", "14.5", "N"),
+        ("4^Test4^1^I|^Negative|Mg/ml||||Positive|F", "^^^Test4", "Negative", ""),
+        ("GLU^^^F|^|mg/dL||||F", "^^^GLU", "", ""),
+        ("^^^GLU|92|mg/dL||N||F", "^^^GLU", "92", "N"),
+    ],
+)
+def test_code_value_and_flags(sent: str, code: str, value: str, flags: str) -> None:
+    result = next(one for one in adapted("O|1|9058^1^11|8766097", f"R|1|{sent}").segments if one.name == "R")
+    assert (result.get(3), result.get(4), result.get(7), result.get(9)) == (code, value, flags, "F")
+
+
+@pytest.mark.parametrize(("kind", "action"), [("PR", ""), ("QR", "Q"), ("CR", "Q")])
+def test_controls_and_calibrations_are_no_patients_results(kind: str, action: str) -> None:
+    order = next(one for one in adapted("O|1|2^^|QC-L1", RESULT, kind=kind).segments if one.name == "O")
+    assert order.get(12) == action
