@@ -315,7 +315,7 @@ class App:
         transaction = str(uuid4())
         state.room(state.transfers)
         must_refuse = self._must_refuse(args, consent, begin, end, facility)
-        transfer = Transfer(transaction, consent, seed, nonce, state.now(), must_refuse)
+        transfer = Transfer(transaction, consent, seed, nonce, state.now(), begin, end, must_refuse)
         state.transfers[transaction] = transfer
         asked = {
             "consent": {"id": consent.id},
@@ -338,7 +338,8 @@ class App:
         artefact = consent.artefact
         wrong = {
             (args.refuse, ""): bool(args.refuse),
-            ("expired", "ABDM-1061"): consent.erase_at <= now or consent.state == "EXPIRED",
+            ("expired", "ABDM-1061"): consent.erase_at <= now
+            or (consent.state == "EXPIRED" and consent.ended_at is not None),
             ("not granted", "ABDM-1062"): consent.state != "GRANTED" and consent.ended_at is not None,
             ("another facility", ""): facility != consent.facility,
             ("purpose", ""): artefact.get("purpose", {}).get("code") not in PURPOSES,

@@ -8,7 +8,7 @@ one is a violation; so is a 2xx to a forged callback.
 import asyncio
 import ipaddress
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,11 +86,16 @@ class Callbacks:
             raise GatewayRefusalError("ABDM-9999", f"{MOST_WAITING} callbacks wait", status=507)
         self.later(self.deliver(callback, kind))
 
-    def later(self, work: Any) -> None:
-        """Run a coroutine that `close` ends."""
+    async def before_the_answer(self, callback: Callback) -> None:
+        """Send it, and wait for the laboratory, which may want the answer first: `Faults.late_s` at most."""
+        await asyncio.wait({self.later(self.deliver(callback, "early"))}, timeout=self._drawer.faults.late_s)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that `close` ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def deliver(self, callback: Callback, kind: str) -> None:
         """Send it with this fault, and again where nothing took it."""

@@ -16,7 +16,7 @@ Of a callback:
 
     duplicate      twice, with one REQUEST-ID
     repeat         twice, the second time with a new REQUEST-ID
-    early          before the call that it answers returns
+    early          before the call that it answers returns, which waits for it, `Faults.late_s` at most
     late           after `Faults.late_s`
     reordered      behind the next one, or after `Faults.late_s` where there is none
     dropped        never

@@ -161,8 +161,8 @@ class Reader:
         if named & others:
             raise _wrong("page-of-another-person", "its Patient has the ABHA of another one", 403)
         for moment in _issued(resources):
-            if not consent.begin <= moment <= consent.end:
-                raise _wrong("page-outside-dates", "a report of a time that was not granted", 403)
+            if not max(consent.begin, transfer.begin) <= moment <= min(consent.end, transfer.end):
+                raise _wrong("page-outside-dates", "a report of a time that was not granted, or not asked for", 403)
 
 
 def written(at: datetime) -> str:

@@ -206,7 +206,7 @@ class AbdmSandbox:
             for act in outcome.then:
                 act()
         if callback is not None and kind == "early":
-            await self._callbacks.deliver(callback, kind)
+            await self._callbacks.before_the_answer(callback)
         status = outcome.status or heard.call.status
         response: web.StreamResponse
         if fault == "lost":

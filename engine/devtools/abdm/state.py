@@ -151,6 +151,7 @@ class Transfer:
     """A request for records, and what came for it.
 
     Attributes:
+        begin, end: of the reports that are asked for.
         must_refuse: why the laboratory has to refuse it, and the code that this has; empty: it need not.
         pages: page number -> digest of its bytes.
         arrived: contexts whose page was opened.
@@ -162,6 +163,8 @@ class Transfer:
     seed: bytes = field(repr=False)
     nonce: bytes = field(repr=False)
     asked_at: datetime
+    begin: datetime
+    end: datetime
     must_refuse: tuple[str, str] = ("", "")
     state: str = "asked"
     pages: dict[int, bytes] = field(default_factory=dict)

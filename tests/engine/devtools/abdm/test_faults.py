@@ -144,9 +144,17 @@ async def test_a_result_that_arrives_in_another_way(kind: str) -> None:
 
 async def test_an_early_result_comes_before_the_answer() -> None:
     async with abdm_world() as world:
-        await world.fail(callbacks={"on-generate-token": ["early"]})
+        await world.fail(callbacks={"on-generate-token": ["early"]}, late_s=200)
         heard, asked = await world.hip.ask_token(record())
         assert (heard.status, asked in world.hip.results) == (202, True)
+
+
+async def test_an_early_result_that_nothing_takes_does_not_hold_the_call() -> None:
+    async with abdm_world(repeat_after_s=3600) as world:
+        await world.fail(callbacks={"on-generate-token": ["early"]}, late_s=0.05)
+        await world.ask("/bridge", {"url": "http://127.0.0.1:9"})
+        heard, asked = await world.hip.ask_token(record())
+        assert (heard.status, asked in world.hip.results) == (202, False)
 
 
 async def test_a_result_that_never_comes() -> None:

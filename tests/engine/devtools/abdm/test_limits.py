@@ -91,5 +91,5 @@ async def test_stop_ends_callbacks_that_wait() -> None:
         await world.ask("/bridge", {"url": "http://127.0.0.1:9"})
         await world.ask("/app/grant", {"patient": MEERA, "facility": FACILITY})
         await until(lambda: world.sandbox.state.sent[-1]["callback"] == "consent-notify")
-        assert len(world.sandbox._callbacks._tasks) == 1
+        await until(lambda: len(world.sandbox._callbacks._tasks) == 1)
     assert world.sandbox._callbacks._tasks == set()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.abdm import fidelius
+from engine.devtools.abdm import server
 from engine.devtools.abdm.people import PEOPLE
 from tests.support.abdm_hip import Habits, utc
 from tests.support.abdm_world import FACILITY, Heard, World, abdm_world, record
@@ -378,6 +379,16 @@ async def test_a_request_that_is_not_looked_at(begin: str, rule: str) -> None:
         assert await world.rules() == {rule, "page-against-consent"}
 
 
+async def test_a_report_of_a_time_that_was_not_asked_for() -> None:
+    async with abdm_world() as world:
+        await world.hip.publish(record())
+        consent = await world.grant()
+        asked = datetime.now(UTC) - timedelta(days=30)
+        transfer = await world.pull(consent, end=asked.isoformat())
+        assert (transfer["mustRefuse"], transfer["pages"]) == ("", 0)
+        assert await world.rules() == {"page-outside-dates"}
+
+
 async def test_a_request_refused_with_another_code() -> None:
     async with abdm_world() as world:
         await world.hip.publish(record())
@@ -507,7 +518,8 @@ async def test_a_mismatch_that_is_asked_again_is_blocked() -> None:
         assert await world.rules() == {"mismatch-asked-again", "asked-while-blocked"}
 
 
-async def test_two_renewals_at_once() -> None:
+async def test_two_renewals_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SESSION_TAKES_S", 1.0)
     async with abdm_world() as world:
         await asyncio.gather(world.hip.session(), world.hip.session())
         assert await world.rules() == {"session-twice-at-once"}
