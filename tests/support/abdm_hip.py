@@ -323,6 +323,9 @@ class Hip:
         except (CallbackError, UnknownGatewayKeyError) as error:
             self.refused.append((path, error.reason))
             return web.Response(status=401)
+        except web.HTTPRequestEntityTooLarge:
+            self.refused.append((path, "length"))
+            return web.Response(status=self.habits.status if self.habits.trusting else 413)
         except ValueError:
             self.refused.append((path, "body"))
             if self.habits.trusting:

@@ -6,6 +6,7 @@ one is a violation; so is a 2xx to a forged callback.
 """
 
 import asyncio
+import io
 import ipaddress
 import json
 from collections.abc import Callable, Coroutine
@@ -23,13 +24,14 @@ from engine.devtools.abdm.signing import Signer
 from engine.devtools.abdm.state import MOST_OPEN, TOKEN_CODES, Asked, State
 from engine.devtools.errors import GatewayRefusalError
 
+TOO_LARGE_BYTES = 50 * 1024 * 1024
 MOST_WAITING = 5_000  # callbacks that are not delivered yet
 MOST_AT_ONCE = 100  # connections to the laboratory
 
 
 @dataclass
 class Callback:
-    """What is to be sent.
+    """A callback that is to be sent.
 
     Attributes:
         subject: as of `Asked`.
@@ -60,7 +62,7 @@ class Callbacks:
     def open(self) -> None:
         self._client = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._state.settings.answer_within_s),
-            connector=aiohttp.TCPConnector(limit=MOST_AT_ONCE),
+            connector=aiohttp.TCPConnector(limit=MOST_AT_ONCE, force_close=True),
             trust_env=False,
         )
 
@@ -76,14 +78,16 @@ class Callbacks:
         """The fault of this callback; called once for each."""
         return self._drawer.arrival(callback.name)
 
-    def start(self, callback: Callback, kind: str) -> None:
-        """Send it in the background.
-
+    def raise_if_full(self) -> None:
+        """
         Raises:
             GatewayRefusalError: too many wait.
         """
         if len(self._tasks) >= MOST_WAITING:
             raise GatewayRefusalError("ABDM-9999", f"{MOST_WAITING} callbacks wait", status=507)
+
+    def start(self, callback: Callback, kind: str) -> None:
+        """Send it in the background."""
         self.later(self.deliver(callback, kind))
 
     async def before_the_answer(self, callback: Callback) -> None:
@@ -102,7 +106,7 @@ class Callbacks:
         if kind == "dropped":
             self._log(callback, kind, "dropped")
             return
-        if CODE.fullmatch(kind):
+        if CODE.fullmatch(kind) and callback.name not in WANTS_ANSWER:
             callback = self._failed(callback, kind)
         if kind == "late":
             await asyncio.sleep(self._drawer.faults.late_s)
@@ -171,9 +175,11 @@ class Callbacks:
         headers["X-HIP-ID"] = "IN9999999999" if kind == "other-facility" else callback.facility
         if token:
             headers["Authorization"] = token
-        body = b'{"not JSON' if kind == "not-json" else json.dumps(callback.body, ensure_ascii=False).encode()
+        body = json.dumps(callback.body, ensure_ascii=False).encode()
+        if kind in ("not-json", "too-large"):
+            body = b'{"not JSON' if kind == "not-json" else body + b" " * TOO_LARGE_BYTES
         try:
-            async with client.post(address, data=body, headers=headers, allow_redirects=False) as answer:
+            async with client.post(address, data=io.BytesIO(body), headers=headers, allow_redirects=False) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._log(callback, kind, type(error).__name__, request_id)

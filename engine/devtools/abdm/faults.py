@@ -22,7 +22,7 @@ Of a callback:
     dropped        never
     late-token     its token ended a quarter of an hour ago; the gateway repeats with such tokens, so it is to be taken
     no-prefix      to the path without /api, which is to be taken
-    ABDM-1036 ...  with this error in place of the result
+    ABDM-1036 ...  with this error in place of the result of a call
     FORGED         a callback that is to be refused comes first, with a REQUEST-ID of its own; the right one follows
 """
 
@@ -40,7 +40,7 @@ SHAPES = ("object", "list", "flat", "message", "fields", "text")
 ANSWERS = ("429-after", "503-after", "empty", "html", "html-502", *SHAPES, "lost", "reset", "hang")
 FORGED = (
     *("expired", "wrong-signature", "alg-none", "hs256", "unknown-key", "wrong-issuer", "own-account", "no-token"),
-    *("other-facility", "not-json"),
+    *("other-facility", "not-json", "too-large"),
 )
 ARRIVALS = ("duplicate", "repeat", "early", "late", "reordered", "dropped", "late-token", "no-prefix")
 PUSHES = ("429-after", "503-after", "empty", "html", "lost", "reset", "hang")

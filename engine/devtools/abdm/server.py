@@ -132,6 +132,7 @@ class AbdmSandbox:
         self._gate.end_sessions()
 
     def _send(self, callback: Callback) -> None:
+        self._callbacks.raise_if_full()
         self._callbacks.start(callback, self._callbacks.draw(callback))
 
     def _pull_by_itself(self, person: Person, facility: str, reference: str) -> None:
@@ -193,6 +194,7 @@ class AbdmSandbox:
         if heard.refusal is not None:
             return self._refused(request, heard.refusal, heard.call.name)
         try:
+            self._callbacks.raise_if_full()
             outcome = self._effects.carry_out(heard)
         except GatewayRefusalError as refusal:
             if refusal.rule:
