@@ -13,7 +13,7 @@ from tenacity import RetryCallState
 from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp_stream import TcpStream, connect
-from adapters.transports.tls import CertificateFiles, names_of, server_context
+from adapters.transports.tls import CertificateFiles, TrustFiles, client_context, names_of, server_context
 from adapters.transports.waiting import finish
 from engine.model import back_off
 from engine.model.link_events import LinkFault
@@ -51,6 +51,11 @@ def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = N
         return listener(source.listen, handler, source.allow, source.tls, turned_away)
     assert source.connect is not None
     return TcpConnector(source.connect.host, source.connect.port, handler)
+
+
+def connector(address: HostPort, handler: Handler, tls: TrustFiles | None) -> "TcpConnector":
+    """A connection of ours beside those of a channel's ``source:``."""
+    return TcpConnector(address.host, address.port, handler, tls)
 
 
 def listener(
@@ -192,10 +197,11 @@ class TcpListener:
 class TcpConnector:
     """Keep one connection to an analyzer that is the server; connect again, with back-off, without limit."""
 
-    def __init__(self, host: str, port: int, handler: Handler) -> None:
+    def __init__(self, host: str, port: int, handler: Handler, tls: TrustFiles | None = None) -> None:
         self._host = host
         self._port = port
         self._handler = handler
+        self._tls = tls
         self._stream: TcpStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -230,7 +236,9 @@ class TcpConnector:
     async def _connect(self) -> TcpStream:
         async for attempt in back_off.trying(back_off.UNREACHABLE, before_sleep=self._say_waiting):
             with attempt:
-                self._stream = await connect(self._host, self._port)
+                # The files are read each time: one that is not there yet costs no more than this attempt.
+                tls = None if self._tls is None else client_context(self._tls)
+                self._stream = await connect(self._host, self._port, tls)
                 self.attempts = 0
         assert self._stream is not None
         return self._stream
@@ -238,7 +246,11 @@ class TcpConnector:
     def _say_waiting(self, state: RetryCallState) -> None:
         self.attempts = state.attempt_number
         if state.attempt_number == 1:  # the state changed; repeats are counted, not logged
-            logger.warning("cannot connect, will keep trying", extra={"peer": f"{self._host}:{self._port}"})
+            error = state.outcome.exception() if state.outcome is not None else None
+            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+            logger.warning(
+                "cannot connect, will keep trying", extra={"peer": f"{self._host}:{self._port}", "detail": str(why)}
+            )
 
     async def stop(self, grace_s: float = 3.0) -> None:
         self._stopping = True

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import socket
+import ssl
 import struct
 import termios
 from array import array
@@ -276,15 +277,17 @@ class TcpStream(asyncio.Protocol):
         self._writer = None
 
 
-async def connect(host: str, port: int) -> TcpStream:
+async def connect(host: str, port: int, tls: ssl.SSLContext | None = None) -> TcpStream:
     """Connect to a peer.
 
     Raises:
-        OSError, TimeoutError: no peer is there.
+        OSError, TimeoutError: no peer is there, or its certificate is none that ``tls`` trusts.
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await asyncio.get_running_loop().create_connection(TcpStream, host, port)
+            _, stream = await asyncio.get_running_loop().create_connection(TcpStream, host, port, ssl=tls)
+    except ssl.SSLError:  # a certificate that is not trusted is a ValueError, too
+        raise
     except ValueError as error:  # an empty label, or one that is too long
         raise socket.gaierror(socket.EAI_NONAME, "this can be no host's name") from error
     return stream

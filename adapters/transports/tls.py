@@ -1,4 +1,4 @@
-"""Certificates of a TCP source: its own, and the names in a client's certificate."""
+"""Certificates of TCP connections: ours, those that we trust, and the names in a client's certificate."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -24,6 +24,27 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
     if files.client_ca is not None:
         context.load_verify_locations(str(files.client_ca))
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class TrustFiles(Protocol):
+    """Paths of PEM files, for a connection that we open. ``ca``: whom we trust; None: the authorities of the system.
+    ``cert`` and ``key``: ours, where the other side asks for them."""
+
+    ca: object | None
+    cert: object | None
+    key: object | None
+
+
+def client_context(files: TrustFiles) -> ssl.SSLContext:
+    """Raises OSError or ValueError as `server_context`."""
+    for file in (files.ca, files.cert, files.key):
+        if file is not None:
+            _try_reading(str(file))
+    context = ssl.create_default_context(cafile=None if files.ca is None else str(files.ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if files.cert is not None:
+        context.load_cert_chain(str(files.cert), str(files.key), password=_no_password)
     return context
 
 

@@ -6,7 +6,8 @@ begin with SIM. The dialogue is printed as it is spoken (nothing in it needs hid
 code is 1 if the peer broke the protocol or did not take a message, or the site's channel made a dead letter of one.
 
 With --ask the analyzer asks which tests to run on a tube, checks the answer, and sends results of exactly these tests.
-PACK may then be a dialect that asks over ASTM, too, or `generic`. Enter orders before with `labrelay orders add`.
+PACK may then be a dialect that asks, too, or `generic` (ASTM), or `ihe-law`. Enter orders before with `labrelay orders
+add`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,6 +94,19 @@ def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozens
     metavar="NUMBER",
     help="With --ask: a tube; several may be given. Else made up.",
 )
+@click.option(
+    "--orders-listen",
+    callback=_address,
+    metavar="HOST:PORT",
+    help="With --ask, IHE LAW: wait there for LabRelay's own connection with the orders.",
+)
+@click.option(
+    "--refuse",
+    "refuses",
+    multiple=True,
+    metavar="CODE",
+    help="With --ask, over HL7 v2: refuse orders of this test; several may be given.",
+)
 @click.option("--qc", is_flag=True, help="With control runs, first and every 40 specimens.")
 @click.option(
     "--faults",
@@ -117,6 +132,8 @@ def command(
     specimens: int,
     ask: bool,
     tubes: tuple[str, ...],
+    orders_listen: HostPort | None,
+    refuses: tuple[str, ...],
     qc: bool,
     faults: "frozenset[Fault]",
     seed: int | None,
@@ -131,6 +148,8 @@ def command(
         raise click.UsageError("give one of --connect, --listen and --serial")
     if tubes and not ask:
         raise click.UsageError("--specimen names a tube to ask for; give --ask, too")
+    if (orders_listen is not None or refuses) and not ask:
+        raise click.UsageError("--orders-listen and --refuse are about orders; give --ask, too")
     if ask and qc:
         raise click.UsageError("--ask and --qc exclude each other; give one")
     model = _asker(pack, session.folder_or_none) if ask else _model(pack, session.folder_or_none)
@@ -139,23 +158,32 @@ def command(
         model = model.in_dialect(channel.dialect)
         if connect is None and listen is None:  # if it connects, we listen here, and the other way round
             connect, listen = getattr(channel.source, "listen", None), getattr(channel.source, "connect", None)
+        if ask and orders_listen is None and channel.own_line is not None:
+            orders_listen = channel.own_line[0]
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     chosen = new_seed() if seed is None else seed
     start = datetime.now() if seed is None else SEEDED_START
     wire = _wire(connect, listen, serial, baud, parity)
+    orders = _wire(None, orders_listen, None, baud, parity) if orders_listen is not None else None
     dialogue = Dialogue(click.echo if not quiet and form is Form.TABLE else None)
     manner = PlaySettings(faults=faults, seed=chosen, rate=rate)
     kinds: Counter[str] = Counter()
     questions: Counter[str] = Counter()
+    work: Work
     if ask:
-        work = _asking(model, tubes, specimens, wire, dialogue, manner, start, kinds, questions)
+        from engine.devtools.simulator.asking import AskingAnalyzer, made_up
+
+        asking = AskingAnalyzer(
+            model, wire, dialogue, manner, start=start, kinds=kinds, counts=questions, orders=orders, refuses=refuses
+        )
+        work = partial(asking.work, tubes or made_up(manner.seed, specimens))
     else:
         work = _sending(model, specimens, wire, dialogue, manner, start, kinds, qc=qc)
     facts: dict[str, Any] = {}
     since_us = time.time_ns() // 1000
     try:
-        asyncio.run(_play(f"{model.name} ({model.link})", wire, work))
+        asyncio.run(_play(f"{model.name} ({model.link})", wire, orders, work))
     finally:
         if kinds:  # else there was no line
             dead = _dead_letters(session, channel.channel, since_us) if channel is not None else None
@@ -198,25 +226,6 @@ def _sending(
     check(model, start)
     sendings = _counted(shift(model, seed=manner.seed, start=start, specimens=specimens, controls=qc), kinds)
     return lambda: Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
-
-
-def _asking(
-    model: "Model",
-    tubes: tuple[str, ...],
-    specimens: int,
-    wire: "Wire",
-    dialogue: "Dialogue",
-    manner: "PlaySettings",
-    start: datetime,
-    kinds: Counter[str],
-    questions: Counter[str],
-) -> "Work":
-    """Questions for tubes, and results of what was ordered; ``questions`` counts what came of them."""
-    from engine.devtools.simulator.asking import AskingAnalyzer, made_up
-
-    numbers = tubes or made_up(manner.seed, specimens)
-    analyzer = AskingAnalyzer(model, wire, dialogue, manner, start=start, kinds=kinds, counts=questions)
-    return lambda: analyzer.work(numbers)
 
 
 def _channel(
@@ -287,14 +296,16 @@ def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iter
         yield sending
 
 
-async def _play(name: str, wire: "Wire", work: "Work") -> None:
+async def _play(name: str, wire: "Wire", orders: "Wire | None", work: "Work") -> None:
+    """``orders``: another line, on which the orders come."""
     from engine.devtools.simulator.wires import ServerWire
     from engine.model.errors import LabRelayError
 
     try:
         try:
-            if isinstance(wire, ServerWire):
-                await wire.listen()
+            for one in (wire, orders):
+                if isinstance(one, ServerWire):
+                    await one.listen()
             say(f"{name} at {wire.where}; all of it is invented")
             await wire.open()
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
@@ -304,3 +315,5 @@ async def _play(name: str, wire: "Wire", work: "Work") -> None:
         await work()
     finally:
         await wire.close()
+        if orders is not None:
+            await orders.close()

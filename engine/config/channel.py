@@ -10,6 +10,7 @@ from engine.config.orders import OrdersConfig, why_one_way
 from engine.config.source import SourceConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
+from engine.config.tls import ConnectTls
 from engine.config.values import (
     Charsets,
     Days,
@@ -25,6 +26,7 @@ from engine.config.values import (
     Words,
     Zone,
 )
+from engine.model.units import HostPort
 
 DAY = 86_400.0
 REUSE_AFTER = 30 * DAY
@@ -302,9 +304,9 @@ class ChannelConfig(Model):
         return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
 
     @property
-    def own_line(self) -> str:
-        """The address to which orders go on a connection of ours; empty: there is none."""
-        return "" if self.orders is None or self.orders.connect is None else str(self.orders.connect)
+    def own_line(self) -> tuple[HostPort, ConnectTls | None] | None:
+        """The address to which orders go on a connection of ours, and its TLS; None: there is none."""
+        return None if self.orders is None or self.orders.connect is None else (self.orders.connect, self.orders.tls)
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
     Duration,
@@ -101,6 +102,9 @@ class OrdersConfig(Model):
     """With `orders_on: own`: the address on which the analyzer takes orders. LabRelay connects, and reconnects without
     limit. Orders that are cancelled after the analyzer has them are taken back there."""
 
+    tls: ConnectTls | None = None
+    """TLS of the connection to `connect`: `{}` trusts the authorities of the system."""
+
     redundant: Flag = False
     """`true`: another analyzer may have been asked for the same test of the same tube, by an order of its own. The
     first final result from here takes that order back."""
@@ -109,14 +113,16 @@ class OrdersConfig(Model):
     """The name of this side in messages to the analyzer, where the analyzer's own message does not name it."""
 
     settings: dict[Text, Text] = Field(default_factory=dict)
-    """Texts for answers over HL7 v2: `form` (Mindray BS: `mindray`, `cyanvision`), `take_mode` and `blood_mode`
-    (Mindray BC), `none: error` (a patient who is not known is answered AE), `analyzer` (MSH-5 of orders that
-    no question asked for)."""
+    """Texts for answers over HL7 v2: `form` (Mindray BS: `mindray`, `cyanvision`), `accept` (Mindray BS: MSH-15 of
+    orders that no question asked for; some models want `P`), `take_mode` and `blood_mode` (Mindray BC), `none: error`
+    (a patient who is not known is answered AE), `analyzer` (MSH-5 of orders that no question asked for)."""
 
     @model_validator(mode="after")
     def _own_line(self) -> Self:
         if (self.orders_on == "own") != (self.connect is not None):
             raise PydanticCustomError("own_line", "orders_on: own and connect go together; give both, or none")
+        if self.tls is not None and self.connect is None:
+            raise PydanticCustomError("own_line", "tls is for the connection of orders_on: own; take tls out")
         if self.connect is not None and self.connect.port == 0:
             raise PydanticCustomError("own_line", "connect needs the analyzer's port, not 0")
         if self.connect is not None and self.download is not None:

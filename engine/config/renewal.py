@@ -17,7 +17,7 @@ _KEYS = ("cert", "key", "ca", "client_ca")
 
 def fingerprints(site: Site) -> Fingerprints:
     """By ``("channel" | "destination", name)``."""
-    channels = {("channel", name): _hash_of(one.source) for name, one in site.channels.items()}
+    channels = {("channel", name): _hash_of(one.source) + _hash_of(one.orders) for name, one in site.channels.items()}
     return channels | {("destination", name): _hash_of(one) for name, one in site.config.destinations.items()}
 
 
@@ -36,6 +36,8 @@ def certificate_files(site: Site) -> Iterator[CertificateFile]:
     for name, channel in site.channels.items():
         if (ours := getattr(channel.source, "tls", None)) is not None:
             yield CertificateFile(f"channel {name}", ours.cert, ours.key)
+        if (tls := getattr(channel.orders, "tls", None)) is not None and tls.cert is not None:
+            yield CertificateFile(f"orders of channel {name}", tls.cert, tls.key)
     for name, destination in site.config.destinations.items():
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
         for tls in (getattr(destination, "tls", None), oauth2.tls if oauth2 is not None else None):

@@ -19,6 +19,7 @@ def problems(site: Site) -> Iterator[str]:
     for name, channel in site.channels.items():
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
+            yield from _block(getattr(channel.orders, "tls", None), site.nodes[name], ("orders", "tls"))
     yield from problems_of_page(site)
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():

@@ -7,8 +7,9 @@
 
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
-no barcode, and has the same number for another tube tomorrow. A test is looked up as it came, then by its part before
-``/`` (Roche: number / dilution / pre-dilution).
+no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
+ordered (GeneXpert: an assay has several results), then as it came, then by its part before ``/`` (Roche: number /
+dilution / pre-dilution).
 """
 
 from collections.abc import Mapping
@@ -59,14 +60,18 @@ def tubes_in(
     *,
     redundant: bool = False,
     counts: bool = False,
+    dialogue: Dialogue | None = None,
 ) -> tuple[TubeResults, ...]:
     """The results of each tube, in the order of the message; those without a number of their tube are left out.
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
+        dialogue: of the channel; None: the analyzer is asked nothing.
     """
     rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
+    read_ordered = getattr(dialogue, "ordered_as", None)
+    ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for count, (patient, specimen, segment, item) in enumerate(rows):
         if count >= MOST:
@@ -75,6 +80,8 @@ def tubes_in(
             continue
         final = _status(segment, parsed.format) in _FINAL[parsed.format]
         code = _code(segment, parsed)
+        if (ordered := ordered_as.get(segment.position, "")) in codes:
+            code = ordered
         code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
         test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item)
         found.setdefault((specimen, patient), {})[test] = None

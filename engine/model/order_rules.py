@@ -145,6 +145,8 @@ def step(now: Standing, event: ItemEvent) -> Step:
         state = _S.CANCEL_PENDING
     if reason is None:
         reason = now.reason if now.reason is _R.MAYBE_KNOWN else _R.NONE
+    if event is _E.FREE and now.known:  # an analyzer got it before it was held
+        reason = _R.MAYBE_KNOWN
     return Step(Standing(state, reason, known))
 
 
@@ -160,7 +162,7 @@ def _special(now: Standing, event: ItemEvent) -> Step | None:
         return Step(Standing(_S.OFFERED, known=True))
     if state is _S.HELD and reason in _OWN_HOLD:  # the LIS, or a result, ends its hold; of a conflict a person decides
         if event is _E.RELEASE:
-            return Step(Standing(_S.WAITING, _R.NONE, known))
+            return Step(Standing(_S.WAITING, _R.MAYBE_KNOWN if known else _R.NONE, known))
         if event is _E.FINAL:
             return Step(Standing(_S.RESULTED, _R.NONE, known=True))
         if event is _E.CONFLICT:
@@ -196,7 +198,9 @@ def heard(event: str, state: ItemState) -> Status | None:
 # -- the same order ------------------------------------------------------------------------------------------------
 
 # They say when and how the line was written, or help a person; the same order may come with others.
-_NOT_CONTENT = frozenset({"action", "requested", "comment", "test_name", "ordered", "rack", "position"})
+_NOT_CONTENT = frozenset(
+    {"action", "requested", "comment", "test_name", "ordered", "rack", "position", "tray", "tray_position"}
+)
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 
 

@@ -25,6 +25,7 @@ Priority = Literal["stat", "asap", "routine", "callback", "timed", "pre-op"]
 MOST_LINES = 1_000  # tests of one message: a message with more is dead
 MOST_OF_TUBE = 5_000  # items of one specimen or order number that are looked at, newest first
 MOST_TUBES = 500  # specimens of one answer; it is marked as cut
+OF_CANCEL = frozenset({"CR", "UC"})  # codes with which an analyzer answers that an item is taken back (table 0119)
 SPECIMEN_LENGTH = 80  # characters of a specimen number; a longer text is none
 UNREAD_MARK = "@"  # how analyzers begin the number of a tube that they could not read
 
@@ -120,7 +121,7 @@ class OrderLine:
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
-        rack, position: the place of the tube, where the LIS names it.
+        rack, position, tray, tray_position: the place of the tube, where the LIS names it (SAC-10, 11, 13, 14).
     """
 
     action: Action = "new"
@@ -133,6 +134,8 @@ class OrderLine:
     specimen_type: str = ""
     rack: str = ""
     position: str = ""
+    tray: str = ""
+    tray_position: str = ""
     patient: OrderedPatient = OrderedPatient()
     test: str = ""
     test_system: str = ""
@@ -230,24 +233,30 @@ class Question:
     Attributes:
         kind: ``specimens``; ``all`` open orders of this analyzer; ``numbers``, the specimens from one number to another
             of the same length; ``range`` of times; ``patients``, by number; ``demographics`` of a patient alone, by
-            number, which offers no order; ``rack``, by position; ``cancel`` takes back the question before.
+            number, which offers no order; ``rack`` and ``tray``, by a place there; ``cancel`` takes back the question
+            before.
         asked: for ``specimens``, in the order of the question.
-        patients: for ``patients``. since, until: for ``range``, as the analyzer wrote them; for ``numbers`` these.
+        patients: for ``patients``. since, until: for ``range``, ``YYYYMMDDHHMMSS`` in the zone of the channel; for
+            ``numbers`` these.
+        carrier, position: of the rack or tray.
         tag: the question's own number, which the answer repeats.
         echo: as that of `Asked`, of the question as a whole.
         within_s: the analyzer waits no longer than this for the answer to begin; 0: not known.
+        takes_back: an analyzer that asks so gives up orders that were cancelled, by a message that it answers
+            (`Dialogue.download`).
     """
 
-    kind: Literal["specimens", "all", "numbers", "range", "patients", "demographics", "rack", "cancel"]
+    kind: Literal["specimens", "all", "numbers", "range", "patients", "demographics", "rack", "tray", "cancel"]
     asked: tuple[Asked, ...] = ()
     patients: tuple[str, ...] = ()
     since: str = ""
     until: str = ""
-    rack: str = ""
+    carrier: str = ""
     position: str = ""
     tag: str = ""
     echo: tuple[tuple[str, str], ...] = ()
     within_s: float = 0.0
+    takes_back: bool = False
 
 
 class NoOrder(StrEnum):
@@ -261,7 +270,9 @@ class NoOrder(StrEnum):
     EXPIRED = "expired"
     UNMAPPED = "unmapped"  # the analyzer has no code for any of its tests
     ELSEWHERE = "elsewhere"  # its orders are another channel's
-    NOT_SUPPORTED = "not_supported"  # asked by rack or position; or the analyzer takes no order with this dilution
+    NOT_SUPPORTED = (
+        "not_supported"  # a place or time is not complete; or the analyzer takes no order with this dilution
+    )
 
 
 @value(kw_only=True)
@@ -288,7 +299,7 @@ class AnswerContext:
         now: ``YYYYMMDDHHMMSS`` in the channel's zone.
         control_id: of the first message of the answer; further ones append ``.2``, ``.3``.
         host: the name of this side, where the analyzer gave none.
-        demographics: whether name, birth date and sex go to the analyzer.
+        demographics: whether number, name, birth date and sex of the patient go to the analyzer.
         unasked: a download that no question asked for.
         settings: of the channel's ``orders:`` block, for the dialect: names and texts.
     """
@@ -337,24 +348,35 @@ class Confirmation:
     items: tuple[tuple[str, bool, str, str], ...] = ()
     tests: tuple[tuple[str, str, bool, str, str], ...] = ()
 
-    def of_items(self, sent: Sequence[int], again: Collection[int] = ()) -> dict[int, tuple[bool, str, str]]:
-        """What it says of each item: whether it is accepted, code, words. Items that it does not name are left out.
+    def of_items(
+        self, sent: Sequence[int], again: Collection[int] = (), *, cancels: bool = False
+    ) -> dict[int, tuple[bool, str, str]]:
+        """What it says of each item: whether it is accepted, code, words. It says nothing of items that it does not
+        name, of those that the message it answers did not have, and of those that it both accepts and refuses.
 
         Args:
             sent: the items of the message that it answers, in their order. Ids are given by place only where the answer
                 has as many places; else it says nothing of them.
             again: items that had been sent before: an analyzer that has one refuses it as UA, which changes nothing.
+            cancels: that message took items back. Then only `OF_CANCEL` answers it, and a yes to all of it is none: the
+                analyzer may have taken the message, and measure all the same.
         """
         said: dict[int, tuple[bool, str, str]] = {}
-        if not self.items and not self.tests:
+        if not self.items and not self.tests and not (cancels and self.accepted):
             said = dict.fromkeys(sent, (self.accepted, self.code, self.text))
         named = any(one[0] for one in self.items)
-        if named or len(self.items) == len(sent):
-            for at, (name, accepted, code, text) in enumerate(self.items):
-                number = item_number(name) if named else sent[at]
-                if number is not None:
-                    said[number] = (accepted, code, text)
-        return {number: one for number, one in said.items() if number not in again or one[1] != "UA"}
+        both: set[int] = set()
+        for at, (name, accepted, code, text) in enumerate(self.items if named or len(self.items) == len(sent) else ()):
+            number = item_number(name) if named else sent[at]
+            if number is None or (self.of and number not in sent) or (code in OF_CANCEL) != cancels:
+                continue
+            if said.setdefault(number, (accepted, code, text))[0] is not accepted:
+                both.add(number)
+        return {
+            number: one
+            for number, one in said.items()
+            if number not in both and (number not in again or one[1] != "UA")
+        }
 
 
 @value(kw_only=True)

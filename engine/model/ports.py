@@ -196,7 +196,9 @@ class Dialogue(Protocol):
 
     An HL7 dialogue writes whole messages; an ASTM dialogue writes records from H through L. A dialogue may also have
     ``dilutions``, as `engine.model.worklist.AskSettings` (else any); ``cancels``, whether `download` can take orders
-    back (else it cannot); ``sending``, what its link has to know to send; and ``fetch`` (`engine.ordering.fetching`).
+    back (else it cannot); ``sending``, what its link has to know to send; ``fetch`` (`engine.ordering.fetching`); and
+    ``ordered_as(parsed)``: by `Segment.position`, the analyzer's code of the order that a result is of, where the code
+    of the result itself is another one.
     """
 
     def question(self, parsed: Parsed) -> Question | None:

@@ -128,7 +128,8 @@ class AskSettings:
         limit: items of an answer to a question for all.
         again: orders that were offered to this channel before are part of the answer, too.
         dilutions: those for which the analyzer has a form, "" for none; None: any.
-        today_us: when the day began in the channel's zone: a place in a rack is one of today.
+        today_us: when the day began in the channel's zone: a place in a rack or on a tray is one of today.
+        between_us: for a question by time: the first and the last microsecond; None: no such time is in the question.
     """
 
     channel: str
@@ -138,6 +139,7 @@ class AskSettings:
     again: bool = True
     dilutions: frozenset[str] | None = None
     today_us: int = 0
+    between_us: tuple[int, int] | None = None
 
 
 @value(kw_only=True)

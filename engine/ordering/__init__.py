@@ -5,6 +5,7 @@ status, listening              later changes, as messages of channels of kind ``
 asking, codes_of_table         how a channel's analyzer asks, and by which codes it gets its orders
 desk, line, awaited, noting    questions and their answers, on the connection of the question
 own_line                       the same on a connection that LabRelay opens (IHE LAW)
+taking_back                    orders that were cancelled while the analyzer has them (IHE LAW)
 download, fetching             orders that go out unasked; a request for stored results
 sheets                         worklists for paper
 

@@ -1,6 +1,7 @@
 """How the analyzer of a channel asks, and which orders it may get; made of the configuration."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from engine.model.worklist import AskSettings
 
 ACCEPT = frozenset({"AL", "SU"})  # table 0155: of MSH-15, a commit accept is asked for
 ACCEPT_AT = 15
+SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,25 @@ class Asking:
         """A time as the analyzer has it: YYYYMMDDHHMMSS, in the channel's zone."""
         return from_us(at_us).astimezone(ZoneInfo(self.timezone)).strftime("%Y%m%d%H%M%S")
 
-    def look_up(self, now_us: int) -> AskSettings:
-        """The settings of a look-up at this time."""
+    def look_up(self, now_us: int, question: Question) -> AskSettings:
+        """The settings of a look-up at this time, for this question."""
         now = from_us(now_us).astimezone(ZoneInfo(self.timezone))
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return replace(self.settings, today_us=int(midnight.timestamp()) * 1_000_000)
+        since, until = self._second(question.since, 0), self._second(question.until, 1)
+        between = None if since is None or until is None else (since, until + SECOND_US - 1)
+        return replace(self.settings, today_us=int(midnight.timestamp()) * SECOND_US, between_us=between)
+
+    def _second(self, text: str, fold: int) -> int | None:
+        """When a second of the channel's zone begins, in microseconds; of one that comes twice as ``fold`` says
+        (`datetime.datetime.fold`); None: the text is no such time.
+        """
+        if len(text) != 14 or not text.isascii() or not text.isdigit():
+            return None
+        try:
+            at = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=ZoneInfo(self.timezone), fold=fold)
+            return int(at.timestamp()) * SECOND_US
+        except (ValueError, OverflowError):
+            return None
 
     def waits_s(self, question: Question) -> float:
         """Seconds within which the answer must begin."""

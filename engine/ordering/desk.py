@@ -14,7 +14,7 @@ next start. Logs hold item ids only.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Parsed, Stored
 from engine.model.order_results import has_results, question_in
 from engine.model.orders import Confirmation, Reply, Tube
+from engine.model.values import changed
 from engine.model.worklist import Answered
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Unconfirmed
@@ -31,6 +32,7 @@ from engine.ordering.download import PUT_OFF, Downloads, Outlet
 from engine.ordering.line import Answering, Line, Sending, keep_line
 from engine.ordering.noting import Notes, about
 from engine.ordering.own_line import Exchange, OwnLine
+from engine.ordering.taking_back import TakingBack
 from engine.receiving.channel_parts import Acknowledged, Connection
 from engine.store.operations import worklist
 
@@ -61,6 +63,8 @@ class Desk:
         self._lines: dict[int, Line] = {}
         self._own = OwnLine(channel, asking, journal=journal, clock=clock)
         self._downloads: tuple[Line, Downloads] | None = None
+        self._taking_back = TakingBack(channel, asking, self._take_back, journal=journal, clock=clock)
+        self._taken_back_by: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- called by the channel -----------------------------------------------------------------------------------------
@@ -104,6 +108,9 @@ class Desk:
         if line.gone:  # its analyzer asks again
             return
         self._drop(line, "cancelled" if question.kind == "cancel" else "asked_again")
+        if question.takes_back and not asking.own_line and not line.takes_back:
+            line.takes_back = True
+            self._take_back_by(line)
         waits_s = asking.waits_s(question)
         due = self._clock.monotonic() + waits_s
         answering = line.answering = Answering(stored.id, parsed, question, due, asking.is_committed(parsed))
@@ -136,9 +143,13 @@ class Desk:
         if line.answering is not None:
             self._give_up(line.answering, "closed")
         for sent in line.awaited.left():
+            if sent.cancels:
+                continue
             self._notes.note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
         line.gone = True
         line.note_rest()
+        if self._taken_back_by is line:
+            self._take_back_by(next((one for one in reversed(self._lines.values()) if one.takes_back), None))
         if self._downloads is not None and self._downloads[0] is line:
             self._download_by(next(reversed(self._lines.values()), None))
 
@@ -166,11 +177,14 @@ class Desk:
             self._channel, self._asking, _LineOutlet(self, line), journal=self._journal, clock=self._clock
         )
         self._downloads = line, downloads
-        task = asyncio.get_running_loop().create_task(downloads.run())
+        self._in_a_task(downloads.run())
+
+    def _in_a_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def send_unasked(self, line: Line, reply: Reply) -> SendEnd:
+    async def send_unasked(self, line: Line, reply: Reply, *, cancels: bool = False) -> SendEnd:
         """Send a message that no question asked for, and wait for its end (`engine.ordering.download.Outlet`)."""
         if not line.is_free:
             return NotSent(0, PUT_OFF)
@@ -178,7 +192,8 @@ class Desk:
         line.sending = Sending(line.offer(reply, self._clock.monotonic()), reply, ended=ended)
         end = await ended
         if isinstance(end, Sent) and reply.control_id:
-            line.awaited.add(reply, 0)
+            line.awaited.add(reply, 0, cancels=cancels)
+            self._wait_for(line, reply)
         return end
 
     @staticmethod
@@ -189,11 +204,35 @@ class Desk:
             line.sending = None
             sending.ended.set_result(NotSent(sending.ticket, PUT_OFF))
 
+    def _take_back_by(self, line: Line | None) -> None:
+        """Take cancelled orders back by this line, and by no other; None: there is none."""
+        self._taking_back.end()
+        self._taken_back_by = line
+        if line is not None:
+            self._taking_back.begin()
+
+    def _take_back(self, replies: Sequence[Reply]) -> None:
+        if self._taken_back_by is not None:
+            self._in_a_task(self._send_back(self._taken_back_by, replies))
+
+    async def _send_back(self, line: Line, replies: Sequence[Reply]) -> None:
+        """Send messages that take orders back, each once the line rests."""
+        outlet = _LineOutlet(self, line)
+        for reply in replies:
+            end: SendEnd = NotSent(0, PUT_OFF)
+            while isinstance(end, NotSent) and end.reason == PUT_OFF and await outlet.free():
+                end = await self.send_unasked(line, reply, cancels=True)
+            if isinstance(end, Sent):
+                self._notes.note(worklist.taken_back, 0, reply.items, self._channel, self._clock.now_us())
+                logger.info("orders taken back", extra=about(self._channel, reply.items))
+            elif line is self._taken_back_by:
+                self._taking_back.not_sent(reply.items)
+
     # -- one answer ----------------------------------------------------------------------------------------------------
 
     def _look_up(self, line: Line, answering: Answering, asking: Asking) -> None:
         try:
-            settings = asking.look_up(self._clock.now_us())
+            settings = asking.look_up(self._clock.now_us(), answering.question)
             future = self._journal.run(worklist.answer, answering.message, answering.question, settings)
         except StoreError:
             self._not_looked_up(line, answering)
@@ -273,6 +312,7 @@ class Desk:
                 if sending.ended is not None:
                     sending.ended.set_result(end)
             elif isinstance(end, Sent):
+                answering.arrived += 1
                 if reply.control_id:
                     self._await(line, answering, reply)
                 for item in reply.items:
@@ -343,7 +383,10 @@ class Desk:
         logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
 
     def _look_up_anew(self, line: Line) -> None:
-        """The analyzer has sent something else before our answer began: what was found may be of yesterday."""
+        """The analyzer has sent something else before our answer began: what was found may be of yesterday.
+
+        A tube whose message has arrived (over ASTM each has one) is not answered a second time.
+        """
         answering, sending = line.answering, line.sending
         if self._asking().closes or answering is None or sending is None or sending.answering is not answering:
             return
@@ -351,6 +394,10 @@ class Desk:
             line.sending = None
             answering.replies.clear()
             self._not_offered(answering, "contention")
+            if answering.question.kind == "specimens" and answering.arrived:
+                left = answering.question.asked[answering.arrived :]
+                answering.question = changed(answering.question, asked=left)
+            answering.arrived = 0
             self._look_up(line, answering, self._asking())
 
     # -- what the analyzer says of its orders --------------------------------------------------------------------------
@@ -358,6 +405,7 @@ class Desk:
     def _await(self, line: Line, answering: Answering, reply: Reply) -> None:
         """The analyzer confirms this message by another one; what is left of the answer goes after that."""
         line.awaited.add(reply, answering.query)
+        self._wait_for(line, reply)
         if answering.replies and line.answering is answering:
             answering.confirms, answering.due = reply.control_id, float("inf")
             if answering.timer is not None:
@@ -366,8 +414,23 @@ class Desk:
                 self._asking().deadline_s, self._drop_if, line, answering, "unconfirmed"
             )
 
+    def _wait_for(self, line: Line, reply: Reply) -> None:
+        """Nothing that no question asked for goes out before the analyzer has confirmed this message."""
+        line.unconfirmed = reply.control_id
+        line.note_rest()
+        asyncio.get_running_loop().call_later(self._asking().deadline_s, self._waits_no_more, line, reply.control_id)
+
+    @staticmethod
+    def _waits_no_more(line: Line, control_id: str) -> None:
+        if line.unconfirmed == control_id:
+            line.unconfirmed = ""
+            line.note_rest()
+
     def _confirmed(self, line: Line, message: int, said: Confirmation, sent: Unconfirmed) -> None:
         self._notes.note(worklist.confirmed, self._channel, message, said, sent.items, cancels=sent.cancels)
+        self._waits_no_more(line, said.of)
+        if sent.cancels and self._taken_back_by is line:
+            self._taking_back.answered(sent.items)
         if line.answering is not None and line.answering.confirms and line.answering.confirms == said.of:
             line.answering.confirms = ""
             self._send_next(line)

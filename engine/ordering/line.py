@@ -23,7 +23,7 @@ class Answering:
         replies: not offered yet. own: those for the connection that we open, once the others have gone out.
         items: found for it, and not known yet whether they arrive.
         confirms: control id of the message whose confirmation the rest waits for; empty: it waits for none.
-        looks: how often it was looked up.
+        looks: how often it was looked up. arrived: how many messages of the last look-up the analyzer has.
         over: why no more of it is sent; empty while it is wanted.
     """
 
@@ -38,6 +38,7 @@ class Answering:
     items: dict[int, None] = field(default_factory=dict)
     confirms: str = ""
     looks: int = 0
+    arrived: int = 0
     timer: asyncio.TimerHandle | None = None
     over: str = ""
 
@@ -64,6 +65,9 @@ class Line:
     Attributes:
         gone: the connection has ended.
         awaited: messages that the analyzer confirms by one of its own.
+        unconfirmed: control id of the last of these that went out; a message of ours to which no question led waits for
+            its answer, as long as the deadline of an answer.
+        takes_back: its analyzer has asked in a way that says so (`engine.model.orders.Question`).
         rests: set while nothing is under way on it, in either direction; and once it is gone.
     """
 
@@ -72,6 +76,8 @@ class Line:
     sending: Sending | None = None
     tickets: int = 0
     gone: bool = False
+    unconfirmed: str = ""
+    takes_back: bool = False
     awaited: Awaited = field(default_factory=Awaited)
     rests: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,7 +87,8 @@ class Line:
 
     @property
     def is_free(self) -> bool:
-        return not self.gone and self.answering is None and self.sending is None and not self.link.in_session
+        ours = self.answering is not None or self.sending is not None or bool(self.unconfirmed)
+        return not (self.gone or ours or self.link.in_session)
 
     def note_rest(self) -> None:
         """Called after each event that may have changed it."""

@@ -4,8 +4,7 @@
 
 Orders that wait for the connection go back to the worklist after their time. Where the connection is lost before the
 ORL, the analyzer may have the orders: they wait again as ``MAYBE_KNOWN``. An order that was cancelled while the
-analyzer has it is taken back here (ORC-1 ``CA``, same number): again after each reconnect until the analyzer has
-answered.
+analyzer has it is taken back here (`engine.ordering.taking_back`).
 
 Source: IHE Laboratory Technical Framework volume 2b, LAB-27 and LAB-28.
 """
@@ -14,29 +13,26 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from engine.model.clock import Clock
-from engine.model.errors import StoreError
 from engine.model.link_events import NotSent, Sent
-from engine.model.orders import Asked, Reply, Tube, WorkItem
+from engine.model.orders import Reply
 from engine.model.ports import TwoWayLink
 from engine.ordering.asking import Asking
 from engine.ordering.awaited import Awaited, Unconfirmed
 from engine.ordering.line import keep_line, say
 from engine.ordering.noting import Notes, about
+from engine.ordering.taking_back import TakingBack
 from engine.receiving.channel_parts import Connection
 from engine.store.operations import worklist
-from engine.store.queries.given_up import given_up
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.orders")
 
-LOOK_S = 1.0  # how often it looks for orders to be taken back
-TAKEN_BACK = 100  # of them at once
 QUEUED = 200  # exchanges that wait for the connection; more go back to the worklist at once
 
 
@@ -80,21 +76,18 @@ class OwnLine:
     def __init__(self, channel: str, asking: Callable[[], Asking], *, journal: "Journal", clock: Clock) -> None:
         self._channel = channel
         self._asking = asking
-        self._journal = journal
         self._notes = Notes(channel, journal)
         self._clock = clock
         self._now: _State | None = None
         self._queue: deque[Exchange] = deque()
         self._tickets = 0
-        self._asked: set[int] = set()  # items that the analyzer was asked to give up, without an answer so far
-        self._answered: set[int] = set()  # items for which it has answered that
-        self._looking: asyncio.TimerHandle | None = None
+        self._taking_back = TakingBack(channel, asking, self._take_back, journal=journal, clock=clock)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
         self._now = _State(connection)
-        self._look()
+        self._taking_back.begin()
         self._go_on()
 
     def spoken(self) -> None:
@@ -109,16 +102,18 @@ class OwnLine:
                 continue
             exchange = now.current
             if isinstance(end, NotSent):
-                if not exchange.cancels:
+                if exchange.cancels:
+                    self._taking_back.not_sent(reply.items)
+                else:
                     self._notes.note(worklist.not_offered, exchange.query, reply.items, end.reason, maybe=end.maybe)
                 continue
             assert isinstance(end, Sent)
             now.awaited.add(reply, exchange.query, cancels=exchange.cancels)
             now.confirms = reply.control_id
             now.timer = asyncio.get_running_loop().call_later(self._asking().deadline_s, self._unconfirmed, now)
-            if reply.items and not exchange.cancels:
-                at_us = self._clock.now_us()
-                self._notes.note(worklist.offered, exchange.query, reply.items, self._channel, at_us)
+            if reply.items:
+                noting = worklist.taken_back if exchange.cancels else worklist.offered
+                self._notes.note(noting, exchange.query, reply.items, self._channel, self._clock.now_us())
             logger.info("orders sent", extra=about(self._channel, reply.items))
 
     def confirmed(self, control_id: str) -> Unconfirmed:
@@ -128,8 +123,7 @@ class OwnLine:
             return Unconfirmed()
         sent = now.awaited.pop(control_id)
         if sent.cancels:
-            self._asked.difference_update(sent.items)
-            self._answered.update(sent.items)  # it is not asked again, also after UC
+            self._taking_back.answered(sent.items)
         if now.confirms and now.confirms == control_id:
             self._confirms_no_more(now)
             self._go_on()
@@ -142,12 +136,10 @@ class OwnLine:
         self.spoken()
         self._confirms_no_more(now)
         self._now = None
-        if self._looking is not None:
-            self._looking.cancel()
         for sent in now.awaited.left():
             if not sent.cancels:
                 self._notes.note(worklist.not_offered, sent.query, sent.items, "unconfirmed", maybe=True)
-        self._asked.clear()
+        self._taking_back.end()
         if now.current is not None:
             self._back(now.current, "closed")
 
@@ -198,33 +190,10 @@ class OwnLine:
         """No byte of these has gone out: they wait again."""
         items = exchange.items
         if exchange.cancels:
-            self._asked.difference_update(items)
+            self._taking_back.not_sent(items)
         elif items:
             self._notes.note(worklist.not_offered, exchange.query, items, reason, maybe=False)
             logger.warning("orders were not sent", extra={**about(self._channel, items), "reason": reason})
 
-    # -- taking back ---------------------------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        """Take back what was cancelled meanwhile, now and every second."""
-        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
-        try:
-            found = given_up(self._journal, self._channel, limit=TAKEN_BACK)
-        except StoreError:
-            return
-        self._answered.intersection_update(one.number for one in found)
-        tubes: dict[str, list[WorkItem]] = {}
-        for one in found:
-            if one.number not in self._asked | self._answered:
-                tubes.setdefault(one.line.specimen, []).append(one)
-        for specimen, items in tubes.items():
-            self._take_back(specimen, items)
-
-    def _take_back(self, specimen: str, items: Sequence[WorkItem]) -> None:
-        asking = self._asking()
-        cancelled = tuple(replace(one, line=replace(one.line, action="cancel")) for one in items)
-        context = asking.context(self._clock.now_us(), f"C{items[0].number}-{self._tickets}")
-        replies = asking.dialogue.download(Tube(asked=Asked(specimen=specimen), items=cancelled), context)
-        self._asked.update(one.number for one in items)
-        if replies:
-            self.put(Exchange(deque(replies), cancels=True), asking.deadline_s)
+    def _take_back(self, replies: Sequence[Reply]) -> None:
+        self.put(Exchange(deque(replies), cancels=True), self._asking().deadline_s)

@@ -232,7 +232,14 @@ def _route(
         controls=controls,
         numbers=numbers,
         ordered=Ordered(lines=tuple(lines), settings=channel.takes) if lines is not None and channel.takes else None,
-        tubes=tubes_in(parsed, channel.tests, channel.groups, redundant=channel.redundant, counts=channel.counts)
+        tubes=tubes_in(
+            parsed,
+            channel.tests,
+            channel.groups,
+            redundant=channel.redundant,
+            counts=channel.counts,
+            dialogue=channel.dialogue,
+        )
         if documents and channel.dialogue is not None
         else (),
     )

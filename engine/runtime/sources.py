@@ -131,10 +131,9 @@ class ChannelSource:
 
     async def _open_own_line(self) -> None:
         """Begin to connect to where the analyzer takes orders."""
-        orders = self.built.config.orders
-        if orders is not None and orders.connect is not None:
-            line = TcpPart(connect=orders.connect)
-            self._own_line = registry.transport(line.transport).build(line, partial(self.channel.handle, own=True))
+        if (ours := self.built.config.own_line) is not None:
+            address, tls = ours
+            self._own_line = registry.transport("tcp").connector(address, partial(self.channel.handle, own=True), tls)
             await self._own_line.start()
 
 

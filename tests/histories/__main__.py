@@ -1,6 +1,7 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
-    python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT] [--only SEED] [--replay FILE]
+    python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
+                              [--replay FILE]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
@@ -21,7 +22,8 @@ from pathlib import Path
 
 from tests.histories.generate import batch, batches, history
 from tests.histories.history import Batch, as_json, from_json
-from tests.histories.model import INVARIANTS, Fault
+from tests.histories.model import Fault
+from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
 from tests.histories.shrink import breaks, shrink, told
@@ -51,12 +53,12 @@ def main() -> int:
                     broken[fault.invariant].append((seed, one, ending, fault))
             wrong = sum(bool(ending.faults) for ending in endings)
             _say(f"{one.seed}: {len(endings)} histories, {wrong} broken ({time.monotonic() - began:.0f} s)")
-        for invariant in sorted(broken, key=INVARIANTS.index):
+        for invariant in sorted(broken, key=EVERY.index):
             _tell(invariant, broken[invariant])
         if asked.keep:
             _keep(broken, asked.against, Path(temporary) / "shrink")
     seconds = time.monotonic() - began
-    found = ", ".join(f"{name} {len(broken[name])}" for name in INVARIANTS if name in broken) or "nothing"
+    found = ", ".join(f"{name} {len(broken[name])}" for name in EVERY if name in broken) or "nothing"
     figures = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
     _say(f"seed {asked.only or asked.seed}: {figures}; broken: {found}; {seconds:.0f} s")
     return int(bool(broken))
@@ -73,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against", type=Path, default=ROOT, metavar="CHECKOUT", help="the program of another checkout"
     )
+    parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
     asked = parser.parse_args()
@@ -87,8 +90,8 @@ def _batches(asked: argparse.Namespace) -> list[Batch]:
         return [replace(from_json(path.read_text(encoding="utf-8")), seed=path.name) for path in asked.replay]
     if asked.only:
         seed, number, _ = asked.only.split("/")
-        return [replace(batch(int(seed), int(number), 0), histories=(history(asked.only),))]
-    return list(batches(asked.seed, asked.count))
+        return [replace(batch(int(seed), int(number), 0), histories=(history(asked.only, orders=not asked.results),))]
+    return list(batches(asked.seed, asked.count, orders=not asked.results))
 
 
 def _count(ending: Ending, counts: Counter[str]) -> None:
@@ -113,7 +116,7 @@ def _tell(invariant: str, some: list[_Broken]) -> None:
 def _keep(broken: dict[str, list[_Broken]], checkout: Path, folder: Path) -> None:
     """The smallest of each kind of scene and invariant."""
     done: set[tuple[str, str]] = set()
-    for invariant in sorted(broken, key=INVARIANTS.index):
+    for invariant in sorted(broken, key=EVERY.index):
         for seed, one, ending, _ in sorted(broken[invariant], key=lambda some: len(some[2].history.sends)):
             kind = (invariant, ending.history.name)
             if kind in done:

@@ -2,35 +2,44 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.histories.history import Batch, History, Send, Weather
 from tests.histories.laboratory import DAY, ROUNDS, Laboratory, Order, Person
+from tests.histories.order_scenes import ORDER_SCENES
 from tests.histories.render import HERE, PLACEHOLDERS
 from tests.histories.scenes import PLAIN, SAME_SURNAME, SCENES, STRANGERS
 
 BATCH = 400
 SERVERS = ("well", "well", "down", "lost", "flaky")
 WITHDRAWALS = ("D", "W")
+ORDERS = 0.2  # share of the histories that are of orders
 
 
-def batches(seed: int, count: int) -> Iterator[Batch]:
-    """``count`` histories in batches."""
+def batches(seed: int, count: int, *, orders: bool = True) -> Iterator[Batch]:
+    """``count`` histories in batches. ``orders``: some of them are of orders."""
     for number, first in enumerate(range(0, count, BATCH)):
-        yield batch(seed, number, min(BATCH, count - first))
+        yield batch(seed, number, min(BATCH, count - first), orders=orders)
 
 
-def batch(seed: int, number: int, count: int) -> Batch:
+def batch(seed: int, number: int, count: int, *, orders: bool = True) -> Batch:
     rng = random.Random(f"{seed}/{number}")
     return Batch(
-        histories=tuple(history(f"{seed}/{number}/{place}") for place in range(count)),
+        histories=tuple(history(f"{seed}/{number}/{place}", orders=orders) for place in range(count)),
         weather=weather(rng),
         workers=number % 2,
         seed=f"{seed}/{number}",
     )
 
 
-def history(seed: str) -> History:
-    """A scene, or in one case of three everything at once."""
+def history(seed: str, *, orders: bool = True) -> History:
+    """A scene of orders in one case of five; else of results alone, or in one of three of these everything at once."""
+    chance = random.Random(f"{seed}/orders")  # of its own: histories of results stay as they were
+    if orders and chance.random() < ORDERS:
+        lab = Laboratory(chance)
+        ordering = chance.choice(ORDER_SCENES)
+        ordering(lab)
+        return lab.history(ordering.__name__)
     rng = random.Random(seed)
     lab = Laboratory(rng)
     if rng.random() < 0.33:
@@ -45,13 +54,11 @@ def weather(rng: random.Random) -> tuple[Weather, ...]:
     """Of each round. In one batch of four all is well."""
     if rng.random() < 0.25:
         return (Weather(),) * ROUNDS
-    return tuple(
-        Weather(
-            server=rng.choice(SERVERS),
-            kill=round(rng.random(), 2) if rng.random() < 0.35 else None,
-        )
+    drawn = [
+        Weather(server=rng.choice(SERVERS), kill=round(rng.random(), 2) if rng.random() < 0.35 else None)
         for _ in range(ROUNDS)
-    )
+    ]
+    return tuple(replace(one, lis=rng.random() < 0.6) for one in drawn)
 
 
 def mixed(lab: Laboratory) -> None:

@@ -3,6 +3,9 @@
     {"do": "run", "site": FOLDER, "arguments": [...]}      -> {"code", "out", "err"}
     {"do": "read", "site": FOLDER, "channels": [...]}      -> {"messages": [...]}, oldest first; all where none is named
     {"do": "settled", "site": FOLDER}                      -> {"settled": true, "messages": number of the newest}
+    {"do": "processed", "site": FOLDER, "channels": [...]} -> {"processed": true}: none of theirs waits to be mapped
+    {"do": "orders", "site": FOLDER}                       -> {"items", "questions"}, oldest first, and "busy": whether
+                                                              there is news of one to tell
 
 It imports nothing of the checker, so that it runs in any checkout of the program.
 """
@@ -52,6 +55,44 @@ def settled(site: str) -> Json:
     return {"settled": not busy, "messages": newest[0].id if newest else 0}
 
 
+def processed(site: str, channels: list[str]) -> Json:
+    with _journal(site) as journal:
+        return {"processed": not any(view.stored for view in list_channels(journal) if view.name in channels)}
+
+
+def orders(site: str) -> Json:
+    """Modules that an older version does not have are imported here."""
+    from engine.store.queries.order_outcomes import has_notices
+    from engine.store.queries.order_questions import queries
+    from engine.store.queries.worklist import ItemFilter, item, items
+
+    with _journal(site) as journal:
+        found = [item(journal, one.number) for one in items(journal, ItemFilter(), limit=1_000_000)]
+        asked = queries(journal, limit=1_000_000)
+        return {
+            "busy": has_notices(journal),
+            "items": [_item(one) for one in reversed(found) if one is not None],
+            "questions": [
+                {
+                    "message": one.message_id, "channel": one.channel, "items": list(one.items), "open": one.open,
+                    "ended": bool(one.ended_us), "outcome": one.outcome, "none": list(one.none),
+                }
+                for one in reversed(asked)
+            ],
+        }  # fmt: skip
+
+
+def _item(found: Any) -> Json:
+    one = found.item
+    return {
+        "number": one.number, "source": found.source, "placer": one.line.placer, "test": one.line.test,
+        "named": one.line.ordered or one.line.test, "tube": one.line.specimen,
+        "patient": one.line.patient.number, "state": one.state.value,
+        "reason": one.reason.value, "channel": one.channel,
+        "events": [[event.event, event.state.value, event.message_id, event.late] for event in found.history],
+    }  # fmt: skip
+
+
 def read(site: str, channels: list[str]) -> Json:
     found: list[Json] = []
     with _journal(site) as journal:
@@ -88,6 +129,10 @@ def main() -> None:
                 answer = command(asked["site"], asked["arguments"])
             case "read":
                 answer = read(asked["site"], asked["channels"])
+            case "processed":
+                answer = processed(asked["site"], asked["channels"])
+            case "orders":
+                answer = orders(asked["site"])
             case _:
                 answer = settled(asked["site"])
         print(json.dumps(answer), flush=True)

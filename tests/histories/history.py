@@ -1,4 +1,5 @@
-"""What happened in a laboratory: results as it means them, the messages that say so, and what people did meanwhile.
+"""What happened in a laboratory: orders, questions and results as it means them, the messages that say so, and what
+people did meanwhile.
 
 A history knows the truth: which person each result is about, whatever number and name its message states. It is plain
 data with a JSON form, so that one that showed a fault can be kept.
@@ -79,6 +80,68 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One order of a message of a laboratory system.
+
+    Attributes:
+        control: ORC-1: NW, XO, CA, HD, RL.
+        placer: ORC-2.
+        test: as the laboratory system calls it.
+        stat: urgent; a change of it is other content.
+    """
+
+    control: str
+    placer: str
+    test: str
+    stat: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """A message of a laboratory system, for one tube of one person.
+
+    Attributes:
+        channel: of the laboratory system.
+        number: of the patient, as it is stated.
+    """
+
+    id: int
+    channel: int
+    tube: str
+    person: int
+    number: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A question of an analyzer.
+
+    Attributes:
+        tubes: as they are asked for; none: for all. UNREAD: the number was not read.
+        cut: the analyzer drops the line at this frame of the answer, 0: once it has asked; None: it takes all of it.
+        acks: it acknowledges that frame before.
+    """
+
+    id: int
+    channel: int
+    tubes: tuple[str, ...] = ()
+    cut: int | None = None
+    acks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """All that was sent is processed before the next step."""
+
+    id: int
+
+
+Step = Send | Ordering | Asking | Rest
+UNREAD = "@12"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """What a person does: ``release``, ``reject``, ``retry``, ``dismiss``, ``answer``, ``replay`` or ``reprocess``.
 
@@ -92,20 +155,23 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Messages one after the other; then, if there are any, acts: once the server is well and everything is quiet."""
+    """Steps one after the other; then, if there are any, acts: once the server is well and everything is quiet."""
 
-    sends: tuple[Send, ...] = ()
+    steps: tuple[Step, ...] = ()
     acts: tuple[Act, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """Attributes:
-    protocol: ``hl7`` or ``astm``.
+    protocol: ``hl7`` or ``astm``; ``lis``: a laboratory system that orders, and hears later what became of it.
     numbers: ``lasting``, ``counter`` or empty, where the site has not said.
     specimens: ``unique``, ``day`` or empty: whether a specimen number names a result by itself.
     shared: patient numbers belong to one authority for all channels of the site.
     cultures: its results of test ``ORG:...`` are isolates: each message tells all of the culture.
+    asks: how an analyzer gets orders: ``query``, ``download``; empty: it does not.
+    tests: of the analyzer, for which there may be orders (`ordered_as`).
+    serves: of a laboratory system: the channels that it orders from.
     """
 
     protocol: str
@@ -113,6 +179,18 @@ class Channel:
     specimens: str = ""
     shared: bool = False
     cultures: bool = False
+    asks: str = ""
+    tests: tuple[str, ...] = ()
+    serves: tuple[int, ...] = ()
+
+
+def ordered_as(test: str) -> str:
+    """The code of a laboratory system for the test that the analyzers call ``test``."""
+    return f"L-{test}"
+
+
+PANEL = ("L-PANEL", ("GLU", "UREA"))
+"""What each laboratory system orders as one test, and the analyzers have no code for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +206,17 @@ class History:
     plain: bool = False
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for one in self.rounds for step in one.steps)
+
+    @property
     def sends(self) -> tuple[Send, ...]:
-        return tuple(send for one in self.rounds for send in one.sends)
+        """Messages with results."""
+        return tuple(step for step in self.steps if isinstance(step, Send))
+
+    @property
+    def has_orders(self) -> bool:
+        return any(channel.protocol == "lis" for channel in self.channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +226,16 @@ class Weather:
     Attributes:
         server: ``well``, ``down`` (503), ``lost`` (takes, and the answer is lost) or ``flaky``.
         kill: the daemon is killed once this share of the round's messages has been answered; None: never.
+        lis: whether the laboratory systems can be told of their orders.
     """
 
     server: str = "well"
     kill: float | None = None
+    lis: bool = True
 
     @property
     def calm(self) -> bool:
-        return self.server == "well" and self.kill is None
+        return self.server == "well" and self.kill is None and self.lis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +272,26 @@ def _history(read: Json) -> History:
     return History(
         name=read["name"],
         plain=read["plain"],
-        channels=tuple(Channel(**one) for one in read["channels"]),
+        channels=tuple(
+            Channel(**{**one, **{name: tuple(one[name]) for name in ("tests", "serves") if name in one}})
+            for one in read["channels"]
+        ),
         rounds=tuple(
             Round(
-                sends=tuple(_send(send) for send in one["sends"]),
+                steps=tuple(_step(step) for step in one["steps"]),
                 acts=tuple(Act(act=act["act"], of=tuple(act["of"])) for act in one["acts"]),
             )
             for one in read["rounds"]
         ),
     )
+
+
+def _step(read: Json) -> Step:
+    if "groups" in read:
+        return _send(read)
+    if "lines" in read:
+        return Ordering(**{**read, "lines": tuple(Line(**line) for line in read["lines"])})
+    return Asking(**{**read, "tubes": tuple(read["tubes"])}) if "tubes" in read else Rest(**read)
 
 
 def _send(read: Json) -> Send:

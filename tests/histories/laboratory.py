@@ -6,7 +6,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.histories.history import Act, Channel, Group, History, Result, Round, Send
+from tests.histories.history import (
+    Act,
+    Asking,
+    Channel,
+    Group,
+    History,
+    Line,
+    Ordering,
+    Rest,
+    Result,
+    Round,
+    Send,
+    Step,
+    ordered_as,
+)
 from tests.histories.render import HERE
 
 START = datetime(2024, 3, 4, 8, 0)  # well in the past: a time ahead of receipt means something else
@@ -47,8 +61,9 @@ class Laboratory:
         self.minutes = rng.randrange(0, 120)
         self.channels: list[Channel] = []
         self.controls: dict[int, str] = {}  # of each channel: counts, constant, absent, restarts
-        self.rounds: list[tuple[list[Send], list[Act]]] = [([], [])]
+        self.rounds: list[tuple[list[Step], list[Act]]] = [([], [])]
         self.sends: list[Send] = []
+        self._steps = 0
         self._counted: dict[int, int] = defaultdict(int)
         self._people = 0
         self._orders = 0
@@ -61,7 +76,7 @@ class Laboratory:
             name=name,
             plain=plain,
             channels=tuple(self.channels),
-            rounds=tuple(Round(sends=tuple(sends), acts=tuple(acts)) for sends, acts in self.rounds),
+            rounds=tuple(Round(steps=tuple(steps), acts=tuple(acts)) for steps, acts in self.rounds),
         )
 
     # -- what there is -------------------------------------------------------------------------------------------------
@@ -148,7 +163,7 @@ class Laboratory:
 
     def message(self, channel: int, *groups: Group, timed: bool = True) -> Send:
         send = Send(
-            id=len(self.sends),
+            id=self._steps,
             channel=channel,
             control=self._control(channel),
             at=stamp(self.minutes) if timed else "",
@@ -160,22 +175,43 @@ class Laboratory:
 
     def memory(self, send: Send) -> Send:
         """The analyzer sends a result of its memory: another control id and time of the message, all else equal."""
-        again = replace(
-            send, id=len(self.sends), control=self._control(send.channel), at=send.at and stamp(self.minutes)
-        )
+        again = replace(send, id=self._steps, control=self._control(send.channel), at=send.at and stamp(self.minutes))
         self._sent(again)
         self.later(1)
         return again
 
     def again(self, send: Send) -> Send:
         """The same bytes."""
-        same = replace(send, id=len(self.sends))
+        same = replace(send, id=self._steps)
         self._sent(same)
         return same
 
     def _sent(self, send: Send) -> None:
         self.sends.append(send)
-        self.rounds[-1][0].append(send)
+        self._happened(send)
+
+    def _happened(self, step: Step) -> None:
+        self._steps += 1
+        self.rounds[-1][0].append(step)
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    def ask_for(self, lis: int, person: Person, tube: str, *orders: tuple[str, str, str], stat: bool = False) -> None:
+        """A laboratory system sends orders, each (ORC-1, order number, test)."""
+        lines = tuple(
+            Line(control=control, placer=placer, test=ordered_as(test), stat=stat) for control, placer, test in orders
+        )
+        self._happened(
+            Ordering(id=self._steps, channel=lis, tube=tube, person=person.who, number=person.number, lines=lines)
+        )
+
+    def ask(self, channel: int, *tubes: str, cut: int | None = None) -> None:
+        """An analyzer asks which tests to run; without tubes for all."""
+        acks = self.rng.random() < 0.5
+        self._happened(Asking(id=self._steps, channel=channel, tubes=tubes, cut=cut, acks=acks))
+
+    def rest(self) -> None:
+        self._happened(Rest(id=self._steps))
 
     def _result(
         self, channel: int, person: Person, order: Order, at: str, late: bool, test: str, status: str, value: str = "?"

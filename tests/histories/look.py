@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.histories.history import Json
 from tests.histories.render import ISOLATE, UNIT
-from tests.histories.seen import Delivery, Made, Report, Row, Seen, Version
+from tests.histories.seen import Delivery, Kept, Logged, Made, Report, Row, Seen, Version
 
 Try = tuple[int, bytes, bool]  # id of the message, its bytes, whether it was acknowledged
 Done = tuple[str, int]  # an act, and the newest number in the journal when it was done
@@ -59,6 +59,37 @@ def rows_of(messages: Sequence[Json], send_of: Mapping[int, int], acts: Mapping[
         for message in messages
         if message["id"] in send_of
     )
+
+
+def kept_of(item: Json) -> Kept:
+    """An order of the journal's worklist; its laboratory system is named ``h3c1``."""
+    return Kept(
+        number=item["number"],
+        lis=int(item["source"].rpartition("c")[2]),
+        placer=item["placer"],
+        test=item["test"],
+        named=item["named"],
+        tube=item["tube"],
+        patient=item["patient"],
+        state=item["state"],
+        reason=item["reason"],
+        events=tuple((event, state, message) for event, state, message, _ in item["events"]),
+    )
+
+
+def logged_of(question: Json, asking: int) -> Logged:
+    return Logged(
+        asking=asking,
+        items=tuple(question["items"]),
+        ended=question["ended"] and not question["open"],
+        outcome=question["outcome"],
+        none=tuple(question["none"]),
+    )
+
+
+def control_of(message: Json) -> str:
+    """MSH-10."""
+    return base64.b64decode(message["payload"]).split(b"\r")[0].split(b"|")[9].decode()
 
 
 def _deliveries(message: Json) -> tuple[Delivery, ...]:

@@ -4,19 +4,24 @@ import asyncio
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from engine.devtools.sandbox import Faults, Sandbox
-from tests.histories import look
-from tests.histories.history import Act, Batch, Channel, History, Json, Send, Weather
+from tests.histories import look, orders_model
+from tests.histories.history import Act, Asking, Batch, Channel, History, Json, Ordering, Send, Step, Weather
+from tests.histories.laboratory import START, stamp
 from tests.histories.model import Fault, judge
-from tests.histories.product import Product, is_asked
-from tests.histories.render import payload
-from tests.histories.seen import Seen
+from tests.histories.product import HEARING_PORT, Product, is_asked, news_of
+from tests.histories.render import asking, ordering, payload, retimed
+from tests.histories.seen import Seen, SeenOrders
 from tests.histories.senders import Sender
+from tests.histories.two_way import Hearing, Lis, TwoWay
 
 QUIET_WITHIN_S = 300.0
+ZONE = ZoneInfo("Asia/Kolkata")  # of the site
 LOOK_EVERY_S = 0.05
 MOODS = {
     "well": Faults(fail=0.0),
@@ -42,7 +47,25 @@ class _Line:
     name: str
     history: int
     channel: Channel
-    sender: Sender
+    sender: Sender | TwoWay
+
+
+class _Times:
+    """Times of a history with orders: what is measured in it is measured now, for the product may compare that with the
+    time of the order. A time before the first morning is as long before now.
+    """
+
+    def __init__(self) -> None:
+        self._began = datetime.now(ZONE)
+        self._bound: dict[str, str] = {}
+
+    def __call__(self, said: str) -> str:
+        if said < stamp(0):
+            ago = START - datetime.strptime(said, "%Y%m%d%H%M%S")
+            return (self._began - ago).strftime("%Y%m%d%H%M%S")
+        if said not in self._bound:
+            self._bound[said] = (datetime.now(ZONE) + timedelta(seconds=1)).strftime("%Y%m%d%H%M%S")
+        return self._bound[said]
 
 
 @dataclass(slots=True)
@@ -99,6 +122,10 @@ class _Player:
         self._acts: dict[int, list[look.Done]] = defaultdict(list)  # what was done to each message
         self._messages: dict[str, list[Json]] = defaultdict(list)  # at the end, by channel
         self._quiet = True
+        self._times: dict[int, _Times] = defaultdict(_Times)
+        self._hearing = Hearing()
+        self._has_orders = any(history.has_orders for history in batch.histories)
+        self._orders: Json = {"items": [], "questions": [], "busy": False}
 
     async def play(self) -> None:
         channels = {
@@ -110,48 +137,101 @@ class _Player:
         for place, history in enumerate(self._batch.histories):
             for number, channel in enumerate(history.channels):
                 name = f"h{place}c{number}"
-                sender = Sender(self._product.host, self._product.ports[name], channel.protocol)
-                self._lines[place, number] = _Line(name, place, channel, sender)
+                self._lines[place, number] = _Line(name, place, channel, self._sender(name, channel))
+        if self._has_orders:
+            await self._hearing.start(self._product.host, HEARING_PORT)
         await self._product.start()
         for number, weather in enumerate(self._batch.weather):
             await self._round(number, weather)
         self._set_mood("well")
-        self._quiet = await self._settled()
+        self._hearing.set_up(True)
+        self._quiet = await self._settled() and await self._orders_rest()
         for line in self._lines.values():
             await line.sender.close()
+        await self._hearing.stop()
         for message in await self._product.messages():
             self._messages[message["channel"]].append(message)
 
+    def _sender(self, name: str, channel: Channel) -> Sender | TwoWay:
+        host, port = self._product.host, self._product.ports[name]
+        if channel.protocol == "lis":
+            return Lis(host, port)
+        return TwoWay(host, port) if channel.asks else Sender(host, port, channel.protocol)
+
+    async def _orders_rest(self) -> bool:
+        """Until all that is to go unasked has gone, and all news of it."""
+        if not self._has_orders:
+            return True
+        unasked = {line.name: line.channel.tests for line in self._lines.values() if line.channel.asks == "download"}
+        loop = asyncio.get_running_loop()
+        end = loop.time() + QUIET_WITHIN_S
+        while True:
+            self._orders = await self._product.orders()
+            if not self._orders["busy"] and not orders_model.is_moving(self._orders, unasked) and await self._settled():
+                return True
+            if loop.time() > end:
+                return False
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def _round(self, number: int, weather: Weather) -> None:
         self._set_mood(weather.server)
+        self._hearing.set_up(weather.lis)
         rounds = {
             place: history.rounds[number]
             for place, history in enumerate(self._batch.histories)
             if number < len(history.rounds)
         }
-        if not any(one.sends or one.acts for one in rounds.values()):
+        if not any(one.steps or one.acts for one in rounds.values()):
             return
         progress = _Progress()
         async with asyncio.TaskGroup() as group:
             for place, one in rounds.items():
-                group.create_task(self._send(place, one.sends, progress))
+                group.create_task(self._steps(place, one.steps, progress))
             if weather.kill is not None:
-                total = sum(len(one.sends) for one in rounds.values())
+                total = sum(len(one.steps) for one in rounds.values())
                 group.create_task(self._kill(progress, int(total * weather.kill)))
         acts = {place: one.acts for place, one in rounds.items() if one.acts}
         if acts:
             self._set_mood("well")
+            self._hearing.set_up(True)
             if await self._settled():
                 await self._people(acts)
 
     def _set_mood(self, server: str) -> None:
         self._sandbox.faults.change(MOODS[server])
 
-    async def _send(self, place: int, sends: tuple[Send, ...], progress: _Progress) -> None:
-        for send in sends:
-            line = self._lines[place, send.channel]
-            await line.sender.send(send.id, payload(send, line.channel.protocol, place))
+    async def _steps(self, place: int, steps: tuple[Step, ...], progress: _Progress) -> None:
+        analyzers = [
+            line.sender
+            for (history, _), line in self._lines.items()
+            if history == place and isinstance(line.sender, TwoWay)
+        ]
+        for step in steps:
+            for analyzer in analyzers:
+                analyzer.step = step.id
+            await self._step(place, step)
             progress.note()
+
+    async def _step(self, place: int, step: Step) -> None:
+        if isinstance(step, Send):
+            line = self._lines[place, step.channel]
+            sent = retimed(step, self._times[place]) if self._batch.histories[place].has_orders else step
+            await line.sender.send(step.id, payload(sent, line.channel.protocol, place))
+        elif isinstance(step, Ordering):
+            lis = self._lines[place, step.channel].sender
+            assert isinstance(lis, Lis)
+            await lis.order(step.id, ordering(step, place))
+        elif isinstance(step, Asking):
+            analyzer = self._lines[place, step.channel].sender
+            assert isinstance(analyzer, TwoWay)
+            await analyzer.ask(step.id, asking(step, place), cut=step.cut, acks=step.acks)
+        else:
+            names = [line.name for line in self._lines.values() if line.history == place]
+            await self._processed(names)
+
+    async def _processed(self, names: list[str]) -> None:
+        while not await self._product.is_processed(names):  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _kill(self, progress: _Progress, after: int) -> None:
         await progress.reached(after)
@@ -214,8 +294,9 @@ class _Player:
                 bearer.setdefault(of, person)
 
     def _channels(self, place: int, by_channel: dict[str, list[Json]]) -> Iterator[tuple[_Line, list[Json]]]:
+        """Those that bring results."""
         for (history, _), line in self._lines.items():
-            if history == place:
+            if history == place and line.channel.protocol != "lis":
                 yield line, by_channel.get(line.name, [])
 
     def ending(self, place: int, server: look.Server) -> Ending:
@@ -232,4 +313,39 @@ class _Player:
             row.state == "stored" or any(one.state in ("waiting", "sending") for one in row.deliveries) for row in rows
         )
         seen = server.seen(frozenset(answered), rows, quiet=self._quiet or not busy)
-        return Ending(history=history, seen=seen, faults=judge(history, seen))
+        faults = judge(history, seen)
+        if history.has_orders:
+            seen = replace(seen, orders=self._seen_orders(place))
+            calm = all(one.kill is None for one in self._batch.weather)
+            faults += orders_model.judge(history, seen, place, calm=calm)
+        return Ending(history=history, seen=seen, faults=faults)
+
+    def _seen_orders(self, place: int) -> SeenOrders:
+        said: dict[int, tuple[str, ...]] = {}
+        replies, news, told, log = {}, {}, {}, []
+        asked: list[int] = []
+        perhaps: list[int] = []
+        unanswered: list[int] = []
+        numbers = {line.name: number for (history, number), line in self._lines.items() if history == place}
+        for name, number in numbers.items():
+            sender = self._lines[place, number].sender
+            if isinstance(sender, Lis):
+                said |= sender.said
+                told[number] = tuple(look.control_of(one) for one in self._messages.get(news_of(name), ()))
+                news[number] = tuple(one for one in self._hearing.news if one.control in told[number])
+            elif isinstance(sender, TwoWay):
+                replies[number] = tuple(sender.replies)
+                asked += [ident for ident, _, taken in sender.questions if taken]
+                perhaps += [ident for ident, _, taken in sender.questions if not taken]
+                unanswered += sender.unanswered
+                asking_of = look.align(sender.questions, self._messages.get(name, ()))
+                log += [
+                    look.logged_of(one, asking_of[one["message"]])
+                    for one in self._orders["questions"]
+                    if one["channel"] == name and one["message"] in asking_of
+                ]
+        return SeenOrders(
+            said=said, replies=replies, log=tuple(log), asked=tuple(asked), perhaps_asked=tuple(perhaps),
+            unanswered=tuple(unanswered), news=news, told=told,
+            items=tuple(look.kept_of(one) for one in self._orders["items"] if one["source"] in numbers),
+        )  # fmt: skip

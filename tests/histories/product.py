@@ -16,12 +16,14 @@ from typing import Any, ClassVar
 
 import yaml
 
-from tests.histories.history import Act, Channel, Json
+from tests.histories.history import PANEL, Act, Channel, Json, ordered_as
 from tests.histories.render import ISOLATE
 
 ROOT = Path(__file__).parents[2]
 HAND = Path(__file__).with_name("hand.py")
+HEARING_PORT = 19_999  # where laboratory systems hear of their orders
 FIRST_PORT = 20_000
+DEADLINE = "60s"  # of answers to orders and questions
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
 ANSWER_WITHIN_S = 240.0
@@ -78,13 +80,44 @@ class Product:
                 }
             },
         }
+        if any(channel.protocol == "lis" for channel in channels.values()):
+            site["destinations"]["back"] = {
+                "kind": "mllp",
+                "connect": f"{self.host}:{HEARING_PORT}",
+                "retry": {"first": "20ms", "max": "200ms"},
+                "breaker": {"probe_after": "50ms"},
+            }
         (self.folder / "config" / "labrelay.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
         self.ports = {name: FIRST_PORT + number for number, name in enumerate(channels)}
         if (known := self._known.get(self._checkout)) is None:
             known = self._known[self._checkout] = await self._known_keys()
         for name, channel in channels.items():
-            text = yaml.safe_dump(self._channel(name, channel, known))
-            (self.folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
+            if channel.protocol == "lis":
+                self._write(self._lis(name, channel))
+                self._write({"channel": news_of(name), "source": {"kind": "order-status", "of": name},
+                             "routes": [{"to": "back"}]})  # fmt: skip
+            else:
+                self._write(self._channel(name, channel, known))
+
+    def _write(self, content: Json) -> None:
+        text = yaml.safe_dump(content)
+        (self.folder / "channels" / f"{content['channel']}.yaml").write_text(text, encoding="utf-8")
+
+    def _lis(self, name: str, channel: Channel) -> Json:
+        panel, tests = PANEL
+        history = name.partition("c")[0]
+        return {
+            "channel": name,
+            "role": "orders",
+            "source": {"kind": "mllp", "listen": f"{self.host}:{self.ports[name]}"},
+            "routes": [{"mapping": "orders-hl7"}],
+            "settings": {"order_specimen": "OBR-3"},
+            "lis": {
+                "targets": [f"{history}c{number}" for number in channel.serves],
+                "panels": {panel: [ordered_as(test) for test in tests]},
+                "deadline": DEADLINE,
+            },
+        }
 
     def _channel(self, name: str, channel: Channel, known: frozenset[str]) -> Json:
         content: Json = {
@@ -101,6 +134,11 @@ class Product:
                 "patient_system": "urn:test:people",
                 **(of_astm if channel.protocol == "astm" else {}),
             }
+        if channel.asks:
+            how = {"answer": "query"} if channel.asks == "query" else {"answer": "query", "download": "on_order"}
+            content["orders"] = {
+                **how, "deadline": DEADLINE, "codes": {ordered_as(test): test for test in channel.tests}
+            }  # fmt: skip
         if channel.cultures:
             content.setdefault("settings", {})["head_codes"] = [ISOLATE]
         if channel.numbers and "patient_numbers" in known:
@@ -177,6 +215,13 @@ class Product:
         found: list[Json] = (await self._ask(do="read", channels=list(channels)))["messages"]
         return found
 
+    async def orders(self) -> Json:
+        """The worklist, and the log of questions."""
+        return await self._ask(do="orders")
+
+    async def is_processed(self, channels: Iterable[str]) -> bool:
+        return bool((await self._ask(do="processed", channels=list(channels)))["processed"])
+
     async def is_settled(self) -> bool:
         return bool((await self._ask(do="settled"))["settled"])
 
@@ -247,6 +292,11 @@ class Product:
             case _:
                 return []
         return wanted if done["code"] in DONE else []
+
+
+def news_of(lis: str) -> str:
+    """The channel that tells a laboratory system of its orders."""
+    return f"{lis}-news"
 
 
 def _problems(out: str) -> list[str]:

@@ -1,6 +1,9 @@
 """The bytes of a message, and what its statuses must become."""
 
-from tests.histories.history import Group, Result, Send
+from collections.abc import Callable
+from dataclasses import replace
+
+from tests.histories.history import Asking, Group, Ordering, Result, Send
 
 HERE = "{h}"  # in a number: the history's own digits, so that histories side by side never share an order
 UNIT = "mmol/L"
@@ -56,10 +59,54 @@ def told(group: Group) -> list[tuple[int, Result, str, str]]:
     return found
 
 
+def here(text: str, history: int) -> str:
+    """A text with the history's own digits."""
+    return text.replace(HERE, f"{history + 11:03d}")
+
+
 def payload(send: Send, protocol: str, history: int) -> bytes:
     """The message, records ended by CR."""
-    records = hl7(send) if protocol == "hl7" else astm(send)
-    return b"".join(record.replace(HERE, f"{history + 11:03d}").encode("ascii") + b"\r" for record in records)
+    return _bytes(hl7(send) if protocol == "hl7" else astm(send), history)
+
+
+def _bytes(records: list[str], history: int) -> bytes:
+    return b"".join(here(record, history).encode("ascii") + b"\r" for record in records)
+
+
+def retimed(send: Send, time: Callable[[str], str]) -> Send:
+    """The message with other times."""
+
+    def of(stamp: str) -> str:
+        return time(stamp) if stamp else ""
+
+    groups = tuple(
+        replace(
+            group, at=of(group.at), results=tuple(replace(result, at=of(result.at)) for result in group.results)
+        )
+        for group in send.groups
+    )  # fmt: skip
+    return replace(send, at=of(send.at), groups=groups)
+
+
+def ordering(order: Ordering, history: int) -> bytes:
+    """ORM^O01; the number of the tube is in OBR-3."""
+    records = [
+        f"MSH|^~\\&|HIS{order.channel}|H|LR|LAB|20260302080000||ORM^O01|o{order.id}|P|2.3.1",
+        f"PID|1||{order.number}",
+    ]
+    for at, line in enumerate(order.lines, 1):
+        urgency = "S" if line.stat else "R"
+        records += [f"ORC|{line.control}|{line.placer}", f"OBR|{at}|{line.placer}|{order.tube}|{line.test}|{urgency}"]
+    return _bytes(records, history)
+
+
+def asking(question: Asking, history: int) -> bytes:
+    """A question of E1394."""
+    asked = "\\".join(f"^{tube}" for tube in question.tubes) or "ALL"
+    return _bytes(
+        [f"H|\\^&|q{question.id}||AN{question.channel}^1||||||||LIS2-A2", f"Q|1|{asked}||ALL||||||||O", "L|1|N"],
+        history,
+    )
 
 
 def hl7(send: Send) -> list[str]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from tests.histories.two_way import News, Reply
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -61,11 +63,75 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An order on the worklist at the end.
+
+    Attributes:
+        lis: the channel that ordered it.
+        named: what its laboratory system ordered: the test, or the panel that it is of.
+        events: (event, state after it, message that it came with or 0), oldest first.
+    """
+
+    number: int
+    lis: int
+    placer: str
+    test: str
+    named: str
+    tube: str
+    patient: str
+    state: str
+    reason: str
+    events: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A row of the log of questions.
+
+    Attributes:
+        asking: the question.
+        items: numbers of the orders of its answer.
+        ended: nothing of it is under way any more.
+    """
+
+    asking: int
+    items: tuple[int, ...]
+    ended: bool
+    outcome: str
+    none: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenOrders:
+    """What became of the orders of a history.
+
+    Attributes:
+        said: ORC-1 of each line of the answer to a message of a laboratory system.
+        replies: what each analyzer was sent, by channel.
+        asked: questions that were acknowledged, as often as they were; and those that perhaps were.
+        unanswered: questions that had no answer.
+        news: of each laboratory system, what it heard; ``told``: MSH-10 of what it was to hear, in the journal's order.
+        results: of each message with results, whether a person sees it (held, dead), its rows in the journal.
+    """
+
+    said: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    replies: dict[int, tuple[Reply, ...]] = field(default_factory=dict)
+    items: tuple[Kept, ...] = ()
+    log: tuple[Logged, ...] = ()
+    asked: tuple[int, ...] = ()
+    perhaps_asked: tuple[int, ...] = ()
+    unanswered: tuple[int, ...] = ()
+    news: dict[int, tuple[News, ...]] = field(default_factory=dict)
+    told: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """Attributes:
     answered: ids of the messages that were acknowledged.
     observations: by id, their versions in the order they were written.
     quiet: whether everything came to rest.
+    orders: None: the history has none.
     """
 
     answered: frozenset[int]
@@ -74,3 +140,4 @@ class Seen:
     reports: dict[str, Report] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
     quiet: bool = True
+    orders: SeenOrders | None = None

@@ -10,7 +10,12 @@ AGAIN_AFTER_S = 0.05
 
 
 class Sender:
-    """One analyzer's line. ``tries``: (id of the message, its bytes, whether it was acknowledged), in order."""
+    """One analyzer's line.
+
+    Attributes:
+        tries: (id of the message, its bytes, whether it was acknowledged), in order.
+        answer: over MLLP, the last one.
+    """
 
     def __init__(self, host: str, port: int, protocol: str) -> None:
         self._host, self._port = host, port
@@ -18,6 +23,7 @@ class Sender:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.tries: list[tuple[int, bytes, bool]] = []
+        self.answer = b""
 
     async def send(self, ident: int, message: bytes) -> bool:
         """Until it is acknowledged, or refused (an AE or AR, a NAK); whether it was acknowledged.
@@ -48,7 +54,8 @@ class Sender:
     async def _mllp(self, message: bytes) -> bool:
         reader, writer = await self._connect()
         writer.write(b"\x0b" + message + b"\x1c\r")
-        return b"MSA|AA" in await reader.readuntil(b"\x1c\r")
+        self.answer = await reader.readuntil(b"\x1c\r")
+        return b"MSA|AA" in self.answer
 
     async def _astm(self, message: bytes) -> bool:
         if await self._ask(ENQ) != ACK:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.histories.history import Act, Batch, History, Round, Send, Weather
+from tests.histories.history import Act, Asking, Batch, History, Ordering, Rest, Round, Send, Step, Weather
 from tests.histories.play import play_alone
 
 Breaks = Callable[[Batch], list[bool]]  # of each history, whether it is still broken
@@ -64,13 +64,13 @@ def _first_broken(some: list[History], under: tuple[tuple[Weather, ...], int], b
 
 def simpler(history: History) -> Iterator[History]:
     """Histories that lack something: half of the messages, one of them, an act, a result; the smallest first."""
-    sends = history.sends
-    for half in (sends[: len(sends) // 2], sends[len(sends) // 2 :]):
-        if half and len(sends) > 3:
-            yield without(history, {send.id for send in half})
-    for send in sends:
-        if len(sends) > 1:
-            yield without(history, {send.id})
+    steps = history.steps
+    for half in (steps[: len(steps) // 2], steps[len(steps) // 2 :]):
+        if half and len(steps) > 3:
+            yield without(history, {step.id for step in half})
+    for step in steps:
+        if len(steps) > 1:
+            yield without(history, {step.id})
     for number, one in enumerate(history.rounds):
         for act in one.acts:
             kept = tuple(other for other in one.acts if other is not act)
@@ -78,9 +78,9 @@ def simpler(history: History) -> Iterator[History]:
     for number, one in enumerate(history.rounds[:-1]):
         if not one.acts:
             following = history.rounds[number + 1]
-            joined = Round(sends=one.sends + following.sends, acts=following.acts)
+            joined = Round(steps=one.steps + following.steps, acts=following.acts)
             yield replace(history, rounds=(*history.rounds[:number], joined, *history.rounds[number + 2 :]))
-    tests = sorted({result.test for send in sends for result in send.results})
+    tests = sorted({result.test for send in history.sends for result in send.results})
     for test in tests:
         if len(tests) > 1:
             yield _without_test(history, test)
@@ -95,7 +95,7 @@ def without(history: History, ids: set[int]) -> History:
             left = tuple(ident for ident in act.of if ident not in ids)
             if left or not act.of:
                 acts.append(Act(act=act.act, of=left))
-        rounds.append(Round(sends=tuple(send for send in one.sends if send.id not in ids), acts=tuple(acts)))
+        rounds.append(Round(steps=tuple(step for step in one.steps if step.id not in ids), acts=tuple(acts)))
     return replace(history, rounds=tuple(rounds))
 
 
@@ -107,14 +107,14 @@ def _without_test(history: History, test: str) -> History:
     gone: set[int] = set()
     rounds = []
     for one in history.rounds:
-        sends = []
-        for send in one.sends:
-            left = _send_without(send, test)
+        steps: list[Step] = []
+        for step in one.steps:
+            left = _send_without(step, test) if isinstance(step, Send) else step
             if left is None:
-                gone.add(send.id)
+                gone.add(step.id)
             else:
-                sends.append(left)
-        rounds.append(replace(one, sends=tuple(sends)))
+                steps.append(left)
+        rounds.append(replace(one, steps=tuple(steps)))
     return without(replace(history, rounds=tuple(rounds)), gone)
 
 
@@ -131,11 +131,25 @@ def told(batch: Batch) -> Iterable[str]:
     """What happened, a line each."""
     for history in batch.histories:
         for one in history.rounds:
-            for send in one.sends:
-                for group in send.groups:
-                    said = " ".join(f"{result.test} {result.status} {result.value or '-'}" for result in group.results)
-                    channel = f"{send.channel}/{history.channels[send.channel].protocol}"
-                    who = f"person {group.results[0].person} ({group.number or 'no number'} {group.name or 'no name'})"
-                    yield f"{send.id}: channel {channel} control {send.control or '-'} {who} order {group.order} {said}"
+            for step in one.steps:
+                yield from _told(history, step)
             for act in one.acts:
                 yield f"act: {act.act} {' '.join(map(str, act.of))}"
+
+
+def _told(history: History, step: Step) -> Iterator[str]:
+    if isinstance(step, Rest):
+        yield f"{step.id}: all is processed"
+        return
+    channel = f"{step.channel}/{history.channels[step.channel].protocol}"
+    if isinstance(step, Ordering):
+        lines = " ".join(f"{one.control} {one.placer} {one.test}{' stat' * one.stat}" for one in step.lines)
+        yield f"{step.id}: channel {channel} person {step.person} ({step.number}) tube {step.tube} {lines}"
+    elif isinstance(step, Asking):
+        cut = "" if step.cut is None else f", cut at frame {step.cut}"
+        yield f"{step.id}: channel {channel} asks for {' '.join(step.tubes) or 'all'}{cut}"
+    else:
+        for group in step.groups:
+            said = " ".join(f"{result.test} {result.status} {result.value or '-'}" for result in group.results)
+            who = f"person {group.results[0].person} ({group.number or 'no number'} {group.name or 'no name'})"
+            yield f"{step.id}: channel {channel} control {step.control or '-'} {who} order {group.order} {said}"

@@ -9,6 +9,7 @@ from tests.histories.generate import batch, batches, history
 from tests.histories.history import Act, as_json, from_json
 from tests.histories.laboratory import Laboratory
 from tests.histories.look import align
+from tests.histories.order_scenes import ORDER_SCENES
 from tests.histories.render import payload
 from tests.histories.scenes import SCENES
 from tests.histories.shrink import shrink, simpler, without
@@ -28,7 +29,13 @@ def test_a_history_survives_its_file() -> None:
 
 def test_every_scene_is_drawn_and_so_is_everything_at_once() -> None:
     drawn = {one.name for some in batches(1, 1000) for one in some.histories}
-    assert drawn == {"mixed", *(scene.__name__ for scene in SCENES)}
+    assert drawn == {"mixed", *(scene.__name__ for scene in (*SCENES, *ORDER_SCENES))}
+
+
+def test_histories_of_results_are_the_same_with_and_without_those_of_orders() -> None:
+    drawn = [(f"1/0/{place}", history(f"1/0/{place}")) for place in range(100)]
+    assert 5 < sum(one.has_orders for _, one in drawn) < 40
+    assert all(one == history(seed, orders=False) for seed, one in drawn if not one.has_orders)
 
 
 def test_histories_side_by_side_share_no_order() -> None:

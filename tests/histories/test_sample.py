@@ -9,11 +9,11 @@ import pytest
 
 from tests.histories.generate import batch
 from tests.histories.history import Batch, History, Weather, from_json
-from tests.histories.model import INVARIANTS
+from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play
 from tests.histories.product import ROOT
 
-HOLDS = frozenset(INVARIANTS)  # every history must keep these
+HOLDS = frozenset(EVERY)  # every history must keep these
 COUNT = 50
 FOUND = Path(__file__).with_name("found")
 

@@ -120,7 +120,7 @@ class Worklist:
 
     def _released_by_lis(self, one: Item) -> None:
         if one.state == "held" and one.why == "lis":
-            one.state, one.why = "waiting", ""
+            one.state, one.why, one.maybe = "waiting", "", one.at_analyzer
 
     def _replace(self, old: Item, new: Item) -> None:
         if old.state in ("waiting", "held") and not old.at_analyzer:
@@ -160,7 +160,7 @@ class Worklist:
             self.cancel(one)
 
     def release_by_hand(self, one: Item) -> None:
-        one.state, one.why = "waiting", ""
+        one.state, one.why, one.maybe = "waiting", "", one.at_analyzer
 
     def resend(self, one: Item) -> None:
         one.maybe = one.state != "waiting"

@@ -1,5 +1,6 @@
-"""A laboratory's day in miniature: a LIS that orders over MLLP, an analyzer that asks on a serial line, a server
-that is away for an hour. At the end every result is at the server, and every order is closed, or shown with its reason.
+"""A laboratory's day in miniature: a LIS that orders over MLLP, an analyzer that asks on a serial line. The LIS and the
+server of the results are away for an hour. At the end every result is at the server, once and of its tube, every
+order is closed, or shown with its reason, and the LIS has heard of each end, once and in order.
 """
 
 import os
@@ -7,6 +8,7 @@ import tty
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +27,9 @@ from engine.store.operations import worklist
 from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
-from tests.support.running import MLLP, RunningSite, astm_channel, channel, running_site
+from tests.histories.two_way import hearing_at
+from tests.support.ports import quiet_ports
+from tests.support.running import MLLP, QUICK, RunningSite, astm_channel, channel, running_site
 from tests.support.waiting import until
 
 AT = datetime(2026, 3, 2, 8, 0)
@@ -68,15 +72,31 @@ async def resulted(site: RunningSite, *wanted: tuple[str, str, int]) -> None:
     await until(lambda: all(states(site)[one] == "resulted" for one in wanted))
 
 
+def results(site: RunningSite) -> Counter[tuple[str, str, str]]:
+    """Test, tube and status of each result at the server."""
+    tubes = {one["id"]: one["identifier"][0]["value"] for one in site.sandbox.resources("Specimen")}
+    tests = {code: test for test, code in CODES.items()}
+    return Counter(
+        (
+            tests[one["code"]["coding"][0]["code"]],
+            tubes[one["specimen"]["reference"].rpartition("/")[2]],
+            one["status"],
+        )
+        for one in site.sandbox.resources("Observation")
+    )
+
+
 async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
-    clock = ManualClock()
+    clock, (back,) = ManualClock(), quiet_ports(1)
     with serial_line() as (ours, device):
         asks = {"answer": "query", "codes": CODES, "deadline": "60s"}
         channels = {
             "chemistry": astm_channel(source={"kind": "astm-serial", "device": device}, orders=asks),
             "lis": channel(MLLP, {"mapping": "orders-hl7"}, role="orders", settings={"order_specimen": "OBR-3"}),
+            "news": channel({"kind": "order-status", "of": "lis"}, {"to": "back"}),
         }
-        async with running_site(tmp_path, channels, clock=clock) as site:
+        to_lis = {"back": {"kind": "mllp", "connect": f"127.0.0.1:{back}", **deepcopy(QUICK)}}
+        async with hearing_at(back) as hearing, running_site(tmp_path, channels, to_lis, clock=clock) as site:
             wire = SerialLine(ours, Serial(baud=4_000_000))
             await wire.open()
             talk = Dialogue()
@@ -95,22 +115,26 @@ async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
             # Questions: T9 is unknown.
             await analyzer.work(["T1", "T2", "T3", "T9"])
             await resulted(site, ("L1", "GLU", 1), ("L2", "UREA", 1))
+            await until(lambda: settled_after(site, clock) and len(hearing.news) == 2)
 
-            # The server goes away; an add-on, a rerun and a control are measured all the same.
-            site.sandbox.faults.change(Faults(down=True))
+            # An add-on and a rerun come. Then server and LIS go away; these and a control are measured all the same.
             await lis.order([order("L7", "T1", "NA")], at=AT)
             again = OrderLine(
                 action="rerun", placer="L1", specimen="T1", test="GLU", patient=OrderedPatient(number="P-1")
             )
             settings = take_settings(site.app.parts.built.site.channels)
-            await site.app.journal.run(worklist.take_orders, site.app.journal.last_id + 1, "", [again], settings)
+            await site.app.journal.run(worklist.take_orders, site.app.journal.last_id + 1, "lis", [again], settings)
+            await lis.close()
+            hearing.set_up(False)
+            site.sandbox.faults.change(Faults(down=True))
             await analyzer.work(["T1"])
             await analyzer.send(PlannedMessage(Kind.CONTROL, "made up", (), CONTROL))
             await resulted(site, ("L7", "NA", 1), ("L1", "GLU", 2))
             clock.advance(3600.0)
+            assert (len(hearing.news), len(site.sandbox.accepted)) == (2, 1)
+            hearing.set_up(True)
             site.sandbox.faults.change(Faults(down=False))
-            await until(lambda: settled_after(site, clock))
-            await lis.close()
+            await until(lambda: settled_after(site, clock) and len(hearing.news) == 4)
             await wire.close()
 
             assert talk.tally.violations == []
@@ -125,3 +149,11 @@ async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
             assert asked == [(2, []), (0, ["done"]), (0, ["conflict"]), (0, ["unknown"]), (2, [])]
             assert Counter(site.ends("chemistry")) == {"QUESTION": 5, "delivered": 2, "QUALITY_CONTROL": 1}
             assert len(site.sandbox.accepted) == len(set(site.sandbox.accepted)) == 2
+            heard = [(one.order, one.placer, one.status) for one in hearing.news]
+            assert sorted(heard[:2]) == [("SC", "L1", "CM"), ("SC", "L2", "CM")]
+            assert sorted(heard[2:]) == [("SC", "L1", "CM"), ("SC", "L7", "CM")]
+            assert len({one.control for one in hearing.news}) == 4
+            # The analyzer names no patient, so the rerun stands beside the first run.
+            assert results(site) == Counter(
+                {("GLU", "T1", "final"): 2, ("UREA", "T1", "final"): 1, ("NA", "T1", "final"): 1}
+            )

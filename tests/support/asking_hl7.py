@@ -37,6 +37,11 @@ class AskingHl7:
         async with asyncio.timeout(WITHIN_S):
             return await self._reader.read(1) == b""
 
+    async def first(self) -> bytes:
+        """The next byte, of what it may be."""
+        async with asyncio.timeout(WITHIN_S):
+            return await self._reader.readexactly(1)
+
     async def close(self) -> None:
         self._writer.close()
 
@@ -71,9 +76,9 @@ class TakingAnalyzer:
 
 
 @asynccontextmanager
-async def taking(port: int = 0) -> AsyncIterator[TakingAnalyzer]:
+async def taking(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[TakingAnalyzer]:
     analyzer = TakingAnalyzer()
-    server = await asyncio.start_server(analyzer._accept, "127.0.0.1", port)
+    server = await asyncio.start_server(analyzer._accept, "127.0.0.1", port, ssl=tls)
     analyzer.port = server.sockets[0].getsockname()[1]
     try:
         yield analyzer

@@ -11,17 +11,17 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from engine.devtools.errors import WrongAnswerError
-from engine.devtools.simulator.asking_forms import FORMS, GENERIC, AskForm
+from engine.devtools.simulator.asking_forms import FORMS, GENERIC, AskForm, Told
+from engine.devtools.simulator.asking_hl7 import LAW, WAYS, Blocks, Law, Way
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.faults import Fault
 from engine.devtools.simulator.hearing import Hearing
-from engine.devtools.simulator.packs import Model, Sample, find_model
+from engine.devtools.simulator.packs import Model, Sample, find_model, names
 from engine.devtools.simulator.people import Reception
 from engine.devtools.simulator.play import Analyzer, PlaySettings
 from engine.devtools.simulator.shift import RUNS, Kind, PlannedMessage
@@ -33,14 +33,6 @@ ASKS = 3  # times that it asks for one tube
 BETWEEN = timedelta(seconds=7)  # from one message to the next, as their times say
 COUNTS = ("asked", "answered", "none", "orders", "unanswered", "measured")
 """What is counted: questions, answers, those of them without an order, orders, tubes without an answer, results."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An answer. ``codes``: the tests, in order; none: there is no order. ``patient``: its P record."""
-
-    codes: tuple[str, ...]
-    patient: str = "P|1"
 
 
 def read_answer(text: bytes, form: AskForm, tube: str) -> Told:
@@ -104,6 +96,12 @@ def results(form: AskForm, tube: str, told: Told, at: datetime, units: dict[str,
     return _message(form.results or form.header, records, form, at)
 
 
+def units_in_hl7(samples: Iterable[Sample]) -> dict[str, str]:
+    """As `units_in`: OBX-6 of OBX-3.1."""
+    rows = (line.split("|") for sample in samples for line in sample.text.replace("\n", "\r").split("\r"))
+    return {row[3].split("^")[0]: row[6] for row in rows if row[0] == "OBX" and len(row) > 6}
+
+
 def units_in(samples: Iterable[Sample], form: AskForm) -> dict[str, str]:
     """The unit of each test that the samples have a result of."""
     field, _, component = tuple(form.delimiters[:3])
@@ -135,16 +133,47 @@ def find_asker(name: str, site: Path | None = None) -> Model:
     plain = name.replace("_", "-")
     if plain in FORMS:
         return Model(plain, "e1381", (), (), dialect="" if plain == GENERIC else plain)
+    if plain == LAW:
+        return Model(plain, "mllp", (), ())
+    if plain in WAYS and plain not in names(site):
+        return Model(plain, "mllp", (), (), dialect=plain)
     model = find_model(name, site)
-    if model.link != "e1381" or (model.dialect or GENERIC) not in FORMS:
-        raise LabRelayError(f"'{name}' is not known to ask over ASTM; these do: {', '.join(sorted(FORMS))}")
+    known = (model.dialect or GENERIC) in FORMS if model.link == "e1381" else _way_of(model) in WAYS
+    if not known or model.link not in ("e1381", "mllp"):
+        raise LabRelayError(f"'{name}' is not known to ask for orders; these do: {', '.join(sorted({*FORMS, *WAYS}))}")
     return model
+
+
+def _way_of(model: Model) -> str:
+    return model.dialect if model.dialect in WAYS else model.name
 
 
 def made_up(seed: int, count: int) -> Iterator[str]:
     """Numbers of tubes that no run has had before. ``count`` 0: without end."""
     reception = Reception(str(seed % RUNS), random.Random(seed))
     return (reception.number() for _ in (itertools.count() if count == 0 else range(count)))
+
+
+class _Astm:
+    """The `Way` of analyzers that ask over ASTM."""
+
+    def __init__(self, form: AskForm, model: Model, wire: Wire, dialogue: Dialogue, manner: PlaySettings) -> None:
+        self._form = form
+        self._wire, self._talk, self._manner = wire, dialogue, manner
+        self._units = units_in(model.results, form)
+        self._rng = random.Random(manner.seed)
+
+    def question(self, tube: str, at: datetime) -> bytes:
+        return question(self._form, tube, at)
+
+    async def hear(self, tube: str) -> Told | None:
+        refuses = Fault.BAD_CHECKSUM in self._manner.faults and self._rng.random() < 0.5
+        hearing = Hearing(self._wire, self._talk, frame_limit=self._form.frame, refuses=refuses)
+        text = await hearing.message(ANSWER_WITHIN_S)
+        return None if text is None else read_answer(text, self._form, tube)
+
+    def results(self, tube: str, told: Told, at: datetime) -> list[bytes]:
+        return [results(self._form, tube, told, at, self._units, self._rng)]
 
 
 class AskingAnalyzer:
@@ -164,17 +193,28 @@ class AskingAnalyzer:
         start: datetime,
         kinds: Counter[str] | None = None,
         counts: Counter[str] | None = None,
+        orders: Wire | None = None,
+        refuses: Collection[str] = (),
     ) -> None:
         """
         Args:
             start: local time of the first question.
             kinds: counts the messages.
+            orders: another line, on which the orders come (IHE LAW). refuses: codes of tests that are refused (HL7 v2).
         """
-        self._form = FORMS[model.dialect or GENERIC]
         self._wire, self._talk, self._manner = wire, dialogue, manner
-        self._analyzer = Analyzer("e1381", wire, dialogue, manner)
-        self._units = units_in(model.results, self._form)
-        self._rng = random.Random(manner.seed)
+        self._analyzer = Analyzer(model.link, wire, dialogue, manner)
+        self._astm: _Astm | None = None
+        self._hl7: Way | None = None
+        if model.link == "mllp":
+            blocks, rng = Blocks(wire, dialogue), random.Random(manner.seed)
+            kind, units = WAYS[_way_of(model)], units_in_hl7(model.results)
+            if issubclass(kind, Law):
+                self._hl7 = kind(blocks, rng, units, refuses, Blocks(orders, dialogue) if orders is not None else None)
+            else:
+                self._hl7 = kind(blocks, rng, units, refuses)
+        else:
+            self._astm = _Astm(FORMS[model.dialect or GENERIC], model, wire, dialogue, manner)
         self._at = start
         self._kinds: Counter[str] = Counter() if kinds is None else kinds
         self.counts: Counter[str] = Counter() if counts is None else counts
@@ -192,18 +232,17 @@ class AskingAnalyzer:
     async def ask(self, tube: str) -> Told | None:
         """The orders of a tube; None: there was no answer, or a wrong one."""
         for _ in range(ASKS):
-            if not await self._send(Kind.QUESTION, tube, question(self._form, tube, self._next_time())):
+            if not await self._put(tube):
                 break
             self.counts["asked"] += 1
-            text = await self._hear()
-            if text is None:
-                self._talk.note(f"no answer within {ANSWER_WITHIN_S:g} s: the tube is parked, and asked for again")
-                continue
             try:
-                told = read_answer(text, self._form, tube)
+                told = await self._hear(tube)
             except WrongAnswerError as error:
                 self._talk.violation(f"the answer for {tube} is wrong: {error}")
                 return None
+            if told is None:
+                self._talk.note("no answer in time: the tube is parked, and asked for again")
+                continue
             self.counts["answered"] += 1
             self.counts["orders"] += len(told.codes)
             self.counts["none"] += not told.codes
@@ -212,20 +251,44 @@ class AskingAnalyzer:
         self.counts["unanswered"] += 1
         return None
 
-    async def _hear(self) -> bytes | None:
-        refuses = Fault.BAD_CHECKSUM in self._manner.faults and self._rng.random() < 0.5
-        hearing = Hearing(self._wire, self._talk, frame_limit=self._form.frame, refuses=refuses)
+    async def _put(self, tube: str) -> bool:
+        """Ask; False: there is no line."""
+        if self._astm is not None:
+            return await self._send(Kind.QUESTION, tube, self._astm.question(tube, self._next_time()))
+        assert self._hl7 is not None
+        self._kinds[Kind.QUESTION.value] += 1
+        self._talk.note(f"-- {Kind.QUESTION.value} {tube}, like the maker's example")
+        self._talk.tally.sessions += 1
         try:
-            return await hearing.message(ANSWER_WITHIN_S)
-        except OSError as error:
-            self._talk.tally.lost += 1
-            self._talk.note(f"the line broke: {error}")
-            await self._wire.drop()
+            await self._hl7.put(tube, self._next_time())
+        except (OSError, TimeoutError) as error:
+            self._talk.tally.failed += 1
+            await self._lose(error)
+            return False
+        self._talk.tally.acknowledged += 1
+        return True
+
+    async def _hear(self, tube: str) -> Told | None:
+        way = self._astm or self._hl7
+        assert way is not None
+        try:
+            return await way.hear(tube)
+        except (OSError, TimeoutError) as error:
+            await self._lose(error)
             return None
 
+    async def _lose(self, error: Exception) -> None:
+        self._talk.tally.lost += 1
+        self._talk.note(f"the line broke: {error}")
+        await self._wire.drop()
+
     async def _measure(self, tube: str, told: Told) -> None:
-        message = results(self._form, tube, told, self._next_time(), self._units, self._rng)
-        if await self._send(Kind.RESULT, tube, message):
+        way = self._astm or self._hl7
+        assert way is not None
+        done = True
+        for message in way.results(tube, told, self._next_time()):
+            done = await self._send(Kind.RESULT, tube, message) and done
+        if done:
             self.counts["measured"] += len(told.codes)
 
     def _next_time(self) -> datetime:

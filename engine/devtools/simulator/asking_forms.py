@@ -11,6 +11,21 @@ from typing import Literal
 GENERIC = "generic"  # the name of an analyzer that asks as E1394 has it
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer.
+
+    Attributes:
+        codes: the tests, in order; none: there is no order.
+        patient: its P record (ASTM).
+        steps: the work step of each test (IHE LAW).
+    """
+
+    codes: tuple[str, ...]
+    patient: str = "P|1"
+    steps: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskForm:
     """The texts of one kind of analyzer, with its own delimiters.

@@ -22,7 +22,9 @@ _HISTORIES = (
 _BEHIND = (
     "SELECT DISTINCT item FROM order_event WHERE item > (SELECT coalesce(max(number), 0) FROM order_item) ORDER BY item"
 )
-_KEYS = "SELECT number, content, rank, specimen, patient, placer, filler, place, test FROM order_item ORDER BY number"
+_KEYS = (
+    "SELECT number, content, rank, specimen, patient, placer, filler, place, tray, test FROM order_item ORDER BY number"
+)
 
 
 def check(

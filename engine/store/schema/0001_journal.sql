@@ -359,6 +359,7 @@ CREATE TABLE order_item (
     placer     BLOB NOT NULL,
     filler     BLOB NOT NULL,
     place      BLOB NOT NULL,               -- rack and position
+    tray       BLOB NOT NULL,               -- and its position
     test       BLOB NOT NULL,
     channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last; '': none
     code       TEXT NOT NULL,               -- of the test there
@@ -380,6 +381,7 @@ CREATE INDEX order_item_specimen ON order_item (specimen, number) WHERE specimen
 CREATE INDEX order_item_placer ON order_item (placer, number) WHERE placer <> x'';
 CREATE INDEX order_item_filler ON order_item (filler, number) WHERE filler <> x'';
 CREATE INDEX order_item_place ON order_item (place, number) WHERE place <> x'';
+CREATE INDEX order_item_tray ON order_item (tray, number) WHERE tray <> x'';
 CREATE INDEX order_item_patient ON order_item (patient, number) WHERE patient <> x'';
 CREATE INDEX order_item_message ON order_item (message_id, line);
 CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test)

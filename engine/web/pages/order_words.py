@@ -51,6 +51,7 @@ EVENTS: Mapping[str, str] = {
     "final": "the result came",
     "cancel": "cancelled",
     "cancel_confirmed": "the analyzer has given it up",
+    "cancel_sent": "the analyzer was asked to give it up",
     "cancel_refused": "the analyzer does not give it up",
     "close": "closed by a person",
     "hold": "held by the LIS",
@@ -105,6 +106,7 @@ KINDS: Mapping[str, str] = {
     "range": "orders of a time",
     "patients": "orders of patients",
     "rack": "a place in a rack",
+    "tray": "a place on a tray",
     "download": "sent without a question",
 }
 _GOOD = frozenset({"sent", "accepted"})

@@ -1,9 +1,14 @@
-"""Whose tube a result is of, where either comes first: the specimen (OUL^R22) or the order (ORU^R01)."""
+"""Whose tube a result is of, where either comes first: the specimen (OUL^R22) or the order (ORU^R01). Of which order it
+is, where its code is another one.
+"""
+
+from pathlib import Path
 
 import pytest
 
 from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
+from adapters.codecs.hl7v2.dialogues import dialogue
 from engine.model.message import FormatOptions
 from engine.model.order_results import tubes_in
 
@@ -59,6 +64,30 @@ def test_a_result_is_of_its_own_tube(name: str) -> None:
     payload = "".join(f"{line}\r" for line in [HEAD.format(kind), *lines]).encode()
     found = tubes_in(hl7v2.parse(payload, FormatOptions()), {"GLU": "GLU"})
     assert [(one.specimen, len(one.tests)) for one in found] == wanted
+
+
+CORPUS = Path(__file__).parents[4] / "shared/corpus/hl7-analyzers"
+
+
+@pytest.mark.parametrize(
+    ("file", "dialect", "codes", "wanted"),
+    [
+        ("cepheid-genexpert-oru-r32", "cepheid-genexpert-hl7", {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
+        ("cepheid-genexpert-oru-r32", "cepheid-genexpert-hl7", {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
+        ("mindray-bc5380-oru", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
+        ("mindray-bc5380-oru", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
+    ],
+)
+def test_a_result_is_of_the_order_for_its_assay_or_mode(
+    file: str, dialect: str | None, codes: dict[str, str], wanted: set[tuple[str, str]]
+) -> None:
+    """Of the maker's example. An assay or mode that was not ordered is never taken for another one."""
+    parsed = hl7v2.parse((CORPUS / f"{file}.hl7").read_bytes(), FormatOptions())
+    (tube,) = tubes_in(parsed, codes, dialogue=dialogue(dialect))
+    found = {(one.test, one.code) for one in tube.tests}
+    assert wanted <= found
+    assert {test for test, _ in found} <= {"", *codes.values()}
+    assert bool({test for test, _ in found} - {""}) == bool({test for test, _ in wanted} - {""})
 
 
 @pytest.mark.parametrize(

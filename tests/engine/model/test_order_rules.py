@@ -69,6 +69,14 @@ def test_a_hold_of_the_lis_ends_without_a_person(event: str) -> None:
     assert step(conflict, ItemEvent(event)).standing.state == "held"
 
 
+@pytest.mark.parametrize(("reason", "event"), [("SPECIMEN_CONFLICT", "free"), ("HELD_BY_LIS", "release")])
+def test_a_released_order_that_an_analyzer_got_before_is_marked(reason: str, event: str) -> None:
+    """Another analyzer may ask first: then two have it."""
+    for known, expected in ((True, ItemReason.MAYBE_KNOWN), (False, ItemReason.NONE)):
+        found = step(Standing(ItemState.HELD, ItemReason(reason), known), ItemEvent(event)).standing
+        assert found == Standing(ItemState.WAITING, expected, known)
+
+
 @pytest.mark.parametrize("state", [ItemState.WAITING, ItemState.OFFERED])
 def test_a_refusal_of_what_was_sent_twice_says_that_the_analyzer_has_it(state: ItemState) -> None:
     once = step(Standing(state, ItemReason.MAYBE_KNOWN, known=True), ItemEvent.REFUSED).standing

@@ -5,11 +5,14 @@ Bytes are those that makers and public drivers print; MSH-7 and MSH-10 of ours a
 
 import threading
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from adapters.codecs.hl7v2.dialogues import dialogue
 from engine.model.orders import OrderedPatient, OrderLine, Question
 from engine.model.worklist import Answered, AskSettings
 from engine.ordering.taking import take_settings
@@ -147,6 +150,58 @@ async def test_mindray_bs_takes_its_question_back_and_hears_that_once(tmp_path: 
         assert states(site) == ["waiting"] or states(site) == ["offered"]
 
 
+async def test_mindray_bs_without_a_bar_code_gets_the_tubes_of_a_time_and_no_more_than_the_limit(
+    tmp_path: Path,
+) -> None:
+    """QRD-8 is empty: QRF-2 and QRF-3 are the first and the last second, in the zone of the channel."""
+    async with running_site(tmp_path, analyzer("mindray-bs", all_limit=2)) as site, asking_hl7(site.port("lab")) as bs:
+        await ordered(site, line("A1"), line("A2"), line("A3", priority="stat"))
+        zone = ZoneInfo(site.app.parts.built.site.channels["lab"].timezone)
+        now = datetime.now(zone)
+
+        def of(since: int, until: int) -> str:
+            ends = [(now + timedelta(minutes=one)).strftime("%Y%m%d%H%M%S") for one in (since, until)]
+            return BS_QUERY.replace("34567743", "").replace("20070723170749|20070723170749", "|".join(ends))
+
+        assert (await bs.ask(of(-20, -10)))[-1] == "QAK|SR|NF|"
+        assert (await bs.ask(of(10, -10)))[-1] == "QAK|SR|NF|"
+        assert (await bs.ask(of(-10, 10).replace(now.strftime("%Y%m%d"), "2026-1-1")))[-1] == "QAK|SR|NF|"
+
+        assert (await bs.ask(of(-10, 10)))[-1] == "QAK|SR|OK|"
+        first = await bs.hear()
+        assert ("DSP|21||A3|||" in first, first[-1]) == (True, "DSC|1|")  # the urgent one
+        bs.send(BS_ACK)
+        second = await bs.hear()
+        assert ("DSP|21||A2|||" in second, second[-1]) == (True, "DSC||")
+        newest = queries(site.journal)[0]
+        assert (newest.kind, newest.cut) == ("range", True)
+        await becomes(site, "waiting", "offered", "accepted")
+
+
+async def test_mindray_bs_counts_its_questions_anew_each_day_and_the_same_number_is_answered_anew(
+    tmp_path: Path,
+) -> None:
+    async with running_site(tmp_path, analyzer("mindray-bs")) as site, asking_hl7(site.port("lab")) as bs:
+        assert (await bs.ask(BS_QUERY))[-1] == "QAK|SR|NF|"
+        await ordered(site, line("34567743"))
+        assert (await bs.ask(BS_QUERY))[-1] == "QAK|SR|OK|"  # the same bytes
+        assert "DSP|29||1^^^|||" in await bs.hear()
+
+
+async def test_mindray_bs_gets_its_orders_unasked_and_confirms_them(tmp_path: Path) -> None:
+    orders = {"download": "on_order", "settings": {"accept": "P"}}
+    async with running_site(tmp_path, analyzer("mindray-bs", **orders)) as site, asking_hl7(site.port("lab")) as bs:
+        await ordered(site, line("A1"), line("A2"))
+        display = await bs.hear()
+        assert (values(display, "MSH", 9), values(display, "MSH", 15)) == (["DSR^Q03"], ["P"])
+        assert "DSP|21||A1|||" in display
+        await becomes(site, "offered", "waiting")
+        (number,) = values(display, "MSH", 10)
+        bs.send(BS_ACK.replace("MSA|AA|1|", f"MSA|AA|{number}|"))
+        assert "DSP|21||A2|||" in await bs.hear()  # not before the first was confirmed
+        await becomes(site, "accepted", "offered")
+
+
 # -- Mindray BC --------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +257,15 @@ async def test_genexpert_asks_for_everything(tmp_path: Path) -> None:
         await becomes(site, "offered", "offered")
 
 
+async def test_genexpert_gets_none_of_a_specimen_whose_orders_name_a_patient_and_none(tmp_path: Path) -> None:
+    """It would skip those without a number, and run the others."""
+    async with running_site(tmp_path, analyzer("cepheid-genexpert-hl7")) as site, asking_hl7(site.port("lab")) as gx:
+        await ordered(site, line("s1", "MRSA", OrderedPatient(number="p1")), line("s1", "TSH", OrderedPatient()))
+        answer = await gx.ask(GX_QUERY)
+        assert [one[:3] for one in answer] == ["MSH", "MSA", "QAK", "QPD"]
+        assert reasons(site) == ["SPECIMEN_CONFLICT", "SPECIMEN_CONFLICT"]
+
+
 async def test_genexpert_takes_its_question_back_and_hears_ca(tmp_path: Path) -> None:
     async with running_site(tmp_path, analyzer("cepheid-genexpert-hl7")) as site, asking_hl7(site.port("lab")) as gx:
         head = "MSH|^~\\&|GX||LIS||20070713||QCN^J01^QCN_J01|UDC000|P|2.5|||AL|NE\n"
@@ -229,6 +293,25 @@ async def test_genexpert_names_its_own_number_and_then_refuses(tmp_path: Path) -
         await becomes(site, "refused")
         await site.settled()
         assert site.ends("lab") == ["QUESTION", "ORDER_ANSWER", "ORDER_ANSWER"]
+
+
+# -- a dilution --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_with_a_dilution_is_refused_and_never_left_out_unseen(tmp_path: Path) -> None:
+    """None of these analyzers has a place for it here; the other test of the tube goes."""
+    async with running_site(tmp_path, analyzer("mindray-bs")) as site, asking_hl7(site.port("lab")) as bs:
+        await ordered(site, line("34567743", "TSH", dilution="1:10"), line("34567743", "FT4"))
+        await bs.ask(BS_QUERY)
+        display = await bs.hear()
+        assert [one for one in display if one.startswith(("DSP|29|", "DSP|30|"))] == ["DSP|29||3^^^|||"]
+        await becomes(site, "refused", "offered")
+        assert reasons(site) == ["DILUTION_UNSUPPORTED", ""]
+
+
+@pytest.mark.parametrize("dialect", [None, "mindray-bs", "cepheid-genexpert-hl7", "roche-cobas-6800"])
+def test_each_dialogue_says_which_dilutions_it_can_write(dialect: str | None) -> None:
+    assert dialogue(dialect).dilutions == {""}  # type: ignore[union-attr]
 
 
 # -- demographics ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient
+from engine.model.worklist import DAY_US
 from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import item as read_item
 from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states, without_ours
@@ -94,7 +96,6 @@ async def test_a_query_gets_a_response_without_orders_and_then_one_oml(tmp_path:
         (now,) = values(order, "MSH", 7)
         assert without_ours(order) == [
             r"MSH|^~\&|Host||BA200||||OML^O33^OML_O33||P|2.5.1|||NE|AL||UNICODE UTF-8|||LAB-28^IHE",
-            "PID|||P1",
             "SPM|1|022&BARCODE||SER^Serum^HL70487|||||||P^^HL70369",
             "SAC|||022",
             f"ORC|NW||||||||{now}",
@@ -208,6 +209,10 @@ async def test_wos_all_without_work_has_one_negative_oml(tmp_path: Path) -> None
         ("|R7|3", {}, [""]),
         ("|R7", {"rack": "R7", "position": "3"}, [""]),
         ("|||R7|3", {"rack": "R7", "position": "3"}, [""]),  # a tray is no rack
+        ("|||Y7|4", {"tray": "Y7", "tray_position": "4"}, ["022"]),
+        ("|||Y7|3", {"tray": "Y7", "tray_position": "4"}, [""]),
+        ("|||Y7", {"tray": "Y7", "tray_position": "4"}, [""]),
+        ("|Y7|4", {"tray": "Y7", "tray_position": "4"}, [""]),
     ],
 )
 async def test_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions(
@@ -219,7 +224,16 @@ async def test_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions(
         assert values(order, "SAC", 3) == found
         assert values(order, "ORC", 1) == (["NW"] if found != [""] else ["DC"])
         if found != [""]:
-            assert "SAC|||022|||||||R7|3" in order
+            assert ("SAC|||022|||||||R7|3" if "rack" in given else "SAC|||022||||||||||Y7|4") in order
+
+
+async def test_a_place_that_the_lis_gave_yesterday_is_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO, tray="Y7", tray_position="4"))
+        tomorrow = site.app.clock.now_us() + DAY_US
+        monkeypatch.setattr(SystemClock, "now_us", lambda _: tomorrow)
+        _, order = await asked(analyzer, query("|||Y7|4"))
+        assert values(order, "ORC", 1) == ["DC"]
 
 
 async def test_two_tubes_at_one_place_are_no_work(tmp_path: Path) -> None:
@@ -229,73 +243,6 @@ async def test_two_tubes_at_one_place_are_no_work(tmp_path: Path) -> None:
         _, order = await asked(analyzer, query("|R7|3"))
         assert values(order, "ORC", 1) == ["DC"]
         assert states(site) == ["waiting", "waiting"]
-
-
-# -- what the analyzer says of its work steps --------------------------------------------------------------------------
-
-
-async def test_each_work_step_is_accepted_or_refused_by_itself(tmp_path: Path) -> None:
-    async with law_site(tmp_path) as (site, analyzer):
-        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
-        _, order = await asked(analyzer, query("022"))
-        analyzer.send(answer_to(order, ("W1", "OK"), ("W2", "UA"), structure="ORL_O34"))
-        await becomes(site, "accepted", "refused")
-
-
-async def test_an_answer_without_work_step_ids_counts_by_place_only_if_the_counts_agree(tmp_path: Path) -> None:
-    async with law_site(tmp_path) as (site, analyzer):
-        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
-        _, order = await asked(analyzer, query("022"))
-        analyzer.send(answer_to(order, ("", "OK")))
-        await until(lambda: len(site.messages("lab")) == 2)
-        await site.settled()
-        assert states(site) == ["offered", "offered"]
-
-        _, order = await asked(analyzer, query("022", number="dd99"))
-        analyzer.send(answer_to(order, ("", "OK"), ("", "UA")))
-        await becomes(site, "accepted", "offered")  # the second had been sent before: it has it
-
-
-async def test_a_work_step_that_is_sent_again_has_the_same_id_and_ua_means_known_already(tmp_path: Path) -> None:
-    async with law_site(tmp_path) as (site, analyzer):
-        await ordered(site, line("022", "TSH", WHO))
-        _, first = await asked(analyzer, query("022"))
-        await becomes(site, "offered")
-        _, second = await asked(analyzer, query("022", number="dd99"))
-        assert values(first, "OBR", 2) == values(second, "OBR", 2) == ["W1"]
-        assert values(first, "MSH", 10) != values(second, "MSH", 10)
-
-        analyzer.send(answer_to(second, ("W1", "UA")))
-
-        await until(lambda: len(site.messages("lab")) == 3)
-        await site.settled()
-        assert states(site) == ["offered"]
-
-
-async def test_ua_to_a_work_step_after_a_lost_connection_means_known_already(tmp_path: Path) -> None:
-    async with running_site(tmp_path, law()) as site:
-        await ordered(site, line("022", "TSH", WHO))
-        async with asking_hl7(site.port("lab")) as analyzer:
-            await asked(analyzer, query("022"))
-            await becomes(site, "offered")
-        await becomes(site, "waiting")
-        assert reasons(site) == ["MAYBE_KNOWN"]
-        async with asking_hl7(site.port("lab")) as analyzer:
-            _, order = await asked(analyzer, query("022"))
-            analyzer.send(answer_to(order, ("W1", "UA")))
-            await until(lambda: len(site.messages("lab")) == 3)
-            await site.settled()
-            assert states(site) == ["offered"]
-
-
-async def test_the_answer_of_another_connection_by_place_says_nothing(tmp_path: Path) -> None:
-    async with law_site(tmp_path) as (site, analyzer), asking_hl7(site.port("lab")) as other:
-        await ordered(site, line("022", "TSH", WHO))
-        _, order = await asked(analyzer, query("022"))
-        other.send(answer_to(order, ("", "UA")))
-        await until(lambda: len(site.messages("lab")) == 2)
-        analyzer.send(answer_to(order, ("", "OK")))
-        await becomes(site, "accepted")
 
 
 # -- LAB-29 ------------------------------------------------------------------------------------------------------------
@@ -334,6 +281,21 @@ async def test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_tha
         await site.settled()
         assert site.ends("lab") == ["QUESTION", "delivered"]
         assert states(site) == ["offered"]
+
+
+@pytest.mark.parametrize("status", ["IP", "CA", "ER"])
+async def test_the_status_of_a_work_step_without_a_result_is_acknowledged_and_closes_nothing(
+    tmp_path: Path, status: str
+) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        message = result("W1", "022", "658^TSH^99ABT", "1").replace("ORC|SC||||CM", f"ORC|SC||||{status}")
+        said = "\n".join(one for one in message.split("\n") if not one.startswith("OBX"))
+        assert values(await analyzer.ask(said), "MSA", 1) == ["AA"]
+        await site.settled()
+        assert states(site) == ["offered"]
+        assert site.ends("lab") == ["QUESTION", "delivered"]
 
 
 async def test_a_result_under_the_id_of_another_test_closes_nothing(tmp_path: Path) -> None:

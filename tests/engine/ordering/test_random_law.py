@@ -1,24 +1,28 @@
 """IHE LAW at random: orders, questions, cancels, results, lost connections and answers, in any order.
 
 The analyzer is the model: the work steps that it has, and those that it measured. At any time an order that it has is
-one that the worklist says was sent; at the end each order has ended, and each that was measured has its result.
+one that the worklist says was sent. At the end each order has ended, and each that was measured has its result, or a
+late one where a person had closed it before.
 """
 
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine.model.errors import RefusedError
 from engine.model.orders import OPEN_STATES, ItemState, WorkItem, item_number
+from engine.ordering import taking_back
 from engine.store.operations import worklist
 from engine.store.queries.order_questions import queries
 from engine.store.queries.worklist import ItemFilter
+from engine.store.queries.worklist import item as read_item
 from engine.store.queries.worklist import items as read_items
 from tests.engine.ordering.test_hl7_questions import line, ordered
-from tests.engine.ordering.test_law import CODES, WHO, answer_to, own_site, query, result
+from tests.engine.ordering.test_law import CODES, WHO, answer_to, law_site, own_site, query, result
 from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, values, was_sent
 from tests.support.running import RunningSite
 from tests.support.waiting import until
@@ -95,16 +99,60 @@ class Analyzer:
         assert values(answer, "MSA", 1) == ["AA"]
 
 
+class OnTheQuestionsConnection(Analyzer):
+    """It takes orders on the connection of its question, and may hear of a cancel there at any time."""
+
+    async def asks(self, analyzer: AskingHl7, tube: str) -> None:
+        self.count += 1
+        number = f"q{self.count}"
+        analyzer.send(query(tube, number=number))
+        await self._hears(analyzer, lambda message: values(message, "MSA", 2) == [number])
+        await self._hears(
+            analyzer,
+            lambda message: values(message, "SAC", 3) == [tube] and values(message, "ORC", 1)[0] != "CA",
+        )
+
+    async def measures(self, analyzer: AskingHl7, step: str) -> None:
+        tube, test = self.has.pop(step), next(one.line.test for one in every(self._site) if one.item_id == step)
+        self.measured.add(step)
+        self.count += 1
+        number = f"r{self.count}"
+        analyzer.send(result(step, tube, CODES[test], "1.2", number=number))
+        answer = await self._hears(analyzer, lambda message: values(message, "MSA", 2) == [number])
+        assert values(answer, "MSA", 1) == ["AA"]
+
+    async def _hears(self, analyzer: AskingHl7, wanted: Callable[[list[str]], bool]) -> list[str]:
+        """Take all that comes until that message."""
+        while True:
+            message = await analyzer.hear()
+            if values(message, "MSH", 9)[0].startswith("OML"):
+                said = self._note(message, values(message, "SAC", 3)[0], values(message, "ORC", 1)[0])
+                if self.honest or self._chance.random() < 0.9:
+                    analyzer.send(answer_to(message, *said))
+            if wanted(message):
+                return message
+
+
 def every(site: RunningSite) -> list[WorkItem]:
     return read_items(site.journal, ItemFilter())
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_no_order_is_lost_or_on_another_tube_whatever_happens(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("orders_on", ["own", "query"])
+async def test_no_order_is_lost_or_on_another_tube_whatever_happens(
+    tmp_path: Path, seed: int, orders_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(seed)
-    async with own_site(tmp_path, deadline="500ms") as (site, _, takes), contextlib.AsyncExitStack() as lines:
-        model = Analyzer(site, takes, chance)
+    monkeypatch.setattr(taking_back, "LOOK_S", 0.02)
+    async with contextlib.AsyncExitStack() as lines:
+        if orders_on == "own":
+            site, _, takes = await lines.enter_async_context(own_site(tmp_path, deadline="500ms"))
+            model = Analyzer(site, takes, chance)
+        else:
+            site, _ = await lines.enter_async_context(law_site(tmp_path))
+            model = OnTheQuestionsConnection(site, TakingAnalyzer(), chance)
         serving = asyncio.create_task(model.takes_orders())
+        lines.callback(serving.cancel)
         asking = await lines.enter_async_context(asking_hl7(site.port("lab")))
         for at in range(STEPS):
             act = chance.choice(["order", "ask", "ask", "cancel", "measure", "measure", "reconnect"])
@@ -132,10 +180,9 @@ async def test_no_order_is_lost_or_on_another_tube_whatever_happens(tmp_path: Pa
                 while model.has:
                     await model.measures(asking, min(model.has))
                 await site.settled()
-        serving.cancel()
+        await site.settled()
         assert model.wrong == []
-        ends = {one.item_id: one.state for one in every(site)}
-        assert {step for step in model.measured if ends[step] is not ItemState.RESULTED} == set()
+        assert {step for step in model.measured if not _has_result(site, step)} == set()
 
 
 def _is_over(site: RunningSite, model: Analyzer) -> bool:
@@ -143,6 +190,15 @@ def _is_over(site: RunningSite, model: Analyzer) -> bool:
     return not model.has and {one.state for one in every(site) if one.state in OPEN_STATES} <= {
         ItemState.CANCEL_PENDING
     }
+
+
+def _has_result(site: RunningSite, step: str) -> bool:
+    number = item_number(step)
+    assert number is not None
+    found = read_item(site.journal, number)
+    assert found is not None
+    closed = any(one.event == "close" for one in found.history)
+    return found.item.state is ItemState.RESULTED or (closed and any(one.late for one in found.history))
 
 
 def _is_known(site: RunningSite, step: str) -> bool:

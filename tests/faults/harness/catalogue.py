@@ -577,7 +577,7 @@ FAULTS: tuple[Fault, ...] = (
         nodes=("tests/faults/test_order_kill.py",),
         quick="6 kills",
         long="44 kills",
-        seconds=40,
+        seconds=150,
         unproven="Over MLLP an answer has other steps: see T35.",
     ),
     Fault(
@@ -612,7 +612,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         passes="the rules of the section on interleavings",
         nodes=("tests/interleavings/test_sample.py",),
-        quick="150 interleavings", long="150 interleavings", seconds=45,
+        quick="150 interleavings", long="200 interleavings", soak="10,000 interleavings", seconds=240,
     ),
     Fault(
         number=38,
@@ -634,6 +634,21 @@ FAULTS: tuple[Fault, ...] = (
         unproven="An answer that turns into ACK or EOT, an ENQ, ACK or EOT out of nowhere, a frame that the line "
         "doubles, a repeat that gets the next frame's number with a right sum: no protocol with answers of one byte "
         "survives these.",
+    ),
+    Fault(
+        number=39,
+        fault="laboratory system away for an hour",
+        how=(
+            "A laboratory system has ordered, and is away for an hour of the test's clock, and the server of "
+            "the results with it; analyzers ask, measure and send, LabRelay restarts in between."
+        ),
+        passes=(
+            "each question is answered at once with the tests of its tube; then each result is at the server, each end "
+            "is reported to the laboratory system, in order, lost=0, twice=0, wrong=0"
+        ),
+        nodes=("tests/faults/test_lis_away.py",),
+        quick="10 tubes", long="60 tubes", seconds=60,
+        unproven="It is silent as a whole; one that takes part of a message, or answers late, is T10, T13 and T20.",
     ),
 )  # fmt: skip
 

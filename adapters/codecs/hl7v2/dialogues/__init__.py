@@ -7,6 +7,7 @@ are known by the message with which they ask (`ByMessage`).
 from collections.abc import Sequence
 from importlib import import_module
 
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED
 from adapters.codecs.hl7v2.dialogues.demographics import Demographics
 from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.codecs.hl7v2.dialogues.law import Law
@@ -19,9 +20,15 @@ from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tu
 class ByMessage:
     """The dialogue with analyzers without a dialect: IHE LAW, but for messages that only others ask with."""
 
+    dilutions = UNDILUTED
+
     def __init__(self) -> None:
         self._law = Law()
-        self._others: dict[str, Demographics | MindrayBc] = {"ORM^O01": MindrayBc(), "QRY^A19": Demographics()}
+        self._blood_counter = MindrayBc()
+        self._others: dict[str, Demographics | MindrayBc] = {
+            "ORM^O01": self._blood_counter,
+            "QRY^A19": Demographics(),
+        }
 
     def question(self, parsed: Parsed) -> Question | None:
         return self._of(parsed).question(parsed)
@@ -34,6 +41,9 @@ class ByMessage:
 
     def confirmation(self, parsed: Parsed) -> Confirmation | None:
         return self._of(parsed).confirmation(parsed)
+
+    def ordered_as(self, parsed: Parsed) -> dict[int, str]:
+        return self._blood_counter.ordered_as(parsed)
 
     def _of(self, parsed: Parsed) -> Demographics | MindrayBc | Law:
         return self._others.get(parsed.message_type, self._law)

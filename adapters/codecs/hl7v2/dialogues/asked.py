@@ -6,6 +6,7 @@ from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, u
 from engine.model.message import Parsed
 from engine.model.orders import Asked, Tube, WorkItem, is_specimen_number
 
+UNDILUTED = frozenset({""})  # the dilutions for which these dialogues have a place: none
 LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
 
@@ -32,10 +33,7 @@ def asked(number: str, **echo: str) -> Asked:
 
 
 def sendable(tube: Tube) -> list[WorkItem]:
-    """The items of a tube that an order can name. None, where they are not of this tube or not of one patient.
-
-    Items with a dilution wait: none of these dialogues has a place for it.
-    """
+    """The items of a tube that an order can name. None, where they are not of this tube or not of one patient."""
     if not tube.asked.specimen:
         return []
     own = [item for item in tube.items if item.line.specimen == tube.asked.specimen]

@@ -7,15 +7,16 @@ r"""Cepheid GeneXpert asks for orders: HL7 v2.5. Pure.
     analyzer  ORU^R32  ORC|OC  OBR-25 X  NTE|1|L|Error^code^text               it refuses orders
     analyzer  SSU^U03  SPM|1|specimen^its own number                           it has the orders of a specimen
 
-A silent host blocks its line for 60 s. ORC-2 counts the orders of a patient, as in the maker's examples, so a refusal
-names its order by specimen and assay alone. Orders of another patient than QPD-3 names are not sent.
+A silent host blocks its line for 60 s. The number of the patient goes out without demographics, too: an order without
+one beside others of its specimen is skipped. ORC-2 counts the orders of a patient, as in the maker's examples, so a
+refusal names its order by specimen and assay alone. Orders of another patient than QPD-3 names are not sent.
 
 Source: GeneXpert LIS Interface Protocol Specification 301-2002 Rev. E and its examples.
 """
 
 from collections.abc import Sequence
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, plain, sendable, value, values, wall_time
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED, asked, plain, sendable, value, values, wall_time
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, every, first, sheet_for
 from adapters.codecs.hl7v2.text import components
 from engine.model.message import Parsed
@@ -27,6 +28,21 @@ REFUSED = ("OC", "X")  # ORC-1, OBR-25
 
 class GeneXpert:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
+
+    def ordered_as(self, parsed: Parsed) -> dict[int, str]:
+        """OBR-4, the assay that was ordered, for results whose OBX-3 begins with it: ``CTNG&CT&..`` and ``CTNG&NG&..``
+        of CTNG.
+        """
+        found: dict[int, str] = {}
+        assay = ""
+        for segment in parsed.segments:
+            if segment.name == "OBR":
+                assay = value(parsed, segment.get(4))
+            elif segment.name == "OBX" and assay and value(parsed, segment.get(3)) == assay:
+                found[segment.position] = assay
+        return found
 
     def question(self, parsed: Parsed) -> Question | None:
         if parsed.message_type == "QCN^J01":

@@ -5,9 +5,9 @@ r"""Analyzers of the IHE analytical workflow ask for work: HL7 v2.5.1, transacti
     we        OML^O33  PID SPM SAC {ORC|NW TQ1 OBR TCD}         one for each specimen; ORC|DC without an OBR: no work
     analyzer  ORL^O34  MSA SPM SAC {ORC|OK or UA, ORC-2}        ORC-2 is the work step (AWOS), our item id
 
-One specimen asked has one OML, of that specimen alone, with the rack and position of the question. Racks and trays are
-answered only by items whose order names that place. A cancel is ORC-1 CA with the same OBR-2. A work step that is
-sent again has the same id; an analyzer that has it says UA to the second (`Confirmation.of_items`).
+One specimen asked has one OML, of that specimen alone, with the rack and position of the question. A place in a rack or
+on a tray is answered only by items whose order names that place. A cancel is ORC-1 CA with the same OBR-2. A work step
+that is sent again has the same id; an analyzer that has it says UA to the second (`Confirmation.of_items`).
 
 A `WorkItem.code` may have the components of OBR-4 (``72828-7^CT/NG^LN``), as the site's table has it.
 
@@ -16,9 +16,18 @@ and simulators of cobas pro, cobas 6800, Alinity and BA400.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, one_patient, plain, sendable, taken_back, value, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import (
+    UNDILUTED,
+    asked,
+    one_patient,
+    plain,
+    sendable,
+    taken_back,
+    value,
+    whole_date,
+)
 from adapters.codecs.hl7v2.dialogues.sheet import UTF_8, Sheet, first, sheet_for, sheet_of
 from engine.model.message import Parsed, Segment
 from engine.model.orders import AnswerContext, Asked, Confirmation, Question, Reply, Tube, WorkItem, item_number
@@ -48,24 +57,15 @@ class Habits:
 class Law:
     """The dialogue (`engine.model.ports.Dialogue`)."""
 
+    dilutions = UNDILUTED
+
     def __init__(self, habits: Habits | None = None) -> None:
         self.habits = habits or Habits()
 
     def question(self, parsed: Parsed) -> Question | None:
         if parsed.message_type != "QBP^Q11":
             return None
-        asks = first(parsed, "QPD")
-        name, tag = value(parsed, asks.get(1)), plain(parsed, asks.get(2))
-        container, rack, tray = (value(parsed, asks.get(number)) for number in (3, 4, 6))
-        if name == ALL:
-            return Question(kind="all", tag=tag)
-        if name not in BY_PLACE:
-            return Question(kind="specimens", asked=(asked("", unknown="yes"),), tag=tag)
-        places = {one: plain(parsed, asks.get(number)) for number, one in enumerate(PLACES, 4)}
-        if container or not (rack or tray):
-            return Question(kind="specimens", asked=(asked(container, **places),), tag=tag)
-        echo = tuple((one, text) for one, text in places.items() if text)
-        return Question(kind="rack", rack=rack, position=places["position"] if rack else "", tag=tag, echo=echo)
+        return replace(_question(parsed), takes_back=True)
 
     def answer(self, parsed: Parsed, question: Question, tubes: Sequence[Tube], context: AnswerContext) -> list[Reply]:
         sheet = sheet_for(parsed)
@@ -127,7 +127,7 @@ class Law:
             return None
         answer, error = first(parsed, "MSA"), first(parsed, "ERR")
         code, of = plain(parsed, answer.get(1)).upper(), plain(parsed, answer.get(2))
-        if code not in ("AA", "AE", "AR", "CE", "CR"):
+        if not of or code not in ("AA", "AE", "AR", "CE", "CR"):
             return None
         words = next((text for at in (8, 7) if (text := plain(parsed, error.get(at)))), "")
         if code != "AA":
@@ -182,14 +182,12 @@ class _Orders:
         return sheet.line(*head)
 
     def _patient(self, items: Sequence[WorkItem]) -> list[str]:
-        if not items:
+        if not items or not self._context.demographics:
             return []
         sheet, patient = self._sheet, items[0].line.patient
         number = sheet.field(patient.number, "", "", patient.namespace) if sheet.says(patient.number) else ""
-        person = ["", "", "", ""]
-        if self._context.demographics:
-            born = whole_date(patient.birth_date)
-            person = [sheet.field(patient.family, patient.given), "", born, sheet.text(patient.sex)]
+        born = whole_date(patient.birth_date)
+        person = [sheet.field(patient.family, patient.given), "", born, sheet.text(patient.sex)]
         return [sheet.line("PID", "", "", number, "", *person)] if number or any(person) else []
 
     def _specimen(self, specimen: Asked, items: Sequence[WorkItem]) -> list[str]:
@@ -219,14 +217,33 @@ class _Orders:
         return self._sheet.field(*(parts if len(parts) > 1 else [item.code, "", self._habits.system]))
 
 
+def _question(parsed: Parsed) -> Question:
+    asks = first(parsed, "QPD")
+    name, tag = value(parsed, asks.get(1)), plain(parsed, asks.get(2))
+    container = value(parsed, asks.get(3))
+    if name == ALL:
+        return Question(kind="all", tag=tag)
+    if name not in BY_PLACE:
+        return Question(kind="specimens", asked=(asked("", unknown="yes"),), tag=tag)
+    places = {one: plain(parsed, asks.get(number)) for number, one in enumerate(PLACES, 4)}
+    if container or not (places["rack"] or places["tray"]):
+        return Question(kind="specimens", asked=(asked(container, **places),), tag=tag)
+    echo = tuple((one, text) for one, text in places.items() if text)
+    if places["rack"]:
+        return Question(kind="rack", carrier=places["rack"], position=places["position"], tag=tag, echo=echo)
+    return Question(kind="tray", carrier=places["tray"], position=places["tray_position"], tag=tag, echo=echo)
+
+
 def _wanted(sheet: Sheet, question: Question, tube: Tube) -> list[WorkItem]:
     """The items of a tube, if the question is for it."""
     items = [item for item in sendable(tube) if _says(sheet, tube, item)]
     if question.kind == "specimens":
         return items if tube.asked.specimen in {one.specimen for one in question.asked} else []
+    place = (question.carrier, question.position)
     if question.kind == "rack":
-        place = (question.rack, question.position)
         return [item for item in items if all(place) and (item.line.rack, item.line.position) == place]
+    if question.kind == "tray":
+        return [item for item in items if all(place) and (item.line.tray, item.line.tray_position) == place]
     return items
 
 

@@ -13,18 +13,38 @@ The analyzer waits 2 s. Sources: BC-5380 operator's manual, appendix C, as open 
 
 from collections.abc import Sequence
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, sendable, value, wall_time, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import UNDILUTED, asked, sendable, value, wall_time, whole_date
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, every, first, sheet_for
-from engine.model.message import Parsed
+from adapters.codecs.hl7v2.text import components
+from engine.model.message import Parsed, Segment
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
 
-MODES = (("take_mode", "08001", "Take Mode"), ("blood_mode", "08002", "Blood Mode"), ("", "08003", "Test Mode"))
+MODE, MAKER = "08003", "99MRC"  # OBX-3.1, OBX-3.3
+MODES = (("take_mode", "08001", "Take Mode"), ("blood_mode", "08002", "Blood Mode"), ("", MODE, "Test Mode"))
 SEXES = {"M": "Male", "F": "Female"}
 WAITS_S = 1.8  # it waits 2 s, and our bytes are on their way
 
 
 class MindrayBc:
     """The dialogue (`engine.model.ports.Dialogue`)."""
+
+    dilutions = UNDILUTED
+
+    def ordered_as(self, parsed: Parsed) -> dict[int, str]:
+        """The mode in which the results of an OBR were measured (OBX-5 of ``08003^Test Mode^99MRC``)."""
+        found: dict[int, str] = {}
+        results: list[int] = []
+        modes: set[str] = set()
+        for segment in (*parsed.segments, Segment("OBR", ["OBR"], 0, 0)):
+            if segment.name == "OBR":
+                found |= dict.fromkeys(results, modes.pop()) if len(modes) == 1 else {}
+                results, modes = [], set()
+            elif segment.name == "OBX":
+                results.append(segment.position)
+                code, *rest = components(segment.get(3), parsed.delimiters)
+                if code == MODE and rest[1:2] == [MAKER]:
+                    modes.add(value(parsed, segment.get(5)))
+        return {position: mode for position, mode in found.items() if mode}
 
     def question(self, parsed: Parsed) -> Question | None:
         orders = every(parsed, "ORC")
@@ -76,22 +96,21 @@ def _measured(sheet: Sheet, tube: Tube) -> tuple[list[WorkItem], str]:
 def _order(sheet: Sheet, items: Sequence[WorkItem], mode: str, context: AnswerContext) -> list[str]:
     line = items[0].line
     patient, number = line.patient, sheet.text(line.specimen)
-    chart = sheet.field(patient.number, "", "", "", "MR") if sheet.says(patient.number) else ""
-    person = ["", "", "", ""]
     lines = []
     if context.demographics:
+        chart = sheet.field(patient.number, "", "", "", "MR") if sheet.says(patient.number) else ""
         born = whole_date(patient.birth_date)
         person = [sheet.field(patient.family, patient.given), "", born, SEXES.get(patient.sex, "")]
-    if chart or any(person):
-        lines.append(sheet.line("PID", "1", "", chart, "", *person))
-    if context.demographics and sheet.says(patient.ward):
-        lines.append(sheet.line("PV1", "1", "", sheet.field(patient.ward)))
+        if chart or any(person):
+            lines.append(sheet.line("PID", "1", "", chart, "", *person))
+        if sheet.says(patient.ward):
+            lines.append(sheet.line("PV1", "1", "", sheet.field(patient.ward)))
     lines.append(sheet.line("ORC", "AF", number))
     ordered = ["OBR", "1", number, "", "", "", wall_time(line.collected), *[""] * 17, "HM"]
     lines.append(sheet.line(*ordered))
     chosen = dict(context.settings)
     modes = [(code, name, chosen.get(setting, "") if setting else mode) for setting, code, name in MODES]
     for at, (code, name, said) in enumerate([one for one in modes if one[2]], 1):
-        coded = sheet.field(code, name, "99MRC")
+        coded = sheet.field(code, name, MAKER)
         lines.append(sheet.line("OBX", str(at), "IS", coded, "", sheet.text(said), "", "", "", "", "", "F"))
     return lines

@@ -6,8 +6,8 @@ r"""Mindray BS chemistry analyzers, and relatives, ask for a tube: HL7 v2.3.1. P
     analyzer  ACK^Q03  MSA|AA|1|Message accepted|||0|
 
 A DSR has one sample; DSC-1 names the next one. A `Form` says which DSP line holds which value; the setting ``form`` of
-the channel chooses it. Analyzers that ask with QRY^Q01 get QCK^Q01 and DSR^Q01. Without a bar code QRF-2 and QRF-3
-limit a range of times.
+the channel chooses it. Analyzers that ask with QRY^Q01 get QCK^Q01 and DSR^Q01. Without a bar code QRF-2 and QRF-3 are
+the first and the last second in which the orders came.
 
 Sources: Mindray Host Interface Manual (P/N BA20-20-75337), as open drivers and their tests quote its examples.
 """
@@ -15,7 +15,17 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337), as open drivers and 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.codecs.hl7v2.dialogues.asked import asked, plain, sendable, urgent, value, values, wall_time, whole_date
+from adapters.codecs.hl7v2.dialogues.asked import (
+    UNDILUTED,
+    asked,
+    plain,
+    sendable,
+    urgent,
+    value,
+    values,
+    wall_time,
+    whole_date,
+)
 from adapters.codecs.hl7v2.dialogues.sheet import Sheet, first, sheet_for, sheet_of
 from engine.model.message import Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
@@ -71,6 +81,8 @@ FORMS = {
 class MindrayBs:
     """The dialogue (`engine.model.ports.Dialogue`)."""
 
+    dilutions = UNDILUTED
+
     def question(self, parsed: Parsed) -> Question | None:
         if parsed.message_type not in ("QRY^Q02", "QRY^Q01"):
             return None
@@ -117,7 +129,10 @@ class MindrayBs:
         return replies if all(reply.payload for reply in replies) else []
 
     def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
-        """DSR without a question: QRD-8 is empty. The maker has no message that takes an order back."""
+        """DSR without a question: QRD-8 is empty, and MSH-15 as the setting ``accept`` has it (some models want ``P``).
+
+        The maker has no message that takes an order back.
+        """
         sheet = sheet_of(context, "ASCII")
         if sheet is None:
             return []
@@ -127,7 +142,14 @@ class MindrayBs:
         for number, (_, items) in enumerate(samples, 1):
             own = context.control_id if number == 1 else f"{context.control_id}.{number}"
             head = sheet.head(
-                f7=now, f9="DSR^Q03", f10=sheet.text(own), f11="P", f12=VERSION, f18=sheet.charset, f21=""
+                f7=now,
+                f9="DSR^Q03",
+                f10=sheet.text(own),
+                f11="P",
+                f12=VERSION,
+                f15=sheet.text(dict(context.settings).get("accept", "")),
+                f18=sheet.charset,
+                f21="",
             )
             lines = [
                 sheet.open(*head),
@@ -187,7 +209,6 @@ def _display(sheet: Sheet, form: Form, tube: Tube, items: Sequence[WorkItem], co
     codes = list(dict.fromkeys(item.code for item in items))
     known = {
         "specimen": tube.asked.specimen,
-        "patient": patient.number,
         "collected": wall_time(items[0].line.collected),
         "urgent": "Y" if urgent(items) else "N",
         "type": _type(items),
@@ -195,7 +216,7 @@ def _display(sheet: Sheet, form: Form, tube: Tube, items: Sequence[WorkItem], co
     }
     if context.demographics:
         birth = whole_date(patient.birth_date)
-        known |= {"family": patient.family, "given": patient.given, "ward": patient.ward}
+        known |= {"patient": patient.number, "family": patient.family, "given": patient.given, "ward": patient.ward}
         known |= {"birth": f"{birth}000000" if birth else "", "sex": SEXES.get(patient.sex, "")}
         names = [name for name in (patient.family, patient.given) if name]
         known["name"] = ", ".join(names) if all(map(sheet.says, names)) else ""

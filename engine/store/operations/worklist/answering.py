@@ -36,6 +36,7 @@ from engine.store.operations.worklist.items import Kept
 RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
 MOST_ITEMS = 5_000  # of one answer
 UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its answer did not come
+PLACES = ("rack", "tray")  # kinds of questions
 _ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
 
@@ -52,7 +53,7 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     """
     if question.kind == "cancel":
         return Answered(query=note(batch, message_id, question.kind, settings, (), outcome="taken_back"))
-    if question.kind == "range" or (question.kind == "rack" and not (question.rack and question.position)):
+    if _is_incomplete(question, settings):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
     look = Look(batch, settings)
@@ -66,8 +67,10 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         cut = len(question.asked) > MOST_TUBES
     elif question.kind == "numbers":
         asked = look.between(question.since, question.until)
-    elif question.kind == "rack":
+    elif question.kind in PLACES:
         asked = look.at_place(question)
+    elif question.kind == "range":
+        asked = look.every(settings.between_us)
     else:
         asked = look.every() if question.kind == "all" else look.of_patients(question.patients)
     limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
@@ -80,7 +83,7 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
             break
         held += len(kept)
         found.append((tube, kept))
-    if not found and question.kind in ("all", "rack"):
+    if not found and question.kind in ("all", "range", *PLACES):
         none = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]))
     query = note(batch, message_id, question.kind, settings, found, cut=cut)
@@ -166,8 +169,10 @@ class Look:
         found, none, kept = self._tubes[specimen]
         return Tube(asked=asked, items=found, none=none), kept
 
-    def every(self) -> Iterator[Asked]:
-        """Each specimen with an open order of this channel, the most urgent and newest first."""
+    def every(self, between_us: tuple[int, int] | None = None) -> Iterator[Asked]:
+        """Each specimen with an open order of this channel, the most urgent and newest first; where a time is given,
+        with one that came then.
+        """
         tests = {items.test_token(self._batch.vault, test) for test in self._settings.codes}
         seen: set[str] = set()
         rows = self._batch.execute(
@@ -178,7 +183,9 @@ class Look:
             if test not in tests or (targets and self._mine.isdisjoint(targets.split(","))):
                 continue
             one = items.by_number(self._batch, number)
-            if one is not None and one.line.specimen and one.line.specimen not in seen:
+            if one is None or (between_us and not between_us[0] <= one.created_us <= between_us[1]):
+                continue
+            if one.line.specimen and one.line.specimen not in seen:
                 seen.add(one.line.specimen)
                 yield Asked(specimen=one.line.specimen)
 
@@ -201,11 +208,11 @@ class Look:
                     yield Asked(specimen=one.line.specimen)
 
     def at_place(self, question: Question) -> Iterator[Asked]:
-        """The specimen that the LIS said today to be at this place of this rack; none where it said so of two."""
-        place = (question.rack, question.position)
+        """The specimen that the LIS said today to be at this place; none where it said so of two."""
+        found = items.of_rack if question.kind == "rack" else items.of_tray
         there = {
             one.line.specimen
-            for one in items.of_place(self._batch, *place, MOST_OF_TUBE)
+            for one in found(self._batch, question.carrier, question.position, MOST_OF_TUBE)
             if one.is_open and one.line.specimen and one.created_us >= self._settings.today_us
         }
         if len(there) == 1:
@@ -293,6 +300,13 @@ def _why_none(mine: Sequence[Kept]) -> NoOrder:
     return NoOrder.EXPIRED if mine[-1].state is ItemState.EXPIRED else NoOrder.DONE
 
 
+def _is_incomplete(question: Question, settings: AskSettings) -> bool:
+    """Whether a question by place or time leaves a part of it open. Nothing is put in for that."""
+    if question.kind == "range":
+        return settings.between_us is None
+    return question.kind in PLACES and not (question.carrier and question.position)
+
+
 # -- what became of the answer -------------------------------------------------------------------------------------
 
 
@@ -361,10 +375,10 @@ def confirmed(
     """
     again = [
         one.number
-        for one in _rows(batch, confirmation.of_items(sent_items))
+        for one in _rows(batch, confirmation.of_items(sent_items, cancels=cancels))
         if one.reason is not ItemReason.MAYBE_KNOWN and _was_sent_twice(batch, one.number, channel)
     ]
-    said = confirmation.of_items(sent_items, () if cancels else again)
+    said = confirmation.of_items(sent_items, () if cancels else again, cancels=cancels)
     for specimen, test, *answered in confirmation.tests:
         for one in items.of_specimen(batch, specimen, MOST_OF_TUBE):
             if one.is_open and test in ("", code_alone(one.code)):

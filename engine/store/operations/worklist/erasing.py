@@ -67,8 +67,8 @@ def _erase_one(batch: Batch, number: int, act: int) -> bool:
     )
     items.note(batch, one, ERASED, message_id=act)
     batch.execute(
-        "UPDATE order_item SET specimen = x'', patient = x'', placer = x'', filler = x'', place = x'', test = x'',"
-        " content = ? WHERE number = ?",
+        "UPDATE order_item SET specimen = x'', patient = x'', placer = x'', filler = x'', place = x'', tray = x'',"
+        " test = x'', content = ? WHERE number = ?",
         (batch.seal(NOTE_KEYS, b"", items.COLUMN, number, ""), number),
     )
     batch.execute("UPDATE order_event SET detail = x'' WHERE item = ?", (number,))

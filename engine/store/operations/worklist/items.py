@@ -46,9 +46,9 @@ _COLUMNS = (
 SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
-    " patient, placer, filler, place, test, channel, code, query, sent, after, run, parent, created_us, changed_us,"
-    " expires_us, reuse_us, events, written_us, given_us, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
+    " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"
+    " changed_us, expires_us, reuse_us, events, written_us, given_us, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
 )
 _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
@@ -127,8 +127,9 @@ def filler_token(vault: Vault, number: str) -> bytes:
     return _token(vault, b"order-filler", number)
 
 
-def place_token(vault: Vault, rack: str, position: str) -> bytes:
-    return _token(vault, b"order-place", f"{rack}\x00{position}") if rack and position else b""
+def place_token(vault: Vault, carrier: str, position: str) -> bytes:
+    """Of a place in a rack, or on a tray."""
+    return _token(vault, b"order-place", f"{carrier}\x00{position}") if carrier and position else b""
 
 
 def test_token(vault: Vault, test: str) -> bytes:
@@ -143,6 +144,7 @@ def tokens(vault: Vault, line: OrderLine) -> tuple[bytes, ...]:
         placer_token(vault, line.placer),
         filler_token(vault, line.filler),
         place_token(vault, line.rack, line.position),
+        place_token(vault, line.tray, line.tray_position),
         test_token(vault, line.test),
     )
 
@@ -183,10 +185,16 @@ def of_order(rows: Rows, line: OrderLine, most: int) -> list[Kept]:
     return of_filler(rows, line.filler, most) if line.filler else of_specimen(rows, line.specimen, most)
 
 
-def of_place(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
+def of_rack(rows: Rows, rack: str, position: str, most: int) -> list[Kept]:
     """The newest items whose order names this place of this rack, oldest first; both are compared exactly."""
     found = _newest(rows, "place", place_token(rows.vault, rack, position), most)
     return [one for one in found if (one.line.rack, one.line.position) == (rack, position)]
+
+
+def of_tray(rows: Rows, tray: str, position: str, most: int) -> list[Kept]:
+    """As `of_rack`, of a tray."""
+    found = _newest(rows, "tray", place_token(rows.vault, tray, position), most)
+    return [one for one in found if (one.line.tray, one.line.tray_position) == (tray, position)]
 
 
 def open_of_patient(rows: Rows, number: str, most: int) -> list[Kept]:
@@ -286,11 +294,11 @@ def apply(
     at_us: int = 0,
 ) -> Step:
     """Let an event happen to an item: by the rules of `engine.model.order_rules`. Written where it changes something,
-    or is a late result.
+    is a late result, or is the first proof that an analyzer has the item.
     """
     found = step(Standing(one.state, one.reason, one.known), event)
     to = found.standing
-    if found.done or found.late or (to.known and not one.known):
+    if found.done or found.late or (to.known and not one.sent and event in MAKES_KNOWN):
         one.sent = one.sent or event in MAKES_KNOWN
         ends = one.is_open and to.state not in OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)

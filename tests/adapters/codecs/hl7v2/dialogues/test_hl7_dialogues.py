@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2.dialogues import Hl7Dialogue, dialogue
 from adapters.codecs.hl7v2.dialogues.law import Law
+from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
 from adapters.codecs.hl7v2.dialogues.sheet import sheet_for
 from adapters.codecs.hl7v2.message import parse
 from adapters.codecs.hl7v2.text import unescape
+from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 from engine.model.orders import (
     AnswerContext,
@@ -134,6 +136,39 @@ def test_bs_a_cancel_a_range_and_several_samples() -> None:
     assert first.control_id != last.control_id
 
 
+@pytest.mark.parametrize("accept", ["", "P"])
+def test_bs_a_download_is_a_dsr_without_a_question_and_says_msh_15_as_the_model_wants_it(accept: str) -> None:
+    which, tube = MindrayBs(), Tube(asked=Asked(specimen="S1"), items=(item(1, "S1", "1"), item(2, "S1", "3")))
+    (display,) = which.download(tube, context(settings=(("accept", accept),)))
+    said = {1: "123", 21: "S1", 24: "N", 29: "1^^^", 30: "3^^^"}
+    assert lines(display) == [
+        rf"MSH|^~\&|||||20070723170707||DSR^Q03|9|P|2.3.1|||{accept}|||ASCII|||",
+        "MSA|AA|9|Message accepted|||0|",
+        "ERR|0|",
+        "QAK|SR|OK|",
+        "QRD|20070723170707|R|D|1|||RD||OTH|||T|",
+        "QRF||20070723170707|20070723170707|||RCT|COR|ALL||",
+        *(f"DSP|{at}||{said.get(at, '')}|||" for at in range(1, 31)),
+        "DSC||",
+    ]
+    assert (display.items, display.control_id) == ((1, 2), "9")
+
+
+def test_bs_look_alikes_have_their_own_lines_and_triggers() -> None:
+    """CyanVision: number, names, one test in line 8, no QCK. A1000: QRY^Q01 is answered QCK^Q01 and DSR^Q01."""
+    who = OrderedPatient(number="123", family="Rao", given="Asha", birth_date="19800412", sex="F")
+    two = [item(1, "34567743", "1", who), item(2, "34567743", "3", who)]
+    _, replies = ask(dialogue("mindray-bs"), BS_QUERY, *two, settings=(("form", "cyanvision"),))
+    displays = [[line for line in lines(reply) if line.startswith("DSP")] for reply in replies]
+    head = ["DSP|1||34567743|||", "DSP|2|||||", "DSP|3||Asha|||", "DSP|4||Rao|||", "DSP|5||F|||"]
+    head += ["DSP|6||19800412000000|||", "DSP|7||1|||"]
+    assert displays == [[*head, "DSP|8||1|||"], [*head, "DSP|8||3|||"]]
+    assert [lines(reply)[-1] for reply in replies] == ["DSC|1|", "DSC||"]
+
+    _, (check, display) = ask(dialogue("mindray-bs"), BS_QUERY.replace("QRY^Q02", "QRY^Q01"), *two)
+    assert [lines(one)[0].split("|")[8] for one in (check, display)] == ["QCK^Q01", "DSR^Q01"]
+
+
 # -- Mindray BC ----------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +186,11 @@ def test_bc_answers_as_the_maker_prints_it() -> None:
         "OBX|1|IS|08001^Take Mode^99MRC||A||||||F",
         "OBX|2|IS|08003^Test Mode^99MRC||CBC+5DIFF||||||F",
     ]
+
+
+def test_bc_the_answer_is_due_within_its_2_seconds() -> None:
+    question, _ = ask(dialogue(None), BC_QUERY)
+    assert 0 < question.within_s < 2
 
 
 def test_bc_no_order_and_modes_of_which_none_contains_the_others_are_ar() -> None:
@@ -201,6 +241,28 @@ def test_genexpert_runs_an_assay_of_two_orders_once() -> None:
     assert reply.items == (1, 2, 3)
 
 
+def test_genexpert_of_several_specimens_only_those_with_orders_are_listed_and_spm_is_last() -> None:
+    which, text = dialogue("cepheid-genexpert-hl7"), GX_QUERY.replace("||s1", "||s1~s2~s3")
+    assert which is not None
+    question = which.question(read(text))
+    assert question is not None
+    assert [one.specimen for one in question.asked] == ["s1", "s2", "s3"]
+    p1, p2 = OrderedPatient(number="p1"), OrderedPatient(number="p2")
+    found = {"s1": (item(1, "s1", "FT", p1),), "s3": (item(2, "s3", "BC", p2),)}
+    tubes = [Tube(asked=one, items=found.get(one.specimen, ())) for one in question.asked]
+    (reply,) = which.answer(read(text), question, tubes, context())
+    assert [line[:3] for line in lines(reply)[4:]] == ["PID", "ORC", "OBR", "TQ1", "SPM"] * 2
+    assert [line.split("|")[2] for line in lines(reply) if line.startswith("SPM")] == ["s1^", "s3^"]
+
+
+def test_genexpert_orders_of_another_patient_than_it_names_are_not_sent() -> None:
+    text = GX_QUERY.replace("||s1", "|p1|s1")
+    _, (own,) = ask(dialogue("cepheid-genexpert-hl7"), text, item(1, "s1", "FT", OrderedPatient(number="p1")))
+    _, (other,) = ask(dialogue("cepheid-genexpert-hl7"), text, item(1, "s1", "FT", OrderedPatient(number="p2")))
+    assert (own.items, other.items) == ((1,), ())
+    assert [line[:3] for line in lines(other)] == ["MSH", "MSA", "QAK", "QPD"]
+
+
 def test_genexpert_a_cancel_is_answered_ca_and_a_refusal_names_specimen_and_assay() -> None:
     start = "MSH|^~\\&|ICU||LIS||20070713||{}|UDC000|P|2.5|||AL|NE\n"
     which = dialogue("cepheid-genexpert-hl7")
@@ -224,6 +286,14 @@ def test_demographics_are_never_answered_by_name_nor_where_two_share_a_number() 
     for items in ((item(1, "S", "1", anna), other), (stranger,), ()):
         _, (reply,) = ask(which, A19_QUERY, *items)
         assert [line[:3] for line in lines(reply)] == ["MSH", "MSA", "QRD"]
+
+
+def test_demographics_of_an_unknown_patient_are_ae_where_the_setting_says_so_and_nothing_where_they_are_kept() -> None:
+    which, anna = dialogue(None), OrderedPatient(number="P1", family="Meier", given="Anna")
+    _, (reply,) = ask(which, A19_QUERY, settings=(("none", "error"),))
+    assert lines(reply)[1] == "MSA|AE|7|unknown patient"
+    _, (reply,) = ask(which, A19_QUERY, item(1, "S", "1", anna), demographics=False)
+    assert [line[:3] for line in lines(reply)] == ["MSH", "MSA", "QRD"]
 
 
 # -- IHE LAW -------------------------------------------------------------------------------------------------------
@@ -282,11 +352,13 @@ def test_law_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions_else_no_
         ("|R7|3", {"rack": "R7", "position": "3"}, (1,)),
         ("|R7|3", {}, ()),
         ("|||R7|3", {"rack": "R7", "position": "3"}, ()),
+        ("|||R7|3", {"tray": "R7", "tray_position": "3"}, (1,)),
+        ("|||R7|4", {"tray": "R7", "tray_position": "3"}, ()),
     ):
         parsed = read(LAW_QUERY.replace("20250107000003", places))
         question = which.question(parsed)
         assert question is not None
-        assert question.kind == "rack"
+        assert (question.kind, question.carrier) == ("tray" if places.startswith("||") else "rack", "R7")
         _, order = which.answer(parsed, question, [Tube(asked=tube, items=(item(1, "A", "1", **line),))], context())
         assert order.items == expected
 
@@ -316,6 +388,51 @@ def test_law_an_empty_orc_2_is_read_by_position_only_if_the_counts_agree() -> No
     assert said is not None
     assert said.of_items([4, 5]) == {4: (True, "OK", ""), 5: (False, "UA", "")}
     assert said.of_items([4, 5, 6]) == {}
+
+
+def test_law_an_answer_says_nothing_of_items_that_its_message_did_not_have_nor_of_one_that_it_names_both_ways() -> None:
+    said = Law().confirmation(read(ORL + "ORC|OK|W1\nORC|UA|W2\nORC|OK|W3\nORC|OK|W3\nORC|UA|W4\nORC|OK|W4"))
+    assert said is not None
+    assert said.of_items([1, 3, 4]) == {1: (True, "OK", ""), 3: (True, "OK", "")}
+    assert said.of_items([]) == {}
+    assert Law().confirmation(read(ORL.replace("|9.2", "|") + "ORC|OK|W1")) is None  # it answers no message
+
+
+def test_law_a_cancel_is_answered_by_cr_and_uc_alone_and_an_order_by_ok_and_ua() -> None:
+    said = Law().confirmation(read(ORL + "ORC|OK|W1\nORC|UA|W2\nORC|CR|W3\nORC|UC|W4"))
+    assert said is not None
+    assert said.of_items([1, 2, 3, 4], cancels=True) == {3: (True, "CR", ""), 4: (False, "UC", "")}
+    assert said.of_items([1, 2, 3, 4]) == {1: (True, "OK", ""), 2: (False, "UA", "")}
+    for code, expected in (("AA", {}), ("AE", {1: (False, "AE", "")})):  # the message came; nothing of its work steps
+        said = Law().confirmation(read(ORL.replace("AA|", f"{code}|")))
+        assert said is not None
+        assert said.of_items([1], cancels=True) == expected
+
+
+# What of the patient goes out: (without demographics, with them). A GeneXpert skips orders without a number.
+OF_THE_PATIENT = {
+    "bs": ("", "P-9 Rao 19800412"),
+    "bc": ("", "P-9 Rao 19800412"),
+    "genexpert": ("P-9", "P-9 Rao"),
+    "law": ("", "P-9 Rao 19800412"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("demographics", [False, True])
+def test_nothing_of_the_patient_goes_out_without_demographics_but_the_number_to_a_genexpert(
+    name: str, demographics: bool
+) -> None:
+    which, text = QUERIES[name]
+    assert which is not None
+    asks = which.question(read(text))
+    assert asks is not None
+    who = OrderedPatient(number="P-9", namespace="HIS", family="Rao", given="Asha", birth_date="19800412", sex="F")
+    wanted = item(1, asks.asked[0].specimen, "1", who)
+    _, replies = ask(which, text, wanted, demographics=demographics)
+    sent = "".join(reply.payload.decode() for reply in replies)
+    assert any(reply.items for reply in replies)
+    assert [one for one in ("P-9", "Rao", "19800412") if one in sent] == OF_THE_PATIENT[name][demographics].split()
 
 
 def test_law_the_answer_to_no_work_has_msa_alone_and_changes_no_item() -> None:
@@ -364,6 +481,54 @@ def test_no_text_of_an_order_adds_a_field_or_a_segment(
     if sheet.says(code):
         assert code in values
         assert said["number"] in values
+
+
+KINDS = ("QRY^Q02", "QRY^Q01", "ORM^O01", "QBP^Z03", "QBP^Z01", "QCN^J01", "QBP^Q11", "QRY^A19", "ORU^R01", "ORU^R32")
+ANSWERS = ("ACK^Q03", "ORL^O34^ORL_O42", "SSU^U03", "ORU^R32^ORU_R30", "ACK")
+NAMES = ("QRD", "QRF", "QPD", "RCP", "ORC", "OBR", "OBX", "NTE", "SPM", "SAC", "MSA", "ERR", "QID", "PID", "ZZZ", "")
+WORDS = st.sampled_from(["WOS", "CAN", "RF", "OC", "AA", "UA"])
+FIELDS = st.lists(st.text(st.sampled_from('^~&\\|" WOSALCNX0123456789\x00é')) | WORDS, max_size=30)
+SEGMENTS = st.lists(st.tuples(st.sampled_from(NAMES), FIELDS), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from([None, "mindray-bs", "cepheid-genexpert-hl7", "roche-cobas-6800"]),
+    kind=st.sampled_from(KINDS + ANSWERS),
+    signs=st.sampled_from(["|^~\\&", "|^~\\.", "|", "||||||", "^|~\\&", "#*?!%"]),
+    charset=st.sampled_from(["", "ASCII", "UNICODE UTF-8", "?", "ISO IR87", "GB 18030-2000", "UNICODE UTF-16"]),
+    segments=SEGMENTS,
+)
+def test_no_message_makes_a_dialogue_fail_but_by_the_error_of_its_content(
+    name: str | None,
+    kind: str,
+    signs: str,
+    charset: str,
+    segments: list[tuple[str, list[str]]],
+) -> None:
+    """The parser may refuse it (`ContentError`). It is answered or not, and never with orders of another tube."""
+    which, field = dialogue(name), signs[0]
+    assert which is not None
+    head = field.join([f"MSH{signs}", "A", "B", "", "", "1", "", kind, "7", "P", "2.5", "", "", "", "", "", charset])
+    text = "\r".join([head, *(field.join([segment, *fields]) for segment, fields in segments)]) + "\r"
+    try:
+        parsed = parse(text.encode(), FormatOptions())
+    except ContentError:
+        return
+    said = which.confirmation(parsed)
+    if said is not None:
+        assert set(said.of_items([1, 2], [2])) <= {1, 2}
+        assert set(said.of_items([1, 2], cancels=True)) <= {1, 2}
+    if hasattr(which, "ordered_as"):
+        which.ordered_as(parsed)
+    question = which.question(parsed)
+    if question is None:
+        return
+    other = item(1, "another tube", "1")
+    tubes = [Tube(asked=one, items=(other,)) for one in question.asked if one.specimen != "another tube"]
+    for reply in which.answer(parsed, question, tubes, context()):
+        assert reply.items == ()
+        assert reply.payload
 
 
 def test_a_name_that_the_character_set_cannot_write_is_not_said() -> None:

@@ -215,7 +215,7 @@ async def test_a_change_waits_until_the_analyzer_has_given_up_the_order(desk: De
     assert desk.state(1) == ("cancel_pending", "")
     (tube,) = (await desk.ask("S1")).tubes
     assert (tube.items, tube.none) == ((), NoOrder.HELD)
-    said = Confirmation(of="", accepted=True, items=(("W1", True, "", ""),))
+    said = Confirmation(of="", accepted=True, items=(("W1", True, "CR", ""),))
     done = await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said, cancels=True)
     assert done == [1]
     assert desk.state(1) == ("cancelled", "")
@@ -257,6 +257,30 @@ async def test_an_order_that_is_cancelled_while_its_answer_is_thrown_away_is_can
     await desk.take(order(action="cancel"))
     await desk.journal.run(worklist.not_offered, answered.query, [1], "contention", maybe=False)
     assert desk.states() == ["cancelled"]
+
+
+async def test_a_preliminary_result_shows_that_the_analyzer_has_an_order_whose_answer_is_thrown_away(
+    desk: Desk,
+) -> None:
+    await desk.take(order())
+    answered = await desk.ask("S1")
+    await desk.take(order(action="cancel"))
+    assert await desk.result("S1", ResultOf(test="GLU", final=False)) == [(1, False)]
+    await desk.journal.run(worklist.not_offered, answered.query, [1], "cut", maybe=False)
+    assert desk.state(1) == ("cancel_pending", "")  # and not cancelled: the analyzer measures it
+
+
+async def test_an_order_that_an_analyzer_got_before_its_tube_was_held_is_marked_when_it_is_released(
+    desk: Desk,
+) -> None:
+    await desk.take(order())
+    assert await desk.tell("S1") == [1]
+    await desk.take(order(placer="O2", patient=RAVI))
+    await act(desk, worklist.cancel, 2)
+    await act(desk, worklist.release, 1)
+    assert desk.state(1) == ("waiting", "MAYBE_KNOWN")
+    assert await desk.tell("S1", channel="chem2") == [1]
+    assert desk.state(1) == ("offered", "MAYBE_KNOWN")
 
 
 async def test_what_was_perhaps_sent_waits_again_and_is_known(desk: Desk) -> None:
