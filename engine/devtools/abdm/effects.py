@@ -183,7 +183,7 @@ class Effects:
             return Outcome(callback=self._answering("on-link", heard, {"error": error}, address))
         state.room(state.linked, MOST_CONTEXTS)
         callback = self._answering("on-link", heard, {"abhaAddress": address, "status": LINKED}, address)
-        return Outcome(callback=callback, then=[lambda: state.linked.update(made)])
+        return Outcome(callback=callback, then=[lambda: state.link(made)])
 
     def _check_link_token(self, said: bodies.Link, heard: Heard, address: str) -> None:
         token = heard.headers.get("x-link-token", "")
@@ -203,9 +203,8 @@ class Effects:
 
     def _refuse_another_patients(self, key: tuple[str, str, str], heard: Heard) -> None:
         address, facility, reference = key
-        for other, place, linked in self._state.linked:
-            if (place, linked) == (facility, reference) and other != address:
-                raise GatewayRefusalError("ABDM-1057", "Invalid Care Contexts", rule="context-of-another-patient")
+        if self._state.owners.get((facility, reference), address) != address:
+            raise GatewayRefusalError("ABDM-1057", "Invalid Care Contexts", rule="context-of-another-patient")
 
     def _context_notify(self, said: bodies.ContextNotify, heard: Heard) -> Outcome:
         state, notice = self._state, said.notification
@@ -299,7 +298,7 @@ class Effects:
         if not made.keys() <= set(found.chosen):
             raise GatewayRefusalError("ABDM-1111", "Invalid On confirm response", rule="context-not-chosen")
         state.room(state.linked, MOST_CONTEXTS)
-        state.linked |= {(found.person.address, found.facility, one.reference): one for one in made.values()}
+        state.link({(found.person.address, found.facility, one.reference): one for one in made.values()})
         found.state = "linked"
         return Outcome()
 

@@ -208,6 +208,7 @@ class State:
         self.people = {one.address: one for one in PEOPLE}
         self.statuses: dict[str, str] = {}
         self.linked: dict[tuple[str, str, str], CareContext] = {}  # address, facility, reference
+        self.owners: dict[tuple[str, str], str] = {}  # facility, reference -> address
         self.tokens: dict[tuple[str, str], LinkToken] = {}  # facility, address
         self.mismatches: dict[tuple[str, str], list[str]] = {}
         self.discoveries: dict[str, Discovery] = {}
@@ -258,6 +259,11 @@ class State:
         if found is None:
             raise GatewayRefusalError("ABDM-9999", "User not found")
         return found
+
+    def link(self, made: dict[tuple[str, str, str], CareContext]) -> None:
+        """Care contexts by address, facility and reference."""
+        self.linked |= made
+        self.owners |= {(facility, reference): address for address, facility, reference in made}
 
     def drop_token(self, facility: str, address: str) -> None:
         """A link token that the gateway has refused: another one may be asked for."""
