@@ -1,11 +1,15 @@
 """A laboratory that does all as NHA's documents say: each flow comes to its end, and there is no violation."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from adapters.codecs.abdm import consents
 from engine.devtools.abdm.people import PEOPLE
+from engine.model.consent_rules import Standing, noticed, refusal
+from engine.model.consents import Frequency, FrequencyUnit
 from tests.support.abdm_world import FACILITY, abdm_world, record
 from tests.support.waiting import until
 
@@ -185,3 +189,46 @@ async def test_keys_need_a_session() -> None:
         keys = (await world.hip.call("GET", "/api/hiecm/gateway/v3/certs")).json["keys"]
         assert [(one["kty"], one["alg"]) for one in keys] == [("RSA", "RS256")]
         assert not {"d", "p", "q"} & keys[0].keys()
+
+
+@pytest.mark.parametrize("left_out", [[], ["hiu", "requester"]])
+async def test_our_own_codec_reads_consents_and_requests(left_out: list[str]) -> None:
+    async with abdm_world() as world:
+        await world.hip.publish(record("LR-1"))
+        consent = await world.grant(leaveOut=left_out, frequency={"unit": "DAY", "value": 1, "repeats": 5})
+        transfer = await world.pull(consent)
+        await world.ask("/app/revoke", {"consentId": consent})
+        await world.is_clean()
+        heard = [(path, json.dumps(body).encode()) for path, body in world.hip.heard]
+        notices = [consents.read_notice(body) for path, body in heard if path == "/v3/consent/request/hip/notify"]
+        (request,) = [consents.read_request(body) for path, body in heard if path.endswith("information/request")]
+
+        assert [(one.consent_id, one.state) for one in notices] == [(consent, "GRANTED"), (consent, "REVOKED")]
+        artefact = notices[0].artefact
+        assert artefact is not None
+        assert (artefact.patient.text, artefact.facility) == (MEERA, FACILITY)
+        assert [(one.patient, one.reference) for one in artefact.care_contexts] == [("PID-0", "LR-1")]
+        assert artefact.frequency == Frequency(FrequencyUnit.DAY, 1, 5)
+        assert bool(artefact.reader) == (not left_out)
+        assert notices[0].signature
+        assert refusal(noticed(Standing(), notices[0]), request, facility=FACILITY, now=datetime.now(UTC)) is None
+        assert (request.consent_id, request.push_url) == (consent, f"{world.sandbox.url}/reader/push")
+        assert transfer["arrived"] == ["LR-1"]
+
+
+async def test_two_facilities_of_one_account_are_kept_apart() -> None:
+    branch = "IN0000000002"
+    async with abdm_world(facilities={FACILITY: "Made-up Laboratory", branch: "Its branch"}) as world:
+        await world.hip.publish(record("LR-1"))
+        world.hip.facility = branch
+        world.hip.tokens.clear()
+        await world.hip.publish(record("LR-1", 1))  # the same number at the other facility is another report
+        shown = await world.ask(f"/app/{PEOPLE[1].address}")
+        assert [(one["facility"], one["reference"]) for one in shown["linked"]] == [(branch, "LR-1")]
+        async with world.http.post(
+            f"{world.sandbox.url}/app/grant", json={"patient": MEERA, "facility": branch}
+        ) as answer:
+            assert answer.status == 400
+        consent = await world.grant(patient=PEOPLE[1].address, facility=branch)
+        assert (await world.pull(consent))["arrived"] == ["LR-1"]
+        await world.is_clean()
