@@ -10,7 +10,8 @@ import aiohttp
 
 from engine.devtools.abdm import AbdmSandbox, Faults, Settings
 from engine.devtools.abdm.people import PEOPLE
-from tests.support.abdm_hip import Heard, Hip, Record, running_hip
+from tests.support.abdm_habits import Heard, Record
+from tests.support.abdm_hip import Hip, running_hip
 from tests.support.waiting import until
 
 FACILITY = "IN0000000001"

@@ -11,7 +11,7 @@ from engine.devtools.abdm import Faults
 from engine.devtools.abdm.calls import NAMES
 from engine.devtools.abdm.faults import ANSWERS, ARRIVALS, FORGED, PUSHES, SHAPES
 from engine.devtools.abdm.people import PEOPLE
-from tests.support.abdm_hip import Habits
+from tests.support.abdm_habits import Habits
 from tests.support.abdm_world import FACILITY, abdm_world, record
 from tests.support.waiting import until
 
