@@ -14,6 +14,7 @@ their file; a destination is named by its model (`engine.config.destination_base
     ORDER_STATUS  a change of an order as a message for its laboratory system
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
+    ENCRYPTION    of health records for a reader that has given its public key
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``
     `dialect`     ``adapt(parsed)``, see `adapters.dialects`
@@ -73,6 +74,9 @@ SENDERS = {
 }
 LOG_INS = {
     "jwt": "adapters.destinations.http.jwt",
+}
+ENCRYPTION = {
+    "abdm": "adapters.codecs.abdm.fidelius",
 }
 
 

@@ -46,3 +46,21 @@ class RefusalError(LabRelayError):
     def inside(self, place: str) -> "RefusalError":
         """The same, seen from further outside."""
         return RefusalError(self.status, self.code, self.text, f"{place}.{self.place}" if self.place else place)
+
+
+class GatewayRefusalError(LabRelayError):
+    """The simulated ABDM gateway does not take a request.
+
+    Attributes:
+        code: NHA's, as ``ABDM-1006``; empty: the answer has no body.
+        rule: the violation that is noted with it; empty: the caller did nothing wrong.
+        detail: for the list of violations.
+    """
+
+    def __init__(self, code: str, message: str = "", *, status: int = 400, rule: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.rule = rule
+        self.detail = detail

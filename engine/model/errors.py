@@ -112,6 +112,18 @@ class ProtocolError(LabRelayError):
     """The peer broke its protocol in a way that costs the connection."""
 
 
+class FideliusError(LabRelayError):
+    """Keys or a page of ABDM's encryption cannot be used.
+
+    Attributes:
+        fault: the cause, one of `adapters.codecs.abdm.fidelius.Fault`.
+    """
+
+    def __init__(self, fault: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
 class StoreError(LabRelayError):
     """The journal could not keep something: nothing may be acknowledged.
 
@@ -255,6 +267,22 @@ class UnknownKeyError(IdentityProviderError):
     """A token is signed by a key that we do not have: the provider may have others by now."""
 
 
+class CallbackError(LabRelayError):
+    """A callback does not prove that ABDM's gateway sent it to a facility of ours.
+
+    Attributes:
+        reason: for the log, some words of ours.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the callback is refused: {reason}")
+        self.reason = reason
+
+
+class UnknownGatewayKeyError(CallbackError):
+    """A callback is signed by a key that we do not have: the gateway may have others by now."""
+
+
 class ProblemError(LabRelayError):
     """A request to the API cannot be served.
 
@@ -325,6 +353,18 @@ class TransientDeliveryError(DeliveryError):
 
 class DestinationDownError(TransientDeliveryError):
     """The destination as a whole is at fault (log-in, address, a proxy's page): its breaker opens at once."""
+
+
+class PushRefusedError(LabRelayError):
+    """An address that another party named is none to which a patient's records may go.
+
+    Attributes:
+        reason: why, without the address.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the push is refused: {reason}")
+        self.reason = reason
 
 
 class RefusedDeliveryError(DeliveryError):

@@ -15,6 +15,7 @@ from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.message_context import MessageContext
+from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
@@ -28,8 +29,6 @@ _DISPLAYS = {  # of HL7 table 0203, as its code system has them
     "PRN": "Provider number",
 }
 _TIME = re.compile(r"((?:[0-9]{2}){4,7})(?:\.[0-9]+)?([+-][0-9]{4})?")
-_ABHA_NUMBER = re.compile(r"([0-9]{2})-?([0-9]{4})-?([0-9]{4})-?([0-9]{4})")
-_ABHA_ADDRESS = re.compile(r"[0-9A-Za-z._-]+@[0-9A-Za-z]+")
 
 
 def _type(code: str) -> Json:
@@ -44,27 +43,29 @@ def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | 
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
 
     The number is the one of this system or of type `HIN` (CX.5), the address the one of type `ABHA`. A number that has
-    not 14 digits, and an address that is none, make the message dead: the document would go to another person. The
-    number goes out twice, typed `MR` and `HIN`, because receivers read either; once with `abdm_guide: 2.0.1`, which
-    knows no `HIN`.
+    not 14 digits, or only zeros, and an address that is none, make the message dead: the document would go to another
+    person. The number goes out twice, typed `MR` and `HIN`, because receivers read either; once with
+    `abdm_guide: 2.0.1`, which knows no `HIN`.
     """
     old = run.setting("abdm_guide") == "2.0.1"
     made: list[Json] = []
     for one in ids:
         kind = type_of(one)
         if kind == "ABHA":
-            if not _ABHA_ADDRESS.fullmatch(one["value"]):
+            if AbhaAddress.read(one["value"]) is None:
                 raise run.dead(ReasonCode.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
             _lasts(run, one)
             # Guide 2.0.1 has no code for it.
             address = {"text": "ABHA address"} if old else _ndhm("ABHA", "ABHA")
-            made.append({"type": address, "value": one["value"]})
+            made.append({"type": address, "value": one["value"].strip()})
         elif kind == "HIN" or one.get("system") == system:
-            found = _ABHA_NUMBER.fullmatch(one["value"])
+            found = AbhaNumber.read(one["value"])
             if found is None:
-                raise run.dead(ReasonCode.BAD_VALUE, "an ABHA number has 14 digits, this one has not")
+                raise run.dead(
+                    ReasonCode.BAD_VALUE, "an ABHA number has 14 digits that are not all 0, this one has not"
+                )
             _lasts(run, one)
-            number = "-".join(found.groups())
+            number = found.dashed
             made.append({"type": _type("MR"), "system": system, "value": number})
             if not old:
                 made.append({"type": _ndhm("HIN", "Health ID issued by NDHM"), "system": system, "value": number})
