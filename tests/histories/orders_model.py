@@ -35,7 +35,7 @@ EVERY = model.INVARIANTS + INVARIANTS
 OLD_RESULT = "OLD_RESULT"  # a result that was measured before the order came does not close it
 HELD_RESULT = "HELD_RESULT"  # a result that is held for a person, or was rejected, closes no order
 AWAITED = frozenset({OLD_RESULT, HELD_RESULT})
-DEMANDED: frozenset[str] = frozenset()
+DEMANDED: frozenset[str] = AWAITED
 """Of `AWAITED`, what the product must keep already. What is not here may be either way."""
 
 
