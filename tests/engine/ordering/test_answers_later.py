@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs.hl7v2 import order_answers
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
+from engine.model.orders import AnsweredOrders
 from engine.store.queries.contents import stored_message
 from tests.engine.ordering.test_orders_of_a_lis import ANALYZER, HTTP, JSON_ORDER, lis, states, tubes
 from tests.engine.ordering.test_polled_orders import polling
@@ -185,6 +187,26 @@ async def test_an_answer_that_was_not_said_before_a_stop_is_said_after_the_start
             assert said(site) == []
     async with running_site(tmp_path / "site", site_of(lis(source)), OUT) as site:
         assert [answered(one) for one in await heard(site, 1)] == [["OK"]]
+
+
+async def test_an_answer_that_cannot_be_written_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = order_answers.later
+
+    def fails_for_one(asked: AnsweredOrders, *parts: Any, **more: Any) -> bytes | None:
+        if b"|M1|" in asked.payload:
+            raise RuntimeError
+        return write(asked, *parts, **more)
+
+    monkeypatch.setattr(order_answers, "later", fails_for_one)
+    inbox, source = folder_of(tmp_path)
+    async with running_site(tmp_path / "site", site_of(lis(source)), OUT) as site:
+        (inbox / "a.hl7").write_bytes(order("M1", TSH) + order("M2", ("NW", "P2", "FERR")))
+        await until(lambda: site.ends("news") == ["NOT_WRITTEN", "delivered"])
+        lost, found = site.messages("news")
+        assert lost.control_id == f"A{site.messages('his')[0].id}"
+        assert answered(stored_message(site.journal, found.id).payload) == ["OK"]
 
 
 async def test_the_worker_process_changes_nothing(tmp_path: Path) -> None:

@@ -2,15 +2,28 @@
 
 So does the answer to a message, where it cannot go out on the connection of that; it comes before all changes of its
 orders. The message and the note that it is made are one transaction. From there on it is a message as any other: it has
-its routes, deliveries and retries.
+its routes, deliveries and retries. One that cannot be written is a dead letter of that channel (`NOT_WRITTEN`), and
+the next ones go on.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
 from engine.model.order_rules import heard
-from engine.model.orders import STATUS_UPDATES, AnsweredOrders, ItemReason, ItemState, OrderLine, Status, StatusChange
+from engine.model.orders import (
+    STATUS_UPDATES,
+    AnsweredOrders,
+    ItemReason,
+    ItemState,
+    OrderLine,
+    Status,
+    StatusChange,
+    item_id,
+)
+from engine.model.reasons import ReasonCode
 from engine.model.values import value
 from engine.store.core import order_notes
 from engine.store.core.batch import Batch
@@ -18,6 +31,8 @@ from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.worklist import items
+
+logger = logging.getLogger("labrelay.orders")
 
 AT_ONCE = 100
 _BY_PERSON = "person"
@@ -28,12 +43,14 @@ class Listener:
     """A channel of messages about the orders of another one.
 
     Attributes:
+        channel: its name.
         updates: also of what does not end an order.
         write: the message of a change.
         answer: that of the answer to a message of orders, or None: its sender asks for none; None: it is answered on
             its connection.
     """
 
+    channel: str
     updates: bool
     write: Callable[[StatusChange], Received]
     answer: Callable[[AnsweredOrders], Received | None] | None = None
@@ -58,11 +75,10 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
         change = _change(batch, one, n)
         if change is None:
             continue
-        made += [
-            append.store_message(batch, listener.write(change), repeat_window_s=0.0)
-            for listener in listeners[one.source]
-            if listener.updates or change.status not in STATUS_UPDATES
-        ]
+        number = f"{item_id(one.number)}.{n}"
+        for listener in listeners[one.source]:
+            if listener.updates or change.status not in STATUS_UPDATES:
+                made += _message(batch, listener, number, partial(listener.write, change))
     batch.executemany("DELETE FROM order_notice WHERE number = ?", [(number,) for number, _, _ in rows])
     return made
 
@@ -97,8 +113,28 @@ def _answers(batch: Batch, message_id: int, listeners: Mapping[str, Sequence[Lis
         refused=f"no order was taken, the message is kept as a dead letter: {reason}" if state == "dead" else "",
         answers=order_notes.opened(note.get("answers", ())),
     )
-    written = [one.answer(asked) for one in listeners[channel] if one.answer is not None]
-    return [append.store_message(batch, one, repeat_window_s=0.0) for one in written if one is not None]
+    made: list[Stored] = []
+    for one in listeners[channel]:
+        if one.answer is not None:
+            made += _message(batch, one, f"A{message_id}", partial(one.answer, asked))
+    return made
+
+
+def _message(batch: Batch, listener: Listener, number: str, write: Callable[[], Received | None]) -> list[Stored]:
+    """Store what ``write`` makes; nothing where it has nothing to say, or fails: then that is a dead letter.
+
+    Args:
+        number: of the message that is to be made.
+    """
+    try:
+        made = write()
+    except Exception as error:  # an error of ours costs this message alone
+        logger.exception("news of orders cannot be written", extra={"channel": listener.channel, "detail": number})
+        text = f"LabRelay could not write the message {number}."
+        lost = Received(channel=listener.channel, payload=text.encode(), received_us=batch.now_us, control_id=number)
+        append.store_dead(batch, lost, ReasonCode.NOT_WRITTEN, type(error).__name__)
+        return []
+    return [] if made is None else [append.store_message(batch, made, repeat_window_s=0.0)]
 
 
 def _change(batch: Batch, one: items.Kept, n: int) -> StatusChange | None:
