@@ -9,7 +9,7 @@
                 items in conflict with it                         superseded
     cancel      each item that the line names                     cancelled or cancel_pending; too late after a result
     hold        each item that no analyzer has                    held: HELD_BY_LIS
-    release     each of these                                     waiting
+    release     each of these                                     waiting; of a conflict a person decides
     rerun       the newest item, which has a result               one more item; the old result stays
 
 An order number that ended without a result may be ordered again by a later message. A message that is processed again
@@ -353,6 +353,8 @@ class _Taking:
         if one.last_id > self.message_id and event is not ItemEvent.CANCEL:
             return _outcome(place, one, repeat=True)  # an old message, processed again
         done = self._apply(one, event)
+        if not done and one.state is ItemState.HELD:
+            return _outcome(place, one)  # of a conflict a person decides
         if not done:
             return _outcome(place, one, reason=ItemReason.TOO_LATE)
         return _outcome(place, one, repeat=before == (one.state, one.reason))
