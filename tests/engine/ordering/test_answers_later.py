@@ -163,6 +163,30 @@ async def test_the_answer_to_orders_of_a_server_becomes_a_task(tmp_path: Path) -
         assert set(site.ends("news")) == {"delivered"}
 
 
+async def test_the_task_of_an_order_of_a_server_follows_its_acts(tmp_path: Path) -> None:
+    """The table of docs/orders.md: what is carried out changes the Task, what is not leaves it as it is."""
+    route = {"when": "=MSH-9.1 == 'ORR'", "mapping": "hl7-order-answers", "to": "lab-fhir"}
+    news = channel({"kind": "order-status", "of": "his", "answers": True}, route)
+    acts = [("active", "routine"), ("on-hold", "routine"), ("active", "routine"), ("active", "stat")]
+    acts += [("revoked", "stat"), ("on-hold", "stat")]
+    async with order_server() as server, running_site(tmp_path, site_of(polling(server), news), OUT) as site:
+        for count, (act, priority) in enumerate(acts, start=1):
+            server.put(request("1", status=act, priority=priority))
+            await heard(site, count)
+        server.put(request("3", status="revoked"))  # of no order
+        await heard(site, len(acts) + 1)
+        found = [
+            [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Task"]
+            for message in site.messages("news")
+            for bundle in site.bundles(message.id)
+        ]
+        tasks = [one for made in found for one in made]
+        assert [one["status"] for one in tasks] == ["accepted", "on-hold", "accepted", "accepted", "cancelled"]
+        assert {one["focus"]["identifier"]["value"] for one in tasks} == {"P-1"}
+        issues = [[one["code"] for one in site.trace(message.id).issues] for message in site.messages("news")]
+        assert [("NOT_DONE" in codes) for codes in issues] == [False] * 5 + [True] * 2
+
+
 async def test_a_file_of_json_is_answered_by_its_number(tmp_path: Path) -> None:
     inbox, source = folder_of(tmp_path, "json")
     async with running_site(tmp_path / "site", site_of(lis(source, "orders-json")), OUT) as site:
