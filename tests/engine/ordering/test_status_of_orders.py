@@ -20,6 +20,7 @@ from engine.model.message import FormatOptions
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
+from engine.store.integrity.verify import run as verify
 from engine.store.operations import worklist
 from engine.store.queries.contents import stored_message
 from engine.store.queries.order_outcomes import has_notices
@@ -220,6 +221,7 @@ async def test_a_change_that_cannot_be_written_costs_itself_alone(
         assert "news of orders cannot be written" in caplog.text
         ran = await site.labrelay("dlq", "dismiss", str(lost.id), "--reason", "told by telephone", "--yes")
         assert ran.code == 0, ran.err
+    assert verify(tmp_path / "var", deep=True) == []
 
 
 def test_no_text_of_an_order_can_add_a_field() -> None:
