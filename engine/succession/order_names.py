@@ -28,8 +28,8 @@ def with_orders(body: bytes, media_type: str, orders: Sequence[Json]) -> bytes:
 
     Args:
         orders: each with the ``specimen`` and ``codes`` of its results; ``item``, its number on the worklist (without
-            it these are results of no order, beside one with the same code); ``placer``, ``namespace``, ``filler`` where
-            its order has them; ``late``: words about an order that was given up.
+            it these are results of no order, beside one with the same code); ``placer``, ``namespace``, ``filler``
+            where its order has them; ``late``: words about an order that was given up.
 
     Raises:
         ValueError: it is not what its type says.
