@@ -229,6 +229,45 @@ async def test_a_clock_that_differs_is_named_and_costs_nothing(tmp_path: Path, h
             await until(lambda: [one[0] for one in lines(site)] == ["P-1", "P-2"])
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "stopped meanwhile"])
+async def test_a_clock_that_was_ahead_and_is_set_back_hides_nothing(tmp_path: Path, restarts: bool) -> None:
+    """Neither an order that comes then, nor the cancel of one that came before."""
+    async with order_server() as server:
+        server.now = datetime.now(UTC) + timedelta(days=60)
+        async with polled(tmp_path, server) as site:
+            server.put(request("1"))
+            await until(lambda: states(site) == WAITS)
+            await looked(server)
+            if not restarts:
+                await _set_back(server, site)
+        if restarts:
+            async with polled(tmp_path, server) as site:
+                await _set_back(server, site)
+
+
+async def _set_back(server: OrderServer, site: RunningSite) -> None:
+    server.now = None
+    server.put(request("2"))
+    server.put(request("1", status="revoked"))
+    await until(lambda: states(site) == [("TSH", "cancelled", ""), *WAITS])
+    await looked(server, 3)
+    assert len(site.messages("his")) == 3
+    assert fault(site) == notice(site) == ""
+
+
+async def test_a_version_that_a_restored_server_counts_anew_is_taken(tmp_path: Path) -> None:
+    async with order_server() as server, polled(tmp_path, server) as site:
+        server.put(request("1"))
+        backup = dict(server.resources)
+        for priority in ("urgent", "stat"):
+            server.put(request("1", priority=priority))
+        await until(lambda: len(site.messages("his")) >= 1 and site.is_settled())
+        await looked(server)
+        server.resources = backup
+        server.put(request("1", status="revoked"), at=datetime.now(UTC) + timedelta(seconds=1))
+        await until(lambda: {one[1] for one in states(site)} <= {"cancelled", "superseded"})
+
+
 async def test_what_was_there_before_the_first_search_is_not_taken(tmp_path: Path) -> None:
     """Also not by a server that does not look at times."""
     async with order_server(looks_at_time=False) as server, polled(tmp_path, server) as site:
