@@ -42,7 +42,7 @@ HOUR_US = 3_600_000_000
 LAG_US = 24 * HOUR_US  # the cursor is at least so near to the server's clock
 OLDEST_US = 30 * 24 * HOUR_US  # behind the cursor; older ones are left out: their versions may be forgotten
 CLOCKS_APART_S = 300.0
-SET_BACK_US = 60_000_000  # a cursor so far ahead of the server's clock is of a clock that was wrong
+SET_BACK_US = 60_000_000  # a cursor that is more ahead of the server's clock is of a clock that was wrong
 
 
 class Settings(fhir_server.Settings, Protocol):
@@ -223,10 +223,8 @@ class FhirSearch:
             search.pages += 1
             found = await server.page(url)
             began_us = began_us or server.now_us
-            if cursor.reached_us > began_us + SET_BACK_US:
-                begin_us = min(cursor.begin_us, began_us - round(self._source.begin * 1e6))
-                await self._memory.move(PollCursor(begin_us=begin_us, reached_us=max(began_us - LAG_US, begin_us)))
-                search.note("the server's clock was set back; the changes of a day are read again")
+            if (back := self._set_back(cursor, began_us, search, server)) is not None:
+                await self._memory.move(back)
                 self._tell(search)
                 return
             await self._take_page(found, search, server)
@@ -247,6 +245,28 @@ class FhirSearch:
         if reached_us > cursor.reached_us or known is None:
             moved = PollCursor(begin_us=cursor.begin_us, reached_us=max(reached_us, cursor.reached_us))
             await self._memory.move(moved)
+
+    def _set_back(self, cursor: PollCursor, now_us: int, search: _Search, server: FhirServer) -> PollCursor | None:
+        """The cursor after the server's clock was ahead and was set back; None: it stays.
+
+        Only a clock that ours agrees with is followed however far, and to before the first search: all that changed
+        then is known. One that has lost its time would bring back the orders of years.
+        """
+        if cursor.reached_us <= now_us + SET_BACK_US:
+            return None
+        begin_us = cursor.begin_us
+        if server.tells_time and abs(server.ahead_s) <= CLOCKS_APART_S:
+            begin_us = min(begin_us, now_us - round(self._source.begin * 1e6))
+        elif cursor.reached_us - now_us > OLDEST_US:
+            search.note(
+                "the server's clock was set back by more than 30 days; no new order is found until it is correct"
+            )
+            return None
+        back = PollCursor(begin_us=begin_us, reached_us=max(now_us - LAG_US, begin_us))
+        if back.reached_us >= cursor.reached_us:
+            return None
+        search.note("the server's clock was set back; the changes of a day are read again")
+        return back
 
     # -- resources -----------------------------------------------------------------------------------------------
 
