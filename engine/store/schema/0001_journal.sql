@@ -399,7 +399,7 @@ CREATE INDEX order_item_place ON order_item (place, number) WHERE place <> x'';
 CREATE INDEX order_item_tray ON order_item (tray, number) WHERE tray <> x'';
 CREATE INDEX order_item_patient ON order_item (patient, number) WHERE patient <> x'';
 CREATE INDEX order_item_message ON order_item (message_id, line);
-CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test)
+CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test, created_us)
     WHERE state IN ('waiting', 'offered', 'accepted', 'in_progress');
 CREATE INDEX order_item_open ON order_item (state, expires_us)
     WHERE state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending');
