@@ -386,6 +386,7 @@ CREATE TABLE order_item (
     created_us INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL,
+    waits_us   INTEGER NOT NULL,            -- how long it waits, from when it came or was sent again
     reuse_us   INTEGER NOT NULL,            -- how long after its end its specimen number is not another patient's
     events     INTEGER NOT NULL,            -- rows of order_event
     written_us INTEGER NOT NULL,            -- when this row was written last, whatever changed in it

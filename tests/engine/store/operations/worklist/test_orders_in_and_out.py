@@ -568,6 +568,20 @@ async def test_a_clock_that_is_set_ahead_ends_no_order_and_frees_no_specimen_num
     assert numbers(await desk.ask("S2")) == [3]
 
 
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=3), timedelta(days=400)], ids=str)
+async def test_an_order_that_is_sent_again_waits_as_long_as_a_new_one_each_time(desk: Desk, ahead: timedelta) -> None:
+    """Also where the clock was ahead when it was made."""
+    desk.clock._now += ahead
+    await desk.take(order())
+    desk.clock._now -= ahead
+    for _ in range(3):
+        desk.wait(6)
+        assert await desk.journal.run(worklist.expire) == 0
+        desk.wait(2)
+        assert await desk.journal.run(worklist.expire) == 1
+        assert await act(desk, worklist.resend, 1) == "waiting"
+
+
 async def test_an_order_that_an_analyzer_has_no_code_for_waits(desk: Desk) -> None:
     await desk.take(order(targets=("chem",)), order("UREA", targets=("chem",)))
     answered = await desk.ask("S1", codes={"GLU": "10"})
