@@ -462,6 +462,7 @@ CREATE TABLE order_query (
 );
 CREATE INDEX order_query_channel ON order_query (channel, number);
 CREATE INDEX order_query_message ON order_query (message_id);
+CREATE INDEX order_query_untold ON order_query (number) WHERE outcome = '';
 CREATE INDEX order_query_open ON order_query (number) WHERE open > 0;
 
 -- Which specimens an analyzer asked for, and why it was told of no order.

@@ -405,6 +405,15 @@ def not_offered(batch: Batch, query: int, numbers: Sequence[int], reason: str, *
 
 
 @operation(priority=Priority.SETTLE)
+def told(batch: Batch, query: int, outcome: str) -> None:
+    """What became of an answer without an item: ``sent``, or why not. Of another one its items say that."""
+    batch.execute(
+        "UPDATE order_query SET outcome = ?, ended_us = ? WHERE number = ? AND items = '' AND outcome = ''",
+        (outcome, batch.now_us, query),
+    )
+
+
+@operation(priority=Priority.SETTLE)
 def confirmed(
     batch: Batch,
     channel: str,
@@ -475,6 +484,7 @@ def recover(batch: Batch) -> int:
         items.leave_query(batch, one, "interrupted")
         items.apply(batch, one, ItemEvent.MAYBE_SENT, channel=one.channel, query=query, cause="interrupted")
         items.store(batch, one)
+    batch.execute("UPDATE order_query SET outcome = 'interrupted' WHERE outcome = '' AND items = ''")
     return len(numbers)
 
 

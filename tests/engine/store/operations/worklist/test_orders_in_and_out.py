@@ -312,6 +312,22 @@ async def test_a_crash_leaves_what_was_under_way_perhaps_sent(desk: Desk) -> Non
     assert await desk.journal.run(worklist.recover) == 0
 
 
+async def test_an_answer_without_an_order_ends_as_sent_or_says_why_not(desk: Desk) -> None:
+    await desk.take(order())
+    sent, late, crash, with_order = [await desk.ask(one) for one in ("S7", "S8", "S9", "S1")]
+    await desk.journal.run(worklist.told, sent.query, "sent")
+    await desk.journal.run(worklist.told, late.query, "late")
+    await desk.journal.run(worklist.told, with_order.query, "late")
+    await desk.send(with_order)
+    await desk.journal.run(worklist.recover)
+    await desk.journal.run(worklist.told, crash.query, "sent")  # by a process that has ended
+
+    found = {one.number: one.outcome for one in order_questions.queries(desk.journal)}
+    assert found == {
+        sent.query: "sent", late.query: "late", crash.query: "interrupted", with_order.query: "sent",
+    }  # fmt: skip
+
+
 async def test_one_channel_of_a_group_has_an_order_at_a_time(desk: Desk) -> None:
     await desk.take(order())
     answered = await desk.ask("S1", channel="chem")
