@@ -12,7 +12,7 @@ from engine.model.orders import ItemReason, ItemState, NoOrder
 from engine.model.usual_times import ENOUGH
 from engine.ordering.download import PUT_OFF
 from engine.store.operations.worklist.answering import UNCONFIRMED
-from engine.store.operations.worklist.closing import TWIN
+from engine.store.operations.worklist.holding import TWIN
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of
