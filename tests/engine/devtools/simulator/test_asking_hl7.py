@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -27,7 +28,7 @@ from tests.support.waiting import until
 
 CODES = {"GLU": "10", "UREA": "20", "NA": "30"}
 MODES = {"GLU": "CBC", "UREA": "CBC+DIFF", "NA": "CBC+DIFF+RET"}
-START = datetime(2026, 3, 2, 8, 0)
+ZONE = ZoneInfo("Asia/Kolkata")  # of the site
 ROUTES = (
     {"when": "=MSH-9.1 == 'OUL'", "mapping": "hl7-oul-results", "to": "lab-fhir"},
     {"when": "=MSH-9.1 == 'ORU'", "mapping": "hl7-results", "to": "lab-fhir"},
@@ -44,7 +45,9 @@ def site_of(name: str, **orders: Any) -> dict[str, Any]:
 def analyzer(site: RunningSite, name: str, **more: Any) -> tuple[AskingAnalyzer, Dialogue]:
     talk = Dialogue()
     wire = ClientWire(HostPort("127.0.0.1", site.port("asked")))
-    asks = AskingAnalyzer(find_asker(name), wire, talk, PlaySettings(seed=7, again_after=0.01), start=START, **more)
+    asks = AskingAnalyzer(
+        find_asker(name), wire, talk, PlaySettings(seed=7, again_after=0.01), start=datetime.now(ZONE), **more
+    )
     return asks, talk
 
 
@@ -166,7 +169,7 @@ async def test_an_answer_for_another_tube_is_told_in_words(tmp_path: Path) -> No
     async with await asyncio.start_server(answers, "127.0.0.1", port):
         talk = Dialogue()
         wire = ClientWire(HostPort("127.0.0.1", port))
-        asks = AskingAnalyzer(find_asker("mindray-bc5380"), wire, talk, PlaySettings(seed=7), start=START)
+        asks = AskingAnalyzer(find_asker("mindray-bc5380"), wire, talk, PlaySettings(seed=7), start=datetime.now(ZONE))
         assert await asks.ask("T1") is None
         await wire.close()
     assert talk.tally.violations == ["the answer for T1 is wrong: ORC-2 is 'T9'; due is 'T1'"]
