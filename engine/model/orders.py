@@ -118,7 +118,8 @@ class OrderLine:
         specimen: the number on the tube, exact: leading zeros, case and check digit kept.
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
-        ordered: the LIS's code of the test or panel, where its channel's table made ``test`` of it; else empty.
+        ordered: the LIS's code of the test, where its channel's table made ``test`` of it; else empty.
+        panel: the LIS's code of the panel that it ordered, where its channel took that apart; else empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -142,12 +143,18 @@ class OrderLine:
     test_system: str = ""
     test_name: str = ""
     ordered: str = ""
+    panel: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
     requested: str = ""
     targets: tuple[str, ...] = ()
     comment: str = ""
+
+    @property
+    def named(self) -> str:
+        """The test by the code of the LIS."""
+        return self.ordered or self.test
 
 
 @value(kw_only=True)
@@ -425,6 +432,8 @@ class StatusChange:
     Attributes:
         item, n: the item and the row of its history. at_us: when.
         channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
+        of_panel: it is of the whole panel that the item is a test of, not of that test alone.
+        without: of a complete panel, its tests that have ended without a result.
     """
 
     status: Status
@@ -435,6 +444,13 @@ class StatusChange:
     reason: ItemReason = ItemReason.NONE
     channel: str = ""
     text: str = ""
+    of_panel: bool = False
+    without: tuple[str, ...] = ()
+
+    @property
+    def test(self) -> str:
+        """The code of the LIS for the test or panel that has changed."""
+        return self.line.panel if self.of_panel else self.line.named
 
 
 @value(kw_only=True)

@@ -78,6 +78,42 @@ async def test_a_result_completes_the_order(tmp_path: Path) -> None:
         assert site.ends("status") == ["delivered"]
 
 
+async def test_a_panel_is_complete_with_the_last_of_its_tests(tmp_path: Path) -> None:
+    route = {"mapping": "order-status-fhir", "to": "lab-fhir"}
+    channels = {**site_of(status=status(), tasks=status(route)), "his": lis(panels={"THY": ["TSH", "FERR"]})}
+    async with (
+        running_site(tmp_path, channels, OUT) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as analyzer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "THY")))
+        await analyzer.ask(question("00042"))
+        await analyzer.send(result("00042", "P-17", "TSH3", "1.20"))
+        await until(lambda: states(site) == [("TSH", "resulted", ""), ("FERR", "offered", "")])
+        await quiet(site)
+        assert said(site) == []
+
+        await person(site, "cancel", "W2")
+        await person(site, "cancel", "W2")  # the analyzer may have it: the second one ends it
+        await until(lambda: len(said(site)) == 2)
+        await quiet(site)
+        assert said(site) == [("OC", "P1", "CA"), ("SC", "P1", "CM")]
+        found = [stored_message(site.journal, view.id).payload for view in site.messages("status")]
+        assert [segments(one, "OBR")[0][4] for one in found] == ["FERR", "THY"]
+        assert [segments(one, "MSH")[0][10] for one in found] == ["W2.4", "W2.4P"]
+        tasks = [
+            one["resource"]
+            for view in site.messages("tasks")
+            for bundle in site.bundles(view.id)
+            for one in bundle["entry"]
+            if one["resource"]["resourceType"] == "Task"
+        ]
+        assert [(one["status"], one.get("note")) for one in tasks] == [
+            ("cancelled", None), ("completed", [{"text": "without a result: FERR"}]),
+        ]  # fmt: skip
+        assert len({one["id"] for one in tasks}) == 2
+
+
 @pytest.mark.parametrize(("updates", "wanted"), [(True, [("SC", "P1", "IP")]), (False, [])])
 async def test_a_beginning_is_said_where_the_site_wants_it(
     tmp_path: Path, updates: bool, wanted: list[tuple[str, str, str]]
