@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.order_rules import heard, same_patient, same_placer
+from engine.model.order_rules import OF_ENDED, heard, same_patient, same_placer
 from engine.model.orders import (
     MOST_OF_TUBE,
     OPEN_STATES,
@@ -179,7 +179,7 @@ def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
         return None
     at_us, event, state, reason, channel, sealed = row
     status = heard(event, ItemState(state))
-    if status is None:
+    if status is None or (event in OF_ENDED and _was_open(batch, one.number, n)):
         return None
     return StatusChange(
         status=status,

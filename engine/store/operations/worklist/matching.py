@@ -8,7 +8,7 @@ delivered to any destination. A result that is held closes the order once it is 
 from collections.abc import Sequence
 
 from engine.model.errors import RefusedError
-from engine.model.order_rules import ItemEvent, Standing, step
+from engine.model.order_rules import UNMATCHED, ItemEvent, Standing, step
 from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, item_id
 from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
@@ -17,7 +17,7 @@ from engine.store.operations import audit
 from engine.store.operations.worklist import holding, items
 from engine.store.operations.worklist.items import Kept
 
-MATCHED, UNMATCHED = "match", "unmatch"  # the cause of the result's event; the event that undoes it
+MATCHED = "match"  # the cause of the result's event
 TWO_PATIENTS = b"\0"  # in place of the keyed hash of a patient's number
 MOST_CODES = 300  # characters of the codes of results that are kept
 

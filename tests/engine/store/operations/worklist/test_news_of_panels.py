@@ -89,7 +89,7 @@ CASES: dict[str, list[tuple[str, list[tuple[str, ...]]]]] = {
     "a refused one is sent again": [
         ("final GLU UREA", [BEGUN, BEGUN]),
         ("refuse NA", [("UA", "CA", "1003", "E1 no reagent"), (*DONE, WITHOUT["NA"])]),
-        ("resend NA", []),
+        ("resend NA", [AGAIN]),
         ("final NA", [DONE]),
     ],
 }
