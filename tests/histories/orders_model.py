@@ -219,7 +219,7 @@ def _open_states(book: Book, one: Version, results: list[Measured]) -> set[str]:
     begun = [each for each in results if not each.final]
     if any(_surely_closes(book, one, each) for each in begun) and not one.holds:
         return {"in_progress"}
-    found = {"waiting"}
+    found = {"waiting"} | ({"in_progress"} if _waits_for_a_person(book, one) else set())
     if book.may_have(one):
         found.add("offered")
     return found | {"in_progress"} if begun else found
@@ -240,7 +240,14 @@ def _reasons(book: Book, one: Version, state: str) -> set[str]:
             return maybe
         after = {"AFTER_CANCEL"} if any(other.wish == REPLACED for other in book.siblings(one)) else set()
         return {"", "UNMAPPED_CODE"} | maybe | after
+    if state == "in_progress" and _waits_for_a_person(book, one):
+        return {"", "RESULT_HELD"}
     return {""} | maybe if state == "offered" else {""}
+
+
+def _waits_for_a_person(book: Book, one: Version) -> bool:
+    """Whether a result of the order is held."""
+    return any(each.waits for each in book.results_of(one))
 
 
 # -- the log, the news -------------------------------------------------------------------------------------------------

@@ -131,6 +131,9 @@ WELL: dict[str, Case] = {
         at.order(test="PANEL"), at.panel("resulted", "resulted"), at.ask("GLU", "UREA"), at.measure(),
         at.measure("UREA"), at.complete(),
     ),
+    "its result is held": lambda at: many(
+        at.order(), at.there("in_progress", "RESULT_HELD"), at.ask("GLU"), at.measure(), setattr(at, "held", True)
+    ),
     "begun": lambda at: many(at.order(), at.there("in_progress"), at.ask("GLU"), at.measure(status="P")),
     "measured and asked for again": lambda at: many(
         at.order(), at.there("resulted"), at.ask("GLU"), at.measure(), at.lab.rest(), at.ask(none=("done",))
@@ -260,6 +263,9 @@ WRONG: dict[str, tuple[str, Case]] = {
             at.order(test="PANEL"), at.panel("resulted", "resulted"), at.ask("GLU", "UREA"), at.measure(),
             at.measure("UREA"), at.complete("L-GLU"),
         ),
+    ),
+    "an order without a result says that one is held": (
+        "STATE", lambda at: many(at.order(), at.there("in_progress", "RESULT_HELD"), at.ask("GLU"))
     ),
     "a result is told twice": (
         "NEWS",
