@@ -6,7 +6,8 @@
     move    the cursor, once all that the search found is durable
 
 The cursor is a time of the server: that of the newest resource, and at least a day before the server's clock. It never
-runs ahead of that clock, so that one resource of the future hides none. A kill leaves the old cursor: the search is
+runs ahead of that clock, so that one resource of the future hides none. Where the clock was ahead and is set back, the
+cursor goes back to a day before it. A kill leaves the old cursor: the search is
 made anew, and what was taken is known by its version (`engine.model.ports.PollMemory`).
 
 A fault says why nothing is taken, and a notice what a person should know; neither names a resource.
@@ -41,6 +42,7 @@ HOUR_US = 3_600_000_000
 LAG_US = 24 * HOUR_US  # the cursor is at least so near to the server's clock
 OLDEST_US = 30 * 24 * HOUR_US  # behind the cursor; older ones are left out: their versions may be forgotten
 CLOCKS_APART_S = 300.0
+SET_BACK_US = 60_000_000  # a cursor that is more ahead of the server's clock is of a clock that was wrong
 
 
 class Settings(fhir_server.Settings, Protocol):
@@ -221,6 +223,10 @@ class FhirSearch:
             search.pages += 1
             found = await server.page(url)
             began_us = began_us or server.now_us
+            if (back := self._set_back(cursor, began_us, search, server)) is not None:
+                await self._memory.move(back)
+                self._tell(search)
+                return
             await self._take_page(found, search, server)
             url = server.following(url, found.next)
         if self._stopping.is_set():
@@ -239,6 +245,28 @@ class FhirSearch:
         if reached_us > cursor.reached_us or known is None:
             moved = PollCursor(begin_us=cursor.begin_us, reached_us=max(reached_us, cursor.reached_us))
             await self._memory.move(moved)
+
+    def _set_back(self, cursor: PollCursor, now_us: int, search: _Search, server: FhirServer) -> PollCursor | None:
+        """The cursor after the server's clock was ahead and was set back; None: it stays.
+
+        Only a clock that ours agrees with is followed however far, and to before the first search: all that changed
+        then is known. One that has lost its time would bring back the orders of years.
+        """
+        if cursor.reached_us <= now_us + SET_BACK_US:
+            return None
+        begin_us = cursor.begin_us
+        if server.tells_time and abs(server.ahead_s) <= CLOCKS_APART_S:
+            begin_us = min(begin_us, now_us - round(self._source.begin * 1e6))
+        elif cursor.reached_us - now_us > OLDEST_US:
+            search.note(
+                "the server's clock was set back by more than 30 days; no new order is found until it is correct"
+            )
+            return None
+        back = PollCursor(begin_us=begin_us, reached_us=max(now_us - LAG_US, begin_us))
+        if back.reached_us >= cursor.reached_us:
+            return None
+        search.note("the server's clock was set back; the changes of a day are read again")
+        return back
 
     # -- resources -----------------------------------------------------------------------------------------------
 
@@ -268,7 +296,9 @@ class FhirSearch:
         return 0 < one.updated_us < max(cursor.begin_us, cursor.reached_us - OLDEST_US)
 
     async def _take(self, one: Found, there: dict[str, Found], search: _Search, server: FhirServer) -> None:
-        polled = PolledVersion(resource=one.name, version=one.identity, updated_us=one.updated_us)
+        polled = PolledVersion(
+            resource=one.name, version=one.identity, updated_us=one.updated_us, number=one.version_number
+        )
         if self._memory.is_old(polled):
             return
         content = searchset.message(one, await self._referred(one, there, search, server), self._base)

@@ -16,7 +16,7 @@ from adapters.destinations.http.answer import Answer
 from adapters.destinations.http.auth import log_in_of
 from adapters.destinations.http.exchange import HttpExchange, Server
 from adapters.destinations.http.log_in import Config
-from adapters.destinations.http.server_time import ServerTime
+from adapters.destinations.http.server_time import ServerTime, http_date
 from adapters.transports.errors import SearchError
 from engine.model.clock import Clock
 from engine.model.errors import ContentError
@@ -55,6 +55,7 @@ class FhirServer:
     def __init__(self, source: Settings, clock: Clock) -> None:
         self._source = source
         self._times = ServerTime(clock)
+        self.tells_time = False  # its last answer had a Date
         self._http = HttpExchange(
             "source",
             Server(url=source.url, tls=source.tls, timeout=source.timeout, gzip=source.gzip),
@@ -156,4 +157,5 @@ class FhirServer:
     async def _get(self, url: URL) -> Answer:
         answer = await self._http.exchange("GET", url, {})
         self._times.heard(answer.date)
+        self.tells_time = http_date(answer.date) is not None
         return answer

@@ -66,11 +66,13 @@ class PolledVersion:
         resource: type and id, as ``ServiceRequest/17``.
         version: differs between any two versions of the resource.
         updated_us: when the server had it, by the server's clock; 0: it does not say.
+        number: of the version, where the server counts them; 0: it does not.
     """
 
     resource: str
     version: str
     updated_us: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,9 @@ def with_orders(body: bytes, media_type: str, orders: Sequence[Json]) -> bytes:
     """A document that names the orders of its results.
 
     Args:
-        orders: each with the ``specimen`` and ``codes`` of its results; ``placer``, ``namespace``, ``filler`` where its
-            order has them; ``late``: words about an order that was given up.
+        orders: each with the ``specimen`` and ``codes`` of its results; ``item``, its number on the worklist (without
+            it these are results of no order, beside one with the same code); ``placer``, ``namespace``, ``filler``
+            where its order has them; ``late``: words about an order that was given up.
 
     Raises:
         ValueError: it is not what its type says.
@@ -70,9 +71,11 @@ def _order_of(resource: Json, by_url: dict[str, Json], orders: Sequence[Json]) -
 
 
 def _the_one(orders: Sequence[Json], codes: Iterable[Any], specimens: set[Any]) -> Json | None:
-    """The order of a result; None where there is none, or the document does not say of which specimen it is."""
-    near = [one for one in orders if one["specimen"] in specimens and not set(one["codes"]).isdisjoint(codes)]
-    return near[0] if len(near) == 1 else None
+    """The order of a result; None where there is none, or specimen and code do not say which one it is."""
+    codes = set(codes)
+    near = [one for one in orders if one["specimen"] in specimens and not codes.isdisjoint(one["codes"])]
+    items = {one.get("item") for one in near}
+    return near[0] if len(items) == 1 and None not in items else None
 
 
 def _point(resource: Json, orders: Iterable[Json], by_url: dict[str, Json]) -> None:

@@ -44,7 +44,7 @@ def decided(facts: DocumentFacts, document: Document | None = None, form: Form |
         return {"resource": name, "tests": _tests(known[name]) if name in known else []}
 
     return {
-        "orders": [item_id(number) for number in sorted({one["item"] for one in facts.orders})],
+        "orders": [item_id(number) for number in sorted({one["item"] for one in facts.orders if "item" in one})],
         "not_sent": _NOTHING_NEW if facts.not_sent else None,
         "not_compared": facts.not_compared or None,
         "left_out": [{**told(name), "why": ECHO} for name in sorted(facts.echoes)],

@@ -25,6 +25,7 @@ from engine.model.reasons import ReasonCode
 SYSTEM = "urn:labrelay:polled"  # of the identifier of a message: type, id and version of its resource
 ORDERS = ("ServiceRequest", "Task")
 REFERRED = ("Patient", "Specimen", "ServiceRequest")  # the types that an order line is made of
+COUNTED_DIGITS = 18  # of 64 bits
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _DECODER = json.JSONDecoder()
@@ -58,6 +59,11 @@ class Found:
     def identity(self) -> str:
         """Differs between any two versions of the resource: version and time, else the content."""
         return f"{self.version} {self.updated_us}" if self.version else sha256(self.raw).hexdigest()
+
+    @property
+    def version_number(self) -> int:
+        """``meta.versionId``, as most servers count it; 0 where it is no number."""
+        return int(self.version) if self.version.isdigit() and len(self.version) <= COUNTED_DIGITS else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Resources of a server that a channel polls: each version becomes one message, once.
 
 The message and the note of its version are one transaction, so that a kill takes none twice and loses none. A version
-that is older than the one taken last is never taken: a server may answer from a copy that lags behind. A row is kept
-for 90 days, and the search goes back less far than that (`adapters.transports.fhir_search`); one of a resource without
-a time is kept for good.
+that is older than the one taken last, by time and by number, is never taken: a server may answer from a copy that lags
+behind. One of the two alone proves nothing: a clock may be set back, and a restored server counts from before. A row is
+kept for 90 days, and the search goes back less far than that (`adapters.transports.fhir_search`); one of a resource
+without a time is kept for good.
 """
 
 from engine.model.message import Received, Stored
@@ -23,11 +24,12 @@ _RESOURCE, _VERSION = b"polled", b"polled-version"
 def store_polled(batch: Batch, received: Received, polled: PolledVersion) -> Stored:
     """Journal a version that was not taken before. The same bytes are no repeat: `is_old` has judged that."""
     batch.execute(
-        "INSERT OR REPLACE INTO polled (resource, version, updated_us, until_us) VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO polled (resource, version, updated_us, number, until_us) VALUES (?, ?, ?, ?, ?)",
         (
             _resource(batch.vault, received.channel, polled),
             _version(batch.vault, received.channel, polled),
             polled.updated_us,
+            polled.number,
             batch.now_us + REPORT_MEMORY_US if polled.updated_us else 0,
         ),
     )
@@ -46,11 +48,13 @@ def move_cursor(batch: Batch, channel: str, cursor: PollCursor) -> None:
 def is_old(execute: Execute, vault: Vault, channel: str, polled: PolledVersion) -> bool:
     """As `engine.model.ports.PollMemory.is_old`."""
     row = execute(
-        "SELECT version, updated_us FROM polled WHERE resource = ?", (_resource(vault, channel, polled),)
+        "SELECT version, updated_us, number FROM polled WHERE resource = ?", (_resource(vault, channel, polled),)
     ).fetchone()
     if row is None:
         return False
-    return bool(row[0] == _version(vault, channel, polled) or 0 < polled.updated_us < row[1])
+    version, updated_us, number = row
+    counts_on = 0 < number < polled.number
+    return bool(version == _version(vault, channel, polled) or (0 < polled.updated_us < updated_us and not counts_on))
 
 
 def _resource(vault: Vault, channel: str, polled: PolledVersion) -> bytes:

@@ -105,6 +105,7 @@ def record(
     held: Sequence[HoldReason | None] = ()
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, DocumentFacts] = {}
+    orders: list[dict[str, Any]] = []
     ordered: dict[int, DocumentFacts] = {}
     disagree = False
     if state == "mapped":
@@ -155,9 +156,18 @@ def record(
             if is_any_near:
                 before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
             if before.messages or again or status_only or comparing.may_correct(routes):
-                comparison = comparing.compare(
-                    batch, message_id, received_us, routes, before, again=again, status_only=status_only
-                )
+                how = {"again": again, "status_only": status_only}
+                comparison = comparing.compare(batch, message_id, received_us, routes, before, **how)
+                if orders and not comparison.echo and any(one.echoes for one in comparison.facts.values()):
+                    # A result that is only repeated is of no order that is open: its report does not name that one.
+                    tubes = with_repeats(batch, outcome.tubes, made, comparison.routes, comparison.facts)
+                    renamed, disagree = naming.orders_of(
+                        batch, message_id, channel, tubes, came=edited_from or message_id, again=old_state is not None
+                    )
+                    if renamed != orders:
+                        routes, ordered = _with_orders(made, renamed)
+                        routes, ids = used_numbers.set_apart(routes, uses)
+                        comparison = comparing.compare(batch, message_id, received_us, routes, before, **how)
                 routes, held = comparison.routes, comparison.held
                 if comparison.no_value:
                     state, reason, detail = "dead", ReasonCode.NO_VALUE, comparison.no_value

@@ -344,6 +344,7 @@ CREATE TABLE polled (
     resource   BLOB PRIMARY KEY,            -- 16-byte keyed hash: channel, type and id
     version    BLOB NOT NULL,               -- 16-byte keyed hash
     updated_us INTEGER NOT NULL,            -- its time at the server; 0 without one
+    number     INTEGER NOT NULL,            -- of the version, where the server counts; else 0
     until_us   INTEGER NOT NULL             -- 0: for good
 ) WITHOUT ROWID;
 

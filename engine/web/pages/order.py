@@ -18,7 +18,7 @@ from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.records import Act, Filter, MessageView
 from engine.monitoring.line_steps import line_step
-from engine.store.operations.worklist.matching import MATCHED
+from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of

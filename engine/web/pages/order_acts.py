@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
-from engine.store.operations.worklist.matching import MATCHED
+from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.reader import Reader
 from engine.store.queries.tube_timeline import WithoutOrder

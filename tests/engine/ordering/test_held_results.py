@@ -6,6 +6,8 @@ another analyzer asks, or for all   it does not
 a person releases it                resulted, in the same moment; the LIS hears CM
 rejects it, dismisses it            as it was before the result; the test can be measured again
 it is a dead letter at first        as it was before the result
+the LIS has changed it meanwhile    where no analyzer has the order, the new version is given at once
+a person has undone its match       the release closes nothing
 a delivered one is a dead letter    it stays resulted; dismissed: as before, and the LIS hears that it is open
 """
 
@@ -143,6 +145,37 @@ async def test_a_cancel_between_hold_and_decision_stays(tmp_path: Path) -> None:
         await held(site, "reject", message)
 
         assert states(site) == [("TSH", "cancel_pending", "")]
+
+
+async def test_a_change_of_an_order_that_was_never_given_waits_for_no_analyzer(tmp_path: Path) -> None:
+    async with site_of(tmp_path) as (site, his, peer):
+        message = await measured(site, peer, "99.0", HELD)
+        await his.ask(order("M2", ("XO", "P1", "TSH"), priority="S"))
+        assert states(site) == [("TSH", "cancel_pending", "RESULT_HELD"), ("TSH", "waiting", "AFTER_CANCEL")]
+
+        await held(site, "reject", message)
+
+        assert states(site) == [("TSH", "cancelled", ""), WAITS]
+        await given(peer)
+
+
+async def test_a_match_that_was_undone_closes_nothing_at_the_release(tmp_path: Path) -> None:
+    async with site_of(tmp_path) as (site, his, peer):
+        await peer.send(result("00043", "P-17", "TSH3", "99.0"))
+        await until(lambda: site.is_settled() and len(site.trace(newest(site)).deliveries) == 2)
+        message = newest(site)
+        await his.ask(order("M5", ("NW", "P5", "TSH"), tube="00043"))
+        for verb, wanted in (("match", HELD), ("unmatch", WAITS)):
+            of = [str(message)] if verb == "match" else []
+            ran = await site.labrelay("orders", verb, "W2", *of, "--reason", "looked at")
+            assert ran.code == 0, ran.err
+            assert states(site) == [WAITS, wanted]
+
+        await held(site, "release", message)
+
+        assert states(site) == [WAITS, WAITS]
+        await quiet(site)
+        assert said(site) == []
 
 
 async def test_a_second_held_result_outlives_the_first(tmp_path: Path) -> None:

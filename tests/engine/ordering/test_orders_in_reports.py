@@ -5,6 +5,8 @@ the test is ordered twice        other numbers: none is named, and a warning say
 no order                         nothing
 cancelled, and measured          it is delivered with a note
 the same result once more        an echo, as without an order
+beside a result that is new      its report does not name the order for a rerun
+two results have its code        of two patients, measured before and after it came, of two code lists: none is named
 processed again, explained       the same document
 HL7 v2 output                    ORC-2 and OBR-2, where they are empty; NTE for a late one
 """
@@ -119,6 +121,55 @@ async def test_the_same_result_once_more_is_an_echo(tmp_path: Path) -> None:
 
         assert site.end_of(message) == "ECHO"
         assert [state for _, state, _ in states(site)] == ["resulted", "waiting"]
+
+
+async def test_a_result_that_is_repeated_beside_a_new_one_is_of_no_rerun(tmp_path: Path) -> None:
+    async with (
+        running_site(tmp_path, site_of()) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as peer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH"), ("NW", "P2", "FERR")))
+        first = result("00042", "P-17", "TSH3", "1.20")
+        await measured(site, peer, first)
+        await his.ask(order("M2", ("RO", "P9", "TSH")))
+
+        message = await measured(site, peer, beside(first, "R|2|^^^Ferritin|40|ug/L||N||F"))
+
+        assert based_on(site, message) == {"Observation": ["P2"], "DiagnosticReport": ["P1", "P2"]}
+        assert [state for _, state, _ in states(site)] == ["resulted", "resulted", "waiting"]
+        ran = await site.labrelay("reprocess", "--channel", "chemistry", "--since", "1d", "-o", "json")
+        assert ran.json["outcomes"] == {"unchanged": 2}, ran.json
+
+
+def beside(message: bytes, *records: str) -> bytes:
+    """The message with more records."""
+    return message.replace(b"L|1|F", "\r".join([*records, "L|1|F"]).encode())
+
+
+OTHERS = {
+    "another patient has the tube": ("P|2|P-99", "O|1|00042||^^^TSH3|||||||||||Serum", "R|1|^^^TSH3|9.9|mIU/L||N||F"),
+    "it was measured before the order came": ("R|2|^^^TSH3|9.9|mIU/L||N||F||||20200101100000",),
+    "its code is one of the other list": ("R|2|^^^TSH|9.9|mIU/L||N||F",),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_a_result_beside_it_never_names_its_order(name: str, tmp_path: Path) -> None:
+    async with (
+        running_site(tmp_path, site_of()) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as peer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH")))
+
+        message = await measured(site, peer, beside(result("00042", "P-17", "TSH3", "1.20"), *OTHERS[name]))
+
+        assert site.end_of(message) == "delivered"
+        assert states(site) == [("TSH", "resulted", "")]
+        entries = [one["resource"] for one in site.bundles(message)[-1]["entry"]]
+        (other,) = [one for one in entries if one.get("valueQuantity", {}).get("value") == 9.9]
+        assert "basedOn" not in other
 
 
 async def test_a_late_result_says_that_its_order_was_cancelled(tmp_path: Path) -> None:

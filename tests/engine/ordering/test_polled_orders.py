@@ -229,6 +229,59 @@ async def test_a_clock_that_differs_is_named_and_costs_nothing(tmp_path: Path, h
             await until(lambda: [one[0] for one in lines(site)] == ["P-1", "P-2"])
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "stopped meanwhile"])
+async def test_a_clock_that_was_ahead_and_is_set_back_hides_nothing(tmp_path: Path, restarts: bool) -> None:
+    """Neither an order that comes then, nor the cancel of one that came before."""
+    async with order_server() as server:
+        server.now = datetime.now(UTC) + timedelta(days=60)
+        async with polled(tmp_path, server) as site:
+            server.put(request("1"))
+            await until(lambda: states(site) == WAITS)
+            await looked(server)
+            if not restarts:
+                await _set_back(server, site)
+        if restarts:
+            async with polled(tmp_path, server) as site:
+                await _set_back(server, site)
+
+
+async def _set_back(server: OrderServer, site: RunningSite) -> None:
+    server.now = None
+    server.put(request("2"))
+    server.put(request("1", status="revoked"))
+    await until(lambda: states(site) == [("TSH", "cancelled", ""), *WAITS])
+    await looked(server, 3)
+    assert len(site.messages("his")) == 3
+    assert fault(site) == notice(site) == ""
+
+
+async def test_a_clock_that_has_lost_its_time_brings_no_old_order_back(tmp_path: Path) -> None:
+    async with order_server() as server:
+        server.put(request("0"), at=datetime.now(UTC) - timedelta(days=400))
+        async with polled(tmp_path, server) as site:
+            server.put(request("1"))
+            await until(lambda: states(site) == WAITS)
+            server.now = datetime.now(UTC) - timedelta(days=2000)
+            await until(lambda: "set back by more than 30 days" in notice(site))
+            await looked(server, 3)
+            server.now = None
+            server.put(request("2"))
+            await until(lambda: [one[0] for one in lines(site)] == ["P-1", "P-2"])
+
+
+async def test_a_version_that_a_restored_server_counts_anew_is_taken(tmp_path: Path) -> None:
+    async with order_server() as server, polled(tmp_path, server) as site:
+        server.put(request("1"))
+        backup = dict(server.resources)
+        for priority in ("urgent", "stat"):
+            server.put(request("1", priority=priority))
+        await until(lambda: len(site.messages("his")) >= 1 and site.is_settled())
+        await looked(server)
+        server.resources = backup
+        server.put(request("1", status="revoked"), at=datetime.now(UTC) + timedelta(seconds=1))
+        await until(lambda: {one[1] for one in states(site)} <= {"cancelled", "superseded"})
+
+
 async def test_what_was_there_before_the_first_search_is_not_taken(tmp_path: Path) -> None:
     """Also not by a server that does not look at times."""
     async with order_server(looks_at_time=False) as server, polled(tmp_path, server) as site:
@@ -379,7 +432,7 @@ async def test_a_server_that_is_down_is_waited_for(tmp_path: Path) -> None:
         async with order_server(port) as server:
             server.put(request("1"))
             await until(lambda: states(site) == WAITS)
-            assert fault(site) == ""
+            await until(lambda: fault(site) == "")
 
 
 async def test_a_reference_that_cannot_be_read_now_makes_the_order_wait(tmp_path: Path) -> None:

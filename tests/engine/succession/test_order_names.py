@@ -11,8 +11,8 @@ from engine.succession.kinds import under
 from engine.succession.order_names import FHIR, with_orders
 from engine.succession.statements import loads, resources_in
 
-GLU = {"specimen": "00042", "codes": ["10", "GLU"], "placer": "P1", "namespace": "HIS", "filler": "F1"}
-UREA = {"specimen": "00042", "codes": ["20"], "placer": "P2"}
+GLU = {"item": 1, "specimen": "00042", "codes": ["10", "GLU"], "placer": "P1", "namespace": "HIS", "filler": "F1"}
+UREA = {"item": 2, "specimen": "00042", "codes": ["20"], "placer": "P2"}
 LATE = {**GLU, "late": "ordered, cancelled at 2026-03-01 09:00, measured"}
 
 
@@ -61,10 +61,24 @@ def test_a_result_of_another_tube_or_test_names_none() -> None:
 
 
 def test_an_order_without_numbers_is_not_named() -> None:
-    assert (
-        numbers(with_orders(bundle(observation("a", "10"), REPORT), FHIR, [{"specimen": "00042", "codes": ["10"]}]))
-        == {}
-    )
+    order = {"item": 1, "specimen": "00042", "codes": ["10"]}
+    assert numbers(with_orders(bundle(observation("a", "10"), REPORT), FHIR, [order])) == {}
+
+
+@pytest.mark.parametrize(("others", "named"), [
+    ([{**GLU, "codes": ["11", "GLU"]}], "P1"),  # of one order
+    ([{**GLU, "item": 3}], ""),
+    ([{"specimen": "00042", "codes": ["10"]}], ""),  # a result of no order has the code, too
+    ([{"specimen": "00042", "codes": ["11"]}, {"specimen": "42", "codes": ["10"]}], "P1"),
+])  # fmt: skip
+def test_a_code_that_may_mean_two_orders_names_none(others: list[dict[str, Any]], named: str) -> None:
+    code = {"coding": [{"code": "10"}, {"code": "GLU"}]}
+    result = entry("Observation", "a", code=code, specimen={"reference": "urn:uuid:s1"})
+    body = with_orders(bundle(result), FHIR, [GLU, *others])
+    assert numbers(body) == ({"Observation/a": [named]} if named else {})
+    lines = [HEAD, "PID|1||4711", "OBR|1||00042|GLU", "OBX|1|NM|10||5"]
+    text = "".join(f"{line}\r" for line in lines).encode()
+    assert (b"OBR|1|P1^HIS|" in with_orders(text, HL7, [GLU, *others])) == bool(named)
 
 
 def test_a_work_step_stays_beside_the_number_of_its_order() -> None:

@@ -3,7 +3,8 @@
 What happened after that state is unknown here, but not to analyzers and laboratory systems:
 
 - An order that waits may have gone out since. It is marked as `MAYBE_KNOWN`: it is offered again with that mark, and a
-  cancel of it is pending until an analyzer, or a person, has given it up.
+  cancel of it is pending until an analyzer, or a person, has given it up. So is an order that was held, which may have
+  been released since: it stays held, and gets the mark at its release.
 - Numbers were given since. They name other orders at analyzers (IHE LAW: the work step) and in messages to a
   laboratory system, so none of them is given again.
 """
@@ -26,9 +27,9 @@ def go_on_from(batch: Batch) -> int:
     The caller's transaction has the row of the audit trail that says why.
     """
     numbers = batch.execute(
-        f"SELECT number FROM order_item WHERE {items.OPEN} AND state = 'waiting' AND reason = ? AND sent = 0"  # noqa: S608 - constants
-        " AND after = 0 ORDER BY number",
-        (ItemReason.NONE,),
+        f"SELECT number FROM order_item WHERE {items.OPEN} AND sent = 0 AND after = 0"  # noqa: S608 - constants
+        " AND ((state = 'waiting' AND reason IN (?, ?)) OR state = 'held') ORDER BY number",
+        (ItemReason.NONE, ItemReason.UNMAPPED_CODE),
     ).fetchall()
     for (number,) in numbers:
         one = items.by_number(batch, number)

@@ -28,8 +28,13 @@ from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
 
 PRELIMINARY, REDUNDANT = "preliminary", "redundant"  # causes of a held result: how it closes its order later
+MATCHED = "match"  # the cause of a result that a person has matched
 TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
 _OF_RESULTS = "event IN ('preliminary', 'final', 'result_held')"  # the term of the index ``order_event_result``
+_IN_FORCE = (  # not of a match that was undone
+    "(cause <> 'match' OR NOT EXISTS"
+    " (SELECT 1 FROM order_event u WHERE u.item = e.item AND u.n = e.n + 1 AND u.event = 'unmatch'))"
+)
 _ON_ITS_WAY = frozenset({"waiting", "sending", "delivered"})
 _GIVEN_UP = frozenset({"rejected", "dismissed"})
 
@@ -78,9 +83,10 @@ def standing(rows: Rows, message_id: int) -> str:
 
 
 def gone_from(batch: Batch, message_id: int, meant: set[int]) -> None:
-    """A message was processed again, and its results are of these items now: of any other one they are not."""
-    for one, _, channel in of_message(batch, message_id):
-        if one.number not in meant:
+    """A message was processed again, and its results are of these items now: of any other one they are not, unless a
+    person says so."""
+    for one, cause, channel in of_message(batch, message_id):
+        if one.number not in meant and cause != MATCHED:
             put_back(batch, one, message_id, channel)
 
 
@@ -102,6 +108,7 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
         if one.sent != known or waits:
             one.sent = known
             items.note(batch, one, event, message_id=message_id, channel=channel)
+            _end_cancel(batch, one)
         return
     if waits:
         state, reason = ItemState.IN_PROGRESS, ItemReason.RESULT_HELD
@@ -114,6 +121,13 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
     if state in ANSWERED_STATES and _is_of_two(batch, one):
         one.state, one.reason = ItemState.HELD, ItemReason.SPECIMEN_CONFLICT
     items.note(batch, one, event, message_id=message_id, channel=channel)
+    _end_cancel(batch, one)
+
+
+def _end_cancel(batch: Batch, one: Kept) -> None:
+    """A pending cancel of an order that no analyzer has is done: none is left to give it up."""
+    if one.state is ItemState.CANCEL_PENDING and not one.known:
+        items.apply(batch, one, ItemEvent.NOT_SENT)
 
 
 _CLOSES = frozenset({ItemEvent.FINAL, REOPENED})
@@ -157,8 +171,9 @@ def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -
 
 def _waits(batch: Batch, one: Kept, message_id: int) -> bool:
     """Whether another message with a result of the item is held."""
+    others = f"event = 'result_held' AND message_id <> ? AND {_IN_FORCE}"
     rows = batch.execute(
-        "SELECT DISTINCT message_id FROM order_event WHERE item = ? AND event = 'result_held' AND message_id <> ?",
+        f"SELECT DISTINCT message_id FROM order_event e WHERE item = ? AND {others}",  # noqa: S608 - constants
         (one.number, message_id),
     ).fetchall()
     return any(standing(batch, other) == "held" for (other,) in rows)
@@ -181,11 +196,16 @@ def take_back_twins(
 
 
 def of_message(batch: Batch, message_id: int) -> list[tuple[Kept, str, str]]:
-    """The items that a message has results of, with cause and channel of its last result for each."""
+    """The items that a message has results of, with cause and channel of its last result for each; a match by a person
+    stays the cause."""
     rows = batch.execute(
-        f"SELECT item, cause, channel FROM order_event WHERE message_id = ? AND {_OF_RESULTS} ORDER BY item, n",  # noqa: S608 - a constant
+        f"SELECT item, cause, channel FROM order_event e WHERE message_id = ? AND {_OF_RESULTS} AND {_IN_FORCE}"  # noqa: S608 - constants
+        " ORDER BY item, n",
         (message_id,),
     ).fetchall()
-    found = {item: (cause, channel) for item, cause, channel in rows}
+    found: dict[int, tuple[str, str]] = {}
+    for item, cause, channel in rows:
+        before = found.get(item, ("", ""))[0]
+        found[item] = before if before == MATCHED else cause, channel
     kept = ((items.by_number(batch, item), *said) for item, said in found.items())
     return [(one, cause, channel) for one, cause, channel in kept if one is not None]

@@ -324,12 +324,18 @@ def apply(
 
 def _time(batch: Batch, one: Kept, event: ItemEvent, to: ItemState, cause: str, at_us: int) -> None:
     """Note when the analyzer got an item, and learn from its final result how long the test takes there. A match by a
-    person says nothing of that.
+    person says nothing of that, nor does a result that a person has released.
     """
     if to in AT_ANALYZER:
         if one.state not in AT_ANALYZER:
             one.given_us = at_us
-    elif event is ItemEvent.FINAL and one.state in AT_ANALYZER and one.code and not cause:
+    elif (
+        event is ItemEvent.FINAL
+        and one.state in AT_ANALYZER
+        and one.reason is not ItemReason.RESULT_HELD
+        and one.code
+        and not cause
+    ):
         _learn(batch, one.channel, one.code, max(batch.now_us - one.given_us, 0))
 
 

@@ -15,9 +15,9 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 from engine.store.operations.worklist import holding, items
+from engine.store.operations.worklist.holding import MATCHED
 from engine.store.operations.worklist.items import Kept
 
-MATCHED = "match"  # the cause of the result's event
 TWO_PATIENTS = b"\0"  # in place of the keyed hash of a patient's number
 MOST_CODES = 300  # characters of the codes of results that are kept
 

@@ -1,9 +1,15 @@
 """The orders of a message's results, for its documents: looked up in the transaction that records the outcome, before
 the results change anything. Where orders with different numbers ask for one result, none of them is named.
+
+A document finds the order of a result by tube and code. So each result beside it that may have the same code there, and
+that is not of this order, is listed as well, without an order: another patient's, one that was measured before, one of
+another code list.
 """
 
 from collections.abc import Iterable
 from typing import Any
+
+import orjson
 
 from engine.model.clock import from_us
 from engine.model.order_results import TubeResults
@@ -26,6 +32,7 @@ def orders_of(
         came: the message that brought the results. again: it is processed anew.
     """
     found: list[dict[str, Any]] = []
+    without: list[dict[str, Any]] = []
     disagree = False
     for tube in tubes:
         groups = frozenset(tube.groups)
@@ -35,16 +42,25 @@ def orders_of(
         for each in tube.tests:
             meant = results.of(each)
             numbers = {(one.line.placer, one.line.placer_namespace, one.line.filler) for one in meant}
-            if len(numbers) > 1:
-                disagree = True
-            elif meant:
-                found.append(_named(batch, message_id, meant[0], tube.specimen, [each.code, each.test]))
-    return found, disagree
+            said = {"specimen": tube.specimen, "codes": sorted({each.code, each.test} - {""})}
+            disagree = disagree or len(numbers) > 1
+            if len(numbers) == 1:
+                found.append(said | _named(batch, message_id, meant[0]))
+            else:
+                without.append(said)
+    named = {key for one in found for key in _keys(one)}
+    found += [one for one in without if not named.isdisjoint(_keys(one))]
+    return list({orjson.dumps(one): one for one in found}.values()), disagree
 
 
-def _named(batch: Batch, message_id: int, one: Kept, specimen: str, codes: list[str]) -> dict[str, Any]:
+def _keys(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """The pairs of specimen and code by which a document may find this."""
+    return [(said["specimen"], code) for code in said["codes"]]
+
+
+def _named(batch: Batch, message_id: int, one: Kept) -> dict[str, Any]:
     line = one.line
-    said: dict[str, Any] = {"item": one.number, "specimen": specimen, "codes": sorted({*codes} - {""})}
+    said: dict[str, Any] = {"item": one.number}
     numbers = {"placer": line.placer, "namespace": line.placer_namespace, "filler": line.filler}
     said |= {name: text for name, text in numbers.items() if text}
     if late := _late(batch, message_id, one):

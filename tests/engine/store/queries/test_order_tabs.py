@@ -252,6 +252,20 @@ async def test_a_match_by_a_person_teaches_nothing(desk: Desk) -> None:
     assert usual.usual_us == 0
 
 
+async def test_the_time_that_a_result_was_held_teaches_nothing(desk: Desk) -> None:
+    for n in range(ENOUGH):
+        await given_to_analyzer(desk, f"S{n}", f"O{n}")
+        tests = (ResultOf(test="GLU"),)
+        message = await desk.message()
+        await desk.journal.run(worklist.result, message, "chem", f"S{n}", "", tests, held=True)
+        desk.clock.advance(3 * 86_400)
+        await desk.journal.run(worklist.result, message, "chem", f"S{n}", "", tests, again=True)
+        assert desk.state(n + 1)[0] == S.RESULTED
+    await given_to_analyzer(desk, "T", "T")
+    (usual,) = reading.usual_times(desk.journal, reading.items(desk.journal, ItemFilter(open=True))).values()
+    assert usual.usual_us == 0
+
+
 async def test_an_order_that_was_cancelled_and_measured_is_told_to_a_person(desk: Desk) -> None:
     await desk.take(order())
     await desk.journal.run(worklist.cancel, 1, actor="asha", reason="wrong tube")

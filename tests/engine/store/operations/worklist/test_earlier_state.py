@@ -1,6 +1,7 @@
 """A worklist that goes on from an earlier state: what came after it is unknown here, and known elsewhere."""
 
 from pathlib import Path
+from typing import Any
 
 from engine.model.clock import ManualClock
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
@@ -19,10 +20,10 @@ SETTINGS = TakeSettings(known_channels={"chem": frozenset({"GLU"})})
 ASK = AskSettings(channel="chem", codes={"GLU": "1"})
 
 
-async def take(journal: Journal, *placers: str) -> list[int]:
+async def take(journal: Journal, *placers: str, **more: Any) -> list[int]:
     """Orders of a tube each; their numbers."""
     lines = [
-        OrderLine(test="GLU", specimen=f"S-{placer}", placer=placer, patient=OrderedPatient(number="P1"))
+        OrderLine(test="GLU", specimen=f"S-{placer}", placer=placer, patient=OrderedPatient(number="P1"), **more)
         for placer in placers
     ]
     (stored,) = await store(journal, " ".join(placers).encode(), channel="his")
@@ -56,6 +57,21 @@ async def test_after_a_restore_what_waited_may_be_known_and_no_number_comes_agai
         assert await take(journal, "E") == [4 + RESERVED]
         assert await journal.run(worklist.cancel, 2, actor="asha", reason="looked") == "cancel_pending"
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
+async def test_after_a_restore_what_was_held_may_be_known(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    async with running(place.data) as journal:
+        await take(journal, "A", "B", action="hold")
+        copy = await place.copy(journal)
+        await journal.run(worklist.release, 1, actor="asha", reason="looked")
+        await offer(journal, "A")
+    place.restore(copy, tmp_path / "new")
+    async with running(tmp_path / "new" / "var") as journal:
+        assert states(journal) == {1: "held HELD_BY_LIS", 2: "held HELD_BY_LIS"}
+        assert await journal.run(worklist.cancel, 1, actor="asha", reason="looked") == "cancel_pending"
+        await journal.run(worklist.release, 2, actor="asha", reason="looked")
+        assert states(journal)[2] == "waiting MAYBE_KNOWN"
 
 
 async def test_after_a_restore_the_orders_of_an_erased_message_are_erased(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
+from engine.model.order_results import TubeResults
+from engine.model.outcome import Outcome
+from engine.model.records import Decision
 from engine.model.worklist import ResultOf
-from engine.store.operations import worklist
+from engine.store.operations import record_outcome, worklist
 from engine.store.queries import tube_timeline
 from engine.store.queries import worklist as reading
 from engine.store.queries.acts import acts_page
 from tests.engine.store.operations.worklist.test_orders_in_and_out import RAVI, Desk, act, order
-from tests.support.journals import started
+from tests.support.journals import routed, started
 
 UNKNOWN = ResultOf(code="99")  # a test that no table has
 
@@ -66,6 +69,26 @@ async def test_a_message_that_is_processed_again_keeps_what_was_matched(desk: De
         await desk.journal.run(worklist.result, message, "chem", "S1", "", results or (ResultOf(test="GLU"),))
         assert without(desk) == left, results
     assert await act(desk, worklist.unmatch, 1) == "waiting"
+
+
+async def test_a_match_outlives_that_its_message_is_processed_again(desk: Desk) -> None:
+    await desk.result("S1", UNKNOWN)
+    message = desk.n
+    await desk.take(order())  # after the result: no processing finds that it is of this order
+    await act(desk, worklist.match, 1, message_id=message)
+    tube = TubeResults(specimen="S1", tests=(UNKNOWN,))
+
+    async def process(again: bool) -> None:
+        outcome, decision = Outcome("mapped", tubes=(tube,)), Decision(again=again)
+        await desk.journal.run(record_outcome.record, message, outcome, [routed()], decision=decision)
+
+    await process(again=False)
+    await process(again=True)
+    assert desk.state(1) == ("resulted", "")
+    assert without(desk) == []
+    await act(desk, worklist.unmatch, 1)
+    await process(again=True)
+    assert desk.state(1) == ("waiting", "")
 
 
 @pytest.mark.parametrize(("specimen", "patient", "said"), [
