@@ -134,7 +134,7 @@ sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the 
 histories: setup-dev  ## random histories of a laboratory, and a model that says what must hold; HISTORIES="--count 2000 --seed 7"
 	@$(BIN)/python -m tests.histories $(HISTORIES)
 
-faults: setup-dev  ## every fault of docs/reliability.md, 40 minutes at most; FAULTS="--only T1,T6", LABRELAY_SEED=...
+faults: setup-dev  ## every fault of docs/reliability.md, 50 minutes at most; FAULTS="--only T1,T6", LABRELAY_SEED=...
 	@$(BIN)/python -m tests.faults.harness --scale long $(FAULTS)
 
 soak: setup-dev  ## the same in full, for hours, and 100,000 histories; FAULTS="--only T24" for a part

@@ -89,6 +89,11 @@ class ReasonCode(Enum):
     MAPPING_FAULT = (
         "The mapping failed inside LabRelay. The rule is named in the detail; please report it. The message is safe."
     )
+    NOT_WRITTEN = (
+        "LabRelay failed to write a message for a laboratory system that reports what became of its orders. The number "
+        "of this message names the order (`W17.2`), or the message that was to be answered (`A4711`). Tell the "
+        "laboratory system by other means, dismiss this letter, and please report it: a retry does not write it again."
+    )
     IDENTITY_CONFLICT = (
         "One patient number is used for two persons, by name, birth date or sex: the result is held until a person "
         "has compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen "

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine, Tube
+from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, LineAnswer, OrderLine, Tube
 from engine.model.values import value
 
 DAY_US = 86_400_000_000
@@ -83,7 +83,8 @@ def answers(lines: Sequence[OrderLine], outcomes: Sequence[LineOutcome]) -> tupl
 
 
 def _answer(line: OrderLine, outcomes: Sequence[LineOutcome]) -> LineAnswer:
-    reason = next((why for one in outcomes if (why := _why_not_done(one))), ItemReason.NONE)
+    failed = next((one for one in outcomes if _why_not_done(one)), None)
+    reason = ItemReason.NONE if failed is None else failed.reason
     return LineAnswer(
         placer=line.placer,
         filler=line.filler,
@@ -91,7 +92,7 @@ def _answer(line: OrderLine, outcomes: Sequence[LineOutcome]) -> LineAnswer:
         action=line.action,
         done=reason is ItemReason.NONE,
         reason=reason,
-        text=_WORDS.get(reason, ""),
+        text="" if failed is None else _words(line, failed),
         items=tuple(one.number for one in outcomes if one.number),
     )
 
@@ -102,20 +103,35 @@ def _why_not_done(one: LineOutcome) -> ItemReason:
     return ItemReason.NONE
 
 
+def _words(line: OrderLine, one: LineOutcome) -> str:
+    if one.reason is not ItemReason.TOO_LATE:
+        return _WORDS.get(one.reason, "")
+    if line.action == "release" and one.state in ANSWERED_STATES:
+        return "it is not held"
+    return _TOO_LATE.get(one.state, "too late: an analyzer has it, or may have it")
+
+
 _CHANGED_NOTHING = frozenset({ItemReason.TOO_LATE, ItemReason.NO_SUCH_ORDER, ItemReason.TOO_MANY_LINES})
 _CONFLICTS = frozenset({ItemReason.ORDER_CONFLICT, ItemReason.SPECIMEN_CONFLICT})
+_PERSON = "held until a person of the laboratory decides"
 _WORDS = {
-    ItemReason.ORDER_CONFLICT: "held: this order number and test are there with other content",
-    ItemReason.SPECIMEN_CONFLICT: "held: this specimen number has orders of another patient",
+    ItemReason.ORDER_CONFLICT: f"{_PERSON}: this order number and test are there with other content",
+    ItemReason.SPECIMEN_CONFLICT: f"{_PERSON}: this specimen number has orders of another patient",
     ItemReason.UNKNOWN_ACTION: "no known code of what is to be done",
     ItemReason.UNKNOWN_TEST: "no analyzer here runs this test",
     ItemReason.NO_SPECIMEN: "there is no specimen number that can be on a tube",
     ItemReason.UNKNOWN_CHANNEL: "there is no such analyzer here",
     ItemReason.CONTROL_NUMBER: "the specimen number is one of a control",
-    ItemReason.TOO_LATE: "too late: an analyzer has it, or its result is there",
     ItemReason.NO_SUCH_ORDER: "there is no such order here",
     ItemReason.TOO_MANY_LINES: "the message has too many tests; none was taken",
     ItemReason.TOO_MANY_ITEMS: "the specimen number has too many orders",
+}
+_TOO_LATE = {
+    ItemState.RESULTED: "too late: its result is there",
+    ItemState.REFUSED: "too late: the analyzer has refused it",
+    ItemState.EXPIRED: "too late: its time is over",
+    ItemState.CANCELLED: "too late: it is cancelled",
+    ItemState.CANCEL_PENDING: "too late: it is being cancelled",
 }
 
 

@@ -27,7 +27,12 @@ def listeners(channels: Mapping[str, ChannelConfig]) -> dict[str, Sequence[Liste
             for name in channel.source.of:
                 of = channels.get(name)
                 answer = partial(_answer, channel, of) if channel.source.answers and of is not None else None
-                one = Listener(updates=channel.source.updates, write=partial(_written, channel), answer=answer)
+                one = Listener(
+                    channel=channel.channel,
+                    updates=channel.source.updates,
+                    write=partial(_written, channel),
+                    answer=answer,
+                )
                 found[name].append(one)
     return dict(found)
 

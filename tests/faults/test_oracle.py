@@ -210,7 +210,7 @@ def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) ->
 
 
 def test_the_catalogue_is_whole_and_names_tests_that_exist() -> None:
-    assert [fault.number for fault in FAULTS] == list(range(1, 39))
+    assert [fault.number for fault in FAULTS] == list(range(1, 41))
     assert [fault.name for fault in FAULTS if not fault.nodes] == []
     assert [node for fault in FAULTS for node in fault.nodes if not exists(node)] == []
 
@@ -220,5 +220,5 @@ def test_the_page_has_a_section_for_each() -> None:
     assert [fault.name for fault in FAULTS if f"\n### {fault.name}: " not in text] == []
 
 
-def test_all_faults_together_fit_into_forty_minutes() -> None:
-    assert sum(fault.seconds for fault in FAULTS) <= 40 * 60
+def test_all_faults_together_fit_into_fifty_minutes() -> None:
+    assert sum(fault.seconds for fault in FAULTS) <= 50 * 60

@@ -186,6 +186,19 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     return stored
 
 
+def store_dead(batch: Batch, received: Received, reason: ReasonCode, detail: str) -> None:
+    """Journal a message of our own that could not be made, as a dead letter: ``payload`` says so. It stays out of the
+    repeat memory.
+    """
+    channel = received.channel
+    stored = _insert(batch, received, _token(batch, received), dedup.EarlierCopies(), 0)
+    note = seal_note(batch, "message_state", stored.id, channel, {"detail": detail})
+    set_state(batch, stored.id, "dead", reason, detail=note, numbers=own_number(received.control_id))
+    failure_fingerprint.note(batch, "message_state", stored.id, channel, detail)
+    batch.channel(channel).dead += 1
+    batch.count(channel, "", "dead")
+
+
 @operation(priority=Priority.RECEIVE, size=lambda channel, session, raw, received_us: len(raw))
 def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_us: int) -> int:
     """Journal one link frame that belongs to no message yet."""

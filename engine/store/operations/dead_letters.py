@@ -55,6 +55,8 @@ _FIXES: dict[ReasonCode, str] = {
     ReasonCode.NOT_PRODUCTION: "labrelay dlq dismiss --code {code}{channel} --reason TEXT",
     ReasonCode.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
     ReasonCode.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
+    ReasonCode.NOT_WRITTEN: "tell the laboratory system by other means what became of the order (its number names it: "
+    "labrelay orders show), report it, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT",
     ReasonCode.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq "
     "retry NUMBER accepts two patients",
     ReasonCode.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "

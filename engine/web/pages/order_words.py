@@ -66,6 +66,7 @@ EVENTS: Mapping[str, str] = {
     "resend": "to be sent once more",
     "expire": "time is over",
     "freed": "the version before it is given up",
+    "placed": "the LIS has named where the tube is",
     "unmapped": "the analyzer has no code for it",
     "unmatch": "match undone",
     "erased": "contents erased",

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs.hl7v2 import order_answers
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
+from engine.model.orders import AnsweredOrders
 from engine.store.queries.contents import stored_message
 from tests.engine.ordering.test_orders_of_a_lis import ANALYZER, HTTP, JSON_ORDER, lis, states, tubes
 from tests.engine.ordering.test_polled_orders import polling
@@ -161,6 +163,30 @@ async def test_the_answer_to_orders_of_a_server_becomes_a_task(tmp_path: Path) -
         assert set(site.ends("news")) == {"delivered"}
 
 
+async def test_the_task_of_an_order_of_a_server_follows_its_acts(tmp_path: Path) -> None:
+    """The table of docs/orders.md: what is carried out changes the Task, what is not leaves it as it is."""
+    route = {"when": "=MSH-9.1 == 'ORR'", "mapping": "hl7-order-answers", "to": "lab-fhir"}
+    news = channel({"kind": "order-status", "of": "his", "answers": True}, route)
+    acts = [("active", "routine"), ("on-hold", "routine"), ("active", "routine"), ("active", "stat")]
+    acts += [("revoked", "stat"), ("on-hold", "stat")]
+    async with order_server() as server, running_site(tmp_path, site_of(polling(server), news), OUT) as site:
+        for count, (act, priority) in enumerate(acts, start=1):
+            server.put(request("1", status=act, priority=priority))
+            await heard(site, count)
+        server.put(request("3", status="revoked"))  # of no order
+        await heard(site, len(acts) + 1)
+        found = [
+            [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "Task"]
+            for message in site.messages("news")
+            for bundle in site.bundles(message.id)
+        ]
+        tasks = [one for made in found for one in made]
+        assert [one["status"] for one in tasks] == ["accepted", "on-hold", "accepted", "accepted", "cancelled"]
+        assert {one["focus"]["identifier"]["value"] for one in tasks} == {"P-1"}
+        issues = [[one["code"] for one in site.trace(message.id).issues] for message in site.messages("news")]
+        assert [("NOT_DONE" in codes) for codes in issues] == [False] * 5 + [True] * 2
+
+
 async def test_a_file_of_json_is_answered_by_its_number(tmp_path: Path) -> None:
     inbox, source = folder_of(tmp_path, "json")
     async with running_site(tmp_path / "site", site_of(lis(source, "orders-json")), OUT) as site:
@@ -185,6 +211,26 @@ async def test_an_answer_that_was_not_said_before_a_stop_is_said_after_the_start
             assert said(site) == []
     async with running_site(tmp_path / "site", site_of(lis(source)), OUT) as site:
         assert [answered(one) for one in await heard(site, 1)] == [["OK"]]
+
+
+async def test_an_answer_that_cannot_be_written_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = order_answers.later
+
+    def fails_for_one(asked: AnsweredOrders, *parts: Any, **more: Any) -> bytes | None:
+        if b"|M1|" in asked.payload:
+            raise RuntimeError
+        return write(asked, *parts, **more)
+
+    monkeypatch.setattr(order_answers, "later", fails_for_one)
+    inbox, source = folder_of(tmp_path)
+    async with running_site(tmp_path / "site", site_of(lis(source)), OUT) as site:
+        (inbox / "a.hl7").write_bytes(order("M1", TSH) + order("M2", ("NW", "P2", "FERR")))
+        await until(lambda: site.ends("news") == ["NOT_WRITTEN", "delivered"])
+        lost, found = site.messages("news")
+        assert lost.control_id == f"A{site.messages('his')[0].id}"
+        assert answered(stored_message(site.journal, found.id).payload) == ["OK"]
 
 
 async def test_the_worker_process_changes_nothing(tmp_path: Path) -> None:

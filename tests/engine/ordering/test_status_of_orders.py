@@ -21,6 +21,7 @@ from engine.model.order_rules import ItemEvent
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
+from engine.store.integrity.verify import run as verify
 from engine.store.operations import worklist
 from engine.store.queries.contents import stored_message
 from engine.store.queries.order_outcomes import has_notices
@@ -252,6 +253,49 @@ async def test_what_was_not_said_before_a_stop_is_said_after_the_start(
             assert has_notices(site.journal)
     async with running_site(tmp_path, site_of(status=status()), OUT) as site:
         await until(lambda: said(site) == [("OC", "P1", "CA")])
+
+
+async def test_a_change_that_cannot_be_written_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a dead letter that names the order; the later news of each laboratory system go out, in their order."""
+    write = order_status.message
+
+    def fails_for_one(change: StatusChange, **more: Any) -> bytes:
+        if change.line.placer == "P2":
+            raise RuntimeError(change.line.patient.number)
+        return write(change, **more)
+
+    monkeypatch.setattr(order_status, "message", fails_for_one)
+    channels = site_of(status=status(), lims=lis(), more=status(of="lims"))
+    async with (
+        running_site(tmp_path, channels, OUT) as site,
+        ordering(site.port("his")) as his,
+        ordering(site.port("lims")) as lims,
+    ):
+        await his.ask(order("M1", TSH, ("NW", "P2", "FERR"), ("NW", "P3", "TSH")))
+        await lims.ask(order("M1", ("NW", "P4", "FERR")))
+        for number in ("W1", "W2", "W3", "W4"):
+            await person(site, "cancel", number)
+        await until(lambda: site.ends("more") == ["delivered"])
+        await quiet(site)
+        assert site.ends("status") == ["delivered", "NOT_WRITTEN", "delivered"]
+        heard = [site.messages("status")[place].id for place in (0, 2)]
+        assert [segments(stored_message(site.journal, one).payload, "ORC")[0][1:3] for one in heard] == [
+            ["OC", "P1"],
+            ["OC", "P3"],
+        ]
+        assert said(site, "more") == [("OC", "P4", "CA")]
+
+        listed = await site.labrelay("dlq", "list")
+        assert "labrelay dlq dismiss --code NOT_WRITTEN --channel status" in listed.out
+        (lost,) = [one for one in site.messages("status") if one.reason == "NOT_WRITTEN"]
+        assert lost.control_id == "W2.2"
+        assert stored_message(site.journal, lost.id).payload == b"LabRelay could not write the message W2.2."
+        assert "news of orders cannot be written" in caplog.text
+        ran = await site.labrelay("dlq", "dismiss", str(lost.id), "--reason", "told by telephone", "--yes")
+        assert ran.code == 0, ran.err
+    assert verify(tmp_path / "var", deep=True) == []
 
 
 def test_no_text_of_an_order_can_add_a_field() -> None:

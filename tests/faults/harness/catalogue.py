@@ -589,7 +589,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         passes="each order has its result, none is on another tube, none that the analyzer has is taken for new",
         nodes=("tests/faults/test_law_kill.py",),
-        quick="7 steps", long="30 steps", seconds=90,
+        quick="7 steps", long="30 steps", seconds=150,
         unproven="The analyzer is a test's own; orders on LabRelay's own connection are not killed here.",
     ),
     Fault(
@@ -601,7 +601,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         passes="the worklist is as a model says; each message has one answer in meaning, however often it is sent",
         nodes=("tests/faults/test_orders_kill.py",),
-        quick="2 seeds", long="2 seeds", seconds=35,
+        quick="2 seeds", long="2 seeds", seconds=50,
     ),
     Fault(
         number=37,
@@ -649,6 +649,20 @@ FAULTS: tuple[Fault, ...] = (
         nodes=("tests/faults/test_lis_away.py",),
         quick="10 tubes", long="60 tubes", seconds=60,
         unproven="It is silent as a whole; one that takes part of a message, or answers late, is T10, T13 and T20.",
+    ),
+    Fault(
+        number=40,
+        fault="kill amid a search for orders",
+        how=(
+            "The process kills itself before and after each named step of a search: a version received and stored, the "
+            "cursor moved, the commit, the hand-over, the mapping. A laboratory system orders, changes, holds and "
+            "cancels at its own FHIR server meanwhile, drawn at random."
+        ),
+        passes="each version of each request is one message, in the order of the server; the worklist is as the newest "
+        "versions say; the journal is whole",
+        nodes=("tests/faults/test_polled_kill.py",),
+        quick="2 seeds", long="2 seeds", seconds=60,
+        unproven="The server is a test's own.",
     ),
 )  # fmt: skip
 

@@ -239,11 +239,6 @@ def _wanted(sheet: Sheet, question: Question, tube: Tube) -> list[WorkItem]:
     items = [item for item in sendable(tube) if _says(sheet, tube, item)]
     if question.kind == "specimens":
         return items if tube.asked.specimen in {one.specimen for one in question.asked} else []
-    place = (question.carrier, question.position)
-    if question.kind == "rack":
-        return [item for item in items if all(place) and (item.line.rack, item.line.position) == place]
-    if question.kind == "tray":
-        return [item for item in items if all(place) and (item.line.tray, item.line.tray_position) == place]
     return items
 
 

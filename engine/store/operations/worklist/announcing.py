@@ -2,7 +2,8 @@
 
 So does the answer to a message, where it cannot go out on the connection of that; it comes before all changes of its
 orders. The message and the note that it is made are one transaction. From there on it is a message as any other: it has
-its routes, deliveries and retries.
+its routes, deliveries and retries. One that cannot be written is a dead letter of that channel (`NOT_WRITTEN`), and
+the next ones go on.
 
 Of an order that came as a panel the laboratory system hears as of one order:
 
@@ -13,7 +14,9 @@ Of an order that came as a panel the laboratory system hears as of one order:
     accepted, begun, open again                      the panel is
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
@@ -28,7 +31,9 @@ from engine.model.orders import (
     OrderLine,
     Status,
     StatusChange,
+    item_id,
 )
+from engine.model.reasons import ReasonCode
 from engine.model.values import changed, value
 from engine.store.core import order_notes
 from engine.store.core.batch import Batch
@@ -37,6 +42,8 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
+
+logger = logging.getLogger("labrelay.orders")
 
 AT_ONCE = 100
 _ENDS = frozenset({Status.COMPLETED, Status.REFUSED, Status.CANCELLED, Status.EXPIRED})
@@ -48,12 +55,14 @@ class Listener:
     """A channel of messages about the orders of another one.
 
     Attributes:
+        channel: its name.
         updates: also of what does not end an order.
         write: the message of a change.
         answer: that of the answer to a message of orders, or None: its sender asks for none; None: it is answered on
             its connection.
     """
 
+    channel: str
     updates: bool
     write: Callable[[StatusChange], Received]
     answer: Callable[[AnsweredOrders], Received | None] | None = None
@@ -75,12 +84,11 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
         one = items.by_number(batch, item)
         if one is None or one.line == OrderLine() or one.source not in listeners:  # erased, or without a listener
             continue
-        made += [
-            append.store_message(batch, listener.write(change), repeat_window_s=0.0)
-            for change in _changes(batch, one, n, notice)
-            for listener in listeners[one.source]
-            if listener.updates or change.status not in STATUS_UPDATES
-        ]
+        for change in _changes(batch, one, n, notice):
+            number = f"{item_id(one.number)}.{n}{'P' if change.of_panel else ''}"
+            for listener in listeners[one.source]:
+                if listener.updates or change.status not in STATUS_UPDATES:
+                    made += _message(batch, listener, number, partial(listener.write, change))
     batch.executemany("DELETE FROM order_notice WHERE number = ?", [(number,) for number, _, _ in rows])
     return made
 
@@ -115,8 +123,28 @@ def _answers(batch: Batch, message_id: int, listeners: Mapping[str, Sequence[Lis
         refused=f"no order was taken, the message is kept as a dead letter: {reason}" if state == "dead" else "",
         answers=order_notes.opened(note.get("answers", ())),
     )
-    written = [one.answer(asked) for one in listeners[channel] if one.answer is not None]
-    return [append.store_message(batch, one, repeat_window_s=0.0) for one in written if one is not None]
+    made: list[Stored] = []
+    for one in listeners[channel]:
+        if one.answer is not None:
+            made += _message(batch, one, f"A{message_id}", partial(one.answer, asked))
+    return made
+
+
+def _message(batch: Batch, listener: Listener, number: str, write: Callable[[], Received | None]) -> list[Stored]:
+    """Store what ``write`` makes; nothing where it has nothing to say, or fails: then that is a dead letter.
+
+    Args:
+        number: of the message that is to be made.
+    """
+    try:
+        made = write()
+    except Exception as error:  # an error of ours costs this message alone
+        logger.exception("news of orders cannot be written", extra={"channel": listener.channel, "detail": number})
+        text = f"LabRelay could not write the message {number}."
+        lost = Received(channel=listener.channel, payload=text.encode(), received_us=batch.now_us, control_id=number)
+        append.store_dead(batch, lost, ReasonCode.NOT_WRITTEN, type(error).__name__)
+        return []
+    return [] if made is None else [append.store_message(batch, made, repeat_window_s=0.0)]
 
 
 def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]:

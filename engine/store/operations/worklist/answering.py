@@ -12,7 +12,7 @@ once more.
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from engine.model.order_rules import ItemEvent, PatientsOfTube
+from engine.model.order_rules import ItemEvent, PatientsOfTube, same_patient
 from engine.model.orders import (
     ANSWERED_STATES,
     MOST_OF_TUBE,
@@ -216,15 +216,32 @@ class Look:
                     yield Asked(specimen=one.line.specimen)
 
     def at_place(self, question: Question) -> Iterator[Asked]:
-        """The specimen that the LIS said today to be at this place; none where it said so of two."""
-        found = items.of_rack if question.kind == "rack" else items.of_tray
-        there = {
-            one.line.specimen
-            for one in found(self._batch, question.carrier, question.position, MOST_OF_TUBE)
-            if one.is_open and one.line.specimen and one.created_us >= self._settings.today_us
-        }
+        """The specimen that the LIS said today to be at this place, and at no other one since; none where it said so of
+        two."""
+        find = items.of_rack if question.kind == "rack" else items.of_tray
+        near = find(self._batch, question.carrier, question.position, MOST_OF_TUBE)
+        today = [one for one in near if self._named_today(one)]
+        there = {specimen for specimen in {one.line.specimen for one in today} if self._is_at(specimen, today)}
         if len(there) == 1:
             yield Asked(specimen=there.pop(), echo=question.echo)
+
+    def _named_today(self, one: Kept) -> bool:
+        return bool(one.line.specimen) and items.named_place(self._batch, one)[1] >= self._settings.today_us
+
+    def _is_at(self, specimen: str, at_place: Sequence[Kept]) -> bool:
+        """Whether a tube has open orders, and the order of its patient that named a place last is ``at_place``."""
+        tube = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
+        patient = next((one.line.patient for one in tube if one.is_open), None)
+        placed = [
+            one
+            for one in tube
+            if one.state is not ItemState.REJECTED
+            and any(items.place_of(one.line))
+            and patient is not None
+            and same_patient(one.line.patient, patient)
+        ]
+        newest = max(placed, key=lambda one: (items.named_place(self._batch, one)[0], one.number), default=None)
+        return newest is not None and newest.number in {one.number for one in at_place}
 
     def of_person(self, numbers: Iterable[str]) -> Iterator[Kept]:
         """The open orders of these patients that this channel may see, of any test."""

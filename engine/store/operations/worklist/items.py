@@ -24,6 +24,7 @@ from engine.model.orders import (
 )
 from engine.model.search_keys import folded
 from engine.model.usual_times import NEWEST, usual_time
+from engine.model.values import changed
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute, Rows
@@ -33,6 +34,7 @@ COLUMN = "order_item"  # the place of a sealed line, with its number
 MOST_WORDS = 1_000  # characters of the analyzer's words that are kept
 TAKEN = "taken"  # the first event of an item
 FREED = "freed"  # the analyzer has given up the version before it
+PLACED = "placed"  # the LIS has named where its tube is now
 RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
 
 # The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.
@@ -203,6 +205,20 @@ def of_tray(rows: Rows, tray: str, position: str, most: int) -> list[Kept]:
     return [one for one in found if (one.line.tray, one.line.tray_position) == (tray, position)]
 
 
+def place_of(line: OrderLine) -> tuple[str, str, str, str]:
+    """Where the tube is, as the line says; empty texts where it says nothing."""
+    return line.rack, line.position, line.tray, line.tray_position
+
+
+def named_place(rows: Rows, one: Kept) -> tuple[int, int]:
+    """The message or act that named the place of an item last, and when."""
+    row = rows.execute(
+        "SELECT message_id, at_us FROM order_event WHERE item = ? AND event = ? ORDER BY n DESC LIMIT 1",
+        (one.number, PLACED),
+    ).fetchone()
+    return (one.message_id, one.created_us) if row is None else (row[0], row[1])
+
+
 def open_of_patient(rows: Rows, number: str, most: int) -> list[Kept]:
     """The open items of a patient, oldest first; the number is compared exactly."""
     found = _newest(rows, "patient", patient_token(rows.vault, number), most)
@@ -370,7 +386,7 @@ def note(
     """
     one.events += 1
     batch.orders_changed = True
-    one.last_id = message_id or one.last_id
+    one.last_id = max(one.last_id, message_id)  # an old message may be processed again
     store(batch, one)
     if one.source and heard(event, one.state) is not None:
         batch.execute("INSERT INTO order_notice (item, n) VALUES (?, ?)", (one.number, one.events))
@@ -385,6 +401,22 @@ def note(
             message_id, query, cause, sealed,
         ),
     )  # fmt: skip
+
+
+def place(batch: Batch, one: Kept, line: OrderLine, message_id: int) -> None:
+    """Write the place that a line names to an item."""
+    rack, position, tray, tray_position = place_of(line)
+    one.line = changed(one.line, rack=rack, position=position, tray=tray, tray_position=tray_position)
+    batch.execute(
+        "UPDATE order_item SET place = ?, tray = ?, content = ? WHERE number = ?",
+        (
+            place_token(batch.vault, rack, position),
+            place_token(batch.vault, tray, tray_position),
+            batch.seal(NOTE_KEYS, packed(one.line), COLUMN, one.number, ""),
+            one.number,
+        ),
+    )
+    note(batch, one, PLACED, message_id=message_id)
 
 
 def store(batch: Batch, one: Kept) -> None:

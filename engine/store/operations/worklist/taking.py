@@ -1,6 +1,7 @@
 """Orders in: each test of a message becomes an item of the worklist, or changes one that is there.
 
-    new, add    the same order and test with the same content    the item that is there (a repeat)
+    new, add    the same order and test with the same content    the item that is there (a repeat); its tube is where
+                                                                  the newest message says
                 with other content, and an item that is there    held: ORDER_CONFLICT
                 after a cancel that is pending                    one more item; it waits until that cancel is done
     change      the item that is there                            superseded; where an analyzer may have it, first
@@ -8,7 +9,7 @@
                 items in conflict with it                         superseded
     cancel      each item that the line names                     cancelled or cancel_pending; too late after a result
     hold        each item that no analyzer has                    held: HELD_BY_LIS
-    release     each of these                                     waiting
+    release     each of these                                     waiting; of a conflict a person decides
     rerun       the newest item, which has a result               one more item; the old result stays
 
 An order number that ended without a result may be ordered again by a later message. A message that is processed again
@@ -194,6 +195,7 @@ class _Taking:
             return self._put(place, line)
         if latest.state is ItemState.CANCEL_PENDING and is_newer:
             return self._put(place, line, replaces=latest)
+        self._move(latest, line)
         if line.action == "hold":
             return self._step(place, latest, ItemEvent.HOLD)
         if latest.reason is ItemReason.HELD_BY_LIS and is_newer:
@@ -225,8 +227,14 @@ class _Taking:
         if latest.state is ItemState.CANCEL_PENDING and self.message_id > latest.last_id:
             return self._put(place, line, replaces=latest)
         if latest.is_open:  # it has no result yet
+            self._move(latest, line)
             return _outcome(place, latest, repeat=True)
         return self._put(place, line, run=latest.run + 1, parent=latest.number)
+
+    def _move(self, one: Kept, line: OrderLine) -> None:
+        """The tube is where its LIS has said last; that is no content of an order."""
+        if any(items.place_of(line)) and self.message_id > items.named_place(self.batch, one)[0]:
+            items.place(self.batch, one, line, self.message_id)
 
     def _put(
         self,
@@ -345,6 +353,8 @@ class _Taking:
         if one.last_id > self.message_id and event is not ItemEvent.CANCEL:
             return _outcome(place, one, repeat=True)  # an old message, processed again
         done = self._apply(one, event)
+        if not done and one.state is ItemState.HELD:
+            return _outcome(place, one)  # of a conflict a person decides
         if not done:
             return _outcome(place, one, reason=ItemReason.TOO_LATE)
         return _outcome(place, one, repeat=before == (one.state, one.reason))

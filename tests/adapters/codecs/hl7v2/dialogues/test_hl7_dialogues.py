@@ -347,20 +347,19 @@ def test_law_wos_all_has_everything_open_in_several_oml() -> None:
 
 
 def test_law_by_rack_or_tray_is_answered_only_if_the_lis_gave_positions_else_no_work() -> None:
-    which, tube = Law(), Asked(specimen="A")
-    for places, line, expected in (
-        ("|R7|3", {"rack": "R7", "position": "3"}, (1,)),
-        ("|R7|3", {}, ()),
-        ("|||R7|3", {"rack": "R7", "position": "3"}, ()),
-        ("|||R7|3", {"tray": "R7", "tray_position": "3"}, (1,)),
-        ("|||R7|4", {"tray": "R7", "tray_position": "3"}, ()),
-    ):
+    """The worklist knows where a tube is, by any of its orders; the answer has what it found, as a whole."""
+    which = Law()
+    there = Tube(asked=Asked(specimen="A"), items=(item(1, "A", "1", rack="R7", position="3"), item(2, "A", "2")))
+    nothing = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
+    for places, kind in (("|R7|3", "rack"), ("|||R7|3", "tray")):
         parsed = read(LAW_QUERY.replace("20250107000003", places))
         question = which.question(parsed)
         assert question is not None
-        assert (question.kind, question.carrier) == ("tray" if places.startswith("||") else "rack", "R7")
-        _, order = which.answer(parsed, question, [Tube(asked=tube, items=(item(1, "A", "1", **line),))], context())
-        assert order.items == expected
+        assert (question.kind, question.carrier, question.position) == (kind, "R7", "3")
+        for tube, expected, codes in ((there, (1, 2), ["ORC|NW"] * 2), (nothing, (), ["ORC|DC"])):
+            _, order = which.answer(parsed, question, [tube], context())
+            assert order.items == expected
+            assert [one[:6] for one in lines(order) if one[:3] == "ORC"] == codes
 
 
 def test_law_cancel_has_ca_and_the_same_obr_2() -> None:

@@ -130,7 +130,7 @@ class Panel(Desk):
             controls.append(order_status.control_id(change))
             return received(payload, channel="news")
 
-        await self.journal.run(announce, {"his": [Listener(updates=self.updates, write=write)]})
+        await self.journal.run(announce, {"his": [Listener(channel="news", updates=self.updates, write=write)]})
         assert len(set(controls)) == len(controls)
         return heard
 
