@@ -5,8 +5,13 @@ r"""Cepheid GeneXpert over E1394; delimiters are ``|@^\``.
     R|3|^^^HIVVL^^^HIV-1^|POS^|||                                                              an analyte
     R|4|^^^HIVVL^^^HIV-1^Ct|^38.4|||                                                           a part of it
 
+    O|1|S1||^^^COVFLURSVPLUS                                                                   an assay of four results
+    R|1|^COVFLURSVPLUS^^SARSCOV2^Xpress ..^1^SARS-CoV-2^|POSITIVE^|||||F                       one of them
+    R|8|^COVFLURSVPLUS^^FLUA^Xpress ..^1^Flu A^|NEGATIVE^|||||F                                another one
+
 Analytes and their parts are results of their own with codes of their own (``HIVVL/HIV-1/Ct``); nothing of that is done
-here. The pack declares to the mapping that R-4 is a call and a number (``r4: call^value``). Departures:
+here. A result whose R-3 names the assay of O-5 in component 2 is of the order for that assay. The pack declares to the
+mapping that R-4 is a call and a number (``r4: call^value``). Departures:
 
 - A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT, also with words after
   it) wins over a number: the part after it is left out, so that ``ERROR^0`` is never 0. The channel's setting
@@ -36,6 +41,7 @@ from engine.model.message import Delimiters, Issue, Parsed, Segment
 
 DIALOGUE = Habits(
     asks_alone=True,
+    assay_at=2,
     delimiters="|@^\\",
     together=False,
     one_message=True,

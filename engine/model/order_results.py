@@ -11,8 +11,8 @@ A control, a calibrator or a pool is no patient's tube, under any number: SPM-11
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
 no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
-ordered (GeneXpert: an assay has several results), then as it came, then by its part before ``/`` (Roche: number /
-dilution / pre-dilution).
+ordered (GeneXpert: an assay has several results), then as it came, then without what the dialogue says is no part of
+it (Roche: test / dilution / pre-dilution), unless two tests have the same code then.
 """
 
 from collections.abc import Callable, Mapping
@@ -78,6 +78,7 @@ def tubes_in(
     rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
     read_ordered = getattr(dialogue, "ordered_as", None)
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
+    code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for count, (patient, specimen, segment, item, order) in enumerate(rows):
         if count >= MOST:
@@ -88,7 +89,7 @@ def tubes_in(
         code = _code(segment, parsed)
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
-        code = code if code in codes else code.partition("/")[0] if code.partition("/")[0] in codes else code
+        code = code if code in codes else code_of(code)
         at = next(filter(None, map(measured, _times(segment, order, parsed))), 0)
         test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at)
         found.setdefault((specimen, patient), {})[test] = None
@@ -96,6 +97,18 @@ def tubes_in(
         TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
         for (specimen, patient), tests in found.items()
     )
+
+
+def _alike(codes: Mapping[str, str], dialogue: Dialogue | None) -> Callable[[str], str]:
+    """What finds the one code of ``codes`` that says the same test as another code; else it gives that code itself."""
+    alone: Callable[[str], str] | None = getattr(dialogue, "test_alone", None)
+    if alone is None:
+        return lambda code: code
+    found: dict[str, list[str]] = {}
+    for code in codes:
+        found.setdefault(alone(code), []).append(code)
+    only = {test: same[0] for test, same in found.items() if len(same) == 1}
+    return lambda code: only.get(alone(code), code)
 
 
 _Row = tuple[str, str, Segment, str, Segment | None]  # patient, specimen, the result, the item, OBR or O

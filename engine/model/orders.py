@@ -10,9 +10,10 @@ Sources: IHE Laboratory Technical Framework, LAB-27, -28 and -29 (an item is an 
 tables 0119 and 0038; ASTM E1394-97, records O and Q.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from string import digits
 from typing import Literal
 
 from engine.model.values import value
@@ -203,6 +204,19 @@ def is_specimen_number(text: str) -> bool:
     )
 
 
+def counters(since: str, until: str) -> Iterator[str] | None:
+    """The numbers from one to another; None: they are no range. Both are equally long, and what differs is a counter at
+    their end, which goes up: ``T0098`` to ``T0102``.
+    """
+    if since and since == until:
+        return iter((since,))
+    head = since.rstrip(digits)
+    first, last = since[len(head) :], until[len(head) :]
+    if not first or first > last or len(first) != len(last) or head != until.rstrip(digits):
+        return None
+    return (f"{head}{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
+
+
 def item_id(number: int) -> str:
     """The number of an item as an analyzer and a person see it: ``W`` and digits, at most 20 of `[A-Z0-9]`."""
     return f"W{number}"
@@ -240,9 +254,8 @@ class Question:
 
     Attributes:
         kind: ``specimens``; ``all`` open orders of this analyzer; ``numbers``, the specimens from one number to another
-            of the same length; ``range`` of times; ``patients``, by number; ``demographics`` of a patient alone, by
-            number, which offers no order; ``rack`` and ``tray``, by a place there; ``cancel`` takes back the question
-            before.
+            (`counters`); ``range`` of times; ``patients``, by number; ``demographics`` of a patient alone, by number,
+            which offers no order; ``rack`` and ``tray``, by a place there; ``cancel`` takes back the question before.
         asked: for ``specimens``, in the order of the question.
         patients: for ``patients``. since, until: for ``range``, ``YYYYMMDDHHMMSS`` in the zone of the channel; for
             ``numbers`` these.

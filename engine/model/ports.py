@@ -248,7 +248,8 @@ class Dialogue(Protocol):
     ``dilutions``, as `engine.model.worklist.AskSettings` (else any); ``cancels``, whether `download` can take orders
     back (else it cannot); ``sending``, what its link has to know to send; ``fetch`` (`engine.ordering.fetching`); and
     ``ordered_as(parsed)``: by `Segment.position`, the analyzer's code of the order that a result is of, where the code
-    of the result itself is another one.
+    of the result itself is another one; ``test_alone(code)``: a code without what the maker writes behind it, where
+    results of one test have several.
     """
 
     def question(self, parsed: Parsed) -> Question | None:

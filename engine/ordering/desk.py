@@ -245,7 +245,9 @@ class Desk:
             return
         found = done.result()
         answering.query = found.query
-        answering.items = {item.number: None for tube in found.tubes for item in tube.items}
+        offers = answering.question.kind != "demographics"
+        answering.items = {item.number: None for tube in found.tubes for item in tube.items if offers}
+        answering.empty = not answering.items
         if answering.over:
             self._not_offered(answering, answering.over)
             return
@@ -324,7 +326,7 @@ class Desk:
                 if not answering.replies:
                     self._end(line, answering)
                     self._send_on_own_line(answering)
-                    self._not_offered(answering, answering.over or "left_out")
+                    self._not_offered(answering, answering.over or ("sent" if answering.empty else "left_out"))
             else:
                 for item in reply.items:
                     answering.items.pop(item, None)
@@ -375,9 +377,10 @@ class Desk:
         """``under_way``: a message of it is; its end will be noted."""
         if answering.timer is not None:
             answering.timer.cancel()
+        if answering.replies or answering.own or not under_way:
+            answering.over = reason
         answering.replies.clear()
         answering.own.clear()
-        answering.over = reason
         if answering.query and not under_way:
             self._not_offered(answering, reason)
         logger.warning("a question is not answered", extra={**self._about(answering.message), "reason": reason})
@@ -438,10 +441,13 @@ class Desk:
     # -- noting --------------------------------------------------------------------------------------------------------
 
     def _not_offered(self, answering: Answering, reason: str) -> None:
-        """Note that the items of an answer that are left were not sent."""
+        """Note that the items of an answer that are left were not sent; of one without an item, what became of it."""
         items, answering.items = tuple(answering.items), {}
+        empty, answering.empty = answering.empty, False
         if items:
             self._notes.note(worklist.not_offered, answering.query, items, reason, maybe=False)
+        elif empty:
+            self._notes.note(worklist.told, answering.query, reason)
 
     def _about(self, message: int, items: Sequence[int] = ()) -> dict[str, Any]:
         return {**about(self._channel, items), "journal_id": message}

@@ -21,7 +21,7 @@ class Answering:
         due: until when the answer may begin, monotonic. committed: it got a commit accept, so its sender waits.
         query: its number in the journal, 0 until that is durable.
         replies: not offered yet. own: those for the connection that we open, once the others have gone out.
-        items: found for it, and not known yet whether they arrive.
+        items: found for it, and not known yet whether they arrive. empty: none was found; its end is not noted yet.
         confirms: control id of the message whose confirmation the rest waits for; empty: it waits for none.
         looks: how often it was looked up. arrived: how many messages of the last look-up the analyzer has.
         over: why no more of it is sent; empty while it is wanted.
@@ -36,6 +36,7 @@ class Answering:
     replies: deque[Reply] = field(default_factory=deque)
     own: deque[Reply] = field(default_factory=deque)
     items: dict[int, None] = field(default_factory=dict)
+    empty: bool = False
     confirms: str = ""
     looks: int = 0
     arrived: int = 0

@@ -18,10 +18,12 @@ from typing import Any
 from adapters.codecs.astm import questions
 from adapters.codecs.astm.habits import GENERIC, Habits
 from adapters.codecs.astm.orders import OrderWriter
+from adapters.codecs.astm.text import components, repetitions
 from engine.model.message import Delimiters, Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube, WorkItem
 
 CHARSET = "utf-8"  # of a download, where the settings of the channel name no ``charset``
+TESTS, TEST = 5, 3  # O-5, R-3
 LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what was held, and released, is offered
 
 
@@ -46,7 +48,24 @@ class AstmDialogue:
         self.habits = habits
         self.dilutions = frozenset(habits.dilutions)
         self.cancels = habits.cancels
+        self.test_alone = habits.test_alone
         self.sending: Mapping[str, Any] = {"pack": habits.pack, "frame_limit": habits.frame_limit}
+
+    def ordered_as(self, parsed: Parsed) -> dict[int, str]:
+        """The test of O-5 that R-3 names in the component of `Habits.assay_at`; one that O-5 does not have is none."""
+        found: dict[int, str] = {}
+        ordered: set[str] = set()
+        for segment in parsed.segments if self.habits.assay_at else ():
+            if segment.name == "O":
+                tests = repetitions(questions.field_of(segment, TESTS), parsed.delimiters)
+                ordered = {_component(test, 4, parsed) for test in tests} - {""}
+            elif segment.name == "R":
+                assay = _component(questions.field_of(segment, TEST), self.habits.assay_at, parsed)
+                if assay in ordered:
+                    found[segment.position] = assay
+            elif segment.name == "P":
+                ordered = set()
+        return found
 
     def question(self, parsed: Parsed) -> Question | None:
         return questions.question(parsed, self.habits)
@@ -92,6 +111,10 @@ class AstmDialogue:
     def confirmation(self, parsed: Parsed) -> Confirmation | None:
         """None: E1394 has no field for the number of an item, and no maker here confirms its orders."""
         return None
+
+
+def _component(field: str, number: int, parsed: Parsed) -> str:
+    return next(iter(components(field, parsed.delimiters)[number - 1 : number]), "").strip()
 
 
 def _offered(tube: Tube) -> list[WorkItem]:

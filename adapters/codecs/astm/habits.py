@@ -35,7 +35,10 @@ class Habits:
         specimen: O-3 is the ``number``; or the ``whole`` of Q-3 (`downloads_as`, with blanks before the number up to
             `pads` characters, where nothing was asked); ``instrument``: O-4 is the number, and `place` is O-3.
         keeps: the components of Q-3 from this one on are O-4; 0: none.
-        code_until: a code of its results goes on behind this, with the dilution; an order has the part before it.
+        code_until: a code of its results goes on behind this, with the dilution; an order has the part before it, and
+            a result at any dilution is of it.
+        assay_at: the component of R-3 with the test that was ordered, where an assay has several results with codes of
+            their own (R-3, component 4); 0: none.
         test: O-5 of one test. dilutions: the form of ``1:10`` as ``{x}``; the dilution "" is that of a test without.
         pack, frame_limit: how records are put into frames, and the most bytes of text in one
             (`adapters.codecs.astm.sender`).
@@ -74,6 +77,7 @@ class Habits:
     place: str = ""
     keeps: int = 0
     code_until: str = ""
+    assay_at: int = 0
     test: str = "^^^{}"
     dilutions: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     pack: Literal["record", "packed"] = "record"
@@ -99,6 +103,10 @@ class Habits:
     none_end: str | None = "I"
     numbers_at: int = 3
     name: str = "{family}^{given}"
+
+    def test_alone(self, code: str) -> str:
+        """The test in a code that results or the configuration have, without the dilution behind it."""
+        return code.partition(self.code_until)[0] if self.code_until else code
 
 
 GENERIC = Habits(cancels=True, fetches="F", fetches_since=True)

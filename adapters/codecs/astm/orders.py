@@ -238,8 +238,7 @@ class OrderWriter:
 
     def _test(self, item: WorkItem) -> str | None:
         """O-5 of an item, its count left open; None: it has no code, or a part of it cannot be sent."""
-        end = self._habits.code_until
-        code = self._text(item.code.partition(end)[0] if end else item.code)
+        code = self._text(self._habits.test_alone(item.code))
         dilution = self._habits.dilutions.get(item.line.dilution)
         if not code or dilution is None:
             return None

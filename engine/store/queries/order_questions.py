@@ -37,7 +37,8 @@ class AskedQuery:
         at_us: when it was looked up. ended_us: when it was known of all items whether they arrived; 0: not yet.
         asked: specimens. items: numbers of the items of the answer; codes: of their tests at the analyzer.
         open: items of which it is not known yet whether they arrived.
-        outcome: of the last that was known: ``sent``, ``accepted``, ``refused``, or why not.
+        outcome: of the last that was known: ``sent``, ``accepted``, ``refused``, or why not; without items ``sent``
+            once the link has confirmed that there are none, or why it has not. Empty: not known yet.
         none: why there was no order, of those specimens whose number was read.
     """
 

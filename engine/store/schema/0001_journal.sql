@@ -387,6 +387,7 @@ CREATE TABLE order_item (
     created_us INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL,
+    waits_us   INTEGER NOT NULL,            -- how long it waits, from when it came or was sent again
     reuse_us   INTEGER NOT NULL,            -- how long after its end its specimen number is not another patient's
     events     INTEGER NOT NULL,            -- rows of order_event
     written_us INTEGER NOT NULL,            -- when this row was written last, whatever changed in it
@@ -400,7 +401,7 @@ CREATE INDEX order_item_place ON order_item (place, number) WHERE place <> x'';
 CREATE INDEX order_item_tray ON order_item (tray, number) WHERE tray <> x'';
 CREATE INDEX order_item_patient ON order_item (patient, number) WHERE patient <> x'';
 CREATE INDEX order_item_message ON order_item (message_id, line);
-CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test)
+CREATE INDEX order_item_askable ON order_item (rank, number DESC, state, targets, test, created_us)
     WHERE state IN ('waiting', 'offered', 'accepted', 'in_progress');
 CREATE INDEX order_item_open ON order_item (state, expires_us)
     WHERE state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending');
@@ -462,6 +463,7 @@ CREATE TABLE order_query (
 );
 CREATE INDEX order_query_channel ON order_query (channel, number);
 CREATE INDEX order_query_message ON order_query (message_id);
+CREATE INDEX order_query_untold ON order_query (number) WHERE outcome = '';
 CREATE INDEX order_query_open ON order_query (number) WHERE open > 0;
 
 -- Which specimens an analyzer asked for, and why it was told of no order.

@@ -314,7 +314,7 @@ def _question(one: TubeQuestion, passed: Sequence[Passed], words: Words) -> Step
         words.say("{analyzer} asked: {answer}", analyzer=one.channel, answer=answered)
         if one.message_id
         else words.say("Sent to {analyzer} without a question: {answer}", analyzer=one.channel, answer=answered),
-        outcome_of(one.outcome, one.ended_us, none, words),
+        outcome_of(one.outcome, one.ended_us, none, words, orders=one.items),
         links=links if one.message_id else (),
         passed=passed,
     )

@@ -90,6 +90,7 @@ OUTCOMES: Mapping[str, str] = {
     "asked_again": "asked again",
     "cancel": "the analyzer took it back",
     "cancelled": "the analyzer took it back",
+    "taken_back": "the analyzer took it back",
     "late": "not ready in time",
     "fault": "an error of LabRelay",
     "silent": "no answer can be written",
@@ -108,6 +109,7 @@ OUTCOMES: Mapping[str, str] = {
 KINDS: Mapping[str, str] = {
     "specimens": "tubes: {n}",
     "all": "all open orders",
+    "numbers": "tubes of a range of numbers",
     "range": "orders of a time",
     "patients": "orders of patients",
     "rack": "a place in a rack",
@@ -115,7 +117,7 @@ KINDS: Mapping[str, str] = {
     "download": "sent without a question",
 }
 _GOOD = frozenset({"sent", "accepted"})
-_CALM = frozenset({"put_off", "asked again", "asked_again", "cancel", "cancelled", "erased"})
+_CALM = frozenset({"put_off", "asked again", "asked_again", "cancel", "cancelled", "taken_back", "erased"})
 _CALM_NONE = frozenset({NoOrder.DONE, NoOrder.ELSEWHERE})
 
 
@@ -146,11 +148,15 @@ def none_of(none: str, words: Words) -> str:
     return words.say(NONE[none]) if none in NONE else none
 
 
-def outcome_of(outcome: str, ended_us: int, none: tuple[str, ...], words: Words) -> Badge:
-    """What became of an answer. One without an order has no outcome of its own."""
+def outcome_of(outcome: str, ended_us: int, none: tuple[str, ...], words: Words, *, orders: int) -> Badge:
+    """What became of an answer: of one without an order that, unless it did not reach the analyzer.
+
+    Args:
+        orders: how many it has.
+    """
     if not ended_us:
         return Badge("calm", "retry", words.say("under way"))
-    if not outcome:
+    if not outcome or (not orders and outcome == "sent"):
         calm = not none or _CALM_NONE.issuperset(none)
         return Badge("calm" if calm else "attention", "quiet" if calm else "attention", words.say("no order"))
     word = cause_of(outcome, words)

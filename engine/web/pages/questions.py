@@ -65,7 +65,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
 
 
 def question_row(one: AskedQuery, words: Words) -> dict[str, Any]:
-    outcome = outcome_of(one.outcome, one.ended_us, one.none, words)
+    outcome = outcome_of(one.outcome, one.ended_us, one.none, words, orders=len(one.items))
     at_us = one.received_us or one.at_us
     kind = KINDS.get(one.kind if one.message_id else "download", one.kind)
     return {

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from adapters.codecs.astm import records as astm
+from adapters.codecs.astm.capture import text_of_capture
+from adapters.codecs.astm.dialogue import dialogue as astm_dialogue
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.dialogues import dialogue
+from adapters.dialects import cepheid_genexpert
 from engine.model.clock import to_us
-from engine.model.message import FormatOptions
+from engine.model.message import FormatOptions, Parsed
 from engine.model.order_results import tubes_in
 from engine.processing.measured_times import measured_times
 
@@ -103,6 +106,86 @@ def test_a_result_is_of_the_order_for_its_assay_or_mode(
     assert wanted <= found
     assert {test for test, _ in found} <= {"", *codes.values()}
     assert bool({test for test, _ in found} - {""}) == bool({test for test, _ in wanted} - {""})
+
+
+ASTM = Path(__file__).parents[4] / "shared/corpus/astm"
+
+
+@pytest.mark.parametrize(
+    ("file", "codes", "wanted"),
+    [
+        ("cepheid-guidance-cov2flursv", {"COVFLURSVPLUS": "PANEL"}, {("PANEL", "COVFLURSVPLUS")}),
+        ("cepheid-guidance-cov2flursv", {"FLUA": "A"}, {("A", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        ("cepheid-guidance-cov2flursv", {"CTNG": "CT-NG"}, {("", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        ("cepheid-genexpert-mtb", {"MTB-RIF": "MTB"}, {("MTB", "MTB-RIF"), ("", "Trace")}),  # and ``MTB-RI``
+        ("cepheid-guidance-hivvl-below40", {"HIVVL": "HIV"}, {("HIV", "HIVVL")}),
+        ("cepheid-genexpert-hbv", {"hbv_test": "HBV"}, {("HBV", "hbv_test")}),
+    ],
+)
+def test_a_result_over_astm_is_of_the_order_for_its_assay(
+    file: str, codes: dict[str, str], wanted: set[tuple[str, str]]
+) -> None:
+    """Of captures and the maker's example. An assay that was not ordered is never taken for another one."""
+    data = (ASTM / f"{file}.astm").read_bytes()
+    parsed = astm.parse(data if data.startswith(b"H") else b"".join(text_of_capture(data)), FormatOptions())
+    (tube,) = tubes_in(cepheid_genexpert.adapt(parsed), codes, dialogue=astm_dialogue("cepheid-genexpert"))
+    assert {(one.test, one.code) for one in tube.tests} == wanted
+
+
+def _astm_results(*records: str) -> Parsed:
+    lines = ("H|@^\\|", "P|1", *records, "L|1|N")
+    return astm.parse("".join(f"{line}\r" for line in lines).encode(), FormatOptions())
+
+
+@pytest.mark.parametrize(
+    ("order", "dialect", "test"),
+    [
+        ("O|1|S1||^^^CTNG", "cepheid-genexpert", "CT-NG"),
+        ("O|1|S1||^^^FLU@^^^CTNG", "cepheid-genexpert", "CT-NG"),
+        ("O|1|S1||^^^FLU", "cepheid-genexpert", ""),
+        ("O|1|S1", "cepheid-genexpert", ""),
+        ("O|1|S1||^^^CTNG", None, ""),
+        ("O|1|S1||^^^CTNG", "sysmex", ""),
+    ],
+)
+def test_an_assay_that_was_not_ordered_closes_nothing(order: str, dialect: str | None, test: str) -> None:
+    """Neither does one at an analyzer of another maker: R-3, component 2, has no such meaning in E1394."""
+    parsed = _astm_results(order, "R|1|^CTNG^^CT^Xpert CT_NG^1^CT^|NEGATIVE^|||||F", "O|2|S2||^^^CTNG")
+    (tube,) = tubes_in(parsed, {"CTNG": "CT-NG", "FLU": "FLU"}, dialogue=astm_dialogue(dialect))
+    assert [(one.test, one.code) for one in tube.tests] == [(test, "CTNG" if test else "CT")]
+
+
+COBAS = ("roche-cobas-e411", "roche-cobas-c311", "roche-cobas-c111")
+OTHERS = (None, "horiba-pentra-400", "sysmex", "mindray-bs-astm", "cepheid-genexpert")
+
+
+@pytest.mark.parametrize(
+    ("dialects", "codes", "result", "test"),
+    [
+        (COBAS, {"8/1/not": "TSH"}, "8/1/not", "TSH"),
+        (COBAS, {"8/1/not": "TSH"}, "8/10/not", "TSH"),
+        (COBAS, {"8/1/not": "TSH"}, "8/1/10", "TSH"),
+        (COBAS, {"8/1/not": "TSH"}, "8", "TSH"),
+        (COBAS, {"8": "TSH"}, "8/10/not", "TSH"),
+        (COBAS, {"685/": "UREA"}, "685", "UREA"),
+        (COBAS, {"685": "UREA"}, "685/", "UREA"),
+        (COBAS, {"8/1/not": "TSH"}, "80/1/not", ""),
+        (COBAS, {"80/1/not": "TSH", "8": "FT4"}, "80/10/not", "TSH"),
+        (COBAS, {"8/1/not": "TSH", "8/10/not": "FT4"}, "8/10/not", "FT4"),
+        (COBAS, {"8/1/not": "TSH", "8/10/not": "FT4"}, "8/5/not", ""),  # two tests: it is not known which
+        (OTHERS, {"A/1/not": "TSH"}, "A/10/not", ""),
+        (OTHERS, {"A": "ALB"}, "A/G", ""),  # a test of its own
+        (OTHERS, {"A/G": "RATIO"}, "A/G", "RATIO"),
+    ],
+)
+def test_a_result_at_another_dilution_is_of_its_order_where_the_maker_writes_it_so(
+    dialects: tuple[str | None, ...], codes: dict[str, str], result: str, test: str
+) -> None:
+    for dialect in dialects:
+        parsed = _astm_results("O|1|S1", f"R|1|^^^{result}|1.95|uIU/ml||N||F")
+        (tube,) = tubes_in(parsed, codes, dialogue=astm_dialogue(dialect))
+        code = next((code for code, one in codes.items() if one == test), result)
+        assert [(one.test, one.code) for one in tube.tests] == [(test, code)]
 
 
 def test_a_control_over_astm_is_of_no_tube() -> None:

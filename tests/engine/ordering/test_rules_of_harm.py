@@ -140,10 +140,11 @@ async def test_a_rack_and_position_without_a_number_get_no_order(tmp_path: Path)
         assert {one.none for one in queries(site.journal)} == {("unread",)}
 
 
+@pytest.mark.parametrize("tube", ["00042", "00099"])
 async def test_over_astm_an_answer_that_is_late_is_not_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tube: str
 ) -> None:
-    """The journal is busy until the deadline is over."""
+    """The journal is busy until the deadline is over. The log says so, also where there was no order to give."""
     go_on, look_up = threading.Event(), worklist.answer
 
     @operation(priority=Priority.SETTLE)
@@ -154,7 +155,7 @@ async def test_over_astm_an_answer_that_is_late_is_not_given(
     async with running_site(tmp_path, chemistry(deadline="500ms")) as site, asking(site.port("chemistry")) as analyzer:
         await added(site, "00042", "TSH")
         monkeypatch.setattr(worklist, "answer", busy)
-        await analyzer.send(question("00042"))
+        await analyzer.send(question(tube))
         try:
             await until(lambda: any(getattr(record, "reason", "") == "late" for record in caplog.records))
         finally:

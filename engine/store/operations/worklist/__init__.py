@@ -18,7 +18,7 @@ transaction.
 
 from engine.store.operations.worklist.acting import cancel, release, resend
 from engine.store.operations.worklist.announcing import note_answer
-from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover
+from engine.store.operations.worklist.answering import answer, confirmed, explain, not_offered, offered, recover, told
 from engine.store.operations.worklist.closing import expire, result
 from engine.store.operations.worklist.downloading import download, taken_back
 from engine.store.operations.worklist.matching import match, unmatch
@@ -41,5 +41,6 @@ __all__ = (
     "result",
     "take_orders",
     "taken_back",
+    "told",
     "unmatch",
 )

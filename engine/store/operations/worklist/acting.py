@@ -58,7 +58,7 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     if not one.is_open:
         _raise_if_ordered_again(batch, one)
     if one.state is ItemState.EXPIRED:
-        one.expires_us = batch.steady_us + max(one.expires_us - one.created_us, 0)
+        one.expires_us = batch.steady_us + one.waits_us
     return _do(batch, one, ItemEvent.RESEND, "order-resend", actor, reason)
 
 

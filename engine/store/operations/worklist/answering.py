@@ -8,9 +8,13 @@ the analyzer has it, and must hear of that.
 A specimen number is compared exactly. Where its open orders are of two patients, there is no order. An order whose
 result is held is for the analyzer that has it, and only where that asks for the tube itself: a person has loaded it
 once more.
+
+Everything that is journaled waits while a question is looked up. So a question that names no tubes reads a bounded part
+of the worklist, however long that is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 
 from engine.model.order_rules import ItemEvent, PatientsOfTube, same_patient
 from engine.model.orders import (
@@ -26,6 +30,7 @@ from engine.model.orders import (
     Tube,
     WorkItem,
     code_alone,
+    counters,
     is_specimen_number,
 )
 from engine.model.worklist import Answered, AskSettings
@@ -37,8 +42,10 @@ from engine.store.operations.worklist.items import Kept
 
 RESERVED_US = 120_000_000  # how long an answer under way keeps its items from other channels
 MOST_ITEMS = 5_000  # of one answer
+MOST_READ = 5_000  # items and numbers that one question for all, or for a range, looks at; the answer is marked as cut
 UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its answer did not come
 PLACES = ("rack", "tray")  # kinds of questions
+_WITHOUT_TUBES = frozenset({"all", "range", "numbers", *PLACES})  # where there is no order, the log has one reason
 _BY_TUBE = frozenset({"specimens", "rack"})
 _ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
 _TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
@@ -61,37 +68,31 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
     look = Look(batch, settings, tubes_alone=question.kind in _BY_TUBE)
     if question.kind == "demographics":
-        tubes = [Tube(asked=Asked(specimen=""), items=(one.value(),)) for one in look.of_person(question.patients)]
-        return Answered(query=note(batch, message_id, question.kind, settings, ()), tubes=tuple(tubes))
-    found: list[tuple[Tube, list[Kept]]] = []
-    held, cut = 0, False
-    if question.kind == "specimens":
-        asked: Iterable[Asked] = question.asked[:MOST_TUBES]
-        cut = len(question.asked) > MOST_TUBES
-    elif question.kind == "numbers":
-        asked = look.between(question.since, question.until)
-    elif question.kind in PLACES:
-        asked = look.at_place(question)
-    elif question.kind == "range":
-        asked = look.every(settings.between_us)
-    else:
-        asked = look.every() if question.kind == "all" else look.of_patients(question.patients)
+        of_them = look.of_person(question.patients)
+        tubes = tuple(Tube(asked=Asked(specimen=""), items=(one.value(),)) for one in of_them)
+        return Answered(query=note(batch, message_id, question.kind, settings, ()), tubes=tubes)
     limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
-    for one in asked:
-        tube, kept = look.tube(one)
-        if question.kind != "specimens" and not kept:
-            continue
-        if (held and held + len(kept) > limit) or len(found) >= MOST_TUBES:
-            cut = True
-            break
-        held += len(kept)
-        found.append((tube, kept))
-    if not found and question.kind in ("all", "range", *PLACES):
-        none = Tube(asked=Asked(specimen=""), none=NoOrder.UNKNOWN)
-        return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]))
+    found: list[tuple[Tube, list[Kept]]] = []
+    held, cut = 0, question.kind == "specimens" and len(question.asked) > MOST_TUBES
+    with closing(look.asked(question)) as asked:
+        for one in asked:
+            tube, kept = look.tube(one)
+            if question.kind != "specimens" and not kept:
+                continue
+            if (held and held + len(kept) > limit) or len(found) >= MOST_TUBES:
+                cut = True
+                break
+            held += len(kept)
+            found.append((tube, kept))
+    cut = cut or look.cut
+    tubes = tuple(tube for tube, _ in found)
+    if not found and question.kind in _WITHOUT_TUBES:
+        is_no_range = question.kind == "numbers" and counters(question.since, question.until) is None
+        none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED if is_no_range else NoOrder.UNKNOWN)
+        found = [(none, [])]
     query = note(batch, message_id, question.kind, settings, found, cut=cut)
     look.note_left_out(message_id, query)
-    return Answered(query=query, tubes=tuple(tube for tube, _ in found), cut=cut)
+    return Answered(query=query, tubes=tubes, cut=cut)
 
 
 def note(
@@ -150,7 +151,11 @@ def explain(batch: Batch, message_id: int, channel: str) -> None:
 
 
 class Look:
-    """Look-ups for one question; each specimen is read once."""
+    """Look-ups for one question; each specimen is read once.
+
+    Attributes:
+        cut: the question asks for more than may be looked at.
+    """
 
     def __init__(self, batch: Batch, settings: AskSettings, *, tubes_alone: bool = False) -> None:
         """
@@ -165,6 +170,21 @@ class Look:
         self._unmapped: list[Kept] = []
         self._undilutable: list[Kept] = []
         self._busy: dict[int, bool] = {}
+        self._looked_at = 0
+        self.cut = False
+
+    def asked(self, question: Question) -> Generator[Asked]:
+        """The specimens that a question is for, as far as they may be looked at."""
+        if question.kind == "specimens":
+            yield from question.asked[:MOST_TUBES]
+        elif question.kind == "numbers":
+            yield from self._between(question.since, question.until)
+        elif question.kind in PLACES:
+            yield from self._at_place(question)
+        elif question.kind == "patients":
+            yield from self._of_patients(question.patients)
+        else:
+            yield from self._every(self._settings.between_us if question.kind == "range" else None)
 
     def tube(self, asked: Asked) -> tuple[Tube, list[Kept]]:
         """The answer for one specimen, and the rows of its items."""
@@ -177,36 +197,47 @@ class Look:
         found, none, kept = self._tubes[specimen]
         return Tube(asked=asked, items=found, none=none), kept
 
-    def every(self, between_us: tuple[int, int] | None = None) -> Iterator[Asked]:
+    def _every(self, between_us: tuple[int, int] | None) -> Iterator[Asked]:
         """Each specimen with an open order of this channel, the most urgent and newest first; where a time is given,
         with one that came then.
         """
-        tests = {items.test_token(self._batch.vault, test) for test in self._settings.codes}
-        seen: set[str] = set()
-        rows = self._batch.execute(
-            "SELECT number, targets, test FROM order_item INDEXED BY order_item_askable"
-            " WHERE state IN ('waiting', 'offered', 'accepted', 'in_progress') ORDER BY rank, number DESC"
+        tests = [items.test_token(self._batch.vault, test) for test in self._settings.codes]
+        if not tests:
+            return
+        then = " AND created_us BETWEEN ? AND ?" if between_us else ""
+        select = (
+            "SELECT number, targets FROM order_item INDEXED BY order_item_askable"  # noqa: S608 - question marks
+            f" WHERE state IN ('waiting', 'offered', 'accepted', 'in_progress'){then}"
+            f" AND test IN ({', '.join('?' * len(tests))}) ORDER BY rank, number DESC"
         )
-        for number, targets, test in rows.fetchall():
-            if test not in tests or (targets and self._mine.isdisjoint(targets.split(","))):
-                continue
-            one = items.by_number(self._batch, number)
-            if one is None or (between_us and not between_us[0] <= one.created_us <= between_us[1]):
-                continue
-            if one.line.specimen and one.line.specimen not in seen:
-                seen.add(one.line.specimen)
-                yield Asked(specimen=one.line.specimen)
+        seen: set[str] = set()
+        # Row by row, for most questions end at the limit of their answer.
+        with closing(self._batch.execute(select, (*(between_us or ()), *tests))) as rows:
+            for number, targets in rows:
+                if targets and self._mine.isdisjoint(targets.split(",")):
+                    continue
+                if self._is_enough():
+                    return
+                self._looked_at += 1
+                one = items.by_number(self._batch, number)
+                if one is not None and one.line.specimen and one.line.specimen not in seen:
+                    seen.add(one.line.specimen)
+                    yield Asked(specimen=one.line.specimen)
 
-    def between(self, since: str, until: str) -> Iterator[Asked]:
-        """Each specimen with an open order of this channel whose number is in a range: as long as both of its ends, and
-        between them as text. Of ends that are not equally long, or were not read, there is none.
-        """
-        if since and len(since) == len(until):
-            for one in self.every():
-                if len(one.specimen) == len(since) and since <= one.specimen <= until:
-                    yield one
+    def _between(self, since: str, until: str) -> Iterator[Asked]:
+        """Each specimen number in a range of `counters`."""
+        for number in counters(since, until) or ():
+            if self._is_enough():
+                return
+            self._looked_at += 1
+            yield Asked(specimen=number)
 
-    def of_patients(self, numbers: Iterable[str]) -> Iterator[Asked]:
+    def _is_enough(self) -> bool:
+        """Whether the question has looked at all that it may; then it is cut."""
+        self.cut = self.cut or self._looked_at >= MOST_READ
+        return self.cut
+
+    def _of_patients(self, numbers: Iterable[str]) -> Iterator[Asked]:
         """Each specimen with an open order of these patients; the numbers are compared exactly."""
         seen: set[str] = set()
         for number in dict.fromkeys(filter(None, numbers)):
@@ -215,7 +246,7 @@ class Look:
                     seen.add(one.line.specimen)
                     yield Asked(specimen=one.line.specimen)
 
-    def at_place(self, question: Question) -> Iterator[Asked]:
+    def _at_place(self, question: Question) -> Iterator[Asked]:
         """The specimen that the LIS said today to be at this place, and at no other one since; none where it said so of
         two."""
         find = items.of_rack if question.kind == "rack" else items.of_tray
@@ -260,6 +291,7 @@ class Look:
     def _find(self, specimen: str) -> tuple[list[Kept], NoOrder | None]:
         """The items that this channel gets of a specimen; or why there are none."""
         every = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
+        self._looked_at += len(every)
         patients = PatientsOfTube({})
         for one in every:  # of all channels
             if one.state in _TIES:
@@ -390,6 +422,15 @@ def not_offered(batch: Batch, query: int, numbers: Sequence[int], reason: str, *
 
 
 @operation(priority=Priority.SETTLE)
+def told(batch: Batch, query: int, outcome: str) -> None:
+    """What became of an answer without an item: ``sent``, or why not. Of another one its items say that."""
+    batch.execute(
+        "UPDATE order_query SET outcome = ?, ended_us = ? WHERE number = ? AND items = '' AND outcome = ''",
+        (outcome, batch.now_us, query),
+    )
+
+
+@operation(priority=Priority.SETTLE)
 def confirmed(
     batch: Batch,
     channel: str,
@@ -460,6 +501,7 @@ def recover(batch: Batch) -> int:
         items.leave_query(batch, one, "interrupted")
         items.apply(batch, one, ItemEvent.MAYBE_SENT, channel=one.channel, query=query, cause="interrupted")
         items.store(batch, one)
+    batch.execute("UPDATE order_query SET outcome = 'interrupted' WHERE outcome = '' AND items = ''")
     return len(numbers)
 
 

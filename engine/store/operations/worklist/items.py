@@ -42,15 +42,15 @@ OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'canc
 
 _COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
-    "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "reuse_us", "events", "content",
-    "given_us",
+    "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "waits_us", "reuse_us", "events",
+    "content", "given_us",
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
     " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"
-    " changed_us, expires_us, reuse_us, events, written_us, given_us, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
+    " changed_us, expires_us, waits_us, reuse_us, events, written_us, given_us, content)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
 )
 _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
@@ -87,6 +87,7 @@ class Kept:
     created_us: int
     changed_us: int
     expires_us: int
+    waits_us: int
     reuse_us: int
     events: int
     line: OrderLine
@@ -246,11 +247,11 @@ def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
 def kept(vault: Vault, row: tuple[Any, ...]) -> Kept:
     *head, state, reason, targets, channel, code, query, sent, after, run, parent = row[:15]
     number, message_id, place, last_id, source = head
-    created_us, changed_us, expires_us, reuse_us, events, sealed, given_us = row[15:]
+    created_us, changed_us, expires_us, waits_us, reuse_us, events, sealed, given_us = row[15:]
     return Kept(
         number, message_id, place, last_id, source, ItemState(state), ItemReason(reason),
         frozenset(filter(None, targets.split(","))), channel, code, query, bool(sent), after, run, parent,
-        created_us, changed_us, expires_us, reuse_us, events, opened(vault, number, sealed), given_us,
+        created_us, changed_us, expires_us, waits_us, reuse_us, events, opened(vault, number, sealed), given_us,
     )  # fmt: skip
 
 
@@ -294,7 +295,7 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
             one.number, one.message_id, one.place, one.last_id, one.source, one.state, one.reason,
             RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
             *tokens(vault, line), one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us,
-            one.reuse_us, batch.now_us, one.given_us, sealed,
+            one.waits_us, one.reuse_us, batch.now_us, one.given_us, sealed,
         ),
     )  # fmt: skip
     batch.execute(

@@ -299,7 +299,7 @@ class _Taking:
             targets=_targets(line, settings),
             channel="", code="", query=0, sent=False, after=after, run=run, parent=parent, created_us=batch.now_us,
             changed_us=batch.now_us, expires_us=batch.steady_us + settings.expires_us,
-            reuse_us=settings.specimen_reuse_us, events=1, line=line,
+            waits_us=settings.expires_us, reuse_us=settings.specimen_reuse_us, events=1, line=line,
         )  # fmt: skip
         self.next_number += 1
         items.put(batch, kept)

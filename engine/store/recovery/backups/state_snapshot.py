@@ -114,6 +114,8 @@ class _Mark(NamedTuple):
         last: the journal's newest row; ``clear``: the row up to which every message had its verdict.
         delivery, document, value: the highest numbers of these tables.
         at_us: when that row was received, by the journal's own clock.
+        orders_us: when an order was written last: much happens to orders (a download, the end of their time) without a
+            row of the journal.
     """
 
     last: int
@@ -122,6 +124,7 @@ class _Mark(NamedTuple):
     document: int
     value: int
     at_us: int
+    orders_us: int = 0
 
 
 def write(copy: Copy, journal: Path) -> StateSnapshot | None:
@@ -253,8 +256,8 @@ def _collect(
     execute("CREATE TABLE state.meta (name TEXT PRIMARY KEY, value)")
     meta = {"journal_id": bytes.fromhex(copy.manifest.journal_id), "number": number, "last": last, "chain": chain}
     connection.executemany("INSERT INTO state.meta (name, value) VALUES (?, ?)", meta.items())
-    new = last != before.last or execute("SELECT EXISTS (SELECT 1 FROM state.touched)").fetchone()[0]
-    return mark, bool(new)
+    touched = execute("SELECT EXISTS (SELECT 1 FROM state.touched)").fetchone()[0]
+    return mark, bool(touched) or (last, mark.orders_us) != (before.last, before.orders_us)
 
 
 def _collect_reports(connection: sqlite3.Connection) -> None:
@@ -302,6 +305,7 @@ def _reached(execute: Execute, of: str, last: int) -> _Mark:
         document=_highest(execute, of, "document"),
         value=_highest(execute, of, "earlier_value"),
         at_us=at[0] if at else 0,
+        orders_us=int(execute(f"SELECT coalesce(max(written_us), 0) FROM {of}.order_item").fetchone()[0]),  # noqa: S608 - constants
     )
 
 
@@ -359,7 +363,7 @@ def _list_open(connection: sqlite3.Connection, into: str, of: str) -> None:
 
 def _put_mark(connection: sqlite3.Connection, into: str, mark: _Mark) -> None:
     connection.execute(f"CREATE TABLE {into}.mark ({', '.join(_Mark._fields)})")
-    connection.execute(f"INSERT INTO {into}.mark VALUES (?, ?, ?, ?, ?, ?)", mark)  # noqa: S608 - constants
+    connection.execute(f"INSERT INTO {into}.mark VALUES ({', '.join('?' * len(mark))})", mark)  # noqa: S608 - constants
 
 
 # -- restoring -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from engine.store.operations.worklist.holding import TWIN
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of
+from engine.store.queries.order_questions import queries
 from engine.web.pages import order_acts, order_words
 from engine.web.pages.orders import TAB_WORDS
 from tests.support.access import Browser
@@ -118,9 +119,10 @@ async def test_the_query_log_says_what_was_given_or_why_nothing(here: ActingSite
     await asked(here, TUBE)
     await until(lambda: state(here) == "offered")
     await asked(here, "unknown-9")
+    await until(lambda: [one.outcome for one in queries(here.site.journal)] == ["sent", "sent"])
     _, page = await operator.get("/questions?lang=en")
     none, given = rows(page)
-    assert "none: no order has this number" in none
+    assert ("none: no order has this number" in none, "sent" in none, none.count("no order")) == (True, False, 2)
     assert ("TSH3" in given, "sent" in given) == (True, True)
     _, page = await operator.get("/questions?tab=questions&lang=en")
     assert (len(rows(page)), counts(page)["Questions unanswered"]) == (1, 1)

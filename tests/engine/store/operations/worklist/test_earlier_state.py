@@ -59,6 +59,25 @@ async def test_after_a_restore_what_waited_may_be_known_and_no_number_comes_agai
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
+async def test_a_round_of_backups_in_which_orders_alone_have_changed_is_written_once(tmp_path: Path) -> None:
+    """An order that goes out unasked, or whose time ends, makes no row of the journal."""
+    place, clock = Place(tmp_path), ManualClock()
+    async with running(place.data, clock=clock) as journal:
+        await take(journal, "A", "B", "C")
+        copy = await place.copy(journal)
+        assert not place.standing(copy)
+        for placer in ("A", "B"):
+            last = journal.last_id
+            clock.advance(1.0)
+            await offer(journal, placer)
+            assert journal.last_id == last
+            assert [place.standing(copy) for _ in range(2)] == [True, False]
+    place.restore(copy, tmp_path / "new")
+    async with running(tmp_path / "new" / "var") as journal:
+        assert states(journal) == {1: "offered", 2: "offered", 3: "waiting MAYBE_KNOWN"}
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
 async def test_after_a_restore_what_was_held_may_be_known(tmp_path: Path) -> None:
     place = Place(tmp_path)
     async with running(place.data) as journal:

@@ -312,6 +312,22 @@ async def test_a_crash_leaves_what_was_under_way_perhaps_sent(desk: Desk) -> Non
     assert await desk.journal.run(worklist.recover) == 0
 
 
+async def test_an_answer_without_an_order_ends_as_sent_or_says_why_not(desk: Desk) -> None:
+    await desk.take(order())
+    sent, late, crash, with_order = [await desk.ask(one) for one in ("S7", "S8", "S9", "S1")]
+    await desk.journal.run(worklist.told, sent.query, "sent")
+    await desk.journal.run(worklist.told, late.query, "late")
+    await desk.journal.run(worklist.told, with_order.query, "late")
+    await desk.send(with_order)
+    await desk.journal.run(worklist.recover)
+    await desk.journal.run(worklist.told, crash.query, "sent")  # by a process that has ended
+
+    found = {one.number: one.outcome for one in order_questions.queries(desk.journal)}
+    assert found == {
+        sent.query: "sent", late.query: "late", crash.query: "interrupted", with_order.query: "sent",
+    }  # fmt: skip
+
+
 async def test_one_channel_of_a_group_has_an_order_at_a_time(desk: Desk) -> None:
     await desk.take(order())
     answered = await desk.ask("S1", channel="chem")
@@ -566,6 +582,20 @@ async def test_a_clock_that_is_set_ahead_ends_no_order_and_frees_no_specimen_num
     (one,) = await desk.take(order(placer="O3", patient=RAVI))
     assert (one.state, one.reason) == (ItemState.HELD, ItemReason.SPECIMEN_CONFLICT)
     assert numbers(await desk.ask("S2")) == [3]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=3), timedelta(days=400)], ids=str)
+async def test_an_order_that_is_sent_again_waits_as_long_as_a_new_one_each_time(desk: Desk, ahead: timedelta) -> None:
+    """Also where the clock was ahead when it was made."""
+    desk.clock._now += ahead
+    await desk.take(order())
+    desk.clock._now -= ahead
+    for _ in range(3):
+        desk.wait(6)
+        assert await desk.journal.run(worklist.expire) == 0
+        desk.wait(2)
+        assert await desk.journal.run(worklist.expire) == 1
+        assert await act(desk, worklist.resend, 1) == "waiting"
 
 
 async def test_an_order_that_an_analyzer_has_no_code_for_waits(desk: Desk) -> None:
