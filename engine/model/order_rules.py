@@ -134,6 +134,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
 MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E.FINAL, _E.RESULT_HELD})
 PUT_BACK = "put_back"  # a held result of the item was not released: it is as before, which its history says
 REOPENED = "reopened"  # the same of the result that had closed it
+UNMATCHED = "unmatch"  # a person has undone that a result is of the item
 _LASTS = frozenset({_R.MAYBE_KNOWN, _R.RESULT_HELD})
 _RESULTS = frozenset({_E.PRELIMINARY, _E.FINAL})
 _LATE_IN = frozenset({_S.CANCELLED, _S.EXPIRED, _S.SUPERSEDED, _S.REFUSED})
@@ -198,8 +199,11 @@ _HEARD: dict[tuple[str, ItemState], Status] = {
     (_E.REFUSED, _S.CANCELLED): Status.CANCELLED,
     (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
     (_E.FREE, _S.WAITING): Status.RELEASED,
-    **{(REOPENED, state): Status.RELEASED for state in ANSWERED_STATES},
+    (_E.RESEND, _S.WAITING): Status.RELEASED,
+    **{(event, state): Status.RELEASED for event in (REOPENED, UNMATCHED) for state in ANSWERED_STATES},
 }
+OF_ENDED = frozenset({_E.RESEND, UNMATCHED})
+"""The LIS hears of these events only where the item had ended."""
 
 
 def heard(event: str, state: ItemState) -> Status | None:
@@ -211,7 +215,7 @@ def heard(event: str, state: ItemState) -> Status | None:
 
 # They say when and how the line was written, or help a person; the same order may come with others.
 _NOT_CONTENT = frozenset(
-    {"action", "requested", "comment", "test_name", "ordered", "rack", "position", "tray", "tray_position"}
+    {"action", "requested", "comment", "test_name", "ordered", "panel", "rack", "position", "tray", "tray_position"}
 )
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 

@@ -119,7 +119,8 @@ class OrderLine:
         specimen: the number on the tube, exact: leading zeros, case and check digit kept.
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
-        ordered: the LIS's code of the test or panel, where its channel's table made ``test`` of it; else empty.
+        ordered: the LIS's code of the test, where its channel's table made ``test`` of it; else empty.
+        panel: the LIS's code of the panel that it ordered, where its channel took that apart; else empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -143,12 +144,18 @@ class OrderLine:
     test_system: str = ""
     test_name: str = ""
     ordered: str = ""
+    panel: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
     requested: str = ""
     targets: tuple[str, ...] = ()
     comment: str = ""
+
+    @property
+    def named(self) -> str:
+        """The test by the code of the LIS."""
+        return self.ordered or self.test
 
 
 @value(kw_only=True)
@@ -159,7 +166,7 @@ class WorkItem:
         number: of the item, gapless from 1, never used again.
         code: the analyzer's code for the test on the channel that asks; empty where that is not asked for.
         message_id: the journal's row of the message or act that ordered it.
-        channel: to which it was offered last; empty: to none.
+        channel: to which it was offered last, or that measures it though it was not; empty: none.
         run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
         given_us: when the analyzer got it that has it, or had it; 0: none has.
         targets: channels and groups of them that may run it; empty: each that has a code for it.
@@ -438,6 +445,8 @@ class StatusChange:
     Attributes:
         item, n: the item and the row of its history. at_us: when.
         channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
+        of_panel: it is of the whole panel that the item is a test of, not of that test alone.
+        without: of a complete panel, its tests that have ended without a result.
     """
 
     status: Status
@@ -448,6 +457,13 @@ class StatusChange:
     reason: ItemReason = ItemReason.NONE
     channel: str = ""
     text: str = ""
+    of_panel: bool = False
+    without: tuple[str, ...] = ()
+
+    @property
+    def test(self) -> str:
+        """The code of the LIS for the test or panel that has changed."""
+        return self.line.panel if self.of_panel else self.line.named
 
 
 @value(kw_only=True)

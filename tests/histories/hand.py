@@ -86,7 +86,7 @@ def _item(found: Any) -> Json:
     one = found.item
     return {
         "number": one.number, "source": found.source, "placer": one.line.placer, "test": one.line.test,
-        "named": one.line.ordered or one.line.test, "tube": one.line.specimen,
+        "named": getattr(one.line, "panel", "") or one.line.ordered or one.line.test, "tube": one.line.specimen,
         "patient": one.line.patient.number, "state": one.state.value,
         "reason": one.reason.value, "channel": one.channel,
         "events": [[event.event, event.state.value, event.message_id, event.late] for event in found.history],

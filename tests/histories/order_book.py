@@ -58,6 +58,7 @@ class Measured:
     Attributes:
         born: the step whose message had it first.
         old: it was measured long before the history. held: a person is to say whether it goes out, or has said no.
+        waits: a person is to say.
     """
 
     step: int
@@ -68,6 +69,7 @@ class Measured:
     born: int
     old: bool
     held: bool
+    waits: bool
 
     @property
     def final(self) -> bool:
@@ -286,6 +288,7 @@ class Book:
                             step=step.id, channel=step.channel, result=result, tube=self.of_place(group.order),
                             stated=group.number, born=born.setdefault(mark, step.id), old=result.at < stamp(0),
                             held=any(shown(row) or decided(row) for row in rows[step.id]),
+                            waits=any(one.state == "held" for row in rows[step.id] for one in (row, *row.deliveries)),
                         )
                     )  # fmt: skip
         return found

@@ -10,7 +10,7 @@
                of its own test, tube and patient alone
     REASON     an order that is open says why it does not go on
     LOGGED     each question has its answer, and is in the log with it, or with why there was no order
-    NEWS       a laboratory system hears of each result of its orders once, in order
+    NEWS       a laboratory system hears of each result of its orders once, in order; of a panel at its end
 
 Nothing here is the product's: it walks through what was said, step by step. Where two steps may take effect in either
 order (a result is processed while a cancel comes), both ends are right.
@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from tests.histories import model
-from tests.histories.history import UNREAD, Asking, History, Json, ordered_as
+from tests.histories.history import PANEL, UNREAD, Asking, History, Json, ordered_as
 from tests.histories.model import Fault
 from tests.histories.order_book import CONFLICT, HELD, OPEN, REPLACED, Book, Key, Measured, Version
 from tests.histories.seen import Kept, Seen
@@ -219,7 +219,7 @@ def _open_states(book: Book, one: Version, results: list[Measured]) -> set[str]:
     begun = [each for each in results if not each.final]
     if any(_surely_closes(book, one, each) for each in begun) and not one.holds:
         return {"in_progress"}
-    found = {"waiting"}
+    found = {"waiting"} | ({"in_progress"} if _waits_for_a_person(book, one) else set())
     if book.may_have(one):
         found.add("offered")
     return found | {"in_progress"} if begun else found
@@ -240,7 +240,14 @@ def _reasons(book: Book, one: Version, state: str) -> set[str]:
             return maybe
         after = {"AFTER_CANCEL"} if any(other.wish == REPLACED for other in book.siblings(one)) else set()
         return {"", "UNMAPPED_CODE"} | maybe | after
+    if state == "in_progress" and _waits_for_a_person(book, one):
+        return {"", "RESULT_HELD"}
     return {""} | maybe if state == "offered" else {""}
+
+
+def _waits_for_a_person(book: Book, one: Version) -> bool:
+    """Whether a result of the order is held."""
+    return any(each.waits for each in book.results_of(one))
 
 
 # -- the log, the news -------------------------------------------------------------------------------------------------
@@ -284,8 +291,35 @@ def _news(book: Book) -> Iterator[Fault]:
             for one in {one.control: one for one in book.orders.news.get(lis, ())}.values()
             if (one.order, one.status) == ("SC", "CM")
         )
-        results = Counter(
-            (item.placer, item.named) for item in book.orders.items if item.lis == lis and item.state == "resulted"
-        )
-        if ends != results:
-            yield Fault("NEWS", f"{results.total()} orders have their result, and {ends.total()} were told so")
+        mine = [item for item in book.orders.items if item.lis == lis]
+        alone = Counter((item.placer, item.named) for item in mine if item.state == "resulted" and not _is_part(item))
+        told_alone = Counter({of: times for of, times in ends.items() if of[1] != PANEL[0]})
+        if told_alone != alone:
+            yield Fault("NEWS", f"{alone.total()} orders have their result, and {told_alone.total()} were told so")
+        for placer in {item.placer for item in mine if _is_part(item)} | {of for of, test in ends if test == PANEL[0]}:
+            parts = [item for item in mine if item.placer == placer and _is_part(item)]
+            yield from _news_of_panel(parts, ends[placer, PANEL[0]])
+
+
+def _is_part(item: Kept) -> bool:
+    return item.named == PANEL[0]
+
+
+def _news_of_panel(parts: list[Kept], told: int) -> Iterator[Fault]:
+    """Args: told: how often its laboratory system heard that the panel is complete."""
+    asked = [item for item in parts if item.state not in ("rejected", "superseded")]
+    by_test: dict[str, list[Kept]] = defaultdict(list)
+    for item in asked:
+        by_test[item.test].append(item)
+    never_ended = any(all(_is_open(item) for item in items) for items in by_test.values())
+    has_result = any(item.state == "resulted" for item in asked)
+    if told and (never_ended or not has_result):
+        yield Fault("NEWS", "a panel was told complete of which a test has not ended, or none has a result")
+    if has_result and not told and not any(map(_is_open, asked)):
+        yield Fault("NEWS", "all tests of a panel have ended, and it was not told complete")
+    if told > len(asked):
+        yield Fault("NEWS", f"a panel of {len(asked)} tests was told complete {told} times")
+
+
+def _is_open(item: Kept) -> bool:
+    return item.state in ("waiting", "held", "offered", "accepted", "in_progress", "cancel_pending")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.histories import orders_model
-from tests.histories.history import Asking, Rest, Send
+from tests.histories.history import PANEL, Asking, Rest, Send
 from tests.histories.laboratory import Laboratory
 from tests.histories.orders_model import HELD_RESULT, INVARIANTS, OLD_RESULT, judge
 from tests.histories.render import here
@@ -55,10 +55,18 @@ class Scene:
                 **more,
             })
         )  # fmt: skip
-        if state == "resulted":
+        if state == "resulted" and "named" not in more:
             self.news.append(
                 News(control=f"W{number}.3", order="SC", placer=placer, status="CM", test=f"L-{test}")
             )  # fmt: skip
+
+    def panel(self, *states: str) -> None:
+        for test, state in zip(PANEL[1], states, strict=True):
+            self.there(state, test=test, named=PANEL[0])
+
+    def complete(self, test: str = PANEL[0]) -> None:
+        """The laboratory system hears so."""
+        self.news.append(News(control="W9.9", order="SC", placer="1", status="CM", test=test))
 
     def ask(self, *tests: str, none: tuple[str, ...] = (), channel: int | None = None, **more: Any) -> None:
         """And the answer: all of it, and in the log as it was."""
@@ -116,6 +124,16 @@ WELL: dict[str, Case] = {
         at.order(), at.there("waiting", "MAYBE_KNOWN"), at.ask("GLU", cut=2), at.ask("GLU")
     ),
     "measured": lambda at: many(at.order(), at.there("resulted"), at.ask("GLU"), at.measure()),
+    "a panel, one of two measured": lambda at: many(
+        at.order(test="PANEL"), at.panel("resulted", "offered"), at.ask("GLU", "UREA"), at.measure()
+    ),
+    "a panel, all of it measured": lambda at: many(
+        at.order(test="PANEL"), at.panel("resulted", "resulted"), at.ask("GLU", "UREA"), at.measure(),
+        at.measure("UREA"), at.complete(),
+    ),
+    "its result is held": lambda at: many(
+        at.order(), at.there("in_progress", "RESULT_HELD"), at.ask("GLU"), at.measure(), setattr(at, "held", True)
+    ),
     "begun": lambda at: many(at.order(), at.there("in_progress"), at.ask("GLU"), at.measure(status="P")),
     "measured and asked for again": lambda at: many(
         at.order(), at.there("resulted"), at.ask("GLU"), at.measure(), at.lab.rest(), at.ask(none=("done",))
@@ -225,6 +243,29 @@ WRONG: dict[str, tuple[str, Case]] = {
     "a result is not told": (
         "NEWS",
         lambda at: many(at.order(), at.there("resulted"), at.ask("GLU"), at.measure(), at.news.clear()),
+    ),
+    "a panel is told complete with its first result": (
+        "NEWS",
+        lambda at: many(
+            at.order(test="PANEL"), at.panel("resulted", "offered"), at.ask("GLU", "UREA"), at.measure(), at.complete()
+        ),
+    ),
+    "a panel is complete, and is not told so": (
+        "NEWS",
+        lambda at: many(
+            at.order(test="PANEL"), at.panel("resulted", "resulted"), at.ask("GLU", "UREA"), at.measure(),
+            at.measure("UREA"),
+        ),
+    ),
+    "a panel is told complete by the name of one test": (
+        "NEWS",
+        lambda at: many(
+            at.order(test="PANEL"), at.panel("resulted", "resulted"), at.ask("GLU", "UREA"), at.measure(),
+            at.measure("UREA"), at.complete("L-GLU"),
+        ),
+    ),
+    "an order without a result says that one is held": (
+        "STATE", lambda at: many(at.order(), at.there("in_progress", "RESULT_HELD"), at.ask("GLU"))
     ),
     "a result is told twice": (
         "NEWS",

@@ -7,8 +7,9 @@
     UA     CA      the analyzer has refused it
     OC     CA      cancelled here; its time is over
 
-ORC-2, ORC-3, OBR-2, OBR-3 and the test are as the order had them. ORC-16 is REFUSED, CANCELLED or EXPIRED, and NTE has
-the analyzer's words. A delimiter in a text is escaped.
+ORC-2, ORC-3, OBR-2 and OBR-3 are as the order had them. OBR-4 is the test or panel that the order named; where one test
+of a panel has ended without a result, it is that test. ORC-16 is REFUSED, CANCELLED or EXPIRED. NTE has the analyzer's
+words; of a complete panel the tests without a result. A delimiter in a text is escaped.
 
 Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119 and 0038.
 """
@@ -39,8 +40,9 @@ _SIGNS = Delimiters()
 
 
 def control_id(change: StatusChange) -> str:
-    """MSH-10: the number of the order and of the row of its history; no two changes share one."""
-    return f"{item_id(change.item)}.{change.n}"
+    """MSH-10: the number of the order and of the row of its history, and P where it is of a panel; no two changes
+    share one."""
+    return f"{item_id(change.item)}.{change.n}{'P' if change.of_panel else ''}"
 
 
 def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> bytes:
@@ -58,8 +60,8 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
         header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
         ["ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at, *[""] * 6, _why(change)],
-        ["OBR", "1", placer, _text(line.filler), _joined(line.ordered or line.test, line.test_name, line.test_system)],
-        *([["NTE", "1", "", _text(change.text)]] if change.text else []),
+        ["OBR", "1", placer, _text(line.filler), _joined(change.test, line.test_name, line.test_system)],
+        *(["NTE", str(at), "", _text(words)] for at, words in enumerate(_notes(change), start=1)),
     ]
     return "".join(f"{'|'.join(fields).rstrip('|')}\r" for fields in segments).encode("utf-8", "replace")
 
@@ -82,7 +84,14 @@ _NAMES = (
 def _why(change: StatusChange) -> str:
     """ORC-16, a code of ours."""
     words = _WORDS.get(change.status, "")
+    if words and change.line.panel and not change.of_panel:
+        words += f"; this test of {change.line.panel} alone"
     return _joined(change.status.name, words, "L") if words else ""
+
+
+def _notes(change: StatusChange) -> list[str]:
+    without = f"without a result: {', '.join(change.without)}" if change.without else ""
+    return [words for words in (change.text, without) if words]
 
 
 def _patient(one: OrderedPatient) -> list[list[str]]:

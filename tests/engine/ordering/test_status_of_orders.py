@@ -17,6 +17,7 @@ import pytest
 from adapters.codecs.hl7v2 import message as hl7
 from adapters.codecs.hl7v2 import order_status
 from engine.model.message import FormatOptions
+from engine.model.order_rules import ItemEvent
 from engine.model.orders import OrderedPatient, OrderLine, Status, StatusChange
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -25,6 +26,7 @@ from engine.store.operations import worklist
 from engine.store.queries.contents import stored_message
 from engine.store.queries.order_outcomes import has_notices
 from tests.engine.ordering.test_orders_of_a_lis import ANALYZER, lis, states
+from tests.engine.store.operations.worklist.test_news_of_panels import happens
 from tests.support.asking import asking, question, result
 from tests.support.mllp_peer import CLOSE, ack, mllp_peer
 from tests.support.ordering_lis import order, ordering, segments
@@ -79,6 +81,42 @@ async def test_a_result_completes_the_order(tmp_path: Path) -> None:
         assert site.ends("status") == ["delivered"]
 
 
+async def test_a_panel_is_complete_with_the_last_of_its_tests(tmp_path: Path) -> None:
+    route = {"mapping": "order-status-fhir", "to": "lab-fhir"}
+    channels = {**site_of(status=status(), tasks=status(route)), "his": lis(panels={"THY": ["TSH", "FERR"]})}
+    async with (
+        running_site(tmp_path, channels, OUT) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as analyzer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "THY")))
+        await analyzer.ask(question("00042"))
+        await analyzer.send(result("00042", "P-17", "TSH3", "1.20"))
+        await until(lambda: states(site) == [("TSH", "resulted", ""), ("FERR", "offered", "")])
+        await quiet(site)
+        assert said(site) == []
+
+        await person(site, "cancel", "W2")
+        await person(site, "cancel", "W2")  # the analyzer may have it: the second one ends it
+        await until(lambda: len(said(site)) == 2)
+        await quiet(site)
+        assert said(site) == [("OC", "P1", "CA"), ("SC", "P1", "CM")]
+        found = [stored_message(site.journal, view.id).payload for view in site.messages("status")]
+        assert [segments(one, "OBR")[0][4] for one in found] == ["FERR", "THY"]
+        assert [segments(one, "MSH")[0][10] for one in found] == ["W2.4", "W2.4P"]
+        tasks = [
+            one["resource"]
+            for view in site.messages("tasks")
+            for bundle in site.bundles(view.id)
+            for one in bundle["entry"]
+            if one["resource"]["resourceType"] == "Task"
+        ]
+        assert [(one["status"], one.get("note")) for one in tasks] == [
+            ("cancelled", None), ("completed", [{"text": "without a result: FERR"}]),
+        ]  # fmt: skip
+        assert len({one["id"] for one in tasks}) == 2
+
+
 @pytest.mark.parametrize(("updates", "wanted"), [(True, [("SC", "P1", "IP")]), (False, [])])
 async def test_a_beginning_is_said_where_the_site_wants_it(
     tmp_path: Path, updates: bool, wanted: list[tuple[str, str, str]]
@@ -111,6 +149,42 @@ async def test_acts_of_a_person_are_said_and_those_of_the_lis_are_not(tmp_path: 
         await until(lambda: len(said(site)) == 2)
         await quiet(site)
         assert said(site) == [("SC", "P2", "SC"), ("OC", "P3", "CA")]
+
+
+async def test_a_match_that_is_undone_opens_the_order_again(tmp_path: Path) -> None:
+    async with (
+        running_site(tmp_path, site_of(status=status()), OUT) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as analyzer,
+    ):
+        await his.ask(order("M1", TSH))
+        await analyzer.send(result("00042", "P-17", "XYZ", "1.20"))
+        await site.settled()
+        message = site.messages("chemistry")[-1].id
+        await site.app.journal.run(worklist.match, 1, message_id=message, actor="asha", reason="looked")
+        await quiet(site)
+        assert said(site) == [("SC", "P1", "CM")]
+        await site.app.journal.run(worklist.unmatch, 1, actor="asha", reason="looked")
+        await until(lambda: len(said(site)) == 2)
+        assert said(site)[1:] == [("SC", "P1", "SC")]
+
+
+async def test_only_an_order_that_had_ended_is_told_open_when_it_is_sent_again(tmp_path: Path) -> None:
+    channels = site_of(status=status())
+    channels["his"] = lis(expires="60s")
+    async with (
+        running_site(tmp_path, channels, OUT) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as analyzer,
+    ):
+        await his.ask(order("M1", TSH, ("NW", "P2", "FERR")))
+        await analyzer.ask(question("00042"))
+        await person(site, "resend", "W1")  # the analyzer has lost it
+        await site.app.journal.run(happens, 2, ItemEvent.EXPIRE)
+        await person(site, "resend", "W2")
+        await until(lambda: len(said(site)) == 2)
+        await quiet(site)
+        assert said(site) == [("OC", "P2", "CA"), ("SC", "P2", "SC")]
 
 
 @operation(priority=Priority.SETTLE)

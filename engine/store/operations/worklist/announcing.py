@@ -4,16 +4,26 @@ So does the answer to a message, where it cannot go out on the connection of tha
 orders. The message and the note that it is made are one transaction. From there on it is a message as any other: it has
 its routes, deliveries and retries. One that cannot be written is a dead letter of that channel (`NOT_WRITTEN`), and
 the next ones go on.
+
+Of an order that came as a panel the laboratory system hears as of one order:
+
+    a test of it has its result, others are open     the panel is in progress
+    one has ended without a result                   that test has, under its own code
+    all have ended, one at least with a result       the panel is completed, without these tests
+    all have ended, none with a result               the panel has ended as the last of them
+    accepted, begun, open again                      the panel is
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.order_rules import heard
+from engine.model.order_rules import OF_ENDED, heard, same_patient, same_placer
 from engine.model.orders import (
+    MOST_OF_TUBE,
+    OPEN_STATES,
     STATUS_UPDATES,
     AnsweredOrders,
     ItemReason,
@@ -24,17 +34,19 @@ from engine.model.orders import (
     item_id,
 )
 from engine.model.reasons import ReasonCode
-from engine.model.values import value
+from engine.model.values import changed, value
 from engine.store.core import order_notes
 from engine.store.core.batch import Batch
 from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import append
 from engine.store.operations.worklist import items
+from engine.store.operations.worklist.items import Kept
 
 logger = logging.getLogger("labrelay.orders")
 
 AT_ONCE = 100
+_ENDS = frozenset({Status.COMPLETED, Status.REFUSED, Status.CANCELLED, Status.EXPIRED})
 _BY_PERSON = "person"
 
 
@@ -65,20 +77,18 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
     """
     rows = batch.execute("SELECT number, item, n FROM order_notice ORDER BY number LIMIT ?", (AT_ONCE,)).fetchall()
     made: list[Stored] = []
-    for _, item, n in rows:
+    for notice, item, n in rows:
         if not item:
             made += _answers(batch, n, listeners)
             continue
         one = items.by_number(batch, item)
         if one is None or one.line == OrderLine() or one.source not in listeners:  # erased, or without a listener
             continue
-        change = _change(batch, one, n)
-        if change is None:
-            continue
-        number = f"{item_id(one.number)}.{n}"
-        for listener in listeners[one.source]:
-            if listener.updates or change.status not in STATUS_UPDATES:
-                made += _message(batch, listener, number, partial(listener.write, change))
+        for change in _changes(batch, one, n, notice):
+            number = f"{item_id(one.number)}.{n}{'P' if change.of_panel else ''}"
+            for listener in listeners[one.source]:
+                if listener.updates or change.status not in STATUS_UPDATES:
+                    made += _message(batch, listener, number, partial(listener.write, change))
     batch.executemany("DELETE FROM order_notice WHERE number = ?", [(number,) for number, _, _ in rows])
     return made
 
@@ -137,7 +147,59 @@ def _message(batch: Batch, listener: Listener, number: str, write: Callable[[], 
     return [] if made is None else [append.store_message(batch, made, repeat_window_s=0.0)]
 
 
-def _change(batch: Batch, one: items.Kept, n: int) -> StatusChange | None:
+def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]:
+    change = _change(batch, one, n)
+    if change is None:
+        return []
+    is_told = change.status is not Status.CANCELLED or _is_of_a_person(batch, one.number, n)
+    own = [change] if is_told else []
+    if not one.line.panel:
+        return own
+    if change.status not in _ENDS:
+        return [changed(change, of_panel=True)]
+    parts = _parts(batch, one)
+    if any(part.is_open for part in parts) or _is_later_news(batch, notice, {one.number, *(p.number for p in parts)}):
+        is_begun = change.status is Status.COMPLETED
+        return [changed(change, status=Status.IN_PROGRESS, of_panel=True)] if is_begun else own
+    done = {part.line.test for part in parts if part.state is ItemState.RESULTED}
+    if not done:
+        return [changed(each, of_panel=True) for each in own]
+    without = dict.fromkeys(part.line.named for part in parts if part.line.test not in done)
+    whole = changed(change, status=Status.COMPLETED, reason=ItemReason.NONE, of_panel=True, without=tuple(without))
+    if change.status is Status.COMPLETED:
+        return [whole]
+    return [*own, changed(whole, text="", channel="")] if _was_open(batch, one.number, n) else own
+
+
+def _parts(batch: Batch, one: Kept) -> list[Kept]:
+    """The tests of the panel that an item is of, oldest first; without versions that another has replaced, or that are
+    in conflict with one. An order without a number is that of its tube, which may have been another patient's."""
+    has_number = bool(one.line.placer or one.line.filler)
+    found = [
+        other
+        for other in items.of_order(batch, one.line, MOST_OF_TUBE)
+        if (other.source, other.line.panel) == (one.source, one.line.panel)
+        and same_placer(other.line, one.line)
+        and (has_number or same_patient(other.line.patient, one.line.patient))
+        and other.state not in (ItemState.REJECTED, ItemState.SUPERSEDED)
+    ]
+    sure = {other.line.test for other in found if other.reason is not ItemReason.ORDER_CONFLICT}
+    return [other for other in found if other.reason is not ItemReason.ORDER_CONFLICT or other.line.test not in sure]
+
+
+def _was_open(batch: Batch, item: int, n: int) -> bool:
+    """Whether an item was open before this row of its history."""
+    row = batch.execute("SELECT state FROM order_event WHERE item = ? AND n = ?", (item, n - 1)).fetchone()
+    return row is not None and row[0] in OPEN_STATES
+
+
+def _is_later_news(batch: Batch, notice: int, of: Collection[int]) -> bool:
+    """Whether the LIS is to hear more of these items; the last news says that their panel has ended."""
+    rows = batch.execute("SELECT DISTINCT item FROM order_notice WHERE number > ? AND item > 0", (notice,)).fetchall()
+    return any(item in of for (item,) in rows)
+
+
+def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
     row = batch.execute(
         "SELECT at_us, event, state, reason, channel, detail FROM order_event WHERE item = ? AND n = ?", (one.number, n)
     ).fetchone()
@@ -145,7 +207,7 @@ def _change(batch: Batch, one: items.Kept, n: int) -> StatusChange | None:
         return None
     at_us, event, state, reason, channel, sealed = row
     status = heard(event, ItemState(state))
-    if status is None or (status is Status.CANCELLED and not _is_of_a_person(batch, one.number, n)):
+    if status is None or (event in OF_ENDED and _was_open(batch, one.number, n)):
         return None
     return StatusChange(
         status=status,

@@ -190,7 +190,7 @@ def _meant(
     near = by_code.get(("code", each.code), []) if each.code else []
     if each.test:
         near = near + [one for one in by_code.get(("test", each.test), ()) if one not in near]
-    near = [one for one in near if _is_test(one, each, channel) and may_be(one)]
+    near = sorted((one for one in near if _is_test(one, each, channel) and may_be(one)), key=lambda one: one.number)
     with_analyzer = [one for one in near if one.state in _WITH_ANALYZER]
     here = [one for one in with_analyzer if one.channel == channel]
     is_open = [one for one in near if one.is_open and not one.after]

@@ -28,7 +28,7 @@ from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
 
 PRELIMINARY, REDUNDANT = "preliminary", "redundant"  # causes of a held result: how it closes its order later
-MATCHED, UNMATCHED = "match", "unmatch"  # the cause of a result that a person has matched; the event that undoes it
+MATCHED = "match"  # the cause of a result that a person has matched
 TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
 _OF_RESULTS = "event IN ('preliminary', 'final', 'result_held')"  # the term of the index ``order_event_result``
 _IN_FORCE = (  # not of a match that was undone

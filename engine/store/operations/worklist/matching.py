@@ -8,14 +8,14 @@ delivered to any destination. A result that is held closes the order once it is 
 from collections.abc import Sequence
 
 from engine.model.errors import RefusedError
-from engine.model.order_rules import ItemEvent, Standing, step
+from engine.model.order_rules import UNMATCHED, ItemEvent, Standing, step
 from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, item_id
 from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 from engine.store.operations.worklist import holding, items
-from engine.store.operations.worklist.holding import MATCHED, UNMATCHED
+from engine.store.operations.worklist.holding import MATCHED
 from engine.store.operations.worklist.items import Kept
 
 TWO_PATIENTS = b"\0"  # in place of the keyed hash of a patient's number
@@ -69,7 +69,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         raise RefusedError(f"order {item_id(number)} is {one.state}: no result can be matched with it")
     token = items.specimen_token(batch.vault, one.line.specimen)
     row = batch.execute(
-        "SELECT bearer FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
+        "SELECT bearer, channel FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
         " AND results > matched",
         (message_id, token),
     ).fetchone()
@@ -89,7 +89,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         "UPDATE order_without SET matched = matched + 1 WHERE message_id = ? AND specimen = ?", (message_id, token)
     )
     event = ItemEvent.RESULT_HELD if holding.standing(batch, message_id) == "held" else ItemEvent.FINAL
-    items.apply(batch, one, event, message_id=message_id, cause=MATCHED)
+    items.apply(batch, one, event, message_id=message_id, channel=row[1], cause=MATCHED)
     return one.state
 
 

@@ -629,6 +629,49 @@ async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
     assert reading.items(desk.journal, reading.ItemFilter(), after=1) == []
 
 
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("refused_before", [False, True])
+async def test_an_order_is_at_the_analyzer_that_measures_it_also_where_it_was_never_given(
+    desk: Desk, held: bool, refused_before: bool
+) -> None:
+    """Another analyzer asked before, and its answer did not go out."""
+    await desk.take(order())
+    if refused_before:
+        answered = await desk.ask("S1", channel="chem2")
+        await desk.journal.run(worklist.not_offered, answered.query, [1], "no-answer", maybe=False)
+    measured = ResultOf(code="10", test="GLU", final=held)
+    await desk.journal.run(worklist.result, await desk.message(), "chem", "S1", "", (measured,), held=held)
+    assert desk.states() == ["in_progress"]
+    (tube,) = (await desk.ask("S1", channel="chem2")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
+    assert numbers(await desk.ask("S1")) == [1]
+
+
+@pytest.mark.parametrize("given", [1, 2])
+async def test_a_late_result_is_of_the_order_that_was_given_up_last(desk: Desk, given: int) -> None:
+    """Whichever of the two the analyzer had."""
+    for number in (1, 2):
+        await desk.take(order(placer=f"O{number}"))
+        if number == given:
+            await desk.tell("S1")
+        await act(desk, worklist.cancel, number)
+        if number == given:
+            await act(desk, worklist.cancel, number)
+    assert desk.states() == ["cancelled", "cancelled"]
+    assert await desk.result("S1", ResultOf(code="10", test="GLU")) == [(2, True)]
+
+
+@pytest.mark.parametrize("given", [1, 2])
+async def test_a_correction_is_of_the_order_that_had_its_result_last(desk: Desk, given: int) -> None:
+    for number in (1, 2):
+        await desk.take(order(placer=f"O{number}"))
+        if number == given:
+            await desk.tell("S1")
+        await desk.result("S1", ResultOf(test="GLU"))
+    assert desk.states() == ["resulted", "resulted"]
+    assert await desk.result("S1", ResultOf(code="10", test="GLU")) == [(2, False)]
+
+
 async def test_no_number_and_no_name_stands_in_the_tables_in_clear(desk: Desk, tmp_path: Path) -> None:
     await desk.take(order(specimen="SPECIMEN-77", placer="PLACER-77", test="GLU", targets=("chem", "SECRET-77")))
     await desk.ask("SPECIMEN-77")
