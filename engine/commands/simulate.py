@@ -165,7 +165,8 @@ def command(
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     chosen = new_seed() if seed is None else seed
     zone = ZoneInfo(channel.timezone) if channel is not None else None
-    start = datetime.now(zone) if seed is None else SEEDED_START
+    # What was ordered today is measured today: an older result would close no order.
+    start = SEEDED_START if seed is not None and not ask else datetime.now(zone)
     wire = _wire(connect, listen, serial, baud, parity)
     orders = _wire(None, orders_listen, None, baud, parity) if orders_listen is not None else None
     dialogue = Dialogue(click.echo if not quiet and form is Form.TABLE else None)
