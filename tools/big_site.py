@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from engine.devtools.bench.cases import Case, TcpBench
 from engine.devtools.bench.history import DAY_US, FIRST_NUMBER, fill
 from engine.devtools.bench.messages import control_id
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters

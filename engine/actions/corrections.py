@@ -18,7 +18,7 @@ from engine.mapping.plausible import Kinds
 from engine.mapping.tables import Table
 from engine.model.corrections import Correction, RowChange, in_force, latest
 from engine.model.errors import ErasedError, IntegrityError, RefusedError
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.processing.process import ChannelRoutes, Processed, process
 from engine.processing.reprocessing import Finding, FindingState, Tally
 from engine.store.queries.contents import stored_message

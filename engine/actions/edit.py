@@ -9,8 +9,8 @@ from typing import Any
 
 from engine.actions.underway import Acts, answer
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.journal_views import Trace
 from engine.model.message import Received, Stored
-from engine.model.records import Trace
 from engine.processing.process import ChannelRoutes, Processed, process
 from engine.store.operations import edit_message as edit_message_ops
 from engine.store.operations.edit_message import EditResult

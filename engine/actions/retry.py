@@ -10,8 +10,9 @@ from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, map_again
 from engine.model.errors import RefusedError
+from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Filter
+from engine.model.records import Decision
 from engine.store.operations import letter_steps
 from engine.store.operations.bulk import Member, Operation
 from engine.store.queries.letters import dead_letters

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.journal_views import DeadLetter, Filter
 from engine.model.reasons import ReasonCode
-from engine.model.records import LETTER_STATES, DeadLetter, Filter
+from engine.model.records import LETTER_STATES
 from engine.store.operations.bulk import Member
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT

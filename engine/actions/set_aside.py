@@ -6,8 +6,8 @@ from typing import Any
 
 from engine.actions.underway import Acts, answer
 from engine.model.errors import ErasedError, IntegrityError, LabRelayError, RefusedError
+from engine.model.journal_views import DeliveryView, Trace
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView, Trace
 from engine.model.tested_results import corrects
 from engine.store.operations import dismissal
 from engine.store.queries.contents import stored_document, stored_payload, why_absent

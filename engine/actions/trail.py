@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.clock import from_us
-from engine.model.records import Act
+from engine.model.journal_views import Act
 
 ACTS_SYSTEM = "urn:labrelay:act"
 REFUSED, DAMAGED = "refused", "damaged"
@@ -58,7 +58,7 @@ class Entry:
         state: ``done``, ``cut short`` (by a stop, or a change of the configuration; a person must look), ``open``, or
             ``refused``: a permission was missing, and nothing was done; or ``damaged``: a row that cannot be read, of
             an action or of its end.
-        by, config: as `engine.model.records.Act` has them.
+        by, config: as `engine.model.journal_views.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
 

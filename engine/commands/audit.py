@@ -21,7 +21,7 @@ from engine.commands.shared.selecting import ROW, file_option, instant_us, page_
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import is_called
 from engine.model.errors import IntegrityError
-from engine.model.records import Act, Filter
+from engine.model.journal_views import Act, Filter
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message, trace_of

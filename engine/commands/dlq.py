@@ -22,7 +22,7 @@ from engine.commands.shared.selecting import (
     sure_options,
 )
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.records import DeadLetter, Filter
+from engine.model.journal_views import DeadLetter, Filter
 from engine.store.queries.contents import why_absent
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters

@@ -138,7 +138,7 @@ class _Journaled:
 
     Attributes:
         whole: it has its end.
-        key: of ids. others: `MapContext.others`. facts: `engine.model.records.Trace.facts`.
+        key: of ids. others: `MapContext.others`. facts: `engine.model.journal_views.Trace.facts`.
     """
 
     message: Stored

@@ -43,7 +43,7 @@ from engine.mapping.gaps import (
 from engine.mapping.inputs import FoundMessage
 from engine.mapping.tables import Table
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message
 from engine.store.queries.tallies import list_unmapped

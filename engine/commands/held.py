@@ -29,8 +29,8 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import UnreadableResultsError
+from engine.model.journal_views import DeadLetter, Filter
 from engine.model.reasons import ReasonCode, help_of
-from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, results_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries

@@ -25,7 +25,7 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
-from engine.model.records import Filter, MessageView
+from engine.model.journal_views import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
 from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of

@@ -26,7 +26,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import ConfigError
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:

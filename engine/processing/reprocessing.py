@@ -26,9 +26,10 @@ from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
+from engine.model.journal_views import DeliveryView, Trace
 from engine.model.message import Report
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView, Routed, Trace
+from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Processed, process, routed_by
 from engine.store.queries.contents import reports_of, stored_document, stored_message
 from engine.store.queries.messages import trace_of

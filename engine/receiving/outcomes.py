@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.model.journal_views import DeliveryView, Trace
 from engine.model.message import Stored
-from engine.model.records import DeliveryView, Trace
 
 LATELY = 2_000  # latest ended deliveries: far more than have ended here and not in the journal yet
 CAPACITY = 10_000  # messages waited for; beyond that the oldest is given up, as if timed out

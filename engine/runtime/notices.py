@@ -7,7 +7,13 @@ from engine.model.accounts import OF_NO_USER
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
 from engine.model.phrases import Phrase, Said
-from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
+from engine.model.records import (
+    DELIVERIES,
+    ChannelView,
+    LaneView,
+    Pause,
+    Target,
+)
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.parts import Parts
 from engine.store.journal import Journal

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.model.errors import StoreError
+from engine.model.journal_views import Count
 from engine.model.message import Delivery
 from engine.model.phrases import Said
 from engine.model.reasons import ReasonCode
-from engine.model.records import Count
 from engine.monitoring import metrics
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.notice import notices as about

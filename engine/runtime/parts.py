@@ -28,7 +28,13 @@ from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Pause, Recorded, Recovery, Target
+from engine.model.records import (
+    DELIVERIES,
+    Pause,
+    Recorded,
+    Recovery,
+    Target,
+)
 from engine.monitoring.taps import Taps
 from engine.ordering.asking import Asking
 from engine.ordering.desk import Desk

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.model.todo import Look, Since
 from engine.monitoring.todo import Todo
 from engine.store.journal import Journal

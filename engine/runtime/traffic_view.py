@@ -12,7 +12,13 @@ from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import from_us
-from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
+from engine.model.records import (
+    DELIVERIES,
+    ChannelView,
+    LaneView,
+    Pause,
+    Target,
+)
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,

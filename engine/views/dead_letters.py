@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from engine.model.records import DeadLetter, PossibleOtherPerson
+from engine.model.journal_views import DeadLetter
+from engine.model.records import PossibleOtherPerson
 from engine.views.view import Field, View, at, or_none
 
 if TYPE_CHECKING:

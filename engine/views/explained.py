@@ -20,7 +20,7 @@ class Explained(NamedTuple):
 
     Attributes:
         place: of its document among those of the message, from 1, as `DocumentView.ordinal`.
-        mapping: its name and hash, as `engine.model.records.Trace.mapping` has them.
+        mapping: its name and hash, as `engine.model.journal_views.Trace.mapping` has them.
         trace: with the (first) document as it is sent.
     """
 

@@ -18,8 +18,8 @@ from engine.mapping.differences import differences
 from engine.mapping.r4 import RESOURCES
 from engine.model import technology
 from engine.model.errors import LabRelayError
+from engine.model.journal_views import DeadLetter, DeliveryView, Trace
 from engine.model.reasons import ReasonCode, help_of
-from engine.model.records import DeadLetter, DeliveryView, Trace
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped

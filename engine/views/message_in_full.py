@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from engine.actions.trail import entries, names_message
 from engine.model.clock import from_us
 from engine.model.errors import ConfigError
-from engine.model.records import Act, Trace
+from engine.model.journal_views import Act, Trace
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.views import wire

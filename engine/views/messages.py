@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.model.records import AttemptView, DeliveryView, DocumentView, MessageView
+from engine.model.journal_views import (
+    AttemptView,
+    DeliveryView,
+    DocumentView,
+    MessageView,
+)
 from engine.views.text import cell, printable
 from engine.views.view import Field, View, at
 

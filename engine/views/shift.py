@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from engine.model.clock import from_us
-from engine.model.records import HourCount
+from engine.model.journal_views import HourCount
 from engine.monitoring.usual_gaps import hour_of
 from engine.views.text import age
 from engine.views.view import Field, View

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from engine.model.clock import from_us
-from engine.model.records import ReagentView
+from engine.model.journal_views import ReagentView
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,

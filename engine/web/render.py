@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from engine.model.journal_views import ReagentView
 from engine.model.phrases import Phrase
-from engine.model.records import ReagentView
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo, without_notes

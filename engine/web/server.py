@@ -33,9 +33,9 @@ from engine.access.accounts import Accounts
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
+from engine.model.journal_views import ReagentView
 from engine.model.permissions import LOOKING, WATCHING, Principal
 from engine.model.phrases import Said
-from engine.model.records import ReagentView
 from engine.model.todo import Since
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends

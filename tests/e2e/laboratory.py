@@ -10,9 +10,9 @@ from aiohttp import web
 
 from engine.devtools.sandbox import Sandbox
 from engine.model.actor import Actor
+from engine.model.journal_views import Filter
 from engine.model.orders import ItemState, OrderedPatient, OrderLine
 from engine.model.permissions import WATCHING
-from engine.model.records import Filter
 from engine.monitoring.snapshot.states import ChannelState
 from engine.ordering import by_hand
 from engine.ordering.taking import take_settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.messages import control_id, oru
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tests.support.killed import Daemon

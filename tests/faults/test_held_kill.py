@@ -18,7 +18,7 @@ import pytest
 from engine.actions.control import SOCKET_NAME, call
 from engine.devtools.bench.sink import CONTROL_ID
 from engine.model.errors import LabRelayError
-from engine.model.records import DeadLetter, Filter
+from engine.model.journal_views import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.sink import CONTROL_ID
+from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader

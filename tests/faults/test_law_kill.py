@@ -13,8 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from engine.model.journal_views import Filter
 from engine.model.orders import ItemState, WorkItem, item_number
-from engine.model.records import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import item as read_item

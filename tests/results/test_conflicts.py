@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
-from engine.model.records import DeliveryView
+from engine.model.journal_views import DeliveryView
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app

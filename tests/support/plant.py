@@ -25,6 +25,7 @@ from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import ManualClock
 from engine.model.errors import ContentError
+from engine.model.journal_views import DeliveryView
 from engine.model.link_events import Line
 from engine.model.message import (
     Delimiters,
@@ -42,7 +43,6 @@ from engine.model.message import (
     Stored,
 )
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView
 from engine.processing.intake import Intake, LargeMessageProcessor
 from engine.processing.process import ChannelRoutes, Processor, Route
 from engine.store.journal import Journal

@@ -18,7 +18,12 @@ import yaml
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
 from engine.model.clock import Clock
-from engine.model.records import DeliveryView, Filter, MessageView, Trace
+from engine.model.journal_views import (
+    DeliveryView,
+    Filter,
+    MessageView,
+    Trace,
+)
 from engine.runtime import build
 from engine.runtime.app import App
 from engine.store.queries.contents import stored_document

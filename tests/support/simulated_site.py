@@ -31,9 +31,9 @@ from engine.devtools.simulator.shift import Kind, PlannedMessage, shift
 from engine.devtools.simulator.wires import ClientWire, Serial, SerialLine, Wire
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
+from engine.model.journal_views import Filter
 from engine.model.message import Stored
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
 from engine.model.units import HostPort
 from engine.processing.process import process
 from engine.runtime.build import build_site

@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.model.errors import ErasedError, StoreError
-from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
+from engine.model.journal_views import (
+    AttemptView,
+    DeliveryView,
+    Filter,
+    MessageView,
+)
 from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import deliveries_of, messages_page

@@ -23,7 +23,7 @@ from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier
 from engine.diagnostics.deidentified_codes import Survey
 from engine.model.clock import from_us
 from engine.model.errors import UnknownFormatError
-from engine.model.records import Filter, MessageView
+from engine.model.journal_views import Filter, MessageView
 from engine.store.queries.messages import each_message, message_if
 from engine.views.messages import MESSAGE
 

@@ -16,8 +16,9 @@ from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
 from engine.model import instants
 from engine.model.errors import ConfigError, LabRelayError
+from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
-from engine.model.records import LETTER_STATES, Filter, MessageState
+from engine.model.records import LETTER_STATES, MessageState
 from engine.model.units import parse_duration
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_channels, list_lanes

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import ClassVar
 
 from engine.model.clock import from_us
+from engine.model.journal_views import ReagentView
 from engine.model.phrases import Phrase, Span
 from engine.model.reasons import ReasonCode
-from engine.model.records import ReagentView
 from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.monitoring.snapshot.usual import UsualGap
@@ -73,7 +73,7 @@ class LaneSnapshot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReagentSnapshot:
     """A reagent lot that the analyzer has named recently; the attributes are those of
-    `engine.model.records.ReagentView`.
+    `engine.model.journal_views.ReagentView`.
     """
 
     name: str

@@ -9,7 +9,12 @@ import orjson
 
 from engine.model.clock import from_us
 from engine.model.errors import AbsentError, IntegrityError, StoreError
-from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_PRUNED
+from engine.model.records import (
+    KIND_ACT,
+    KIND_ERASED,
+    KIND_FRAME,
+    KIND_PRUNED,
+)
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark
 from engine.store.core.rows import Execute

@@ -45,7 +45,13 @@ import orjson
 
 from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
-from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
+from engine.model.records import (
+    KIND_ACT,
+    KIND_ERASED,
+    KIND_FRAME,
+    KIND_MESSAGE,
+    KIND_PRUNED,
+)
 from engine.store.core.batch import Batch
 from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at

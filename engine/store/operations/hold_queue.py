@@ -17,7 +17,12 @@ from dataclasses import replace
 
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.reasons import ReasonCode
-from engine.model.records import CRITICAL, REMEMBER, HoldReason, Routed
+from engine.model.records import (
+    CRITICAL,
+    REMEMBER,
+    HoldReason,
+    Routed,
+)
 from engine.model.results import results_of
 from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note

@@ -15,7 +15,13 @@ from engine.model.outcome import Outcome
 from engine.model.packing import unpack
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
-from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
+from engine.model.records import (
+    NO_DECISION,
+    Decision,
+    HoldReason,
+    Recorded,
+    Routed,
+)
 from engine.model.worklist import answers
 from engine.store.core import order_notes
 from engine.store.core.batch import Batch

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from engine.model.errors import IntegrityError
-from engine.model.records import Act
+from engine.model.journal_views import Act
 from engine.store.queries.reader import Reader
 
 

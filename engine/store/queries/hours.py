@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.model.records import HourCount
+from engine.model.journal_views import HourCount
 from engine.store.queries.reader import Reader
 
 _COLUMNS = "channel, begins_us, received, delivered, dead, held, parts, active, age_s"

@@ -1,6 +1,13 @@
 """Read the state of channels and lanes: their tallies, open work and pauses."""
 
-from engine.model.records import CRITICAL, ChannelView, LaneView, OpenLane, Pause, Target
+from engine.model.records import (
+    CRITICAL,
+    ChannelView,
+    LaneView,
+    OpenLane,
+    Pause,
+    Target,
+)
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.errors import StoreError
+from engine.model.journal_views import Filter
 from engine.model.reagents import lot_key
-from engine.model.records import Filter
 from engine.model.search_keys import NumberKind
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute

@@ -10,17 +10,19 @@ from typing import Any, cast
 import orjson
 
 from engine.model.errors import IntegrityError, TooSlowError
-from engine.model.records import (
-    KIND_FRAME,
-    MANUAL,
-    MAYBE_DELIVERED,
+from engine.model.journal_views import (
     AttemptView,
     DeliveryView,
     DocumentView,
     Filter,
-    MessageState,
     MessageView,
     Trace,
+)
+from engine.model.records import (
+    KIND_FRAME,
+    MANUAL,
+    MAYBE_DELIVERED,
+    MessageState,
 )
 from engine.model.tested_results import tests_in
 from engine.store.core.notes import read_note

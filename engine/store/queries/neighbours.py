@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.store.core.vault import Vault
 from engine.store.queries import listing
 from engine.store.queries.reader import Reader

@@ -3,8 +3,9 @@
 import json
 from typing import Any, NamedTuple
 
+from engine.model.journal_views import Count, ReagentView
 from engine.model.reagents import lot_key
-from engine.model.records import Count, PossibleOtherPerson, ReagentView
+from engine.model.records import PossibleOtherPerson
 from engine.store.queries.reader import Reader
 
 

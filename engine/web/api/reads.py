@@ -14,9 +14,9 @@ from engine.actions.trail import Entry, entries, names_message
 from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
+from engine.model.journal_views import Act, Filter
 from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS, Principal
-from engine.model.records import Act, Filter
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries import order_questions, tube_timeline, worklist
 from engine.store.queries.acts import acts_page, open_acts

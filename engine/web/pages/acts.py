@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.trail import Entry, entries, names_message
+from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING
-from engine.model.records import Act
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason

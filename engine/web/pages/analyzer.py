@@ -8,8 +8,9 @@ import orjson
 from aiohttp import web
 
 from engine.model.errors import ConfigError, StoreError
+from engine.model.journal_views import Filter
 from engine.model.permissions import LOOKING
-from engine.model.records import DELIVERIES, Filter, Target
+from engine.model.records import DELIVERIES, Target
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.states import ChannelState
 from engine.store.operations.dead_letters import likely_fix

@@ -11,9 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from engine.model.journal_views import DeadLetter
 from engine.model.permissions import LOOKING
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters

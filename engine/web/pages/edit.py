@@ -18,7 +18,7 @@ from engine.actions.control import Request
 from engine.actions.edit import Trial, charsets_of, raise_if_not_editable, tried
 from engine.actions.edit_text import read, shown
 from engine.model.errors import LabRelayError, StoreError
-from engine.model.records import Trace
+from engine.model.journal_views import Trace
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
-from engine.model.records import LETTER_STATES, Filter
+from engine.model.journal_views import Filter
+from engine.model.records import LETTER_STATES
 from engine.web.pages import states
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages.columns import Column, choice

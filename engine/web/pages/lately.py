@@ -6,8 +6,8 @@ session that was under way, and half a second of what was over.
 """
 
 from engine.model.clock import from_us
+from engine.model.journal_views import Filter, MessageView
 from engine.model.phrases import Phrase
-from engine.model.records import Filter, MessageView
 from engine.monitoring.line_steps import STEPS, line_steps
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.links import LineStep

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.model.errors import TooSlowError
+from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
-from engine.model.records import LETTER_STATES, DeliveryView, Trace
+from engine.model.records import LETTER_STATES
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of

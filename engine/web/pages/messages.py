@@ -16,9 +16,9 @@ from aiohttp import hdrs, web
 
 from engine.actions.control import Request
 from engine.model.errors import IntegrityError, TooSlowError
+from engine.model.journal_views import Filter, MessageView
 from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
-from engine.model.records import Filter, MessageView
 from engine.model.search_keys import MAX_LENGTH
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst

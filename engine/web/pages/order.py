@@ -14,9 +14,9 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.diagnostics.lines.signs import text
 from engine.model.errors import LabRelayError
+from engine.model.journal_views import Act, Filter, MessageView
 from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
-from engine.model.records import Act, Filter, MessageView
 from engine.monitoring.line_steps import line_step
 from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist

@@ -15,8 +15,8 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.actions.selection import REPLAY_STATES, Replayable, Selection, replay_states, replayable
 from engine.model.errors import LabRelayError
+from engine.model.journal_views import Trace
 from engine.model.permissions import SEEING_PATIENTS
-from engine.model.records import Trace
 from engine.store.queries.reader import Reader
 from engine.store.queries.replays import extent_of
 from engine.web.access.desk import Desk

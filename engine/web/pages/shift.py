@@ -13,9 +13,9 @@ from typing import Any
 from aiohttp import web
 
 from engine.model.clock import from_us
+from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.phrases import Span
-from engine.model.records import Act
 from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader

@@ -13,8 +13,8 @@ from engine.actions import underway
 from engine.actions.edit import edit_message
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedDeliveryError, RefusedError, TransientDeliveryError
+from engine.model.journal_views import DeliveryView
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView
 from engine.store.operations import dismissal
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of

@@ -14,7 +14,7 @@ from engine.config.site import CONFIG_FILE
 from engine.config.site_shifts import site_shifts
 from engine.model.clock import ManualClock, from_us
 from engine.model.errors import ConfigError
-from engine.model.records import HourCount
+from engine.model.journal_views import HourCount
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal

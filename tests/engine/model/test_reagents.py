@@ -7,9 +7,9 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import lot_key, reagents_in
-from engine.model.records import Filter
 from engine.store.operations import reagent_lots
 from engine.store.queries.messages import messages_page
 from engine.store.queries.tallies import list_reagents

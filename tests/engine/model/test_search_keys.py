@@ -8,9 +8,9 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions
 from engine.model.outcome import Outcome
-from engine.model.records import Filter
 from engine.model.search_keys import MOST, NOT_ALL, Number, NumberKind, numbers_in, own_number
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome, search_index

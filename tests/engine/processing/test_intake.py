@@ -15,9 +15,9 @@ from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import StoreError
+from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
 from engine.processing import intake as intake_module
 from engine.processing.process import ChannelRoutes, Route, process
 from engine.store.journal import Journal

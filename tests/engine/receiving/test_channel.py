@@ -24,10 +24,10 @@ from engine.config.receive_memory import ReceiveMemory
 from engine.delivery.events import DeliveryEvents
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.model.journal_views import DeliveryView
 from engine.model.link_events import Block
 from engine.model.message import Stored
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView
 from engine.receiving import channel as channel_module
 from engine.receiving import outcomes as outcomes_module
 from engine.receiving import unstored as unkept_module

@@ -6,18 +6,20 @@ from typing import Any
 import pytest
 
 from engine.actions.trail import Entry
-from engine.model.records import (
+from engine.model.journal_views import (
     AttemptView,
-    ChannelView,
     DeadLetter,
     DeliveryView,
     DocumentView,
-    LaneView,
     MessageView,
-    Pause,
-    PossibleOtherPerson,
     ReagentView,
     Trace,
+)
+from engine.model.records import (
+    ChannelView,
+    LaneView,
+    Pause,
+    PossibleOtherPerson,
 )
 from engine.store.operations.dead_letters import Group
 from engine.store.recovery.backups.catalog import Copy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import StoreError
-from engine.model.records import ReagentView
+from engine.model.journal_views import ReagentView
 from engine.store.journal import Journal
 from tests.support import journals
 from tests.support.status_server import Element, read_html, running

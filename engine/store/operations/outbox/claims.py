@@ -8,7 +8,14 @@ from engine.model.errors import IntegrityError
 from engine.model.hashes import split_hashes, unpack_reports
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.records import JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
+from engine.model.records import (
+    JOINS,
+    KNOWN_ORDER,
+    MANUAL,
+    MAYBE_DELIVERED,
+    RELEASED,
+    UNCONDITIONAL,
+)
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.outbox.attempts import bury

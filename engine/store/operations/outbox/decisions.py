@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 
 from engine.model.reasons import ReasonCode
-from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, HoldReason
+from engine.model.records import (
+    MANUAL,
+    MAYBE_DELIVERED,
+    RELEASED,
+    REMEMBER,
+    UNCONDITIONAL,
+    HoldReason,
+)
 from engine.store.core.batch import Batch
 from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation

@@ -10,10 +10,11 @@ import pytest
 import pytest_asyncio
 
 from engine.model.errors import LockedError
+from engine.model.journal_views import Filter
 from engine.model.message import Document, Issue, Report, Unmapped
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Assembled, Filter, Routed
+from engine.model.records import Assembled, Routed
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, audit, dismissal, record_outcome, superseding

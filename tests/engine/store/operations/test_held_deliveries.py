@@ -22,11 +22,12 @@ from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.journal_views import Filter
 from engine.model.message import Bearer, ControlRun, Document, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Filter, HoldReason, Routed
+from engine.model.records import Decision, HoldReason, Routed
 from engine.model.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify

@@ -9,9 +9,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.model.clock import ManualClock
+from engine.model.journal_views import HourCount
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import HOUR_PARTS, HourCount, Target
+from engine.model.records import HOUR_PARTS, Target
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.operations.hour_counts import DAY_US, KEPT_DAYS, PART_US

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
+from engine.model.journal_views import Filter
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Filter, Routed
+from engine.model.records import Decision, Routed
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import audit, dismissal, hold_queue, number_bearers, record_outcome

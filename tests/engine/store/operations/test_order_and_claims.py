@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from engine.model.errors import StoreError
+from engine.model.journal_views import DeliveryView
 from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import dismissal, record_outcome

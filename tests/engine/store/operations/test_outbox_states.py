@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.errors import StoreError
+from engine.model.journal_views import DeliveryView, Filter
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, DeliveryView, Filter, Target
+from engine.model.records import Decision, Target
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority
 from engine.store.integrity import verify

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
+from engine.model.journal_views import Filter
 from engine.model.message import Received
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
 from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME, Vault
 from engine.store.journal import Journal

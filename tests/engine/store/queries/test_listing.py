@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.model.records import DeadLetter, Filter, MessageView
+from engine.model.journal_views import DeadLetter, Filter, MessageView
 from engine.store.core import moments
 from engine.store.journal import Journal
 from engine.store.queries import listing

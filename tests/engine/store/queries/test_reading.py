@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from engine.model.clock import ManualClock
 from engine.model.errors import IntegrityError, LockedError, StoreError
+from engine.model.journal_views import Filter
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit, record_outcome

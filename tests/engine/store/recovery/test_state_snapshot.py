@@ -15,11 +15,17 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import ErasedError, IntegrityError, StoreError
+from engine.model.journal_views import Filter
 from engine.model.message import Bearer, Reagent, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Decision, Filter, HoldReason, Target
+from engine.model.records import (
+    DELIVERIES,
+    Decision,
+    HoldReason,
+    Target,
+)
 from engine.model.results import EarlierResults
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch

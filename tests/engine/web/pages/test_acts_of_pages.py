@@ -15,7 +15,7 @@ from engine.actions.operations import KINDS
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
-from engine.model.records import Filter
+from engine.model.journal_views import Filter
 from engine.runtime.control_handlers import HANDLERS
 from engine.runtime.verbs.running_site import RunningSite
 from engine.store.core.batch import Batch

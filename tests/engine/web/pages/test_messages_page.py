@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.clock import from_us
+from engine.model.journal_views import MessageView
 from engine.model.message import Received
-from engine.model.records import MessageView
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
