@@ -61,8 +61,10 @@ def planted(batch: Batch, rows: list[tuple[ItemState, ItemReason, bool, int, set
         line = order(placer=f"O{number}", priority="stat" if stat else "routine")
         at_us = NOW_US - age_us
         kept = items.Kept(
-            number, 1, 0, 1, "his", state, reason, frozenset(), "", "", 0, False, 0, 1, 0, at_us, at_us, NOW_US, 0, 1,
-            line, at_us if state in AT_ANALYZER else 0,
+            number=number, message_id=1, place=0, last_id=1, source="his", state=state, reason=reason,
+            targets=frozenset(), channel="", code="", query=0, sent=False, after=0, run=1, parent=0, created_us=at_us,
+            changed_us=at_us, expires_us=NOW_US, waits_us=0, reuse_us=0, events=1, line=line,
+            given_us=at_us if state in AT_ANALYZER else 0,
         )  # fmt: skip
         items.put(batch, kept)
 
