@@ -24,24 +24,24 @@ _KINDS = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
 
 def with_orders(body: bytes, media_type: str, orders: Sequence[Json]) -> bytes:
-    """A document that names the orders of its results.
+    """A document that names the orders of its results; one that is not of our making comes back as it is.
 
     Args:
         orders: each with the ``specimen`` and ``codes`` of its results; ``item``, its number on the worklist (without
             it these are results of no order, beside one with the same code); ``placer``, ``namespace``, ``filler``
             where its order has them; ``late``: words about an order that was given up.
-
-    Raises:
-        ValueError: it is not what its type says.
     """
-    if media_type == hl7_statements.MEDIA_TYPE:
-        return _hl7(body, orders)
-    if media_type != FHIR:
+    try:
+        if media_type == hl7_statements.MEDIA_TYPE:
+            return _hl7(body, orders)
+        if media_type != FHIR:
+            return body
+        bundle = loads(body)
+        if bundle.get("type") != "transaction":
+            return body
+        return orjson.dumps(bundle) if _name_in(bundle, orders) else body
+    except (ValueError, KeyError, TypeError, AttributeError):  # what a mapping of the site makes may have any shape
         return body
-    bundle = loads(body)
-    if bundle.get("type") != "transaction":
-        return body
-    return orjson.dumps(bundle) if _name_in(bundle, orders) else body
 
 
 # -- FHIR ----------------------------------------------------------------------------------------------------------

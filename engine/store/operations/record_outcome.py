@@ -271,10 +271,7 @@ def _with_orders(
     for place, routed in enumerate(routes, start=1):
         document = routed.document
         body = unpack(document.body) if document.packed else document.body
-        try:
-            made = order_names.with_orders(body, document.media_type, orders) if document.reports else body
-        except (ValueError, KeyError, TypeError, AttributeError):  # no document of ours: it goes out as it is
-            made = body
+        made = order_names.with_orders(body, document.media_type, orders) if document.reports else body
         if made != body:
             named[place] = DocumentFacts(orders=tuple(orders))
             routed = replace(routed, document=replace(document, body=made, packed=False))

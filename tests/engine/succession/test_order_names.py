@@ -159,3 +159,18 @@ def test_hl7_output_has_the_numbers(name: str) -> None:
 
 def test_other_kinds_stay() -> None:
     assert with_orders(b"a,b", "text/csv; charset=utf-8", [GLU]) == b"a,b"
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b"{", FHIR),
+        (b"[]", FHIR),
+        (b'{"type": "transaction", "entry": [{"resource": {}}]}', FHIR),
+        (b'{"type": "transaction", "entry": 5}', FHIR),
+        (b"no segment at all", HL7),
+        (b"{}", "text/csv"),
+    ],
+)
+def test_a_document_of_another_making_goes_out_as_it_is(body: bytes, media_type: str) -> None:
+    assert with_orders(body, media_type, [GLU]) == body
