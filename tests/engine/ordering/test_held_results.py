@@ -8,7 +8,8 @@ rejects it, dismisses it            as it was before the result; the test can be
 it is a dead letter at first        as it was before the result
 the LIS has changed it meanwhile    where no analyzer has the order, the new version is given at once
 a person has undone its match       the release closes nothing
-a delivered one is a dead letter    it stays resulted; dismissed: as before, and the LIS hears that it is open
+a delivered one is a dead letter    it stays resulted; dismissed: as before, and the LIS hears that it is open;
+                                    sent all the same: resulted
 """
 
 from collections.abc import AsyncIterator
@@ -213,7 +214,7 @@ async def test_a_dead_message_closes_nothing(tmp_path: Path) -> None:
         assert states(site) == [GIVEN]
 
 
-async def test_a_result_that_no_server_takes_gives_the_order_back_once_it_is_dismissed(tmp_path: Path) -> None:
+async def test_a_result_that_no_server_takes_gives_the_order_back_while_it_is_dismissed(tmp_path: Path) -> None:
     async with site_of(tmp_path) as (site, _, peer):
         site.sandbox.faults.next = ["400"] * 20
         await given(peer)
@@ -227,3 +228,9 @@ async def test_a_result_that_no_server_takes_gives_the_order_back_once_it_is_dis
         assert states(site) == [GIVEN]
         await quiet(site)
         assert said(site) == [("SC", "P1", "CM"), ("SC", "P1", "SC")]
+
+        site.sandbox.faults.next = []
+        ran = await site.labrelay("replay", str(message), "--state", "dismissed", "--reason", "the right tube", "--yes")
+
+        assert ran.code == 0, ran.err
+        await until(lambda: states(site) == [DONE] and site.trace(message).deliveries[-1].state == "delivered")

@@ -142,6 +142,22 @@ async def test_a_result_that_is_repeated_beside_a_new_one_is_of_no_rerun(tmp_pat
         assert ran.json["outcomes"] == {"unchanged": 2}, ran.json
 
 
+async def test_a_result_that_is_repeated_beside_a_new_one_is_of_its_order_still(tmp_path: Path) -> None:
+    async with (
+        running_site(tmp_path, site_of()) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as peer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH"), ("NW", "P2", "FERR")))
+        first = result("00042", "P-17", "TSH3", "1.20")
+        await measured(site, peer, first)
+
+        message = await measured(site, peer, beside(first, "R|2|^^^Ferritin|40|ug/L||N||F"))
+
+        assert based_on(site, message) == {"Observation": ["P2"], "DiagnosticReport": ["P1", "P2"]}
+        assert [state for _, state, _ in states(site)] == ["resulted", "resulted"]
+
+
 def beside(message: bytes, *records: str) -> bytes:
     """The message with more records."""
     return message.replace(b"L|1|F", "\r".join([*records, "L|1|F"]).encode())
