@@ -220,7 +220,7 @@ async def test_map_reads_a_file_as_the_channel_would(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ("", "source: format: text needs layout: the name of one, or give format: hl7v2 or astm"),
+        ("", "source: format: text needs layout: the name of one, or give format: hl7v2, astm, json or fhir"),
         ("layout: arkray-spotchem-el, format: hl7v2", "source: layout is for format: text; take one of them out"),
         (
             "format: hl7v2, finished: /srv/in",
