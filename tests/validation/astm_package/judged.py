@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -125,7 +126,8 @@ async def test_it_refuses_what_is_damaged(was: str, becomes: str) -> None:
 
 @of_each
 async def test_we_read_the_same_records_in_what_it_sends(spoken: Spoken) -> None:
-    measured = results(FORMS[spoken.dialect or GENERIC], spoken.tube, Told(spoken.tests), NOON, {}, Random(7))
+    now = datetime.now(ZoneInfo("Asia/Kolkata"))  # of the site; what was measured before its order closes none
+    measured = results(FORMS[spoken.dialect or GENERIC], spoken.tube, Told(spoken.tests), now, {}, Random(7))
     for payload in (message(spoken.asks), measured):
         [wire] = await package({"do": "encode", "records": nested(payload)})
         line = Line(AstmReceiver())
@@ -141,14 +143,12 @@ def nested(payload: bytes) -> list[Record]:
     return [[text if row[0] == "H" and at == 1 else _field(text) for at, text in enumerate(row)] for row in rows]
 
 
-NOON = datetime(2026, 11, 20, 12, 0)
-
-
 @of_each
 async def test_it_asks_gets_its_orders_and_sends_their_results(spoken: Spoken, tmp_path: Path) -> None:
     dialect = {} if spoken.dialect is None else {"dialect": spoken.dialect}
     orders = {"answer": "query", "codes": {test: test for test in spoken.tests}, "deadline": "60s"}
-    measured = results(FORMS[spoken.dialect or GENERIC], spoken.tube, Told(spoken.tests), NOON, {}, Random(7))
+    now = datetime.now(ZoneInfo("Asia/Kolkata"))  # of the site; what was measured before its order closes none
+    measured = results(FORMS[spoken.dialect or GENERIC], spoken.tube, Told(spoken.tests), now, {}, Random(7))
     asks = nested(message(spoken.asks))
     async with running_site(tmp_path, {"asked": astm_channel(orders=orders, **dialect)}) as site:
         ran = await site.labrelay("orders", "add", spoken.tube, *spoken.tests, "--patient", "P-1")
