@@ -166,9 +166,9 @@ class TwoWays(RuleBasedStateMachine):
         ticket = len(side.offered) + 1
         message = message_number(side.name, ticket, results, filler)
         side.offered[ticket] = message
-        self.other(side).bodies |= {
-            body_of(frame) for frame in frames_of(message, side.sending.frame_limit, side.sending.pack)
-        }
+        bodies = {body_of(frame) for frame in frames_of(message, side.sending.frame_limit, side.sending.pack)}
+        self.other(side).bodies |= bodies
+        self.other(side).misnumbered -= bodies  # a wrong number that made a frame of this later message
         side.link.offer(ticket, message, self.now)
         side.say()
 
