@@ -72,7 +72,7 @@ IMPORTED_LATE = {
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     ("engine.access.identity_provider", "engine.access.oidc.flow"): "few sites have a provider",
-    ("adapters.destinations.http.oauth2", "adapters.destinations.http.jwt"): "joserfc is slow to read, and rarely used",
+    ("adapters.clients.http.oauth2", "adapters.clients.http.jwt"): "joserfc is slow to read, and rarely used",
 }
 
 IMPURE_MODULES = names(
@@ -201,14 +201,12 @@ def test_codecs_define_no_coroutine(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_IO)
-def test_transports_and_destinations_know_codecs_and_the_contract(name: str) -> None:
+def test_transports_destinations_and_clients_know_codecs_clients_and_the_contract(name: str) -> None:
     room = ".".join(name.split(".")[:2])
-    # A server that a source asks is spoken to as one that a destination sends to.
-    client = ("adapters.destinations.http.",) if name == "adapters.transports.fhir_server" else ()
     known = {
         other
         for other in ours(imports(WITH_IO[name]))
-        if other not in CONTRACT_WITH_IO and not other.startswith(("adapters.codecs.", f"{room}.", *client))
+        if other not in CONTRACT_WITH_IO and not other.startswith(("adapters.clients.", "adapters.codecs.", f"{room}."))
     }
 
     assert known == set()

@@ -29,14 +29,14 @@ from typing import Any, Protocol
 import orjson
 from yarl import URL
 
+from adapters.clients.http.answer import Answer
+from adapters.clients.http.auth import log_in_of
+from adapters.clients.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpConfig, HttpExchange
+from adapters.clients.http.log_in import Config
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
 from adapters.destinations.fhir_conditions import tried
-from adapters.destinations.http.answer import Answer
-from adapters.destinations.http.auth import log_in_of
-from adapters.destinations.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpConfig, HttpExchange
-from adapters.destinations.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery

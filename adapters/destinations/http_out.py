@@ -7,9 +7,9 @@ retries, restarts and replays): a receiver that stores the key can distinguish a
 
 from typing import Protocol
 
-from adapters.destinations.http.auth import log_in_of
-from adapters.destinations.http.exchange import HttpConfig, HttpExchange
-from adapters.destinations.http.log_in import Config
+from adapters.clients.http.auth import log_in_of
+from adapters.clients.http.exchange import HttpConfig, HttpExchange
+from adapters.clients.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from adapters.clients.http.settings import Address, Tls
+from adapters.clients.tls import tls_context
 from adapters.codecs.hl7v2.acknowledgement import Ack, read_ack
 from adapters.codecs.hl7v2.header import header
 from adapters.codecs.hl7v2.mllp import END, MllpLink, MllpOptions
-from adapters.destinations.http.settings import Address, Tls
 from adapters.destinations.mllp_query import advice, query
-from adapters.destinations.tls import tls_context
 from engine.model.clock import Clock
 from engine.model.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.link_events import Block, LinkEvent

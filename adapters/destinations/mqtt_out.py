@@ -38,8 +38,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode as MqttReasonCode
 
-from adapters.destinations.http.settings import Address, BasicAuth, Tls
-from adapters.destinations.tls import tls_context
+from adapters.clients.http.settings import Address, BasicAuth, Tls
+from adapters.clients.tls import tls_context
 from engine.model.clock import Clock
 from engine.model.errors import (
     ConfigError,

@@ -33,13 +33,13 @@ from typing import Protocol, TypeVar
 
 from yarl import URL
 
+from adapters.clients.http.answer import Answer
+from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpExchange, Server
+from adapters.clients.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
+from adapters.clients.http.server_time import ServerTime
+from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs.fhir.attachments import attachments
 from adapters.codecs.signatures.aws import authorization
-from adapters.destinations.http.answer import Answer
-from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpExchange, Server
-from adapters.destinations.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
-from adapters.destinations.http.server_time import ServerTime
-from adapters.destinations.http.settings import Secret, Tls
 from engine.model.clock import Clock, from_us
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery

@@ -1,6 +1,6 @@
 """A FHIR server that is searched: its addresses, its pages, single resources of it, and its clock.
 
-Log-in, TLS and errors are those of destinations over HTTP (`adapters.destinations.http.exchange`). A next page is read
+Log-in, TLS and errors are those of destinations over HTTP (`adapters.clients.http.exchange`). A next page is read
 at the same origin only, since the log-in goes with the request. No error names a resource.
 """
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 from yarl import URL
 
+from adapters.clients.http.answer import Answer
+from adapters.clients.http.auth import log_in_of
+from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.log_in import Config
+from adapters.clients.http.server_time import ServerTime, http_date
 from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.searchset import Found, Page
-from adapters.destinations.http.answer import Answer
-from adapters.destinations.http.auth import log_in_of
-from adapters.destinations.http.exchange import HttpExchange, Server
-from adapters.destinations.http.log_in import Config
-from adapters.destinations.http.server_time import ServerTime, http_date
 from adapters.transports.errors import SearchError
 from engine.model.clock import Clock
 from engine.model.errors import ContentError

@@ -73,7 +73,7 @@ SENDERS = {
     "e1381": "adapters.codecs.astm.sender",
 }
 LOG_INS = {
-    "jwt": "adapters.destinations.http.jwt",
+    "jwt": "adapters.clients.http.jwt",
 }
 ENCRYPTION = {
     "abdm": "adapters.codecs.abdm.fidelius",

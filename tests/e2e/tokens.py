@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from adapters.clients.http.jwt import key_set
 from adapters.destinations import http_out
-from adapters.destinations.http.jwt import key_set
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import DestinationDownError

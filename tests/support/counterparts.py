@@ -14,9 +14,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from adapters.clients.http.exchange import MAX_ANSWER_BYTES
 from adapters.destinations import mllp_out
 from adapters.destinations.file_out import file_name
-from adapters.destinations.http.exchange import MAX_ANSWER_BYTES
 from engine.model.message import Delivery
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.destinations.http.exchange import HttpExchange
+from adapters.clients.http.exchange import HttpExchange
 from engine.model.clock import ManualClock
 from engine.model.errors import TransientDeliveryError
 from engine.model.reasons import ReasonCode

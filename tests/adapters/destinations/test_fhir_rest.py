@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.clients.http import exchange
 from adapters.destinations import fhir_rest
 from adapters.destinations.fhir_rest import FhirRest
-from adapters.destinations.http import exchange
 from engine.model.clock import ManualClock
 from engine.model.errors import (
     ConfigError,

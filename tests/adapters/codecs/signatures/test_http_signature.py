@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from adapters.clients.http import exchange
+from adapters.clients.http.log_in import LARGE_BODY_BYTES
 from adapters.codecs.signatures.http import canonical, sign
 from adapters.destinations import http_out
-from adapters.destinations.http import exchange
-from adapters.destinations.http.log_in import LARGE_BODY_BYTES
 from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError
 from engine.model.reasons import ReasonCode

@@ -32,12 +32,12 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from adapters.destinations.http.answer import Answer
-from adapters.destinations.http.log_in import LogIn
-from adapters.destinations.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
-from adapters.destinations.http.server_time import http_date
-from adapters.destinations.http.settings import Tls
-from adapters.destinations.tls import cause_of, tls_context
+from adapters.clients.http.answer import Answer
+from adapters.clients.http.log_in import LogIn
+from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
+from adapters.clients.http.server_time import http_date
+from adapters.clients.http.settings import Tls
+from adapters.clients.tls import cause_of, tls_context
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery

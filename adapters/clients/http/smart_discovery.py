@@ -10,7 +10,7 @@ import json
 
 from yarl import URL
 
-from adapters.destinations.http.exchange import HttpExchange, retry_after_seconds
+from adapters.clients.http.exchange import HttpExchange, retry_after_seconds
 from engine.model.clock import Clock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode

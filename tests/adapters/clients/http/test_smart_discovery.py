@@ -13,9 +13,9 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from yarl import URL
 
+from adapters.clients.http.jwt import key_set
+from adapters.clients.http.smart_discovery import believed
 from adapters.destinations import http_out
-from adapters.destinations.http.jwt import key_set
-from adapters.destinations.http.smart_discovery import believed
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode

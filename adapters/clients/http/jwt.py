@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from adapters.destinations.http.log_in import OAuth2Auth
+from adapters.clients.http.log_in import OAuth2Auth
 from engine.model.errors import ConfigError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

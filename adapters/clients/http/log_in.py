@@ -10,7 +10,7 @@ from typing import Protocol
 
 from yarl import URL
 
-from adapters.destinations.http.settings import BasicAuth, Secret, Tls
+from adapters.clients.http.settings import BasicAuth, Secret, Tls
 from engine.model.errors import ConfigError, DestinationDownError
 from engine.model.reasons import ReasonCode
 

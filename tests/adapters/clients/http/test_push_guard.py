@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.destinations.http.push_guard import GuardedResolver, guarded_connector, push_url, raise_unless_public
+from adapters.clients.http.push_guard import GuardedResolver, guarded_connector, push_url, raise_unless_public
 from engine.model.errors import PushRefusedError
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4009::200e", "64:ff9b::8.8.8.8"]

@@ -11,7 +11,7 @@ the laboratory or to a service of a cloud, so
   (DNS rebinding): `GuardedResolver` does both for aiohttp.
 
 A site may name networks that are let in all the same, for a reader beside it or for a trial. Redirects are never
-followed, and no proxy is taken from the environment, as in `adapters.destinations.http.exchange`.
+followed, and no proxy is taken from the environment, as in `adapters.clients.http.exchange`.
 
 Sources: RFC 6890 and IANA's registries of special addresses (the `ipaddress` module has them), RFC 4291 2.4, RFC 6052
 (NAT64: the IPv4 address within decides), RFC 7526 (6to4, which is given up).

@@ -23,12 +23,12 @@ from urllib.parse import quote_plus, urlencode
 
 from yarl import URL
 
-from adapters.destinations.http.exchange import HttpExchange, Server, retry_after_seconds
-from adapters.destinations.http.log_in import OAuth2Auth, revealed
-from adapters.destinations.http.oauth2_answer import Granted, read_answer
-from adapters.destinations.http.server_time import ServerTime
-from adapters.destinations.http.settings import Tls
-from adapters.destinations.http.smart_discovery import token_endpoint
+from adapters.clients.http.exchange import HttpExchange, Server, retry_after_seconds
+from adapters.clients.http.log_in import OAuth2Auth, revealed
+from adapters.clients.http.oauth2_answer import Granted, read_answer
+from adapters.clients.http.server_time import ServerTime
+from adapters.clients.http.settings import Tls
+from adapters.clients.http.smart_discovery import token_endpoint
 from engine.model.clock import Clock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
@@ -78,7 +78,7 @@ class OAuth2:
         )
         self._signed = auth.client_secret is None
         if self._signed:
-            from adapters.destinations.http import jwt  # brings joserfc along, which takes its time
+            from adapters.clients.http import jwt  # brings joserfc along, which takes its time
 
             self._sign = jwt.sign
             self._assertion_type = jwt.ASSERTION_TYPE

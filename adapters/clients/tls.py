@@ -4,7 +4,7 @@ import os
 import ssl
 from collections.abc import Iterable
 
-from adapters.destinations.http.settings import Tls
+from adapters.clients.http.settings import Tls
 from engine.model.errors import ConfigError
 
 

@@ -22,8 +22,8 @@ import aiohappyeyeballs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
 
-from adapters.destinations.http.answer import Answer
-from adapters.destinations.tls import cause_of
+from adapters.clients.http.answer import Answer
+from adapters.clients.tls import cause_of
 from engine.model.errors import TransientDeliveryError
 from engine.model.reasons import ReasonCode
 

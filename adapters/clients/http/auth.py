@@ -7,8 +7,7 @@ from functools import partial
 
 from yarl import URL
 
-from adapters.codecs.signatures.http import HEADER, sign
-from adapters.destinations.http.log_in import (
+from adapters.clients.http.log_in import (
     LARGE_BODY_BYTES,
     BearerAuth,
     Config,
@@ -17,9 +16,10 @@ from adapters.destinations.http.log_in import (
     of_one_line,
     revealed,
 )
-from adapters.destinations.http.oauth2 import OAuth2
-from adapters.destinations.http.server_time import ServerTime
-from adapters.destinations.http.settings import BasicAuth
+from adapters.clients.http.oauth2 import OAuth2
+from adapters.clients.http.server_time import ServerTime
+from adapters.clients.http.settings import BasicAuth
+from adapters.codecs.signatures.http import HEADER, sign
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError
 

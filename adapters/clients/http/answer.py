@@ -11,7 +11,7 @@ class Answer:
     """An answer as it came.
 
     Attributes:
-        body: without its content coding; at most `adapters.destinations.http.exchange.MAX_ANSWER_BYTES`.
+        body: without its content coding; at most `adapters.clients.http.exchange.MAX_ANSWER_BYTES`.
         whole: False where the answer was longer.
         headers: by their names in lower case.
     """

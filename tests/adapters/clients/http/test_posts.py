@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from adapters.destinations.http import exchange
+from adapters.clients.http import exchange
 from tests.support.posting import opened, said, server_of
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Script, http, scripted
 from tests.support.waiting import until

@@ -1,1 +1,0 @@
-"""Shared by destinations over HTTP: one exchange, TLS, and the ways to log in."""
