@@ -21,6 +21,9 @@ E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/day.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
+# Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ from tests.support.skips import SkipGuard
 
 if TYPE_CHECKING:
     from engine.devtools.sandbox import Sandbox
+
+# Modules are compiled once and kept, as an installation has them, also where the environment of a container says
+# otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # No deadline: it measures the machine, and a busy one makes good tests fail. Each test bounds its examples instead.
 hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
