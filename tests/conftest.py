@@ -1,5 +1,6 @@
 """For every test: nothing from the developer's environment, failures named at once, and in CI only known skips."""
 
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipGuard(), "skip-guard")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
+
+
+def pytest_collection_finish() -> None:
+    """The collector leaves alone what lives as long as the run: twenty thousand tests, of which each process has all.
+
+    A daemon in the tests' process would thaw them at each reload, and look at them all: that took more time than the
+    reload. In a process of its own it settles as ever, and `tests/engine/runtime/test_gc_tuning.py` has the function.
+    """
+    from engine.runtime import gc_tuning
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)  # as the daemon has it
+    gc_tuning.settle = lambda *, first=False: None
 
 
 @pytest.fixture
