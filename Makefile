@@ -68,7 +68,7 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(if $(TEST),,echo "Tests: about 22,000, some 40 minutes on two cores (Xeon, 2 GHz). A failing one is named at once.")
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \

@@ -33,7 +33,7 @@ def measure(more: list[str]) -> int:
         os.environ["PYTEST_PLUGINS"] = "tools.core_coverage"
         os.environ["LABRELAY_CORE_COVERAGE"] = data = f"{kept}/data"
         # Without examples that are drawn: what is reached does not depend on chance.
-        processes = ["--numprocesses=auto", "--dist=loadfile"]
+        processes = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
         failed = pytest.main(["-q", "-p", "no:cacheprovider", *processes, "-m", "not hypothesis", *CORE_TESTS, *more])
         cov = coverage.Coverage(data_file=data, branch=True, include=list(CORE_MODULES), config_file=False)
         cov.combine([kept])
