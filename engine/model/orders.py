@@ -166,7 +166,7 @@ class WorkItem:
         number: of the item, gapless from 1, never used again.
         code: the analyzer's code for the test on the channel that asks; empty where that is not asked for.
         message_id: the journal's row of the message or act that ordered it.
-        channel: to which it was offered last; empty: to none.
+        channel: to which it was offered last, or that measures it though it was not; empty: none.
         run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
         given_us: when the analyzer got it that has it, or had it; 0: none has.
         targets: channels and groups of them that may run it; empty: each that has a code for it.

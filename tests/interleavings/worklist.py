@@ -17,6 +17,7 @@ RESERVED_S = 120.0  # so long no other analyzer gets what is under way to one
 class Item:
     """Attributes:
     maybe: an analyzer may have it, and nothing confirmed that.
+    channel: that it was given to last, or that measures it though it was not.
     known: bytes of it went out. query: of the answer that is under way; 0: none.
     why: of a held one: ``conflict``, ``specimen``, ``lis``; ``result``: its result is held.
     holds: the messages with a result of it that are held -> whether that is preliminary. before: as it was.
@@ -258,6 +259,8 @@ class Worklist:
             or [one for one in near if one.state in GIVEN_UP][-1:]
         )
         for one in chosen:
+            if (held or not final) and one.state != "resulted" and not one.at_analyzer:
+                one.channel = channel
             if held:
                 self._hold(one, came, final=final)
             else:

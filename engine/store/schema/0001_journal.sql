@@ -377,7 +377,7 @@ CREATE TABLE order_item (
     place      BLOB NOT NULL,               -- rack and position
     tray       BLOB NOT NULL,               -- and its position
     test       BLOB NOT NULL,
-    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last; '': none
+    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last, or that measures it; '': none
     code       TEXT NOT NULL,               -- of the test there
     query      INTEGER NOT NULL,            -- order_query.number of the answer that is under way; 0: none
     sent       INTEGER NOT NULL,            -- 1: the analyzer has it, or may have it

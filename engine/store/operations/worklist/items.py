@@ -60,6 +60,7 @@ _EVENT = (
     "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_BEGINS = frozenset({ItemEvent.PRELIMINARY, ItemEvent.RESULT_HELD})
 _LINE = {one.name: one.default for one in fields(OrderLine)}
 _PATIENT = {one.name: one.default for one in fields(OrderedPatient)}
 
@@ -321,6 +322,8 @@ def apply(
     found = step(Standing(one.state, one.reason, one.known), event)
     to = found.standing
     if found.done or found.late or (to.known and not one.sent and event in MAKES_KNOWN):
+        if event in _BEGINS and channel and not one.known:  # an analyzer that was given no order measures it
+            one.channel, one.code = channel, one.code if one.channel == channel else ""
         one.sent = one.sent or event in MAKES_KNOWN
         ends = one.is_open and to.state not in OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)

@@ -629,6 +629,24 @@ async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
     assert reading.items(desk.journal, reading.ItemFilter(), after=1) == []
 
 
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("refused_before", [False, True])
+async def test_an_order_is_at_the_analyzer_that_measures_it_also_where_it_was_never_given(
+    desk: Desk, held: bool, refused_before: bool
+) -> None:
+    """Another analyzer asked before, and its answer did not go out."""
+    await desk.take(order())
+    if refused_before:
+        answered = await desk.ask("S1", channel="chem2")
+        await desk.journal.run(worklist.not_offered, answered.query, [1], "no-answer", maybe=False)
+    measured = ResultOf(code="10", test="GLU", final=held)
+    await desk.journal.run(worklist.result, await desk.message(), "chem", "S1", "", (measured,), held=held)
+    assert desk.states() == ["in_progress"]
+    (tube,) = (await desk.ask("S1", channel="chem2")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
+    assert numbers(await desk.ask("S1")) == [1]
+
+
 @pytest.mark.parametrize("given", [1, 2])
 async def test_a_late_result_is_of_the_order_that_was_given_up_last(desk: Desk, given: int) -> None:
     """Whichever of the two the analyzer had."""
