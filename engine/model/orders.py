@@ -83,6 +83,7 @@ class ItemReason(StrEnum):
     ANALYZER_REFUSED = "ANALYZER_REFUSED"
     DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"  # the analyzer takes no order with this dilution
     RESULT_HELD = "RESULT_HELD"  # its result is there, and waits for a person
+    RESULT_WITHDRAWN = "RESULT_WITHDRAWN"  # it had a result, and the analyzer has taken that back
     MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
     AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
     TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
@@ -431,7 +432,7 @@ class Status(StrEnum):
     REFUSED = "refused"  # by the analyzer
     CANCELLED = "cancelled"  # by a person here
     EXPIRED = "expired"
-    RELEASED = "released"  # it is open again: a person has ended its hold, or rejected its result
+    RELEASED = "released"  # it is open again: its hold has ended, or its result was rejected or taken back
 
 
 STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})

@@ -185,7 +185,10 @@ class ResultOf:
         final: the result is final; False: preliminary.
         item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
         measured_us: when it was measured at the latest; 0: not known.
+        own_us: the same, as the result itself says, and not the order around it.
         repeats: it was accepted before, unchanged: an analyzer sends its memory.
+        corrects: it takes the place of a result that was sent before, or takes that back.
+        withdrawn: no value is left. With ``corrects``: the one before was wrong; else none can be obtained.
     """
 
     test: str = ""
@@ -193,4 +196,7 @@ class ResultOf:
     final: bool = True
     item_id: str = ""
     measured_us: int = 0
+    own_us: int = 0
     repeats: bool = False
+    corrects: bool = False
+    withdrawn: bool = False

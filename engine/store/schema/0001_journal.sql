@@ -424,6 +424,7 @@ CREATE TABLE order_event (
     query      INTEGER NOT NULL,            -- order_query.number; 0 none
     cause      TEXT NOT NULL,               -- a short constant; '' none
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
+    own_us     INTEGER NOT NULL,            -- of a result: when it was measured, as it says itself; 0 not known
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;

@@ -84,6 +84,31 @@ def test_a_result_is_of_its_own_tube(name: str) -> None:
     assert [(one.specimen, len(one.tests)) for one in found] == wanted
 
 
+FINAL, CORRECTED = (True, False, False), (True, True, False)
+EARLY, WRONG, NEVER = (False, False, False), (False, True, True), (False, False, True)
+STATUSES = {  # table 0085; E1394, R-9
+    "hl7v2": {
+        **dict.fromkeys("FUV", FINAL), **dict.fromkeys("ABC", CORRECTED), **dict.fromkeys("DW", WRONG), "X": NEVER,
+        **dict.fromkeys(("P", "S", "R", "I", "N", "O", "", "?"), EARLY),
+    },
+    "astm": {
+        **dict.fromkeys(("F", "V", "R", "M", "W", ""), FINAL), "C": CORRECTED, "X": NEVER,
+        **dict.fromkeys(("P", "S", "I", "N", "?"), EARLY),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "status"), [(kind, status) for kind, found in STATUSES.items() for status in found])
+def test_a_status_says_whether_an_order_has_its_result(kind: str, status: str) -> None:
+    if kind == "hl7v2":
+        parsed = hl7v2.parse(f"{HEAD.format('ORU^R01')}\rOBR|1||A\r{GLU[:-1]}{status}\r".encode(), FormatOptions())
+    else:
+        text = f"H|\\^&\rP|1\rO|1|A||^^^GLU\rR|1|^^^GLU|5.1|||||{status}\rL|1\r"
+        parsed = astm.parse(text.encode(), FormatOptions())
+    ((one,),) = [tube.tests for tube in tubes_in(parsed, {"GLU": "GLU"})]
+    assert (one.final, one.corrects, one.withdrawn) == STATUSES[kind][status]
+
+
 CORPUS = Path(__file__).parents[4] / "shared/corpus/hl7-analyzers"
 
 

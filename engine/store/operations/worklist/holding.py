@@ -27,7 +27,8 @@ from engine.store.core.rows import Rows
 from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
 
-PRELIMINARY, REDUNDANT = "preliminary", "redundant"  # causes of a held result: how it closes its order later
+# Causes of a held result: how it closes its order later, or opens it.
+PRELIMINARY, REDUNDANT, WITHDRAWAL = "preliminary", "redundant", "withdrawal"
 MATCHED = "match"  # the cause of a result that a person has matched
 TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
 _OF_RESULTS = "event IN ('preliminary', 'final', 'result_held')"  # the term of the index ``order_event_result``
@@ -39,16 +40,16 @@ _ON_ITS_WAY = frozenset({"waiting", "sending", "delivered"})
 _GIVEN_UP = frozenset({"rejected", "dismissed"})
 
 
-def hold(batch: Batch, one: Kept, *, message_id: int, channel: str, cause: str) -> bool:
+def hold(batch: Batch, one: Kept, *, message_id: int, channel: str, cause: str, own_us: int = 0) -> bool:
     """A result of an item came, and its message is held; return whether the item shows that. Of an item that is held,
     or was given up, it is noted alone, so that it is closed once the result goes out.
 
     Args:
-        cause: `PRELIMINARY`, `REDUNDANT`, or empty.
+        cause: `PRELIMINARY`, `REDUNDANT`, `WITHDRAWAL`, or empty.
     """
-    if one.state is ItemState.RESULTED:
+    if one.state is ItemState.RESULTED and cause != WITHDRAWAL:
         return False
-    more = {"message_id": message_id, "channel": channel, "cause": cause}
+    more = {"message_id": message_id, "channel": channel, "cause": cause, "own_us": own_us}
     if items.apply(batch, one, ItemEvent.RESULT_HELD, **more).done:  # type: ignore[arg-type]
         return True
     items.note(batch, one, ItemEvent.RESULT_HELD, **more)  # type: ignore[arg-type]
@@ -160,6 +161,9 @@ def _is_of_two(batch: Batch, one: Kept) -> bool:
 
 
 def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -> None:
+    if cause == WITHDRAWAL:
+        withdraw(batch, one, message_id=message_id, channel=channel)
+        return
     event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
     done = items.apply(batch, one, event, message_id=message_id, channel=channel)
     if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
@@ -167,6 +171,17 @@ def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -
         items.note(batch, one, event, message_id=message_id, channel=channel)
     if done.done and cause == REDUNDANT:
         take_back_twins(batch, one, message_id, frozenset({channel}), known_alone=True)
+
+
+def withdraw(batch: Batch, one: Kept, *, message_id: int, channel: str) -> None:
+    """The analyzer takes back the result that has closed an item: the item is open again. A result that came later, or
+    from another analyzer, stays."""
+    row = batch.execute(
+        "SELECT message_id, channel FROM order_event WHERE item = ? AND event = 'final' ORDER BY n DESC LIMIT 1",
+        (one.number,),
+    ).fetchone()
+    if row is not None and row[0] < message_id and row[1] == channel:
+        items.apply(batch, one, ItemEvent.WITHDRAWN, message_id=message_id, channel=channel)
 
 
 def _waits(batch: Batch, one: Kept, message_id: int) -> bool:
