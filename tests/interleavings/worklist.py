@@ -302,6 +302,8 @@ class Worklist:
                 one.why = ""
                 if one.state != "cancel_pending":
                     one.state, one.maybe = one.before
+            if one.state == "cancel_pending" and not one.at_analyzer:  # none is left to give it up
+                self._end(one, "cancelled")
 
     def _end(self, one: Item, state: str) -> None:
         one.state, one.maybe, one.why = state, False, ""
