@@ -98,7 +98,7 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
     ).fetchall()
     event = PUT_BACK
     waits = _waits(batch, one, message_id)
-    known = waits or any(row[1] in _MAKES_KNOWN and row[4] != message_id for row in rows)
+    known = waits or _is_known_without(batch, one, message_id)
     if one.state is ItemState.RESULTED:
         n, last, _, _, of = next((row for row in rows if row[1] in _CLOSES), (0, "", "", "", 0))
         if last != ItemEvent.FINAL or of != message_id:  # another result has closed it
@@ -123,6 +123,24 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
         one.state, one.reason = ItemState.HELD, ItemReason.SPECIMEN_CONFLICT
     items.note(batch, one, event, message_id=message_id, channel=channel)
     _end_cancel(batch, one)
+
+
+def was_known(batch: Batch, one: Kept, message_id: int, n: int) -> bool:
+    """Whether an analyzer had an item, or may have had it, before a message was matched in row ``n`` of its history."""
+    return _waits(batch, one, message_id) or _is_known_without(batch, one, message_id, before=n)
+
+
+def _is_known_without(batch: Batch, one: Kept, message_id: int, *, before: int = 0) -> bool:
+    """Whether more than the results of a message says that an analyzer has an item; those up to a row count, too."""
+    events = ", ".join(f"'{event}'" for event in sorted(_MAKES_KNOWN))
+    return (
+        batch.execute(
+            f"SELECT 1 FROM order_event e WHERE item = ? AND event IN ({events})"  # noqa: S608 - constants
+            f" AND (message_id <> ? OR n < ?) AND {_IN_FORCE} LIMIT 1",
+            (one.number, message_id, before),
+        ).fetchone()
+        is not None
+    )
 
 
 def _end_cancel(batch: Batch, one: Kept) -> None:

@@ -119,6 +119,7 @@ def unmatch(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         "UPDATE order_without SET matched = max(matched - 1, 0) WHERE message_id = ? AND specimen = ?",
         (message_id, items.specimen_token(batch.vault, one.line.specimen)),
     )
+    one.sent = holding.was_known(batch, one, message_id, one.events)
     one.state, one.reason, one.changed_us = ItemState(state), ItemReason(why), batch.now_us
     items.note(batch, one, UNMATCHED, message_id=act, cause="person")
     return one.state
