@@ -27,6 +27,7 @@ where it was answered with none, all are.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from engine.model.clock import to_us
 from engine.model.order_rules import ItemEvent
@@ -102,8 +103,13 @@ def result(
                 holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause, own_us=each.own_us)
                 found.setdefault(one.number, False)
                 continue
+            is_own = each.final and patient_number and one.line.patient.number
+            more: dict[str, Any] = {"message_id": message_id, "channel": channel, "own_us": each.own_us}
+            if is_own and holding.note_in_conflict(batch, one, **more):
+                found.setdefault(one.number, False)
+                continue
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
-            done = items.apply(batch, one, event, message_id=message_id, channel=channel, own_us=each.own_us)
+            done = items.apply(batch, one, event, **more)
             found[one.number] = found.get(one.number, False) or done.late
             if redundant and done.done and each.final:
                 holding.take_back_twins(batch, one, message_id, names | {channel})

@@ -31,6 +31,7 @@ from engine.store.operations.worklist.items import Kept
 PRELIMINARY, REDUNDANT, WITHDRAWAL = "preliminary", "redundant", "withdrawal"
 MATCHED = "match"  # the cause of a result that a person has matched
 TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
+IN_CONFLICT = "in conflict"  # the cause of a result that went out while the tube was of two patients
 _OF_RESULTS = "event IN ('preliminary', 'final', 'result_held')"  # the term of the index ``order_event_result``
 _IN_FORCE = (  # not of a match that was undone
     "(cause <> 'match' OR NOT EXISTS"
@@ -183,12 +184,46 @@ def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -
         withdraw(batch, one, message_id=message_id, channel=channel)
         return
     event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
+    is_own = event is ItemEvent.FINAL and _was_of_one(batch, one, message_id)
+    if is_own and note_in_conflict(batch, one, message_id=message_id, channel=channel):
+        return
     done = items.apply(batch, one, event, message_id=message_id, channel=channel)
     if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
         one.reason = ItemReason.NONE
         items.note(batch, one, event, message_id=message_id, channel=channel)
     if done.done and cause == REDUNDANT:
         take_back_twins(batch, one, message_id, frozenset({channel}), known_alone=True)
+
+
+def note_in_conflict(batch: Batch, one: Kept, *, message_id: int, channel: str, own_us: int = 0) -> bool:
+    """A final result that is certainly of this item went out while its tube is of two patients; return whether that is
+    so. It stays held, and has its result once a person has said whose the tube is (`answer_in_conflict`)."""
+    if one.state is not ItemState.HELD or one.reason is not ItemReason.SPECIMEN_CONFLICT:
+        return False
+    one.sent = True
+    more = {"message_id": message_id, "channel": channel, "own_us": own_us}
+    items.note(batch, one, ItemEvent.FINAL, cause=IN_CONFLICT, **more)  # type: ignore[arg-type]
+    return True
+
+
+def answer_in_conflict(batch: Batch, one: Kept) -> tuple[int, str] | None:
+    """Message and channel of the result that an item got while its tube was of two patients; None: none, or it is not
+    on its way any more."""
+    row = batch.execute(
+        "SELECT message_id, channel FROM order_event WHERE item = ? AND event = 'final' AND cause = ?"
+        " ORDER BY n DESC LIMIT 1",
+        (one.number, IN_CONFLICT),
+    ).fetchone()
+    return None if row is None or standing(batch, row[0]) != "on its way" else (row[0], row[1])
+
+
+def _was_of_one(batch: Batch, one: Kept, message_id: int) -> bool:
+    """Whether a result that was held came while the tube was one patient's."""
+    row = batch.execute(
+        "SELECT 1 FROM order_event WHERE item = ? AND message_id = ? AND event = 'result_held' AND state <> 'held'",
+        (one.number, message_id),
+    ).fetchone()
+    return row is not None
 
 
 def withdraw(batch: Batch, one: Kept, *, message_id: int, channel: str) -> None:
