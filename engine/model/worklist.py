@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, LineAnswer, OrderLine, Tube
+from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine, Tube
 from engine.model.values import value
 
 DAY_US = 86_400_000_000
@@ -106,8 +106,6 @@ def _why_not_done(one: LineOutcome) -> ItemReason:
 def _words(line: OrderLine, one: LineOutcome) -> str:
     if one.reason is not ItemReason.TOO_LATE:
         return _WORDS.get(one.reason, "")
-    if line.action == "release" and one.state in ANSWERED_STATES:
-        return "it is not held"
     return _TOO_LATE.get(one.state, "too late: an analyzer has it, or may have it")
 
 
