@@ -5,9 +5,12 @@
     E1394       tube O-3, else O-4 where that is no count of the instrument's; test R-3, the first of components 4 and
                 on, else 1; status R-9
 
-    final       OBX-11 F U V A B C; R-9 F V R M W C or none. Each other result is preliminary
+    final       OBX-11 F U V A B C; R-9 F V R M W C. Each other result is preliminary
     correction  OBX-11 A B C D W; R-9 C
     withdrawn   OBX-11 D W: the one before was wrong; OBX-11 and R-9 X: no result can be obtained
+    no status   that of another result of the test counts (GeneXpert: analytes beside their assay); else that of the
+                report, OBR-25 or O-26 (F C X; each other one is preliminary); else it is final over E1394, where no
+                result of the message has a status
 
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
@@ -29,9 +32,11 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 # HL7 table 0085; E1394, result status: there W is a result that the analyzer doubts, and R one that it has sent before.
-_FINAL = {"hl7v2": frozenset("FUVABC"), "astm": frozenset(("F", "V", "R", "M", "W", "C", ""))}
+_FINAL = {"hl7v2": frozenset("FUVABC"), "astm": frozenset("FVRMWC")}
 _CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
 _WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
+_REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
+_DECIDED = frozenset("FCX")  # of a report, whatever its format
 _NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
@@ -87,13 +92,19 @@ def tubes_in(
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    for count, (patient, specimen, segment, item, order) in enumerate(rows):
-        if count >= MOST:
-            break
+    rows = rows[:MOST]
+    stated = {
+        (patient, specimen, _code(segment, parsed)): status
+        for patient, specimen, segment, *_ in rows
+        if (status := _status(segment, parsed.format))
+    }
+    usual = "F" if parsed.format == "astm" and not stated else ""
+    for patient, specimen, segment, item, order in rows:
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
             continue
-        status = _status(segment, parsed.format)
         code = _code(segment, parsed)
+        status = _status(segment, parsed.format) or stated.get((patient, specimen, code), "")
+        status = status or _reported(order, parsed) or usual
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
         code = code if code in codes else code_of(code)
@@ -222,6 +233,13 @@ def _times(result: Segment, order: Segment | None, parsed: Parsed) -> tuple[list
 
 def _status(segment: Segment, kind: str) -> str:
     return segment.get(11 if kind == "hl7v2" else 9).strip()
+
+
+def _reported(order: Segment | None, parsed: Parsed) -> str:
+    """The status of the report that a result is in; empty: it has none."""
+    at, known = _REPORTS[parsed.format]
+    said = order.get(at).strip() if order is not None else ""
+    return "" if said not in known else said if said in _DECIDED else "P"
 
 
 def _code(segment: Segment, parsed: Parsed) -> str:
