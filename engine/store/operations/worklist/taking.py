@@ -10,6 +10,7 @@
     cancel      each item that the line names                     cancelled or cancel_pending; too late after a result
     hold        each item that no analyzer has                    held: HELD_BY_LIS
     release     each of these                                     waiting; of a conflict a person decides
+                one that is not held                              as it is: a repeat
     rerun       the newest item, which has a result               one more item; the old result stays
 
 An order number that ended without a result may be ordered again by a later message. A message that is processed again
@@ -32,6 +33,7 @@ from engine.model.order_rules import (
     same_placer,
 )
 from engine.model.orders import (
+    ANSWERED_STATES,
     MOST_LINES,
     MOST_OF_TUBE,
     ItemReason,
@@ -352,6 +354,8 @@ class _Taking:
         before = one.state, one.reason
         if one.last_id > self.message_id and event is not ItemEvent.CANCEL:
             return _outcome(place, one, repeat=True)  # an old message, processed again
+        if event is ItemEvent.RELEASE and one.state in ANSWERED_STATES:
+            return _outcome(place, one, repeat=True)  # it is not held, or not any more
         done = self._apply(one, event)
         if not done and one.state is ItemState.HELD:
             return _outcome(place, one)  # of a conflict a person decides
