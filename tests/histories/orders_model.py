@@ -1,4 +1,4 @@
-"""What must hold at the end of a history with orders, whatever program was between laboratory systems and analyzers.
+"""What must hold at the end of a history with orders, for any program between laboratory systems and analyzers.
 
     STRANGER   no reply has a test that was not ordered for its tube, a tube of two patients, or one not asked for
     STALE      no answer has a test that was cancelled, replaced, on hold or measured when it was asked for
