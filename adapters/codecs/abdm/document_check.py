@@ -253,6 +253,11 @@ def is_date(said: str) -> bool:
     return True
 
 
+def is_time(said: str) -> bool:
+    """A dateTime of FHIR: a date, or a time with its zone."""
+    return is_instant(said) or is_date(said)
+
+
 def is_url_of(entry: Json) -> bool:
     """Whether an entry is named ``urn:uuid:...``, or by type and id."""
     url, resource = text(entry, "fullUrl"), member(entry, "resource")

@@ -40,6 +40,7 @@ WITHOUT_PDF = "The PDF of this report is too large, and is not part of this reco
 """What the reader is told of a document without its PDF."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR = re.compile(r"([0-9]{4})(-[0-9]{2}){0,2}")
 _MOBILE = re.compile(r"(?:91|0)?([6-9][0-9]{9})")  # of India
 _UUID = "urn:uuid:"
@@ -78,7 +79,7 @@ def read_report(body: bytes, systems: Collection[str] = ABHA_SYSTEMS) -> Report:
         document=_text(_object(bundle, "identifier"), "value") or _absent("identifier.value"),
         version=_version(bundle),
         digest=_digest(bundle),
-        issued=_time(_text(composition, "date") or _absent("Composition.date"), "Composition.date"),
+        issued=_issued(bundle, composition),
         laboratory=frozenset(_laboratory(bundle, composition)),
         patient=_text(patient, "id") or _absent("Patient.id"),
         numbers=frozenset(filter(None, numbers)),
@@ -168,13 +169,17 @@ def _version(bundle: Json) -> int:
     return int(text)
 
 
-def _time(text: str, place: str) -> datetime:
+def _issued(bundle: Json, composition: Json) -> datetime:
+    """The time of the Composition. Of a day alone its midnight, in the zone in which the document was made."""
+    said = _text(composition, "date") or _absent("Composition.date")
     try:
-        if _TIME.fullmatch(text):
-            return datetime.fromisoformat(text)
+        if _DAY.fullmatch(said) and _TIME.fullmatch(made := _text(bundle, "timestamp")):
+            return datetime.fromisoformat(f"{said}T00:00:00").replace(tzinfo=datetime.fromisoformat(made).tzinfo)
+        if _TIME.fullmatch(said):
+            return datetime.fromisoformat(said)
     except ValueError:
         pass
-    raise ContentError(ReasonCode.BAD_VALUE, "no time with its zone", place=place)
+    raise ContentError(ReasonCode.BAD_VALUE, "no time with its zone", place="Composition.date")
 
 
 def _digest(bundle: Json) -> bytes:

@@ -212,7 +212,7 @@ BROKEN: dict[str, list[Change]] = {
         put("DiagnosticReport", "code.coding.0.system", SCT),
     ],
     "report-subject": [put("DiagnosticReport", "subject", ...), to("DiagnosticReport", "subject", "Organization")],
-    "report-issued": [put("DiagnosticReport", "issued", value) for value in (..., "2026-03-01", NO_ZONE)],
+    "report-issued": [put("DiagnosticReport", "issued", value) for value in ("2026-03-01", NO_ZONE, NO_TIME)],
     "report-performer": [to("DiagnosticReport", "performer.0", "Patient")],
     "report-interpreter": [
         put("DiagnosticReport", "resultsInterpreter", ...),
@@ -258,7 +258,7 @@ BROKEN: dict[str, list[Change]] = {
     "lab-identifier-system": [put("Organization", "identifier.0.system", ...)],
     "lab-type": codes("Organization", "type.0"),
     "specimen-type": codes("Specimen", "type"),
-    "specimen-received": [put("Specimen", "receivedTime", value) for value in (..., "2026-03-01")],
+    "specimen-received": [put("Specimen", "receivedTime", value) for value in (..., NO_ZONE)],
     "specimen-collected": [
         put("Specimen", "collection.collectedDateTime", ...),
         put("Specimen", "collection.collectedPeriod", {"start": "2026-03-01"}),
