@@ -170,6 +170,17 @@ def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
     assert "specimen" not in one(bundle, "DiagnosticReport")
 
 
+def test_a_collection_has_one_time_as_its_profile_wants() -> None:
+    """A urine of a day says when it ended; without a time there is no collection."""
+    of_a_day = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"|20260228091500^20260301091500|20260301093000\n")
+    specimen = one(document(of_a_day), "Specimen")
+    assert specimen["collection"] == {"collectedDateTime": "2026-02-28T09:15:00+05:30"}
+    assert {"text": "Collected until 2026-03-01T09:15:00+05:30"} in specimen["note"]
+    untimed = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"||20260301093000\n")
+    untimed = untimed.replace(b"|||20260301091500|||||||", b"||||||||||")
+    assert "collection" not in one(document(untimed), "Specimen")
+
+
 def test_the_finished_document_alone() -> None:
     """Where there is no result, and where the channel wants it so."""
     for bundle in (document(PDF_ONLY), document(STRUCTURED, abdm_shape="pdf")):
