@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "samples" / "abdm_report"
 SETTINGS: dict[str, Any] = yaml.safe_load((FOLDER / "settings.yaml").read_text("utf-8"))["settings"]
 STRUCTURED = (FOLDER / "01-structured.hl7").read_bytes()
 PDF_ONLY = (FOLDER / "02-pdf-only.hl7").read_bytes()
-OLD_GUIDE = {"abdm_guide": "2.0.1"}
+OLD_GUIDE = {"abdm_profile": "2.0.1"}
 
 Json = dict[str, Any]
 
@@ -159,7 +159,7 @@ def test_a_number_that_another_person_may_have_tomorrow_stands_in_no_document(
     body = said.documents[0][0].body
     assert (b"MR-1001" in body) is stands
     numbers = {number["value"] for number in one(check_bundle(body), "Patient")["identifier"]}
-    assert numbers == {"91-1234-5678-9012", "meera.rao@abdm"} | ({"MR-1001"} if stands else set())
+    assert numbers == {"91-1234-5678-9015", "meera.rao@abdm"} | ({"MR-1001"} if stands else set())
 
 
 def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
@@ -219,8 +219,8 @@ def test_a_setting_that_is_missing_is_named(missing: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"~91123456789012^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"", "NO_PATIENT"),
-        (b"91123456789012", b"9112345678901", "BAD_VALUE"),
+        (b"~91123456789015^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"", "NO_PATIENT"),
+        (b"91123456789015", b"9112345678901", "BAD_VALUE"),
         (b"meera.rao@abdm", b"meera", "BAD_VALUE"),
         (b"Rao^Meera^S^^Ms", b"", "NO_PATIENT"),
         (b"|2603010042|24323", b"||24323", ""),
@@ -313,7 +313,7 @@ def _with_number(payload: bytes) -> bytes:
     for at, line in enumerate(lines):
         if line.startswith(b"PID|"):
             fields = line.split(b"|") + [b""] * 6
-            fields[3] += b"~91123456789012^^^^HIN" if fields[3] else b"91123456789012^^^^HIN"
+            fields[3] += b"~91123456789015^^^^HIN" if fields[3] else b"91123456789015^^^^HIN"
             fields[5] = fields[5] or b"Rao^Meera"
             lines[at] = b"|".join(fields)
     return b"\r".join(lines)

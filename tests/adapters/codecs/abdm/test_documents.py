@@ -53,7 +53,7 @@ def test_a_document_says_whose_report_it_is_and_which_issue() -> None:
     assert report.document.startswith("urn:uuid:")
     assert (report.version, report.issued.isoformat()) == (20260301044500, "2026-03-01T10:15:00+05:30")
     assert report.laboratory == {"IN2710001234"}
-    assert {one.dashed for one in report.numbers} == {"91-1234-5678-9012"}
+    assert {one.dashed for one in report.numbers} == {"91-1234-5678-9015"}
     assert {one.text for one in report.addresses} == {"meera.rao@abdm"}
     assert report.own_numbers == {("urn:labrelay:ns:CITYLAB:CITYLAB", "MR-1001")}
     assert (report.name, report.gender, report.birth_year) == ("Ms Meera S Rao", "F", 1984)
