@@ -170,9 +170,32 @@ def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
     assert "specimen" not in one(bundle, "DiagnosticReport")
 
 
+WITHOUT_ABHA = STRUCTURED.replace(b"~91123456789015^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"")
+
+
+@pytest.mark.parametrize(
+    ("abha", "patient_numbers", "made"),
+    [("", "lasting", False), ("later", "counter", False), ("later", "lasting", True)],
+)
+def test_a_patient_without_abha_has_a_document_where_a_later_link_can_find_him(
+    abha: str, patient_numbers: str, made: bool
+) -> None:
+    """A counter is another person's tomorrow: a link by it would show that person this report."""
+    settings = SETTINGS | {"abha": abha}
+    said, _ = verdict_of(WITHOUT_ABHA, "hl7v2", settings, mapping="abdm-report", patient_numbers=patient_numbers)
+    assert (said.reason.value if said.reason else "") == ("" if made else "NO_PATIENT")
+    if made:
+        patient = one(check_bundle(said.documents[0][0].body), "Patient")
+        assert [number["value"] for number in patient["identifier"]] == ["MR-1001"]
+        with_abha = one(document(STRUCTURED), "Patient")
+        assert patient["id"] == with_abha["id"], "the same person, also before the number was known"
+
+
 def test_a_collection_has_one_time_as_its_profile_wants() -> None:
     """A urine of a day says when it ended; without a time there is no collection."""
-    of_a_day = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"|20260228091500^20260301091500|20260301093000\n")
+    of_a_day = STRUCTURED.replace(
+        b"|20260301091500|20260301093000\n", b"|20260228091500^20260301091500|20260301093000\n"
+    )
     specimen = one(document(of_a_day), "Specimen")
     assert specimen["collection"] == {"collectedDateTime": "2026-02-28T09:15:00+05:30"}
     assert {"text": "Collected until 2026-03-01T09:15:00+05:30"} in specimen["note"]

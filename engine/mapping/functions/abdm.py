@@ -50,7 +50,7 @@ def _type(code: str) -> Json:
 def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | None:
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
 
-    Those are of this system, or of type `HIN` or `ABHA` (CX.5); the form says which is the number and which the address.
+    Those are of this system, or of type `HIN` or `ABHA` (CX.5); the form says which is the number, which the address.
     One that is neither, and two numbers, make the message dead: the document would go to another person. A number of
     which the check digit does not fit goes out with the warning `ABHA_CHECK_DIGIT`. A number is there twice, typed `MR`
     and `HIN`, because receivers read either; once with `abdm_profile: 2.0.1`, which knows no `HIN`.
@@ -102,6 +102,12 @@ def local_patient_ids(run: MessageContext, ids: list[Json], system: str) -> list
         if kind not in (NUMBER, ADDRESS) and one.get("system") != system:
             made.append({**one, "type": _type(kind or "patient number")})
     return made or None
+
+
+@function("lasting_ids(ids: Identifier[]) -> Identifier[]", steady=True)
+def lasting_ids(run: MessageContext, ids: list[Json]) -> list[Json] | None:
+    """Those identifiers that are one person's for good (`patient_numbers`, `namespaces`), and no counters."""
+    return [one for one in ids if (one.get("system"), one["value"]) in run.lasting] or None
 
 
 @function("registry_identifier(type: literal, system: text, value: text) -> Identifier", pure=True)
