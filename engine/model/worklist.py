@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, LineAnswer, OrderLine, Tube
+from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine, Tube
 from engine.model.values import value
 
 DAY_US = 86_400_000_000
@@ -113,8 +113,6 @@ def _why_not_done(one: LineOutcome) -> ItemReason:
 def _words(line: OrderLine, one: LineOutcome) -> str:
     if one.reason is not ItemReason.TOO_LATE:
         return _WORDS.get(one.reason, "")
-    if line.action == "release" and one.state in ANSWERED_STATES:
-        return "it is not held"
     return _TOO_LATE.get(one.state, "too late: an analyzer has it, or may have it")
 
 
@@ -192,7 +190,10 @@ class ResultOf:
         final: the result is final; False: preliminary.
         item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
         measured_us: when it was measured at the latest; 0: not known.
+        own_us: the same, as the result itself says, and not the order around it.
         repeats: it was accepted before, unchanged: an analyzer sends its memory.
+        corrects: it takes the place of a result that was sent before, or takes that back.
+        withdrawn: no value is left. With ``corrects``: the one before was wrong; else none can be obtained.
     """
 
     test: str = ""
@@ -200,4 +201,7 @@ class ResultOf:
     final: bool = True
     item_id: str = ""
     measured_us: int = 0
+    own_us: int = 0
     repeats: bool = False
+    corrects: bool = False
+    withdrawn: bool = False

@@ -3,7 +3,7 @@
     MSH | their receiver | their sender | ORL^O22^ORL_O22
     MSA | AA | their MSH-10 | before 2.5 the reason of the first line that was refused
     {ERR}   from 2.5: one for each order that was refused
-    {PID {ORC | OK UA CR UC XR UX HR UH OE UR | numbers | | SC ; OBR {SPM SAC}}}     as the order had them
+    {PID {ORC | OK UA CR UC XR UX HR UH OR UR | numbers | | SC ; OBR {SPM SAC}}}     as the order had them
 
 OK says that an order is on the worklist of LabRelay, and never that an analyzer knows it. The caller writes the answer
 after the order is durable. A sender that asks for both acknowledgements (MSH-15, MSH-16) gets a commit accept in front.
@@ -33,7 +33,7 @@ _CODES: dict[Action, tuple[str, str, str]] = {
     "change": ("XR", "UX", "SC"),
     "cancel": ("CR", "UC", "CA"),
     "hold": ("HR", "UH", "HD"),
-    "release": ("OE", "UR", "SC"),
+    "release": ("OR", "UR", "SC"),
     "unknown": ("UA", "UA", ""),
 }
 # Why a line was refused: the code of table 0357, and the segment and field at fault.

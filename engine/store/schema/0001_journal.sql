@@ -377,7 +377,7 @@ CREATE TABLE order_item (
     place      BLOB NOT NULL,               -- rack and position
     tray       BLOB NOT NULL,               -- and its position
     test       BLOB NOT NULL,
-    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last; '': none
+    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last, or that measures it; '': none
     code       TEXT NOT NULL,               -- of the test there
     query      INTEGER NOT NULL,            -- order_query.number of the answer that is under way; 0: none
     sent       INTEGER NOT NULL,            -- 1: the analyzer has it, or may have it
@@ -424,6 +424,7 @@ CREATE TABLE order_event (
     query      INTEGER NOT NULL,            -- order_query.number; 0 none
     cause      TEXT NOT NULL,               -- a short constant; '' none
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
+    own_us     INTEGER NOT NULL,            -- of a result: when it was measured, as it says itself; 0 not known
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;

@@ -7,7 +7,8 @@ cancel                       CR                    cancelled  cancelled
 cancel, of no order          UC                    rejected   nothing
 change                       XR                    accepted   the new one waits
 hold                         HR                    on-hold    held
-release                      OE                    accepted   waiting
+release                      OR                    accepted   waiting
+release, of one not held     OR                               waiting
 release, of no order         UR                               nothing
 add (OBR-11 A)               OK                    accepted   one more waits
 rerun, before a result                                        the order that is there
@@ -52,9 +53,9 @@ WALKS: list[tuple[str, list[Act], str, str, bool, list[str]]] = [
     ("hold", [NEW, HOLD], "HR", "on-hold", True, ["held"]),
     ("hold nothing", [HOLD], "HR", "on-hold", True, ["held"]),
     ("hold cancelled", [NEW, CANCEL, HOLD], "UH", "rejected", False, ["cancelled"]),
-    ("release", [NEW, HOLD, RELEASE], "OE", "accepted", True, ["waiting"]),
+    ("release", [NEW, HOLD, RELEASE], "OR", "accepted", True, ["waiting"]),
     ("release nothing", [RELEASE], "UR", "", False, []),
-    ("release waiting", [NEW, RELEASE], "UR", "", False, ["waiting"]),
+    ("release waiting", [NEW, RELEASE], "OR", "", True, ["waiting"]),
     ("add", [NEW, Act("add", "FERR", "P2")], "OK", "", True, ["waiting", "waiting"]),
     ("rerun", [NEW, Act("rerun")], "", "", True, ["waiting"]),
     ("after a cancel", [NEW, CANCEL, NEW], "OK", "accepted", True, ["cancelled", "waiting"]),
