@@ -119,7 +119,8 @@ def test_an_analyzer_has_its_own_time_until_an_order_is_unsent(tmp_path: Path, b
                 continue
             for n, concerned in enumerate((channel, ""), start=2):  # a later event names no analyzer
                 batch.execute(
-                    "INSERT INTO order_event VALUES (?, ?, 0, 'unmapped', 'waiting', '', 0, ?, 0, 0, '', x'')",
+                    "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query,"
+                    " cause, detail, own_us) VALUES (?, ?, 0, 'unmapped', 'waiting', '', 0, ?, 0, 0, '', x'', 0)",
                     (number, n, concerned),
                 )
 
