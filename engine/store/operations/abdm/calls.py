@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.model.abdm import Attempt, Call, CallState, GatewayAnswer, Verdict
+from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
@@ -24,6 +25,7 @@ TABLE = "abdm_call"
 MOST_WITHOUT_RESULT = 3  # attempts whose callback never came, then a person has to look
 NO_RESULT = "NO_CALLBACK"  # as a code
 ENDED = "GAVE_UP"
+DAMAGED = "DAMAGED"
 _SELECT = "SELECT number, facility, name, subject, state, attempt, made_us, ends_us, content FROM abdm_call"
 
 Ended = Callable[[Batch, Call, GatewayAnswer], None]
@@ -87,9 +89,13 @@ def again(batch: Batch, call: Call, after_s: float) -> None:
 
 def withdraw(batch: Batch, call: Call, code: str) -> None:
     """End a call that must not be made any more; nothing follows on it."""
+    _end(batch, call.number, code)
+
+
+def _end(batch: Batch, number: int, code: str) -> None:
     batch.execute(
         "UPDATE abdm_call SET state = 'failed', code = ?, changed_us = ? WHERE number = ?",
-        (code, batch.now_us, call.number),
+        (code, batch.now_us, number),
     )
 
 
@@ -114,7 +120,11 @@ def claim(batch: Batch, most: int, headers: Headers, ended: Ended) -> list[Attem
         (batch.now_us, most),
     ).fetchall()
     for row in rows:
-        call = _call(batch, row)
+        try:
+            call = _call(batch, row)
+        except IntegrityError:  # `labrelay verify` names the row
+            _end(batch, row[0], DAMAGED)
+            continue
         overdue = call.state is CallState.ACCEPTED
         if call.ends_us and batch.now_us >= call.ends_us:
             _fail(batch, call, GatewayAnswer(0, Verdict.FINAL, ENDED), ended)
