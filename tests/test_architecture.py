@@ -21,7 +21,8 @@ def names(text: str) -> frozenset[str]:
 
 
 CONTRACT = {
-    f"engine.model.{name}" for name in names("link_events message errors reasons values tables orders abdm abha consents")
+    f"engine.model.{name}"
+    for name in names("link_events message errors reasons values tables orders abdm abha consents")
 }
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
@@ -41,7 +42,15 @@ ORDER = (
         "engine.actions",
         "engine.access",
     ),
-    *("engine.views", "engine.web", "engine.abdm", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
+    *(
+        "engine.views",
+        "engine.web",
+        "engine.abdm",
+        "engine.runtime",
+        "engine.devtools",
+        "engine.commands",
+        "engine.__main__",
+    ),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)

@@ -15,14 +15,16 @@
 listener     callbacks: who sent them, and are they durable
 dispatcher   from committed callbacks to state; from queued calls to answers
 flow         what a flow declares
+service      these together, as the daemon runs them
+reports      from a delivered document to a care context
 linking      records that the laboratory links by itself
 
 How to add a flow
 -----------------
 A flow is one module with a `flow.Flow` named ``FLOW``, and one line in ``FLOWS`` of `dispatcher`. It declares
 
-- ``callbacks``: path (without ``/api``) -> handler ``(batch, ours, callback) -> reason``. A handler is a plain function
-  of the journal's batch: it reads the body, calls the functions of `engine.store.operations.abdm` (all SQL is there) and
+- ``callbacks``: path (without ``/api``) -> handler ``(batch, ours, callback) -> reason``. A handler is a function of
+  the journal's batch: it reads the body, calls the functions of `engine.store.operations.abdm` (all SQL is there) and
   queues calls by `calls.queue`. It returns why nothing had to be done, or ``""``, and raises `CallbackBodyError` with a
   short constant for a body that cannot be used: then nothing of it is kept but the callback itself. The same REQUEST-ID
   never comes twice; the same transaction under another REQUEST-ID does, so look it up first.

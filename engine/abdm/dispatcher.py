@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import uniform
 from typing import Any, Protocol, TypeVar
 
@@ -188,9 +189,8 @@ class Dispatcher:
                 room = self._ours().concurrency - len(self._under_way)
                 begun: list[Attempt] = []
                 if room > 0:
-                    begun = await self._stored_for_sure(
-                        lambda most=room: self._journal.run(calls.claim, most, self._headers, self._ended)
-                    )
+                    claim = partial(self._journal.run, calls.claim, room, self._headers, self._ended)
+                    begun = await self._stored_for_sure(claim)
                 for attempt in begun:
                     task = asyncio.get_running_loop().create_task(self._attempt(attempt))
                     self._under_way.add(task)
@@ -226,7 +226,11 @@ class Dispatcher:
             logger.log(
                 logging.ERROR if answer.verdict in (Verdict.LOG_IN, Verdict.SETTINGS) else logging.WARNING,
                 "a call to ABDM was not taken",
-                extra={"count": call.number, "detail": f"{call.name}: {answer.status} {answer.code}", "cause": answer.cause},
+                extra={
+                    "count": call.number,
+                    "detail": f"{call.name}: {answer.status} {answer.code}",
+                    "cause": answer.cause,
+                },
             )
         await self._stored_for_sure(
             lambda: self._journal.run(
@@ -247,9 +251,12 @@ class Dispatcher:
             return 0.0
         if answer.verdict is not Verdict.LOG_IN:
             self._logged_in_again.discard(call.number)
-        if answer.verdict in (Verdict.SLOW, Verdict.SETTINGS) or (answer.verdict is Verdict.LOG_IN and not answer.cause):
+        if answer.verdict in (Verdict.SLOW, Verdict.SETTINGS) or (
+            answer.verdict is Verdict.LOG_IN and not answer.cause
+        ):
             return retry.max
-        return min(retry.first * 2 ** min(call.attempt - 1, 30), retry.max) * uniform(0.8, 1.0)  # noqa: S311 - no secret
+        growing: float = retry.first * 2.0 ** min(call.attempt - 1, 30)
+        return min(growing, retry.max) * uniform(0.8, 1.0)
 
     def _headers(self, batch: Batch, call: Call) -> Mapping[str, str] | None:
         kind = self.table.calls.get(call.name)

@@ -1,8 +1,8 @@
 """Links that the laboratory makes by itself: reports of a patient whose ABHA address is known.
 
-    1  ask for a link token            POST /v3/token/generate-token; the token comes by a callback, and lives for months
-    2  link the reports with it        POST /hip/v3/link/carecontext, 20 at most; the result comes by a callback
-    3  tell the patient's app of each  POST /hip/v3/link/context/notify; again for each new version of a linked report
+    1  ask for a link token           POST /v3/token/generate-token; the token comes by a callback, and lives for months
+    2  link the reports with it       POST /hip/v3/link/carecontext, 20 at most; the result comes by a callback
+    3  tell the patient's app of each POST /hip/v3/link/context/notify; again for each new version of a linked report
 
 A step is queued in the transaction that ends the one before it. The app asks for the report within seconds of step 3,
 so a context has its document before it is linked.

@@ -1,7 +1,7 @@
 """The destination of kind ``abdm``: reports that patients find in their own app, by India's network of health records.
 
-One account at the gateway (its "bridge") has one URL for all callbacks, whatever facilities are under it. So the account,
-the listener and the facilities are one entry of ``destinations:``, and a site has at most one.
+One account at the gateway (its "bridge") has one URL for all callbacks, whatever facilities are under it. So account,
+listener and facilities are one entry of ``destinations:``, and a site has at most one.
 """
 
 from collections.abc import Iterator
@@ -103,6 +103,7 @@ class AbdmDestination(DestinationBase):
 
     adapter = "adapters.destinations.abdm_out"
     takes = "fhir"
+    of_main_process = True
     example = """\
 abdm:
   kind: abdm

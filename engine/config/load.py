@@ -350,10 +350,10 @@ class _Loader:
             taken.append((config.web.listen, f"the status page ({site.file})"))
         for key, destination in config.destinations.items() if config is not None else ():
             if isinstance(destination, AbdmDestination):
-                address, path = destination.callbacks.listen, ("destinations", key, "callbacks", "listen")
-                if taken and address.collides_with(taken[0][0]):
-                    self._add(walk(site, path), path, f"{address} is taken by {taken[0][1]}; use another port")
-                taken.append((address, f"callbacks of ABDM ({site.file})"))
+                ours, at = destination.callbacks.listen, ("destinations", key, "callbacks", "listen")
+                if taken and ours.collides_with(taken[0][0]):
+                    self._add(walk(site, at), at, f"{ours} is taken by {taken[0][1]}; use another port")
+                taken.append((ours, f"callbacks of ABDM ({site.file})"))
         called: dict[HostPort, str] = {}
         for name, channel in channels.items():
             tee = channel.source.tee if isinstance(channel.source, TeePart) else None

@@ -26,7 +26,7 @@ from engine.store.operations.abdm.patients import Person
 from tests.support.waiting import until
 
 FACILITY = "IN0000000001"
-SECRET = "ABDM_CLIENT_SECRET"  # noqa: S105 - a name
+SECRET = "ABDM_CLIENT_SECRET"
 
 
 def destination(url: str, *, callbacks: dict[str, Any] | None = None, **other: Any) -> AbdmDestination:
@@ -74,7 +74,9 @@ class Ours:
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     @classmethod
-    async def start(cls, folder: Path, config: AbdmDestination, flows: Any = FLOWS, clock: Clock | None = None) -> "Ours":
+    async def start(
+        cls, folder: Path, config: AbdmDestination, flows: Any = FLOWS, clock: Clock | None = None
+    ) -> "Ours":
         clock = clock or SystemClock()
         journal = Journal.open(folder, clock=clock)
         journal.start(asyncio.get_running_loop())
@@ -107,7 +109,7 @@ class Ours:
         return number
 
     def rows(self, table: str, columns: str = "*") -> list[Any]:
-        return self.journal.rows(f"SELECT {columns} FROM {table}")  # noqa: S608 - our own names
+        return self.journal.rows(f"SELECT {columns} FROM {table}")
 
     def states(self, table: str = "abdm_context") -> list[str]:
         return [state for (state,) in self.rows(table, "state")]
@@ -116,7 +118,7 @@ class Ours:
         """Wait until the patients' apps were told of the newest version of these contexts."""
 
         def all_told() -> bool:
-            found = {one: told for one, told in self.rows("abdm_context", "number, told = version AND state = 'linked'")}
+            found = dict(self.rows("abdm_context", "number, told = version AND state = 'linked'"))
             return all(found.get(number) for number in numbers)
 
         await until(all_told)

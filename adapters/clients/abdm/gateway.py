@@ -1,11 +1,11 @@
 """Calls to ABDM's gateway (V3) over HTTP: its headers, our session there, its public keys.
 
-    POST /api/hiecm/gateway/v3/sessions     a token for some minutes; one renewal at a time, a while before its end
-    GET  /api/hiecm/gateway/v3/certs        the keys that sign callbacks; kept, and fetched anew once for an unknown one
+    POST /api/hiecm/gateway/v3/sessions   a token for some minutes; one renewal at a time, a while before its end
+    GET  /api/hiecm/gateway/v3/certs      the keys that sign callbacks; kept, and fetched anew once for an unknown one
 
-A call is made once here: a repeat needs another REQUEST-ID, which the journal has to know first. A 401 ends our session,
-so the next attempt has a new one. TIMESTAMP is the gateway's own time where its Date headers show that our clock is off:
-it refuses calls that are minutes early or late.
+A call is made once here: a repeat needs another REQUEST-ID, which the journal has to know first. A 401 ends our
+session, so the next attempt has a new one. TIMESTAMP is the gateway's own time where its Date headers show that our
+clock is off: it refuses calls that are minutes early or late.
 
 Texts of the gateway may quote a patient. They are in the answer, for the journal, and in no log and no error.
 
@@ -164,7 +164,7 @@ class Gateway:
         """The keys that sign callbacks, and the number of this set.
 
         Args:
-            known: number of a set that lacked a key: another one is fetched, but not within `UNKNOWN_KEY_S` of the last.
+            known: number of a set that lacked a key: another one is fetched, not within `UNKNOWN_KEY_S` of the last.
 
         Raises:
             GatewayDownError: there are none, and none can be fetched.

@@ -32,9 +32,7 @@ def answer(status: int, body: bytes, *, retry_after_s: float = 0.0) -> GatewayAn
     if 200 <= status < 300 and not body.lstrip().startswith(b"<"):
         return GatewayAnswer(status, Verdict.TAKEN, body=body)
     fault = worst(read_faults(body))
-    return GatewayAnswer(
-        status, _of(status, fault), fault.code, fault.message, retry_after_s=retry_after_s, body=body
-    )
+    return GatewayAnswer(status, _of(status, fault), fault.code, fault.message, retry_after_s=retry_after_s, body=body)
 
 
 def error(body: bytes) -> GatewayAnswer:

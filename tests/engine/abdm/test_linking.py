@@ -21,7 +21,11 @@ async def test_a_report_is_linked_and_its_patient_told(tmp_path: Path, monkeypat
         await site.is_clean()
 
         assert site.ours.states("abdm_call") == ["done"] * 3
-        assert [name for (name,) in site.ours.rows("abdm_call ORDER BY number", "name")] == ["generate-token", "link", "context-notify"]
+        assert [name for (name,) in site.ours.rows("abdm_call ORDER BY number", "name")] == [
+            "generate-token",
+            "link",
+            "context-notify",
+        ]
         shown = await site.ask(f"/app/{PEOPLE[0].address}")
         assert [one["reference"] for one in shown["linked"]] == [
             one for (one,) in site.ours.rows("abdm_context", "reference")

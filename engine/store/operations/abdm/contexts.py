@@ -13,7 +13,7 @@ from engine.store.operations.abdm import sealing
 
 TABLE = "abdm_context"
 _COLUMNS = "number, facility, reference, patient, state, reason, message_id, document_id, version, told, issued_us"
-_SELECT = f"SELECT {_COLUMNS}, content FROM abdm_context"
+_SELECT = f"SELECT {_COLUMNS}, content FROM abdm_context"  # noqa: S608 - constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +135,14 @@ def give(batch: Batch, numbers: Sequence[int], patient: int) -> None:
 
 
 def _context(rows: Rows, row: Any) -> Context:
-    *columns, content = row
-    columns[4] = ContextState(columns[4])
-    return Context(*columns, sealing.opened(rows, TABLE, "content", columns[0], content) or {})
+    values = list(row)
+    values[4] = ContextState(values[4])
+    values[-1] = sealing.opened(rows, TABLE, "content", values[0], values[-1]) or {}
+    return Context(*values)
+
+
+def of_delivery(batch: Batch, delivery_id: int) -> tuple[int, int]:
+    """Message and document of a delivery."""
+    select = "SELECT message_id, document_id FROM delivery WHERE id = ?"
+    message_id, document_id = batch.execute(select, (delivery_id,)).fetchone()
+    return message_id, document_id

@@ -59,7 +59,7 @@ class KeptPage:
 def take(
     batch: Batch, transaction_id: str, facility: str, *, consent: int, ends_us: int, content: Any
 ) -> tuple[int, bool]:
-    """Keep a request; return its number, and whether it is new: the same transaction under another REQUEST-ID is not."""
+    """Keep a request; return its number, and whether it is new: its transaction under another REQUEST-ID is not."""
     row = batch.execute("SELECT number FROM abdm_transfer WHERE transaction_id = ?", (transaction_id,)).fetchone()
     if row is not None:
         return int(row[0]), False
@@ -141,6 +141,7 @@ def _transfer(rows: Rows, row: Any) -> KeptTransfer:
 
 
 def _page(rows: Rows, row: Any) -> KeptPage:
-    *columns, body = row
-    columns[4] = PageState(columns[4])
-    return KeptPage(*columns, sealing.opened_bytes(rows, PAGES, f"body {columns[1]}", columns[0], body))
+    values = list(row)
+    values[4] = PageState(values[4])
+    values[-1] = sealing.opened_bytes(rows, PAGES, f"body {values[1]}", values[0], values[-1])
+    return KeptPage(*values)
