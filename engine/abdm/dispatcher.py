@@ -109,7 +109,12 @@ class Dispatcher:
         self._logged_in_again: set[int] = set()  # calls whose last answer was that our session has ended
 
     async def recover(self) -> None:
-        """Take over what an earlier process has left; before `fold` and `carry_out`."""
+        """Take over what an earlier process has left; before `fold` and `carry_out`.
+
+        Callbacks first: a call that was under way may have its result there, and is then not made again.
+        """
+        while await self.fold_all():
+            pass
         if under_way := await self._journal.run(calls.recover):
             logger.info("calls to ABDM that were under way are made again", extra={"count": under_way})
 

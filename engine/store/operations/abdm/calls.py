@@ -112,11 +112,13 @@ def recover(batch: Batch) -> int:
 def claim(batch: Batch, most: int, headers: Headers, ended: Ended) -> list[Attempt]:
     """Begin calls that are due, each with a REQUEST-ID that the journal has before the call goes out.
 
-    A call whose result has not come in time is due again; after `MOST_WITHOUT_RESULT` attempts it has failed.
+    A call whose result has not come in time is due again; after `MOST_WITHOUT_RESULT` attempts it has failed. None is
+    repeated while a callback that may bring its result is not folded yet.
     """
     made: list[Attempt] = []
     rows = batch.execute(
-        f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? ORDER BY not_before_us LIMIT ?",
+        f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? AND (attempt = 0"
+        " OR NOT EXISTS (SELECT 1 FROM abdm_callback WHERE state = 'stored')) ORDER BY not_before_us LIMIT ?",
         (batch.now_us, most),
     ).fetchall()
     for row in rows:
