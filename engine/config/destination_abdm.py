@@ -143,7 +143,7 @@ abdm:
     callbacks: CallbackConfig
     """Where callbacks come in."""
 
-    tls: ConnectTls | None = None
+    gateway_tls: ConnectTls | None = None
     """Trust for the gateway, where the system's does not do."""
 
     concurrency: Whole = Field(default=8, ge=1, le=64)

@@ -49,7 +49,7 @@ class Settings(Protocol):
     environment: str
     client_id: str
     client_secret: Secret
-    tls: Tls | None
+    gateway_tls: Tls | None
     timeout: float
     concurrency: int
 
@@ -71,7 +71,7 @@ class Gateway:
         """
         self._settings = settings
         self._base = settings.place
-        self._tls = tls_context(name, settings.tls) if self._base.startswith("https:") else None
+        self._tls = tls_context(name, settings.gateway_tls) if self._base.startswith("https:") else None
         self._client: aiohttp.ClientSession | None = None
         self.time = ServerTime(clock)
         self._token = ""

@@ -117,7 +117,7 @@ def claim(batch: Batch, most: int, headers: Headers, ended: Ended) -> list[Attem
     """
     made: list[Attempt] = []
     rows = batch.execute(
-        f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? AND (attempt = 0"
+        f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? AND (attempt = 0"  # noqa: S608 - constant
         " OR NOT EXISTS (SELECT 1 FROM abdm_callback WHERE state = 'stored')) ORDER BY not_before_us LIMIT ?",
         (batch.now_us, most),
     ).fetchall()
