@@ -7,6 +7,7 @@ patients     patients of the network, and their link tokens
 contexts     care contexts: reports that the network may ask for
 consents     consents of patients
 transfers    requests for records, and their encrypted pages
+forgetting   what goes, by its age, by retention and by an erasure
 sealing      how the rows above hide what names a patient
 
 A row that names a patient is sealed as all notes of the journal are; keyed hashes find it.

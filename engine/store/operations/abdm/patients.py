@@ -112,8 +112,9 @@ def by_mobile(rows: Rows, facility: str, digits: str) -> list[Patient]:
 
 
 def by_patient(rows: Rows, facility: str, number: str) -> list[Patient]:
-    """By the laboratory's own patient number."""
-    return _found(rows, "patient", sealing.patient_token(rows.vault, number), facility)
+    """By the laboratory's own patient number, to the letter: a difference in case makes another patient."""
+    found = _found(rows, "patient", sealing.patient_token(rows.vault, number), facility)
+    return [one for one in found if one.person is not None and one.person.patient == number]
 
 
 def drop(batch: Batch, number: int) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS, Vault
@@ -47,8 +48,8 @@ def mobile_token(vault: Vault, digits: str) -> bytes:
 
 
 def patient_token(vault: Vault, number: str) -> bytes:
-    """Of the laboratory's own patient number, to the letter."""
-    return _token(vault, b"abdm-patient", number)
+    """Of the laboratory's own patient number without case and blanks, as people search for it and erase by it."""
+    return _token(vault, b"abdm-patient", folded(number))
 
 
 def accession_token(vault: Vault, channel: str, report: str) -> bytes:
