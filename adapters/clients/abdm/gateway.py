@@ -34,6 +34,7 @@ from engine.model.errors import GatewayDownError
 SESSIONS = "/api/hiecm/gateway/v3/sessions"
 CERTS = "/api/hiecm/gateway/v3/certs"
 MAX_ANSWER_BYTES = 1024 * 1024
+KEEP_ALIVE_S = 4.0  # shorter than the 5 s after which common servers close a quiet connection
 EARLY_S = 60.0  # before its end a session is renewed; at most half of its life
 SHORTEST_S, LONGEST_S = 1.0, 86_400.0  # of the life that an answer may name
 NO_SESSION_S = 5.0  # after a log-in that failed none is tried
@@ -73,6 +74,7 @@ class Gateway:
         self._base = settings.place
         self._tls = tls_context(name, settings.gateway_tls) if self._base.startswith("https:") else None
         self._client: aiohttp.ClientSession | None = None
+        self._looks: aiohttp.ClientSession | None = None
         self.time = ServerTime(clock)
         self._token = ""
         self._token_until_s = 0.0
@@ -85,21 +87,27 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the client; makes no connection."""
-        self._client = aiohttp.ClientSession(
+        self._client = self._new_client(keepalive_timeout=KEEP_ALIVE_S)
+        # aiohttp repeats a GET by itself where a connection that it kept has ended: with the same REQUEST-ID.
+        self._looks = self._new_client(force_close=True)
+
+    async def close(self) -> None:
+        for client in (self._client, self._looks):
+            if client is not None:
+                await client.close()
+        self._client = self._looks = None
+
+    def _new_client(self, **connections: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._settings.concurrency + 2,  # the calls, a session and the keys
-                keepalive_timeout=4.0,
+                limit=self._settings.concurrency + 1,  # the calls and a log-in
                 ssl=self._tls if self._tls is not None else True,
+                **connections,
             ),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
 
     @property
     def ahead_s(self) -> float:
@@ -239,7 +247,7 @@ class Gateway:
     async def _send(
         self, method: str, path: str, body: Any, request_id: str, headers: Mapping[str, str]
     ) -> GatewayAnswer:
-        client = self._client
+        client = self._looks if method == "GET" else self._client
         if client is None:
             return GatewayAnswer(0, Verdict.AGAIN, cause="it is not open")
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
