@@ -74,7 +74,6 @@ class Gateway:
         self._base = settings.place
         self._tls = tls_context(name, settings.gateway_tls) if self._base.startswith("https:") else None
         self._client: aiohttp.ClientSession | None = None
-        self._looks: aiohttp.ClientSession | None = None
         self.time = ServerTime(clock)
         self._token = ""
         self._token_until_s = 0.0
@@ -87,27 +86,21 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the client; makes no connection."""
-        self._client = self._new_client(keepalive_timeout=KEEP_ALIVE_S)
-        # aiohttp repeats a GET by itself where a connection that it kept has ended: with the same REQUEST-ID.
-        self._looks = self._new_client(force_close=True)
-
-    async def close(self) -> None:
-        for client in (self._client, self._looks):
-            if client is not None:
-                await client.close()
-        self._client = self._looks = None
-
-    def _new_client(self, **connections: Any) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+        self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._settings.concurrency + 1,  # the calls and a log-in
+                limit=self._settings.concurrency + 2,  # the calls, a log-in and the keys
+                keepalive_timeout=KEEP_ALIVE_S,
                 ssl=self._tls if self._tls is not None else True,
-                **connections,
             ),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     @property
     def ahead_s(self) -> float:
@@ -247,7 +240,7 @@ class Gateway:
     async def _send(
         self, method: str, path: str, body: Any, request_id: str, headers: Mapping[str, str]
     ) -> GatewayAnswer:
-        client = self._looks if method == "GET" else self._client
+        client = self._client
         if client is None:
             return GatewayAnswer(0, Verdict.AGAIN, cause="it is not open")
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -268,6 +261,7 @@ class Gateway:
                 headers=said,
                 skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
+                middlewares=(_once(),),
             ) as answer:
                 content = await _read(answer)
                 self.time.heard(answer.headers.get("Date", ""))
@@ -283,6 +277,20 @@ class Gateway:
             return min(float(text), LONGEST_S)
         at = http_date(text) if text else None
         return 0.0 if at is None else min(max((at - self.now()).total_seconds(), 0.0), LONGEST_S)
+
+
+def _once() -> aiohttp.ClientMiddlewareType:
+    """aiohttp repeats a GET by itself where the connection ended (RFC 9110, 9.2.2); the REQUEST-ID is used up then."""
+    sent = False
+
+    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal sent
+        if sent:
+            raise aiohttp.ServerDisconnectedError
+        sent = True
+        return await handler(request)
+
+    return send
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
