@@ -38,6 +38,7 @@ DAY_S = 86_400.0
 TOKEN_LIFE = timedelta(days=180)  # where a token does not say it; NHA: 182.5 days
 RENEW = timedelta(days=1)  # before its end a token is asked for anew
 WRONG_TOKEN = frozenset({"ABDM-1026", "ABDM-1038", "ABDM-1062", "ABDM-1063"})
+OTHER_PATIENT = "other-patient"
 RENEWED = "token-renewed"  # the reason of a report that was given back once for a token that did not fit
 NOT_LINKED_YET = "ABDM-1006"  # of a notice that came before the gateway knew of its link
 NOTICE_WAITS_S = (5.0, 15.0, 60.0)
@@ -52,6 +53,9 @@ def reference() -> str:
 def offer(batch: Batch, ours: AbdmDestination, new: NewReport, person: Person | None) -> int:
     """Keep a report as a care context, and link it where its patient is known to the network.
 
+    A later version that names another patient, or none, withdraws the context of the one before: he must not see it,
+    and it is not known to be his.
+
     Args:
         new: its ``patient`` is found here.
         person: None: no ABHA address is known; the context waits.
@@ -59,7 +63,15 @@ def offer(batch: Batch, ours: AbdmDestination, new: NewReport, person: Person | 
     Returns:
         the number of the context.
     """
-    patient = patients.put(batch, new.facility, reference(), person) if person is not None else 0
+    patient = 0
+    if person is not None:
+        patient = patients.put(batch, new.facility, reference(), person)
+        found = patients.by_number(batch, patient)
+        if found is None or found.person is None:  # he has left the network
+            patient = 0
+    before = contexts.of_report(batch, new.facility, new.channel, new.report)
+    if before is not None and before.patient not in (0, patient):
+        contexts.withdraw(batch, before.number, OTHER_PATIENT)
     number = contexts.put(
         batch,
         NewReport(
@@ -67,6 +79,8 @@ def offer(batch: Batch, ours: AbdmDestination, new: NewReport, person: Person | 
             message_id=new.message_id, document_id=new.document_id, issued_us=new.issued_us, content=new.content,
         ),
     )  # fmt: skip
+    if patient and before is not None and before.state is ContextState.WAITING:
+        contexts.give(batch, [number], patient)
     context = contexts.by_number(batch, number)
     assert context is not None
     if context.state is ContextState.LINKED:

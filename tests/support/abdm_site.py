@@ -20,7 +20,10 @@ from engine.config.destination_abdm import AbdmDestination
 from engine.devtools.abdm import AbdmSandbox, Faults, Settings
 from engine.devtools.abdm.people import PEOPLE
 from engine.model.clock import Clock, SystemClock
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
+from engine.store.operations.abdm import patients
 from engine.store.operations.abdm.contexts import NewReport
 from engine.store.operations.abdm.patients import Person
 from tests.support.waiting import until
@@ -107,6 +110,17 @@ class Ours:
         number = await self.journal.run(linking.offer, self.config, new, one)
         self.dispatcher.changed()
         return number
+
+    async def leave(self, address: str) -> None:
+        """The patient with this address leaves the network."""
+
+        @operation(priority=Priority.SETTLE)
+        def leave(batch: Batch) -> None:
+            found = patients.by_address(batch, FACILITY, address)
+            assert found is not None
+            patients.drop(batch, found.number)
+
+        await self.journal.run(leave)
 
     def rows(self, table: str, columns: str = "*") -> list[Any]:
         return self.journal.rows(f"SELECT {columns} FROM {table}")

@@ -7,7 +7,7 @@ import pytest
 
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm.people import PEOPLE
-from tests.support.abdm_site import AbdmSite, abdm_site, person, report
+from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report
 
 
 def linked(site: AbdmSite) -> int:
@@ -178,3 +178,58 @@ async def test_a_stop_between_any_two_steps_loses_nothing(tmp_path: Path, monkey
         await site.is_clean()
 
         assert linked(site) == 1
+
+
+async def test_a_later_version_of_another_patient_takes_the_report_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        first = await site.ours.offer(report(), person(0))
+        await site.ours.is_told(first)
+        second = await site.ours.offer(report(message_id=2), person(1))
+        await site.ours.is_told(second)
+        third = await site.ours.offer(report(message_id=3), None)
+        await site.is_clean()
+
+        assert site.ours.rows("abdm_context ORDER BY number", "number, state, reason, document_id") == [
+            (first, "dropped", "other-patient", 1),
+            (second, "dropped", "other-patient", 2),
+            (third, "waiting", "", 3),
+        ]
+
+
+async def test_a_later_version_that_names_the_patient_is_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        number = await site.ours.offer(report(), None)
+        assert await site.ours.offer(report(message_id=2), person()) == number
+        await site.ours.is_told(number)
+        await site.is_clean()
+
+        assert site.ours.rows("abdm_context", "version, told") == [(2, 2)]
+
+
+async def test_a_patient_who_has_left_is_linked_again_by_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        number = await site.ours.offer(report(), person())
+        await site.ours.is_told(number)
+        await site.ours.leave(person().address)
+        site.sandbox.state.drop_token(FACILITY, person().address)  # as the network does then
+        await site.ours.offer(report("A-2", message_id=2), person())
+
+        assert site.ours.rows("abdm_context ORDER BY number", "state, patient")[1] == ("waiting", 0)
+        back = await site.ours.offer(report("A-3", message_id=3), person(verified=True))
+        await site.ours.is_told(back)
+
+
+async def test_what_the_network_has_said_of_a_patient_stays_whatever_a_report_spells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        first = await site.ours.offer(report(), person(verified=True))
+        second = await site.ours.offer(report("A-2", message_id=2), person(name="IYER M", gender="U"))
+        await site.ours.is_told(first, second)
+        await site.is_clean()

@@ -95,6 +95,23 @@ def put(batch: Batch, new: NewReport) -> int:
     return int(number)
 
 
+def of_report(rows: Rows, facility: str, channel: str, report: str) -> Context | None:
+    """The context of a report, by its number."""
+    token = sealing.accession_token(rows.vault, channel, report)
+    row = rows.execute(
+        f"{_SELECT} WHERE accession = ? AND facility = ? AND accession <> x''", (token, facility)
+    ).fetchone()
+    return None if row is None else _context(rows, row)
+
+
+def withdraw(batch: Batch, number: int, reason: str) -> None:
+    """Give out a report no more, and let its number be another context's."""
+    batch.execute(
+        "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', changed_us = ? WHERE number = ?",
+        (reason, batch.now_us, number),
+    )
+
+
 def by_number(rows: Rows, number: int) -> Context | None:
     row = rows.execute(f"{_SELECT} WHERE number = ?", (number,)).fetchone()
     return None if row is None else _context(rows, row)

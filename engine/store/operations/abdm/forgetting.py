@@ -70,7 +70,7 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str]) -> None
                 (ERASED, batch.now_us, consent),
             )
         _empty_callbacks(batch, words)
-        patients.drop(batch, number)
+        patients.drop(batch, number, erased=True)
 
 
 def erase_again(rows: Rows, message_id: int) -> None:

@@ -1,10 +1,11 @@
 """Patients as ABDM knows them, for each facility, and the tokens by which the facility links their records.
 
 Found by keyed hash, decided by the sealed content. A patient who has left the network keeps his row, without anything
-that names him: his records and their history stay the laboratory's.
+that names him: his records and their history stay the laboratory's, and no later report links them again. An erasure
+takes the keyed hash as well.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.model.abdm import PatientState, TokenState
@@ -27,6 +28,7 @@ class Person:
         gender: M, F, O, D, T or U.
         mobile: digits; empty: unknown.
         patient: the laboratory's own number; empty: unknown.
+        verified: the network or a person has said so, and not a report alone.
     """
 
     address: str = field(repr=False)
@@ -36,6 +38,7 @@ class Person:
     year: int = field(repr=False)
     mobile: str = field(default="", repr=False)
     patient: str = field(default="", repr=False)
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ class LinkToken:
 def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     """Keep a patient, or what is new about him; return his number.
 
+    What is verified stays where a report spells it otherwise. One who has left the network stays as he is, unless he is
+    verified anew: he has come back.
+
     Args:
         reference: of a new one.
     """
@@ -77,11 +83,21 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
         )
     else:
         (number,) = row
+        known = by_number(batch, number)
+        if known is not None and not person.verified:
+            if known.state is PatientState.DROPPED:
+                return int(number)
+            if known.person is not None and known.person.verified:
+                person = replace(
+                    known.person,
+                    patient=known.person.patient or person.patient,
+                    mobile=known.person.mobile or person.mobile,
+                )
     vault = batch.vault
     content = {name: getattr(person, name) for name in Person.__slots__}
     batch.execute(
-        "UPDATE abdm_patient SET address = ?, abha = ?, mobile = ?, patient = ?, changed_us = ?, content = ?"
-        " WHERE number = ?",
+        "UPDATE abdm_patient SET state = 'known', address = ?, abha = ?, mobile = ?, patient = ?, changed_us = ?,"
+        " content = ? WHERE number = ?",
         (
             *(address, sealing.abha_token(vault, person.number), sealing.mobile_token(vault, person.mobile)),
             *(sealing.patient_token(vault, person.patient), batch.now_us),
@@ -117,13 +133,17 @@ def by_patient(rows: Rows, facility: str, number: str) -> list[Patient]:
     return [one for one in found if one.person is not None and one.person.patient == number]
 
 
-def drop(batch: Batch, number: int) -> None:
-    """The patient has left the network, or is erased: nothing that names him stays, and no token."""
+def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
+    """The patient has left the network, or is erased: nothing that names him stays, and no token.
+
+    Args:
+        erased: the keyed hash of his address goes, too; else it stays, for a later report must not link him again.
+    """
     batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (number,))
     batch.execute(
-        "UPDATE abdm_patient SET state = 'dropped', address = x'', abha = x'', mobile = x'', patient = x'',"
-        " content = x'', changed_us = ? WHERE number = ?",
-        (batch.now_us, number),
+        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END, abha = x'',"
+        " mobile = x'', patient = x'', content = x'', changed_us = ? WHERE number = ?",
+        (erased, batch.now_us, number),
     )
 
 
