@@ -22,7 +22,9 @@ def names(text: str) -> frozenset[str]:
 
 CONTRACT = {
     f"engine.model.{name}"
-    for name in names("link_events message errors reasons values tables orders abdm abha consents")
+    for name in names(
+        "link_events message errors reasons values tables orders abdm abha abdm_profiles consents care_contexts"
+    )
 }
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
