@@ -136,7 +136,7 @@ def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person,
 def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     """Tell the patient's app of a linked report, or of its new version; nothing where it knows that one."""
     patient = patients.by_number(batch, context.patient)
-    if patient is None or patient.person is None or context.told >= context.version:
+    if patient is None or patient.person is None or context.notified >= context.version:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return
@@ -217,11 +217,11 @@ def _notified(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAn
         calls.again(batch, call, NOTICE_WAITS_S[call.attempt - 1])
         return
     if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
-        contexts.told(batch, call.subject, call.about["version"])
+        contexts.notified(batch, call.subject, call.about["version"])
         if (context := contexts.by_number(batch, call.subject)) is not None:
             tell(batch, ours, context)
     else:
-        contexts.move(batch, [call.subject], ContextState.LINKED, answer.code or "not-told")
+        contexts.move(batch, [call.subject], ContextState.LINKED, answer.code or "not-notified")
 
 
 def _body(answer: GatewayAnswer) -> Mapping[str, Any]:

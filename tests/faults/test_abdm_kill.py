@@ -66,10 +66,10 @@ async def test_each_report_is_linked_wherever_the_process_ends(
         await sandbox.stop()
     journal = Reader.beside(site / "var")
     try:
-        found = journal.rows("SELECT reference, state, version, told FROM abdm_context")
+        found = journal.rows("SELECT reference, state, version, notified FROM abdm_context")
     finally:
         journal.close()
-    assert {(state, version, told) for _, state, version, told in found} == {("linked", 1, 1)}
+    assert {(state, version, notified) for _, state, version, notified in found} == {("linked", 1, 1)}
     assert {reference for _, _, reference in sandbox.state.linked} == {row[0] for row in found}
     assert len(found) <= sent
     assert sandbox.violations == []
@@ -93,7 +93,7 @@ def is_done(site: Path) -> bool:
     journal = Reader.beside(site / "var")
     try:
         (messages,) = journal.row("SELECT count(*) FROM journal WHERE kind = 1")
-        (told,) = journal.row("SELECT count(*) FROM abdm_context WHERE state = 'linked' AND told = version")
+        (told,) = journal.row("SELECT count(*) FROM abdm_context WHERE state = 'linked' AND notified = version")
         (open_calls,) = journal.row("SELECT count(*) FROM abdm_call WHERE state IN ('waiting', 'sending', 'accepted')")
         (stored,) = journal.row("SELECT count(*) FROM abdm_callback WHERE state = 'stored'")
         return bool(messages) and told == messages and not open_calls and not stored

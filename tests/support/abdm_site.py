@@ -132,7 +132,7 @@ class Ours:
         """Wait until the patients' apps were told of the newest version of these contexts."""
 
         def all_told() -> bool:
-            found = dict(self.rows("abdm_context", "number, told = version AND state = 'linked'"))
+            found = dict(self.rows("abdm_context", "number, notified = version AND state = 'linked'"))
             return all(found.get(number) for number in numbers)
 
         await until(all_told)

@@ -588,7 +588,7 @@ CREATE TABLE abdm_context (
     message_id  INTEGER NOT NULL,           -- journal.id of the newest version; 0: made by hand
     document_id INTEGER NOT NULL,           -- document.id of it
     version     INTEGER NOT NULL,           -- from 1
-    told        INTEGER NOT NULL,           -- the version that the patient's app was told of; 0 none
+    notified    INTEGER NOT NULL,           -- the version that the patient's app has heard of; 0 none
     issued_us   INTEGER NOT NULL,           -- of the report, for the dates of a consent
     made_us     INTEGER NOT NULL,
     changed_us  INTEGER NOT NULL,

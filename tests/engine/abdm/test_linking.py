@@ -55,7 +55,7 @@ async def test_an_amended_report_is_a_new_version_of_its_context(
         await site.ours.is_told(number)
         await site.is_clean()
 
-        assert site.ours.rows("abdm_context", "version, told, message_id") == [(2, 2, 2)]
+        assert site.ours.rows("abdm_context", "version, notified, message_id") == [(2, 2, 2)]
         assert linked(site) == 1
 
 
@@ -207,7 +207,7 @@ async def test_a_later_version_that_names_the_patient_is_linked(
         await site.ours.is_told(number)
         await site.is_clean()
 
-        assert site.ours.rows("abdm_context", "version, told") == [(2, 2)]
+        assert site.ours.rows("abdm_context", "version, notified") == [(2, 2)]
 
 
 async def test_a_patient_who_has_left_is_linked_again_by_no_report(

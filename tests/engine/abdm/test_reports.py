@@ -33,7 +33,7 @@ async def test_a_report_of_an_analyzer_is_linked_and_amended(
             journal = app.journal
 
             def told() -> list[tuple[int, int]]:
-                return journal.rows("SELECT version, told FROM abdm_context WHERE state = 'linked' ORDER BY number")
+                return journal.rows("SELECT version, notified FROM abdm_context WHERE state = 'linked' ORDER BY number")
 
             await until(lambda: told() == [(2, 2), (1, 1)])
             async with http.get(f"http://127.0.0.1:{port}/abdm/health") as answer:

@@ -12,7 +12,7 @@ from engine.store.core.rows import Rows
 from engine.store.operations.abdm import sealing
 
 TABLE = "abdm_context"
-_COLUMNS = "number, facility, reference, patient, state, reason, message_id, document_id, version, told, issued_us"
+_COLUMNS = "number, facility, reference, patient, state, reason, message_id, document_id, version, notified, issued_us"
 _SELECT = f"SELECT {_COLUMNS}, content FROM abdm_context"  # noqa: S608 - constant
 
 
@@ -52,7 +52,7 @@ class Context:
     message_id: int
     document_id: int
     version: int
-    told: int
+    notified: int
     issued_us: int
     content: dict[str, Any] = field(repr=False)
 
@@ -84,7 +84,7 @@ def put(batch: Batch, new: NewReport) -> int:
     state = ContextState.READY if new.patient else ContextState.WAITING
     batch.execute(
         "INSERT INTO abdm_context (number, facility, reference, accession, patient, state, reason, message_id,"
-        " document_id, version, told, issued_us, made_us, changed_us, content)"
+        " document_id, version, notified, issued_us, made_us, changed_us, content)"
         " VALUES (?, ?, ?, ?, ?, ?, '', ?, ?, 1, 0, ?, ?, ?, ?)",
         (
             *(number, new.facility, new.reference, accession, new.patient, state.value, new.message_id),
@@ -135,10 +135,11 @@ def move(batch: Batch, numbers: Iterable[int], state: ContextState, reason: str 
     )
 
 
-def told(batch: Batch, number: int, version: int) -> None:
-    """The patient's app was told of a version."""
+def notified(batch: Batch, number: int, version: int) -> None:
+    """The patient's app was notified of a version."""
     batch.execute(
-        "UPDATE abdm_context SET told = max(told, ?), changed_us = ? WHERE number = ?", (version, batch.now_us, number)
+        "UPDATE abdm_context SET notified = max(notified, ?), changed_us = ? WHERE number = ?",
+        (version, batch.now_us, number),
     )
 
 

@@ -1,5 +1,5 @@
-"""ABDM's rows that go: those of ended work after a while, those of a report that retention let go, and all that names a
-patient who is erased.
+"""ABDM's rows that go: those of ended work after a while, those of a report that retention deleted, and all that names
+a patient who is erased.
 
 A context that is dropped keeps its row, so that its reference is never another report's, and a request for it is
 answered as one for a report that is not here.
