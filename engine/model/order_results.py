@@ -78,6 +78,8 @@ def tubes_in(
     rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
     read_ordered = getattr(dialogue, "ordered_as", None)
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
+    read_made = getattr(dialogue, "self_made", None)
+    self_made: Mapping[int, tuple[str, str]] = {} if read_made is None else read_made(parsed)
     code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for count, (patient, specimen, segment, item, order) in enumerate(rows):
@@ -91,7 +93,12 @@ def tubes_in(
             code = ordered
         code = code if code in codes else code_of(code)
         at = next(filter(None, map(measured, _times(segment, order, parsed))), 0)
-        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at)
+        made = self_made.get(segment.position)
+        parent, parent_test = made or ("", "")
+        test = ResultOf(
+            test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at, made=made is not None,
+            parent=parent, parent_test=parent_test,
+        )  # fmt: skip
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
         TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
@@ -179,6 +186,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
                 end()
                 specimen, begun, apart = "", len(rows), False
             placer = _first(segment.get(2), cut)
+            placer = "" if placer == '""' else placer
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]

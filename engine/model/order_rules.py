@@ -200,6 +200,7 @@ _HEARD: dict[tuple[str, ItemState], Status] = {
     (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
     (_E.FREE, _S.WAITING): Status.RELEASED,
     (_E.RESEND, _S.WAITING): Status.RELEASED,
+    (REOPENED, _S.CANCELLED): Status.CANCELLED,  # of an order that the analyzer made itself
     **{(event, state): Status.RELEASED for event in (REOPENED, UNMATCHED) for state in ANSWERED_STATES},
 }
 OF_ENDED = frozenset({_E.RESEND, UNMATCHED})

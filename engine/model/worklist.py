@@ -186,6 +186,9 @@ class ResultOf:
         item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
         measured_us: when it was measured at the latest; 0: not known.
         repeats: it was accepted before, unchanged: an analyzer sends its memory.
+        made: the analyzer says that it ordered the test itself.
+        parent, parent_test: of a reflex, the item, and the analyzer's code of the test, whose result was its cause;
+            empty: not said.
     """
 
     test: str = ""
@@ -194,3 +197,6 @@ class ResultOf:
     item_id: str = ""
     measured_us: int = 0
     repeats: bool = False
+    made: bool = False
+    parent: str = ""
+    parent_test: str = ""

@@ -11,7 +11,10 @@ ORC-2, ORC-3, OBR-2 and OBR-3 are as the order had them. OBR-4 is the test or pa
 of a panel has ended without a result, it is that test. ORC-16 is REFUSED, CANCELLED or EXPIRED. NTE has the analyzer's
 words; of a complete panel the tests without a result. A delimiter in a text is escaped.
 
-Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119 and 0038.
+Of a reflex that an analyzer made itself OBR-11 is G, ORC-8 and OBR-29 have the numbers of the order that it is of,
+ORC-2 is empty, and ORC-3 is our number of it.
+
+Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119, 0038 and 0065.
 """
 
 from collections.abc import Mapping
@@ -22,6 +25,7 @@ from engine.model.message import Delimiters
 from engine.model.orders import OrderedPatient, Status, StatusChange, item_id
 
 TYPE = "ORM^O01"
+REFLEX, FILLER = "G", "LABRELAY"  # OBR-11; who gives the number of an order that no laboratory system ordered
 _CODES: dict[Status, tuple[str, str]] = {
     Status.ACCEPTED: ("SC", "IP"),
     Status.IN_PROGRESS: ("SC", "IP"),
@@ -55,12 +59,19 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     """
     line = change.line
     code, state = _CODES[change.status]
-    placer = _joined(line.placer, line.placer_namespace)
+    placer, filler = _joined(line.placer, line.placer_namespace), _text(line.filler)
+    order = ["OBR", "1", placer, filler, _joined(change.test, line.test_name, line.test_system)]
+    parent = ""
+    if change.parent is not None:
+        of = change.parent
+        parent = "^".join([_joined(of.placer, of.placer_namespace, between="&"), _text(of.filler)]).rstrip("^")
+        order[3] = filler = _joined(item_id(change.item), FILLER)
+        order += [""] * 6 + [REFLEX] + [""] * 17 + [parent]
     segments = [
         header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
-        ["ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at, *[""] * 6, _why(change)],
-        ["OBR", "1", placer, _text(line.filler), _joined(change.test, line.test_name, line.test_system)],
+        ["ORC", code, placer, filler, _text(line.group), state, "", "", parent, at, *[""] * 6, _why(change)],
+        order,
         *(["NTE", str(at), "", _text(words)] for at, words in enumerate(_notes(change), start=1)),
     ]
     return "".join(f"{'|'.join(fields).rstrip('|')}\r" for fields in segments).encode("utf-8", "replace")
@@ -101,8 +112,8 @@ def _patient(one: OrderedPatient) -> list[list[str]]:
     return [["PID", "1", "", number, "", name, "", _text(one.birth_date), _text(one.sex)]]
 
 
-def _joined(*texts: str) -> str:
-    return "^".join(map(_text, texts)).rstrip("^")
+def _joined(*texts: str, between: str = "^") -> str:
+    return between.join(map(_text, texts)).rstrip(between)
 
 
 def _text(value: object) -> str:

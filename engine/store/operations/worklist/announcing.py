@@ -151,7 +151,7 @@ def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]
     change = _change(batch, one, n)
     if change is None:
         return []
-    is_told = change.status is not Status.CANCELLED or _is_of_a_person(batch, one.number, n)
+    is_told = change.status is not Status.CANCELLED or one.made or _is_of_a_person(batch, one.number, n)
     own = [change] if is_told else []
     if not one.line.panel:
         return own
@@ -209,6 +209,9 @@ def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
     status = heard(event, ItemState(state))
     if status is None or (event in OF_ENDED and _was_open(batch, one.number, n)):
         return None
+    parent = items.by_number(batch, one.parent) if one.made else None
+    if one.made and (parent is None or parent.line == OrderLine()):
+        return None  # of a reflex the LIS knows the order that it is of alone
     return StatusChange(
         status=status,
         item=one.number,
@@ -218,6 +221,7 @@ def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
         reason=ItemReason(reason),
         channel=channel,
         text=_words(batch, one.number, n, sealed),
+        parent=None if parent is None else parent.line,
     )
 
 
