@@ -121,7 +121,8 @@ class OrderLine:
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
         ordered: the LIS's code of the test, where its channel's table made ``test`` of it; else empty.
-        panel: the LIS's code of the panel that it ordered, where its channel took that apart; else empty.
+        panel, panel_name: the LIS's code and name of the panel that it ordered, where its channel took that apart; else
+            empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -146,6 +147,7 @@ class OrderLine:
     test_name: str = ""
     ordered: str = ""
     panel: str = ""
+    panel_name: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
@@ -470,6 +472,11 @@ class StatusChange:
     def test(self) -> str:
         """The code of the LIS for the test or panel that has changed."""
         return self.line.panel if self.of_panel else self.line.named
+
+    @property
+    def test_name(self) -> str:
+        """The name that the LIS gave it; empty: none."""
+        return self.line.panel_name if self.of_panel else self.line.test_name
 
 
 @value(kw_only=True)

@@ -60,7 +60,7 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     line = change.line
     code, state = _CODES[change.status]
     placer, filler = _joined(line.placer, line.placer_namespace), _text(line.filler)
-    order = ["OBR", "1", placer, filler, _joined(change.test, line.test_name, line.test_system)]
+    order = ["OBR", "1", placer, filler, _joined(change.test, change.test_name, line.test_system)]
     parent = ""
     if change.parent is not None:
         of = change.parent

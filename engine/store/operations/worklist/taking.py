@@ -83,7 +83,7 @@ def _parts(lines: Sequence[OrderLine], settings: TakeSettings) -> Iterator[tuple
             continue
         for test in tests:
             part, known = _translated(changed(line, test=test, test_name=""), settings)
-            yield place, changed(part, panel=line.test), known
+            yield place, changed(part, panel=line.test, panel_name=line.test_name), known
 
 
 def _translated(line: OrderLine, settings: TakeSettings) -> tuple[OrderLine, bool]:
