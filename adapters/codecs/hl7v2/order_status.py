@@ -9,7 +9,8 @@
 
 ORC-2, ORC-3, OBR-2 and OBR-3 are as the order had them. OBR-4 is the test or panel that the order named; where one test
 of a panel has ended without a result, it is that test. ORC-16 is REFUSED, CANCELLED or EXPIRED. NTE has the analyzer's
-words; of a complete panel the tests without a result. A delimiter in a text is escaped.
+words; of a complete panel the tests without a result. A delimiter in a text is escaped. ORC-33 is the
+Task of the laboratory system, where that is to be changed, too: ``Task/17``.
 
 Of a reflex that an analyzer made itself OBR-11 is G, ORC-8 and OBR-29 have the numbers of the order that it is of,
 ORC-2 is empty, and ORC-3 is our number of it.
@@ -26,6 +27,7 @@ from engine.model.orders import OrderedPatient, Status, StatusChange, item_id
 
 TYPE = "ORM^O01"
 REFLEX, FILLER = "G", "LABRELAY"  # OBR-11; who gives the number of an order that no laboratory system ordered
+TASK_FIELD = 33  # ORC-33, Alternate Placer Order Number
 _CODES: dict[Status, tuple[str, str]] = {
     Status.ACCEPTED: ("SC", "IP"),
     Status.IN_PROGRESS: ("SC", "IP"),
@@ -49,10 +51,11 @@ def control_id(change: StatusChange) -> str:
     return f"{item_id(change.item)}.{change.n}{'P' if change.of_panel else ''}"
 
 
-def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> bytes:
+def message(change: StatusChange, *, at: str, settings: Mapping[str, Any], names_task: bool = False) -> bytes:
     """The message, with a CR after each segment, as UTF-8.
 
     Args:
+        names_task: ORC-33 names the Task of the order; not of a change of one test of a panel alone.
         at: the time of the change, ``YYYYMMDDHHMMSS+ZZZZ``.
         settings: of the channel: ``sending_application``, ``sending_facility``, ``receiving_application``,
             ``receiving_facility``, ``hl7_version``.
@@ -60,6 +63,7 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     line = change.line
     code, state = _CODES[change.status]
     placer, filler = _joined(line.placer, line.placer_namespace), _text(line.filler)
+    task = line.task if names_task and (change.of_panel or not line.panel) else ""
     order = ["OBR", "1", placer, filler, _joined(change.test, change.test_name, line.test_system)]
     parent = ""
     if change.parent is not None:
@@ -70,7 +74,10 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     segments = [
         header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
-        ["ORC", code, placer, filler, _text(line.group), state, "", "", parent, at, *[""] * 6, _why(change)],
+        [
+            *("ORC", code, placer, filler, _text(line.group), state, "", "", parent, at),
+            *([""] * 6 + [_why(change)] + [""] * (TASK_FIELD - 17) + [_text(task)]),
+        ],
         order,
         *(["NTE", str(at), "", _text(words)] for at, words in enumerate(_notes(change), start=1)),
     ]
