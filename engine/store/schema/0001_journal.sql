@@ -383,7 +383,9 @@ CREATE TABLE order_item (
     sent       INTEGER NOT NULL,            -- 1: the analyzer has it, or may have it
     after      INTEGER NOT NULL,            -- the item that an analyzer must give up first; 0: none
     run        INTEGER NOT NULL,            -- 1, and one more for each rerun
-    parent     INTEGER NOT NULL,            -- the item of the run before, or that it replaced; 0: none
+    parent     INTEGER NOT NULL,            -- the item of the run before, that it replaced, or that it is a reflex of;
+                                            -- 0: none
+    made       INTEGER NOT NULL,            -- 1: the analyzer made it itself (store/operations/worklist/self_made.py)
     created_us INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL,

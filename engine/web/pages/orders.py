@@ -222,6 +222,7 @@ def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words)
     line = one.line
     collected_us = _instant_us(line.collected)
     state = state_of(one.state, words)
+    by_itself = words.say("The analyzer ordered it itself.") if one.origin == "analyzer" else ""
     return {
         "id": f"o-{one.number}",
         "order": one.item_id,
@@ -243,7 +244,7 @@ def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words)
         "state": state,
         "level": state.level,
         "reason": one.reason.value,
-        "why": reason_of(one.reason, words),
+        "why": reason_of(one.reason, words) or by_itself,
         "run": grouped(one.run),
         "result": result,
         "result_href": words.href(f"{MESSAGES}/{result}") if result else "",
