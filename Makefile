@@ -105,8 +105,9 @@ $(VALIDATION)/hapi-v2-classpath: tests/validation/hapi_v2/pom.xml | $(VALIDATION
 	@mvn -q -B -f tests/validation/hapi_v2/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
 	  -Dmdep.outputFile=$(abspath $@)
 
-validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, and IHE LAW by its HL7 v2 library (needs Java and Maven)
+validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, documents of ABDM against NRCeS' profiles, and IHE LAW by its HL7 v2 library (needs Java and Maven)
 	@$(BIN)/python -m tests.validation.law $(VALIDATION)/hapi-v2-classpath
+	@$(BIN)/python -m tests.validation.abdm $(VALIDATION)/hapi-classpath
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
 
 $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/python
