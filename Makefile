@@ -21,6 +21,9 @@ E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/day.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
+# Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
@@ -65,7 +68,7 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(if $(TEST),,echo "Tests: about 22,000, some 40 minutes on two cores (Xeon, 2 GHz). A failing one is named at once.")
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
