@@ -236,6 +236,23 @@ async def test_what_cannot_be_read_is_refused_and_kept(tmp_path: Path) -> None:
         assert site.ends("lis") == ["NOT_PRODUCTION"]
 
 
+async def test_an_order_message_without_an_order_is_refused_and_kept(tmp_path: Path) -> None:
+    """It reads well, and its orders are cut off: AA would tell the LIS that they were taken."""
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        cut = order("M1", ("NW", "P1", "TSH")).partition(b"ORC")[0]
+        said = await his.ask(cut)
+        assert kinds([said]) == ["AR ACK"]
+        assert "no order" in segments(said, "MSA")[0][3]
+        assert await his.ask(cut.replace(b"M1", b"M2")) != said
+        (first, second) = site.messages("lis")
+        for kept in (first, second):
+            assert [one["code"] for one in site.trace(kept.id).issues] == ["NO_ORDER"]
+        assert states(site) == []
+
+
 async def test_a_message_that_is_no_order_has_its_usual_acknowledgement(tmp_path: Path) -> None:
     both = {**lis(), "routes": [{"when": "=MSH-9.1 == 'ORM'", "mapping": "orders-hl7"}, hl7_channel()["routes"][0]]}
     async with (

@@ -9,7 +9,8 @@ order of the next patient. Nor does an old result that an analyzer sends again a
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
 that is added on. Then that time counts, but never for a rerun. A result that names the order by its number (IHE LAW)
-is of that order, by any clock.
+is of that order, by any clock. One that names an order which this channel was given for another tube says two things
+at once: it is of none, and a person has to look.
 
 A final result closes its item; a preliminary one says that it is in progress. A result whose message is held does so
 when it is released (`engine.store.operations.worklist.holding`). A result that comes after its order was given up is
@@ -117,7 +118,7 @@ class Results:
         came: int,
         again: bool,
     ) -> None:
-        self._batch, self._channel = batch, channel
+        self._batch, self._channel, self._specimen = batch, channel, specimen
         tube = [
             one
             for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
@@ -132,11 +133,23 @@ class Results:
 
     def of(self, each: ResultOf) -> list[Kept]:
         """The items of a result, as they are now."""
+        if self._names_another_tube(each):
+            return []
         return _meant(each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before)
 
     def is_older(self, each: ResultOf) -> bool:
         """Of a result without an item: there is one, and it came after the result."""
+        if self._names_another_tube(each):
+            return False
         return bool(_meant(each, self._by_code, self._channel, lambda one: True, self._before))
+
+    def _names_another_tube(self, each: ResultOf) -> bool:
+        """Whether it names an item that this channel was given for another specimen."""
+        number = item_number(each.item_id)
+        if number is None or ("item", str(number)) in self._by_code:
+            return False
+        one = items.by_number(self._batch, number)
+        return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
 
 
 def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:
