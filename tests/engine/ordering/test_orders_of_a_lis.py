@@ -139,8 +139,10 @@ async def test_a_number_that_no_analyzer_can_name_is_none(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("tube", ["00042", "00043"])
 async def test_an_order_again_after_a_cancel_that_is_pending_waits_for_its_end(tmp_path: Path, tube: str) -> None:
+    # An analyzer that takes no cancel: while one is on the line, a person cannot close the order.
+    deaf = {**ANALYZER, "dialect": "beckman-access"}
     async with (
-        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        running_site(tmp_path, {"chemistry": deaf, "lis": lis()}) as site,
         ordering(site.port("lis")) as his,
         asking(site.port("chemistry")) as analyzer,
     ):
