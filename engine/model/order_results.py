@@ -1,9 +1,16 @@
 """The results of a message as the worklist sees them: of which tube, of which test, final or not. Pure.
 
-    HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; final OBX-11 F or C; item OBR-2, if it is one;
+    HL7 v2      tube SAC-3 or SPM-2, else OBR-3, else OBR-2; test OBX-3; status OBX-11; item OBR-2, if it is one;
                 SPM is before its OBR (OUL^R22), or behind the results of the OBR (ORU^R01)
     E1394       tube O-3, else O-4 where that is no count of the instrument's; test R-3, the first of components 4 and
-                on, else 1; final R-9 F, C or none
+                on, else 1; status R-9
+
+    final       OBX-11 F U V A B C; R-9 F V R M W C. Each other result is preliminary
+    correction  OBX-11 A B C D W; R-9 C
+    withdrawn   OBX-11 D W: the one before was wrong; OBX-11 and R-9 X: no result can be obtained
+    no status   that of another result of the test counts (GeneXpert: analytes beside their assay); else that of the
+                report, OBR-25 or O-26 (F C X; each other one is preliminary); else it is final over E1394, where no
+                result of the message has a status
 
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
@@ -16,6 +23,7 @@ it (Roche: test / dilution / pre-dilution), unless two tests have the same code 
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
@@ -24,7 +32,12 @@ from engine.model.values import value
 from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
-_FINAL = {"hl7v2": frozenset("FC"), "astm": frozenset(("F", "C", ""))}
+# HL7 table 0085; E1394, result status: there W is a result that the analyzer doubts, and R one that it has sent before.
+_FINAL = {"hl7v2": frozenset("FUVABC"), "astm": frozenset("FVRMWC")}
+_CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
+_WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
+_REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
+_DECIDED = frozenset("FCX")  # of a report, whatever its format
 _NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
@@ -80,18 +93,30 @@ def tubes_in(
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    for count, (patient, specimen, segment, item, order) in enumerate(rows):
-        if count >= MOST:
-            break
+    rows = rows[:MOST]
+    stated = {
+        (patient, specimen, _code(segment, parsed)): status
+        for patient, specimen, segment, *_ in rows
+        if (status := _status(segment, parsed.format))
+    }
+    usual = "F" if parsed.format == "astm" and not stated else ""
+    for patient, specimen, segment, item, order in rows:
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
             continue
-        final = _status(segment, parsed.format) in _FINAL[parsed.format]
         code = _code(segment, parsed)
+        status = _status(segment, parsed.format) or stated.get((patient, specimen, code), "")
+        status = status or _reported(order, parsed) or usual
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
         code = code if code in codes else code_of(code)
-        at = next(filter(None, map(measured, _times(segment, order, parsed))), 0)
-        test = ResultOf(test=codes.get(code, ""), code=code, final=final, item_id=item, measured_us=at)
+        own, around = _times(segment, order, parsed)
+        own_us = next(filter(None, map(measured, own)), 0)
+        at_us = own_us or next(filter(None, map(measured, around)), 0)
+        test = ResultOf(
+            test=codes.get(code, ""), code=code, final=status in _FINAL[parsed.format], item_id=item,
+            measured_us=at_us, own_us=own_us, corrects=status in _CORRECTS[parsed.format],
+            withdrawn=status in _WITHDRAWN[parsed.format],
+        )  # fmt: skip
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
         TubeResults(specimen=specimen, patient_number=patient, tests=tuple(tests), groups=groups, redundant=redundant)
@@ -111,7 +136,14 @@ def _alike(codes: Mapping[str, str], dialogue: Dialogue | None) -> Callable[[str
     return lambda code: only.get(alone(code), code)
 
 
-_Row = tuple[str, str, Segment, str, Segment | None]  # patient, specimen, the result, the item, OBR or O
+class _Row(NamedTuple):
+    """A result with what it is of. ``order``: its OBR or O."""
+
+    patient: str
+    specimen: str
+    result: Segment
+    item: str
+    order: Segment | None
 
 
 def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
@@ -127,7 +159,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
             specimen = "" if _first(segment.get(12), parsed.delimiters) == "Q" else specimen
         elif segment.name == "R":
-            rows.append((patient, specimen, segment, "", order))
+            rows.append(_Row(patient, specimen, segment, "", order))
     return rows
 
 
@@ -152,7 +184,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         """End an order: its results are of the one tube that is named behind it; of several none is known."""
         if named := set(tubes):
             tube = named.pop() if len(named) == 1 else ""
-            rows[begun:] = [(of, tube, *rest) for of, _, *rest in rows[begun:]]  # type: ignore[misc]
+            rows[begun:] = [row._replace(specimen=tube) for row in rows[begun:]]
             tubes.clear()
 
     for segment in parsed.segments:
@@ -184,7 +216,8 @@ def _hl7(parsed: Parsed) -> list[_Row]:
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
             control = bool(role) and _first(role[0], cut) in _NO_PATIENTS
         elif name == "OBX":
-            rows.append((patient, "" if apart or control else specimen or order, segment, item, ordered))
+            tube = "" if apart or control else specimen or order
+            rows.append(_Row(patient, tube, segment, item, ordered))
     end()
     return rows
 
@@ -197,15 +230,25 @@ def _first(field: str, cut: Delimiters) -> str:
     return field.strip()
 
 
-def _times(result: Segment, order: Segment | None, parsed: Parsed) -> list[str]:
-    """The times of a result, the one that says best when it was measured first."""
+def _times(result: Segment, order: Segment | None, parsed: Parsed) -> tuple[list[str], list[str]]:
+    """The times of a result, and of its order; the one that says best when it was measured first."""
     own, around = ((14, 19), (7, 22)) if parsed.format == "hl7v2" else ((13, 12), (8,))
-    found = [result.get(at) for at in own] + [order.get(at) for at in around if order is not None]
-    return [_first(one, parsed.delimiters) for one in found]
+    cut = parsed.delimiters
+    return (
+        [_first(result.get(at), cut) for at in own],
+        [_first(order.get(at), cut) for at in around if order is not None],
+    )
 
 
 def _status(segment: Segment, kind: str) -> str:
     return segment.get(11 if kind == "hl7v2" else 9).strip()
+
+
+def _reported(order: Segment | None, parsed: Parsed) -> str:
+    """The status of the report that a result is in; empty: it has none."""
+    at, known = _REPORTS[parsed.format]
+    said = order.get(at).strip() if order is not None else ""
+    return "" if said not in known else said if said in _DECIDED else "P"
 
 
 def _code(segment: Segment, parsed: Parsed) -> str:

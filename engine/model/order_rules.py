@@ -26,6 +26,7 @@ class ItemEvent(StrEnum):
     PRELIMINARY = "preliminary"  # a result that is not final
     FINAL = "final"
     RESULT_HELD = "result_held"  # a result that waits for a person
+    WITHDRAWN = "withdrawn"  # the analyzer takes its result back
     CANCEL = "cancel"
     CANCEL_CONFIRMED = "cancel_confirmed"  # the analyzer gave it up
     CLOSE = "close"  # a person says that a pending cancel is done, or that a refused order is given up
@@ -125,6 +126,7 @@ TRANSITIONS: dict[tuple[ItemState, ItemEvent], tuple[ItemState, ItemReason | Non
     (_S.CANCEL_PENDING, _E.CANCEL_CONFIRMED): (_S.CANCELLED, _R.NONE),
     (_S.CANCEL_PENDING, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.CANCEL_PENDING, _E.EXPIRE): (_S.EXPIRED, _R.NONE),
+    (_S.RESULTED, _E.WITHDRAWN): (_S.IN_PROGRESS, _R.RESULT_WITHDRAWN),
     (_S.REFUSED, _E.RESEND): (_S.WAITING, _R.NONE),
     (_S.REFUSED, _E.CLOSE): (_S.CANCELLED, _R.NONE),
     (_S.EXPIRED, _E.RESEND): (_S.WAITING, _R.NONE),
@@ -135,7 +137,7 @@ MAKES_KNOWN = frozenset({_E.SENT, _E.MAYBE_SENT, _E.ACCEPTED, _E.PRELIMINARY, _E
 PUT_BACK = "put_back"  # a held result of the item was not released: it is as before, which its history says
 REOPENED = "reopened"  # the same of the result that had closed it
 UNMATCHED = "unmatch"  # a person has undone that a result is of the item
-_LASTS = frozenset({_R.MAYBE_KNOWN, _R.RESULT_HELD})
+_LASTS = frozenset({_R.MAYBE_KNOWN, _R.RESULT_HELD, _R.RESULT_WITHDRAWN})
 _RESULTS = frozenset({_E.PRELIMINARY, _E.FINAL})
 _LATE_IN = frozenset({_S.CANCELLED, _S.EXPIRED, _S.SUPERSEDED, _S.REFUSED})
 _OWN_HOLD = frozenset({_R.HELD_BY_LIS})
@@ -200,6 +202,7 @@ _HEARD: dict[tuple[str, ItemState], Status] = {
     (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
     (_E.FREE, _S.WAITING): Status.RELEASED,
     (_E.RESEND, _S.WAITING): Status.RELEASED,
+    (_E.WITHDRAWN, _S.IN_PROGRESS): Status.RELEASED,
     **{(event, state): Status.RELEASED for event in (REOPENED, UNMATCHED) for state in ANSWERED_STATES},
 }
 OF_ENDED = frozenset({_E.RESEND, UNMATCHED})
@@ -215,7 +218,8 @@ def heard(event: str, state: ItemState) -> Status | None:
 
 # They say when and how the line was written, or help a person; the same order may come with others.
 _NOT_CONTENT = frozenset(
-    {"action", "requested", "comment", "test_name", "ordered", "panel", "rack", "position", "tray", "tray_position"}
+    {"action", "requested", "comment", "task", "test_name", "ordered", "panel"}
+    | {"rack", "position", "tray", "tray_position"}
 )
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 

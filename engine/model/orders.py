@@ -83,6 +83,7 @@ class ItemReason(StrEnum):
     ANALYZER_REFUSED = "ANALYZER_REFUSED"
     DILUTION_UNSUPPORTED = "DILUTION_UNSUPPORTED"  # the analyzer takes no order with this dilution
     RESULT_HELD = "RESULT_HELD"  # its result is there, and waits for a person
+    RESULT_WITHDRAWN = "RESULT_WITHDRAWN"  # it had a result, and the analyzer has taken that back
     MAYBE_KNOWN = "MAYBE_KNOWN"  # sent, and not confirmed: the analyzer may have it
     AFTER_CANCEL = "AFTER_CANCEL"  # it waits until the analyzer has given up the version that it replaces
     TOO_LATE = "TOO_LATE"  # the act came after the result, or the analyzer has the order already
@@ -125,6 +126,7 @@ class OrderLine:
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
         rack, position, tray, tray_position: the place of the tube, where the LIS names it (SAC-10, 11, 13, 14).
+        task: the Task of the LIS that asks for it, ``Task/17``, on a FHIR server that is searched; else empty.
     """
 
     action: Action = "new"
@@ -151,6 +153,7 @@ class OrderLine:
     requested: str = ""
     targets: tuple[str, ...] = ()
     comment: str = ""
+    task: str = ""
 
     @property
     def named(self) -> str:
@@ -166,7 +169,7 @@ class WorkItem:
         number: of the item, gapless from 1, never used again.
         code: the analyzer's code for the test on the channel that asks; empty where that is not asked for.
         message_id: the journal's row of the message or act that ordered it.
-        channel: to which it was offered last; empty: to none.
+        channel: to which it was offered last, or that measures it though it was not; empty: none.
         run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
         given_us: when the analyzer got it that has it, or had it; 0: none has.
         targets: channels and groups of them that may run it; empty: each that has a code for it.
@@ -409,6 +412,7 @@ class LineAnswer:
         action: of the line.
         done: it is on the worklist, or the cancellation, change, hold or release was carried out.
         reason: why it was not. text: the same for a person of the LIS; no patient data.
+        state: of its order, where an act on that came too late (`TOO_LATE`); else None.
         items: the numbers of its items.
     """
 
@@ -419,6 +423,7 @@ class LineAnswer:
     done: bool = True
     reason: ItemReason = ItemReason.NONE
     text: str = ""
+    state: ItemState | None = None
     items: tuple[int, ...] = ()
 
 
@@ -431,7 +436,7 @@ class Status(StrEnum):
     REFUSED = "refused"  # by the analyzer
     CANCELLED = "cancelled"  # by a person here
     EXPIRED = "expired"
-    RELEASED = "released"  # it is open again: a person has ended its hold, or rejected its result
+    RELEASED = "released"  # it is open again: its hold has ended, or its result was rejected or taken back
 
 
 STATUS_UPDATES = frozenset({Status.ACCEPTED, Status.IN_PROGRESS})

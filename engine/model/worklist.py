@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
-from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, LineAnswer, OrderLine, Tube
+from engine.model.orders import ItemReason, ItemState, LineAnswer, OrderLine, Tube
 from engine.model.values import value
 
 DAY_US = 86_400_000_000
@@ -93,8 +93,15 @@ def _answer(line: OrderLine, outcomes: Sequence[LineOutcome]) -> LineAnswer:
         done=reason is ItemReason.NONE,
         reason=reason,
         text="" if failed is None else _words(line, failed),
+        state=_state_of(outcomes) if reason is ItemReason.TOO_LATE else None,
         items=tuple(one.number for one in outcomes if one.number),
     )
+
+
+def _state_of(outcomes: Sequence[LineOutcome]) -> ItemState | None:
+    """The state that the items of a line share."""
+    states = {one.state for one in outcomes}
+    return states.pop() if len(states) == 1 else None
 
 
 def _why_not_done(one: LineOutcome) -> ItemReason:
@@ -106,8 +113,6 @@ def _why_not_done(one: LineOutcome) -> ItemReason:
 def _words(line: OrderLine, one: LineOutcome) -> str:
     if one.reason is not ItemReason.TOO_LATE:
         return _WORDS.get(one.reason, "")
-    if line.action == "release" and one.state in ANSWERED_STATES:
-        return "it is not held"
     return _TOO_LATE.get(one.state, "too late: an analyzer has it, or may have it")
 
 
@@ -185,7 +190,10 @@ class ResultOf:
         final: the result is final; False: preliminary.
         item_id: as `engine.model.orders.item_id`, where the analyzer sent it; another text counts as none.
         measured_us: when it was measured at the latest; 0: not known.
+        own_us: the same, as the result itself says, and not the order around it.
         repeats: it was accepted before, unchanged: an analyzer sends its memory.
+        corrects: it takes the place of a result that was sent before, or takes that back.
+        withdrawn: no value is left. With ``corrects``: the one before was wrong; else none can be obtained.
     """
 
     test: str = ""
@@ -193,4 +201,7 @@ class ResultOf:
     final: bool = True
     item_id: str = ""
     measured_us: int = 0
+    own_us: int = 0
     repeats: bool = False
+    corrects: bool = False
+    withdrawn: bool = False

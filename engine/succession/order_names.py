@@ -4,8 +4,9 @@
     HL7 v2              ORC-2, ORC-3, OBR-2, OBR-3, where they are empty
     a late result       Observation.note, NTE: when the order was given up
 
-A number that the message has stays. A result is found by the number of its specimen and the code of its test. Documents
-of other kinds stay as they are.
+A number that the message has stays. A result is found by the number of its specimen and the code of its test; of two
+orders for one test it is that of the work step that the document names beside it (IHE LAW, OBR-2). Documents of other
+kinds stay as they are.
 
 Source: FHIR R4, Reference.identifier; HL7 v2.5.1, 4.5.1.2, 4.5.1.3; table 0203 (PLAC, FILL).
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from engine.model.orders import item_id
 from engine.succession import hl7_statements
 from engine.succession.order_marks import OWN_AUTHOR
 from engine.succession.statements import Json, loads
@@ -50,8 +52,13 @@ def with_orders(body: bytes, media_type: str, orders: Sequence[Json]) -> bytes:
 def _name_in(bundle: Json, orders: Sequence[Json]) -> bool:
     by_url = {entry["fullUrl"]: entry["resource"] for entry in bundle.get("entry", ())}
     found: dict[str, Json] = {}
+    steps = {url: _numbers(resource, by_url) for url, resource in by_url.items()}
+    for url, resource in by_url.items():  # the report of one work step names it for its results
+        if resource["resourceType"] == "DiagnosticReport":
+            for one in resource.get("result", ()):
+                steps.setdefault(one.get("reference", ""), set()).update(steps[url])
     for url, resource in by_url.items():
-        if resource["resourceType"] == "Observation" and (order := _order_of(resource, by_url, orders)) is not None:
+        if resource["resourceType"] == "Observation" and (order := _order_of(resource, by_url, orders, steps[url])):
             found[url] = order
             _point(resource, [order], by_url)
             if late := order.get("late"):
@@ -63,28 +70,36 @@ def _name_in(bundle: Json, orders: Sequence[Json]) -> bool:
     return bool(found)
 
 
-def _order_of(resource: Json, by_url: dict[str, Json], orders: Sequence[Json]) -> Json | None:
+def _order_of(resource: Json, by_url: dict[str, Json], orders: Sequence[Json], steps: set[Any]) -> Json | None:
     concept = resource.get("code", {})
     codes = {one.get("code") for one in concept.get("coding", ())} | {concept.get("text")}
     tube = by_url.get(resource.get("specimen", {}).get("reference", ""), {})
-    return _the_one(orders, codes, {one.get("value") for one in tube.get("identifier", ())})
+    specimens = {one.get("value") for one in tube.get("identifier", ())}
+    return _the_one(orders, codes, specimens, steps)
 
 
-def _the_one(orders: Sequence[Json], codes: Iterable[Any], specimens: set[Any]) -> Json | None:
-    """The order of a result; None where there is none, or specimen and code do not say which one it is."""
+def _numbers(resource: Json, by_url: dict[str, Json]) -> set[Any]:
+    """The numbers of the requests that a resource is based on."""
+    return {
+        one.get("value")
+        for reference in resource.get("basedOn", ())
+        for one in by_url.get(reference.get("reference", ""), {}).get("identifier", ())
+    }
+
+
+def _the_one(orders: Sequence[Json], codes: Iterable[Any], specimens: set[Any], steps: set[Any]) -> Json | None:
+    """The order of a result; None where there is none, or specimen, code and work step do not say which one it is."""
     codes = set(codes)
     near = [one for one in orders if one["specimen"] in specimens and not codes.isdisjoint(one["codes"])]
+    if len({one.get("item") for one in near}) > 1:
+        near = [one for one in near if one.get("item") and item_id(one["item"]) in steps]
     items = {one.get("item") for one in near}
     return near[0] if len(items) == 1 and None not in items else None
 
 
 def _point(resource: Json, orders: Iterable[Json], by_url: dict[str, Json]) -> None:
     there = resource.get("basedOn", [])
-    named = {
-        one.get("value")
-        for reference in there
-        for one in by_url.get(reference.get("reference", ""), {}).get("identifier", ())
-    }
+    named = _numbers(resource, by_url)
     made = [_reference(one) for one in orders if one.get("placer") or one.get("filler")]
     new = [one for at, one in enumerate(made) if one not in made[:at] and one["identifier"]["value"] not in named]
     if new:
@@ -115,11 +130,12 @@ def _hl7(body: bytes, orders: Sequence[Json]) -> bytes:
     out: list[list[str]] = []
     for group in _groups(lines):
         tubes = {_first(_at(one, at), component) for one in group for at in _TUBES.get(one[0], ())} - {""}
+        steps = {_first(_at(one, 2), component) for one in group if one[0] in ("ORC", "OBR")}
         meant: list[Json] = []
         made: list[list[str]] = []
         for one in group:
             made.append(one)
-            order = _the_one(orders, [_first(_at(one, 3), component)], tubes) if one[0] == "OBX" else None
+            order = _the_one(orders, [_first(_at(one, 3), component)], tubes, steps) if one[0] == "OBX" else None
             if order is not None:
                 meant.append(order)
                 if late := order.get("late"):

@@ -3,7 +3,7 @@ answered: the worklist is as a model says, and each message has one answer in me
 
     NW   none, cancelled: waiting, OK       waiting, held: waiting, OK
     HD   none, waiting, held: held, HR      cancelled: UH
-    RL   held: waiting, OE                  none, waiting, cancelled: UR
+    RL   waiting, held: waiting, OR         none, cancelled: UR
     CA   waiting, held, cancelled: cancelled, CR      none: UC
     XO   none, cancelled: waiting, XR       waiting, held: superseded by a new one that waits, XR
 """
@@ -40,9 +40,9 @@ MODEL: dict[tuple[str, str], tuple[str, str, bool]] = {
     ("waiting", "HD"): ("held", "HR", False),
     ("held", "HD"): ("held", "HR", False),
     ("cancelled", "HD"): ("cancelled", "UH", False),
-    ("held", "RL"): ("waiting", "OE", False),
+    ("held", "RL"): ("waiting", "OR", False),
     ("", "RL"): ("", "UR", False),
-    ("waiting", "RL"): ("waiting", "UR", False),
+    ("waiting", "RL"): ("waiting", "OR", False),
     ("cancelled", "RL"): ("cancelled", "UR", False),
     ("waiting", "CA"): ("cancelled", "CR", False),
     ("held", "CA"): ("cancelled", "CR", False),

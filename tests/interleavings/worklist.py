@@ -17,9 +17,12 @@ RESERVED_S = 120.0  # so long no other analyzer gets what is under way to one
 class Item:
     """Attributes:
     maybe: an analyzer may have it, and nothing confirmed that.
+    channel: that it was given to last, or that measures it though it was not.
     known: bytes of it went out. query: of the answer that is under way; 0: none.
     why: of a held one: ``conflict``, ``specimen``, ``lis``; ``result``: its result is held.
-    holds: the messages with a result of it that are held -> whether that is preliminary. before: as it was.
+    holds: the messages with a result of it that are held -> whether that is preliminary; and those of them that came
+        while the tube was one patient's. before: as it was.
+    answered: its result went out while its tube was of two patients, and is certainly its own.
     after: the version that an analyzer must give up first. came: the row of the journal that ordered it.
     """
 
@@ -36,6 +39,8 @@ class Item:
     run: int = 1
     came: int = 0
     holds: dict[int, bool] = field(default_factory=dict)
+    sure: set[int] = field(default_factory=set)
+    answered: bool = False
     before: tuple[str, bool] = ("waiting", False)
 
     @property
@@ -171,7 +176,10 @@ class Worklist:
             self.cancel(one)
 
     def release_by_hand(self, one: Item) -> None:
+        is_answered = one.answered and one.why == "specimen"
         one.state, one.why, one.maybe = "waiting", "", one.at_analyzer
+        if is_answered:
+            self._end(one, "resulted")
 
     def resend(self, one: Item) -> None:
         one.maybe = one.state != "waiting"
@@ -258,13 +266,17 @@ class Worklist:
             or [one for one in near if one.state in GIVEN_UP][-1:]
         )
         for one in chosen:
+            if (held or not final) and one.state != "resulted" and not one.at_analyzer:
+                one.channel = channel
             if held:
                 self._hold(one, came, final=final)
             else:
-                self._measured(one, final=final)
+                self._measured(one, final=final, sure=patient != "")
 
-    def _measured(self, one: Item, *, final: bool) -> None:
+    def _measured(self, one: Item, *, final: bool, sure: bool) -> None:
         one.known = True
+        if final and sure and one.state == "held" and one.why == "specimen":
+            one.answered = True
         if one.state in ANSWERED:
             one.maybe = False
             if final:
@@ -280,6 +292,8 @@ class Worklist:
         if one.state == "resulted":
             return
         one.holds[message] = not final
+        if one.state != "held":
+            one.sure.add(message)
         if one.state in ANSWERED:
             if one.why != "result":
                 one.before = (one.state, one.maybe)
@@ -294,11 +308,13 @@ class Worklist:
                 continue
             preliminary = one.holds.pop(message)
             if released:
-                self._measured(one, final=not preliminary)
+                self._measured(one, final=not preliminary, sure=message in one.sure)
             if one.why == "result" and not one.holds:
                 one.why = ""
                 if one.state != "cancel_pending":
                     one.state, one.maybe = one.before
+            if one.state == "cancel_pending" and not one.at_analyzer:  # none is left to give it up
+                self._end(one, "cancelled")
 
     def _end(self, one: Item, state: str) -> None:
         one.state, one.maybe, one.why = state, False, ""

@@ -377,7 +377,7 @@ CREATE TABLE order_item (
     place      BLOB NOT NULL,               -- rack and position
     tray       BLOB NOT NULL,               -- and its position
     test       BLOB NOT NULL,
-    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last; '': none
+    channel    TEXT NOT NULL,               -- the analyzer that it was answered or offered to last, or that measures it; '': none
     code       TEXT NOT NULL,               -- of the test there
     query      INTEGER NOT NULL,            -- order_query.number of the answer that is under way; 0: none
     sent       INTEGER NOT NULL,            -- 1: the analyzer has it, or may have it
@@ -390,7 +390,7 @@ CREATE TABLE order_item (
     waits_us   INTEGER NOT NULL,            -- how long it waits, from when it came or was sent again
     reuse_us   INTEGER NOT NULL,            -- how long after its end its specimen number is not another patient's
     events     INTEGER NOT NULL,            -- rows of order_event
-    written_us INTEGER NOT NULL,            -- when this row was written last, whatever changed in it
+    written_us INTEGER NOT NULL,            -- when any column of this row was written last
     given_us   INTEGER NOT NULL,            -- when the analyzer got it that has it, or had it; 0: none has
     content    BLOB NOT NULL                -- sealed: the line of the LIS
 );
@@ -424,6 +424,7 @@ CREATE TABLE order_event (
     query      INTEGER NOT NULL,            -- order_query.number; 0 none
     cause      TEXT NOT NULL,               -- a short constant; '' none
     detail     BLOB NOT NULL,               -- sealed: the analyzer's words; or empty
+    own_us     INTEGER NOT NULL,            -- of a result: when it was measured, as it says itself; 0 not known
     PRIMARY KEY (item, n)
 ) WITHOUT ROWID;
 CREATE INDEX order_event_late ON order_event (at_us) WHERE late = 1;

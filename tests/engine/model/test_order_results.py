@@ -84,6 +84,68 @@ def test_a_result_is_of_its_own_tube(name: str) -> None:
     assert [(one.specimen, len(one.tests)) for one in found] == wanted
 
 
+FINAL, CORRECTED = (True, False, False), (True, True, False)
+EARLY, WRONG, NEVER = (False, False, False), (False, True, True), (False, False, True)
+STATUSES = {  # table 0085; E1394, R-9
+    "hl7v2": {
+        **dict.fromkeys("FUV", FINAL), **dict.fromkeys("ABC", CORRECTED), **dict.fromkeys("DW", WRONG), "X": NEVER,
+        **dict.fromkeys(("P", "S", "R", "I", "N", "O", "", "?"), EARLY),
+    },
+    "astm": {
+        **dict.fromkeys(("F", "V", "R", "M", "W", ""), FINAL), "C": CORRECTED, "X": NEVER,
+        **dict.fromkeys(("P", "S", "I", "N", "?"), EARLY),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "status"), [(kind, status) for kind, found in STATUSES.items() for status in found])
+def test_a_status_says_whether_an_order_has_its_result(kind: str, status: str) -> None:
+    if kind == "hl7v2":
+        parsed = hl7v2.parse(f"{HEAD.format('ORU^R01')}\rOBR|1||A\r{GLU[:-1]}{status}\r".encode(), FormatOptions())
+    else:
+        text = f"H|\\^&\rP|1\rO|1|A||^^^GLU\rR|1|^^^GLU|5.1|||||{status}\rL|1\r"
+        parsed = astm.parse(text.encode(), FormatOptions())
+    ((one,),) = [tube.tests for tube in tubes_in(parsed, {"GLU": "GLU"})]
+    assert (one.final, one.corrects, one.withdrawn) == STATUSES[kind][status]
+
+
+XPERT = (  # of captures: the assay has a status, its analytes have none
+    "R|1|^^^HBV^Xpert HBV^1^^|DETECTED^1250|IU/mL||||{}",
+    "R|2|^^^HBV^^^HBV^|POS^|||",
+    "R|3|^HBV^^Trace^^^^|NEG^|||",
+)
+OF_ORDER = {  # O-26, R-9 of the first -> whether the results of HBV and of Trace are final
+    ("F", "F"): (True, True),
+    ("F", "P"): (False, True),
+    ("P", "P"): (False, False),
+    ("P", ""): (False, False),
+    ("I", ""): (False, False),
+    ("X", ""): (False, False),
+    ("", "P"): (False, False),  # it has statuses: one without is not known to be final
+    ("", "F"): (True, False),
+    ("", ""): (True, True),  # an analyzer that has none at all
+    ("Q", ""): (True, True),  # O-26 of an order: no status of a report
+}
+
+
+@pytest.mark.parametrize(("report", "status"), OF_ORDER)
+def test_a_result_without_a_status_has_that_of_its_test_or_report(report: str, status: str) -> None:
+    order = f"O|1|A||^^^HBV{'|' * 21}{report}"
+    lines = ["H|@^\\", "P|1", order, XPERT[0].format(status), *XPERT[1:], "L|1|N"]
+    (tube,) = tubes_in(astm.parse("\r".join(lines).encode(), FormatOptions()), {})
+    found = [{one.final for one in tube.tests if one.code == code} for code in ("HBV", "Trace")]
+    assert found == [{one} for one in OF_ORDER[report, status]]
+
+
+@pytest.mark.parametrize(
+    ("report", "final"), [("F", True), ("C", True), ("P", False), ("A", False), ("I", False), ("", False)]
+)
+def test_over_hl7_it_has_that_of_obr_25(report: str, final: bool) -> None:
+    text = f"{HEAD.format('ORU^R32')}\rOBR|1||A||||||||||||||||||||||{report}\r{GLU[:-1]}\r"
+    ((one,),) = [tube.tests for tube in tubes_in(hl7v2.parse(text.encode(), FormatOptions()), {"GLU": "GLU"})]
+    assert one.final is final
+
+
 CORPUS = Path(__file__).parents[4] / "shared/corpus/hl7-analyzers"
 
 

@@ -7,7 +7,8 @@ cancel                       CR                    cancelled  cancelled
 cancel, of no order          UC                    rejected   nothing
 change                       XR                    accepted   the new one waits
 hold                         HR                    on-hold    held
-release                      OE                    accepted   waiting
+release                      OR                    accepted   waiting
+release, of one not held     OR                               waiting
 release, of no order         UR                               nothing
 add (OBR-11 A)               OK                    accepted   one more waits
 rerun, before a result                                        the order that is there
@@ -52,9 +53,9 @@ WALKS: list[tuple[str, list[Act], str, str, bool, list[str]]] = [
     ("hold", [NEW, HOLD], "HR", "on-hold", True, ["held"]),
     ("hold nothing", [HOLD], "HR", "on-hold", True, ["held"]),
     ("hold cancelled", [NEW, CANCEL, HOLD], "UH", "rejected", False, ["cancelled"]),
-    ("release", [NEW, HOLD, RELEASE], "OE", "accepted", True, ["waiting"]),
+    ("release", [NEW, HOLD, RELEASE], "OR", "accepted", True, ["waiting"]),
     ("release nothing", [RELEASE], "UR", "", False, []),
-    ("release waiting", [NEW, RELEASE], "UR", "", False, ["waiting"]),
+    ("release waiting", [NEW, RELEASE], "OR", "", True, ["waiting"]),
     ("add", [NEW, Act("add", "FERR", "P2")], "OK", "", True, ["waiting", "waiting"]),
     ("rerun", [NEW, Act("rerun")], "", "", True, ["waiting"]),
     ("after a cancel", [NEW, CANCEL, NEW], "OK", "accepted", True, ["cancelled", "waiting"]),
@@ -70,7 +71,7 @@ def hl7(form: str, at: int, act: Act) -> bytes:
     urgent, more = ("S" if act.urgent and form == "O01" else ""), ("A" if act.do == "add" else "")
     order.append(f"OBR|1|{act.placer}|{'00042' if form == 'O01' else ''}|{act.test}|{urgent}||||||{more}")
     tube = [] if form == "O01" else ["SPM|1|S9||SER", "SAC|||00042"]
-    # Results of former days are context: they make no order, whatever they hold.
+    # Results of former days are context: they make no order, with any content.
     prior = [] if form == "O01" else ["PID|1||P-17^^^HOSP^MR", "ORC|NW|OLD", "OBR|1|OLD||FERR", "OBX|1|NM|FERR||7"]
     body = [*order, *tube, *prior] if form in ("O01", "O21") else [*tube, *order, *prior]
     head = [

@@ -8,6 +8,7 @@ rejects it, dismisses it            as it was before the result; the test can be
 it is a dead letter at first        as it was before the result
 the LIS has changed it meanwhile    where no analyzer has the order, the new version is given at once
 a person has undone its match       the release closes nothing
+the analyzer takes a result back    that is held, and released: the order is open again, and the LIS hears SC
 a delivered one is a dead letter    it stays resulted; dismissed: as before, and the LIS hears that it is open;
                                     sent all the same: resulted
 """
@@ -112,6 +113,23 @@ async def test_a_rejected_result_gives_the_order_back(tmp_path: Path) -> None:
         await given(peer)  # it is measured again
         await measured(site, peer, "1.20", DONE)
         assert events(site)[1:3] == [("result_held", "in_progress", message), ("put_back", "offered", message)]
+
+
+async def test_a_result_that_is_taken_back_opens_its_order_once_that_is_released(tmp_path: Path) -> None:
+    async with site_of(tmp_path) as (site, _, peer):
+        await given(peer)
+        await measured(site, peer, "1.20", DONE)
+        await peer.send(result("00042", "P-17", "TSH3", "").replace(b"||F", b"||X"))
+        await site.settled()
+        assert states(site) == [DONE]  # a value was accepted: a person decides
+
+        await held(site, "release", newest(site))
+
+        assert states(site) == [("TSH", "in_progress", "RESULT_WITHDRAWN")]
+        await quiet(site)
+        assert said(site) == [("SC", "P1", "CM"), ("SC", "P1", "SC")]
+        await given(peer)
+        await measured(site, peer, "1.30", DONE)
 
 
 async def test_an_order_that_was_never_given_waits_again(tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 
 from engine.store.queries.contents import stored_document
+from tests.engine.ordering.test_law import answer_to, law, query
+from tests.engine.ordering.test_law import result as measured_by_law
 from tests.engine.ordering.test_orders_of_a_lis import lis, states
 from tests.support.asking import asking, question, result
+from tests.support.asking_hl7 import asking_hl7, values
 from tests.support.ordering_lis import order, ordering, segments
 from tests.support.running import ASTM, RunningSite, astm_channel, channel, running_site
 from tests.support.waiting import until
@@ -186,6 +189,42 @@ async def test_a_result_beside_it_never_names_its_order(name: str, tmp_path: Pat
         entries = [one["resource"] for one in site.bundles(message)[-1]["entry"]]
         (other,) = [one for one in entries if one.get("valueQuantity", {}).get("value") == 9.9]
         assert "basedOn" not in other
+
+
+async def test_of_two_orders_for_one_test_each_result_names_that_of_its_work_step(tmp_path: Path) -> None:
+    """Over IHE LAW, in one message, and in its correction."""
+    channels = {**law(), "his": lis()}
+    async with (
+        running_site(tmp_path, channels) as site,
+        ordering(site.port("his")) as his,
+        asking_hl7(site.port("lab")) as analyzer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH"), ("NW", "P2", "TSH")))
+        await analyzer.ask(query("00042"))
+        asked = await analyzer.hear()
+        assert values(asked, "OBR", 2) == ["W1", "W2"]
+        analyzer.send(answer_to(asked, ("W1", "OK"), ("W2", "OK")))
+        for status, number in (("F", "r1"), ("C", "r2")):
+            first = measured_by_law("W1", "00042", "658^TSH^99ABT", "1.2", number=number).replace(
+                "PID|||P1", "PID|||P-17"
+            )
+            second = f"OBR|2|W2||658^TSH^99ABT\nORC|SC||||CM\n{first.splitlines()[-1].replace('|1.2|', '|1.4|')}"
+            both = f"{first}\n{second}".replace("|||||F|", f"|||||{status}|").replace("1.2", f"1.2{number[1]}")
+            assert values(await analyzer.ask(both), "MSA", 1) == ["AA"]
+            await site.settled()
+
+            message = newest(site, "lab")
+            assert site.end_of(message) == "delivered"
+            entries = [one["resource"] for one in site.bundles(message)[-1]["entry"]]
+            named = {
+                one["valueQuantity"]["value"]: [
+                    each["identifier"]["value"] for each in one["basedOn"] if "identifier" in each
+                ]
+                for one in entries
+                if one["resourceType"] == "Observation"
+            }
+            assert sorted(named.values()) == [["P1"], ["P2"]], named
+        assert states(site) == [("TSH", "resulted", "")] * 2
 
 
 async def test_a_late_result_says_that_its_order_was_cancelled(tmp_path: Path) -> None:

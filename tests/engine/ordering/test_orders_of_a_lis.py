@@ -99,9 +99,16 @@ SAID = [
     ([order("M1", ("HD", "P1", "TSH"))], "HR", [("TSH", "held", "HELD_BY_LIS")]),
     (
         [order("M1", ("HD", "P1", "TSH")), order("M2", ("RL", "P1", "TSH"))],
-        "OE",
+        "OR",
         [("TSH", "waiting", "")],
     ),
+    (  # the LIS sends it again, as another message; or it never was held
+        [order("M1", ("HD", "P1", "TSH")), order("M2", ("RL", "P1", "TSH")), order("M3", ("RL", "P1", "TSH"))],
+        "OR",
+        [("TSH", "waiting", "")],
+    ),
+    ([order("M1", ("NW", "P1", "TSH")), order("M2", ("RL", "P1", "TSH"))], "OR", [("TSH", "waiting", "")]),
+    ([order("M1", ("RL", "P1", "TSH"))], "UR", []),
 ]
 
 

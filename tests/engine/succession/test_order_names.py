@@ -88,6 +88,21 @@ def test_a_work_step_stays_beside_the_number_of_its_order() -> None:
     assert (based[0], based[1]["identifier"]["value"]) == ({"reference": "urn:uuid:q"}, "P1")
 
 
+def test_of_two_orders_for_one_test_each_result_has_that_of_its_work_step() -> None:
+    """Over IHE LAW, in one message; one whose step is not said, or is another one, names none."""
+    first, second = GLU, {**GLU, "item": 2, "placer": "P2"}
+    steps = {"q": "W1", "r": "W2", "s": "W3"}
+    asked = [entry("ServiceRequest", name, identifier=[{"value": step}]) for name, step in steps.items()]
+    results = [
+        observation(name, "10", basedOn=[{"reference": f"urn:uuid:{of}"}])
+        for name, of in zip("abc", steps, strict=True)
+    ]
+    report = entry("DiagnosticReport", "t", result=[{"reference": f"urn:uuid:{one}"} for one in "abcd"])
+    body = with_orders(bundle(*asked, *results, observation("d", "10"), report), FHIR, [first, second])
+    named = {name: found for name, found in numbers(body).items() if found}
+    assert named == {"Observation/a": ["P1"], "Observation/b": ["P2"], "DiagnosticReport/t": ["P1", "P2"]}
+
+
 def test_a_number_that_the_message_has_is_not_named_twice() -> None:
     asked = entry("ServiceRequest", "q", identifier=[{"value": "P1"}])
     body = with_orders(bundle(asked, observation("a", "10", basedOn=[{"reference": "urn:uuid:q"}])), FHIR, [GLU])
@@ -130,6 +145,14 @@ MESSAGES = {
         ["OBR|1||00042|GLU", "OBX|1|NM|10||5", "OBX|2|NM|20||5"],
         [GLU, UREA],
         ["OBR|1||00042|GLU", "OBX|1|NM|10||5", "OBX|2|NM|20||5"],
+    ),
+    "two orders for one test, by their work steps": (
+        ["ORC|RE", "OBR|1|W1|00042|GLU", "OBX|1|NM|10||5", "ORC|RE", "OBR|2|W2|00042|GLU", "OBX|1|NM|10||6"],
+        [GLU, {**GLU, "item": 2, "placer": "P2", "filler": "F2"}],
+        [
+            *("ORC|RE|P1^HIS|F1", "OBR|1|W1|00042|GLU", "OBX|1|NM|10||5"),
+            *("ORC|RE|P2^HIS|F2", "OBR|2|W2|00042|GLU", "OBX|1|NM|10||6"),
+        ],
     ),
     "another tube": (["OBR|1||43|GLU", "OBX|1|NM|10||5"], [GLU], None),
     "no tube": (["OBR|1|||GLU", "OBX|1|NM|10||5"], [GLU], None),

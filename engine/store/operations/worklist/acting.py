@@ -8,7 +8,7 @@ from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemS
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
-from engine.store.operations.worklist import items
+from engine.store.operations.worklist import holding, items
 from engine.store.operations.worklist.items import Kept
 
 _ACTIVE = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
@@ -30,7 +30,8 @@ def cancel(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
 
 @operation(priority=Priority.SETTLE)
 def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
-    """Let a held order go on. Of a number with two patients, the person says by this whose the tube is.
+    """Let a held order go on. Of a number with two patients, the person says by this whose the tube is: an order whose
+    result went out meanwhile has it then, and is not measured again.
 
     Raises:
         RefusedError: there is none of this number, it is not held, an order of another patient with the same specimen
@@ -41,7 +42,12 @@ def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     _raise_if_another_patient(batch, one)
     if one.reason is ItemReason.ORDER_CONFLICT:
         _raise_if_ordered_again(batch, one)
-    return _do(batch, one, ItemEvent.FREE, "order-release", actor, reason)
+    answer = holding.answer_in_conflict(batch, one) if one.reason is ItemReason.SPECIMEN_CONFLICT else None
+    _do(batch, one, ItemEvent.FREE, "order-release", actor, reason)
+    if answer is not None:
+        message_id, channel = answer
+        items.apply(batch, one, ItemEvent.FINAL, message_id=message_id, channel=channel, cause="person")
+    return one.state
 
 
 @operation(priority=Priority.SETTLE)

@@ -12,6 +12,9 @@ Of an order that came as a panel the laboratory system hears as of one order:
     all have ended, one at least with a result       the panel is completed, without these tests
     all have ended, none with a result               the panel has ended as the last of them
     accepted, begun, open again                      the panel is
+
+Of a version in conflict (same order number and test, other content) it has heard that it was not taken. Its end is no
+news while another version goes on or has its result: the message would say that of the order.
 """
 
 import logging
@@ -151,7 +154,10 @@ def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]
     change = _change(batch, one, n)
     if change is None:
         return []
-    is_told = change.status is not Status.CANCELLED or _is_of_a_person(batch, one.number, n)
+    beside = _version_beside(batch, one) if change.status in _ENDS - {Status.COMPLETED} else None
+    if beside is not None and beside.line.panel == one.line.panel:
+        return []
+    is_told = beside is None and (change.status is not Status.CANCELLED or _is_of_a_person(batch, one.number, n))
     own = [change] if is_told else []
     if not one.line.panel:
         return own
@@ -169,6 +175,25 @@ def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]
     if change.status is Status.COMPLETED:
         return [whole]
     return [*own, changed(whole, text="", channel="")] if _was_open(batch, one.number, n) else own
+
+
+def _version_beside(batch: Batch, one: Kept) -> Kept | None:
+    """Of an item that was in conflict to its end: the version of its order that goes on, or has its result."""
+    if (
+        one.parent
+        or batch.execute("SELECT 1 FROM order_event WHERE item = ? AND event = 'free'", (one.number,)).fetchone()
+    ):
+        return None
+    near = items.of_order(batch, one.line, MOST_OF_TUBE)
+    found = [
+        other
+        for other in near
+        if other.number < one.number
+        and (other.source, other.line.test) == (one.source, one.line.test)
+        and (other.is_open or other.state is ItemState.RESULTED)
+        and same_placer(other.line, one.line)
+    ]
+    return found[-1] if found else None
 
 
 def _parts(batch: Batch, one: Kept) -> list[Kept]:

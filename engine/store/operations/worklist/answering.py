@@ -413,7 +413,7 @@ def not_offered(batch: Batch, query: int, numbers: Sequence[int], reason: str, *
         if one.query not in (0, query):
             if maybe and not one.sent:
                 one.sent = True
-                items.store(batch, one)
+                items.note(batch, one, ItemEvent.MAYBE_SENT, channel=one.channel, query=query, cause=reason)
             continue
         items.leave_query(batch, one, reason)
         event = ItemEvent.MAYBE_SENT if maybe else ItemEvent.NOT_SENT

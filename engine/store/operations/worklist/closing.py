@@ -16,6 +16,10 @@ A final result closes its item; a preliminary one says that it is in progress. A
 when it is released (`engine.store.operations.worklist.holding`). A result that comes after its order was given up is
 noted as late; it is delivered all the same.
 
+A correction is of an order that has its result, and closes no open one beside it, as that of a rerun. It does where it
+names that one, or was measured after the result by the clock of the same analyzer, which then sends the rerun so. A
+result that is taken back, or that cannot be obtained after all, opens the order that it has closed.
+
 Where an item was sent to the channel of the result, the code under which it was sent counts, not a table that was
 changed since. Where items of several orders ask for the same test, those that the channel was answered with are closed;
 where it was answered with none, all are.
@@ -24,10 +28,11 @@ where it was answered with none, all are.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from engine.model.clock import to_us
 from engine.model.order_rules import ItemEvent
-from engine.model.orders import MOST_OF_TUBE, ItemState, code_alone, item_number
+from engine.model.orders import MOST_OF_TUBE, ItemReason, ItemState, code_alone, item_number
 from engine.model.worklist import DAY_US, ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -79,19 +84,33 @@ def result(
     found: dict[int, bool] = {}
     without: list[ResultOf] = []
     older = False
-    for each in tests:
+    for each in sorted(tests, key=lambda one: not one.withdrawn):  # a value beside a withdrawal takes its place
         meant = results.of(each)
         if not meant:
             without.append(each)
             older = older or results.is_older(each)
         for one in meant:
+            if _takes_back(each, one):
+                found.setdefault(one.number, False)
+                if each.repeats or not (one.state is ItemState.RESULTED or one.reason is ItemReason.RESULT_HELD):
+                    continue
+                if held:
+                    holding.hold(batch, one, message_id=message_id, channel=channel, cause=holding.WITHDRAWAL)
+                else:
+                    holding.withdraw(batch, one, message_id=message_id, channel=channel)
+                continue
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
-                holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause)
+                holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause, own_us=each.own_us)
+                found.setdefault(one.number, False)
+                continue
+            is_own = each.final and patient_number and one.line.patient.number
+            more: dict[str, Any] = {"message_id": message_id, "channel": channel, "own_us": each.own_us}
+            if is_own and holding.note_in_conflict(batch, one, **more):
                 found.setdefault(one.number, False)
                 continue
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
-            done = items.apply(batch, one, event, message_id=message_id, channel=channel)
+            done = items.apply(batch, one, event, **more)
             found[one.number] = found.get(one.number, False) or done.late
             if redundant and done.done and each.final:
                 holding.take_back_twins(batch, one, message_id, names | {channel})
@@ -135,7 +154,29 @@ class Results:
         """The items of a result, as they are now."""
         if self._names_another_tube(each):
             return []
-        return _meant(each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before)
+        return _meant(
+            each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before, self._corrected
+        )
+
+    def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
+        """Those that a correction may be of: one that has its result; each, where none has one, or where the same
+        analyzer measured it after that."""
+        times = {one.number: self._own_us(one) for one in near if one.state is ItemState.RESULTED}
+        if not each.corrects or not times:
+            return near
+        if not each.withdrawn and min(times.values()) > 0 and each.own_us > max(times.values()):
+            return near
+        ended = [one for one in near if one.number in times]
+        return [one for one in ended if times[one.number] == each.own_us > 0][-1:] or ended[-1:]
+
+    def _own_us(self, one: Kept) -> int:
+        """When the newest result of an item was measured by the clock of this analyzer; 0: not known."""
+        of_results = "event IN ('preliminary', 'final', 'result_held')"
+        row = self._batch.execute(
+            f"SELECT coalesce(max(own_us), 0) FROM order_event WHERE item = ? AND channel = ? AND {of_results}",  # noqa: S608 - constants
+            (one.number, self._channel),
+        ).fetchone()
+        return int(row[0])
 
     def is_older(self, each: ResultOf) -> bool:
         """Of a result without an item: there is one, and it came after the result."""
@@ -150,6 +191,11 @@ class Results:
             return False
         one = items.by_number(self._batch, number)
         return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
+
+
+def _takes_back(each: ResultOf, one: Kept) -> bool:
+    """Whether a result without a value is about an earlier one: it says so, or the order has one."""
+    return each.withdrawn and (each.corrects or one.state is ItemState.RESULTED)
 
 
 def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:
@@ -192,7 +238,12 @@ def _by_code(tube: Iterable[Kept], channel: str) -> _Codes:
 
 
 def _meant(
-    each: ResultOf, by_code: _Codes, channel: str, may_be: Callable[[Kept], bool], before: Collection[int]
+    each: ResultOf,
+    by_code: _Codes,
+    channel: str,
+    may_be: Callable[[Kept], bool],
+    before: Collection[int],
+    corrected: Callable[[ResultOf, list[Kept]], list[Kept]] = lambda _, near: near,
 ) -> list[Kept]:
     """Args: before: the numbers of items that the message was of before."""
     number = item_number(each.item_id)
@@ -204,6 +255,7 @@ def _meant(
     if each.test:
         near = near + [one for one in by_code.get(("test", each.test), ()) if one not in near]
     near = sorted((one for one in near if _is_test(one, each, channel) and may_be(one)), key=lambda one: one.number)
+    near = corrected(each, near)
     with_analyzer = [one for one in near if one.state in _WITH_ANALYZER]
     here = [one for one in with_analyzer if one.channel == channel]
     is_open = [one for one in near if one.is_open and not one.after]

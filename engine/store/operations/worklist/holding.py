@@ -27,9 +27,11 @@ from engine.store.core.rows import Rows
 from engine.store.operations.worklist import items
 from engine.store.operations.worklist.items import Kept
 
-PRELIMINARY, REDUNDANT = "preliminary", "redundant"  # causes of a held result: how it closes its order later
+# Causes of a held result: how it closes its order later, or opens it.
+PRELIMINARY, REDUNDANT, WITHDRAWAL = "preliminary", "redundant", "withdrawal"
 MATCHED = "match"  # the cause of a result that a person has matched
 TWIN = "measured elsewhere"  # why an order is cancelled whose test another analyzer has measured
+IN_CONFLICT = "in conflict"  # the cause of a result that went out while the tube was of two patients
 _OF_RESULTS = "event IN ('preliminary', 'final', 'result_held')"  # the term of the index ``order_event_result``
 _IN_FORCE = (  # not of a match that was undone
     "(cause <> 'match' OR NOT EXISTS"
@@ -39,16 +41,16 @@ _ON_ITS_WAY = frozenset({"waiting", "sending", "delivered"})
 _GIVEN_UP = frozenset({"rejected", "dismissed"})
 
 
-def hold(batch: Batch, one: Kept, *, message_id: int, channel: str, cause: str) -> bool:
+def hold(batch: Batch, one: Kept, *, message_id: int, channel: str, cause: str, own_us: int = 0) -> bool:
     """A result of an item came, and its message is held; return whether the item shows that. Of an item that is held,
     or was given up, it is noted alone, so that it is closed once the result goes out.
 
     Args:
-        cause: `PRELIMINARY`, `REDUNDANT`, or empty.
+        cause: `PRELIMINARY`, `REDUNDANT`, `WITHDRAWAL`, or empty.
     """
-    if one.state is ItemState.RESULTED:
+    if one.state is ItemState.RESULTED and cause != WITHDRAWAL:
         return False
-    more = {"message_id": message_id, "channel": channel, "cause": cause}
+    more = {"message_id": message_id, "channel": channel, "cause": cause, "own_us": own_us}
     if items.apply(batch, one, ItemEvent.RESULT_HELD, **more).done:  # type: ignore[arg-type]
         return True
     items.note(batch, one, ItemEvent.RESULT_HELD, **more)  # type: ignore[arg-type]
@@ -97,7 +99,7 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
     ).fetchall()
     event = PUT_BACK
     waits = _waits(batch, one, message_id)
-    known = waits or any(row[1] in _MAKES_KNOWN and row[4] != message_id for row in rows)
+    known = waits or _is_known_without(batch, one, message_id)
     if one.state is ItemState.RESULTED:
         n, last, _, _, of = next((row for row in rows if row[1] in _CLOSES), (0, "", "", "", 0))
         if last != ItemEvent.FINAL or of != message_id:  # another result has closed it
@@ -122,6 +124,24 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
         one.state, one.reason = ItemState.HELD, ItemReason.SPECIMEN_CONFLICT
     items.note(batch, one, event, message_id=message_id, channel=channel)
     _end_cancel(batch, one)
+
+
+def was_known(batch: Batch, one: Kept, message_id: int, n: int) -> bool:
+    """Whether an analyzer had an item, or may have had it, before a message was matched in row ``n`` of its history."""
+    return _waits(batch, one, message_id) or _is_known_without(batch, one, message_id, before=n)
+
+
+def _is_known_without(batch: Batch, one: Kept, message_id: int, *, before: int = 0) -> bool:
+    """Whether more than the results of a message says that an analyzer has an item; those up to a row count, too."""
+    events = ", ".join(f"'{event}'" for event in sorted(_MAKES_KNOWN))
+    return (
+        batch.execute(
+            f"SELECT 1 FROM order_event e WHERE item = ? AND event IN ({events})"  # noqa: S608 - constants
+            f" AND (message_id <> ? OR n < ?) AND {_IN_FORCE} LIMIT 1",
+            (one.number, message_id, before),
+        ).fetchone()
+        is not None
+    )
 
 
 def _end_cancel(batch: Batch, one: Kept) -> None:
@@ -160,13 +180,61 @@ def _is_of_two(batch: Batch, one: Kept) -> bool:
 
 
 def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -> None:
+    if cause == WITHDRAWAL:
+        withdraw(batch, one, message_id=message_id, channel=channel)
+        return
     event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
+    is_own = event is ItemEvent.FINAL and _was_of_one(batch, one, message_id)
+    if is_own and note_in_conflict(batch, one, message_id=message_id, channel=channel):
+        return
     done = items.apply(batch, one, event, message_id=message_id, channel=channel)
     if event is ItemEvent.PRELIMINARY and one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
         one.reason = ItemReason.NONE
         items.note(batch, one, event, message_id=message_id, channel=channel)
     if done.done and cause == REDUNDANT:
         take_back_twins(batch, one, message_id, frozenset({channel}), known_alone=True)
+
+
+def note_in_conflict(batch: Batch, one: Kept, *, message_id: int, channel: str, own_us: int = 0) -> bool:
+    """A final result that is certainly of this item went out while its tube is of two patients; return whether that is
+    so. It stays held, and has its result once a person has said whose the tube is (`answer_in_conflict`)."""
+    if one.state is not ItemState.HELD or one.reason is not ItemReason.SPECIMEN_CONFLICT:
+        return False
+    one.sent = True
+    more = {"message_id": message_id, "channel": channel, "own_us": own_us}
+    items.note(batch, one, ItemEvent.FINAL, cause=IN_CONFLICT, **more)  # type: ignore[arg-type]
+    return True
+
+
+def answer_in_conflict(batch: Batch, one: Kept) -> tuple[int, str] | None:
+    """Message and channel of the result that an item got while its tube was of two patients; None: none, or it is not
+    on its way any more."""
+    row = batch.execute(
+        "SELECT message_id, channel FROM order_event WHERE item = ? AND event = 'final' AND cause = ?"
+        " ORDER BY n DESC LIMIT 1",
+        (one.number, IN_CONFLICT),
+    ).fetchone()
+    return None if row is None or standing(batch, row[0]) != "on its way" else (row[0], row[1])
+
+
+def _was_of_one(batch: Batch, one: Kept, message_id: int) -> bool:
+    """Whether a result that was held came while the tube was one patient's."""
+    row = batch.execute(
+        "SELECT 1 FROM order_event WHERE item = ? AND message_id = ? AND event = 'result_held' AND state <> 'held'",
+        (one.number, message_id),
+    ).fetchone()
+    return row is not None
+
+
+def withdraw(batch: Batch, one: Kept, *, message_id: int, channel: str) -> None:
+    """The analyzer takes back the result that has closed an item: the item is open again. A result that came later, or
+    from another analyzer, stays."""
+    row = batch.execute(
+        "SELECT message_id, channel FROM order_event WHERE item = ? AND event = 'final' ORDER BY n DESC LIMIT 1",
+        (one.number,),
+    ).fetchone()
+    if row is not None and row[0] < message_id and row[1] == channel:
+        items.apply(batch, one, ItemEvent.WITHDRAWN, message_id=message_id, channel=channel)
 
 
 def _waits(batch: Batch, one: Kept, message_id: int) -> bool:

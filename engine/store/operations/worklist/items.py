@@ -40,12 +40,12 @@ RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "
 # The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.
 OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
 
-_COLUMNS = (
+KEPT_COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
     "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "waits_us", "reuse_us", "events",
     "content", "given_us",
 )  # fmt: skip
-SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
+SELECT = f"SELECT {', '.join(KEPT_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
     " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"
@@ -57,9 +57,10 @@ _UPDATE = (
     " changed_us = ?, expires_us = ?, last_id = ?, events = ?, written_us = ?, given_us = ? WHERE number = ?"
 )
 _EVENT = (
-    "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail,"
+    " own_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_BEGINS = frozenset({ItemEvent.PRELIMINARY, ItemEvent.RESULT_HELD})
 _LINE = {one.name: one.default for one in fields(OrderLine)}
 _PATIENT = {one.name: one.default for one in fields(OrderedPatient)}
 
@@ -299,7 +300,7 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
     )  # fmt: skip
     batch.execute(
         _EVENT,
-        (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, "", one.message_id, 0, cause, b""),
+        (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, "", one.message_id, 0, cause, b"", 0),
     )
 
 
@@ -314,6 +315,7 @@ def apply(
     cause: str = "",
     detail: str = "",
     at_us: int = 0,
+    own_us: int = 0,
 ) -> Step:
     """Let an event happen to an item: by the rules of `engine.model.order_rules`. Written where it changes something,
     is a late result, or is the first proof that an analyzer has the item.
@@ -321,9 +323,14 @@ def apply(
     found = step(Standing(one.state, one.reason, one.known), event)
     to = found.standing
     if found.done or found.late or (to.known and not one.sent and event in MAKES_KNOWN):
+        if channel and (not one.known if event in _BEGINS else event is ItemEvent.WITHDRAWN and not one.channel):
+            # An analyzer that was given no order measures it.
+            one.channel, one.code = channel, one.code if one.channel == channel else ""
         one.sent = one.sent or event in MAKES_KNOWN
         ends = one.is_open and to.state not in OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)
+        if event is ItemEvent.WITHDRAWN:
+            one.expires_us = batch.steady_us + one.waits_us
         one.state, one.reason = to.state, to.reason
         if ends:
             free_followers(batch, one)
@@ -331,7 +338,7 @@ def apply(
             one.changed_us = batch.now_us
         note(
             batch, one, event, late=found.late, message_id=message_id, channel=channel, query=query, cause=cause,
-            detail=detail, at_us=at_us,
+            detail=detail, at_us=at_us, own_us=own_us,
         )  # fmt: skip
     return found
 
@@ -375,12 +382,14 @@ def note(
     cause: str = "",
     detail: str = "",
     at_us: int = 0,
+    own_us: int = 0,
 ) -> None:
     """Write an item as it is now, with a row that says why.
 
     Args:
         detail: words of the analyzer.
         at_us: when it happened, where that was before this transaction.
+        own_us: of a result, by its own time.
     """
     one.events += 1
     batch.orders_changed = True
@@ -396,7 +405,7 @@ def note(
         _EVENT,
         (
             one.number, one.events, at_us or batch.now_us, event, one.state, one.reason, int(late), channel,
-            message_id, query, cause, sealed,
+            message_id, query, cause, sealed, own_us,
         ),
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         raise RefusedError(f"order {item_id(number)} is {one.state}: no result can be matched with it")
     token = items.specimen_token(batch.vault, one.line.specimen)
     row = batch.execute(
-        "SELECT bearer FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
+        "SELECT bearer, channel FROM order_without WHERE message_id = ? AND specimen = ? AND specimen <> x''"
         " AND results > matched",
         (message_id, token),
     ).fetchone()
@@ -89,7 +89,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         "UPDATE order_without SET matched = matched + 1 WHERE message_id = ? AND specimen = ?", (message_id, token)
     )
     event = ItemEvent.RESULT_HELD if holding.standing(batch, message_id) == "held" else ItemEvent.FINAL
-    items.apply(batch, one, event, message_id=message_id, cause=MATCHED)
+    items.apply(batch, one, event, message_id=message_id, channel=row[1], cause=MATCHED)
     return one.state
 
 
@@ -119,6 +119,7 @@ def unmatch(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         "UPDATE order_without SET matched = max(matched - 1, 0) WHERE message_id = ? AND specimen = ?",
         (message_id, items.specimen_token(batch.vault, one.line.specimen)),
     )
+    one.sent = holding.was_known(batch, one, message_id, one.events)
     one.state, one.reason, one.changed_us = ItemState(state), ItemReason(why), batch.now_us
     items.note(batch, one, UNMATCHED, message_id=act, cause="person")
     return one.state

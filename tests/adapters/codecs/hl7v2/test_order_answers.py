@@ -40,7 +40,7 @@ ORDER = {"placer": "P1", "filler": "F1", "test": "GLU"}
         ("change", False, "ORC|UX|P1^HIS|F1"),
         ("hold", True, "ORC|HR|P1^HIS|F1||HD"),
         ("hold", False, "ORC|UH|P1^HIS|F1"),
-        ("release", True, "ORC|OE|P1^HIS|F1||SC"),
+        ("release", True, "ORC|OR|P1^HIS|F1||SC"),
         ("release", False, "ORC|UR|P1^HIS|F1"),
         ("unknown", False, "ORC|UA|P1^HIS|F1"),
     ],

@@ -12,6 +12,7 @@ from engine.model.outcome import Outcome
 from engine.model.records import Decision
 from engine.model.worklist import ResultOf
 from engine.store.operations import record_outcome, worklist
+from engine.store.operations.worklist import holding
 from engine.store.queries import tube_timeline
 from engine.store.queries import worklist as reading
 from engine.store.queries.acts import acts_page
@@ -58,6 +59,45 @@ async def test_a_match_closes_the_order_and_is_undone(desk: Desk) -> None:
     assert [(one.event, one.cause) for one in found.history[-3:]] == [
         ("final", "match"), ("unmatch", "person"), ("final", "match"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("before", "after"), [
+    ("", "cancelled"),  # no analyzer has it: none is left to give it up
+    ("not sent", "cancelled"),
+    ("matched before", "cancelled"),
+    ("given", "cancel_pending"),
+    ("perhaps sent", "cancel_pending"),
+    ("perhaps sent by an older answer", "cancel_pending"),
+    ("under way", "cancel_pending"),
+    ("preliminary", "cancel_pending"),
+])  # fmt: skip
+async def test_an_order_is_known_after_its_match_was_undone_as_before(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, before: str, after: str, held: bool
+) -> None:
+    await desk.take(order())
+    match before:
+        case "given":
+            await desk.tell("S1")
+        case "not sent" | "perhaps sent" | "perhaps sent by an older answer":
+            answered = await desk.ask("S1")
+            if "older" in before:
+                later = await desk.ask("S1")
+            maybe = before != "not sent"
+            await desk.journal.run(worklist.not_offered, answered.query, [1], "no-answer", maybe=maybe)
+            if "older" in before:
+                await desk.journal.run(worklist.not_offered, later.query, [1], "no-answer", maybe=False)
+        case "under way":
+            await desk.ask("S1")
+        case "preliminary":
+            await desk.result("S1", ResultOf(test="GLU", final=False))
+    await desk.result("S1", UNKNOWN)
+    monkeypatch.setattr(holding, "standing", lambda *_: "held" if held else "on its way")
+    for _ in range(2 if before == "matched before" else 1):
+        await act(desk, worklist.match, 1, message_id=desk.n)
+        await act(desk, worklist.unmatch, 1)
+
+    assert await act(desk, worklist.cancel, 1) == after
 
 
 async def test_a_message_that_is_processed_again_keeps_what_was_matched(desk: Desk) -> None:

@@ -254,6 +254,62 @@ async def test_a_version_in_conflict_keeps_no_panel_open_but_the_one_that_it_is_
     assert await panel.news() == [BEGUN, BEGUN]
 
 
+END = ("OC", "CA", "1001")
+# W1, and W2 of the same number and test with other content, which is no change: the LIS heard UA of that.
+CONFLICTS: dict[str, list[tuple[str, list[tuple[str, ...]]]]] = {
+    "the version in conflict is cancelled, the order goes on": [
+        ("cancel 2", []),
+        ("final GLU", [("SC", "CM", "1001")]),
+    ],
+    "it expires": [("expire 2", []), ("cancel 1", [END])],
+    "it is cancelled after the result": [("final GLU", [("SC", "CM", "1001")]), ("cancel 2", [])],
+    "the order is cancelled, then the version": [("cancel 1", [END]), ("cancel 2", [END])],
+    "the order is cancelled, the version goes on": [
+        ("cancel 1", [END]),
+        ("release 2", [("SC", "SC", "1001")]),
+        ("expire 2", [END]),
+    ],
+    "a released version ends": [
+        ("final GLU", [("SC", "CM", "1001")]),
+        ("release 2", [("SC", "SC", "1001")]),
+        ("cancel 2", [END]),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CONFLICTS)
+async def test_the_end_of_a_version_in_conflict_is_not_told_as_that_of_the_order(panel: Panel, case: str) -> None:
+    await panel.take(order("1001"), settings=SETTINGS)
+    await panel.take(order("1001", priority="stat"), settings=SETTINGS)
+    assert panel.states() == ["waiting", "held"]
+    for step, wanted in CONFLICTS[case]:
+        verb, number = step.split(" ")
+        match verb:
+            case "final":
+                await panel.tell("S1")
+                await panel.let(step)
+            case "expire":
+                await panel.journal.run(happens, int(number), ItemEvent.EXPIRE)
+            case _:
+                await act(panel, {"cancel": worklist.cancel, "release": worklist.release}[verb], int(number))
+        assert await panel.news() == wanted, step
+
+
+async def test_the_end_of_a_test_in_conflict_completes_its_panel(panel: Panel) -> None:
+    await panel.take(order("1001"), settings=SETTINGS)
+    await panel.take(order("BMP", priority="stat"), settings=SETTINGS)
+    await panel.let("final UREA NA")
+    assert await panel.news() == [BEGUN, BEGUN]
+    await act(panel, worklist.cancel, 2)
+    assert await panel.news() == [(*DONE, WITHOUT["GLU"])]  # 1001 of that number goes on
+
+    await panel.take(order("BMP", placer="O2"), settings=SETTINGS)
+    await panel.take(order("BMP", placer="O2", priority="stat"), settings=SETTINGS)
+    for number in (8, 9, 10):
+        await act(panel, worklist.cancel, number)
+    assert await panel.news() == []
+
+
 async def test_a_plain_order_is_told_by_its_own_code(panel: Panel) -> None:
     await panel.take(order("1001"), settings=SETTINGS)
     await panel.let("final GLU")

@@ -7,6 +7,8 @@ after the specimen of the order was taken     it closes it: a test that is added
 a rerun                                       none: the value before it is the reason of the rerun
 it names the order (IHE LAW)                  it closes it, by any clock
 an echo of an accepted result                 none that is open
+a correction                                  the one whose result it corrects, and no rerun of it
+taken back                                    the one that it closed is open again
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +24,7 @@ from engine.model.worklist import ResultOf
 from engine.store.operations import worklist
 from engine.store.operations.worklist.closing import CLOCK_US
 from engine.store.queries.tube_timeline import tube
-from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, order
+from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, numbers, order
 from tests.support.journals import started
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)  # when the order comes
@@ -167,4 +169,103 @@ async def test_the_time_of_the_message_of_an_order_counts(desk: Desk) -> None:
     await desk.take(order(), message=ordered)
 
     assert await desk.result("S1", at(HOUR / 2)) == [(1, False)]
+    assert desk.states() == ["resulted"]
+
+
+def own(when: timedelta, **more: Any) -> ResultOf:
+    """A result that says itself when it was measured."""
+    return at(when, own_us=to_us(NOW + when), **more)
+
+
+MINUTE = timedelta(minutes=1)
+GONE = {"final": False, "corrects": True, "withdrawn": True}  # D or W; without ``corrects`` X
+AGAIN = ("in_progress", "RESULT_WITHDRAWN")
+DONE, ASKED = ("resulted", ""), ("offered", "")
+FIRST, RERUN = MINUTE, 11 * MINUTE  # when the first run was measured, and its rerun
+# The first run has its result, and perhaps a rerun is at the analyzer, or has its result, too. Then this comes.
+CORRECTIONS: dict[str, tuple[str, ResultOf, list[tuple[str, str]]]] = {
+    "the rerun": ("asked", own(RERUN), [DONE, DONE]),
+    "of the first run": ("asked", own(FIRST, corrects=True), [DONE, ASKED]),
+    "of the first run, without a time": ("asked", ResultOf(test="GLU", corrects=True), [DONE, ASKED]),
+    "the time of the order alone is later": ("asked", at(RERUN, corrects=True), [DONE, ASKED]),
+    "a rerun that is sent as a correction": ("asked", own(RERUN, corrects=True), [DONE, DONE]),
+    "it names the rerun": ("asked", own(FIRST, corrects=True, item_id="W2"), [DONE, DONE]),
+    "it names the first run": ("asked", own(RERUN, corrects=True, item_id="W1"), [DONE, ASKED]),
+    "of an order that has no result yet": ("none", own(FIRST, corrects=True), [DONE]),
+    "of the only run": ("once", own(RERUN, corrects=True), [DONE]),
+    "the only run is wrong": ("once", own(FIRST, **GONE), [AGAIN]),
+    "it cannot be measured after all": ("once", own(FIRST, final=False, withdrawn=True), [AGAIN]),
+    "the only run is wrong, from memory": ("once", own(FIRST, repeats=True, **GONE), [DONE]),
+    "the first run is wrong, its rerun goes on": ("asked", own(FIRST, **GONE), [AGAIN, ASKED]),
+    "the rerun cannot be measured": ("asked", own(RERUN, final=False, withdrawn=True), [DONE, ("in_progress", "")]),
+    "the first of two results is wrong": ("twice", own(FIRST, **GONE), [AGAIN, DONE]),
+    "the second of two results is wrong": ("twice", own(RERUN, **GONE), [DONE, AGAIN]),
+    "one of two results is wrong: the newest": ("twice", ResultOf(test="GLU", **GONE), [DONE, AGAIN]),
+    "a result that never was is wrong": ("none", own(FIRST, **GONE), [ASKED]),
+    "it cannot be measured": ("none", own(FIRST, final=False, withdrawn=True), [("in_progress", "")]),
+}
+
+
+async def measured(desk: Desk, runs: str) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    if runs == "none":
+        return
+    desk.clock.advance(120)
+    await desk.result("S1", own(FIRST))
+    if runs == "once":
+        return
+    desk.clock.advance(480)
+    await desk.take(order(action="rerun"))
+    await desk.tell("S1")
+    desk.clock.advance(120)
+    if runs == "twice":
+        await desk.result("S1", own(RERUN))
+
+
+@pytest.mark.parametrize("name", CORRECTIONS)
+async def test_a_correction_is_of_the_order_whose_result_it_corrects(desk: Desk, name: str) -> None:
+    runs, result, wanted = CORRECTIONS[name]
+    await measured(desk, runs)
+    desk.clock.advance(60)
+
+    await desk.result("S1", result)
+
+    assert [desk.state(number) for number in range(1, len(wanted) + 1)] == wanted
+    assert without(desk) == (0, False)
+
+
+async def test_an_order_whose_result_was_taken_back_is_measured_again(desk: Desk) -> None:
+    """Also one that the analyzer measured unasked; there, and at no other one, for as long as a new order."""
+    await desk.take(order())
+    await desk.result("S1", own(FIRST))
+    desk.wait(40)
+
+    await desk.result("S1", own(FIRST, **GONE))
+
+    assert await desk.journal.run(worklist.expire) == 0
+    assert numbers(await desk.ask("S1", channel="chem2")) == []
+    assert numbers(await desk.ask("S1")) == [1]
+    await desk.result("S1", own(RERUN))
+    assert desk.states() == ["resulted"]
+
+
+async def test_a_result_is_taken_back_by_its_own_analyzer_and_never_by_an_older_message(desk: Desk) -> None:
+    await measured(desk, "once")
+    await desk.result("S1", own(FIRST, **GONE), channel="chem2")
+    assert desk.states() == ["resulted"]
+
+    wrong, gone = await desk.message(), [own(FIRST, **GONE)]
+    await desk.journal.run(worklist.result, wrong, "chem", "S1", "", gone)
+    await desk.result("S1", own(RERUN))
+    await desk.journal.run(worklist.result, wrong, "chem", "S1", "", gone, again=True)
+    assert desk.states() == ["resulted"]
+
+
+async def test_a_value_beside_a_withdrawal_takes_its_place(desk: Desk) -> None:
+    """In one message, in any order of the two."""
+    await measured(desk, "once")
+
+    await desk.result("S1", own(RERUN), own(FIRST, **GONE))
+
     assert desk.states() == ["resulted"]

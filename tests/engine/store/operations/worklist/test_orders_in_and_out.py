@@ -24,8 +24,11 @@ from engine.model.orders import (
 )
 from engine.model.values import changed
 from engine.model.worklist import Answered, AskSettings, LineOutcome, ResultOf, TakeSettings
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append, worklist
+from engine.store.operations.worklist import holding
 from engine.store.queries import order_questions, tube_timeline
 from engine.store.queries import worklist as reading
 from tests.support.journals import received, started
@@ -633,9 +636,27 @@ async def test_the_way_of_a_tube_can_be_read(desk: Desk) -> None:
     assert reading.items(desk.journal, reading.ItemFilter(), after=1) == []
 
 
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("refused_before", [False, True])
+async def test_an_order_is_at_the_analyzer_that_measures_it_also_where_it_was_never_given(
+    desk: Desk, held: bool, refused_before: bool
+) -> None:
+    """Another analyzer asked before, and its answer did not go out."""
+    await desk.take(order())
+    if refused_before:
+        answered = await desk.ask("S1", channel="chem2")
+        await desk.journal.run(worklist.not_offered, answered.query, [1], "no-answer", maybe=False)
+    measured = ResultOf(code="10", test="GLU", final=held)
+    await desk.journal.run(worklist.result, await desk.message(), "chem", "S1", "", (measured,), held=held)
+    assert desk.states() == ["in_progress"]
+    (tube,) = (await desk.ask("S1", channel="chem2")).tubes
+    assert (tube.items, tube.none) == ((), NoOrder.ELSEWHERE)
+    assert numbers(await desk.ask("S1")) == [1]
+
+
 @pytest.mark.parametrize("given", [1, 2])
 async def test_a_late_result_is_of_the_order_that_was_given_up_last(desk: Desk, given: int) -> None:
-    """Whichever of the two the analyzer had."""
+    """The analyzer may have had the one or the other."""
     for number in (1, 2):
         await desk.take(order(placer=f"O{number}"))
         if number == given:
@@ -671,6 +692,48 @@ async def test_no_number_and_no_name_stands_in_the_tables_in_clear(desk: Desk, t
 
 async def act(desk: Desk, what: Any, number: int, **more: Any) -> str:
     return str(await desk.journal.run(what, number, actor="asha", reason="looked", **more))
+
+
+@pytest.mark.parametrize(("when", "patient", "after"), [
+    ("held before the conflict", "", "resulted"),
+    ("held before the conflict, and rejected", "", "waiting"),
+    ("held in the conflict", "", "waiting"),  # of which of the two patients it is, is not known
+    ("in the conflict", "", "waiting"),
+    ("in the conflict", "P1", "resulted"),
+    ("in the conflict, and given up", "P1", "waiting"),
+    ("preliminary", "P1", "waiting"),
+])  # fmt: skip
+async def test_an_order_whose_result_went_out_while_its_tube_was_of_two_patients_is_not_measured_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, when: str, patient: str, after: str
+) -> None:
+    standing = ["held"]
+    monkeypatch.setattr(holding, "standing", lambda *_: standing[0])
+    await desk.take(order())
+    await desk.tell("S1")
+    message, measured = await desk.message(), [ResultOf(test="GLU", final=when != "preliminary")]
+
+    async def come() -> None:
+        held = when.startswith("held")
+        await desk.journal.run(worklist.result, message, "chem", "S1", patient, measured, held=held)
+
+    if "before" in when:
+        await come()
+    await desk.take(order("UREA", placer="O2", patient=RAVI))
+    assert desk.state(1) == ("held", "SPECIMEN_CONFLICT")
+    if "before" not in when:
+        await come()
+    standing[0] = "gone" if when.endswith(("rejected", "given up")) else "on its way"
+    if when.startswith("held"):
+        await desk.journal.run(decided, message)
+
+    await act(desk, worklist.cancel, 2)
+    assert await act(desk, worklist.release, 1) == after
+    assert numbers(await desk.ask("S1")) == ([] if after == "resulted" else [1])
+
+
+@operation(priority=Priority.SETTLE)
+def decided(batch: Batch, message_id: int) -> None:
+    holding.moved(batch, message_id)
 
 
 async def test_a_person_releases_the_order_of_the_tubes_patient(desk: Desk) -> None:

@@ -18,7 +18,6 @@ __all__ = ["desk"]
 
 OTHER_CONTENT = "held until a person of the laboratory decides: this order number and test are there with other content"
 OTHER_PATIENT = "held until a person of the laboratory decides: this specimen number has orders of another patient"
-NOT_HELD = "it is not held"
 AT_ANALYZER = "too late: an analyzer has it, or may have it"
 
 
@@ -51,8 +50,8 @@ async def become(desk: Desk, what: str) -> None:
 
 
 TABLE: dict[tuple[str, Action], str] = {
-    ("waiting", "release"): NOT_HELD,
-    ("asked for", "release"): NOT_HELD,
+    ("waiting", "release"): "",  # it is not held: what the LIS asks for is so
+    ("asked for", "release"): "",
     ("other content", "release"): OTHER_CONTENT,
     ("other patient", "release"): OTHER_PATIENT,
     ("cancelled", "release"): "too late: it is cancelled",
