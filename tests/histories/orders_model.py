@@ -247,9 +247,10 @@ def _reasons(book: Book, one: Version, state: str) -> set[str]:
     )
     maybe = {"MAYBE_KNOWN"} if unsure and book.may_have(one) else set()
     if state == "waiting":
-        if book.given(one, whole=True):  # an analyzer has it
-            return maybe
-        after = {"AFTER_CANCEL"} if any(other.wish == REPLACED for other in book.siblings(one)) else set()
+        wishes = {other.wish for other in book.siblings(one)}
+        after = {"AFTER_CANCEL"} if REPLACED in wishes else set()
+        if book.given(one, whole=True):  # an analyzer has it, or another order for the same test
+            return maybe | (after if wishes.intersection(OPEN) else set())
         return {"", "UNMAPPED_CODE"} | maybe | after
     if state == "in_progress" and _waits_for_a_person(book, one):
         return {"", "RESULT_HELD"}

@@ -157,6 +157,10 @@ WELL: dict[str, Case] = {
     "replaced": lambda at: many(
         at.order(), at.order("XO", said="XR", stat=True), at.there("superseded"), at.there("waiting")
     ),
+    "replaced, beside another order for the test": lambda at: many(
+        at.order(), at.order(placer="2"), at.there("cancel_pending"), at.there("offered", placer="2"),
+        at.there("waiting", "AFTER_CANCEL"), at.ask("GLU"), at.order("XO", said="XR", stat=True), at.ask("GLU"),
+    ),
     "held": lambda at: many(at.order(), at.order("HD", said="HR"), at.there("held", "HELD_BY_LIS")),
     "two contents": lambda at: many(
         at.order(), at.order(said="UA", stat=True), at.there("waiting"), at.there("held", "ORDER_CONFLICT")
@@ -265,6 +269,13 @@ WRONG: dict[str, tuple[str, Case]] = {
     ),
     "held without cause": ("STATE", lambda at: many(at.order(), at.there("held", "SPECIMEN_CONFLICT"))),
     "given, and waits unmarked": ("REASON", lambda at: many(at.order(), at.there("waiting"), at.ask("GLU"))),
+    "given, and waits for the version before": (
+        "REASON",
+        lambda at: many(
+            at.order(), at.there("cancel_pending"), at.there("waiting", "AFTER_CANCEL"), at.ask("GLU"),
+            at.order("XO", said="XR", stat=True), at.ask("GLU"),
+        ),
+    ),
     "a question is in no log": (
         "LOGGED", lambda at: many(at.order(), at.there("offered"), at.ask("GLU"), at.log.clear()),
     ),
