@@ -14,6 +14,7 @@ from adapters.codecs.astm.habits import Habits
 from engine.model.message import Parsed
 
 DIALOGUE = Habits(
+    asks_alone=True,  # of several tubes, only the first number is behind ^
     delimiters="|`^&",
     pack="packed",
     frame_limit=1024,

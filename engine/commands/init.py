@@ -31,7 +31,7 @@ BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, 
 SCHEMAS = Path("config") / "schema"
 ASKS = """\
 # Orders: {orders}. To have it answered, name its tests, each as code of the LIS: code of the analyzer, and take
-# the # away (docs/questions.md):
+# the # away (docs/questions.md). The codes are those of its results; TSH and FT4 are an example:
 # orders: {{answer: query, codes: {{TSH: "10", FT4: "40"}}}}
 """
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

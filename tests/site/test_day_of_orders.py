@@ -1,6 +1,6 @@
 """A laboratory's day in miniature: a LIS that orders over MLLP, an analyzer that asks on a serial line. The LIS and the
-server of the results are away for an hour. At the end every result is at the server, once and of its tube, every
-order is closed, or shown with its reason, and the LIS has heard of each end, once and in order.
+server of the results are away for an hour. At the end every result is at the server, once, of its tube and with its
+order, every order is closed, or shown with its reason, and the LIS has heard of each end, once and in order.
 """
 
 import os
@@ -70,6 +70,16 @@ def settled_after(site: RunningSite, clock: ManualClock) -> bool:
 
 async def resulted(site: RunningSite, *wanted: tuple[str, str, int]) -> None:
     await until(lambda: all(states(site)[one] == "resulted" for one in wanted))
+
+
+def named(site: RunningSite) -> Counter[tuple[str, str]]:
+    """Test and order number (``basedOn``) of each result at the server."""
+    tests = {code: test for test, code in CODES.items()}
+    return Counter(
+        (tests[one["code"]["coding"][0]["code"]], order["identifier"]["value"])
+        for one in site.sandbox.resources("Observation")
+        for order in one["basedOn"]
+    )
 
 
 def results(site: RunningSite) -> Counter[tuple[str, str, str]]:
@@ -157,3 +167,4 @@ async def test_a_day_of_orders_questions_and_results(tmp_path: Path) -> None:
             assert results(site) == Counter(
                 {("GLU", "T1", "final"): 2, ("UREA", "T1", "final"): 1, ("NA", "T1", "final"): 1}
             )
+            assert named(site) == Counter({("GLU", "L1"): 2, ("UREA", "L2"): 1, ("NA", "L7"): 1})

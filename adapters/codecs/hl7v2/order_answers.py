@@ -6,8 +6,9 @@
     {PID {ORC | OK UA CR UC XR UX HR UH OR UR | numbers | | SC ; OBR {SPM SAC}}}     as the order had them
 
 OK says that an order is on the worklist of LabRelay, and never that an analyzer knows it. The caller writes the answer
-after the order is durable. A sender that asks for both acknowledgements (MSH-15, MSH-16) gets a commit accept in front.
-Orders of former results (PRIOR_RESULT) and observations are not repeated.
+after the order is durable. A message without any ORC and OBR may be cut off: it is refused. A sender that asks for both
+acknowledgements (MSH-15, MSH-16) gets a commit accept in front. Orders of former results (PRIOR_RESULT) and
+observations are not repeated.
 
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
@@ -61,6 +62,7 @@ _SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
 _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
 
 
+_NO_ORDER = "no order (ORC, OBR) is in the message; it is kept, and nothing was ordered"
 _NO_LINE = LineAnswer(action="unknown", done=False, text="no order was made of this")
 
 
@@ -98,12 +100,18 @@ def said(
     Raises:
         KeyError: the message is no order (`EVENTS`).
     """
+    if not _has_orders(parsed):
+        return refused(payload, _NO_ORDER, control_id=control_id, now=now, ack_code=ack_code)
     if ack_code or not any(_asked(parsed)):
         return [answer(parsed, outcomes, control_id, now)]
     first = commit_accept(payload, control_id=control_id, now=now)
     wants = _wants(parsed, outcomes) and not later
     second = answer(parsed, outcomes, f"{control_id}A", now, alone=True) if wants else None
     return [one for one in (first, second) if one is not None]
+
+
+def _has_orders(parsed: Parsed) -> bool:
+    return any(segment.name in ("ORC", "OBR") for segment in parsed.segments)
 
 
 def later(asked: AnsweredOrders, parsed: Parsed | None, *, control_id: str, now: str, has_line: bool) -> bytes | None:
@@ -117,6 +125,9 @@ def later(asked: AnsweredOrders, parsed: Parsed | None, *, control_id: str, now:
     if parsed is None or parsed.structure not in EVENTS:
         text = asked.refused or "the message cannot be read any more"
         found = [] if has_line or parsed is not None else refused(asked.payload, text, control_id=control_id, now=now)
+        return found[0] if found else None
+    if not _has_orders(parsed):
+        found = [] if has_line else refused(asked.payload, _NO_ORDER, control_id=control_id, now=now)
         return found[0] if found else None
     if not any(_asked(parsed)):
         return None if has_line else answer(parsed, asked.answers, control_id, now)

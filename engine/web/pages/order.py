@@ -33,7 +33,7 @@ from engine.web.cells import Badge
 from engine.web.pages import order_acts, states
 from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
-from engine.web.pages.order_words import cause_of, event_of, none_of, outcome_of, reason_of, state_of
+from engine.web.pages.order_words import PRIORITIES, cause_of, event_of, none_of, outcome_of, reason_of, state_of
 from engine.web.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import PRINCIPAL, Route
@@ -217,7 +217,7 @@ def _facts(one: ItemDetails, words: Words) -> list[tuple[str, str, str]]:
         (words.say("Test"), f"{line.test} {line.test_name}".strip(), ""),
         (words.say("Code at the analyzer"), item.code, ""),
         (words.say("Analyzer"), item.channel or ", ".join(one.targets) or words.say("all that have a code"), ""),
-        (words.say("Priority"), line.priority, ""),
+        (words.say("Priority"), words.say(PRIORITIES[line.priority]), ""),
         (words.say("Ordered"), words.time(item.created_us), ""),
         (words.say("Ordered by"), words.say("the analyzer itself") if by_itself else "", ""),
         (words.say("Waits until"), words.time(item.expires_us) if item.state.value in ("waiting", "held") else "", ""),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.model.orders import ItemReason, ItemState, NoOrder
+from engine.model.orders import ItemReason, ItemState, NoOrder, Priority
 from engine.web.cells import Badge
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words
@@ -41,6 +41,14 @@ REASONS: Mapping[ItemReason, str] = {
     ItemReason.NO_SUCH_ORDER: "No order here has this number.",
     ItemReason.TOO_MANY_LINES: "The message has too many tests.",
     ItemReason.TOO_MANY_ITEMS: "This specimen has too many orders.",
+}
+PRIORITIES: Mapping[Priority, str] = {
+    "stat": "urgent",
+    "asap": "as soon as possible",
+    "routine": "routine",
+    "callback": "with a call",
+    "timed": "at a set time",
+    "pre-op": "before surgery",
 }
 EVENTS: Mapping[str, str] = {
     "taken": "ordered",

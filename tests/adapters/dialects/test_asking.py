@@ -196,7 +196,7 @@ def test_beckman_access() -> None:
 
 def test_erba_gets_a_message_for_each_tube() -> None:
     asks = message("H|`^&||||||||||P|E 1394-97|20181207121804", "Q|1|^0000000406`00001001|||S|||||||O", "L|1|N")
-    assert asked_by("erba-em", asks) == ["0000000406", ""]
+    assert asked_by("erba-em", asks) == ["0000000406", "00001001"]
     header = f"H|`^&|W7||LabRelay|||||||P|E 1394-97|{NOW}"
     first, second = answers("erba-em", asks, items("GLU", "UREA", specimen_type="SERUM"), ())
     assert first == message(header, "P|1", "O|1|0000000406||^^^GLU`^^^UREA|R||||||A||||SERUM", "L|1|F")

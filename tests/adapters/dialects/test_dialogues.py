@@ -112,7 +112,7 @@ CAPTURED = {  # file of the corpus -> dialect, tubes asked for; None: all
     "roche-e411-query-wire": ("roche-cobas-e411", ["0000000387"]),
     "roche-e411-query-unknown": ("roche-cobas-e411", [""]),
     "erba-em200-query": ("erba-em", ["010520182"]),
-    "erba-em200-query-multi": ("erba-em", ["0000000406", ""]),
+    "erba-em200-query-multi": ("erba-em", ["0000000406", "00001001"]),
     "cepheid-genexpert-queryall": ("cepheid-genexpert", None),
 }
 

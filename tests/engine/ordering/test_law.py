@@ -147,6 +147,27 @@ async def test_for_one_specimen_asked_only_that_specimen_is_sent(tmp_path: Path)
         await becomes(site, "offered", "waiting", "waiting")
 
 
+async def test_several_containers_of_one_query_get_a_message_each(tmp_path: Path) -> None:
+    """QPD-3 is one container in the framework; where an analyzer repeats it, none of them is left out."""
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("023", "FT4", OrderedPatient(number="P2")))
+
+        response, order = await asked(analyzer, query("022~none~023~022|7|4"))
+
+        assert response[-1] == "QPD|WOS^Work Order Step^IHE_LABTF|dd980f|022~none~023~022|7|4"
+        given = {}
+        for more in (True, True, False):
+            (tube,) = values(order, "SAC", 3)
+            given[tube] = (values(order, "ORC", 1), values(order, "OBR", 2), values(order, "SAC", 10))
+            steps = [(step, "OK") for step in values(order, "OBR", 2)]
+            analyzer.send(answer_to(order, *steps))
+            order = await analyzer.hear() if more else []
+        assert given == {
+            "022": (["NW"], ["W1"], [""]), "023": (["NW"], ["W2"], [""]), "none": (["DC"], [], [""]),
+        }  # fmt: skip
+        await becomes(site, "accepted", "accepted")
+
+
 async def test_rack_and_position_of_the_query_are_echoed(tmp_path: Path) -> None:
     async with law_site(tmp_path) as (site, analyzer):
         await ordered(site, line("022", "TSH", WHO))
@@ -417,6 +438,28 @@ async def test_a_result_under_the_id_of_another_test_closes_nothing(tmp_path: Pa
         await analyzer.ask(result("W1", "022", "20490^^99ROC", "14.1"))
         await site.settled()
         assert states(site) == ["offered"]
+
+
+async def test_a_result_that_names_the_order_of_another_tube_closes_none_and_is_shown(tmp_path: Path) -> None:
+    """Its work step says one tube, and its specimen number another: one of the two is wrong."""
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("023", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        await asked(analyzer, query("023"))
+        await until(lambda: states(site) == ["offered", "offered"])
+
+        timeless = result("W2", "022", "658^TSH^99ABT", "14.1").replace("20250305201600", "")
+        await analyzer.ask(timeless)
+
+        await site.settled()
+        assert states(site) == ["offered", "offered"]
+        assert "delivered" in site.ends("lab")
+        (document,) = site.sandbox.resources("Observation")
+        assert "basedOn" not in document
+        (shown,) = without_order(site.journal)
+        assert shown.results == 1
+        await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "14.1", number="r2"))
+        await until(lambda: states(site) == ["resulted", "offered"])
 
 
 # -- our own connection ------------------------------------------------------------------------------------------------

@@ -146,8 +146,10 @@ async def test_a_number_that_no_analyzer_can_name_is_none(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("tube", ["00042", "00043"])
 async def test_an_order_again_after_a_cancel_that_is_pending_waits_for_its_end(tmp_path: Path, tube: str) -> None:
+    # An analyzer that takes no cancel: while one is on the line, a person cannot close the order.
+    deaf = {**ANALYZER, "dialect": "beckman-access"}
     async with (
-        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        running_site(tmp_path, {"chemistry": deaf, "lis": lis()}) as site,
         ordering(site.port("lis")) as his,
         asking(site.port("chemistry")) as analyzer,
     ):
@@ -241,6 +243,20 @@ async def test_what_cannot_be_read_is_refused_and_kept(tmp_path: Path) -> None:
         assert "NOT_PRODUCTION" in segments(said, "MSA")[0][3]
         assert states(site) == []
         assert site.ends("lis") == ["NOT_PRODUCTION"]
+
+
+@pytest.mark.parametrize("cut", [b"ORC", b"PID"])
+async def test_an_order_message_without_an_order_is_refused_and_kept(tmp_path: Path, cut: bytes) -> None:
+    """It reads well, and its orders are cut off: AA would tell the LIS that they were taken."""
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        said = await his.ask(order("M1", ("NW", "P1", "TSH")).partition(cut)[0])
+        assert kinds([said]) == ["AR ACK"]
+        assert "REQUIRED_ABSENT" in segments(said, "MSA")[0][3]
+        assert states(site) == []
+        assert site.ends("lis") == ["REQUIRED_ABSENT"]
 
 
 async def test_a_message_that_is_no_order_has_its_usual_acknowledgement(tmp_path: Path) -> None:

@@ -114,7 +114,10 @@ def said_in_code() -> set[str]:
         order.NO_TUBE,
     }
     found |= {look.words for look in order_words.STATES.values()} | {orders.WRONG_TAB}
-    for table in (order_words.REASONS, order_words.EVENTS, order_words.NONE, order_words.OUTCOMES, order_words.KINDS):
+    for table in (
+        *(order_words.REASONS, order_words.PRIORITIES, order_words.EVENTS),
+        *(order_words.NONE, order_words.OUTCOMES, order_words.KINDS),
+    ):
         found |= set(table.values())
     found |= {*orders.TAB_WORDS.values(), *(text for text in orders.ABOUT.values() if text)}
     found |= {column.label for column in orders.CHOICE.values()}

@@ -5,9 +5,10 @@ r"""Analyzers of the IHE analytical workflow ask for work: HL7 v2.5.1, transacti
     we        OML^O33  PID SPM SAC {ORC|NW TQ1 OBR TCD}         one for each specimen; ORC|DC without an OBR: no work
     analyzer  ORL^O34  MSA SPM SAC {ORC|OK or UA, ORC-2}        ORC-2 is the work step (AWOS), our item id
 
-One specimen asked has one OML, of that specimen alone, with the rack and position of the question. A place in a rack or
-on a tray is answered only by items whose order names that place. A cancel is ORC-1 CA with the same OBR-2. A work step
-that is sent again has the same id; an analyzer that has it says UA to the second (`Confirmation.of_items`).
+One specimen asked has one OML, of that specimen alone, with the rack and position of the question. Several (repetitions
+of QPD-3) have one each, without a place, for the question has one place at most. A place in a rack or on a tray is
+answered only by items whose order names that place. A cancel is ORC-1 CA with the same OBR-2. A work step that is sent
+again has the same id; an analyzer that has it says UA to the second (`Confirmation.of_items`).
 
 A `WorkItem.code` may have the components of OBR-4 (``72828-7^CT/NG^LN``), as the site's table has it.
 
@@ -26,6 +27,7 @@ from adapters.codecs.hl7v2.dialogues.asked import (
     sendable,
     taken_back,
     value,
+    values,
     whole_date,
 )
 from adapters.codecs.hl7v2.dialogues.sheet import UTF_8, Sheet, first, sheet_for, sheet_of
@@ -95,7 +97,9 @@ class Law:
         writer = _Orders(sheet, self.habits, context, theirs)
         work = [(tube.asked, items) for tube in tubes if (items := _wanted(sheet, question, tube))]
         answered = {one.specimen for one, _ in work}
-        none = [one for one in question.asked if one.specimen not in answered]
+        # Of several, those that were looked up: the rest of a question that was cut has no answer, and not "no work".
+        asked_for = question.asked if len(question.asked) == 1 else [tube.asked for tube in tubes]
+        none = [one for one in asked_for if one.specimen not in answered]
         if question.kind != "specimens" and not work:
             none = [Asked(specimen="", echo=question.echo)]
         given = [(one, items, "NW") for one, items in work] + [(one, [], "DC") for one in none]
@@ -237,14 +241,16 @@ class _Orders:
 def _question(parsed: Parsed) -> Question:
     asks = first(parsed, "QPD")
     name, tag = value(parsed, asks.get(1)), plain(parsed, asks.get(2))
-    container = value(parsed, asks.get(3))
+    containers = list(dict.fromkeys(values(parsed, asks.get(3))))
     if name == ALL:
         return Question(kind="all", tag=tag)
     if name not in BY_PLACE:
         return Question(kind="specimens", asked=(asked("", unknown="yes"),), tag=tag)
     places = {one: plain(parsed, asks.get(number)) for number, one in enumerate(PLACES, 4)}
-    if container or not (places["rack"] or places["tray"]):
-        return Question(kind="specimens", asked=(asked(container, **places),), tag=tag)
+    if len(containers) > 1:
+        return Question(kind="specimens", asked=tuple(map(asked, containers)), tag=tag)
+    if containers or not (places["rack"] or places["tray"]):
+        return Question(kind="specimens", asked=(asked(*(containers or [""]), **places),), tag=tag)
     echo = tuple((one, text) for one, text in places.items() if text)
     if places["rack"]:
         return Question(kind="rack", carrier=places["rack"], position=places["position"], tag=tag, echo=echo)

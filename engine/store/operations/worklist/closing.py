@@ -9,7 +9,8 @@ order of the next patient. Nor does an old result that an analyzer sends again a
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
 that is added on. Then that time counts, but never for a rerun. A result that names the order by its number (IHE LAW)
-is of that order, by any clock.
+is of that order, by any clock. One that names an order which this channel was given for another tube says two things
+at once: it is of none, and a person has to look.
 
 A result of which the analyzer says that it ordered the test itself has an item of its own, where no order asks for it
 (`engine.store.operations.worklist.self_made`).
@@ -144,7 +145,7 @@ class Results:
         came: int,
         again: bool,
     ) -> None:
-        self._batch, self._channel = batch, channel
+        self._batch, self._channel, self._specimen = batch, channel, specimen
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
@@ -160,6 +161,8 @@ class Results:
 
     def of(self, each: ResultOf) -> list[Kept]:
         """The items of a result, as they are now. A reflex is not the result that an order has already."""
+        if self._names_another_tube(each):
+            return []
         found = _meant(
             each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before, self._corrected
         )
@@ -190,6 +193,8 @@ class Results:
 
     def is_older(self, each: ResultOf, *, is_open: bool = False) -> bool:
         """Of a result without an item: there is one, which is perhaps to be open, and it came after the result."""
+        if self._names_another_tube(each):
+            return False
         found = _meant(each, self._by_code, self._channel, lambda one: True, self._before)
         return any(not one.made and (one.is_open or not is_open) for one in found)
 
@@ -216,6 +221,14 @@ class Results:
         """An item that was made of one of the results."""
         self._tube.append(made)
         self._by_code = _by_code(self._tube, self._channel)
+
+    def _names_another_tube(self, each: ResultOf) -> bool:
+        """Whether it names an item that this channel was given for another specimen."""
+        number = item_number(each.item_id)
+        if number is None or ("item", str(number)) in self._by_code:
+            return False
+        one = items.by_number(self._batch, number)
+        return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
 
 
 def _takes_back(each: ResultOf, one: Kept) -> bool:

@@ -1,13 +1,18 @@
 """Questions of analyzers over HL7 v2 and the answers to them, byte by byte as makers and public drivers print them."""
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.hl7v2.dialogues import Hl7Dialogue, dialogue
+from adapters.codecs.hl7v2.dialogues import ByMessage, Hl7Dialogue, dialogue
+from adapters.codecs.hl7v2.dialogues.demographics import Demographics
+from adapters.codecs.hl7v2.dialogues.genexpert import GeneXpert
 from adapters.codecs.hl7v2.dialogues.law import Law
+from adapters.codecs.hl7v2.dialogues.mindray_bc import MindrayBc
 from adapters.codecs.hl7v2.dialogues.mindray_bs import MindrayBs
 from adapters.codecs.hl7v2.dialogues.sheet import sheet_for
 from adapters.codecs.hl7v2.message import parse
@@ -547,3 +552,19 @@ def test_no_reply_has_the_tests_of_another_tube_or_of_two_patients() -> None:
             _, replies = ask(which, text, *items)
             assert replies
             assert all(reply.items == () for reply in replies)
+
+
+JUDGES = {
+    Law: ("IHE LAW", "HAPI HL7v2 2.6"),
+    MindrayBs: ("Mindray BS and relatives", "the bytes of the maker's example"),
+    MindrayBc: ("Mindray BC", "the bytes of the maker's example"),
+    GeneXpert: ("Cepheid GeneXpert", "the bytes of the maker's example"),
+    Demographics: ("QRY^A19", "none: no example of a maker is known"),
+}
+
+
+def test_the_documents_say_who_judged_each_dialogue() -> None:
+    """`test_bs_answers_as_the_maker_prints_it` and its like hold the bytes."""
+    assert set(JUDGES) | {ByMessage} == set(get_args(Hl7Dialogue))
+    text = (Path(__file__).parents[5] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| HL7: (.+?) \| (.+?) \|", text, re.MULTILINE) == list(JUDGES.values())

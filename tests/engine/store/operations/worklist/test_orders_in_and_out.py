@@ -362,7 +362,11 @@ async def test_an_item_number_closes_no_other_test_and_no_other_tube(desk: Desk)
     await desk.take(order(), order(specimen="S2", placer="O2"))
     await desk.tell("S1", "S2")
     assert await desk.result("S1", ResultOf(test="UREA", item_id="W1")) == []
-    assert await desk.result("S1", ResultOf(test="GLU", item_id="W2")) == [(1, False)]
+    # Work step of one tube, number of the other: one of them is wrong, and a person has to see that.
+    assert await desk.result("S1", ResultOf(test="GLU", item_id="W2")) == []
+    assert desk.states() == ["offered", "offered"]
+    # A number that this channel was never given says nothing.
+    assert await desk.result("S1", ResultOf(test="GLU", item_id="W99")) == [(1, False)]
     assert desk.states() == ["resulted", "offered"]
 
 
