@@ -69,6 +69,7 @@ STEPS = {
     "give it to the link": Step("engine.ordering.line", "Line.offer"),
     "note that it was sent": Step("engine.store.operations.worklist", "offered"),
     "note what an analyzer said": Step("engine.store.operations.worklist", "confirmed"),
+    "make the answers": Step("engine.ordering.status", "announce"),
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
@@ -83,7 +84,7 @@ STEPS = {
 
 ORDERS = (
     "look up the orders", "look up a download", "write the answer", "write a download", "give it to the link",
-    "note that it was sent", "note what an analyzer said",
+    "note that it was sent", "note what an analyzer said", "make the answers",
 )  # fmt: skip
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 
