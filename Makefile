@@ -21,6 +21,9 @@ E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/day.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
+# Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
@@ -65,7 +68,7 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(if $(TEST),,echo "Tests: about 22,000, some 40 minutes on two cores (Xeon, 2 GHz). A failing one is named at once.")
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(TEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
@@ -102,8 +105,9 @@ $(VALIDATION)/hapi-v2-classpath: tests/validation/hapi_v2/pom.xml | $(VALIDATION
 	@mvn -q -B -f tests/validation/hapi_v2/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath \
 	  -Dmdep.outputFile=$(abspath $@)
 
-validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, and IHE LAW by its HL7 v2 library (needs Java and Maven)
+validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, documents of ABDM against NRCeS' profiles, and IHE LAW by its HL7 v2 library (needs Java and Maven)
 	@$(BIN)/python -m tests.validation.law $(VALIDATION)/hapi-v2-classpath
+	@$(BIN)/python -m tests.validation.abdm $(VALIDATION)/hapi-classpath
 	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
 
 $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/python

@@ -1,7 +1,10 @@
 """For every test: nothing from the developer's environment, failures named at once, and in CI only known skips."""
 
+import gc
 import os
 import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,11 @@ from tests.support.skips import SkipGuard
 if TYPE_CHECKING:
     from engine.devtools.sandbox import Sandbox
 
+# Modules are compiled once and kept, as an installation has them, also where the environment of a container says
+# otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # No deadline: it measures the machine, and a busy one makes good tests fail. Each test bounds its examples instead.
 hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("labrelay")
@@ -27,6 +35,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipGuard(), "skip-guard")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with slow tests come first where several processes share the files, so that none of them is left at the
+    end to one process alone; then those with most tests."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path not in slow, -tests[item.path]))
+
+
+def pytest_collection_finish() -> None:
+    """The collector leaves alone what lives as long as the run: twenty thousand tests, of which each process has all.
+
+    A daemon in the tests' process would thaw them at each reload, and look at them all: that took more time than the
+    reload. In a process of its own it settles as ever, and `tests/engine/runtime/test_gc_tuning.py` has the function.
+    """
+    from engine.runtime import gc_tuning
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)  # as the daemon has it
+    gc_tuning.settle = lambda *, first=False: None
 
 
 @pytest.fixture

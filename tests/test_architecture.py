@@ -21,7 +21,10 @@ def names(text: str) -> frozenset[str]:
 
 
 CONTRACT = {
-    f"engine.model.{name}" for name in names("link_events message errors reasons values tables orders abha consents")
+    f"engine.model.{name}"
+    for name in names(
+        "link_events message errors reasons values tables orders abha abdm_profiles consents care_contexts"
+    )
 }
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 

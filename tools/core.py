@@ -10,6 +10,7 @@ the figures.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -28,12 +29,15 @@ def measure(more: list[str]) -> int:
 
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    cov = coverage.Coverage(data_file=None, branch=True, include=list(CORE_MODULES), config_file=False)
-    cov.start()
-    # Without examples that are drawn: what is reached does not depend on chance.
-    failed = pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not hypothesis", *CORE_TESTS, *more])
-    cov.stop()
-    reached = cov.report(show_missing=True, skip_covered=True, precision=2)
+    with tempfile.TemporaryDirectory() as kept:
+        os.environ["PYTEST_PLUGINS"] = "tools.core_coverage"
+        os.environ["LABRELAY_CORE_COVERAGE"] = data = f"{kept}/data"
+        # Without examples that are drawn: what is reached does not depend on chance.
+        processes = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
+        failed = pytest.main(["-q", "-p", "no:cacheprovider", *processes, "-m", "not hypothesis", *CORE_TESTS, *more])
+        cov = coverage.Coverage(data_file=data, branch=True, include=list(CORE_MODULES), config_file=False)
+        cov.combine([kept])
+        reached = cov.report(show_missing=True, skip_covered=True, precision=2)
     if failed:
         return int(failed)
     if reached < 100:

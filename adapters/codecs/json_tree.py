@@ -186,6 +186,30 @@ def read(payload: bytes) -> tuple[Any, list[Issue]]:
     return cleaned, [Issue(code="CONTROL_CHARACTER", text="characters that no text may hold were replaced")]
 
 
+def write(tree: Any) -> bytes:
+    """A tree as `read` gives it, compact; numbers have the digits that were sent, names their order."""
+    return "".join(_parts(tree)).encode("utf-8")
+
+
+def _parts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        begin = "{"
+        for name, inner in value.items():
+            yield f"{begin}{json.dumps(name, ensure_ascii=False)}:"
+            yield from _parts(inner)
+            begin = ","
+        yield "}" if value else "{}"
+    elif isinstance(value, list):
+        begin = "["
+        for inner in value:
+            yield begin
+            yield from _parts(inner)
+            begin = ","
+        yield "]" if value else "[]"
+    else:
+        yield value if isinstance(value, Digits) else json.dumps(value, ensure_ascii=False)
+
+
 def _fhir_header(tree: Any) -> Header:
     """Of a Bundle its identifier and time, of every resource its type. An id is no control id: a new version has it."""
     time = _TIME.match(text_at(tree, ("timestamp",)))

@@ -17,6 +17,9 @@ With ``conflicts: check`` a document that writes a resource again is conditional
 Equal content (the answer to an earlier attempt was lost) is no conflict: the document goes out once more, under the
 current version. Equal content includes the patient: a reference on the server must point to the resource that the
 server finds for it now, else the result was moved to another patient.
+
+A Task in the document that is ``partOf`` one that a search has found gives its news to that one, after the document is
+there (`fhir_tasks`).
 """
 
 import json
@@ -36,6 +39,7 @@ from adapters.clients.http.log_in import Config
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
+from adapters.destinations import fhir_tasks
 from adapters.destinations.fhir_conditions import tried
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -85,6 +89,11 @@ class FhirRest:
         await self._http.start()
 
     async def deliver(self, delivery: Delivery) -> tuple[tuple[str, str], ...]:
+        versions = await self._deliver(delivery)
+        await fhir_tasks.update(self._http, delivery.body, HEADERS)
+        return versions
+
+    async def _deliver(self, delivery: Delivery) -> tuple[tuple[str, str], ...]:
         if not self._checks:
             await self._send(delivery, delivery.body)
             return ()

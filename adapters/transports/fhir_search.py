@@ -23,9 +23,11 @@ from yarl import URL
 
 from adapters.codecs.fhir import searchset
 from adapters.codecs.fhir.searchset import Found, Page
+from adapters.codecs.text.whole_link import ACK
 from adapters.transports import fhir_server
 from adapters.transports.errors import SearchError
 from adapters.transports.fhir_server import FhirServer
+from adapters.transports.whole_stream import WholeStream
 from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError, DeliveryError, StoreError, TransientDeliveryError
@@ -33,7 +35,6 @@ from engine.model.ports import PollCursor, PolledVersion, PollMemory, StreamHand
 
 logger = logging.getLogger("labrelay.channel")
 
-ACK = b"\x06"  # of `adapters.codecs.text.whole_link`
 MAX_PAGES = 200  # of one search; in order of time, the next search goes on from there
 MAX_REFERRED = 50  # resources that one order refers to
 MAX_READ = 1000  # resources that are read by themselves and remembered within one search
@@ -52,30 +53,6 @@ class Settings(fhir_server.Settings, Protocol):
     begin: float
     overlap: float
     max_message: int
-
-
-class ResourceStream:
-    """One version of a resource as a `engine.model.ports.PolledStream`: one read gives all of it."""
-
-    def __init__(self, peer: str, content: bytes, polled: PolledVersion) -> None:
-        self._content = content
-        self._ended = False
-        self.peer = peer
-        self.polled = polled
-        self.answer = b""
-
-    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.model.ports.Stream`
-        content, self._content = self._content, b""
-        return b"" if self._ended else content
-
-    async def write(self, data: bytes) -> None:
-        self.answer += data
-
-    def end(self) -> None:
-        self._ended = True
-
-    async def close(self) -> None:
-        self._ended = True
 
 
 def build(source: Settings, handler: StreamHandler, memory: PollMemory, clock: Clock | None = None) -> "FhirSearch":
@@ -134,7 +111,7 @@ class FhirSearch:
         self._memory = memory
         self._clock = clock or SystemClock()
         self._server: FhirServer | None = None
-        self._stream: ResourceStream | None = None
+        self._stream: WholeStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._failures = 0
@@ -304,7 +281,7 @@ class FhirSearch:
         content = searchset.message(one, await self._referred(one, there, search, server), self._base)
         if len(content) > self._source.max_message:
             raise SearchError("an order is larger than max_message; make that larger")
-        self._stream = stream = ResourceStream(self._base, content, polled)
+        self._stream = stream = WholeStream(self._base, content, polled)
         try:
             await self._handler(stream)
         finally:

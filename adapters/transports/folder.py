@@ -14,21 +14,23 @@ All calls that can block are made in one thread of the folder's own: a network s
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
+from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports import folder_files
 from adapters.transports.errors import FolderError
 from adapters.transports.folder_files import Files, FoundFile
+from adapters.transports.whole_stream import WholeStream
 from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
+from engine.model.ports import StreamHandler
 
 logger = logging.getLogger("labrelay.channel")
 
-ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.text.whole_link`
 ANSWER_WITHIN_S = 30.0  # of a call to the file system; then the folder is said to hang
 MAX_UNMOVED = 100  # finished files that cannot be put away; with so many, no further file is taken
 REST = 20  # a look that took a while is followed by so many times that long, so that it costs at most 5 % of a core
@@ -43,33 +45,7 @@ class Settings(folder_files.Settings, Protocol):
     every: float
 
 
-class FileStream:
-    """One file as a `engine.model.ports.Stream`: one read gives all of it, the answer says what becomes of it."""
-
-    def __init__(self, peer: str, content: bytes) -> None:
-        self._content = content
-        self._ended = False
-        self.peer = peer
-        self.answer = b""
-
-    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.model.ports.Stream`
-        content, self._content = self._content, b""
-        return b"" if self._ended else content
-
-    async def write(self, data: bytes) -> None:
-        self.answer += data
-
-    def end(self) -> None:
-        self._ended = True
-
-    async def close(self) -> None:
-        self._ended = True
-
-
-Handler = Callable[[FileStream], Awaitable[None]]
-
-
-def build(source: Settings, handler: Handler) -> "WatchedFolder":
+def build(source: Settings, handler: StreamHandler) -> "WatchedFolder":
     """The transport of one channel."""
     return WatchedFolder(source, handler)
 
@@ -98,7 +74,7 @@ class _Trouble:
 class WatchedFolder:
     """Watch one folder; a `engine.model.ports.Transport`. One file at a time, the oldest first."""
 
-    def __init__(self, source: Settings, handler: Handler, clock: Clock | None = None) -> None:
+    def __init__(self, source: Settings, handler: StreamHandler, clock: Clock | None = None) -> None:
         self._place = str(source.folder)
         self._files = Files(source)
         self._handler = handler
@@ -109,7 +85,7 @@ class WatchedFolder:
         self._hanging: asyncio.Future[None] | None = None
         self._settling: dict[str, tuple[FoundFile, float]] = {}
         self._ended: dict[str, bool] = {}  # claimed files that only have to be put away: finished or failed
-        self._stream: FileStream | None = None
+        self._stream: WholeStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._trouble = _Trouble()
@@ -221,7 +197,7 @@ class WatchedFolder:
             logger.error("a file is empty, or larger than max_message", extra={"peer": self._place})
             await self._end(name, finished=False)
             return True
-        self._stream = stream = FileStream(self._place, content)
+        self._stream = stream = WholeStream(self._place, content)
         try:
             await self._handler(stream)
         except Exception:  # a fault of ours costs this attempt, never the folder

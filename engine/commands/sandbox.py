@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -19,12 +19,14 @@ from engine.model.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
     from engine.devtools.sandbox import Faults
-    from engine.devtools.sandbox.lis import MessageKind
+    from engine.devtools.sandbox.lis import MessageKind, Ordering
 
 GROUP = "for developers"
 RARE = True
 
 LISTEN = "127.0.0.1:8581"
+Itself = Literal["fhir", "fhir-tasks"]
+ITSELF: dict[str, Itself] = {one: one for one in get_args(Itself)}
 
 
 def percent(text: str) -> float:
@@ -42,13 +44,13 @@ def percent(text: str) -> float:
     return value / 100
 
 
-def where_to_order(text: str) -> "HostPort | Literal['fhir']":
+def where_to_order(text: str) -> "HostPort | Itself":
     """The address of a laboratory system's host, or the sandbox itself.
 
     Raises:
         ValueError: neither.
     """
-    return "fhir" if text == "fhir" else parse_host_port(text)
+    return ITSELF[text] if text in ITSELF else parse_host_port(text)
 
 
 @click.command()
@@ -82,9 +84,9 @@ def where_to_order(text: str) -> "HostPort | Literal['fhir']":
 @click.option(
     "--lis",
     callback=read_by(where_to_order),
-    metavar="HOST:PORT|fhir",
+    metavar="HOST:PORT|fhir|fhir-tasks",
     help="Play a laboratory system, too: order over MLLP there, and show the answers. fhir: order on the sandbox "
-    "itself, to be searched.",
+    "itself, to be searched, by ServiceRequests; fhir-tasks: by Tasks.",
 )
 @click.option("--orders", "tests", metavar="CODES", help="With --lis: the tests that it orders, as TSH,FT4.")
 @click.option("--tubes", type=click.IntRange(0), default=10, show_default=True, help="With --lis; 0: until Ctrl-C.")
@@ -113,7 +115,7 @@ def command(
     answer_html: bool,
     names: tuple[str, ...],
     seed: int | None,
-    lis: "HostPort | Literal['fhir'] | None",
+    lis: HostPort | Itself | None,
     tests: str | None,
     tubes: int,
     order_message: "MessageKind",
@@ -126,8 +128,8 @@ def command(
     a page of its own. Stop it with Ctrl-C. It has no log-in and keeps nothing safe: never send it a real patient.
 
     With --lis it plays a laboratory system as well: it orders tests for made-up tubes and cancels some, over MLLP or
-    as ServiceRequests of its own, for a channel that searches them (fhir). Each line names the order and its answer;
-    `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
+    as ServiceRequests or Tasks of its own, for a channel that searches them (fhir, fhir-tasks). Each line names the
+    order and its answer; `labrelay simulate PACK --ask --specimen NUMBER` then asks for such a tube.
     """
     from pydantic import ValidationError
 
@@ -160,7 +162,11 @@ def command(
         chosen = int(time.time()) if seed is None else seed
 
         def order(url: str) -> "Coroutine[Any, Any, None]":
-            system = FhirLis(url, say=click.echo) if lis == "fhir" else Lis(lis, order_message, say=click.echo)
+            if isinstance(lis, str):
+                return play_at(FhirLis(url, tasks=lis == "fhir-tasks", say=click.echo))
+            return play_at(Lis(lis, order_message, say=click.echo))
+
+        def play_at(system: "Ordering") -> "Coroutine[Any, Any, None]":
             return play(system, codes, tubes=tubes, cancels=cancels, rate=order_rate, seed=chosen)
 
         ordering = order

@@ -15,7 +15,7 @@ from zoneinfo import available_timezones
 from pydantic import ValidationError
 
 from engine.config.channel import NO_DESTINATION, ChannelConfig
-from engine.config.destination import KINDS
+from engine.config.destination import KINDS, DestinationConfig
 from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
 from engine.config.orders_together import disagreements
 from engine.config.pack import find_pack
@@ -182,7 +182,7 @@ class _Loader:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
-            self._check_orders(channels, nodes)
+            self._check_orders(channels, nodes, config.destinations if config is not None else {})
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -380,8 +380,13 @@ class _Loader:
                     self._add(walk(nodes[name], path), path, text)
                 taken[word, owned] = f"channel {name} ({nodes[name].file})"
 
-    def _check_orders(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
-        for found in disagreements(channels):
+    def _check_orders(
+        self,
+        channels: dict[str, ChannelConfig],
+        nodes: dict[str, Node],
+        destinations: Mapping[str, DestinationConfig],
+    ) -> None:
+        for found in disagreements(channels, destinations):
             node, shown = walk(nodes[found.channel], found.path), found.path[: found.shown]
             if found.is_warning:
                 self._warnings.append(line(node, shown, found.text))

@@ -6,8 +6,10 @@ A name that is wrong would lose orders: no analyzer would get them, or the labor
 from collections.abc import Iterator, Mapping
 
 from engine.config.channel import ChannelConfig
+from engine.config.destination import DestinationConfig, FhirDestination
 from engine.config.orders import OrdersConfig
 from engine.config.problems import closest
+from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
 from engine.config.source_status import StatusPart
 from engine.model.values import value
@@ -29,13 +31,15 @@ class Disagreement:
     is_warning: bool = False
 
 
-def disagreements(channels: Mapping[str, ChannelConfig]) -> Iterator[Disagreement]:
+def disagreements(
+    channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
     """All of them."""
     of_analyzers = {name: channel.orders for name, channel in channels.items() if channel.orders is not None}
     yield from _targets(channels, of_analyzers)
     yield from _groups(channels, of_analyzers)
     yield from _tests(channels, of_analyzers)
-    yield from _news(channels)
+    yield from _news(channels, destinations)
 
 
 def _targets(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
@@ -83,7 +87,9 @@ def _rejected(channel: str, path: tuple[str | int, ...], text: str) -> Disagreem
     return Disagreement(channel, path, 3, f"{text}: an order for it is rejected (UNKNOWN_TEST)", is_warning=True)
 
 
-def _news(channels: Mapping[str, ChannelConfig]) -> Iterator[Disagreement]:
+def _news(
+    channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
     """A laboratory system hears of orders that a channel brings."""
     known = [name for name, channel in channels.items() if channel.role == "orders"]
     for name, channel in channels.items():
@@ -96,3 +102,22 @@ def _news(channels: Mapping[str, ChannelConfig]) -> Iterator[Disagreement]:
             elif channel.source.answers and isinstance(channels[other].source, HttpPart):
                 text = f"'{other}' is answered in the response of its requests; take answers out"
                 yield Disagreement(name, ("source", "answers"), 2, text)
+            elif channel.source.tasks == "update":
+                yield from _tasks(name, at, channel, other, channels[other].source, destinations)
+
+
+def _tasks(
+    name: str, at: int, channel: ChannelConfig, other: str, of: object, destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
+    """A Task is changed on the server that it was found on."""
+    if not isinstance(of, FhirSearchPart) or of.search != "Task":
+        text = f"'{other}' searches no Tasks (kind: fhir-search, search: Task); take tasks out"
+        yield Disagreement(name, ("source", "tasks"), 2, text)
+        return
+    url = str(getattr(of, "url", "")).rstrip("/")
+    for place, route in enumerate(channel.routes):
+        for one in route.to or ():
+            to = destinations.get(one)
+            if isinstance(to, FhirDestination) and to.url.rstrip("/") != url:
+                text = f"tasks: update needs the server that '{other}' searches; {one} has another url"
+                yield Disagreement(name, ("routes", place, "to"), 3, text)

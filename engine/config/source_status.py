@@ -3,7 +3,10 @@
 source: {kind: order-status, of: his}
 """
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.config.values import Flag, Model, Names
 
@@ -32,6 +35,20 @@ class StatusPart(Model):
     """`true`: the answers to these orders as well, before their changes: for a system that cannot be answered on the
     connection that its orders came by (files, a server that is searched), or that wants the application's answer on
     another one (MSH-15, MSH-16 over MLLP)."""
+
+    tasks: Literal["keep", "update"] = "keep"
+    """For orders that are Tasks on a FHIR server that is searched. `keep`: a Task that the laboratory system wrote
+    stays as it is, and LabRelay writes Tasks of its own. `update`: that Task gets the status of its order, too. It
+    needs `answers: true`, a server that keeps versions and looks at `If-Match`, and a route to a `fhir` destination
+    with the `url` of that server."""
+
+    @model_validator(mode="after")
+    def _versions(self) -> Self:
+        if self.tasks == "update" and not self.answers:
+            raise PydanticCustomError(
+                "tasks", "tasks: update needs answers: true: a Task is changed once it is answered"
+            )
+        return self
 
     @property
     def place(self) -> str:

@@ -219,7 +219,7 @@ class Filter:
         lot: of a reagent that the message names; letters and digits count.
         patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
             itself (`engine.store.operations.search_index`).
-        bears: that bear this number, whichever of these three it is, or have it as their number here.
+        bears: that have this number in any of these three places, or as their number here.
         bears_other: as `bears`, but not as a patient's number.
         code: a reason code (`engine.model.reasons`).
         cause: of dead letters: the text that all of one group share (`engine.store.operations.dead_letters`).

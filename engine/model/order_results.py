@@ -23,6 +23,7 @@ it (Roche: test / dilution / pre-dilution), unless two tests have the same code 
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
@@ -135,7 +136,14 @@ def _alike(codes: Mapping[str, str], dialogue: Dialogue | None) -> Callable[[str
     return lambda code: only.get(alone(code), code)
 
 
-_Row = tuple[str, str, Segment, str, Segment | None]  # patient, specimen, the result, the item, OBR or O
+class _Row(NamedTuple):
+    """A result with what it is of. ``order``: its OBR or O."""
+
+    patient: str
+    specimen: str
+    result: Segment
+    item: str
+    order: Segment | None
 
 
 def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
@@ -151,7 +159,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
             specimen = "" if _first(segment.get(12), parsed.delimiters) == "Q" else specimen
         elif segment.name == "R":
-            rows.append((patient, specimen, segment, "", order))
+            rows.append(_Row(patient, specimen, segment, "", order))
     return rows
 
 
@@ -176,7 +184,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
         """End an order: its results are of the one tube that is named behind it; of several none is known."""
         if named := set(tubes):
             tube = named.pop() if len(named) == 1 else ""
-            rows[begun:] = [(of, tube, *rest) for of, _, *rest in rows[begun:]]  # type: ignore[misc]
+            rows[begun:] = [row._replace(specimen=tube) for row in rows[begun:]]
             tubes.clear()
 
     for segment in parsed.segments:
@@ -208,7 +216,8 @@ def _hl7(parsed: Parsed) -> list[_Row]:
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
             control = bool(role) and _first(role[0], cut) in _NO_PATIENTS
         elif name == "OBX":
-            rows.append((patient, "" if apart or control else specimen or order, segment, item, ordered))
+            tube = "" if apart or control else specimen or order
+            rows.append(_Row(patient, tube, segment, item, ordered))
     end()
     return rows
 

@@ -218,7 +218,8 @@ def heard(event: str, state: ItemState) -> Status | None:
 
 # They say when and how the line was written, or help a person; the same order may come with others.
 _NOT_CONTENT = frozenset(
-    {"action", "requested", "comment", "test_name", "ordered", "panel", "rack", "position", "tray", "tray_position"}
+    {"action", "requested", "comment", "task", "test_name", "ordered", "panel"}
+    | {"rack", "position", "tray", "tray_position"}
 )
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 

@@ -126,6 +126,7 @@ class OrderLine:
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
         rack, position, tray, tray_position: the place of the tube, where the LIS names it (SAC-10, 11, 13, 14).
+        task: the Task of the LIS that asks for it, ``Task/17``, on a FHIR server that is searched; else empty.
     """
 
     action: Action = "new"
@@ -152,6 +153,7 @@ class OrderLine:
     requested: str = ""
     targets: tuple[str, ...] = ()
     comment: str = ""
+    task: str = ""
 
     @property
     def named(self) -> str:
@@ -410,6 +412,7 @@ class LineAnswer:
         action: of the line.
         done: it is on the worklist, or the cancellation, change, hold or release was carried out.
         reason: why it was not. text: the same for a person of the LIS; no patient data.
+        state: of its order, where an act on that came too late (`TOO_LATE`); else None.
         items: the numbers of its items.
     """
 
@@ -420,6 +423,7 @@ class LineAnswer:
     done: bool = True
     reason: ItemReason = ItemReason.NONE
     text: str = ""
+    state: ItemState | None = None
     items: tuple[int, ...] = ()
 
 

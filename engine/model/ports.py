@@ -92,7 +92,8 @@ class PolledStream(Stream, Protocol):
     """A stream of one message, which is a version of a resource; both become durable together."""
 
     @property
-    def polled(self) -> PolledVersion: ...
+    def polled(self) -> PolledVersion | None:
+        """None: the message is of no server that is polled."""
 
 
 class PollMemory(Protocol):

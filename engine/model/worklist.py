@@ -93,8 +93,15 @@ def _answer(line: OrderLine, outcomes: Sequence[LineOutcome]) -> LineAnswer:
         done=reason is ItemReason.NONE,
         reason=reason,
         text="" if failed is None else _words(line, failed),
+        state=_state_of(outcomes) if reason is ItemReason.TOO_LATE else None,
         items=tuple(one.number for one in outcomes if one.number),
     )
+
+
+def _state_of(outcomes: Sequence[LineOutcome]) -> ItemState | None:
+    """The state that the items of a line share."""
+    states = {one.state for one in outcomes}
+    return states.pop() if len(states) == 1 else None
 
 
 def _why_not_done(one: LineOutcome) -> ItemReason:

@@ -52,8 +52,12 @@ def _answer(channel: ChannelConfig, of: ChannelConfig, asked: AnsweredOrders) ->
     control_id = f"A{asked.message_id}"
     if of.source.format == "hl7v2":
         payload = _hl7_answer(codec, of, asked, control_id, at)
+    elif not asked.answers and not asked.refused:
+        return None  # it asked for nothing, as a Task that only says how far its work is
     else:
-        payload = codec.plain(asked, control_id=control_id, now=at, settings=channel.settings)
+        payload = codec.plain(
+            asked, control_id=control_id, now=at, settings=channel.settings, names_task=_names_task(channel)
+        )
     if payload is None:
         return None
     header = registry.load(registry.FORMATS, channel.source.format).header(payload)
@@ -65,6 +69,10 @@ def _answer(channel: ChannelConfig, of: ChannelConfig, asked: AnsweredOrders) ->
         message_type=header.message_type,
         sent=at,
     )
+
+
+def _names_task(channel: ChannelConfig) -> bool:
+    return isinstance(channel.source, StatusPart) and channel.source.tasks == "update"
 
 
 def _hl7_answer(codec: ModuleType, of: ChannelConfig, asked: AnsweredOrders, control_id: str, at: str) -> bytes | None:
@@ -88,7 +96,7 @@ def _written(channel: ChannelConfig, change: StatusChange) -> Received:
     at = _at(channel, change.at_us)
     return Received(
         channel=channel.channel,
-        payload=codec.message(change, at=at, settings=channel.settings),
+        payload=codec.message(change, at=at, settings=channel.settings, names_task=_names_task(channel)),
         received_us=change.at_us,
         control_id=codec.control_id(change),
         message_type=codec.TYPE,

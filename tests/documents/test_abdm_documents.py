@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "samples" / "abdm_report"
 SETTINGS: dict[str, Any] = yaml.safe_load((FOLDER / "settings.yaml").read_text("utf-8"))["settings"]
 STRUCTURED = (FOLDER / "01-structured.hl7").read_bytes()
 PDF_ONLY = (FOLDER / "02-pdf-only.hl7").read_bytes()
-OLD_GUIDE = {"abdm_guide": "2.0.1"}
+OLD_GUIDE = {"abdm_profile": "2.0.1"}
 
 Json = dict[str, Any]
 
@@ -159,7 +159,7 @@ def test_a_number_that_another_person_may_have_tomorrow_stands_in_no_document(
     body = said.documents[0][0].body
     assert (b"MR-1001" in body) is stands
     numbers = {number["value"] for number in one(check_bundle(body), "Patient")["identifier"]}
-    assert numbers == {"91-1234-5678-9012", "meera.rao@abdm"} | ({"MR-1001"} if stands else set())
+    assert numbers == {"91-1234-5678-9015", "meera.rao@abdm"} | ({"MR-1001"} if stands else set())
 
 
 def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
@@ -168,6 +168,40 @@ def test_a_specimen_of_unknown_receipt_is_left_out() -> None:
     bundle = document(of_the_order.replace(b"|||||||20260301093000|", b"||||||||"))
     assert resources(bundle, "Specimen") == []
     assert "specimen" not in one(bundle, "DiagnosticReport")
+
+
+WITHOUT_ABHA = STRUCTURED.replace(b"~91123456789015^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"")
+
+
+@pytest.mark.parametrize(
+    ("abha", "patient_numbers", "made"),
+    [("", "lasting", False), ("later", "counter", False), ("later", "lasting", True)],
+)
+def test_a_patient_without_abha_has_a_document_where_a_later_link_can_find_him(
+    abha: str, patient_numbers: str, made: bool
+) -> None:
+    """A counter is another person's tomorrow: a link by it would show that person this report."""
+    settings = SETTINGS | {"abha": abha}
+    said, _ = verdict_of(WITHOUT_ABHA, "hl7v2", settings, mapping="abdm-report", patient_numbers=patient_numbers)
+    assert (said.reason.value if said.reason else "") == ("" if made else "NO_PATIENT")
+    if made:
+        patient = one(check_bundle(said.documents[0][0].body), "Patient")
+        assert [number["value"] for number in patient["identifier"]] == ["MR-1001"]
+        with_abha = one(document(STRUCTURED), "Patient")
+        assert patient["id"] == with_abha["id"], "the same person, also before the number was known"
+
+
+def test_a_collection_has_one_time_as_its_profile_wants() -> None:
+    """A urine of a day says when it ended; without a time there is no collection."""
+    of_a_day = STRUCTURED.replace(
+        b"|20260301091500|20260301093000\n", b"|20260228091500^20260301091500|20260301093000\n"
+    )
+    specimen = one(document(of_a_day), "Specimen")
+    assert specimen["collection"] == {"collectedDateTime": "2026-02-28T09:15:00+05:30"}
+    assert {"text": "Collected until 2026-03-01T09:15:00+05:30"} in specimen["note"]
+    untimed = STRUCTURED.replace(b"|20260301091500|20260301093000\n", b"||20260301093000\n")
+    untimed = untimed.replace(b"|||20260301091500|||||||", b"||||||||||")
+    assert "collection" not in one(document(untimed), "Specimen")
 
 
 def test_the_finished_document_alone() -> None:
@@ -208,8 +242,8 @@ def test_a_setting_that_is_missing_is_named(missing: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"~91123456789012^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"", "NO_PATIENT"),
-        (b"91123456789012", b"9112345678901", "BAD_VALUE"),
+        (b"~91123456789015^^^NDHM^HIN~meera.rao@abdm^^^NDHM^ABHA", b"", "NO_PATIENT"),
+        (b"91123456789015", b"9112345678901", "BAD_VALUE"),
         (b"meera.rao@abdm", b"meera", "BAD_VALUE"),
         (b"Rao^Meera^S^^Ms", b"", "NO_PATIENT"),
         (b"|2603010042|24323", b"||24323", ""),
@@ -302,7 +336,7 @@ def _with_number(payload: bytes) -> bytes:
     for at, line in enumerate(lines):
         if line.startswith(b"PID|"):
             fields = line.split(b"|") + [b""] * 6
-            fields[3] += b"~91123456789012^^^^HIN" if fields[3] else b"91123456789012^^^^HIN"
+            fields[3] += b"~91123456789015^^^^HIN" if fields[3] else b"91123456789015^^^^HIN"
             fields[5] = fields[5] or b"Rao^Meera"
             lines[at] = b"|".join(fields)
     return b"\r".join(lines)

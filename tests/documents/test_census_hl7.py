@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "samples" / "abdm_report"
 ABDM: dict[str, Any] = yaml.safe_load((FOLDER / "settings.yaml").read_text("utf-8"))["settings"]
 
 HEAD = r"""MSH|^~\&|AN|LAB|LIS|H|20260301101530||ORU^R01^ORU_R01|1|P|2.5.1
-PID|1||4711^^^HOSP^MR~91123456789012^^^NDHM^HIN||Rao^Asha||19840219|F
+PID|1||4711^^^HOSP^MR~91123456789015^^^NDHM^HIN||Rao^Asha||19840219|F
 NTE|1||clotted
 PV1|1|I|||||||||||||||||V1^^^HOSP
 ORC|RE|O1|F1

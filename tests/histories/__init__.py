@@ -6,7 +6,8 @@ render     a message's bytes
 product    the program under test: its interpreter, configuration and commands
 hand       runs beside the program, in its interpreter: commands, and the journal read out
 senders    analyzers on sockets that never give up
-two_way    those that ask and are sent orders, and laboratory systems
+two_way    those that ask and are sent orders over ASTM, and laboratory systems
+hl7_two_way  the same over HL7 v2: IHE LAW, Mindray BS, GeneXpert
 play       a batch of histories on one daemon and one server, with kills and outages
 seen       what was found afterwards, on the server and in the journal
 look       puts `seen` together

@@ -170,6 +170,7 @@ class Channel:
     shared: patient numbers belong to one authority for all channels of the site.
     cultures: its results of test ``ORG:...`` are isolates: each message tells all of the culture.
     asks: how an analyzer gets orders: ``query``, ``download``; empty: it does not.
+    speaks: over HL7 how it asks: ``law``, ``law-own``, ``mindray-bs``, ``genexpert`` (`hl7_two_way`).
     tests: of the analyzer, for which there may be orders (`ordered_as`).
     serves: of a laboratory system: the channels that it orders from.
     """
@@ -180,6 +181,7 @@ class Channel:
     shared: bool = False
     cultures: bool = False
     asks: str = ""
+    speaks: str = ""
     tests: tuple[str, ...] = ()
     serves: tuple[int, ...] = ()
 

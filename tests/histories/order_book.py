@@ -10,8 +10,7 @@ from tests.histories.history import PANEL, Asking, History, Line, Ordering, Rest
 from tests.histories.laboratory import stamp
 from tests.histories.model import Fault, decided, shown
 from tests.histories.render import here
-from tests.histories.seen import Seen, SeenOrders
-from tests.histories.two_way import Reply
+from tests.histories.seen import Reply, Seen, SeenOrders
 
 LIVE, HELD, CONFLICT, CANCELLED, REPLACED = "live", "held", "conflict", "cancelled", "superseded"
 OPEN = (LIVE, HELD, CONFLICT)
@@ -260,6 +259,10 @@ class Book:
             channel.asks == "download" and number != but and self.serves(one, number)
             for number, channel in enumerate(self.history.channels)
         )
+
+    def may_confirm(self, one: Version) -> bool:
+        """Whether an analyzer that may have been given the order can say that it has it."""
+        return any(channel.speaks and self.serves(one, at) for at, channel in enumerate(self.history.channels))
 
     def results_of(self, one: Version) -> list[Measured]:
         """Results of the test of the tube and of the person, that came after the order."""

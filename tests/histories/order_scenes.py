@@ -10,16 +10,21 @@ from tests.histories.scenes import STRANGERS
 
 FIRST = ("GLU", "UREA", "NA")  # tests of the first analyzer
 SECOND = ("GLU", "CREA")  # of the second
+SENT_NOTHING_UNASKED = ("law-own", "genexpert")
 LONG_AGO = -600  # minutes: measured before any order of the history
 
 Scene = Callable[[Laboratory], None]
 
 
 def _analyzers(lab: Laboratory, count: int = 1, *, asks: str = "query") -> list[int]:
-    return [
-        lab.channel("astm", control="counts", numbers="lasting", shared=True, asks=asks, tests=tests)
-        for tests in (FIRST, SECOND)[:count]
-    ]
+    """Half of them speak ASTM, or most of those that are sent orders unasked."""
+    found = []
+    for tests in (FIRST, SECOND)[:count]:
+        speaks = lab.rng.choice(("", "", "", "", "law", "mindray-bs", *SENT_NOTHING_UNASKED))
+        speaks = "" if speaks in SENT_NOTHING_UNASKED and asks == "download" else speaks
+        more = {"numbers": "lasting", "shared": True, "asks": asks, "speaks": speaks, "tests": tests}
+        found.append(lab.channel("hl7" if speaks else "astm", control="counts", **more))
+    return found
 
 
 def _lis(lab: Laboratory, *serves: int) -> int:

@@ -1,4 +1,4 @@
-"""What must hold at the end of a history with orders, whatever program was between laboratory systems and analyzers.
+"""What must hold at the end of a history with orders, for any program between laboratory systems and analyzers.
 
     STRANGER   no reply has a test that was not ordered for its tube, a tube of two patients, or one not asked for
     STALE      no answer has a test that was cancelled, replaced, on hold or measured when it was asked for
@@ -23,8 +23,7 @@ from tests.histories import model
 from tests.histories.history import PANEL, UNREAD, Asking, History, Json, ordered_as
 from tests.histories.model import Fault
 from tests.histories.order_book import CONFLICT, HELD, OPEN, REPLACED, Book, Key, Measured, Version
-from tests.histories.seen import Kept, Seen
-from tests.histories.two_way import Reply
+from tests.histories.seen import Kept, Reply, Seen
 
 INVARIANTS = (
     "STRANGER", "STALE", "OMITTED", "TWICE", "ANSWER", "ORDERS", "STATE", "REASON", "LOGGED", "NEWS",
@@ -83,8 +82,9 @@ def _reply(book: Book, channel: int, reply: Reply) -> Iterator[Fault]:
     at = reply.asking if reply.asking >= 0 else reply.step
     asked = book.steps.get(reply.asking)
     tubes = {book.of_place(tube) for tube in asked.tubes} if isinstance(asked, Asking) else set()
+    yield from _work_steps(book, reply, at)
     for (tube, test), times in Counter(reply.orders).items():
-        if times > 1:
+        if times > 1 and len(set(reply.steps)) < len(reply.orders):  # of IHE LAW two orders are two work steps
             yield Fault("TWICE", f"{test} is {times} times in a reply", at)
         ordered = [
             one
@@ -104,6 +104,17 @@ def _reply(book: Book, channel: int, reply: Reply) -> Iterator[Fault]:
                 (there, ordered_as(test)) for there, test in reply.orders
             }:
                 yield Fault("OMITTED", f"{one.test} waits, and is not in the answer", at)
+
+
+def _work_steps(book: Book, reply: Reply, at: int) -> Iterator[Fault]:
+    """Each work step is the number of an order for that test of that tube; only what was cancelled is taken back."""
+    tests = {f"W{item.number}": (item.tube, item.test) for item in book.orders.items}
+    for step, (tube, test) in zip(reply.steps, reply.back or reply.orders, strict=False):
+        if tests.get(step) != (tube, ordered_as(test)):
+            yield Fault("STRANGER", f"{step} is in a message for {test}, and is no order for that test of the tube", at)
+    for tube, test in reply.back:
+        if not any(one.test == ordered_as(test) and one.wish not in OPEN for one in book.on(tube)):
+            yield Fault("STRANGER", f"{test} is taken back, and was not cancelled", at)
 
 
 def _may_be_told(book: Book, one: Version, at: int) -> bool:
@@ -221,7 +232,7 @@ def _open_states(book: Book, one: Version, results: list[Measured]) -> set[str]:
         return {"in_progress"}
     found = {"waiting"} | ({"in_progress"} if _waits_for_a_person(book, one) else set())
     if book.may_have(one):
-        found.add("offered")
+        found |= {"offered", "accepted"} if book.may_confirm(one) else {"offered"}
     return found | {"in_progress"} if begun else found
 
 

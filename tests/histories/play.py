@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 
 from engine.devtools.sandbox import Faults, Sandbox
 from tests.histories import look, orders_model
-from tests.histories.history import Act, Asking, Batch, Channel, History, Json, Ordering, Send, Step, Weather
+from tests.histories.history import Act, Asking, Batch, Channel, Group, History, Json, Ordering, Send, Step, Weather
+from tests.histories.hl7_two_way import UNORDERED, Hl7TwoWay
 from tests.histories.laboratory import START, stamp
 from tests.histories.model import Fault, judge
 from tests.histories.product import HEARING_PORT, Product, is_asked, news_of
-from tests.histories.render import asking, ordering, payload, retimed
+from tests.histories.render import asking, here, ordering, payload, retimed
 from tests.histories.seen import Seen, SeenOrders
 from tests.histories.senders import Sender
 from tests.histories.two_way import Hearing, Lis, TwoWay
@@ -47,7 +48,7 @@ class _Line:
     name: str
     history: int
     channel: Channel
-    sender: Sender | TwoWay
+    sender: Sender | TwoWay | Hl7TwoWay
 
 
 class _Times:
@@ -152,10 +153,13 @@ class _Player:
         for message in await self._product.messages():
             self._messages[message["channel"]].append(message)
 
-    def _sender(self, name: str, channel: Channel) -> Sender | TwoWay:
+    def _sender(self, name: str, channel: Channel) -> Sender | TwoWay | Hl7TwoWay:
         host, port = self._product.host, self._product.ports[name]
         if channel.protocol == "lis":
             return Lis(host, port)
+        if channel.speaks:
+            own = self._product.taking_port(name) if channel.speaks == "law-own" else 0
+            return Hl7TwoWay(host, port, channel.speaks, own)
         return TwoWay(host, port) if channel.asks else Sender(host, port, channel.protocol)
 
     async def _orders_rest(self) -> bool:
@@ -204,7 +208,7 @@ class _Player:
         analyzers = [
             line.sender
             for (history, _), line in self._lines.items()
-            if history == place and isinstance(line.sender, TwoWay)
+            if history == place and isinstance(line.sender, TwoWay | Hl7TwoWay)
         ]
         for step in steps:
             for analyzer in analyzers:
@@ -216,15 +220,18 @@ class _Player:
         if isinstance(step, Send):
             line = self._lines[place, step.channel]
             sent = retimed(step, self._times[place]) if self._batch.histories[place].has_orders else step
-            await line.sender.send(step.id, payload(sent, line.channel.protocol, place))
+            sender = line.sender
+            step_of = sender.step_of if isinstance(sender, Hl7TwoWay) and sender.is_law else None
+            await line.sender.send(step.id, payload(sent, line.channel, place, step_of))
         elif isinstance(step, Ordering):
             lis = self._lines[place, step.channel].sender
             assert isinstance(lis, Lis)
             await lis.order(step.id, ordering(step, place))
         elif isinstance(step, Asking):
-            analyzer = self._lines[place, step.channel].sender
-            assert isinstance(analyzer, TwoWay)
-            await analyzer.ask(step.id, asking(step, place), cut=step.cut, acks=step.acks)
+            line = self._lines[place, step.channel]
+            assert isinstance(line.sender, TwoWay | Hl7TwoWay)
+            question, tubes = asking(step, line.channel, place), tuple(here(tube, place) for tube in step.tubes)
+            await line.sender.ask(step.id, question, tubes, cut=step.cut, acks=step.acks)
         else:
             names = [line.name for line in self._lines.values() if line.history == place]
             await self._processed(names)
@@ -308,6 +315,7 @@ class _Player:
             messages += some
             send_of |= look.align(line.sender.tries, some)
             answered |= {ident for ident, _, taken in line.sender.tries if taken}
+        history = self._by_work_steps(place, history)
         rows = look.rows_of(sorted(messages, key=lambda one: int(one["id"])), send_of, self._acts)
         busy = any(
             row.state == "stored" or any(one.state in ("waiting", "sending") for one in row.deliveries) for row in rows
@@ -319,6 +327,26 @@ class _Player:
             calm = all(one.kill is None for one in self._batch.weather)
             faults += orders_model.judge(history, seen, place, calm=calm)
         return Ending(history=history, seen=seen, faults=faults)
+
+    def _by_work_steps(self, place: int, history: History) -> History:
+        """The history as the analyzers of IHE LAW have told it: results of two work steps are of two orders."""
+
+        def told(step: Step) -> Step:
+            sender = self._lines[place, step.channel].sender if isinstance(step, Send) else None
+            if not isinstance(step, Send) or not isinstance(sender, Hl7TwoWay) or not sender.is_law:
+                return step
+            return replace(step, groups=tuple(of_steps(group, sender) for group in step.groups))
+
+        def of_steps(group: Group, sender: Hl7TwoWay) -> Group:
+            steps = [sender.step_of(here(group.order, place), result) for result in group.results]
+            results = [
+                result if step == UNORDERED else replace(result, order=1_000 + int(step[1:]))
+                for result, step in zip(group.results, steps, strict=True)
+            ]
+            return replace(group, results=tuple(results))
+
+        rounds = [replace(one, steps=tuple(map(told, one.steps))) for one in history.rounds]
+        return replace(history, rounds=tuple(rounds))
 
     def _seen_orders(self, place: int) -> SeenOrders:
         said: dict[int, tuple[str, ...]] = {}
@@ -333,7 +361,7 @@ class _Player:
                 said |= sender.said
                 told[number] = tuple(look.control_of(one) for one in self._messages.get(news_of(name), ()))
                 news[number] = tuple(one for one in self._hearing.news if one.control in told[number])
-            elif isinstance(sender, TwoWay):
+            elif isinstance(sender, TwoWay | Hl7TwoWay):
                 replies[number] = tuple(sender.replies)
                 asked += [ident for ident, _, taken in sender.questions if taken]
                 perhaps += [ident for ident, _, taken in sender.questions if not taken]

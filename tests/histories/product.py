@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 HAND = Path(__file__).with_name("hand.py")
 HEARING_PORT = 19_999  # where laboratory systems hear of their orders
 FIRST_PORT = 20_000
+TAKING_PORT = 5_000  # so much behind the port of its channel an analyzer takes orders (`law-own`)
+DIALECTS = {"mindray-bs": "mindray-bs", "genexpert": "cepheid-genexpert-hl7"}  # what an analyzer speaks
 DEADLINE = "60s"  # of answers to orders and questions
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
@@ -126,7 +128,7 @@ class Product:
                 "kind": "mllp" if channel.protocol == "hl7" else "astm",
                 "listen": f"{self.host}:{self.ports[name]}",
             },
-            "routes": [{"mapping": "hl7-results" if channel.protocol == "hl7" else "astm-results", "to": "server"}],
+            "routes": [_route(channel)],
         }
         if channel.shared:
             of_astm = {"patient_system_lab": "urn:test:people"}
@@ -139,6 +141,11 @@ class Product:
             content["orders"] = {
                 **how, "deadline": DEADLINE, "codes": {ordered_as(test): test for test in channel.tests}
             }  # fmt: skip
+            if channel.speaks == "law-own":
+                taking = f"{self.host}:{self.taking_port(name)}"
+                content["orders"] |= {"orders_on": "own", "connect": taking}
+            elif channel.speaks in DIALECTS:
+                content["dialect"] = DIALECTS[channel.speaks]
         if channel.cultures:
             content.setdefault("settings", {})["head_codes"] = [ISOLATE]
         if channel.numbers and "patient_numbers" in known:
@@ -146,6 +153,9 @@ class Product:
         if channel.specimens == "unique" or f"specimen_ids={channel.specimens}" in known:
             content["specimen_ids"] = channel.specimens
         return content
+
+    def taking_port(self, name: str) -> int:
+        return self.ports[name] + TAKING_PORT
 
     async def _known_keys(self) -> frozenset[str]:
         """Keys that not every version has, as far as this one knows them."""
@@ -292,6 +302,14 @@ class Product:
             case _:
                 return []
         return wanted if done["code"] in DONE else []
+
+
+def _route(channel: Channel) -> Json:
+    if channel.speaks.startswith("law"):
+        return {"when": "=MSH-9.1 == 'OUL'", "mapping": "hl7-oul-results", "to": "server"}
+    if channel.speaks:
+        return {"when": "=MSH-9.1 == 'ORU'", "mapping": "hl7-results", "to": "server"}
+    return {"mapping": "hl7-results" if channel.protocol == "hl7" else "astm-results", "to": "server"}
 
 
 def news_of(lis: str) -> str:

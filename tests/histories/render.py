@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.histories.history import Asking, Group, Ordering, Result, Send
+from tests.histories.history import Asking, Channel, Group, Ordering, Result, Send
+
+StepOf = Callable[[str, Result], str]  # of a tube and a result, the number that the host gave to its order
 
 HERE = "{h}"  # in a number: the history's own digits, so that histories side by side never share an order
 UNIT = "mmol/L"
@@ -64,9 +66,11 @@ def here(text: str, history: int) -> str:
     return text.replace(HERE, f"{history + 11:03d}")
 
 
-def payload(send: Send, protocol: str, history: int) -> bytes:
-    """The message, records ended by CR."""
-    return _bytes(hl7(send) if protocol == "hl7" else astm(send), history)
+def payload(send: Send, channel: Channel, history: int, step_of: StepOf | None = None) -> bytes:
+    """The message, records ended by CR. ``step_of``: of an analyzer of IHE LAW."""
+    if step_of is not None:
+        return _bytes(oul(send, lambda tube, result: step_of(here(tube, history), result)), history)
+    return _bytes(hl7(send) if channel.protocol == "hl7" else astm(send), history)
 
 
 def _bytes(records: list[str], history: int) -> bytes:
@@ -100,13 +104,53 @@ def ordering(order: Ordering, history: int) -> bytes:
     return _bytes(records, history)
 
 
-def asking(question: Asking, history: int) -> bytes:
-    """A question of E1394."""
+def asking(question: Asking, channel: Channel, history: int) -> bytes:
+    """A question, as the analyzer asks it."""
+    if channel.speaks:
+        return _bytes(_asking_hl7(question, channel.speaks), history)
     asked = "\\".join(f"^{tube}" for tube in question.tubes) or "ALL"
     return _bytes(
         [f"H|\\^&|q{question.id}||AN{question.channel}^1||||||||LIS2-A2", f"Q|1|{asked}||ALL||||||||O", "L|1|N"],
         history,
     )
+
+
+def _asking_hl7(question: Asking, speaks: str) -> list[str]:
+    """For one tube, or for all."""
+    name, (tube, *_) = f"q{question.id}", question.tubes or ("",)
+    if speaks == "mindray-bs":
+        return [
+            f"MSH|^~\\&|Mindray|BS-200E|||20260302080000||QRY^Q02|{name}|P|2.3.1||||||ASCII|||",
+            f"QRD|20260302080000|R|D|{question.id}|||RD|{tube}|OTH|||T|",
+            "QRF|BS-200E|20200101000000|20991231000000|||RCT|COR|ALL||",
+        ]
+    if speaks == "genexpert":
+        kind, asks = ("Z03", f"HOST QUERY|{name}||{tube}") if tube else ("Z01", f"REQUEST TEST ORDERS|{name}|ALL")
+        return [f"MSH|^~\\&|GX||LIS||20260302080000||QBP^{kind}^QBP_{kind}|{name}|P|2.5", f"QPD|{kind}^{asks}", "RCP|I"]
+    asks = f"WOS^Work Order Step^IHE_LABTF|{name}|{tube}" if tube else f"WOS_ALL^All Steps^IHE_LABTF|{name}"
+    head = _law_head("QBP^Q11^QBP_Q11", name, "20260302080000", "LAB-27")
+    return [head, f"QPD|{asks}", "RCP|I||R"]
+
+
+def _law_head(kind: str, control: str, at: str, transaction: str) -> str:
+    return f"MSH|^~\\&|AN|LAB|LR|H|{at}||{kind}|{control}|P|2.5.1|||NE|AL||UNICODE UTF-8|||{transaction}^IHE"
+
+
+def oul(send: Send, step_of: StepOf) -> list[str]:
+    """OUL^R22 (LAB-29): each result with its work step."""
+    records = [_law_head("OUL^R22^OUL_R22", send.control, send.at, "LAB-29")]
+    for group, new_patient in _patients(send):
+        if new_patient:
+            records.append(f"PID|1||{group.number}||{group.name}||{group.birth}|{group.sex}")
+        records += [f"SPM|1|{group.order}||SER|||||||P^^HL70369", f"SAC|||{group.order}"]
+        for index, result, code, _ in told(group):
+            final = result.status in "FC"
+            records += [
+                f"OBR|{index}|{step_of(group.order, result)}||{code}|||{group.at}",
+                f"ORC|SC||||{'CM' if final else 'IP'}",
+                f"OBX|1|NM|{code}||{written(result)}|{UNIT}|||||{result.status}|||{result.at}",
+            ]
+    return records
 
 
 def hl7(send: Send) -> list[str]:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from tests.histories.two_way import News, Reply
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -99,6 +97,37 @@ class Logged:
     ended: bool
     outcome: str
     none: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What an analyzer was sent in one message.
+
+    Attributes:
+        step: of the history, that was under way.
+        asking: the question that it answers; -1: it came unasked.
+        orders: (tube, test) of each, in order. back: of those that are taken back.
+        steps: work steps, one for each of these (IHE LAW).
+        whole: with the last record.
+    """
+
+    step: int
+    asking: int
+    orders: tuple[tuple[str, str], ...]
+    back: tuple[tuple[str, str], ...] = ()
+    steps: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What a laboratory system was told later: MSH-10, ORC-1, ORC-2, ORC-5, the test."""
+
+    control: str
+    order: str
+    placer: str
+    status: str
+    test: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

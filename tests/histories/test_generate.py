@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 
 from tests.histories.generate import batch, batches, history
-from tests.histories.history import Act, as_json, from_json
+from tests.histories.history import Act, Channel, as_json, from_json
 from tests.histories.laboratory import Laboratory
 from tests.histories.look import align
 from tests.histories.order_scenes import ORDER_SCENES
 from tests.histories.render import payload
 from tests.histories.scenes import SCENES
 from tests.histories.shrink import shrink, simpler, without
+
+HL7, ASTM = Channel(protocol="hl7"), Channel(protocol="astm")
 
 
 def test_a_seed_gives_the_same_histories_again() -> None:
@@ -32,6 +34,19 @@ def test_every_scene_is_drawn_and_so_is_everything_at_once() -> None:
     assert drawn == {"mixed", *(scene.__name__ for scene in (*SCENES, *ORDER_SCENES))}
 
 
+def test_each_way_of_asking_is_drawn() -> None:
+    drawn = {
+        (channel.protocol, channel.speaks, channel.asks)
+        for some in batches(1, 1000)
+        for one in some.histories
+        for channel in one.channels
+        if channel.asks
+    }
+    unasked = {("astm", "", "download"), ("hl7", "law", "download"), ("hl7", "mindray-bs", "download")}
+    asked = {("hl7", speaks, "query") for speaks in ("law", "law-own", "mindray-bs", "genexpert")}
+    assert drawn == {*unasked, *asked, ("astm", "", "query")}
+
+
 def test_histories_of_results_are_the_same_with_and_without_those_of_orders() -> None:
     drawn = [(f"1/0/{place}", history(f"1/0/{place}")) for place in range(100)]
     assert 5 < sum(one.has_orders for _, one in drawn) < 40
@@ -45,12 +60,12 @@ def test_histories_side_by_side_share_no_order() -> None:
             group.order
             for send in one.sends
             for group in send.groups
-            if group.order.encode() in payload(send, "hl7", place)
+            if group.order.encode() in payload(send, HL7, place)
         }
         for place in (1, 2)
     ]
     assert orders == [set(), set()]  # what stands in the messages is the order with the history's own digits
-    assert payload(one.sends[0], "hl7", 1) != payload(one.sends[0], "hl7", 2)
+    assert payload(one.sends[0], HL7, 1) != payload(one.sends[0], HL7, 2)
 
 
 def test_what_the_memory_sends_differs_only_in_the_head() -> None:
@@ -58,10 +73,10 @@ def test_what_the_memory_sends_differs_only_in_the_head() -> None:
     channel = lab.channel("hl7", control="counts")
     first = lab.say(channel, lab.person("1"), lab.order(), ("GLU", "F"))
     again = lab.memory(first)
-    one, two = (payload(send, "hl7", 0).split(b"\r") for send in (first, again))
+    one, two = (payload(send, HL7, 0).split(b"\r") for send in (first, again))
     assert one[0] != two[0]
     assert one[1:] == two[1:]
-    assert payload(lab.again(first), "hl7", 0) == payload(first, "hl7", 0)
+    assert payload(lab.again(first), HL7, 0) == payload(first, HL7, 0)
     assert [send.results[0].word for send in lab.sends] == [1, 1, 1]
 
 
@@ -80,7 +95,7 @@ def test_the_second_patient_of_a_message_has_a_record_of_its_own() -> None:
     channel = lab.channel("astm")
     people = lab.person("4711", "IYER^LEELA"), lab.person("")
     send = lab.message(channel, *(lab.group(channel, who, lab.order(), ("GLU", "F")) for who in people))
-    records = payload(send, "astm", 0).split(b"\r")
+    records = payload(send, ASTM, 0).split(b"\r")
     assert [record for record in records if record.startswith(b"P")] == [b"P|1||4711||IYER^LEELA", b"P|2"]
 
 

@@ -12,8 +12,8 @@ from tests.histories.history import PANEL, Asking, Rest, Send
 from tests.histories.laboratory import Laboratory
 from tests.histories.orders_model import HELD_RESULT, INVARIANTS, OLD_RESULT, judge
 from tests.histories.render import here
-from tests.histories.seen import Delivery, Kept, Logged, Row, Seen, SeenOrders
-from tests.histories.two_way import News, Reply, reply_in
+from tests.histories.seen import Delivery, Kept, Logged, News, Reply, Row, Seen, SeenOrders
+from tests.histories.two_way import reply_in
 
 PLACE = 3
 
@@ -60,6 +60,10 @@ class Scene:
                 News(control=f"W{number}.3", order="SC", placer=placer, status="CM", test=f"L-{test}")
             )  # fmt: skip
 
+    def speaks_law(self) -> None:
+        """The first analyzer, over HL7, and says whether it takes an order."""
+        self.lab.channels[self.chem] = replace(self.lab.channels[self.chem], protocol="hl7", speaks="law")
+
     def panel(self, *states: str) -> None:
         for test, state in zip(PANEL[1], states, strict=True):
             self.there(state, test=test, named=PANEL[0])
@@ -81,6 +85,11 @@ class Scene:
         self.replies.append((at, reply))
         numbers = tuple(n for n, one in enumerate(self.items, 1) if one.test.removeprefix("L-") in tests)
         self.log.append(Logged(asking=self._last, items=numbers, ended=True, outcome="sent", none=none))
+
+    def take_back(self, test: str, step: str) -> None:
+        back = ((here(self.tube.number, PLACE), test),)
+        reply = Reply(step=self._last, asking=-1, orders=(), back=back, steps=(step,), whole=False)
+        self.replies.append((self.chem, reply))
 
     def measure(self, test: str = "GLU", status: str = "F", *, at: int | None = None) -> None:
         self.lab.say(self.chem, self.anu, self.tube, (test, status), at=at)
@@ -157,6 +166,15 @@ WELL: dict[str, Case] = {
         at.there("held", "SPECIMEN_CONFLICT"),
         at.there("held", "SPECIMEN_CONFLICT", placer="2", patient="MR2"),
     ),
+    "accepted": lambda at: many(at.speaks_law(), at.order(), at.there("accepted"), at.ask("GLU", steps=("W1",))),
+    "one test of two orders, as two work steps": lambda at: many(
+        at.speaks_law(), at.order(), at.order(placer="2"), at.there("accepted"), at.there("accepted", placer="2"),
+        at.ask("GLU", "GLU", steps=("W1", "W2")),
+    ),
+    "taken back": lambda at: many(
+        at.speaks_law(), at.order(), at.there("cancelled"), at.ask("GLU", steps=("W1",)), at.order("CA", said="CR"),
+        at.take_back("GLU", "W1"),
+    ),
     "no analyzer has a code": lambda at: many(at.order(test="LACT", said="UA"), at.there("rejected", test="LACT")),
 }  # fmt: skip
 WRONG: dict[str, tuple[str, Case]] = {
@@ -176,6 +194,28 @@ WRONG: dict[str, tuple[str, Case]] = {
     ),
     "unasked, and never ordered": (
         "STRANGER", lambda at: many(at.order(), at.there("offered"), at.ask("UREA", asking=-1)),
+    ),
+    "a work step of another test": (
+        "STRANGER",
+        lambda at: many(
+            at.speaks_law(), at.order(), at.order(test="UREA"), at.there("accepted"),
+            at.there("accepted", test="UREA"), at.ask("GLU", "UREA", steps=("W2", "W1")),
+        ),
+    ),
+    "taken back, and not cancelled": (
+        "STRANGER",
+        lambda at: many(
+            at.speaks_law(), at.order(), at.there("accepted"), at.ask("GLU", steps=("W1",)), at.take_back("GLU", "W1")
+        ),
+    ),
+    "one work step twice": (
+        "TWICE",
+        lambda at: many(
+            at.speaks_law(), at.order(), at.there("accepted"), at.ask("GLU", "GLU", steps=("W1", "W1")),
+        ),
+    ),
+    "accepted by an analyzer that says nothing": (
+        "STATE", lambda at: many(at.order(), at.there("accepted"), at.ask("GLU")),
     ),
     "cancelled before the question": (
         "STALE", lambda at: many(at.order(), at.order("CA", said="CR"), at.there("cancelled"), at.ask("GLU")),

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
+from tests.histories.seen import News, Reply
 from tests.histories.senders import ACK, AGAIN_AFTER_S, ANSWER_WITHIN_S, ENQ, EOT, ETX, GIVE_UP_S, STX, Sender
 from tests.support.astm_host import StrictHost
 
@@ -15,24 +15,6 @@ NAK = b"\x15"
 VT, END = b"\x0b", b"\x1c\r"
 CANCELLED = "C"  # O-12
 _OF_QUESTION = re.compile(r"Q\d")  # how an answer is named in H-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What an analyzer was sent in one message.
-
-    Attributes:
-        step: of the history, that was under way.
-        asking: the question that it answers; -1: it came unasked.
-        orders: (tube, test) of each, in order. back: of those that are taken back.
-        whole: with the last record.
-    """
-
-    step: int
-    asking: int
-    orders: tuple[tuple[str, str], ...]
-    back: tuple[tuple[str, str], ...] = ()
-    whole: bool = True
 
 
 def reply_in(text: bytes, step: int, asked: int) -> Reply | None:
@@ -143,8 +125,8 @@ class TwoWay:
         await self._until_told(ident, message, self.tries)
         return True
 
-    async def ask(self, ident: int, message: bytes, *, cut: int | None, acks: bool) -> None:
-        """A question, until its answer is there; once alone where the line is to be ``cut``."""
+    async def ask(self, ident: int, message: bytes, tubes: tuple[str, ...], *, cut: int | None, acks: bool) -> None:
+        """A question for ``tubes``, until its answer is there; once alone where the line is to be ``cut``."""
         async with asyncio.timeout(GIVE_UP_S):
             while True:
                 self._cut = None
@@ -240,17 +222,6 @@ class Lis(Sender):
         self.said[ident] = tuple(
             row.split("|")[1] for row in self.answer.decode().split("\r") if row.startswith("ORC|")
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """What a laboratory system was told later: MSH-10, ORC-1, ORC-2, ORC-5, the test."""
-
-    control: str
-    order: str
-    placer: str
-    status: str
-    test: str
 
 
 class Hearing:

@@ -38,7 +38,7 @@ class Lab:
         obr = f"OBR|1||2603010042|24323-8^Panel^LN|||20260301091500|||||||20260301093000||||||||{at}||CH|{state}"
         segments = [
             f"MSH|^~\\&|LIS|CITYLAB|||20260301{120000 + number}+0530||ORU^R01^ORU_R01|{number}|P|2.5.1",
-            "PID|1||MR-1001^^^CITYLAB^MR~91123456789012^^^NDHM^HIN||Rao^Meera||19840219|F",
+            "PID|1||MR-1001^^^CITYLAB^MR~91123456789015^^^NDHM^HIN||Rao^Meera||19840219|F",
             obr,
         ]
         for place, (state, code, value, time) in enumerate(map(str.split, results), 1):

@@ -52,7 +52,7 @@ class Habits:
         more: contexts that are sent besides those of the consent.
         trusting: takes each callback without a look at its token.
         answers_twice: sends each answer twice.
-        forgets_revocation: sends whatever the consent has become.
+        forgets_revocation: sends also after the consent was revoked.
         checks_nothing: acknowledges each request.
         skips_acknowledgement: pushes without on-request.
         status: of its answers to callbacks.

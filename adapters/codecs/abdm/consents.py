@@ -10,7 +10,7 @@
         "dataPushUrl": "https://...", "keyMaterial": {...}}}
 
 Programs of the field send one value where a list is due, numbers as texts, and notices without the outer object. A
-revocation, a denial and an expiry are read by their id alone: whatever else is wrong with one, it takes effect.
+revocation, a denial and an expiry are read by their id alone: another fault in one does not keep it from taking effect.
 
 Source: NHA's OpenAPI documents, V3 (2026-09-16).
 """

@@ -19,6 +19,7 @@ from typing import Any
 
 from adapters.codecs import json_tree
 from adapters.codecs.fhir.outcome import reasons
+from adapters.codecs.json_places import DECODER, items, members, skip
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -26,9 +27,7 @@ SYSTEM = "urn:labrelay:polled"  # of the identifier of a message: type, id and v
 ORDERS = ("ServiceRequest", "Task")
 REFERRED = ("Patient", "Specimen", "ServiceRequest")  # the types that an order line is made of
 COUNTED_DIGITS = 18  # of 64 bits
-_SPACE = re.compile(r"[ \t\n\r]*")
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +141,11 @@ def local(reference: str, base: str) -> str:
     return name if kind in REFERRED and _ID.fullmatch(identity) else ""
 
 
+def is_id(text: str) -> bool:
+    """Whether R4 allows this as the id of a resource, and it is one step of an address."""
+    return _ID.fullmatch(text) is not None and text not in (".", "..")
+
+
 def micros(instant: object) -> int:
     """An instant (``2026-11-24T10:00:00.123+05:30``) in microseconds; 0 where it is none."""
     try:
@@ -165,18 +169,18 @@ def _links(tree: dict[str, Any]) -> Iterator[str]:
 
 def _entries(text: str) -> Iterator[Found | None]:
     """The resources of a Bundle, each with the bytes that it has there."""
-    for name, start, _ in _members(text, _skip(text, 0)):
+    for name, start, _ in members(text, skip(text, 0)):
         if name != "entry" or text[start] != "[":
             continue
-        for at in _items(text, start):
+        for at in items(text, start):
             if text[at] != "{":
                 continue
             raw, mode = "", ""
-            for member, begin, end in _members(text, at):
+            for member, begin, end in members(text, at):
                 if member == "resource":
                     raw = text[begin:end]
                 elif member == "search":
-                    said = _DECODER.raw_decode(text, begin)[0]
+                    said = DECODER.raw_decode(text, begin)[0]
                     mode = str(said.get("mode") or "") if isinstance(said, dict) else ""
             if raw:
                 yield _found(json_tree.read(b"[" + raw.encode() + b"]")[0][0], raw.encode(), mode)
@@ -197,34 +201,3 @@ def _found(tree: object, raw: bytes, mode: str) -> Found | None:
         raw=raw,
         tree=tree,
     )
-
-
-# -- where the values of a JSON text are; the text was read before, so that it is known to be whole ------------------
-
-
-def _members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
-    """Name, begin and end of the members of the object at a place."""
-    at = _skip(text, at + 1)
-    while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
-        start = _skip(text, _skip(text, at) + 1)
-        end = _DECODER.raw_decode(text, start)[1]
-        yield name, start, end
-        at = _next(text, end)
-
-
-def _items(text: str, at: int) -> Iterator[int]:
-    """The begin of each value of the list at a place."""
-    at = _skip(text, at + 1)
-    while text[at] != "]":
-        yield at
-        at = _next(text, _DECODER.raw_decode(text, at)[1])
-
-
-def _next(text: str, end: int) -> int:
-    at = _skip(text, end)
-    return _skip(text, at + 1) if text[at] == "," else at
-
-
-def _skip(text: str, at: int) -> int:
-    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere

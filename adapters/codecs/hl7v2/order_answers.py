@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.codecs.hl7v2.acknowledgement import TABLE_0357, AckError, acknowledge, read_ack
-from adapters.codecs.hl7v2.order_status import header
+from adapters.codecs.hl7v2.order_status import TASK_FIELD, header
 from adapters.codecs.hl7v2.text import escape, unescape
 from engine.model.message import Delimiters, Group, Parsed, Segment
-from engine.model.orders import Action, AnsweredOrders, ItemReason, LineAnswer
+from engine.model.orders import Action, AnsweredOrders, ItemReason, ItemState, LineAnswer
 
 EVENTS = {"ORM_O01": ("ORR", "O02"), "OML_O21": ("ORL", "O22"), "OML_O33": ("ORL", "O34"), "OML_O35": ("ORL", "O36")}
 """Structure of the order -> message type and event of its answer."""
@@ -47,6 +47,14 @@ _FAULTS: dict[ItemReason, tuple[int, str, int]] = {
     ItemReason.SPECIMEN_CONFLICT: (205, "OBR", 0),
     ItemReason.TOO_MANY_LINES: (207, "ORC", 1),
     ItemReason.TOO_MANY_ITEMS: (207, "OBR", 0),
+}
+# ORC-5 of an order that an act came too late for: it goes on, or has its result.
+_GOES_ON: Mapping[ItemState, str] = {
+    ItemState.WAITING: "SC",
+    ItemState.OFFERED: "SC",
+    ItemState.ACCEPTED: "IP",
+    ItemState.IN_PROGRESS: "IP",
+    ItemState.RESULTED: "CM",
 }
 _NOT_DONE = (204, "ORC", 2)  # no such order, or too late
 _SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
@@ -115,14 +123,19 @@ def later(asked: AnsweredOrders, parsed: Parsed | None, *, control_id: str, now:
     return answer(parsed, asked.answers, control_id, now, alone=True) if _wants(parsed, asked.answers) else None
 
 
-def plain(asked: AnsweredOrders, *, control_id: str, now: str, settings: Mapping[str, Any]) -> bytes:
+def plain(
+    asked: AnsweredOrders, *, control_id: str, now: str, settings: Mapping[str, Any], names_task: bool = False
+) -> bytes:
     """The answer to orders that did not come as HL7 v2, as ORR^O02: MSA-2 is the control id of their message, or its
-    number.
+    number. ORC-5 is also there where an act came too late: the order goes on, or has its result.
 
     Args:
+        names_task: ORC-33 is the Task that was answered, ``Task/17``; MSA-2 has its version, too.
         settings: as of `adapters.codecs.hl7v2.order_status.message`.
     """
     code = "AR" if asked.refused else "AA"
+    kind, _, version = asked.control_id.rpartition("/")
+    task = _plain(kind) if names_task and version and kind.startswith("Task/") else ""
     lines = [
         "|".join([*header(settings, now, "ORR^O02^ORR_O02", control_id)]),
         "|".join(["MSA", code, _plain(asked.control_id or asked.message_id)]),
@@ -139,7 +152,10 @@ def plain(asked: AnsweredOrders, *, control_id: str, now: str, settings: Mapping
     for place, one in enumerate(asked.answers, start=1):
         done, not_done, status = _CODES[one.action]
         numbers = [_plain(one.placer), _plain(one.filler)]
-        lines.append("|".join(["ORC", done if one.done else not_done, *numbers, "", status if one.done else ""]))
+        if not one.done:
+            status = _GOES_ON.get(one.state, "") if one.state is not None else ""
+        common = ["ORC", done if one.done else not_done, *numbers, "", status]
+        lines.append("|".join([*common, *[""] * (TASK_FIELD - len(common)), task]))
         lines.append("|".join(["OBR", str(place), *numbers, _plain(one.test)]))
     return "".join(line.rstrip("|") + "\r" for line in lines).encode("utf-8", "replace")
 

@@ -9,7 +9,8 @@
 
 ORC-2, ORC-3, OBR-2 and OBR-3 are as the order had them. OBR-4 is the test or panel that the order named; where one test
 of a panel has ended without a result, it is that test. ORC-16 is REFUSED, CANCELLED or EXPIRED. NTE has the analyzer's
-words; of a complete panel the tests without a result. A delimiter in a text is escaped.
+words; of a complete panel the tests without a result. A delimiter in a text is escaped. ORC-33 is the
+Task of the laboratory system, where that is to be changed, too: ``Task/17``.
 
 Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119 and 0038.
 """
@@ -22,6 +23,7 @@ from engine.model.message import Delimiters
 from engine.model.orders import OrderedPatient, Status, StatusChange, item_id
 
 TYPE = "ORM^O01"
+TASK_FIELD = 33  # ORC-33, Alternate Placer Order Number
 _CODES: dict[Status, tuple[str, str]] = {
     Status.ACCEPTED: ("SC", "IP"),
     Status.IN_PROGRESS: ("SC", "IP"),
@@ -45,10 +47,11 @@ def control_id(change: StatusChange) -> str:
     return f"{item_id(change.item)}.{change.n}{'P' if change.of_panel else ''}"
 
 
-def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> bytes:
+def message(change: StatusChange, *, at: str, settings: Mapping[str, Any], names_task: bool = False) -> bytes:
     """The message, with a CR after each segment, as UTF-8.
 
     Args:
+        names_task: ORC-33 names the Task of the order; not of a change of one test of a panel alone.
         at: the time of the change, ``YYYYMMDDHHMMSS+ZZZZ``.
         settings: of the channel: ``sending_application``, ``sending_facility``, ``receiving_application``,
             ``receiving_facility``, ``hl7_version``.
@@ -56,10 +59,14 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any]) -> by
     line = change.line
     code, state = _CODES[change.status]
     placer = _joined(line.placer, line.placer_namespace)
+    task = line.task if names_task and (change.of_panel or not line.panel) else ""
     segments = [
         header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
-        ["ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at, *[""] * 6, _why(change)],
+        [
+            *("ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at),
+            *([""] * 6 + [_why(change)] + [""] * (TASK_FIELD - 17) + [_text(task)]),
+        ],
         ["OBR", "1", placer, _text(line.filler), _joined(change.test, line.test_name, line.test_system)],
         *(["NTE", str(at), "", _text(words)] for at, words in enumerate(_notes(change), start=1)),
     ]

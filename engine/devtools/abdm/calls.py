@@ -97,7 +97,7 @@ class Gate:
             del self._sessions[next(iter(self._sessions))]
 
     def end_sessions(self) -> None:
-        """Each token has ended, whatever its own time says."""
+        """Each token ends now, before its own time."""
         self._sessions.clear()
 
     def is_live(self, authorization: str) -> bool:

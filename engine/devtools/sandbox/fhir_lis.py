@@ -1,9 +1,11 @@
 """A laboratory system that orders at its own FHIR server, where LabRelay has to search for it. All of it is made up.
 
     PUT Patient, Specimen, ServiceRequest      a new order: active; a cancel: revoked; a hold: on-hold
+    PUT Task, with ``tasks``                   a new order: requested; a cancel: cancelled; its ServiceRequest is active
 
-The server is the sandbox itself. A channel with ``source: {kind: fhir-search}`` finds what changed there; a Task for an
-order is written by LabRelay, where its site says so.
+The server is the sandbox itself. A channel with ``source: {kind: fhir-search}`` finds what changed there; LabRelay
+writes a Task of its own for an order, and changes that of the laboratory system, where its site says so. The sandbox
+keeps each version, and refuses a write whose If-Match names an older one (412).
 """
 
 import random
@@ -17,15 +19,17 @@ import aiohttp
 from engine.devtools.sandbox.lis import FAMILY, GIVEN, Action, LisOrder, OrderAnswer
 
 STATUS: dict[Action, str] = {"new": "active", "release": "active", "hold": "on-hold", "cancel": "revoked"}
+TASK_STATUS: dict[Action, str] = {"new": "requested", "release": "requested", "hold": "on-hold", "cancel": "cancelled"}
 WITHIN_S = 30.0
 NUMBERS = "urn:sandbox:order"
 
 
 class FhirLis:
-    """Orders at one server. ``counts``: orders, by what was asked."""
+    """Orders at one server. ``counts``: orders, by what was asked. ``tasks``: each by a Task of its own."""
 
-    def __init__(self, url: str, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, url: str, *, tasks: bool = False, say: Callable[[str], None] | None = None) -> None:
         self._url = url
+        self._tasks = tasks
         self._say = say or (lambda text: None)
         self.counts: Counter[str] = Counter()
 
@@ -37,11 +41,14 @@ class FhirLis:
         """
         timeout = aiohttp.ClientTimeout(total=WITHIN_S)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            for resource in _resources(orders, action, at):
+            for resource in _resources(orders, "new" if self._tasks else action, at):
                 await self._put(http, resource)
+            for one in orders if self._tasks else ():
+                await self._put(http, _task(one, action, at))
+        status = (TASK_STATUS if self._tasks else STATUS)[action]
         for one in orders:
             self.counts[action] += 1
-            self._say(f"{action} {one.number} {one.tube} {one.test}: {STATUS[action]}, to be searched")
+            self._say(f"{action} {one.number} {one.tube} {one.test}: {status}, to be searched")
         return OrderAnswer("")
 
     async def _put(self, http: aiohttp.ClientSession, resource: dict[str, Any]) -> None:
@@ -85,3 +92,11 @@ def _resources(orders: Sequence[LisOrder], action: Action, at: datetime) -> list
         for one in orders
     ]  # fmt: skip
     return found
+
+
+def _task(one: LisOrder, action: Action, at: datetime) -> dict[str, Any]:
+    return {
+        "resourceType": "Task", "id": f"T-{one.number}", "intent": "order", "status": TASK_STATUS[action],
+        "focus": {"reference": f"ServiceRequest/{one.number}"}, "for": {"reference": f"Patient/{one.patient}"},
+        "authoredOn": at.astimezone().isoformat(),
+    }  # fmt: skip

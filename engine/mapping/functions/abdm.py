@@ -15,12 +15,20 @@ from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.message_context import MessageContext
+from engine.model.abdm_profiles import (
+    ADDRESS,
+    NUMBER,
+    PROFILES,
+    Profile,
+    address_identifier,
+    is_profile,
+    number_identifiers,
+)
 from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
-NDHM_IDENTIFIER_TYPE = "https://nrces.in/ndhm/fhir/r4/CodeSystem/ndhm-identifier-type-code"
 _DISPLAYS = {  # of HL7 table 0203, as its code system has them
     "MR": "Medical record number",
     "PI": "Patient internal identifier",
@@ -38,38 +46,45 @@ def _type(code: str) -> Json:
     return {"text": code}
 
 
-@function("abha_ids(ids: Identifier[], system: text) -> Identifier[]", settings=("abdm_guide",))
+@function("abha_ids(ids: Identifier[], system: text) -> Identifier[]", settings=("abdm_profile",))
 def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | None:
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
 
-    The number is the one of this system or of type `HIN` (CX.5), the address the one of type `ABHA`. A number that has
-    not 14 digits, or only zeros, and an address that is none, make the message dead: the document would go to another
-    person. The number goes out twice, typed `MR` and `HIN`, because receivers read either; once with
-    `abdm_guide: 2.0.1`, which knows no `HIN`.
+    Those are of this system, or of type `HIN` or `ABHA` (CX.5); the form says which is the number, which the address.
+    One that is neither, and two numbers, make the message dead: the document would go to another person. A number of
+    which the check digit does not fit goes out with the warning `ABHA_CHECK_DIGIT`. A number is there twice, typed `MR`
+    and `HIN`, because receivers read either; once with `abdm_profile: 2.0.1`, which knows no `HIN`.
     """
-    old = run.setting("abdm_guide") == "2.0.1"
+    profile = _profile(run)
     made: list[Json] = []
+    numbers: set[AbhaNumber] = set()
     for one in ids:
-        kind = type_of(one)
-        if kind == "ABHA":
-            if AbhaAddress.read(one["value"]) is None:
-                raise run.dead(ReasonCode.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
-            _lasts(run, one)
-            # Guide 2.0.1 has no code for it.
-            address = {"text": "ABHA address"} if old else _ndhm("ABHA", "ABHA")
-            made.append({"type": address, "value": one["value"].strip()})
-        elif kind == "HIN" or one.get("system") == system:
-            found = AbhaNumber.read(one["value"])
-            if found is None:
-                raise run.dead(
-                    ReasonCode.BAD_VALUE, "an ABHA number has 14 digits that are not all 0, this one has not"
-                )
-            _lasts(run, one)
-            number = found.dashed
-            made.append({"type": _type("MR"), "system": system, "value": number})
-            if not old:
-                made.append({"type": _ndhm("HIN", "Health ID issued by NDHM"), "system": system, "value": number})
+        if type_of(one) not in (NUMBER, ADDRESS) and one.get("system") != system:
+            continue
+        if AbhaAddress.read(one["value"]) is not None:
+            made.append(address_identifier(one["value"].strip(), profile))
+        elif (number := AbhaNumber.read(one["value"])) is not None:
+            if number not in numbers:
+                made += number_identifiers(number, system, profile)
+            numbers.add(number)
+        else:
+            raise run.dead(
+                ReasonCode.BAD_VALUE,
+                "an id of ABHA is neither a number (14 digits that are not all 0) nor an address (name@domain)",
+            )
+        _lasts(run, one)
+    if len(numbers) > 1:
+        raise run.dead(ReasonCode.BAD_VALUE, "the patient has two ABHA numbers")
+    if any(not number.fits for number in numbers):
+        run.warn("ABHA_CHECK_DIGIT", "the check digit of the ABHA number does not fit: ask the patient for the card")
     return made or None
+
+
+def _profile(run: MessageContext) -> Profile:
+    said = str(run.setting("abdm_profile") or PROFILES[-1])
+    if not is_profile(said):
+        raise run.dead(ReasonCode.BAD_VALUE, f"setting abdm_profile is one of {', '.join(PROFILES)}")
+    return said
 
 
 def _lasts(run: MessageContext, one: Json) -> None:
@@ -78,19 +93,21 @@ def _lasts(run: MessageContext, one: Json) -> None:
     run.counted.discard((one.get("system"), one["value"]))
 
 
-def _ndhm(code: str, display: str) -> Json:
-    return {"coding": [{"system": NDHM_IDENTIFIER_TYPE, "code": code, "display": display}]}
-
-
 @function("local_patient_ids(ids: Identifier[], system: text) -> Identifier[]", steady=True)
 def local_patient_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | None:
     """A patient's other identifiers, with a type: those that are neither of this system nor of type `HIN` or `ABHA`."""
     made = []
     for one in ids:
         kind = type_of(one)
-        if kind not in ("HIN", "ABHA") and one.get("system") != system:
+        if kind not in (NUMBER, ADDRESS) and one.get("system") != system:
             made.append({**one, "type": _type(kind or "patient number")})
     return made or None
+
+
+@function("lasting_ids(ids: Identifier[]) -> Identifier[]", steady=True)
+def lasting_ids(run: MessageContext, ids: list[Json]) -> list[Json] | None:
+    """Those identifiers that are one person's for good (`patient_numbers`, `namespaces`), and no counters."""
+    return [one for one in ids if (one.get("system"), one["value"]) in run.lasting] or None
 
 
 @function("registry_identifier(type: literal, system: text, value: text) -> Identifier", pure=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from engine.model.orders import ItemReason, LineAnswer
+from engine.model.orders import ItemReason, ItemState, LineAnswer
 
 _USUAL = {one.name: one.default for one in fields(LineAnswer)}
 
@@ -18,7 +18,11 @@ def packed(told: Sequence[LineAnswer]) -> list[dict[str, Any]]:
 
 
 def opened(found: Sequence[dict[str, Any]]) -> tuple[LineAnswer, ...]:
-    return tuple(
-        LineAnswer(**{**one, "reason": ItemReason(one.get("reason", "")), "items": tuple(one.get("items", ()))})
-        for one in found
+    return tuple(_opened(one) for one in found)
+
+
+def _opened(one: dict[str, Any]) -> LineAnswer:
+    state = ItemState(one["state"]) if "state" in one else None
+    return LineAnswer(
+        **{**one, "reason": ItemReason(one.get("reason", "")), "state": state, "items": tuple(one.get("items", ()))}
     )

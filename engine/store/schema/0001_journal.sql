@@ -390,7 +390,7 @@ CREATE TABLE order_item (
     waits_us   INTEGER NOT NULL,            -- how long it waits, from when it came or was sent again
     reuse_us   INTEGER NOT NULL,            -- how long after its end its specimen number is not another patient's
     events     INTEGER NOT NULL,            -- rows of order_event
-    written_us INTEGER NOT NULL,            -- when this row was written last, whatever changed in it
+    written_us INTEGER NOT NULL,            -- when any column of this row was written last
     given_us   INTEGER NOT NULL,            -- when the analyzer got it that has it, or had it; 0: none has
     content    BLOB NOT NULL                -- sealed: the line of the LIS
 );

@@ -22,7 +22,7 @@ def adapted(*lines: str, kind: str = "PR") -> Parsed:
         ("O|796|9058^1^11|8766097|SGOT^^", "8766097"),
         ("O|1|1^1^1|SAMPLE123|1^Test1^2^1", "SAMPLE123"),
         ("O|1||00042|SGOT^^", "00042"),
-        ("O|1|1^1^1||SGOT^^", None),  # no bar code: the count is nobody's tube, and the next day another one's
+        ("O|1|1^1^1||SGOT^^", None),  # no bar code: the count names no tube; the next day another tube has it
         ("O|1|00042||SGOT^^", "00042"),  # no count: nothing but a number
     ],
 )

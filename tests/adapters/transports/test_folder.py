@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from adapters.codecs.text.whole_link import ACK, NAK
 from adapters.transports import folder as folder_module
-from adapters.transports.folder import ACK, NAK, FileStream, WatchedFolder
+from adapters.transports.folder import WatchedFolder
 from adapters.transports.folder_files import CLAIMED, Files
+from adapters.transports.whole_stream import WholeStream
 from engine.model.clock import ManualClock
 from tests.support.waiting import until
 
@@ -25,7 +27,7 @@ class Reader:
         self.answer = answer
         self.read: list[bytes] = []
 
-    async def __call__(self, stream: FileStream) -> None:
+    async def __call__(self, stream: WholeStream) -> None:
         self.read.append(await stream.read())
         assert await stream.read() == b""
         await stream.write(self.answer)
@@ -45,7 +47,7 @@ def files_of(folder: Path, **more: object) -> Files:
 @asynccontextmanager
 async def watching(
     folder: Path,
-    reader: Callable[[FileStream], object],
+    reader: Callable[[WholeStream], object],
     *,
     clock: ManualClock | None = None,
     **more: object,
@@ -250,7 +252,7 @@ async def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_grew_while_it_was_read_has_failed(tmp_path: Path) -> None:
-    async def reader(stream: FileStream) -> None:
+    async def reader(stream: WholeStream) -> None:
         (claimed,) = (tmp_path / CLAIMED).iterdir()
         with claimed.open("ab") as late:
             late.write(b" and more")
@@ -330,7 +332,7 @@ async def test_a_fault_of_the_reader_costs_no_file(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.005)
     attempts = 0
 
-    async def reader(stream: FileStream) -> None:
+    async def reader(stream: WholeStream) -> None:
         nonlocal attempts
         attempts += 1
         if attempts == 1:
@@ -359,7 +361,7 @@ async def test_no_name_of_a_file_is_said(
 async def test_stopping_waits_for_the_file_that_is_being_read(tmp_path: Path) -> None:
     begun = asyncio.Event()
 
-    async def reader(stream: FileStream) -> None:
+    async def reader(stream: WholeStream) -> None:
         begun.set()
         await asyncio.sleep(0)
         await stream.write(ACK)

@@ -147,3 +147,47 @@ def test_a_route_that_cannot_put_orders_anywhere_is_found(tmp_path: Path, block:
 
     assert f"channels/his.yaml:{4 if block else 3}:" in found
     assert why in found
+
+
+EMR = """channel: emr
+role: orders
+source: {kind: fhir-search, url: "http://127.0.0.1:9/fhir/", search: SEARCH, every: 10s}
+routes: [{mapping: orders-fhir}]
+"""
+NEWS = """channel: news
+source: {kind: order-status, of: OF, answers: ANSWERS, tasks: update}
+routes:
+  - {when: "=MSH-9.1 == 'ORR'", mapping: hl7-order-answers, to: DESTINATION}
+"""
+SERVERS = """site: {name: Test Lab, timezone: Asia/Kolkata}
+destinations:
+  there: {kind: fhir, url: "http://127.0.0.1:9/fhir"}
+  elsewhere: {kind: fhir, url: "http://127.0.0.1:8/fhir"}
+  archive: {kind: file, folder: var/out}
+"""
+
+
+@pytest.mark.parametrize(
+    ("search", "of", "answers", "destination", "where", "why"),
+    [
+        ("Task", "emr", "true", "there", "", ""),
+        ("Task", "emr", "false", "there", "news.yaml:2:", "tasks: update needs answers: true"),
+        ("ServiceRequest", "emr", "true", "there", "news.yaml:2:", "'emr' searches no Tasks"),
+        ("Task", "his", "true", "there", "news.yaml:2:", "'his' searches no Tasks"),
+        ("Task", "emr", "true", "elsewhere", "news.yaml:4:", "elsewhere has another url"),
+    ],
+)
+def test_the_tasks_of_a_system_are_changed_where_they_are(
+    tmp_path: Path, search: str, of: str, answers: str, destination: str, where: str, why: str
+) -> None:
+    news = NEWS.replace("OF", of).replace("ANSWERS", answers).replace("DESTINATION", destination)
+    files = {**channels(), "emr.yaml": EMR.replace("SEARCH", search), "news.yaml": news}
+    site = make_site(tmp_path, site=SERVERS, channels=files)
+    if not why:
+        load_site(site)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_site(site)
+    (found,) = caught.value.problems
+    assert where in found
+    assert why in found

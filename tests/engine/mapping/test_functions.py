@@ -808,7 +808,7 @@ def test_an_abha_number_goes_out_as_both_types_and_an_address_as_one() -> None:
         "type": {"coding": [{"system": NDHM, "code": "ABHA", "display": "ABHA"}]},
         "value": "meera.rao@abdm",
     }
-    number, address = call("abha_ids", ids, ABHA, settings={"abdm_guide": "2.0.1"})
+    number, address = call("abha_ids", ids, ABHA, settings={"abdm_profile": "2.0.1"})
     assert number["type"]["coding"][0]["code"] == "MR"
     assert address == {"type": {"text": "ABHA address"}, "value": "meera.rao@abdm"}
 
@@ -819,10 +819,34 @@ def test_an_abha_number_is_known_by_its_system_too_and_whoever_has_none_has_none
     assert call("abha_ids", [call("cx", "7^^^HOSP^MR")], ABHA) is None
 
 
-@pytest.mark.parametrize("raw", ["9112345678901^^^NDHM^HIN", "meera.rao^^^NDHM^ABHA"])
-def test_an_abha_number_or_address_that_is_none_goes_nowhere(raw: str) -> None:
+def test_the_form_says_which_is_the_number_and_which_the_address() -> None:
+    """Many call the number "ABHA", too."""
+    swapped = [call("cx", raw) for raw in ("91-1234-5678-9015^^^NDHM^ABHA", "meera.rao@abdm^^^NDHM^HIN")]
+    assert [one["value"] for one in call("abha_ids", swapped, ABHA)] == [*["91-1234-5678-9015"] * 2, "meera.rao@abdm"]
+    twice = [call("cx", raw) for raw in ("91-1234-5678-9015^^^NDHM^HIN", "91123456789015^^^X^HIN")]
+    assert len(call("abha_ids", twice, ABHA)) == 2
+
+
+@pytest.mark.parametrize(("last", "warnings"), [("5", []), ("2", ["ABHA_CHECK_DIGIT"])])
+def test_a_check_digit_that_does_not_fit_is_told_and_not_corrected(last: str, warnings: list[str]) -> None:
+    run = run_of(HL7)
+    made = FUNCTIONS["abha_ids"].call(run, [call("cx", f"91-1234-5678-901{last}^^^NDHM^HIN")], ABHA)
+    assert made[0]["value"] == f"91-1234-5678-901{last}"
+    assert [issue.code for issue in run.issues] == warnings
+
+
+@pytest.mark.parametrize(
+    "raws",
+    [
+        ("9112345678901^^^NDHM^HIN",),
+        ("meera.rao^^^NDHM^ABHA",),
+        ("91-1234-5678-9015^^^NDHM^HIN", "91-1234-5678-9023^^^NDHM^HIN"),
+    ],
+)
+def test_an_abha_that_is_none_or_two_numbers_go_nowhere(raws: tuple[str, ...]) -> None:
     with pytest.raises(ContentError) as caught:
-        call("abha_ids", [call("cx", raw)], ABHA)
+        call("abha_ids", [call("cx", raw) for raw in raws], ABHA)
+    assert not any(part in str(caught.value) for part in ("9112", "meera", "5678"))
     assert caught.value.reason is ReasonCode.BAD_VALUE
 
 

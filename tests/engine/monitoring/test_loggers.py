@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from engine.monitoring.logs import LOGGERS, OURS
@@ -11,12 +12,17 @@ CHECKOUT = Path(__file__).parents[3]
 LINE = re.compile(r"^\| `(labrelay\.\w+)` \| (\w+) \| `([^`]+)` \|$", re.MULTILINE)
 # They ask for the root, or for the logger above ours, to set it up.
 SET_UP = {"engine/monitoring/logs.py", "engine/commands/shared/listening.py"}
-MODULES = {
-    path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(path.read_bytes())
-    for folder in ("engine", "adapters")
-    for path in sorted((CHECKOUT / folder).rglob("*.py"))
-    if str(path.relative_to(CHECKOUT)) not in SET_UP
-}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The text of each module, read: not while tests are collected, as each process of the suite collects all."""
+    return {
+        path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(path.read_bytes())
+        for folder in ("engine", "adapters")
+        for path in sorted((CHECKOUT / folder).rglob("*.py"))
+        if str(path.relative_to(CHECKOUT)) not in SET_UP
+    }
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
@@ -34,12 +40,12 @@ def logger_of(tree: ast.AST) -> str | None:
             return str(argument.value)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and any(alias.name == "logger" for alias in node.names):
-            return logger_of(MODULES[str(node.module)])
+            return logger_of(modules()[str(node.module)])
     return None
 
 
 def test_each_logger_has_a_name_of_the_table_and_each_name_a_logger() -> None:
-    named = set(map(logger_of, MODULES.values())) - {None}
+    named = set(map(logger_of, modules().values())) - {None}
 
     assert named == {*(f"{OURS}.{name}" for name in LOGGERS), f"{OURS}.delivery.packets"}
 
@@ -47,7 +53,7 @@ def test_each_logger_has_a_name_of_the_table_and_each_name_a_logger() -> None:
 def test_the_lines_that_the_page_lists_are_logged_so() -> None:
     logged = {
         (logger_of(tree), level, argument.value)
-        for tree in MODULES.values()
+        for tree in modules().values()
         for level, argument in calls(tree)
         if isinstance(argument, ast.Constant)
     }

@@ -71,7 +71,7 @@ def hl7(form: str, at: int, act: Act) -> bytes:
     urgent, more = ("S" if act.urgent and form == "O01" else ""), ("A" if act.do == "add" else "")
     order.append(f"OBR|1|{act.placer}|{'00042' if form == 'O01' else ''}|{act.test}|{urgent}||||||{more}")
     tube = [] if form == "O01" else ["SPM|1|S9||SER", "SAC|||00042"]
-    # Results of former days are context: they make no order, whatever they hold.
+    # Results of former days are context: they make no order, with any content.
     prior = [] if form == "O01" else ["PID|1||P-17^^^HOSP^MR", "ORC|NW|OLD", "OBR|1|OLD||FERR", "OBX|1|NM|FERR||7"]
     body = [*order, *tube, *prior] if form in ("O01", "O21") else [*tube, *order, *prior]
     head = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.model.message import Received
 from engine.receiving.preparing import LARGE_BYTES, prepared
-from engine.runtime import gc_tuning
+from engine.runtime.gc_tuning import settle
 
 MiB = 1024 * 1024
 
@@ -24,16 +24,16 @@ class Node:
 def test_what_was_built_is_not_walked_again_and_what_an_earlier_build_left_is_collected() -> None:
     try:
         earlier = Node()
-        gc_tuning.settle()
+        settle()
         assert gc.get_freeze_count() > 0
         gone = weakref.ref(earlier)
         del earlier
         gc.collect()
         assert gone() is not None  # frozen: out of the collector's sight
-        gc_tuning.settle()
+        settle()
         assert gone() is None
     finally:
-        gc.unfreeze()
+        gc.freeze()  # as `tests/conftest.py` has it
 
 
 def test_a_first_build_leaves_modules_alone() -> None:
@@ -42,11 +42,11 @@ def test_a_first_build_leaves_modules_alone() -> None:
         gone = weakref.ref(of_a_module)
         gc.freeze()
         del of_a_module
-        gc_tuning.settle(first=True)
+        settle(first=True)
         assert gone() is not None
         assert gc.get_threshold()[0] > 10_000
     finally:
-        gc.unfreeze()
+        gc.freeze()  # as `tests/conftest.py` has it
 
 
 def test_no_garbage_is_looked_for_while_the_daemon_reads_its_modules(tmp_path: Path) -> None:

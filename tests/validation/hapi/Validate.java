@@ -1,7 +1,8 @@
 // Judges Bundles by HAPI FHIR's validator, which is HL7's own, against the definitions of FHIR R4.
 //
-//   java -cp CLASSPATH Validate.java < bundles.ndjson > issues.ndjson
+//   java -cp CLASSPATH Validate.java [FOLDER] < bundles.ndjson > issues.ndjson
 //
+// FOLDER has profiles (StructureDefinition-*.json): those of resources that name them are checked, too.
 // A line of input is a Bundle; the line of output in its place is the list of its issues, as {severity, code, path,
 // text}. Without a terminology server: codes of code systems that FHIR publishes, UCUM units, languages and the like are
 // looked up in memory; LOINC and SNOMED CT are not, and are left unjudged.
@@ -15,11 +16,14 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.StringJoiner;
 import java.util.regex.Pattern;
 import org.hl7.fhir.common.hapi.validation.support.CachingValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.CommonCodeSystemsTerminologyService;
 import org.hl7.fhir.common.hapi.validation.support.InMemoryTerminologyServerValidationSupport;
+import org.hl7.fhir.common.hapi.validation.support.PrePopulatedValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.SnapshotGeneratingValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.UnknownCodeSystemWarningValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.ValidationSupportChain;
@@ -32,15 +36,24 @@ public class Validate {
         FhirContext context = FhirContext.forR4();
         var unknown = new UnknownCodeSystemWarningValidationSupport(context);
         unknown.setNonExistentCodeSystemSeverity(ca.uhn.fhir.context.support.IValidationSupport.IssueSeverity.INFORMATION);
+        var profiles = new PrePopulatedValidationSupport(context);
+        if (arguments.length > 0) {
+            try (var files = Files.newDirectoryStream(Path.of(arguments[0]), "StructureDefinition-*.json")) {
+                for (Path file : files) {
+                    profiles.addStructureDefinition(context.newJsonParser().parseResource(Files.readString(file)));
+                }
+            }
+        }
         var support = new CachingValidationSupport(new ValidationSupportChain(
             new DefaultProfileValidationSupport(context),
+            profiles,
             new CommonCodeSystemsTerminologyService(context),
             new InMemoryTerminologyServerValidationSupport(context),
             new SnapshotGeneratingValidationSupport(context),
             unknown));
         var module = new FhirInstanceValidator(support);
         module.setAnyExtensionsAllowed(true);
-        module.setErrorForUnknownProfiles(false); // those of NRCeS; the suite has a check of its own for them
+        module.setErrorForUnknownProfiles(arguments.length > 0);
         FhirValidator validator = context.newValidator().registerValidatorModule(module);
         var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         var output = new PrintStream(System.out, false, StandardCharsets.UTF_8);

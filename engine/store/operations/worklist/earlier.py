@@ -5,6 +5,7 @@ What happened after that state is unknown here, but not to analyzers and laborat
 - An order that waits may have gone out since. It is marked as `MAYBE_KNOWN`: it is offered again with that mark, and a
   cancel of it is pending until an analyzer, or a person, has given it up. So is an order that was held, which may have
   been released since: it stays held, and gets the mark at its release.
+- Messages of that time may be processed again. What they order may have gone out since, too.
 - Numbers were given since. They name other orders at analyzers (IHE LAW: the work step) and in messages to a
   laboratory system, so none of them is given again.
 """
@@ -14,10 +15,12 @@ from engine.model.orders import ItemReason
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
+from engine.store.core.rows import Execute
 from engine.store.operations.pruning import vouch
 from engine.store.operations.worklist import items
 
 CAUSE = "earlier state"
+UNTIL = "orders_until"  # key of the table `meta`: the newest row of the journal of the earlier state
 RESERVED = 1_000_000  # numbers that lost orders may have had
 
 
@@ -35,6 +38,13 @@ def go_on_from(batch: Batch) -> int:
         one = items.by_number(batch, number)
         if one is not None:
             items.apply(batch, one, ItemEvent.MAYBE_SENT, cause=CAUSE)
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (UNTIL, batch.last_id))
     first = items.next_number(batch.execute)
     vouch(batch, [Range(pruned_ranges.ORDER, first, first + RESERVED - 1, b"", 0)], {})
     return len(numbers)
+
+
+def until(execute: Execute) -> int:
+    """The newest message of the earlier state: what it orders when it is processed now may have gone out before."""
+    row = execute("SELECT value FROM meta WHERE name = ?", (UNTIL,)).fetchone()
+    return int(row[0]) if row is not None else 0

@@ -40,12 +40,12 @@ RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "
 # The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.
 OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
 
-_COLUMNS = (
+KEPT_COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
     "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "waits_us", "reuse_us", "events",
     "content", "given_us",
 )  # fmt: skip
-SELECT = f"SELECT {', '.join(_COLUMNS)} FROM order_item"  # noqa: S608 - constants
+SELECT = f"SELECT {', '.join(KEPT_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
     " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"

@@ -46,7 +46,7 @@ from engine.model.values import changed
 from engine.model.worklist import LineOutcome, TakeSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.worklist import items
+from engine.store.operations.worklist import earlier, items
 from engine.store.operations.worklist.items import Kept
 
 _AGAIN = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.REFUSED})  # ended without a result
@@ -157,6 +157,7 @@ class _Taking:
     own: dict[tuple[int, str], list[Kept]] | None = None
     read: dict[str, set[str]] = field(default_factory=dict)  # order number -> kinds of it that were sorted
     next_number: int = 0
+    until: int | None = None  # `earlier.until`
 
     def take(self, place: int, line: OrderLine, *, known: bool) -> list[LineOutcome]:
         if line.action == "unknown":
@@ -269,10 +270,17 @@ class _Taking:
         else:
             tube.is_held = False
         made = self._make(place, line, state, reason, after=after, run=run, parent=parent)
+        if self.message_id <= self._earlier() and not after:
+            items.apply(self.batch, made, ItemEvent.MAYBE_SENT, cause=earlier.CAUSE)
         tube.items.append(made)
         tube.open += 1
         tube.patients.add(line.patient)
         return _outcome(place, made, replaced=replaces.number if replaces is not None else 0)
+
+    def _earlier(self) -> int:
+        if self.until is None:
+            self.until = earlier.until(self.batch.execute)
+        return self.until
 
     def _put_rejected(self, place: int, line: OrderLine, reason: ItemReason) -> LineOutcome:
         """A rejected line is kept, so that a person sees it; the same one again is the same row."""

@@ -15,6 +15,7 @@ Which rows are accepted, and what follows:
   has dismissed or rejected stays closed, also where only the audit trail still shows it.
 - A pruned range stays pruned where an intact record attests it; the new journal gets a new record. A range without an
   intact record counts as missing.
+- An order of the worklist is accepted with its proven content (`orders`).
 - Tallies are counted anew. Short-lived tables (repeats, earlier values, line traces) are copied as far as they are
   readable: a lost entry costs a warning, or a result sent twice under one key, never a result.
 
@@ -22,6 +23,7 @@ found      copied and missing rows, as values and for people
 tables     a damaged file read row by row into a new one
 leaves     rows on unreachable pages
 proven     the journal's rows: proven ones and missing ones
+orders     the worklist: proven orders, missing ones, and messages that order these again
 outgoing   documents and deliveries, and messages to process again
 tallies    numbers and counts from the remaining rows
 saving     all steps in order: `run`

@@ -28,7 +28,7 @@ from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, bulk, pruning, search_index
 from engine.store.operations.worklist import earlier
-from engine.store.recovery.salvage import outgoing, proven, tallies
+from engine.store.recovery.salvage import orders, outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
 from engine.store.recovery.salvage.tables import Tables, without_own_indexes
@@ -148,6 +148,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         decided = proven.decided(new, vault)
         for table in tables.memories():
             tables.take(table)
+        lost_orders = orders.take(tables, vault, rows.gone)
         tables.take("message_state", _VERDICT)
         search_index.add_again(new.execute)
         outgoing.take_documents(tables, rows.emptied)
@@ -156,6 +157,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         outgoing.take_deliveries(tables, vault)
         outgoing.restore_verdicts(tables, vault, decided)
         outgoing.process_again(tables, rows.gone, decided)
+        orders.order_again(tables)
         outgoing.remember_reports(new, order.clock.now_us())
         tallies.number_lanes(new)
         tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
@@ -164,7 +166,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         without_own_indexes(new)
         new.execute("COMMIT")
         (journal_id,) = new.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
-        gone = rows.ranges_now()
+        gone = [*rows.ranges_now(), *lost_orders]
     if key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):  # a file beside the journal goes with it
         write_kek(folder / KEY_NAME, key.kek)
     Anchor(folder / ANCHOR_NAME, journal_id, last_id, chain, vault.anchor_seal).close()
@@ -198,6 +200,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
         "rows": salvage.rows,
         "missing": ranges,
         "mended": salvage.mended,
+        "orders": [(one.first, one.last) for one in salvage.orders],
         "chain_before": order.reading.mark.chain.hex() if order.reading.mark else "",
         "reason": order.reason,
     }
@@ -205,6 +208,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
     rollback.begin_history(batch, act)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
+    orders.go_on(batch)
     earlier.go_on_from(batch)
     return act
 

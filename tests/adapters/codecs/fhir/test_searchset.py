@@ -1,4 +1,4 @@
-"""The answer to a search: each resource keeps its bytes, whatever blanks and signs are around it."""
+"""The answer to a search: each resource keeps its bytes, with any blanks and signs around it."""
 
 import json
 from typing import Any

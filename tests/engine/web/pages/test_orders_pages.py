@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from engine.model.link_events import NOT_SENT
 from engine.model.order_rules import ItemEvent, Standing, step
-from engine.model.orders import ItemReason, ItemState, NoOrder
+from engine.model.orders import ItemReason, ItemState, NoOrder, Question
 from engine.model.usual_times import ENOUGH
 from engine.ordering.download import PUT_OFF
 from engine.store.operations.worklist.answering import UNCONFIRMED
@@ -403,11 +404,16 @@ def test_each_reason_and_each_none_has_words() -> None:
 
 
 def test_each_end_of_an_answer_has_words() -> None:
-    """Of the link, of the desk of questions, of the worklist."""
+    """Of the link, of the desk of questions, of LabRelay's own connection, of the worklist."""
     of_desk = {"late", "fault", "silent", "closed", "cancelled", "asked_again", "left_out", PUT_OFF, UNCONFIRMED}
+    of_desk |= {"no_connection", "taken_back"}
     assert (NOT_SENT | of_desk | {"sent", "accepted", "refused", "asked again", TWIN}) - set(
         order_words.OUTCOMES
     ) == set()
+
+
+def test_each_kind_of_question_has_words() -> None:
+    assert set(order_words.KINDS) == {*get_args(get_type_hints(Question)["kind"]), "download"}
 
 
 RULES = {

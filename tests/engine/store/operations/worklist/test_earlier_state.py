@@ -59,6 +59,28 @@ async def test_after_a_restore_what_waited_may_be_known_and_no_number_comes_agai
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
+async def test_what_an_earlier_message_orders_when_it_is_processed_again_may_be_known(tmp_path: Path) -> None:
+    """It was ordered, and perhaps given, after the copy; a message that comes now orders as ever."""
+    place = Place(tmp_path)
+    line = OrderLine(test="GLU", specimen="S-D", placer="D", patient=OrderedPatient(number="P1"))
+    held = OrderLine(test="GLU", specimen="S-E", placer="E", patient=OrderedPatient(number="P2"), action="hold")
+    async with running(place.data) as journal:
+        await take(journal, "A")
+        (later,) = await store(journal, b"D", channel="his")
+        copy = await place.copy(journal)
+    place.restore(copy, tmp_path / "new")
+    async with running(tmp_path / "new" / "var") as journal:
+        await journal.run(worklist.take_orders, later.id, "his", [line, held], SETTINGS)
+        (number,) = await take(journal, "F")
+        assert [states(journal)[one] for one in range(number - 2, number + 1)] == [
+            "waiting MAYBE_KNOWN",
+            "held HELD_BY_LIS",
+            "waiting",
+        ]
+        assert await journal.run(worklist.cancel, number - 1, actor="asha", reason="looked") == "cancel_pending"
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
 async def test_a_round_of_backups_in_which_orders_alone_have_changed_is_written_once(tmp_path: Path) -> None:
     """An order that goes out unasked, or whose time ends, makes no row of the journal."""
     place, clock = Place(tmp_path), ManualClock()

@@ -652,7 +652,7 @@ async def test_an_order_is_at_the_analyzer_that_measures_it_also_where_it_was_ne
 
 @pytest.mark.parametrize("given", [1, 2])
 async def test_a_late_result_is_of_the_order_that_was_given_up_last(desk: Desk, given: int) -> None:
-    """Whichever of the two the analyzer had."""
+    """The analyzer may have had the one or the other."""
     for number in (1, 2):
         await desk.take(order(placer=f"O{number}"))
         if number == given:

@@ -74,7 +74,7 @@ async def test_the_place_is_one_of_the_tube(desk: Desk, second: OrderLine) -> No
     await desk.take(order("NA", placer="O3"))
     await check(desk, at("4"), [1, 2, 3])
     await desk.take(order("UREA", placer=second.placer, action="cancel"))
-    await check(desk, at("4"), [1, 3])  # its LIS said where the tube is, whatever became of the test
+    await check(desk, at("4"), [1, 3])  # its LIS named the place of the tube, and that holds after the test has ended
 
 
 @pytest.mark.parametrize("named", [{}, at("4")])
