@@ -65,10 +65,12 @@ QUICK: list[tuple[str, When, int]] = [
 class Site:
     """The site, whose daemon lives, is killed, and lives again."""
 
-    def __init__(self, folder: Path, mother: Mother) -> None:
+    def __init__(self, folder: Path, mother: Mother, *, more: str = "") -> None:
+        """``more``: keys of ``orders``."""
         self.folder, self._mother = folder, mother
         (self.port,) = quiet_ports(1)
-        for name, text in (("config/labrelay.yaml", SITE), ("channels/lab.yaml", CHANNEL)):
+        of_channel = CHANNEL.replace("deadline: 60s", f"deadline: 60s{more}")
+        for name, text in (("config/labrelay.yaml", SITE), ("channels/lab.yaml", of_channel)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text.replace("PORT", str(self.port)))
         self.life: Life | None = None

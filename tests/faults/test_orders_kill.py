@@ -11,18 +11,22 @@ answered: the worklist is as a model says, and each message has one answer in me
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from engine.model.journal_views import Filter
 from engine.store.integrity.verify import run as verify
+from engine.store.queries.contents import stored_message
+from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemFilter, items
 from tests.support.failpoints import When
 from tests.support.forking import Life, Mother
 from tests.support.ordering_lis import OrderingLis, answered, order, segments
 from tests.support.ports import quiet_ports
-from tests.support.running import channel, make_running_site
+from tests.support.running import Json, channel, make_running_site
 from tests.support.waiting import until
 
 ORDERS = 5
@@ -58,8 +62,9 @@ MODEL: dict[tuple[str, str], tuple[str, str, bool]] = {
 class Model:
     """What has been asked for, and what must be there."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: random.Random, asks: tuple[str, str] = ("", "")) -> None:
+        """Args: asks: MSH-15 and MSH-16."""
+        self._rng, self._asks = rng, asks
         self._states = [""] * ORDERS
         self._urgent = [False] * ORDERS
         self.items: list[tuple[str, str]] = []  # order number and state, in their order
@@ -83,7 +88,9 @@ class Model:
         else:
             self._put(placer, state)
         priority = "S" if self._urgent[number] else "R"
-        message = order(f"M{len(self.sent)}", (control, placer, "TSH"), tube=f"T{number}", priority=priority)
+        message = order(
+            f"M{len(self.sent)}", (control, placer, "TSH"), tube=f"T{number}", priority=priority, asks=self._asks
+        )
         self.sent.append((message, answer))
         return self.sent[-1]
 
@@ -120,18 +127,19 @@ class Lis:
             await line.close()
 
 
-def points(rng: random.Random) -> list[tuple[str, str, str]]:
-    found = [(step, when, str(rng.randint(2, 5))) for step in STEPS for when in BOTH]
+def points(rng: random.Random, steps: Sequence[str] = STEPS) -> list[tuple[str, str, str]]:
+    found = [(step, when, str(rng.randint(2, 5))) for step in steps for when in BOTH]
     rng.shuffle(found)
     return found
 
 
-def write_site(folder: Path, port: int) -> Path:
+def write_site(folder: Path, port: int, **more: Json) -> Path:
     his = channel({"kind": "mllp", "listen": f"127.0.0.1:{port}"}, {"mapping": "orders-hl7"}, role="orders")
     analyzer = channel({"kind": "astm", "listen": "127.0.0.1:0"}, {"mapping": "astm-results", "to": "out"})
     channels = {
         "his": {**his, "settings": {"order_specimen": "OBR-3"}, "lis": {"deadline": "60s"}},
         "chemistry": {**analyzer, "orders": {"answer": "query", "codes": {"TSH": "10"}}},
+        **more,
     }
     return make_running_site(folder, channels, {"out": {"kind": "file", "folder": "out"}})
 
@@ -169,6 +177,54 @@ async def test_orders_are_taken_once_and_answered_once_wherever_the_process_ends
         assert verify(site / "var", deep=True) == []
     finally:
         await mother.stop()
+
+
+STEPS_LATER = ("store a message", "flush", "commit", "hand over", "map", "make the answers")
+
+
+@pytest.mark.slow
+async def test_each_answer_that_goes_elsewhere_is_made_once_wherever_the_process_ends(tmp_path: Path) -> None:
+    """``answers: true``: the line has the commit accept alone, and another channel one answer to each message."""
+    rng = random.Random(3)
+    (port,) = quiet_ports(1)
+    news = channel({"kind": "order-status", "of": "his", "answers": True}, {"to": "out"})
+    site, model, lis = write_site(tmp_path / "site", port, news=news), Model(rng, ("AL", "AL")), Lis(port)
+    mother = await Mother.start()
+    try:
+        pending: bytes | None = None
+        for point in [*points(rng, STEPS_LATER), None]:
+            life = await mother.live(site, tmp_path / "log", *(point or ()))
+            for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
+                message = pending = pending or model.next()[0]
+                said = await lis.ask(message, life)
+                if not said:
+                    break
+                pending = None
+                assert segments(said, "MSA")[0][1:3] == ["CA", control_id(message)], point
+            if point is None:
+                await until(lambda: len(answers_made(site)) >= len(wanted_of(model)))
+                life.send_signal(15)
+            assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
+        await lis.close()
+        assert answers_made(site) == wanted_of(model)
+        assert verify(site / "var", deep=True) == []
+    finally:
+        await mother.stop()
+
+
+def wanted_of(model: Model) -> list[tuple[str, list[str]]]:
+    """Of each message the number, and ORC-1 of its answer."""
+    return sorted((control_id(message), [answer]) for message, answer in model.sent)
+
+
+def answers_made(site: Path) -> list[tuple[str, list[str]]]:
+    journal = Reader.beside(site / "var")
+    try:
+        made = [view.id for view in messages_page(journal, Filter(channel="news"), limit=500)]
+        found = [stored_message(journal, number).payload for number in made]
+    finally:
+        journal.close()
+    return sorted((segments(one, "MSA")[0][2], answered(one)) for one in found)
 
 
 def control_id(message: bytes) -> str:

@@ -69,6 +69,7 @@ STEPS = {
     "give it to the link": Step("engine.ordering.line", "Line.offer"),
     "note that it was sent": Step("engine.store.operations.worklist", "offered"),
     "note what an analyzer said": Step("engine.store.operations.worklist", "confirmed"),
+    "make the answers": Step("engine.ordering.status", "announce"),
     # a call to ABDM's gateway, and a callback of it
     "take a report": Step("engine.abdm.reports", "take"),
     "begin a call": Step("engine.store.operations.abdm.calls", "claim"),
@@ -91,7 +92,7 @@ STEPS = {
 
 ORDERS = (
     "look up the orders", "look up a download", "write the answer", "write a download", "give it to the link",
-    "note that it was sent", "note what an analyzer said",
+    "note that it was sent", "note what an analyzer said", "make the answers",
 )  # fmt: skip
 ABDM = (
     "take a report", "begin a call", "make a call", "note what the gateway answered", "prove a callback",
