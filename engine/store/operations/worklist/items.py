@@ -57,7 +57,7 @@ _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
     " changed_us = ?, expires_us = ?, last_id = ?, events = ?, written_us = ?, given_us = ? WHERE number = ?"
 )
-_EVENT = (
+ADD_EVENT = (
     "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause, detail,"
     " own_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -309,7 +309,7 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
         ),
     )  # fmt: skip
     batch.execute(
-        _EVENT,
+        ADD_EVENT,
         (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, one.channel, one.message_id, 0, cause, b"", 0),
     )
 
@@ -413,7 +413,7 @@ def note(
         words = detail[:MOST_WORDS].encode("utf-8", "surrogatepass")
         sealed = batch.seal(NOTE_KEYS, words, event_column(one.events), one.number, "")
     batch.execute(
-        _EVENT,
+        ADD_EVENT,
         (
             one.number, one.events, at_us or batch.now_us, event, one.state, one.reason, int(late), channel,
             message_id, query, cause, sealed, own_us,

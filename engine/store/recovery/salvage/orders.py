@@ -147,11 +147,20 @@ def _take_item(tables: Tables, vault: Vault, columns: list[str], row: Sequence[A
         return
     if len(history) != fields["events"]:
         tables.new.execute("DELETE FROM order_event WHERE item = ?", (number,))
-        tables.new.execute(
-            "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query, cause,"
-            " detail) VALUES (?, 1, ?, ?, ?, ?, 0, '', ?, 0, ?, x'')",
-            (number, at_us, items.TAKEN, fields["state"], fields["reason"], fields["message_id"], SALVAGED),
+        begins = (
+            number,
+            1,
+            at_us,
+            items.TAKEN,
+            fields["state"],
+            fields["reason"],
+            0,
+            "",
+            fields["message_id"],
+            0,
+            SALVAGED,
         )
+        tables.new.execute(items.ADD_EVENT, (*begins, b"", 0))
         fields["events"] = 1
     if fields != before:
         tables.damaged.add("order_item")
