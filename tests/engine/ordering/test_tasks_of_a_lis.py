@@ -146,6 +146,28 @@ async def test_a_cancel_that_is_carried_out_is_left_as_it_was_written(tmp_path: 
         assert await here.statuses() == ["requested", "accepted", "cancelled"]
 
 
+async def test_an_order_is_held_and_released_by_its_task(tmp_path: Path) -> None:
+    async with laboratory(tmp_path, tasks="keep") as here:
+
+        def own() -> list[str]:
+            return [
+                one["resource"]["status"]
+                for message in here.site.messages("news")
+                for bundle in here.site.bundles(message.id)
+                for one in bundle["entry"]
+                if one["resource"].get("focus", {}).get("identifier", {}).get("value") == "LIS-1"
+            ]
+
+        await here.lis.order([TSH], at=AT)
+        await until(lambda: own() == ["accepted"])
+        await here.lis.order([TSH], "hold", at=AT)
+        await until(lambda: own() == ["accepted", "on-hold"])
+        assert [one.state for one in items(here.site.journal, ItemFilter())] == ["held"]
+        await here.lis.order([TSH], "release", at=AT)
+        await until(lambda: own() == ["accepted", "on-hold", "accepted"])
+        assert [one.state for one in items(here.site.journal, ItemFilter())] == ["waiting"]
+
+
 async def test_a_cancel_that_comes_too_late_says_so_and_opens_nothing(tmp_path: Path) -> None:
     async with laboratory(tmp_path) as here, asking(here.site.port("chemistry")) as analyzer:
         await here.lis.order([TSH], at=AT)
