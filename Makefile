@@ -67,7 +67,7 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 	@$(BIN)/python -m tools.generate
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
-	@$(if $(TEST),,echo "Tests: about 22,000, some 40 minutes on two cores (Xeon, 2 GHz). A failing one is named at once.")
+	@$(if $(TEST),,echo "Tests: about 24,000, half an hour or less on two cores (Xeon, 2 GHz). A failing one is named at once.")
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python

@@ -23,7 +23,7 @@ def names(text: str) -> frozenset[str]:
 CONTRACT = {
     f"engine.model.{name}"
     for name in names(
-        "link_events message errors reasons values tables orders abha abdm_profiles consents care_contexts"
+        "link_events message errors reasons values tables orders abdm abha abdm_profiles consents care_contexts"
     )
 }
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
@@ -44,7 +44,15 @@ ORDER = (
         "engine.actions",
         "engine.access",
     ),
-    *("engine.views", "engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
+    *(
+        "engine.views",
+        "engine.web",
+        "engine.abdm",
+        "engine.runtime",
+        "engine.devtools",
+        "engine.commands",
+        "engine.__main__",
+    ),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
@@ -75,6 +83,7 @@ IMPORTED_LATE = {
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
     ("engine.access.identity_provider", "engine.access.oidc.flow"): "few sites have a provider",
+    ("engine.abdm.listener", "engine.access.gateway"): "joserfc is slow to read, and few sites have ABDM",
     ("adapters.clients.http.oauth2", "adapters.clients.http.jwt"): "joserfc is slow to read, and rarely used",
 }
 

@@ -26,6 +26,7 @@ from engine.config import (
     access,
     channel,
     destination,
+    destination_abdm,
     destination_auth,
     destination_base,
     downtime,
@@ -118,6 +119,8 @@ def destination_keys() -> Iterator[str]:
     yield from block("Every destination", destination_base.DestinationBase, intro=False)
     for kind, model in destination.KINDS.items():
         yield from block(f"`kind: {kind}`", model, skip=destination_base.DestinationBase.model_fields)
+    yield from block("`callbacks:` of `kind: abdm`", destination_abdm.CallbackConfig)
+    yield from block("`facilities:` of `kind: abdm`", destination_abdm.FacilityConfig)
     yield from block("`retry:`", destination_base.RetryConfig)
     yield from block("`breaker:`", destination_base.BreakerConfig)
     yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)

@@ -24,10 +24,11 @@ from engine.commands.shared.selecting import (
     word,
 )
 from engine.commands.shared.session import Session, pass_session
+from engine.config.orders_together import unsent_after_s
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemReason, ItemState, item_id, item_number
 from engine.store.queries import order_questions, tube_timeline, worklist
-from engine.store.queries.order_tabs import TABS
+from engine.store.queries.order_tabs import TABS, filter_of
 from engine.store.queries.order_tabs import unanswered as in_vain
 from engine.views.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
 from engine.views.worklists import sheet_csv, sheet_lines
@@ -144,7 +145,9 @@ def list_orders(
         raise click.UsageError("give --tab without --state, --reason and --all")
     raise_if_unknown(session, channel=given["channel"])
     by_number = given["specimen"] or given["patient"] or given["placer"]
-    wanted = TABS[tab](_now_us()) if tab else worklist.ItemFilter(open=not (state or reason or everything or by_number))
+    wanted = worklist.ItemFilter(open=not (state or reason or everything or by_number))
+    if tab:
+        wanted = filter_of(tab, _now_us(), unsent_after_s(session.load(require_secrets=False).channels))
     wanted = replace(
         wanted,
         states=(ItemState(state),) if state else wanted.states,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from engine.config.destination_abdm import AbdmDestination
 from engine.config.destination_auth import USE_HTTPS, PasswordAuth, host_in_clear
 from engine.config.destination_base import DestinationBase
 from engine.config.http_server import HttpServer
@@ -267,7 +268,13 @@ folder:
 
 
 DestinationConfig = Annotated[
-    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination | S3Destination,
+    FhirDestination
+    | HttpDestination
+    | MllpDestination
+    | FileDestination
+    | MqttDestination
+    | S3Destination
+    | AbdmDestination,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[DestinationBase]] = {

@@ -52,11 +52,13 @@ class DestinationBase(Model, ABC):
             imported where a site has such a destination.
         takes: the one kind of document (``target`` of a mapping) that it takes; empty for any.
         example: one entry of ``destinations:``, for the documentation.
+        of_main_process: its documents are never handed to a second process.
     """
 
     adapter: ClassVar[str]
     takes: ClassVar[Literal["", "fhir", "hl7v2"]] = ""
     example: ClassVar[str]
+    of_main_process: ClassVar[bool] = False
 
     timeout: Duration = Field(default=30.0, gt=0, le=3600)
     """Time for one attempt, connecting included."""

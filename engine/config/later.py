@@ -21,7 +21,7 @@ KEYS = frozenset(
 )
 
 VALUES: dict[str, tuple[str, ...]] = {
-    "destinations.*.kind": ("abdm", "worklist"),
+    "destinations.*.kind": ("worklist",),
 }
 
 # Mappings read these from `settings:`; people look for them one level higher.

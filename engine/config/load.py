@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from engine.config.channel import NO_DESTINATION, ChannelConfig
 from engine.config.destination import KINDS, DestinationConfig
+from engine.config.destination_abdm import AbdmDestination
 from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
 from engine.config.orders_together import disagreements
 from engine.config.pack import find_pack
@@ -183,6 +184,7 @@ class _Loader:
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
             self._check_orders(channels, nodes, config.destinations if config is not None else {})
+            self._check_facilities(config, site_node, channels)
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -346,6 +348,12 @@ class _Loader:
         taken: list[tuple[HostPort, str]] = []
         if config is not None and config.web.enabled:
             taken.append((config.web.listen, f"the status page ({site.file})"))
+        for key, destination in config.destinations.items() if config is not None else ():
+            if isinstance(destination, AbdmDestination):
+                ours, at = destination.callbacks.listen, ("destinations", key, "callbacks", "listen")
+                if taken and ours.collides_with(taken[0][0]):
+                    self._add(walk(site, at), at, f"{ours} is taken by {taken[0][1]}; use another port")
+                taken.append((ours, f"callbacks of ABDM ({site.file})"))
         called: dict[HostPort, str] = {}
         for name, channel in channels.items():
             tee = channel.source.tee if isinstance(channel.source, TeePart) else None
@@ -392,6 +400,27 @@ class _Loader:
                 self._warnings.append(line(node, shown, found.text))
             else:
                 self._add(node, shown, found.text)
+
+    def _check_facilities(self, config: SiteConfig | None, site: Node, channels: dict[str, ChannelConfig]) -> None:
+        """One account of ABDM; each of its reports is of one facility."""
+        found = [(key, one) for key, one in (config.destinations if config is not None else {}).items()]
+        ours = [(key, one) for key, one in found if isinstance(one, AbdmDestination)]
+        for key, _ in ours[1:]:
+            path: KeyPath = ("destinations", key)
+            self._add(walk(site, path), path, f"{ours[0][0]} is of kind abdm, too; put all facilities into one of them")
+        for key, one in ours[:1]:
+            for facility, of in one.facilities.items():
+                for at, name in enumerate(of.channels or ()):
+                    if name not in channels:
+                        path = ("destinations", key, "facilities", facility, "channels", at)
+                        hint = closest(name, channels) or "; name a channel of this site"
+                        self._add(walk(site, path), path[:-1], f"unknown channel '{name}'{hint}")
+            for name, channel in channels.items():
+                sends = any(key in (route.to or ()) for route in channel.routes)
+                if sends and not one.facility_of(name):
+                    path = ("destinations", key, "facilities")
+                    text = f"channel {name} sends here, and no facility has it; add it to channels of one"
+                    self._add(walk(site, path), path, text)
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

@@ -105,6 +105,11 @@ class OrdersConfig(Model):
     tls: ConnectTls | None = None
     """TLS of the connection to `connect`: `{}` trusts the authorities of the system."""
 
+    unsent_after: Duration = Field(default=1800.0, ge=60.0, le=7 * 86_400.0)
+    """How long an order may wait that this analyzer has asked for in vain: it has no code for the test, or may have the
+    order already. After that the order is on the list `unsent` and on the to-do list; a stat order after a sixth of
+    it."""
+
     redundant: Flag = False
     """`true`: another analyzer may have been asked for the same test of the same tube, by an order of its own. The
     first final result from here takes that order back."""

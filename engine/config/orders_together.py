@@ -42,6 +42,13 @@ def disagreements(
     yield from _news(channels, destinations)
 
 
+def unsent_after_s(channels: Mapping[str, ChannelConfig]) -> dict[str, float]:
+    """The analyzers that have another time than usual until an order counts as unsent."""
+    usual = OrdersConfig.model_fields["unsent_after"].default
+    times = {name: channel.orders.unsent_after for name, channel in channels.items() if channel.orders is not None}
+    return {name: after_s for name, after_s in times.items() if after_s != usual}
+
+
 def _targets(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
     """The targets of a laboratory system's orders are channels of analyzers, or groups of them."""
     known = {*of_analyzers, *(group for orders in of_analyzers.values() for group in orders.groups)}

@@ -15,6 +15,7 @@ their file; a destination is named by its model (`engine.config.destination_base
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     ENCRYPTION    of health records for a reader that has given its public key
+    ABDM          of India's network of health records: the gateway's client, its answers, times, consents
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``
     `dialect`     ``adapt(parsed)``, see `adapters.dialects`
@@ -77,6 +78,12 @@ LOG_INS = {
 }
 ENCRYPTION = {
     "abdm": "adapters.codecs.abdm.fidelius",
+}
+ABDM = {
+    "gateway": "adapters.clients.abdm.gateway",
+    "verdicts": "adapters.codecs.abdm.verdicts",
+    "consents": "adapters.codecs.abdm.consents",
+    "times": "adapters.codecs.abdm.times",
 }
 
 

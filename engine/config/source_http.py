@@ -33,6 +33,7 @@ def _path(text: str) -> str:
 
 
 HeaderName = Annotated[str, AfterValidator(_header), Words("name of a header")]
+UrlPath = Annotated[str, AfterValidator(_path), Words("text")]
 
 
 class BearerToken(Model):
@@ -115,7 +116,7 @@ class HttpPart(Model):
     """Address to listen on; port 0 takes any free one. Beyond this machine only with `tls`, and with `auth` or
     `tls: client_ca`."""
 
-    path: Annotated[str, AfterValidator(_path), Words("text")] = "/"
+    path: UrlPath = "/"
     """Path of the address to post to, as `/results`; any other is not found."""
 
     allow: Networks = ()

@@ -45,7 +45,7 @@ def address_identifier(text: str, profile: Profile) -> Json:
 def numbers_among(identifiers: Iterable[Json], systems: Collection[str] = ABHA_SYSTEMS) -> Iterator[str]:
     """The texts of ABHA numbers among a Patient's identifiers: of these systems, or of type HIN."""
     for one in identifiers:
-        if NUMBER in _codes(one) or one.get("system") in systems:
+        if NUMBER in _codes(one) or str(one.get("system", "")) in systems:
             yield str(one.get("value", ""))
 
 
@@ -74,7 +74,7 @@ def _codes(identifier: Json) -> set[str]:
     """Codes of its type that are NRCeS' own."""
     codings = _type(identifier).get("coding")
     return {
-        one.get("code", "")
+        str(one.get("code", ""))
         for one in (codings if isinstance(codings, list) else [])
         if isinstance(one, dict) and one.get("system") == NDHM_IDENTIFIER_TYPE
     }

@@ -283,6 +283,22 @@ class UnknownGatewayKeyError(CallbackError):
     """A callback is signed by a key that we do not have: the gateway may have others by now."""
 
 
+class CallbackBodyError(LabRelayError):
+    """A callback of the gateway cannot be used; nothing is done about it.
+
+    Attributes:
+        reason: a short constant, for people.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the callback cannot be used: {reason}")
+        self.reason = reason
+
+
+class GatewayDownError(LabRelayError):
+    """ABDM's gateway does not answer, or refuses us; ``args`` say why, without a word of its own."""
+
+
 class ProblemError(LabRelayError):
     """A request to the API cannot be served.
 

@@ -91,6 +91,8 @@ def tubes_in(
     rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
     read_ordered = getattr(dialogue, "ordered_as", None)
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
+    read_made = getattr(dialogue, "self_made", None)
+    self_made: Mapping[int, tuple[str, str]] = {} if read_made is None else read_made(parsed)
     code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     rows = rows[:MOST]
@@ -112,10 +114,13 @@ def tubes_in(
         own, around = _times(segment, order, parsed)
         own_us = next(filter(None, map(measured, own)), 0)
         at_us = own_us or next(filter(None, map(measured, around)), 0)
+        made = self_made.get(segment.position)
+        parent, parent_test = made or ("", "")
         test = ResultOf(
             test=codes.get(code, ""), code=code, final=status in _FINAL[parsed.format], item_id=item,
             measured_us=at_us, own_us=own_us, corrects=status in _CORRECTS[parsed.format],
             withdrawn=status in _WITHDRAWN[parsed.format],
+            made=made is not None, parent=parent, parent_test=parent_test,
         )  # fmt: skip
         found.setdefault((specimen, patient), {})[test] = None
     return tuple(
@@ -211,6 +216,7 @@ def _hl7(parsed: Parsed) -> list[_Row]:
                 end()
                 specimen, begun, apart = "", len(rows), False
             placer = _first(segment.get(2), cut)
+            placer = "" if placer == '""' else placer
             order = _first(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]

@@ -202,6 +202,7 @@ _HEARD: dict[tuple[str, ItemState], Status] = {
     (_E.EXPIRE, _S.EXPIRED): Status.EXPIRED,
     (_E.FREE, _S.WAITING): Status.RELEASED,
     (_E.RESEND, _S.WAITING): Status.RELEASED,
+    (REOPENED, _S.CANCELLED): Status.CANCELLED,  # of an order that the analyzer made itself
     (_E.WITHDRAWN, _S.IN_PROGRESS): Status.RELEASED,
     **{(event, state): Status.RELEASED for event in (REOPENED, UNMATCHED) for state in ANSWERED_STATES},
 }
@@ -217,9 +218,9 @@ def heard(event: str, state: ItemState) -> Status | None:
 # -- the same order ------------------------------------------------------------------------------------------------
 
 # They say when and how the line was written, or help a person; the same order may come with others.
+_PLACE = ("rack", "position", "tray", "tray_position")
 _NOT_CONTENT = frozenset(
-    {"action", "requested", "comment", "task", "test_name", "ordered", "panel"}
-    | {"rack", "position", "tray", "tray_position"}
+    ("action", "requested", "comment", "task", "test_name", "ordered", "panel", "panel_name", *_PLACE),
 )
 _CONTENT = tuple(one.name for one in fields(OrderLine) if one.name not in _NOT_CONTENT)
 

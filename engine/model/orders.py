@@ -21,6 +21,7 @@ from engine.model.values import value
 Action = Literal["new", "add", "change", "cancel", "hold", "release", "rerun", "unknown"]
 """``unknown``: the LIS sent no code of an action that is known here. It is never guessed: the worklist rejects such a
 line as UNKNOWN_ACTION."""
+Origin = Literal["lis", "person", "analyzer"]
 Priority = Literal["stat", "asap", "routine", "callback", "timed", "pre-op"]
 
 MOST_LINES = 1_000  # tests of one message: a message with more is dead
@@ -121,7 +122,8 @@ class OrderLine:
         specimen_type: of HL7 table 0487, or as the LIS wrote it.
         test, test_system, test_name: the LIS's code for the test, its code system, its name.
         ordered: the LIS's code of the test, where its channel's table made ``test`` of it; else empty.
-        panel: the LIS's code of the panel that it ordered, where its channel took that apart; else empty.
+        panel, panel_name: the LIS's code and name of the panel that it ordered, where its channel took that apart; else
+            empty.
         dilution: as the LIS asked, for example ``1:10``.
         collected, requested: as ISO 8601 with zone.
         targets: channels that may run it; empty: every channel that has a code for the test.
@@ -147,6 +149,7 @@ class OrderLine:
     test_name: str = ""
     ordered: str = ""
     panel: str = ""
+    panel_name: str = ""
     priority: Priority = "routine"
     dilution: str = ""
     collected: str = ""
@@ -170,7 +173,9 @@ class WorkItem:
         code: the analyzer's code for the test on the channel that asks; empty where that is not asked for.
         message_id: the journal's row of the message or act that ordered it.
         channel: to which it was offered last, or that measures it though it was not; empty: none.
-        run: 1, and one more for each rerun. parent: the item of the run before; 0: none.
+        run: 1, and one more for each rerun. parent: the item of the run before, or of whose result it is a reflex; 0:
+            none.
+        origin: who ordered it: a laboratory system, a person here, or the analyzer itself.
         given_us: when the analyzer got it that has it, or had it; 0: none has.
         targets: channels and groups of them that may run it; empty: each that has a code for it.
     """
@@ -187,6 +192,7 @@ class WorkItem:
     expires_us: int = 0
     run: int = 1
     parent: int = 0
+    origin: Origin = "lis"
     given_us: int = 0
     targets: tuple[str, ...] = ()
 
@@ -452,6 +458,7 @@ class StatusChange:
         channel: of the analyzer concerned; empty: of none. text: the analyzer's words; may hold anything.
         of_panel: it is of the whole panel that the item is a test of, not of that test alone.
         without: of a complete panel, its tests that have ended without a result.
+        parent: the order that made the analyzer order this one itself; None: it was ordered.
     """
 
     status: Status
@@ -464,11 +471,17 @@ class StatusChange:
     text: str = ""
     of_panel: bool = False
     without: tuple[str, ...] = ()
+    parent: OrderLine | None = None
 
     @property
     def test(self) -> str:
         """The code of the LIS for the test or panel that has changed."""
         return self.line.panel if self.of_panel else self.line.named
+
+    @property
+    def test_name(self) -> str:
+        """The name that the LIS gave it; empty: none."""
+        return self.line.panel_name if self.of_panel else self.line.test_name
 
 
 @value(kw_only=True)

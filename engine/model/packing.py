@@ -14,7 +14,7 @@ from engine.model.errors import RefusedDeliveryError
 from engine.model.reasons import ReasonCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from engine.model.message import Delivery, LateRefusal
     from engine.model.ports import Destination
@@ -77,6 +77,10 @@ class UnpackingDestination:
         """Call ``late`` for a delivery that the destination refuses afterwards, if it can report that."""
         if hasattr(self._destination, "late"):
             self._destination.late = late
+
+    def hand_to(self, take: "Callable[[Delivery], Awaitable[None]]") -> None:
+        """Have ``take`` keep the documents of a destination that sends nothing itself."""
+        self._destination.take = take  # type: ignore[attr-defined]  # of `adapters.destinations.abdm_out`
 
     async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:

@@ -250,7 +250,8 @@ class Dialogue(Protocol):
     back (else it cannot); ``sending``, what its link has to know to send; ``fetch`` (`engine.ordering.fetching`); and
     ``ordered_as(parsed)``: by `Segment.position`, the analyzer's code of the order that a result is of, where the code
     of the result itself is another one; ``test_alone(code)``: a code without what the maker writes behind it, where
-    results of one test have several.
+    results of one test have several; and ``self_made(parsed)``: by `Segment.position`, the results of orders that the
+    analyzer made itself, each with the item and the code of the test that it names as their cause (empty: none).
     """
 
     def question(self, parsed: Parsed) -> Question | None:

@@ -194,6 +194,9 @@ class ResultOf:
         repeats: it was accepted before, unchanged: an analyzer sends its memory.
         corrects: it takes the place of a result that was sent before, or takes that back.
         withdrawn: no value is left. With ``corrects``: the one before was wrong; else none can be obtained.
+        made: the analyzer says that it ordered the test itself.
+        parent, parent_test: of a reflex, the item, and the analyzer's code of the test, whose result was its cause;
+            empty: not said.
     """
 
     test: str = ""
@@ -205,3 +208,6 @@ class ResultOf:
     repeats: bool = False
     corrects: bool = False
     withdrawn: bool = False
+    made: bool = False
+    parent: str = ""
+    parent_test: str = ""

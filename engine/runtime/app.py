@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from engine.abdm.service import changed as abdm_changed
 from engine.access.accounts import Accounts
 from engine.actions.bulk_acts import bulk_acts
 from engine.actions.control import SOCKET_NAME
@@ -201,6 +202,9 @@ class App:
             keep_process("worker", parts.worker_process.run)
         keep_process("large messages", parts.large.run)
         await parts.begin(unfinished_sessions=recovery.sessions > 0)
+        if parts.abdm is not None:
+            await parts.abdm.start()
+            running.push_async_callback(parts.abdm.stop)
         running.push_async_callback(self._stop_workers)
         for worker in parts.delivery_workers.values():
             await worker.start()
@@ -245,6 +249,8 @@ class App:
         self.page = await self._start_page(site, offered)
         running.callback(self.accounts.set_up.withdraw)
         self.set_up_link = await self._offer_set_up(site)
+        for name, loop in parts.abdm.loops.items() if parts.abdm is not None else ():
+            supervisor.supervise(name, loop)
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
@@ -349,7 +355,8 @@ class App:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
             site = built.site
-            return replace(site, warnings=(*site.warnings, *built.doubts, *self._follow(site.config.web)))
+            later = (*self._follow(site.config.web), *abdm_changed(self.parts.abdm, site.config.destinations))
+            return replace(site, warnings=(*site.warnings, *built.doubts, *later))
 
     async def anew(self) -> tuple[BuiltSite, tuple[Change, ...]]:
         """The site as its files are now, read, compiled and checked, and what a reload of it changes; it does not run.

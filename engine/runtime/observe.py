@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from engine.config.orders_together import unsent_after_s
 from engine.model.errors import StoreError
 from engine.model.journal_views import Count
 from engine.model.message import Delivery
@@ -269,6 +270,7 @@ class Observer:
             backup=app.backup.snapshot(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
+            unsent_after_s=unsent_after_s(parts.built.site.channels),
             alarms=tuple(alarms),
             notes=tuple(notes),
         )

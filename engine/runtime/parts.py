@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from engine.abdm.service import of_site
 from engine.config.changes import same_link
 from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
@@ -27,6 +28,7 @@ from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
+from engine.model.packing import UnpackingDestination
 from engine.model.reasons import ReasonCode
 from engine.model.records import (
     DELIVERIES,
@@ -74,6 +76,7 @@ class Parts:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
         worker_process: maps and delivers beside this process; None: this process does.
+        abdm: the patients' network; None: the site is not in it.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 
@@ -106,6 +109,7 @@ class Parts:
         self.worker_process = WorkerProcess(key) if built.site.config.workers else None
         self.large = LargeMessages(WorkerProcess(key, delivers=False))
         self._configure_processes()
+        self.abdm = of_site(built.site.config.destinations, journal, clock)
         self.intake = Intake(
             journal,
             clock=clock,
@@ -326,10 +330,12 @@ class Parts:
         make = partial(build_destination, name, config, self.clock)
         concurrency = getattr(config, "concurrency", 1)
         remote = None
-        if self.worker_process is not None:
+        if self.worker_process is not None and not config.of_main_process:
             shared = concurrency > 1 and config.any_process
             remote = RemoteDestination(name, self.worker_process, make, shared=shared)
         destination = remote or make()
+        if self.abdm is not None and self.abdm.name == name and isinstance(destination, UnpackingDestination):
+            destination.hand_to(self.abdm.take)
         setup = Setup(
             name=name,
             destination=destination,

@@ -92,7 +92,7 @@ class TodoList:
         if site.unmapped_total:
             gaps = await self._read(self._missing)
         now_us = self._clock.now_us()
-        orders = await self._read(lambda reader: troubles(reader, now_us)) or ()
+        orders = await self._read(lambda reader: troubles(reader, now_us, site.unsent_after_s)) or ()
         return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex(), orders)
 
     async def _read(self, query: Callable[[Reader], T]) -> T | None:

@@ -26,6 +26,7 @@ ORDER = View[WorkItem](
     Field("expires", of=at("expires_us")),
     Field("message", "MESSAGE", of="message_id", right=True),
     Field("run"),
+    Field("origin"),
 )
 
 
@@ -75,7 +76,7 @@ def in_full(found: ItemDetails, *, unmask: bool) -> tuple[dict[str, Any], list[s
     document = {
         **ORDER.row(found.item),
         "for": list(found.targets),
-        "from": found.source,
+        "from": found.item.channel if found.item.origin == "analyzer" else found.source,
         "after": item_id(found.after) if found.after else None,
         "parent": item_id(found.item.parent) if found.item.parent else None,
         "history": CHANGE.rows(found.history),

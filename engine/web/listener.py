@@ -12,18 +12,27 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from engine.config import registry
-from engine.config.web import WebConfig
+from engine.config.tls import ServerTls
 from engine.model.units import HostPort
 from engine.web.certificate import Certificate
 
 logger = logging.getLogger("labrelay.web")
 
 FILES_LEFT = 0.5  # the part of the process's reserve of files that the page leaves
+
+
+class Door(Protocol):
+    """Who may connect: ``web:`` of the site, or another listener of aiohttp's servers."""
+
+    @property
+    def tls(self) -> ServerTls | None: ...
+    @property
+    def allow(self) -> Sequence[str]: ...
 
 
 class Listener:
@@ -38,7 +47,7 @@ class Listener:
         refused: how many connections came from addresses that may not connect.
     """
 
-    def __init__(self, config: WebConfig, *, most: int, patience_s: float) -> None:
+    def __init__(self, config: Door, *, most: int, patience_s: float) -> None:
         self._tls = config.tls
         self._most = most
         self._patience_s = patience_s
@@ -52,7 +61,7 @@ class Listener:
         self.followers: dict[asyncio.BaseProtocol, str] = {}
         self.refused = 0
 
-    def follow(self, config: WebConfig) -> None:
+    def follow(self, config: Door) -> None:
         """Let in those whom a new configuration names; connections that are open, and handshakes under way, go on."""
         self._gate = _gate(config)
 
@@ -99,7 +108,7 @@ class Listener:
         if not self._gate.lets_in(host) and not _is_loopback(host):
             self.refused += 1
             level = logging.WARNING if self.refused == 1 else logging.DEBUG  # a flood of them fills no disk
-            logger.log(level, "connection to the page refused: web.allow does not name it", extra={"peer": peer})
+            logger.log(level, "connection refused: allow does not name it", extra={"peer": peer})
             connection.close()
         elif not self._accepting.leaves_files(connection, FILES_LEFT) or not self._has_room(host):
             connection.close()
@@ -168,7 +177,7 @@ def _host_of(connection: web.RequestHandler) -> str:
     return str(peer[0]) if peer else ""
 
 
-def _gate(config: WebConfig) -> Any:
+def _gate(config: Door) -> Any:
     """The door of `adapters.transports.gate` with the conditions of the site."""
     module = registry.transport("gate")
     if config.tls is None:

@@ -291,7 +291,9 @@ def _translate(language: str) -> Callable[[str], str]:
     return cache(lambda text: Phrase(text).say(known))  # the templates' own sentences: a bounded number
 
 
+@cache
 def _load_templates() -> Templates:
+    """One for all of a process: they are files of ours."""
     import jinja2
 
     environment = jinja2.Environment(

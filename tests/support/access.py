@@ -3,11 +3,14 @@
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aiohttp
 
+from engine.access import passwords
 from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
 from engine.model.actor import Actor
@@ -23,6 +26,7 @@ from tests.support.status_sites import quiet_site
 ROOT = Actor("root", role="root")
 GOOD = "correct horse battery"
 HTML = {"Accept": "text/html"}
+_hashed_once = cache(passwords.hash_of)
 
 
 class Browser:
@@ -118,8 +122,9 @@ async def site(
     clock = ManualClock()
     async with journals.running(folder, clock=clock) as journal:
         accounts = Accounts(journal, clock)
-        for role in ROLES if users else ():
-            await accounts.users.add(role, role, GOOD, by=ROOT)
+        with mock.patch.object(passwords, "hash_of", _hashed_once):  # of one password: a hash is slow on purpose
+            for role in ROLES if users else ():
+                await accounts.users.add(role, role, GOOD, by=ROOT)
         async with running(
             quiet_site(),
             config=config,

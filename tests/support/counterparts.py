@@ -4,10 +4,11 @@ A kind joins the suite by a function here with `counterpart`, which declares wha
 in clear, a bound on answers. `First` says how it answers the first document; it takes every later one.
 """
 
+import asyncio
 import hashlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -17,7 +18,9 @@ from typing import Any
 from adapters.clients.http.exchange import MAX_ANSWER_BYTES
 from adapters.destinations import mllp_out
 from adapters.destinations.file_out import file_name
+from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP
 from tests.support.mllp_peer import SILENCE as SAY_NOTHING
@@ -60,6 +63,7 @@ class Counterpart:
         arrived: how many documents have come, those that were not taken too. A folder counts none: 1.
         check: raises unless the first document came as the keys say.
         go_on: end the silence or the fault of the first document.
+        take: what keeps the documents of a kind that sends none itself, while it is there.
     """
 
     keys: dict[str, Any]
@@ -68,6 +72,7 @@ class Counterpart:
     arrived: Callable[[], int]
     check: Callable[[], None]
     go_on: Callable[[], None] = field(default=_nothing)
+    take: Callable[[], Callable[[Delivery], Awaitable[None]] | None] = field(default=lambda: None)
 
 
 Made = Callable[[First, Path, ssl.SSLContext | None], AsyncIterator[Counterpart]]
@@ -288,3 +293,45 @@ async def _file(first: First, folder: Path, tls: ssl.SSLContext | None) -> Async
     out.rename(folder / "unplugged")
     out.parent.rmdir()
     out.parent.write_text("no drive here any more")
+
+
+@counterpart(
+    "abdm",
+    tls="a document is kept in this process, and engine.abdm alone sends it",
+    in_clear=({"gateway": "http://gateway.example.org"}, {"gateway": "https://gateway.example.org"}),
+    bound="this process gives no answers",
+)
+async def _abdm(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
+    sent = delivery(" ".join(PATIENT).encode())
+    came: list[Delivery] = []
+    goes_on = asyncio.Event()
+    is_there = True
+
+    async def take(one: Delivery) -> None:
+        came.append(one)
+        if first in (First.SILENCE, First.STALL) and len(came) == 1:
+            await goes_on.wait()
+        elif first is not First.TAKEN and not goes_on.is_set():
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, "the journal takes nothing")
+
+    def check() -> None:
+        assert came[0] is sent
+
+    there = Counterpart(
+        keys={
+            "environment": "sbx",
+            "gateway": "http://127.0.0.1:9",
+            "client_id": "SBX_000001",
+            "client_secret": "${SECRET}",
+            "facilities": {"IN0000000001": {"name": "Made-up Laboratory"}},
+            "callbacks": {"url": "http://127.0.0.1:9/abdm", "listen": "127.0.0.1:0"},
+        },
+        where="http://127.0.0.1:9",
+        sent=sent,
+        arrived=lambda: len(came),
+        check=check,
+        go_on=goes_on.set,
+        take=lambda: take if is_there else None,
+    )
+    yield there
+    is_there = False

@@ -69,6 +69,14 @@ STEPS = {
     "give it to the link": Step("engine.ordering.line", "Line.offer"),
     "note that it was sent": Step("engine.store.operations.worklist", "offered"),
     "note what an analyzer said": Step("engine.store.operations.worklist", "confirmed"),
+    # a call to ABDM's gateway, and a callback of it
+    "take a report": Step("engine.abdm.reports", "take"),
+    "begin a call": Step("engine.store.operations.abdm.calls", "claim"),
+    "make a call": Step("adapters.clients.abdm.gateway", "Gateway.call"),
+    "note what the gateway answered": Step("engine.store.operations.abdm.calls", "answered"),
+    "prove a callback": Step("engine.access.gateway", "prove"),
+    "keep a callback": Step("engine.store.operations.abdm.callbacks", "store"),
+    "fold a callback": Step("engine.store.operations.abdm.callbacks", "fold"),
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
@@ -84,6 +92,10 @@ STEPS = {
 ORDERS = (
     "look up the orders", "look up a download", "write the answer", "write a download", "give it to the link",
     "note that it was sent", "note what an analyzer said",
+)  # fmt: skip
+ABDM = (
+    "take a report", "begin a call", "make a call", "note what the gateway answered", "prove a callback",
+    "keep a callback", "fold a callback",
 )  # fmt: skip
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 

@@ -125,7 +125,7 @@ def prepared(
     bundle["meta"] = {**_object(bundle, "meta"), "versionId": str(version)}
     patient["identifier"] = _identifiers(_objects(patient, "identifier"), number, address, system, profile)
     if urls == "relative":
-        _rename(bundle, {entry["fullUrl"]: _relative(entry) for entry in _entries(bundle) if "fullUrl" in entry})
+        _rename(bundle, {url: _relative(entry) for entry in _entries(bundle) if (url := _text(entry, "fullUrl"))})
     written = json_tree.write(bundle)
     if len(written) <= max_bytes:
         return Prepared(written)

@@ -12,7 +12,10 @@ of a panel has ended without a result, it is that test. ORC-16 is REFUSED, CANCE
 words; of a complete panel the tests without a result. A delimiter in a text is escaped. ORC-33 is the
 Task of the laboratory system, where that is to be changed, too: ``Task/17``.
 
-Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119 and 0038.
+Of a reflex that an analyzer made itself OBR-11 is G, ORC-8 and OBR-29 have the numbers of the order that it is of,
+ORC-2 is empty, and ORC-3 is our number of it.
+
+Source: HL7 v2.5.1 chapter 4 (4.4.1), tables 0119, 0038 and 0065.
 """
 
 from collections.abc import Mapping
@@ -23,6 +26,7 @@ from engine.model.message import Delimiters
 from engine.model.orders import OrderedPatient, Status, StatusChange, item_id
 
 TYPE = "ORM^O01"
+REFLEX, FILLER = "G", "LABRELAY"  # OBR-11; who gives the number of an order that no laboratory system ordered
 TASK_FIELD = 33  # ORC-33, Alternate Placer Order Number
 _CODES: dict[Status, tuple[str, str]] = {
     Status.ACCEPTED: ("SC", "IP"),
@@ -58,16 +62,23 @@ def message(change: StatusChange, *, at: str, settings: Mapping[str, Any], names
     """
     line = change.line
     code, state = _CODES[change.status]
-    placer = _joined(line.placer, line.placer_namespace)
+    placer, filler = _joined(line.placer, line.placer_namespace), _text(line.filler)
     task = line.task if names_task and (change.of_panel or not line.panel) else ""
+    order = ["OBR", "1", placer, filler, _joined(change.test, change.test_name, line.test_system)]
+    parent = ""
+    if change.parent is not None:
+        of = change.parent
+        parent = "^".join([_joined(of.placer, of.placer_namespace, between="&"), _text(of.filler)]).rstrip("^")
+        order[3] = filler = _joined(item_id(change.item), FILLER)
+        order += [""] * 6 + [REFLEX] + [""] * 17 + [parent]
     segments = [
         header(settings, at, TYPE, control_id(change)),
         *_patient(line.patient),
         [
-            *("ORC", code, placer, _text(line.filler), _text(line.group), state, "", "", "", at),
+            *("ORC", code, placer, filler, _text(line.group), state, "", "", parent, at),
             *([""] * 6 + [_why(change)] + [""] * (TASK_FIELD - 17) + [_text(task)]),
         ],
-        ["OBR", "1", placer, _text(line.filler), _joined(change.test, line.test_name, line.test_system)],
+        order,
         *(["NTE", str(at), "", _text(words)] for at, words in enumerate(_notes(change), start=1)),
     ]
     return "".join(f"{'|'.join(fields).rstrip('|')}\r" for fields in segments).encode("utf-8", "replace")
@@ -108,8 +119,8 @@ def _patient(one: OrderedPatient) -> list[list[str]]:
     return [["PID", "1", "", number, "", name, "", _text(one.birth_date), _text(one.sex)]]
 
 
-def _joined(*texts: str) -> str:
-    return "^".join(map(_text, texts)).rstrip("^")
+def _joined(*texts: str, between: str = "^") -> str:
+    return between.join(map(_text, texts)).rstrip(between)
 
 
 def _text(value: object) -> str:

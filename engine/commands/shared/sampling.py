@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from engine.config.load import Site
 
 # Files beside samples that are none.
-NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml"})
+NO_SAMPLES = frozenset({".json", ".md", ".py", ".pyc", ".tsv", ".yaml", ".yml"})
 NO_MESSAGE = "no message, by its name"
 MAX_FILE_BYTES = 256 * 1024 * 1024  # as the largest message that a channel can be configured to take
 MAX_FAULTS = 20  # shown of one document

@@ -7,7 +7,7 @@ from pathlib import Path
 MAX_SAMPLES = 1000
 MAX_SAMPLE_BYTES = 16 * 1024 * 1024
 # Files beside samples that are none.
-_NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml", ".csv"})
+_NO_SAMPLES = frozenset({".json", ".md", ".py", ".pyc", ".tsv", ".yaml", ".yml", ".csv"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def _folders(site: Path | None) -> list[Path]:
         for base in search_path(site, SAMPLES)
         for folder in sorted(base.iterdir())
         if folder.is_dir()
+        and folder.name != "__pycache__"  # of `samples/api_client.py`, which an installation compiles
         and (folder.name.replace("_", "-") in SHAPES or any(file.suffix not in unplayed for file in folder.iterdir()))
     ]
 

@@ -107,6 +107,12 @@ def ei(run: MessageContext, raw: str, kind: str | None = None) -> Json | None:
     return make_identifier(system, value, kind)
 
 
+@function("inner_ei(id: field, type: literal?) -> Identifier", steady=True)
+def inner_ei(run: MessageContext, raw: str, kind: str | None = None) -> Json | None:
+    """As `ei`, of a component whose parts are subcomponents (OBR-29.1)."""
+    return ei(run, raw.replace(run.S, run.C), kind)
+
+
 @function("hd_identifier(authority: field) -> Identifier[]", steady=True)
 def hd_identifier(run: MessageContext, raw: str) -> list[Json] | None:
     """An HD as identifiers of the organization that it names: its universal id as a URI, or as CLIA number where it is

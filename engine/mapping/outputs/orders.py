@@ -20,7 +20,7 @@ from engine.model.reasons import ReasonCode
 LINES = "lines"
 ACTIONS: tuple[str, ...] = get_args(Action)
 PRIORITIES: tuple[str, ...] = get_args(Priority)
-FIELDS = tuple(one.name for one in fields(OrderLine) if one.name not in ("ordered", "panel"))
+FIELDS = tuple(one.name for one in fields(OrderLine) if one.name not in ("ordered", "panel", "panel_name"))
 PATIENT_FIELDS = tuple(one.name for one in fields(OrderedPatient))
 
 

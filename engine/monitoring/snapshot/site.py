@@ -47,6 +47,7 @@ class SiteSnapshot:
         disk_days_left: at the rate of the last days; None while that is not known.
         task_restarts: supervised tasks that failed since the start, with the number of restarts.
         held_alarm_s: a result held longer than this is a problem.
+        unsent_after_s: by channel, where it is not the usual: how long an order may wait that was asked for in vain.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -69,6 +70,7 @@ class SiteSnapshot:
     backup: BackupSnapshot = field(default_factory=BackupSnapshot)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0
+    unsent_after_s: Mapping[str, float] = field(default_factory=dict)
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 

@@ -26,6 +26,15 @@ _NOTES = {
     "correction": "SELECT 'correction', version, '', text FROM correction",
     "order_item": "SELECT 'order_item', number, '', content FROM order_item",
     "order_event": "SELECT 'order_event ' || n, item, '', detail FROM order_event WHERE detail <> x''",
+    "abdm_patient": "SELECT 'abdm_patient content', number, '', content FROM abdm_patient WHERE content <> x''",
+    "abdm_link_token": "SELECT 'abdm_link_token token', patient, '', token FROM abdm_link_token WHERE token <> x''",
+    "abdm_context": "SELECT 'abdm_context content', number, '', content FROM abdm_context WHERE content <> x''",
+    "abdm_call": "SELECT 'abdm_call content', number, '', content FROM abdm_call WHERE content <> x''"
+    " UNION ALL SELECT 'abdm_call fault', number, '', fault FROM abdm_call WHERE fault <> x''",
+    "abdm_callback": "SELECT 'abdm_callback body', number, '', body FROM abdm_callback WHERE body <> x''",
+    "abdm_consent": "SELECT 'abdm_consent content', number, '', content FROM abdm_consent WHERE content <> x''",
+    "abdm_transfer": "SELECT 'abdm_transfer content', number, '', content FROM abdm_transfer WHERE content <> x''",
+    "abdm_page": "SELECT 'abdm_page body ' || n, transfer, '', body FROM abdm_page WHERE body <> x''",
     "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
     "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
 }

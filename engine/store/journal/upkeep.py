@@ -26,6 +26,7 @@ from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vaul
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
 from engine.store.operations import delta_history, failure_fingerprint, hour_counts, incomplete, search_index
+from engine.store.operations.abdm import forgetting
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -54,6 +55,7 @@ SWEEPS: tuple[Callable[[Batch], bool], ...] = (
     delta_history.sweep_controls,
     failure_fingerprint.sweep,
     incomplete.sweep,
+    forgetting.sweep,
 )
 
 # The length of the log is known only after a checkpoint. The bytes that a batch adds beside its sealed values (leaves

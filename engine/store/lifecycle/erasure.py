@@ -39,6 +39,7 @@ from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
+from engine.store.operations.abdm import forgetting
 from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
@@ -312,6 +313,7 @@ def _erase(
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
     closed += erasing.erase(batch, messages, numbers, act)
+    forgetting.erase(batch, messages, numbers)
     emptying.vouch(batch, emptied, act)
     return ErasureResult(
         act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines

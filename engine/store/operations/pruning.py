@@ -12,6 +12,7 @@ from engine.model.records import KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
+from engine.store.operations.abdm import forgetting
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
 # kept, ranges never join. A row's token has 65,535 bytes at most.
@@ -69,6 +70,7 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
     batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
     batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)
     _forget_numbers(batch, found.messages)
+    forgetting.let_go(batch, found.messages)
     erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])

@@ -11,7 +11,7 @@ def given_up(reader: Reader, channel: str, *, limit: int) -> list[WorkItem]:
     rows = reader.rows(
         f"{rows_of.SELECT} INDEXED BY order_item_open"
         " WHERE state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
-        " AND state = 'cancel_pending' AND channel = ? AND query = 0 AND sent = 1 LIMIT ?",
+        " AND state = 'cancel_pending' AND channel = ? AND query = 0 AND sent = 1 AND made = 0 LIMIT ?",
         (channel, limit),
     )
     return [rows_of.kept(reader.vault, row).value() for row in rows]

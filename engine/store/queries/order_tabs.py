@@ -4,7 +4,7 @@ A list and its count are one query (`engine.store.queries.worklist`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.model.orders import AT_ANALYZER, ItemReason, ItemState
 from engine.model.worklist import DAY_US
@@ -17,8 +17,8 @@ MINUTE_US = 60_000_000
 REFUSED_US = 7 * DAY_US  # how long a refused or rejected order is listed
 UNANSWERED_US = DAY_US  # how long a question without an answer is listed, and a result without an order
 AFTER_ALL_US = 7 * DAY_US  # how long an order is listed that was given up, and measured all the same
-# So long an order may wait for which the analyzer has asked in vain; the second: a stat order, also one for which no
-# analyzer has asked.
+# So long an order may wait for which the analyzer has asked in vain, unless its channel says another time; the second:
+# a stat order, also one for which no analyzer has asked.
 UNSENT_AFTER_US = (30 * MINUTE_US, 5 * MINUTE_US)
 MOST = 10_000  # that are counted for a person
 
@@ -42,6 +42,19 @@ TABS: Mapping[str, Callable[[int], ItemFilter]] = {
     "rejected": lambda now_us: ItemFilter(states=(ItemState.REJECTED,), since_us=max(now_us - REFUSED_US, 1)),
     "done": lambda now_us: ItemFilter(states=DONE),
 }
+
+
+def filter_of(name: str, now_us: int, unsent_after_s: Mapping[str, float]) -> ItemFilter:
+    """The filter of a list.
+
+    Args:
+        unsent_after_s: of the analyzers that have a time of their own (``unsent_after``); of a stat order a sixth.
+    """
+    wanted = TABS[name](now_us)
+    if name != "unsent":
+        return wanted
+    own = {channel: _before(now_us, (round(s * 1e6), round(s * 1e6 / 6))) for channel, s in unsent_after_s.items()}
+    return replace(wanted, still_of=own)
 
 
 def _before(now_us: int, ages_us: tuple[int, int]) -> tuple[int, int]:
@@ -68,9 +81,12 @@ class OrderTrouble:
     oldest_us: int = 0
 
 
-def troubles(reader: Reader, now_us: int) -> list[OrderTrouble]:
-    """Those that there are, worst first."""
-    found = [OrderTrouble(name, *worklist.count_items(reader, TABS[name](now_us), most=MOST)) for name in _FOR_A_PERSON]
+def troubles(reader: Reader, now_us: int, unsent_after_s: Mapping[str, float]) -> list[OrderTrouble]:
+    """Those that there are, worst first. ``unsent_after_s``: as of `filter_of`."""
+    found = [
+        OrderTrouble(name, *worklist.count_items(reader, filter_of(name, now_us, unsent_after_s), most=MOST))
+        for name in _FOR_A_PERSON
+    ]
     found.insert(1, OrderTrouble("questions", order_questions.count_queries(reader, unanswered(now_us), most=MOST)))
     return [one for one in found if one.count]
 

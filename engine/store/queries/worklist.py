@@ -1,7 +1,7 @@
 """Reading the worklist: its items, and their history."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.errors import IntegrityError
@@ -17,6 +17,11 @@ _LATE = (
     "given_us < ? AND given_us < ?"
     " - coalesce((SELECT u.late_us FROM order_usual u WHERE u.channel = order_item.channel"
     " AND u.code = order_item.code), ?) / iif(rank = 0, 2, 1)"
+)
+# The analyzer that an item's history names last; of one that waits for the end of another item, that one's analyzer.
+_CONCERNED = (
+    "coalesce((SELECT e.channel FROM order_event e WHERE e.item = order_item.number AND e.channel <> ''"
+    " ORDER BY e.n DESC LIMIT 1), (SELECT o.channel FROM order_item o WHERE o.number = order_item.after))"
 )
 # As the condition of index order_item_open has it, word by word: else SQLite does not use it.
 _ASKED_FOR = "state IN ('waiting', 'offered', 'accepted', 'in_progress')"  # of order_item_askable
@@ -36,6 +41,7 @@ class ItemFilter:
         open: only those that have not ended.
         since_us: changed then or later.
         still_us: unchanged since before then; of a stat order the second counts.
+        still_of: the same for orders that one of these analyzers was concerned with last.
         stat: only stat orders.
         late_us: only those that an analyzer has, and that are late at this time (`engine.model.usual_times`).
         after_all_us: only those that were given up, and got a result all the same, then or later.
@@ -51,6 +57,7 @@ class ItemFilter:
     open: bool = False
     since_us: int = 0
     still_us: tuple[int, int] | None = None
+    still_of: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     stat: bool = False
     late_us: int = 0
     after_all_us: int = 0
@@ -145,7 +152,11 @@ def _terms(reader: Reader, wanted: ItemFilter) -> tuple[list[str], list[Any]]:
         terms.append("changed_us >= ?")
         values.append(wanted.since_us)
     if wanted.still_us:
-        terms.append("changed_us < iif(rank = 0, ?, ?)")
+        own = " ".join(["WHEN ? THEN iif(rank = 0, ?, ?)"] * len(wanted.still_of))
+        usual = "iif(rank = 0, ?, ?)"
+        terms.append(f"changed_us < {f'CASE {_CONCERNED} {own} ELSE {usual} END' if own else usual}")
+        for channel, ages_us in wanted.still_of.items():
+            values += (channel, *reversed(ages_us))
         values += reversed(wanted.still_us)
     if wanted.stat:
         terms.append("rank = 0")

@@ -383,7 +383,9 @@ CREATE TABLE order_item (
     sent       INTEGER NOT NULL,            -- 1: the analyzer has it, or may have it
     after      INTEGER NOT NULL,            -- the item that an analyzer must give up first; 0: none
     run        INTEGER NOT NULL,            -- 1, and one more for each rerun
-    parent     INTEGER NOT NULL,            -- the item of the run before, or that it replaced; 0: none
+    parent     INTEGER NOT NULL,            -- the item of the run before, that it replaced, or that it is a reflex of;
+                                            -- 0: none
+    made       INTEGER NOT NULL,            -- 1: the analyzer made it itself (store/operations/worklist/self_made.py)
     created_us INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL,
@@ -544,6 +546,158 @@ CREATE TABLE used_number (
 ) WITHOUT ROWID;
 -- What is released or rejected.
 CREATE INDEX used_number_waits ON used_number (message_id) WHERE waits = 1;
+
+-- == ABDM ==========================================================================================================
+
+-- Patients whose number or address at India's network of health records is known, of each facility. The keyed hashes
+-- find them; the sealed content decides.
+CREATE TABLE abdm_patient (
+    number     INTEGER PRIMARY KEY,
+    facility   TEXT NOT NULL,               -- id at the gateway
+    reference  TEXT NOT NULL UNIQUE,        -- as which the network knows the patient here: drawn by chance
+    state      TEXT NOT NULL,               -- model/abdm.py
+    address    BLOB NOT NULL,               -- 16-byte keyed hashes, or empty
+    abha       BLOB NOT NULL,
+    mobile     BLOB NOT NULL,
+    patient    BLOB NOT NULL,               -- of the laboratory's own number
+    made_us    INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL,
+    content    BLOB NOT NULL                -- sealed: address, number, name, gender, year of birth ...; or empty
+);
+CREATE INDEX abdm_patient_changed ON abdm_patient (changed_us);
+CREATE UNIQUE INDEX abdm_patient_address ON abdm_patient (address, facility) WHERE address <> x'';
+CREATE INDEX abdm_patient_abha ON abdm_patient (abha, facility) WHERE abha <> x'';
+CREATE INDEX abdm_patient_mobile ON abdm_patient (mobile, facility) WHERE mobile <> x'';
+CREATE INDEX abdm_patient_patient ON abdm_patient (patient, facility) WHERE patient <> x'';
+
+-- Link tokens: with one the facility links records of the patient.
+CREATE TABLE abdm_link_token (
+    patient  INTEGER PRIMARY KEY,           -- abdm_patient.number
+    state    TEXT NOT NULL,                 -- model/abdm.py
+    until_us INTEGER NOT NULL,              -- end of its life, or of the block; 0: neither
+    token    BLOB NOT NULL                  -- sealed; or empty
+);
+
+-- Care contexts: each report that was delivered here, in its newest version.
+CREATE TABLE abdm_context (
+    number      INTEGER PRIMARY KEY,
+    facility    TEXT NOT NULL,
+    reference   TEXT NOT NULL UNIQUE,       -- as which the network knows it: drawn by chance
+    accession   BLOB NOT NULL,              -- 16-byte keyed hash of channel and report
+    patient     INTEGER NOT NULL,           -- abdm_patient.number; 0: waits for one
+    state       TEXT NOT NULL,              -- model/abdm.py
+    reason      TEXT NOT NULL,              -- why it waits or failed: a short constant; '' none
+    message_id  INTEGER NOT NULL,           -- journal.id of the newest version; 0: made by hand
+    document_id INTEGER NOT NULL,           -- document.id of it
+    version     INTEGER NOT NULL,           -- from 1
+    notified    INTEGER NOT NULL,           -- the version that the patient's app has heard of; 0 none
+    issued_us   INTEGER NOT NULL,           -- of the report, for the dates of a consent
+    made_us     INTEGER NOT NULL,
+    changed_us  INTEGER NOT NULL,
+    content     BLOB NOT NULL               -- sealed: what the app shows, and the patient as the report has him
+);
+CREATE INDEX abdm_context_changed ON abdm_context (changed_us);
+CREATE UNIQUE INDEX abdm_context_accession ON abdm_context (accession, facility) WHERE accession <> x'';
+CREATE INDEX abdm_context_patient ON abdm_context (patient, state);
+CREATE INDEX abdm_context_message ON abdm_context (message_id);
+CREATE INDEX abdm_context_open ON abdm_context (state, number) WHERE state NOT IN ('linked', 'dropped');
+
+-- Calls to the gateway. A call is here before its first byte goes out, and each attempt has a REQUEST-ID of its own:
+-- the callback with the result may come before the answer, or after a crash.
+CREATE TABLE abdm_call (
+    number        INTEGER PRIMARY KEY,
+    facility      TEXT NOT NULL,
+    name          TEXT NOT NULL,            -- 'link' ...: engine/abdm
+    subject       INTEGER NOT NULL,         -- number of the patient, context, consent or transfer that it is about
+    state         TEXT NOT NULL,            -- model/abdm.py
+    attempt       INTEGER NOT NULL,         -- that were made
+    not_before_us INTEGER NOT NULL,         -- of the next one; accepted: when the callback is overdue
+    ends_us       INTEGER NOT NULL,         -- no attempt after this; 0: no end
+    made_us       INTEGER NOT NULL,
+    changed_us    INTEGER NOT NULL,
+    status        INTEGER NOT NULL,         -- of HTTP, of the last answer; 0 none
+    code          TEXT NOT NULL,            -- of the fault, as ABDM-1027; '' none
+    content       BLOB NOT NULL,            -- sealed: the body, and numbers of the rows that it is about
+    fault         BLOB NOT NULL             -- sealed: the gateway's words; or empty
+);
+CREATE INDEX abdm_call_changed ON abdm_call (changed_us);
+CREATE INDEX abdm_call_due ON abdm_call (state, not_before_us) WHERE state IN ('waiting', 'accepted');
+CREATE INDEX abdm_call_sending ON abdm_call (number) WHERE state = 'sending';
+CREATE INDEX abdm_call_subject ON abdm_call (name, subject, number);
+CREATE TABLE abdm_request (
+    request_id TEXT PRIMARY KEY,            -- a UUID
+    call       INTEGER NOT NULL,
+    at_us      INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX abdm_request_call ON abdm_request (call);
+
+-- Callbacks as they came, in the order in which they were committed. They are answered once they are here.
+CREATE TABLE abdm_callback (
+    number      INTEGER PRIMARY KEY,
+    path        TEXT NOT NULL,              -- without /api
+    facility    TEXT NOT NULL,
+    request_id  TEXT NOT NULL,
+    received_us INTEGER NOT NULL,
+    late_s      INTEGER NOT NULL,           -- since the end of its token
+    state       TEXT NOT NULL,              -- model/abdm.py
+    reason      TEXT NOT NULL,              -- why nothing was done: a short constant; '' none
+    changed_us  INTEGER NOT NULL,
+    body        BLOB NOT NULL,              -- sealed: the bytes as received; or empty
+    UNIQUE (request_id, path)
+);
+CREATE INDEX abdm_callback_changed ON abdm_callback (changed_us);
+CREATE INDEX abdm_callback_stored ON abdm_callback (number) WHERE state = 'stored';
+
+-- Consents of patients, as their artefacts have them.
+CREATE TABLE abdm_consent (
+    number     INTEGER PRIMARY KEY,
+    consent_id TEXT NOT NULL UNIQUE,        -- a UUID of the consent manager
+    facility   TEXT NOT NULL,
+    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: none of ours
+    state      TEXT NOT NULL,               -- model/consents.py
+    reason     TEXT NOT NULL,
+    ends_us    INTEGER NOT NULL,            -- dataEraseAt; 0: unknown, as of one that was revoked before it came
+    served     INTEGER NOT NULL,            -- requests for records that were taken
+    made_us    INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL,
+    content    BLOB NOT NULL                -- sealed: the artefact as it came, with its signature; or empty
+);
+CREATE INDEX abdm_consent_changed ON abdm_consent (changed_us);
+CREATE INDEX abdm_consent_patient ON abdm_consent (patient);
+CREATE INDEX abdm_consent_granted ON abdm_consent (ends_us) WHERE state = 'GRANTED';
+
+-- Requests for records, and the encrypted pages of each. A page is here, sealed, before its first byte is sent.
+CREATE TABLE abdm_transfer (
+    number         INTEGER PRIMARY KEY,
+    transaction_id TEXT NOT NULL UNIQUE,    -- a UUID of the consent manager
+    consent        INTEGER NOT NULL,        -- abdm_consent.number; 0: unknown
+    facility       TEXT NOT NULL,
+    state          TEXT NOT NULL,           -- model/abdm.py
+    reason         TEXT NOT NULL,
+    pages          INTEGER NOT NULL,
+    ends_us        INTEGER NOT NULL,        -- of its window
+    made_us        INTEGER NOT NULL,
+    changed_us     INTEGER NOT NULL,
+    content        BLOB NOT NULL            -- sealed: the request, with the address and key of the reader; or empty
+);
+CREATE INDEX abdm_transfer_changed ON abdm_transfer (changed_us);
+CREATE INDEX abdm_transfer_consent ON abdm_transfer (consent);
+CREATE INDEX abdm_transfer_open ON abdm_transfer (number) WHERE state NOT IN ('ended', 'refused');
+CREATE TABLE abdm_page (
+    transfer      INTEGER NOT NULL,
+    n             INTEGER NOT NULL,         -- from 1 without gaps
+    context       INTEGER NOT NULL,         -- abdm_context.number
+    document_id   INTEGER NOT NULL,
+    state         TEXT NOT NULL,            -- model/abdm.py
+    reason        TEXT NOT NULL,
+    attempt       INTEGER NOT NULL,
+    not_before_us INTEGER NOT NULL,
+    status        INTEGER NOT NULL,         -- of HTTP, of the last answer; 0 none
+    changed_us    INTEGER NOT NULL,
+    body          BLOB NOT NULL,            -- sealed: the bytes of the page, as each attempt sends them; or empty
+    PRIMARY KEY (transfer, n)
+) WITHOUT ROWID;
+CREATE INDEX abdm_page_context ON abdm_page (context);
 
 -- == what people look at ===========================================================================================
 

@@ -29,7 +29,7 @@ from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of
 from engine.store.queries.order_questions import QueryFilter
-from engine.store.queries.order_tabs import TABS, unanswered
+from engine.store.queries.order_tabs import filter_of, unanswered
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
 from engine.store.queries.worklist import ItemFilter
@@ -375,7 +375,8 @@ def orders(asked: Asked[parameters.Orders]) -> Document:
     if given.tab and (given.state or given.reason):
         errors = [{"parameter": "tab", "detail": "give it without state and reason"}]
         raise ProblemError("arguments", "wrong: tab", errors=errors)
-    wanted = TABS[given.tab](_now_us()) if given.tab else ItemFilter()
+    after_s = asked.sources.present.snapshot().unsent_after_s
+    wanted = filter_of(given.tab, _now_us(), after_s) if given.tab else ItemFilter()
     wanted = replace(
         wanted,
         states=(ItemState(given.state),) if given.state else wanted.states,

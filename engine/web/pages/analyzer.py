@@ -96,7 +96,7 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
     try:
         letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
         last = _last(reader, channel.name, words) if shows_last else []
-        orders = of_analyzer(reader, channel.name, words)
+        orders = of_analyzer(reader, channel.name, words, asking.site)
     except (StoreError, ConfigError) as error:
         letters, last, orders, (_, unread) = [], [], [], frame.why_not(error, words)
     rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]

@@ -210,18 +210,21 @@ def _facts(one: ItemDetails, words: Words) -> list[tuple[str, str, str]]:
     def order(other: int) -> tuple[str, str]:
         return (item_id(other), words.href(ONE, item=item_id(other))) if other else ("", "")
 
-    by_message = words.href(f"{MESSAGES}/{item.message_id}") if one.source else ""
+    by_itself = item.origin == "analyzer"
+    by_message = words.href(f"{MESSAGES}/{item.message_id}") if item.origin != "person" else ""
+    before = words.say("Reflex of the order") if by_itself else words.say("The run or version before")
     facts = [
         (words.say("Test"), f"{line.test} {line.test_name}".strip(), ""),
         (words.say("Code at the analyzer"), item.code, ""),
         (words.say("Analyzer"), item.channel or ", ".join(one.targets) or words.say("all that have a code"), ""),
         (words.say("Priority"), line.priority, ""),
         (words.say("Ordered"), words.time(item.created_us), ""),
+        (words.say("Ordered by"), words.say("the analyzer itself") if by_itself else "", ""),
         (words.say("Waits until"), words.time(item.expires_us) if item.state.value in ("waiting", "held") else "", ""),
         (words.say("Run"), grouped(item.run) if item.run > 1 else "", ""),
-        (words.say("The run or version before"), *order(item.parent)),
+        (before, *order(item.parent)),
         (words.say("Waits for the end of"), *order(one.after)),
-        (words.say("Message"), str(item.message_id) if one.source else "", by_message),
+        (words.say("Message"), str(item.message_id) if by_message else "", by_message),
     ]
     return [(label, shown(text), href) for label, text, href in facts if text]
 
@@ -276,7 +279,7 @@ def _change(reader: Reader, one: ItemDetails, event: ItemHistory, asking: Asking
     what = words.say("{order} {test}: {what}", order=item.item_id, test=shown(item.line.test) or "-", what=said)
     more = [event.channel] if event.channel else []
     links = []
-    by_hand = event.cause == BY_PERSON or (event.event == "taken" and not one.source)
+    by_hand = event.cause == BY_PERSON or (event.event == "taken" and item.origin == "person")
     if event.message_id and by_hand:
         more += _of_act(reader, event.message_id, asking)
     elif event.message_id and event.event != "erased":

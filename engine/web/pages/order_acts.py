@@ -109,13 +109,14 @@ def offers(asking: Asking, one: ItemDetails) -> list[tuple[str, str]]:
         (asking.words.say(deed.button), _address(asking, name, item.number))
         for name, deed in DEEDS.items()
         if deed.verb in asking.may and item.state in deed.states and (matched if name == UNMATCH else name != MATCH)
+        if item.origin != "analyzer" or name != "resend"
     ]
 
 
 def matches(asking: Asking, item: WorkItem, results: Sequence[WithoutOrder]) -> list[tuple[str, str]]:
     """Links to match an order with each of these results, which are of its specimen number."""
     deed = DEEDS[MATCH]
-    if deed.verb not in asking.may or item.state not in deed.states:
+    if deed.verb not in asking.may or item.state not in deed.states or item.origin == "analyzer":
         return []
     return [
         (

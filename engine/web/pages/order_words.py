@@ -106,6 +106,8 @@ OUTCOMES: Mapping[str, str] = {
     "put_off": "put off: the analyzer sent something first",
     "unconfirmed": "sent, and not confirmed",
     "measured elsewhere": "another analyzer has measured it",
+    "reflex": "the analyzer ordered it itself, because of the result of another order",
+    "ordered at the analyzer": "the analyzer ordered it itself",
     "left_out": "not all of it was sent",
     "erased": "contents erased",
 }

@@ -17,8 +17,9 @@ from engine.model.orders import AT_ANALYZER, WorkItem
 from engine.model.permissions import LOOKING
 from engine.model.phrases import Span
 from engine.model.usual_times import UsualTime
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries import order_questions, tube_timeline, worklist
-from engine.store.queries.order_tabs import MOST, TABS, UNANSWERED_US, unanswered
+from engine.store.queries.order_tabs import MOST, TABS, UNANSWERED_US, filter_of, unanswered
 from engine.store.queries.reader import Reader
 from engine.store.queries.tube_timeline import WithoutOrder
 from engine.store.queries.worklist import ItemFilter
@@ -138,7 +139,7 @@ def _page(asking: Asking) -> Page:
     return Page("orders", values, wrong)
 
 
-def tabs_of(reader: Reader, asked: Asked, words: Words, here: str) -> list[TabLink]:
+def tabs_of(reader: Reader, asked: Asked, words: Words, here: str, site: SiteSnapshot) -> list[TabLink]:
     """All lists, with how many each has.
 
     Args:
@@ -146,7 +147,7 @@ def tabs_of(reader: Reader, asked: Asked, words: Words, here: str) -> list[TabLi
         here: the one that is open.
     """
     channel = asked.get("channel") or ""
-    counts = _counts(reader, channel, now_us(words))
+    counts = _counts(reader, channel, now_us(words), site)
     return [
         TabLink(
             words.say(text),
@@ -161,11 +162,13 @@ def tabs_of(reader: Reader, asked: Asked, words: Words, here: str) -> list[TabLi
     ]
 
 
-def _counts(reader: Reader, channel: str, at_us: int) -> dict[str, int]:
+def _counts(reader: Reader, channel: str, at_us: int, site: SiteSnapshot) -> dict[str, int]:
     most = MOST + 1
     found = {
-        name: worklist.count_items(reader, replace(make(at_us), channel=channel), most=most)[0]
-        for name, make in TABS.items()
+        name: worklist.count_items(
+            reader, replace(filter_of(name, at_us, site.unsent_after_s), channel=channel), most=most
+        )[0]
+        for name in TABS
     }
     found[ASKED_IN_VAIN] = order_questions.count_queries(reader, replace(unanswered(at_us), channel=channel), most=most)
     found[WITHOUT] = tube_timeline.count_without(reader, channel=channel, since_us=at_us - UNANSWERED_US, most=most)
@@ -174,8 +177,8 @@ def _counts(reader: Reader, channel: str, at_us: int) -> dict[str, int]:
 
 def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = asked_of(asking), asking.words
-    tab = asked.get(TAB) or _worst(reader, asked.get("channel") or "", now_us(words))
-    links = tabs_of(reader, asked, words, tab)
+    tab = asked.get(TAB) or _worst(reader, asked.get("channel") or "", now_us(words), asking.site)
+    links = tabs_of(reader, asked, words, tab, asking.site)
     about = words.say(ABOUT[tab]) if ABOUT[tab] else ""
     around = {"tab": tab, "tabs": links, "about": about, "count": next(one.count for one in links if one.is_here)}
     channel = asked.get("channel") or ""
@@ -187,17 +190,18 @@ def _found(reader: Reader, asking: Asking) -> Values:
         rows = [_without(one, words) for one in without[:PAGE]]
         last = without[PAGE - 1].message_id if len(without) > PAGE else 0
     else:
-        wanted = replace(TABS[tab](now_us(words)), channel=channel)
+        wanted = replace(filter_of(tab, now_us(words), asking.site.unsent_after_s), channel=channel)
         found = worklist.items(reader, wanted, after=asked.before, limit=PAGE + 1)
         last = found[PAGE - 1].number if len(found) > PAGE else 0
         rows = order_rows(reader, found[:PAGE], words)
     return {**around, "rows": rows, "older": asked.href(tab=tab, before=last) if last else ""}
 
 
-def _worst(reader: Reader, channel: str, at_us: int) -> str:
+def _worst(reader: Reader, channel: str, at_us: int, site: SiteSnapshot) -> str:
     """The list to begin with: the first of orders that may do harm, else those that wait."""
-    for name, make in TABS.items():
-        if name in HARMFUL and worklist.count_items(reader, replace(make(at_us), channel=channel), most=1)[0]:
+    for name in TABS:
+        wanted = replace(filter_of(name, at_us, site.unsent_after_s), channel=channel)
+        if name in HARMFUL and worklist.count_items(reader, wanted, most=1)[0]:
             return name
     return "waiting"
 
@@ -218,6 +222,7 @@ def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words)
     line = one.line
     collected_us = _instant_us(line.collected)
     state = state_of(one.state, words)
+    by_itself = words.say("The analyzer ordered it itself.") if one.origin == "analyzer" else ""
     return {
         "id": f"o-{one.number}",
         "order": one.item_id,
@@ -239,7 +244,7 @@ def order_row(one: WorkItem, result: int, usual: UsualTime | None, words: Words)
         "state": state,
         "level": state.level,
         "reason": one.reason.value,
-        "why": reason_of(one.reason, words),
+        "why": reason_of(one.reason, words) or by_itself,
         "run": grouped(one.run),
         "result": result,
         "result_href": words.href(f"{MESSAGES}/{result}") if result else "",
@@ -288,13 +293,13 @@ def worklist_of(asking: Asking, channel: str) -> str:
     return asking.words.href(WORKLIST, channel=channel) if SHEETS in asking.may else ""
 
 
-def of_analyzer(reader: Reader, channel: str, words: Words) -> list[tuple[str, str, str]]:
+def of_analyzer(reader: Reader, channel: str, words: Words, site: SiteSnapshot) -> list[tuple[str, str, str]]:
     """The lists of one analyzer that are not empty: words, count, address; none for one without orders."""
     asked = Asked(PATH, words.language, {"channel": channel})
     if not worklist.count_items(reader, ItemFilter(open=True, channel=channel), most=1)[0]:
         return []
     return [
         (one.words, one.count, one.href)
-        for one in tabs_of(reader, asked, words, "")
+        for one in tabs_of(reader, asked, words, "", site)
         if one.count != "0" and one.words != words.say(TAB_WORDS["done"])
     ]

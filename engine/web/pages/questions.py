@@ -57,7 +57,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
     wanted = replace(unanswered(now_us(words)) if in_vain else QueryFilter(), channel=asked.get("channel") or "")
     found = order_questions.queries(reader, wanted, after=asked.before, limit=PAGE + 1)
     return {
-        "tabs": tabs_of(reader, asked, words, ASKED_IN_VAIN if in_vain else ""),
+        "tabs": tabs_of(reader, asked, words, ASKED_IN_VAIN if in_vain else "", asking.site),
         "rows": [question_row(one, words) for one in found[:PAGE]],
         "count": counted(order_questions.count_queries(reader, wanted, most=MOST + 1)),
         "older": asked.href(before=found[PAGE - 1].number) if len(found) > PAGE else "",

@@ -56,6 +56,8 @@ def read(kind: str, there: Counterpart, timeout: str = "30s", **keys: Any) -> De
 @asynccontextmanager
 async def opened(kind: str, there: Counterpart, within: str = "30s", **keys: Any) -> AsyncIterator[Destination]:
     destination: Destination = read(kind, there, within, **keys).build("it", ManualClock())
+    if (take := there.take()) is not None:
+        vars(destination)["take"] = take
     async with asyncio.timeout(WITHIN_S):
         await destination.start()
         try:

@@ -344,8 +344,8 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:13: destinations.b.kind: unknown value 'fihr'; did you mean fhir?",
     ),
     "destination of a later version": (
-        SITE_YAML + "  b: {kind: abdm, url: x}\n",
-        "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use "
+        SITE_YAML + "  b: {kind: worklist, url: x}\n",
+        "config/labrelay.yaml:4:13: destinations.b.kind: 'worklist' is not in this version of LabRelay; use "
         f"{either(tuple(destination.KINDS))}",
     ),
     "not an url": (

@@ -6,6 +6,7 @@ import pytest
 
 from engine.config.load import load_site
 from engine.config.orders import OrdersConfig
+from engine.config.orders_together import unsent_after_s
 from engine.model.errors import ConfigError
 from tests.support.sites import make_site
 
@@ -34,6 +35,22 @@ def test_the_block_names_the_tests_of_the_analyzer(tmp_path: Path) -> None:
 
     assert orders.codes == {"TSH": "10", "FT4": "40"}
     assert (orders.demographics, orders.all_limit, orders.deadline) == (False, 200, 8.0)
+
+
+def test_an_analyzer_may_have_its_own_time_until_an_order_is_unsent(tmp_path: Path) -> None:
+    source = '{kind: astm, listen: "127.0.0.1:0"}'
+    usual = load_site(make_site(tmp_path, channels=channel(source)))
+    own = load_site(make_site(tmp_path, channels=channel(source, f"{ORDERS}  unsent_after: 2h\n")))
+    assert unsent_after_s(usual.channels) == {}
+    assert unsent_after_s(own.channels) == {"a": 7200.0}
+
+
+@pytest.mark.parametrize(("value", "why"), [("30s", "at least 1m"), ("8d", "at most 7d"), ("soon", "as 30s")])
+def test_a_time_until_an_order_is_unsent_has_its_bounds(tmp_path: Path, value: str, why: str) -> None:
+    found = problem(tmp_path, '{kind: astm, listen: "127.0.0.1:0"}', f"{ORDERS}  unsent_after: {value}\n")
+    assert found.startswith("channels/a.yaml:6:")
+    assert "orders.unsent_after" in found
+    assert why in found
 
 
 @pytest.mark.parametrize(

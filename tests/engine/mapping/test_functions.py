@@ -819,6 +819,15 @@ def test_an_abha_number_is_known_by_its_system_too_and_whoever_has_none_has_none
     assert call("abha_ids", [call("cx", "7^^^HOSP^MR")], ABHA) is None
 
 
+@pytest.mark.parametrize("patient_numbers", ["lasting", "counter"])
+def test_a_counter_is_no_number_that_lasts(patient_numbers: str) -> None:
+    run = run_of(HL7, namespaces=NAMESPACES, patient_numbers=patient_numbers)
+    ids = [FUNCTIONS["cx"].call(run, raw) for raw in ("7^^^WARD^MR", "8^^^HOSP^MR")]
+    found = [one["value"] for one in FUNCTIONS["lasting_ids"].call(run, ids)]
+    assert found == (["7", "8"] if patient_numbers == "lasting" else ["8"]), "an authority of the site lasts"
+    assert FUNCTIONS["lasting_ids"].call(run, []) is None
+
+
 def test_the_form_says_which_is_the_number_and_which_the_address() -> None:
     """Many call the number "ABHA", too."""
     swapped = [call("cx", raw) for raw in ("91-1234-5678-9015^^^NDHM^ABHA", "meera.rao@abdm^^^NDHM^HIN")]

@@ -12,6 +12,7 @@ from tests.support.mapping_texts import HL7
 from tests.support.shipped import MAPPINGS
 from tests.support.values import mentions
 
+RUNNER = Runner()  # keeps what it has compiled
 GIVEN = "given: |\n" + "".join(f"  {line}\n" for line in HL7.splitlines())
 CHANNEL = """\
 channel: haem
@@ -44,7 +45,7 @@ def failures(folder: Path, text: str) -> list[str]:
     path = folder / "one.yaml"
     path.write_text(f"test: it\nmapping: hl7-results\n{GIVEN}{text}")
     (test,) = read_tests(path)
-    return Runner().run(test, (MAPPINGS,)).failures
+    return RUNNER.run(test, (MAPPINGS,)).failures
 
 
 def run(site: Path, text: str) -> Ran:

@@ -10,20 +10,21 @@ from engine.model.orders import ItemReason, ItemState, OrderedPatient
 EVENTS = (
     *("sent", "not_sent", "maybe_sent", "accepted", "refused", "preliminary", "final", "cancel", "cancel_confirmed"),
     *("close", "hold", "release", "free", "conflict", "replace", "resend", "expire", "unsupported", "result_held"),
+    "withdrawn",
 )
 UNKNOWN = """
-waiting offered . =  accepted refused in_progress resulted cancelled . . held . . held superseded = expired refused in_progress
-held           . . . . . . . cancelled . . . . waiting . superseded . expired . .
-offered = . waiting accepted refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired . in_progress
-accepted       = . . = refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired . in_progress
-in_progress    = . . = refused = resulted cancel_pending . . . . . held cancel_pending waiting expired . =
-cancel_pending . cancelled . . cancelled . late:resulted = cancelled cancelled . . . . . . expired . =
-resulted       . . . . . . . . . . . . . . . . . . .
-refused        . . . . . late late . . cancelled . . . . . waiting . . .
-cancelled      . . . . . late late = . . . . . . . . . . .
-expired        . . . . . late late . . . . . . . . waiting . . .
-superseded     . . . . . late late . . . . . . . . . . . .
-rejected       . . . . . . . . . . . . . . . . . . .
+waiting offered . =  accepted refused in_progress resulted cancelled . . held . . held superseded = expired refused in_progress .
+held           . . . . . . . cancelled . . . . waiting . superseded . expired . . .
+offered = . waiting accepted refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired . in_progress .
+accepted       = . . = refused in_progress resulted cancel_pending . . . . . held cancel_pending waiting expired . in_progress .
+in_progress    = . . = refused = resulted cancel_pending . . . . . held cancel_pending waiting expired . = .
+cancel_pending . cancelled . . cancelled . late:resulted = cancelled cancelled . . . . . . expired . = .
+resulted       . . . . . . . . . . . . . . . . . . . in_progress
+refused        . . . . . late late . . cancelled . . . . . waiting . . . .
+cancelled      . . . . . late late = . . . . . . . . . . . .
+expired        . . . . . late late . . . . . . . . waiting . . . .
+superseded     . . . . . late late . . . . . . . . . . . . .
+rejected       . . . . . . . . . . . . . . . . . . . .
 """  # noqa: E501
 # Where an analyzer has the order, or may have it.
 KNOWN = {

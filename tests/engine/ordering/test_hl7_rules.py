@@ -79,10 +79,16 @@ RULES = {
         "test_what_was_sent_once_and_refused_is_refused",
     ),
     'LAW: a result with OBR-2 "" is filed by specimen': (
-        "test_a_result_without_a_work_step_is_delivered_and_no_order_is_invented",
+        "test_a_result_that_was_ordered_at_the_analyzer_has_an_order_of_its_own_and_is_listed_without_one",
+        "test_a_result_of_a_pool_without_a_work_step_is_delivered_and_no_order_is_invented",
     ),
     "LAW: a reflex of the analyzer": (
-        "test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_that_of_its_own_test",
+        "test_a_reflex_of_the_analyzer_has_an_order_of_its_own_that_names_its_parent",
+        "test_a_reflex_whose_parent_is_not_known_on_this_very_tube_stays_without_an_order",
+        "test_a_reflex_that_is_sent_again_or_measured_again_makes_no_second_order",
+        "test_a_reflex_closes_no_order_but_that_of_its_own_test",
+        "test_a_reflex_repeats_the_test_of_an_order_that_has_its_result",
+        "test_a_preliminary_reflex_is_in_progress_and_its_final_result_ends_it",
     ),
     "LAW: ORC-5 IP, CA and ER": ("test_the_status_of_a_work_step_without_a_result_is_acknowledged_and_closes_nothing",),
     "all: never without its dilution": ("test_an_order_with_a_dilution_is_refused_and_never_left_out_unseen",),

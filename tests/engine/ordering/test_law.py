@@ -14,6 +14,8 @@ from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient
 from engine.model.worklist import DAY_US
 from engine.store.queries.order_questions import queries
+from engine.store.queries.tube_timeline import without_order
+from engine.store.queries.worklist import ItemDetails, ItemFilter, items
 from engine.store.queries.worklist import item as read_item
 from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states, without_ours
 from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, taking, values
@@ -260,27 +262,137 @@ async def test_a_result_closes_its_work_step_and_the_repeated_message_is_acknowl
         assert site.ends("lab") == ["QUESTION", "delivered", "ECHO"]
 
 
-@pytest.mark.parametrize("role", ["P", "L"])
-async def test_a_result_without_a_work_step_is_delivered_and_no_order_is_invented(tmp_path: Path, role: str) -> None:
-    """Ordered at the analyzer, reflexed by it, or of a pool."""
+async def test_a_result_of_a_pool_without_a_work_step_is_delivered_and_no_order_is_invented(tmp_path: Path) -> None:
     async with law_site(tmp_path) as (site, analyzer):
-        assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9", role=role)), "MSA", 1) == ["AA"]
+        assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9", role="L")), "MSA", 1) == ["AA"]
         await site.settled()
         assert site.ends("lab") == ["delivered"]
         assert states(site) == []
 
 
-async def test_a_reflex_of_the_analyzer_is_delivered_and_closes_no_order_but_that_of_its_own_test(
+async def test_a_result_that_was_ordered_at_the_analyzer_has_an_order_of_its_own_and_is_listed_without_one(
     tmp_path: Path,
+) -> None:
+    """Filed by its specimen, never dropped; the laboratory system has no order for it, so a person sees it."""
+    async with law_site(tmp_path) as (site, analyzer):
+        assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9")), "MSA", 1) == ["AA"]
+        await site.settled()
+        assert site.ends("lab") == ["delivered"]
+        (made,) = histories(site)
+        assert (made.item.state, made.item.origin, made.item.parent, made.item.line.test) == (
+            "resulted", "analyzer", 0, "TSH",
+        )  # fmt: skip
+        assert [(one.event, one.state, one.cause, one.channel) for one in made.history] == [
+            ("taken", "accepted", "ordered at the analyzer", "lab"),
+            ("final", "resulted", "", "lab"),
+        ]
+        assert [one.results for one in without_order(site.journal)] == [1]
+
+
+def reflex(parent: str = "W1", test: str = "", step: str = '""', **more: Any) -> str:
+    """FT4 that the analyzer ordered itself: OBR-26 the test, OBR-29 the work step whose result was the cause."""
+    fields = "|" * 22 + f"{test}|||{parent}".rstrip("|")
+    return result(step, "022", "20490^^99ROC", "14.1", more=fields, **more)
+
+
+def histories(site: RunningSite) -> list[ItemDetails]:
+    found = [read_item(site.journal, one.number) for one in reversed(items(site.journal, ItemFilter()))]
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize(
+    ("parent", "test", "step"),
+    [("W1", "", '""'), ("W1&LABRELAY^F1", "658&TSH&99ABT", ""), ("", "658&TSH&99ABT^1", '""')],
+)
+async def test_a_reflex_of_the_analyzer_has_an_order_of_its_own_that_names_its_parent(
+    tmp_path: Path, parent: str, test: str, step: str
 ) -> None:
     async with law_site(tmp_path) as (site, analyzer):
         await ordered(site, line("022", "TSH", WHO))
         await asked(analyzer, query("022"))
-        reflex = result('""', "022", "20490^^99ROC", "14.1", more="|" * 25 + "W1")  # OBR-29: the parent
-        assert values(await analyzer.ask(reflex), "MSA", 1) == ["AA"]
+        await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "9.9"))
+
+        assert values(await analyzer.ask(reflex(parent, test, step, number="r2")), "MSA", 1) == ["AA"]
+
+        await becomes(site, "resulted", "resulted")
+        await site.settled()
+        assert site.ends("lab") == ["QUESTION", "delivered", "delivered"]
+        first, made = histories(site)
+        assert (made.item.origin, made.item.parent, made.item.line.test, made.item.code) == (
+            "analyzer", 1, "FT4", "20490",
+        )  # fmt: skip
+        assert (made.item.line.patient, made.item.line.placer, made.item.line.filler) == (WHO, "", "")
+        assert [(one.event, one.state, one.cause) for one in made.history] == [
+            ("taken", "accepted", "reflex"),
+            ("final", "resulted", ""),
+        ]
+        assert first.item.origin != "analyzer"
+        assert without_order(site.journal) == []
+        _, order = await asked(analyzer, query("022", number="dd99"))
+        assert values(order, "ORC", 1) == ["DC"]  # what the analyzer made itself is never offered to it
+
+
+async def test_a_reflex_that_is_sent_again_or_measured_again_makes_no_second_order(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        await analyzer.ask(reflex(number="r2"))
+        again = await analyzer.ask(reflex(number="r2"))
+        await analyzer.ask(reflex(number="r3").replace("14.1", "14.2"))
+        assert values(again, "MSA", 1) == ["AA"]
+        await site.settled()
+        assert states(site) == ["offered", "resulted"]
+
+
+@pytest.mark.parametrize("parent", ["", "W7", "W2", "W1"])
+async def test_a_reflex_whose_parent_is_not_known_on_this_very_tube_stays_without_an_order(
+    tmp_path: Path, parent: str
+) -> None:
+    """W2 is of another tube; W1 is of this one, and the analyzer never got it."""
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("0220", "TSH", WHO, placer="L2"))
+        await asked(analyzer, query("0220"))
+        await analyzer.ask(reflex(parent, "658"))
         await site.settled()
         assert site.ends("lab") == ["QUESTION", "delivered"]
-        assert states(site) == ["offered"]
+        *_, made = histories(site)
+        assert (made.item.origin, made.item.parent, made.item.state) == ("analyzer", 0, "resulted")
+        assert [one.results for one in without_order(site.journal)] == [1]
+
+
+async def test_a_reflex_closes_no_order_but_that_of_its_own_test(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO), line("022", "FT4", WHO))
+        await asked(analyzer, query("022"))
+        await analyzer.ask(reflex().replace("20250305201600", ""))  # with a time it is older than its order
+        await becomes(site, "offered", "resulted")
+        await site.settled()
+        assert [one.item.origin for one in histories(site)] == ["person", "person"]
+
+
+async def test_a_reflex_repeats_the_test_of_an_order_that_has_its_result(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        await analyzer.ask(result("W1", "022", "658^TSH^99ABT", "99"))
+        await becomes(site, "resulted")
+        await analyzer.ask(result('""', "022", "658^TSH^99ABT", "97", more="|" * 25 + "W1", number="r2"))
+        await becomes(site, "resulted", "resulted")
+        assert [one.item.parent for one in histories(site)] == [0, 1]
+
+
+async def test_a_preliminary_reflex_is_in_progress_and_its_final_result_ends_it(tmp_path: Path) -> None:
+    async with law_site(tmp_path) as (site, analyzer):
+        await ordered(site, line("022", "TSH", WHO))
+        await asked(analyzer, query("022"))
+        await analyzer.ask(reflex().replace("|||||F|||", "|||||P|||"))
+        await becomes(site, "offered", "in_progress")
+        _, order = await asked(analyzer, query("022", number="dd99"))
+        assert values(order, "OBR", 2) == ["W1"]
+        ran = await site.labrelay("orders", "resend", "W2", "--reason", "asked", "-o", "json")
+        assert ran.code != 0
+        await analyzer.ask(reflex(number="r2"))
+        await becomes(site, "offered", "resulted")
 
 
 @pytest.mark.parametrize("status", ["IP", "CA", "ER"])

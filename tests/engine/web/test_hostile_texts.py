@@ -16,8 +16,6 @@ import pytest
 from yarl import URL
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.config.site import mapping_path
-from engine.mapping import load
 from engine.model.actor import Actor
 from engine.model.message import Document, FormatOptions, Issue, MapContext, Reagent, Received, Unmapped
 from engine.model.orders import Asked, Confirmation, OrderedPatient, OrderLine, Question, item_id
@@ -29,7 +27,7 @@ from engine.processing.process import ChannelRoutes, Route
 from engine.store.core.batch import Batch
 from engine.store.operations import append, audit, record_outcome, worklist
 from engine.store.operations.outbox import attempts
-from tests.support import access
+from tests.support import access, shipped
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
 from tests.support.revealed import Known
@@ -145,7 +143,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Site]:
 
     await asyncio.to_thread(plant)
     context = MapContext(channel=CHANNEL, key=b"k" * 32, timezone="Asia/Kolkata")
-    route = Route(when=None, program=load("hl7-results", mapping_path(None)), to=(DESTINATION,))
+    route = Route(when=None, program=shipped.program("hl7-results"), to=(DESTINATION,))
     options = FormatOptions(charsets=("utf-8", "latin-1"))
     routes = ChannelRoutes(
         channel=CHANNEL, message_format=hl7v2, media_type="", options=options, routes=(route,), context=context

@@ -45,6 +45,9 @@ class ByMessage:
     def ordered_as(self, parsed: Parsed) -> dict[int, str]:
         return self._blood_counter.ordered_as(parsed)
 
+    def self_made(self, parsed: Parsed) -> dict[int, tuple[str, str]]:
+        return self._law.self_made(parsed)
+
     def _of(self, parsed: Parsed) -> Demographics | MindrayBc | Law:
         return self._others.get(parsed.message_type, self._law)
 

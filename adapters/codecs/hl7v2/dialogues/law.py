@@ -11,8 +11,8 @@ that is sent again has the same id; an analyzer that has it says UA to the secon
 
 A `WorkItem.code` may have the components of OBR-4 (``72828-7^CT/NG^LN``), as the site's table has it.
 
-Sources: IHE Laboratory Technical Framework volume 2b, LAB-27 and LAB-28, and the assertions of its test tools; drivers
-and simulators of cobas pro, cobas 6800, Alinity and BA400.
+Sources: IHE Laboratory Technical Framework volume 2b, LAB-27, LAB-28 and LAB-29, and the assertions of its test tools;
+drivers and simulators of cobas pro, cobas 6800, Alinity and BA400.
 """
 
 from collections.abc import Sequence
@@ -101,6 +101,23 @@ class Law:
         given = [(one, items, "NW") for one, items in work] + [(one, [], "DC") for one in none]
         orders = [writer.order(at, *one) for at, one in enumerate(given, 2)]
         return _whole([Reply(sheet.message(lines)), *orders])
+
+    def self_made(self, parsed: Parsed) -> dict[int, tuple[str, str]]:
+        """LAB-29: OBR-2 is ``""``, of a reflex perhaps empty; OBR-29 and OBR-26 say which order, and which test of it,
+        was the cause of a reflex.
+        """
+        if parsed.message_type != "OUL^R22":
+            return {}
+        found: dict[int, tuple[str, str]] = {}
+        cause: tuple[str, str] | None = None
+        for segment in parsed.segments:
+            if segment.name == "OBR":
+                step = segment.get(2).strip()
+                cause = value(parsed, segment.get(29)), value(parsed, segment.get(26))
+                cause = cause if step == '""' or (not step and any(cause)) else None
+            elif segment.name == "OBX" and cause is not None:
+                found[segment.position] = cause
+        return found
 
     def download(self, tube: Tube, context: AnswerContext) -> list[Reply]:
         sheet = sheet_of(context, UTF_8)

@@ -6,6 +6,7 @@ downloading orders that go out unasked
 acting      acts of a person on single orders
 matching    results without an order, and the order that a person says one is of
 closing     results, and the end of an item's time
+self_made   orders that an analyzer made itself: a reflex, a test ordered at it
 holding     results that wait for a person, or were given up
 earlier     what is unknown after a backup was restored
 erasing     orders of a patient whose data is erased

@@ -55,10 +55,12 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     """Let an order wait once more: one that an analyzer has lost or refused, or whose time was over.
 
     Raises:
-        RefusedError: there is none of this number, its state allows no sending, its specimen number is another
-            patient's now, or the LIS has ordered the same again.
+        RefusedError: there is none of this number, its state allows no sending, the analyzer made it itself, its
+            specimen number is another patient's now, or the LIS has ordered the same again.
     """
     one = _one(batch, number)
+    if one.made:
+        raise RefusedError(f"order {item_id(number)} was made by the analyzer itself: it is not sent there")
     _raise_if_impossible(one, ItemEvent.RESEND)
     _raise_if_another_patient(batch, one)
     if not one.is_open:
@@ -91,7 +93,7 @@ def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
     """Two patients may never share one number, also where a person says so."""
     patients = PatientsOfTube({})
     for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
-        if other.number != one.number and other.state in _ACTIVE:
+        if other.number != one.number and other.state in _ACTIVE and not other.made:
             patients.add(other.line.patient)
     if patients.contradicts(one.line.patient):
         raise RefusedError(f"an order of another patient has the specimen number of {item_id(one.number)}: cancel it")
@@ -100,7 +102,7 @@ def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
 def _raise_if_ordered_again(batch: Batch, one: Kept) -> None:
     """One order goes on once: not beside an open one of the same order number and test."""
     for other in items.of_order(batch, one.line, MOST_OF_TUBE):
-        if other.number == one.number or other.state not in _ACTIVE or other.line.test != one.line.test:
+        if other.number == one.number or other.made or other.state not in _ACTIVE or other.line.test != one.line.test:
             continue
         one_source = not one.source or not other.source or one.source == other.source
         if same_placer(one.line, other.line) and (one_source or same_patient(one.line.patient, other.line.patient)):

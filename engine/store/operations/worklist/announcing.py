@@ -157,7 +157,8 @@ def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]
     beside = _version_beside(batch, one) if change.status in _ENDS - {Status.COMPLETED} else None
     if beside is not None and beside.line.panel == one.line.panel:
         return []
-    is_told = beside is None and (change.status is not Status.CANCELLED or _is_of_a_person(batch, one.number, n))
+    is_own = change.status is not Status.CANCELLED or one.made or _is_of_a_person(batch, one.number, n)
+    is_told = beside is None and is_own
     own = [change] if is_told else []
     if not one.line.panel:
         return own
@@ -189,6 +190,7 @@ def _version_beside(batch: Batch, one: Kept) -> Kept | None:
         other
         for other in near
         if other.number < one.number
+        and not other.made
         and (other.source, other.line.test) == (one.source, one.line.test)
         and (other.is_open or other.state is ItemState.RESULTED)
         and same_placer(other.line, one.line)
@@ -234,6 +236,9 @@ def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
     status = heard(event, ItemState(state))
     if status is None or (event in OF_ENDED and _was_open(batch, one.number, n)):
         return None
+    parent = items.by_number(batch, one.parent) if one.made else None
+    if one.made and (parent is None or parent.line == OrderLine()):
+        return None  # of a reflex the LIS knows the order that it is of alone
     return StatusChange(
         status=status,
         item=one.number,
@@ -243,6 +248,7 @@ def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
         reason=ItemReason(reason),
         channel=channel,
         text=_words(batch, one.number, n, sealed),
+        parent=None if parent is None else parent.line,
     )
 
 

@@ -290,7 +290,7 @@ class Look:
 
     def _find(self, specimen: str) -> tuple[list[Kept], NoOrder | None]:
         """The items that this channel gets of a specimen; or why there are none."""
-        every = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
+        every = [one for one in items.of_specimen(self._batch, specimen, MOST_OF_TUBE) if not one.made]
         self._looked_at += len(every)
         patients = PatientsOfTube({})
         for one in every:  # of all channels
@@ -335,7 +335,7 @@ class Look:
         return coded, None if coded else NoOrder.DONE
 
     def _is_mine(self, one: Kept) -> bool:
-        return not one.targets or not self._mine.isdisjoint(one.targets)
+        return not one.made and (not one.targets or not self._mine.isdisjoint(one.targets))
 
     def _is_elsewhere(self, one: Kept) -> bool:
         """Whether another channel has the item, or is getting it just now."""

@@ -11,6 +11,9 @@ An order that says when its specimen was collected may be of a tube that was mea
 that is added on. Then that time counts, but never for a rerun. A result that names the order by its number (IHE LAW)
 is of that order, by any clock.
 
+A result of which the analyzer says that it ordered the test itself has an item of its own, where no order asks for it
+(`engine.store.operations.worklist.self_made`).
+
 A final result closes its item; a preliminary one says that it is in progress. A result whose message is held does so
 when it is released (`engine.store.operations.worklist.holding`). A result that comes after its order was given up is
 noted as late; it is delivered all the same.
@@ -35,7 +38,7 @@ from engine.model.orders import MOST_OF_TUBE, ItemReason, ItemState, code_alone,
 from engine.model.worklist import DAY_US, ResultOf
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.worklist import holding, items
+from engine.store.operations.worklist import holding, items, self_made
 from engine.store.operations.worklist.items import OPEN, Kept
 from engine.store.operations.worklist.matching import note_without
 
@@ -85,7 +88,12 @@ def result(
     older = False
     for each in sorted(tests, key=lambda one: not one.withdrawn):  # a value beside a withdrawal takes its place
         meant = results.of(each)
-        if not meant:
+        if not meant and not control and results.is_self_made(each):
+            parent = results.parent_of(each)
+            one = self_made.make(batch, message_id, channel, specimen, patient_number, each, parent)
+            results.add(one)
+            meant = [one]
+        if all(one.made and not one.parent for one in meant):
             without.append(each)
             older = older or results.is_older(each)
         for one in meant:
@@ -111,7 +119,7 @@ def result(
             event = ItemEvent.FINAL if each.final else ItemEvent.PRELIMINARY
             done = items.apply(batch, one, event, **more)
             found[one.number] = found.get(one.number, False) or done.late
-            if redundant and done.done and each.final:
+            if redundant and done.done and each.final and not one.made:
                 holding.take_back_twins(batch, one, message_id, names | {channel})
     note_without(batch, message_id, channel, specimen, patient_number, () if control else without, older=older)
     return list(found.items())
@@ -137,23 +145,28 @@ class Results:
         again: bool,
     ) -> None:
         self._batch, self._channel = batch, channel
-        tube = [
+        every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
+        was = holding.of_message(batch, message_id) if again and every else []
+        self._before = {one.number for one, _, _ in was}
+        self._tube = [
             one
-            for one in items.of_specimen(batch, specimen, MOST_OF_TUBE)
+            for one in every
             if one.state is not ItemState.REJECTED
-            and one.message_id < came
+            and (self_made.may_go_on(batch, one, channel) if one.made else one.message_id < came)
             and not (patient_number and one.line.patient.number and patient_number != one.line.patient.number)
             and (not one.targets or not one.targets.isdisjoint(names | {channel}))
         ]
-        self._by_code = _by_code(tube, channel)
-        was = holding.of_message(batch, message_id) if again and tube else []
-        self._before = {one.number for one, _, _ in was}
+        self._by_code = _by_code(self._tube, channel)
 
     def of(self, each: ResultOf) -> list[Kept]:
-        """The items of a result, as they are now."""
-        return _meant(
+        """The items of a result, as they are now. A reflex is not the result that an order has already."""
+        found = _meant(
             each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before, self._corrected
         )
+        ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
+        if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
+            return [one for one in self._by_code.get(("code", each.code), ()) if one.made]
+        return found
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
@@ -175,9 +188,34 @@ class Results:
         ).fetchone()
         return int(row[0])
 
-    def is_older(self, each: ResultOf) -> bool:
-        """Of a result without an item: there is one, and it came after the result."""
-        return bool(_meant(each, self._by_code, self._channel, lambda one: True, self._before))
+    def is_older(self, each: ResultOf, *, is_open: bool = False) -> bool:
+        """Of a result without an item: there is one, which is perhaps to be open, and it came after the result."""
+        found = _meant(each, self._by_code, self._channel, lambda one: True, self._before)
+        return any(not one.made and (one.is_open or not is_open) for one in found)
+
+    def is_self_made(self, each: ResultOf) -> bool:
+        """Of a result without an item: the analyzer ordered it itself, and has measured it now. A code that no table
+        has is no test that could be ordered."""
+        if not each.made or not each.test or each.repeats or each.withdrawn:
+            return False
+        return not self.is_older(each, is_open=True)
+
+    def parent_of(self, each: ResultOf) -> Kept | None:
+        """The one order of this tube that the analyzer had, and names as the cause of a reflex; None: it names none, or
+        it is not known which."""
+        if each.parent:
+            number = item_number(each.parent)
+            near = [] if number is None else self._by_code.get(("item", str(number)), [])
+        else:
+            near = self._by_code.get(("code", each.parent_test), []) if each.parent_test else []
+            near = [one for one in near if one.state in _WITH_ANALYZER or one.state is ItemState.RESULTED]
+        near = [one for one in near if one.channel == self._channel and one.sent]
+        return near[0] if len(near) == 1 else None
+
+    def add(self, made: Kept) -> None:
+        """An item that was made of one of the results."""
+        self._tube.append(made)
+        self._by_code = _by_code(self._tube, self._channel)
 
 
 def _takes_back(each: ResultOf, one: Kept) -> bool:
@@ -187,7 +225,7 @@ def _takes_back(each: ResultOf, one: Kept) -> bool:
 
 def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:
     """Whether a result may be of this item by its time; an echo is of none that is open."""
-    if item_number(each.item_id) == one.number:
+    if item_number(each.item_id) == one.number or one.made:
         return True
     if each.repeats and one.is_open:
         return False
@@ -254,6 +292,8 @@ def _meant(
 
 def _is_test(one: Kept, each: ResultOf, channel: str) -> bool:
     """Whether an item asks for the test of a result."""
+    if one.made and not each.made:
+        return False
     if each.code and one.code and one.channel == channel:
         return code_alone(one.code) == each.code
     return bool(each.test) and one.line.test == each.test

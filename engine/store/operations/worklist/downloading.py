@@ -86,7 +86,7 @@ def _to_take_back(batch: Batch, channel: str, skip: frozenset[int]) -> tuple[Tub
     """The items of one specimen that the channel's analyzer got, and that were cancelled and not taken back since."""
     rows = batch.execute(
         f"SELECT number FROM order_item WHERE {OPEN} AND state = 'cancel_pending' AND channel = ? AND sent = 1"  # noqa: S608 - constants
-        " AND query = 0 AND NOT EXISTS (SELECT 1 FROM order_event WHERE item = number AND event = ?)"
+        " AND made = 0 AND query = 0 AND NOT EXISTS (SELECT 1 FROM order_event WHERE item = number AND event = ?)"
         " ORDER BY number LIMIT ?",
         (channel, TAKEN_BACK, MOST_LOOKED_AT),
     ).fetchall()

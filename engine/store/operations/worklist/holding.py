@@ -118,6 +118,8 @@ def put_back(batch: Batch, one: Kept, message_id: int, channel: str) -> None:
         state, reason = one.state, ItemReason.NONE
     else:
         state, reason = _before(rows)
+    if one.made and state is ItemState.ACCEPTED:  # nothing of it is left
+        state = ItemState.CANCELLED
     one.sent = known
     one.state, one.reason, one.changed_us = state, reason, batch.now_us
     if state in ANSWERED_STATES and _is_of_two(batch, one):
@@ -174,7 +176,7 @@ def _is_of_two(batch: Batch, one: Kept) -> bool:
     """Whether its specimen number has become another patient's meanwhile."""
     patients = PatientsOfTube({})
     for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
-        if other.is_open or other.number == one.number:
+        if (other.is_open and not other.made) or other.number == one.number:
             patients.add(other.line.patient)
     return patients.conflict
 
@@ -259,7 +261,7 @@ def take_back_twins(
         for_others = bool(one.targets) and one.targets.isdisjoint(here) and not known_alone
         elsewhere = one.channel not in here if one.known else for_others
         same = one.line.test == measured.line.test and same_patient(one.line.patient, measured.line.patient)
-        if one.number != measured.number and one.is_open and elsewhere and same:
+        if one.number != measured.number and one.is_open and not one.made and elsewhere and same:
             items.apply(batch, one, ItemEvent.CANCEL, message_id=message_id, channel=one.channel, cause=TWIN)
 
 

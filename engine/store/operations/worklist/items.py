@@ -19,6 +19,7 @@ from engine.model.orders import (
     ItemState,
     OrderedPatient,
     OrderLine,
+    Origin,
     Priority,
     WorkItem,
 )
@@ -42,15 +43,15 @@ OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'canc
 
 KEPT_COLUMNS = (
     "number", "message_id", "line", "last_id", "source", "state", "reason", "targets", "channel", "code", "query",
-    "sent", "after", "run", "parent", "created_us", "changed_us", "expires_us", "waits_us", "reuse_us", "events",
-    "content", "given_us",
+    "sent", "after", "run", "parent", "made", "created_us", "changed_us", "expires_us", "waits_us", "reuse_us",
+    "events", "content", "given_us",
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(KEPT_COLUMNS)} FROM order_item"  # noqa: S608 - constants
 _INSERT = (
     "INSERT INTO order_item (number, message_id, line, last_id, source, state, reason, rank, targets, specimen,"
-    " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, created_us,"
+    " patient, placer, filler, place, tray, test, channel, code, query, sent, after, run, parent, made, created_us,"
     " changed_us, expires_us, waits_us, reuse_us, events, written_us, given_us, content)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)"
 )
 _UPDATE = (
     "UPDATE order_item SET state = ?, reason = ?, channel = ?, code = ?, query = ?, sent = ?, after = ?,"
@@ -92,6 +93,13 @@ class Kept:
     events: int
     line: OrderLine
     given_us: int = 0
+    made: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        if self.made:
+            return "analyzer"
+        return "lis" if self.source else "person"
 
     @property
     def is_open(self) -> bool:
@@ -106,8 +114,8 @@ class Kept:
         return WorkItem(
             number=self.number, line=self.line, state=self.state, reason=self.reason, message_id=self.message_id,
             channel=self.channel, code=code or self.code, created_us=self.created_us, changed_us=self.changed_us,
-            expires_us=self.expires_us, run=self.run, parent=self.parent, given_us=self.given_us,
-            targets=tuple(sorted(self.targets)),
+            expires_us=self.expires_us, run=self.run, parent=self.parent, origin=self.origin,
+            given_us=self.given_us, targets=tuple(sorted(self.targets)),
         )  # fmt: skip
 
 
@@ -245,13 +253,14 @@ def _newest(rows: Rows, column: str, token: bytes, most: int) -> list[Kept]:
 
 
 def kept(vault: Vault, row: tuple[Any, ...]) -> Kept:
-    *head, state, reason, targets, channel, code, query, sent, after, run, parent = row[:15]
+    *head, state, reason, targets, channel, code, query, sent, after, run, parent, made = row[:16]
     number, message_id, place, last_id, source = head
-    created_us, changed_us, expires_us, waits_us, reuse_us, events, sealed, given_us = row[15:]
+    created_us, changed_us, expires_us, waits_us, reuse_us, events, sealed, given_us = row[16:]
     return Kept(
         number, message_id, place, last_id, source, ItemState(state), ItemReason(reason),
         frozenset(filter(None, targets.split(","))), channel, code, query, bool(sent), after, run, parent,
         created_us, changed_us, expires_us, waits_us, reuse_us, events, opened(vault, number, sealed), given_us,
+        bool(made),
     )  # fmt: skip
 
 
@@ -294,13 +303,14 @@ def put(batch: Batch, one: Kept, cause: str = "") -> None:
         (
             one.number, one.message_id, one.place, one.last_id, one.source, one.state, one.reason,
             RANKS[line.priority], "".join(f"{name}," for name in sorted(one.targets)),
-            *tokens(vault, line), one.after, one.run, one.parent, one.created_us, one.changed_us, one.expires_us,
-            one.waits_us, one.reuse_us, batch.now_us, one.given_us, sealed,
+            *tokens(vault, line), one.channel, one.code, int(one.sent), one.after, one.run, one.parent, int(one.made),
+            one.created_us, one.changed_us, one.expires_us, one.waits_us, one.reuse_us, batch.now_us, one.given_us,
+            sealed,
         ),
     )  # fmt: skip
     batch.execute(
         ADD_EVENT,
-        (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, "", one.message_id, 0, cause, b"", 0),
+        (one.number, 1, one.created_us, TAKEN, one.state, one.reason, 0, one.channel, one.message_id, 0, cause, b"", 0),
     )
 
 
@@ -355,6 +365,7 @@ def _time(batch: Batch, one: Kept, event: ItemEvent, to: ItemState, cause: str, 
         and one.state in AT_ANALYZER
         and one.reason is not ItemReason.RESULT_HELD
         and one.code
+        and not one.made
         and not cause
     ):
         _learn(batch, one.channel, one.code, max(batch.now_us - one.given_us, 0))

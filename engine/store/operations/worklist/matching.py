@@ -65,7 +65,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
     """
     one = _one(batch, number)
     known = step(Standing(one.state, one.reason, one.known), ItemEvent.FINAL).done
-    if not known or one.state not in ANSWERED_STATES or one.after:
+    if not known or one.state not in ANSWERED_STATES or one.after or one.made:
         raise RefusedError(f"order {item_id(number)} is {one.state}: no result can be matched with it")
     token = items.specimen_token(batch.vault, one.line.specimen)
     row = batch.execute(

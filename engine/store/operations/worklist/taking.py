@@ -85,7 +85,7 @@ def _parts(lines: Sequence[OrderLine], settings: TakeSettings) -> Iterator[tuple
             continue
         for test in tests:
             part, known = _translated(changed(line, test=test, test_name=""), settings)
-            yield place, changed(part, panel=line.test), known
+            yield place, changed(part, panel=line.test, panel_name=line.test_name), known
 
 
 def _translated(line: OrderLine, settings: TakeSettings) -> tuple[OrderLine, bool]:
@@ -416,7 +416,7 @@ class _Taking:
         for one in (
             items.of_specimen(self.batch, number, MOST_OF_TUBE) if kind == "specimen" else self._order_items(key)
         ):
-            if _order_keys(one.line)[0] == key:
+            if _order_keys(one.line)[0] == key and not one.made:
                 self.by_test.setdefault((*key, one.line.test), _OneTest()).add(self._one(one))
 
     def _own(self) -> dict[tuple[int, str], list[Kept]]:
@@ -436,7 +436,8 @@ class _Taking:
     def _tube(self, specimen: str) -> _Tube:
         if specimen not in self.tubes:
             found = [self._one(one) for one in items.of_specimen(self.batch, specimen, MOST_OF_TUBE)]
-            tube = _Tube([one for one in found if one.state is not ItemState.REJECTED], PatientsOfTube({}))
+            ordered = [one for one in found if one.state is not ItemState.REJECTED and not one.made]
+            tube = _Tube(ordered, PatientsOfTube({}))
             tube.open = sum(one.is_open for one in tube.items)
             for one in tube.items:
                 if self._bears(one):

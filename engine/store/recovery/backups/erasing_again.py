@@ -13,6 +13,7 @@ from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
 from engine.store.operations import delta_history, emptying, number_bearers, search_index
+from engine.store.operations.abdm import forgetting
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments
 
@@ -54,6 +55,7 @@ def _forget(rows: Rows, message_id: int, channel: str) -> None:
     search_index.forget(execute, message_id)
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
     emptying.empty_notes(execute, message_id)
+    forgetting.erase_again(rows, message_id)
 
 
 def _forget_bearers(rows: Rows, message_id: int, act: int) -> None:

@@ -73,6 +73,7 @@ _REPLACED = (
 _WHOLE = ("data_key", "gap", *_REPLACED)
 # ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
 # clock, which is ours, but a transaction may have been under way for a while.
+_OF_ABDM = ("patient", "context", "call", "callback", "consent", "transfer")  # each with the time of its last change
 _AMID_US = 600_000_000
 _DAY_US = 86_400_000_000
 _CHANGED = {
@@ -99,6 +100,10 @@ _CHANGED = {
     "order_query": "SELECT * FROM main.order_query WHERE number > coalesce((SELECT number FROM main.order_query"
     " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
     "order_asked": "SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
+    **{f"abdm_{one}": f"SELECT * FROM main.abdm_{one} WHERE changed_us >= :since" for one in _OF_ABDM},  # noqa: S608 - constants
+    "abdm_link_token": "SELECT t.* FROM state.abdm_patient p JOIN main.abdm_link_token t ON t.patient = p.number",
+    "abdm_request": "SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number",
+    "abdm_page": "SELECT a.* FROM state.abdm_transfer t JOIN main.abdm_page a ON a.transfer = t.number",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
 # Table -> the table of the numbers whose rows are copied: only all rows of a number together show its owner.
@@ -114,8 +119,8 @@ class _Mark(NamedTuple):
         last: the journal's newest row; ``clear``: the row up to which every message had its verdict.
         delivery, document, value: the highest numbers of these tables.
         at_us: when that row was received, by the journal's own clock.
-        orders_us: when an order was written last: much happens to orders (a download, the end of their time) without a
-            row of the journal.
+        others_us: when an order, or a row of ABDM, was written last: much happens to them (a download, a callback)
+            without a row of the journal.
     """
 
     last: int
@@ -124,7 +129,7 @@ class _Mark(NamedTuple):
     document: int
     value: int
     at_us: int
-    orders_us: int = 0
+    others_us: int = 0
 
 
 def write(copy: Copy, journal: Path) -> StateSnapshot | None:
@@ -257,7 +262,7 @@ def _collect(
     meta = {"journal_id": bytes.fromhex(copy.manifest.journal_id), "number": number, "last": last, "chain": chain}
     connection.executemany("INSERT INTO state.meta (name, value) VALUES (?, ?)", meta.items())
     touched = execute("SELECT EXISTS (SELECT 1 FROM state.touched)").fetchone()[0]
-    return mark, bool(touched) or (last, mark.orders_us) != (before.last, before.orders_us)
+    return mark, bool(touched) or (last, mark.others_us) != (before.last, before.others_us)
 
 
 def _collect_reports(connection: sqlite3.Connection) -> None:
@@ -305,12 +310,19 @@ def _reached(execute: Execute, of: str, last: int) -> _Mark:
         document=_highest(execute, of, "document"),
         value=_highest(execute, of, "earlier_value"),
         at_us=at[0] if at else 0,
-        orders_us=int(execute(f"SELECT coalesce(max(written_us), 0) FROM {of}.order_item").fetchone()[0]),  # noqa: S608 - constants
+        others_us=max(
+            _newest(execute, of, "order_item", "written_us"),
+            *(_newest(execute, of, f"abdm_{one}", "changed_us") for one in _OF_ABDM),
+        ),
     )
 
 
 def _highest(execute: Execute, of: str, table: str) -> int:
     return int(execute(f"SELECT coalesce(max(id), 0) FROM {of}.{table}").fetchone()[0])  # noqa: S608 - constants
+
+
+def _newest(execute: Execute, of: str, table: str, column: str) -> int:
+    return int(execute(f"SELECT coalesce(max({column}), 0) FROM {of}.{table}").fetchone()[0])  # noqa: S608 - constants
 
 
 # -- the basis of comparison ---------------------------------------------------------------------------------------
@@ -387,6 +399,7 @@ def apply(connection: sqlite3.Connection, standing: StateSnapshot, journal_id: b
         execute("BEGIN")
         for table in _REPLACED:
             execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
+        execute("DELETE FROM main.abdm_link_token WHERE patient IN (SELECT number FROM state.abdm_patient)")
         execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
         execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")
         connection.executemany(

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ MEERA = AbhaNumber("91123456789015")
 ROOM = 5 * 1024 * 1024
 
 
+@cache
 def body(payload: bytes = STRUCTURED, **settings: Any) -> bytes:
     (made, _), *others = verdict(payload, **settings).documents
     assert not others

@@ -1,5 +1,6 @@
 """The rules for documents of ABDM: one that keeps them all, and for each rule documents that break it alone."""
 
+import contextlib
 import copy
 import json
 import random
@@ -7,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.abdm.documents import prepared
+from adapters.codecs.abdm.documents import prepared, read_report
 from adapters.codecs.abdm.profile_rules import MAX_FAULTS, RULES, faults
 from engine.model.abdm_profiles import NDHM_IDENTIFIER_TYPE, PROFILES, Profile
+from engine.model.errors import ContentError
 from tests.adapters.codecs.abdm.test_documents import ROOM, SYSTEM, body
 from tests.documents.test_abdm_documents import PDF_ONLY, STRUCTURED
 from tests.support.profile_check import PROFILES as GUIDE
@@ -36,7 +38,7 @@ def url(bundle: Json, kind: str) -> Json:
     return {"reference": next(one["fullUrl"] for one in bundle["entry"] if one["resource"]["resourceType"] == kind)}
 
 
-def whole(profile: Profile) -> Json:
+def made_whole(profile: Profile) -> Json:
     """A document with every type of resource that the guide knows for a report, without a fault."""
     bundle = sent(profile)
     patient = url(bundle, "Patient")
@@ -82,6 +84,14 @@ def whole(profile: Profile) -> Json:
     ]
     of(bundle, "Practitioner")["telecom"] = [{"system": "phone", "value": "+91 20 5550001"}]
     return bundle
+
+
+WHOLE = {profile: json.dumps(made_whole(profile)) for profile in PROFILES}
+
+
+def whole(profile: Profile) -> Json:
+    found: Json = json.loads(WHOLE[profile])
+    return found
 
 
 Change = Callable[[Json], Any]
@@ -399,11 +409,10 @@ def test_a_document_with_endless_faults_is_cut() -> None:
 
 
 ODD = [None, True, 7, 1.5, "", "x", [], {}, [[]], [None], {"reference": 7}, {"coding": [7, None]}]
-WHOLE = {profile: json.dumps(whole(profile)) for profile in PROFILES}
 
 
-@given(st.integers(0, 2**32), st.sampled_from(PROFILES))
-def test_any_json_has_faults_or_none_and_never_an_error(seed: int, profile: Profile) -> None:
+def damaged(seed: int, profile: Profile) -> bytes:
+    """The document with one to four of its values replaced by odd ones."""
     choose = random.Random(seed)
     bundle = json.loads(WHOLE[profile])
     for _ in range(choose.randint(1, 4)):
@@ -414,4 +423,20 @@ def test_any_json_has_faults_or_none_and_never_an_error(seed: int, profile: Prof
                 break
             node = node[name]
         node[name] = copy.deepcopy(choose.choice(ODD))
-    assert isinstance(faults(json.dumps(bundle).encode(), profile), tuple)
+    return json.dumps(bundle).encode()
+
+
+@given(st.integers(0, 2**32), st.sampled_from(PROFILES))
+def test_any_json_has_faults_or_none_and_never_an_error(seed: int, profile: Profile) -> None:
+    assert isinstance(faults(damaged(seed, profile), profile), tuple)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 2**32), st.sampled_from(PROFILES), st.sampled_from(["uuid", "relative"]), st.integers(500, 9000))
+def test_any_json_is_read_and_prepared_or_refused(seed: int, profile: Profile, urls: Any, room: int) -> None:
+    wrong = damaged(seed, profile)
+    with contextlib.suppress(ContentError):
+        assert read_report(wrong).document
+    with contextlib.suppress(ContentError):
+        made = prepared(wrong, version=2, max_bytes=room, profile=profile, system=SYSTEM, urls=urls)
+        assert len(made.body) <= room

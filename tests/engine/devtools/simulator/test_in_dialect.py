@@ -101,6 +101,14 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Acme]:
     registry.dialects.cache_clear()
 
 
+def test_what_python_compiles_beside_samples_is_no_analyzer(tmp_path: Path) -> None:
+    compiled = tmp_path / "samples" / "__pycache__"
+    compiled.mkdir(parents=True)
+    (compiled / "api_client.cpython-311.pyc").write_bytes(b"compiled")
+    assert names(tmp_path) == names()
+    assert not any("pycache" in name for name in names())
+
+
 async def test_messages_are_written_as_the_dialect_reads_them(acme: Acme) -> None:
     acme.reads(READING + DECLARED)
     async with running_site(acme.site, {"acme": astm_channel(analyzer="acme-test")}) as site:

@@ -89,6 +89,51 @@ def test_each_order_is_in_the_lists_of_the_table(tmp_path: Path) -> None:
     journal.close()
 
 
+# Minutes since an order was asked for in vain, stat or not, by which analyzer -> on the list.
+OWN = {"slow": 3600.0, "quick": 60.0}
+UNSENT = [
+    (31, False, "chem", True), (29, False, "chem", False), (6, True, "chem", True), (4, True, "chem", False),
+    (61, False, "slow", True), (59, False, "slow", False), (11, True, "slow", True), (9, True, "slow", False),
+    (2, False, "quick", True), (0, False, "quick", False), (1, True, "quick", True),
+    (31, False, "", True), (29, False, "", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["its history", "the order before it"])
+def test_an_analyzer_has_its_own_time_until_an_order_is_unsent(tmp_path: Path, by: str) -> None:
+    """`MAYBE_KNOWN` by its own history; `AFTER_CANCEL` by the order that the analyzer must give up."""
+    journal, before = opened(tmp_path), len(UNSENT) if by != "its history" else 0
+
+    def plant(batch: Batch) -> None:
+        states = [
+            (S.WAITING, ItemReason.MAYBE_KNOWN, stat, age * order_tabs.MINUTE_US, set[str]())
+            for age, stat, *_ in UNSENT
+        ]
+        planted(batch, [*states[:before], *states])
+        for number, (*_, channel, _) in enumerate(UNSENT, start=1):
+            if before:
+                batch.execute(
+                    "UPDATE order_item SET channel = ?, state = 'offered' WHERE number = ?", (channel, number)
+                )
+                batch.execute("UPDATE order_item SET after = ? WHERE number = ?", (number, before + number))
+                continue
+            for n, concerned in enumerate((channel, ""), start=2):  # a later event names no analyzer
+                batch.execute(
+                    "INSERT INTO order_event (item, n, at_us, event, state, reason, late, channel, message_id, query,"
+                    " cause, detail, own_us) VALUES (?, ?, 0, 'unmapped', 'waiting', '', 0, ?, 0, 0, '', x'', 0)",
+                    (number, n, concerned),
+                )
+
+    journal.run_alone(plant)
+    wanted = order_tabs.filter_of("unsent", NOW_US, OWN)
+    expected = [before + number for number, row in enumerate(UNSENT, start=1) if row[-1]]
+    assert [one.number for one in reading.items(journal, wanted)] == expected[::-1]
+    assert reading.count_items(journal, wanted, most=MOST)[0] == len(expected)
+    told = {one.kind: one.count for one in order_tabs.troubles(journal, NOW_US, OWN)}
+    assert told["unsent"] == len(expected)
+    journal.close()
+
+
 ROWS = st.lists(st.tuples(st.sampled_from(WHERE), st.integers(0, 2).map(lambda n: n * UNSENT_AFTER_US[0])), max_size=12)
 
 
@@ -174,17 +219,17 @@ async def test_a_result_without_an_order_is_noted_and_leads_to_its_tube(desk: De
 
 
 async def test_what_waits_for_a_person_is_counted_worst_first(desk: Desk) -> None:
-    assert order_tabs.troubles(desk.journal, desk.clock.now_us()) == []
+    assert order_tabs.troubles(desk.journal, desk.clock.now_us(), {}) == []
     await desk.take(order())
     await desk.tell("S1")
     said = Confirmation(of="", accepted=False, items=(("W1", False, "E1", ""),))
     await desk.journal.run(worklist.confirmed, "chem", await desk.message(), said)
     await desk.ask("S7")
     await desk.take(order(placer="O2", specimen="S2", action="hold"))
-    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us())]
+    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})]
     assert kinds == [("refused", 1), ("questions", 1), ("held", 1)]
     assert await desk.journal.run(worklist.cancel, 1, actor="asha", reason="measured elsewhere") == S.CANCELLED
-    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us())]
+    kinds = [(one.kind, one.count) for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})]
     assert kinds == [("questions", 1), ("held", 1)]
     assert reading.item(desk.journal, 1).history[-1].event == ItemEvent.CLOSE  # type: ignore[union-attr]
 
@@ -216,7 +261,7 @@ async def test_an_order_is_late_by_the_history_of_its_test_on_its_analyzer(desk:
         desk.clock.advance(minutes * 60)
         seen.append(late(desk))
     assert seen == [[], [stat], [stat], [glu, stat], [glu, stat], [glu, stat, urea]]
-    kinds = {one.kind: one.count for one in order_tabs.troubles(desk.journal, desk.clock.now_us())}
+    kinds = {one.kind: one.count for one in order_tabs.troubles(desk.journal, desk.clock.now_us(), {})}
     assert kinds == {"late": 3}
     items_of = reading.items(desk.journal, TABS["late"](desk.clock.now_us()))
     learned = reading.usual_times(desk.journal, items_of)
@@ -275,10 +320,10 @@ async def test_an_order_that_was_cancelled_and_measured_is_told_to_a_person(desk
     await desk.result("S1", ResultOf(test="GLU"))
     wanted = TABS["after_all"](desk.clock.now_us())
     assert [one.number for one in reading.items(desk.journal, wanted)] == [1]
-    (told,) = order_tabs.troubles(desk.journal, desk.clock.now_us())
+    (told,) = order_tabs.troubles(desk.journal, desk.clock.now_us(), {})
     assert (told.kind, told.count) == ("after_all", 1)
     desk.clock.advance(AFTER_ALL_US / 1_000_000 + 1)
-    assert order_tabs.troubles(desk.journal, desk.clock.now_us()) == []
+    assert order_tabs.troubles(desk.journal, desk.clock.now_us(), {}) == []
 
 
 async def test_a_question_is_unanswered_also_where_the_line_was_busy(desk: Desk) -> None:

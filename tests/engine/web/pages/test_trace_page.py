@@ -9,7 +9,6 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.site import mapping_path
-from engine.mapping import load
 from engine.mapping.inputs import Mapper
 from engine.mapping.testing import Runner, read_tests
 from engine.model.message import FormatOptions, MapContext, Received
@@ -17,7 +16,7 @@ from engine.processing.process import ChannelRoutes, Route, process, routed_by
 from engine.store.core.batch import Batch
 from engine.store.operations import append, record_outcome
 from engine.web.pages import contents
-from tests.support import access
+from tests.support import access, shipped
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
 from tests.support.revealed import Known, reveal
@@ -43,7 +42,7 @@ ASKED = {
 @pytest.fixture
 def routes() -> dict[str, ChannelRoutes]:
     context = MapContext(channel=CHANNEL, key=b"k" * 32, timezone="Asia/Kolkata", patient_numbers="lasting")
-    route = Route(when=None, program=load("hl7-results", mapping_path(None)), to=("archive",))
+    route = Route(when=None, program=shipped.program("hl7-results"), to=("archive",))
     made = ChannelRoutes(
         channel=CHANNEL, message_format=hl7v2, media_type="", options=FormatOptions(charsets=("utf-8",)),
         routes=(route,), context=context,
@@ -143,7 +142,7 @@ async def test_the_address_of_a_field_can_be_sent(seer: Browser) -> None:
 
 async def test_a_dead_message_says_where_the_mapping_stops(seer: Browser, routes: dict[str, ChannelRoutes]) -> None:
     strict = replace(routes[CHANNEL].context, settings={}, timezone="Asia/Kolkata")
-    route = replace(routes[CHANNEL].routes[0], program=load("hl7-patients", mapping_path(None)))
+    route = replace(routes[CHANNEL].routes[0], program=shipped.program("hl7-patients"))
     routes[CHANNEL] = replace(routes[CHANNEL], context=strict, routes=(route,))
     status, page = await reveal(seer, MAPPED)
     assert status == 200

@@ -10,12 +10,10 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.commands.shared.trials import BUSY, SiteTrials
-from engine.config.site import mapping_path
-from engine.mapping import load
 from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext
 from engine.processing.process import ChannelRoutes, Route
-from tests.support import access
+from tests.support import access, shipped
 from tests.support.access import Site
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, fill_journal
 from tests.support.revealed import Known
@@ -56,7 +54,7 @@ def trials(tmp_path: Path) -> Trials:
 async def here(tmp_path: Path, known: Known, trials: Trials) -> AsyncIterator[Site]:
     data = tmp_path / "data"
     await asyncio.to_thread(fill_journal, data, ManualClock())
-    route = Route(when=None, program=load(MAPPING, mapping_path(None)), to=("archive",))
+    route = Route(when=None, program=shipped.program(MAPPING), to=("archive",))
     routes = ChannelRoutes(
         channel=CHANNEL, message_format=hl7v2, media_type="", options=FormatOptions(), routes=(route,),
         context=MapContext(),

@@ -323,3 +323,19 @@ def test_what_ends_one_test_of_a_panel_says_so_in_words() -> None:
         change = StatusChange(status=order_status.Status.REFUSED, item=2, n=3, at_us=0, line=line, of_panel=of_panel)
         (orc,) = segments(order_status.message(change, at="20260301060000", settings={}), "ORC")
         assert orc[16] == f"REFUSED^{words}^L"
+
+
+async def test_the_name_of_the_panel_is_said_and_no_test_of_it_has_that_name(panel: Panel) -> None:
+    said: list[str] = []
+
+    def write(change: StatusChange) -> Received:
+        payload = order_status.message(change, at="20260301060000", settings={})
+        said.append(segments(payload, "OBR")[0][4])
+        return received(payload, channel="news")
+
+    await panel.take(order("BMP", test_name="Basic metabolic panel", test_system="L"), settings=SETTINGS)
+    await panel.tell("S1")
+    for step in ("final GLU", "refuse UREA", "final NA"):
+        await panel.let(step)
+        await panel.journal.run(announce, {"his": [Listener(channel="news", updates=True, write=write)]})
+    assert said == ["BMP^Basic metabolic panel^L", "1002^^L", "BMP^Basic metabolic panel^L"]

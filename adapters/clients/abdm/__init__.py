@@ -1,0 +1,1 @@
+"""Clients of ABDM's servers: its gateway."""

@@ -1,0 +1,14 @@
+"""What the laboratory has to do with ABDM, India's network of health records. Operations of a writer's batch, and
+functions that a flow calls within one (`engine.abdm`).
+
+calls        calls to the gateway, journaled before they go out, and their ends
+callbacks    what the gateway sends, verbatim, and the one place where it becomes state
+patients     patients of the network, and their link tokens
+contexts     care contexts: reports that the network may ask for
+consents     consents of patients
+transfers    requests for records, and their encrypted pages
+forgetting   what goes, by its age, by retention and by an erasure
+sealing      how the rows above hide what names a patient
+
+A row that names a patient is sealed as all notes of the journal are; keyed hashes find it.
+"""

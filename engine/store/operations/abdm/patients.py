@@ -1,0 +1,185 @@
+"""Patients as ABDM knows them, for each facility, and the tokens by which the facility links their records.
+
+Found by keyed hash, decided by the sealed content. A patient who has left the network keeps his row, without anything
+that names him: his records and their history stay the laboratory's, and no later report links them again. An erasure
+takes the keyed hash as well.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from engine.model.abdm import PatientState, TokenState
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Rows
+from engine.store.operations.abdm import sealing
+
+TABLE = "abdm_patient"
+TOKEN_TABLE = "abdm_link_token"  # noqa: S105 - a table
+_SELECT = "SELECT number, facility, reference, state, content FROM abdm_patient"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A patient as the network has him: name, gender and year as ABHA holds them, not as an analyzer spells them.
+
+    Attributes:
+        address: ABHA address, in lower case.
+        number: ABHA number, 14 digits; empty: he has none.
+        gender: M, F, O, D, T or U.
+        mobile: digits; empty: unknown.
+        patient: the laboratory's own number; empty: unknown.
+        verified: the network or a person has said so, and not a report alone.
+    """
+
+    address: str = field(repr=False)
+    number: str = field(default="", repr=False)
+    name: str = field(repr=False)
+    gender: str = field(repr=False)
+    year: int = field(repr=False)
+    mobile: str = field(default="", repr=False)
+    patient: str = field(default="", repr=False)
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A row. ``person``: None once he has left. ``reference``: as which the network knows him here."""
+
+    number: int
+    facility: str
+    reference: str
+    state: PatientState
+    person: Person | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkToken:
+    """A row. ``until_us``: end of its life, or of the block; 0: neither."""
+
+    state: TokenState
+    until_us: int
+    token: str = field(repr=False)
+
+
+def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
+    """Keep a patient, or what is new about him; return his number.
+
+    What is verified stays where a report spells it otherwise. One who has left the network stays as he is, unless he is
+    verified anew: he has come back.
+
+    Args:
+        reference: of a new one.
+    """
+    address = sealing.address_token(batch.vault, person.address)
+    row = batch.execute(
+        "SELECT number FROM abdm_patient WHERE address = ? AND facility = ?", (address, facility)
+    ).fetchone()
+    if row is None:
+        (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
+        batch.execute(
+            "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
+            " changed_us, content) VALUES (?, ?, ?, 'known', x'', x'', x'', x'', ?, ?, x'')",
+            (number, facility, reference, batch.now_us, batch.now_us),
+        )
+    else:
+        (number,) = row
+        known = by_number(batch, number)
+        if known is not None and not person.verified:
+            if known.state is PatientState.DROPPED:
+                return int(number)
+            if known.person is not None and known.person.verified:
+                person = replace(
+                    known.person,
+                    patient=known.person.patient or person.patient,
+                    mobile=known.person.mobile or person.mobile,
+                )
+    vault = batch.vault
+    content = {name: getattr(person, name) for name in Person.__slots__}
+    batch.execute(
+        "UPDATE abdm_patient SET state = 'known', address = ?, abha = ?, mobile = ?, patient = ?, changed_us = ?,"
+        " content = ? WHERE number = ?",
+        (
+            *(address, sealing.abha_token(vault, person.number), sealing.mobile_token(vault, person.mobile)),
+            *(sealing.patient_token(vault, person.patient), batch.now_us),
+            *(sealing.sealed(batch, TABLE, "content", number, content), number),
+        ),
+    )
+    return int(number)
+
+
+def by_number(rows: Rows, number: int) -> Patient | None:
+    row = rows.execute(f"{_SELECT} WHERE number = ?", (number,)).fetchone()
+    return None if row is None else _patient(rows, row)
+
+
+def by_address(rows: Rows, facility: str, address: str) -> Patient | None:
+    token = sealing.address_token(rows.vault, address)
+    row = rows.execute(f"{_SELECT} WHERE address = ? AND facility = ?", (token, facility)).fetchone()
+    return None if row is None else _patient(rows, row)
+
+
+def by_abha(rows: Rows, facility: str, digits: str) -> list[Patient]:
+    return _found(rows, "abha", sealing.abha_token(rows.vault, digits), facility)
+
+
+def by_mobile(rows: Rows, facility: str, digits: str) -> list[Patient]:
+    """Several people may share a mobile."""
+    return _found(rows, "mobile", sealing.mobile_token(rows.vault, digits), facility)
+
+
+def by_patient(rows: Rows, facility: str, number: str) -> list[Patient]:
+    """By the laboratory's own patient number, to the letter: a difference in case makes another patient."""
+    found = _found(rows, "patient", sealing.patient_token(rows.vault, number), facility)
+    return [one for one in found if one.person is not None and one.person.patient == number]
+
+
+def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
+    """The patient has left the network, or is erased: nothing that names him stays, and no token.
+
+    Args:
+        erased: the keyed hash of his address goes, too; else it stays, for a later report must not link him again.
+    """
+    batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (number,))
+    batch.execute(
+        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END, abha = x'',"
+        " mobile = x'', patient = x'', content = x'', changed_us = ? WHERE number = ?",
+        (erased, batch.now_us, number),
+    )
+
+
+# -- link tokens -----------------------------------------------------------------------------------------------------
+
+
+def link_token(rows: Rows, patient: int) -> LinkToken | None:
+    row = rows.execute("SELECT state, until_us, token FROM abdm_link_token WHERE patient = ?", (patient,)).fetchone()
+    if row is None:
+        return None
+    token = sealing.opened_bytes(rows, TOKEN_TABLE, "token", patient, row[2]).decode()
+    return LinkToken(TokenState(row[0]), row[1], token)
+
+
+def set_link_token(batch: Batch, patient: int, state: TokenState, *, until_us: int = 0, token: str = "") -> None:
+    sealed = sealing.sealed_bytes(batch, TOKEN_TABLE, "token", patient, token.encode()) if token else b""
+    batch.execute(
+        "INSERT OR REPLACE INTO abdm_link_token (patient, state, until_us, token) VALUES (?, ?, ?, ?)",
+        (patient, state.value, until_us, sealed),
+    )
+    batch.execute("UPDATE abdm_patient SET changed_us = ? WHERE number = ?", (batch.now_us, patient))
+
+
+def forget_link_token(batch: Batch, patient: int) -> None:
+    batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (patient,))
+    batch.execute("UPDATE abdm_patient SET changed_us = ? WHERE number = ?", (batch.now_us, patient))
+
+
+def _found(rows: Rows, column: str, token: bytes, facility: str) -> list[Patient]:
+    if not token:
+        return []
+    select = f"{_SELECT} WHERE {column} = ? AND facility = ? ORDER BY number"
+    return [_patient(rows, row) for row in rows.execute(select, (token, facility)).fetchall()]
+
+
+def _patient(rows: Rows, row: Any) -> Patient:
+    number, facility, reference, state, content = row
+    said = sealing.opened(rows, TABLE, "content", number, content)
+    return Patient(number, facility, reference, PatientState(state), Person(**said) if said else None)

@@ -1,0 +1,187 @@
+"""The listener for callbacks: who may send, and that each is durable before it is answered."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from adapters.clients.abdm.gateway import Gateway
+from engine.abdm.listener import CallbackListener
+from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm.signing import Signer
+from engine.model.clock import SystemClock
+from engine.store.journal import Journal
+from tests.support.abdm_site import FACILITY, SECRET, destination
+
+PATH = "/v3/hip/patient/share"
+
+
+class Open:
+    """A listener, with what a gateway needs to be believed."""
+
+    def __init__(self, listener: CallbackListener, journal: Journal, sandbox: AbdmSandbox, http: aiohttp.ClientSession):
+        self.listener, self.journal, self.sandbox, self.http = listener, journal, sandbox, http
+        self.signer: Signer = sandbox._signer
+        self.stored = 0
+
+    def url(self, path: str = PATH) -> str:
+        return f"http://127.0.0.1:{self.listener.port}/abdm{path}"
+
+    def headers(self, **other: str | None) -> dict[str, str]:
+        said: dict[str, str | None] = {
+            "Authorization": self.signer.callback(self.sandbox.state.now_s()),
+            "REQUEST-ID": "0b5cf8e0-6d8a-4d4b-9a3e-0123456789ab",
+            "X-HIP-ID": FACILITY,
+            "Content-Type": "application/json",
+        }
+        said |= {name.replace("_", "-"): value for name, value in other.items()}
+        return {name: value for name, value in said.items() if value is not None}
+
+    async def post(self, body: Any = None, path: str = PATH, **headers: str | None) -> int:
+        data = json.dumps({} if body is None else body).encode() if not isinstance(body, bytes) else body
+        async with self.http.post(self.url(path), data=data, headers=self.headers(**headers)) as answer:
+            return answer.status
+
+    def kept(self) -> list[Any]:
+        return self.journal.rows("SELECT path, facility, request_id, state FROM abdm_callback ORDER BY number")
+
+
+@asynccontextmanager
+async def listening(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, callbacks: dict[str, Any] | None = None, **other: Any
+) -> AsyncIterator[Open]:
+    monkeypatch.setenv(SECRET, Settings().secret)
+    sandbox = AbdmSandbox()
+    await sandbox.start()
+    config = destination(sandbox.url, callbacks=callbacks, **other)
+    clock = SystemClock()
+    journal = Journal.open(folder, clock=clock)
+    journal.start(asyncio.get_running_loop())
+    gateway = Gateway("abdm", config, clock)
+    await gateway.start()
+    stored: list[None] = []
+    listener = CallbackListener(config, gateway, journal, clock, {PATH}, lambda: stored.append(None))
+    await listener.start()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Open(listener, journal, sandbox, http)
+        assert len(stored) == listener.counts["taken"]
+    finally:
+        await listener.stop()
+        await gateway.close()
+        await journal.stop()
+        await sandbox.stop()
+
+
+async def test_a_callback_is_durable_when_it_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post() == 202
+        assert here.kept() == [(PATH, FACILITY, "0b5cf8e0-6d8a-4d4b-9a3e-0123456789ab", "stored")]
+        assert await here.post(path=f"/api{PATH}") == 202  # the same, under the other spelling of its path
+        assert len(here.kept()) == 1
+        assert dict(here.listener.counts) == {"taken": 1, "repeat": 1}
+
+
+REFUSED = {
+    "another facility": ({"X_HIP_ID": "IN9999999999"}, PATH, 403),
+    "no facility": ({"X_HIP_ID": None}, PATH, 403),
+    "no token": ({"Authorization": None}, PATH, 401),
+    "a token that is none": ({"Authorization": "Bearer a.b.c"}, PATH, 401),
+    "no REQUEST-ID": ({"REQUEST_ID": None}, PATH, 400),
+    "a REQUEST-ID with a blank": ({"REQUEST_ID": "a b"}, PATH, 400),
+    "an unknown path": ({}, "/v3/other", 404),
+    "the old interface": ({}, "/v0.5/links/link/on-init", 404),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_what_is_not_proven_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    headers, path, status = REFUSED[case]
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post(path=path, **headers) == status
+        assert here.kept() == []
+        assert await here.post() == 202  # and the next one is
+
+
+async def test_a_body_of_50_mb_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.listener.port)
+        lines = [f"{name}: {value}" for name, value in here.headers(Content_Length=str(50 << 20)).items()]
+        writer.write("\r\n".join([f"POST /abdm{PATH} HTTP/1.1", "Host: x", *lines, "", ""]).encode() + b"{")
+        answer = await asyncio.wait_for(reader.readline(), 60)
+        writer.close()
+        assert answer.split()[1] == b"413"
+        assert here.kept() == []
+
+
+async def test_a_body_without_a_length_is_read_to_the_bound_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            yield b" " * 10_000
+
+    async with listening(tmp_path, monkeypatch) as here:
+        with pytest.raises((AssertionError, aiohttp.ClientError)):
+            async with here.http.post(here.url(), data=endless(), headers=here.headers()) as answer:
+                assert answer.status != 413
+        assert here.listener.counts["length"] == 1
+        assert here.kept() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"a":'])
+async def test_a_body_that_is_no_object_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post(body) == 400
+        assert here.kept() == []
+
+
+async def test_a_sender_is_known_by_its_relay_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = {"allow": "192.0.2.7", "relays": "127.0.0.1"}
+    async with listening(tmp_path, monkeypatch, behind) as here:
+        assert await here.post(X_Forwarded_For="10.1.1.1, 192.0.2.7") == 202
+        assert await here.post(X_Forwarded_For="192.0.2.7, 10.1.1.1") == 403  # the relay names the last one
+        assert await here.post() == 403
+    async with listening(tmp_path / "b", monkeypatch, {"allow": "192.0.2.7"}) as here:
+        assert await here.post(X_Forwarded_For="192.0.2.7") == 403  # of a machine that is no relay
+
+
+async def test_health_is_shown_to_anyone_and_says_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch, {"allow": "192.0.2.7"}) as here:
+        async with here.http.get(here.url("/health")) as answer:
+            assert (answer.status, await answer.text()) == (200, "ok\n")
+        async with here.http.get(f"http://127.0.0.1:{here.listener.port}/") as answer:
+            assert answer.status in (403, 404)
+
+
+async def test_unknown_keys_cause_one_look_at_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        for _ in range(20):
+            token = here.signer.callback(here.sandbox.state.now_s(), "unknown-key")
+            assert await here.post(Authorization=token) == 401
+        assert here.sandbox.state.counts["call certs"] <= 2
+
+
+async def test_a_gateway_without_keys_makes_callbacks_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        here.sandbox.faults.calls = {"certs": ["503", "503"]}
+        assert await here.post() == 503
+        assert here.kept() == []
+        here.sandbox.faults.calls = {}
+        assert await here.post() == 202
+
+
+async def test_a_journal_that_keeps_nothing_answers_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post() == 202
+        await here.journal.stop()
+        assert await here.post(REQUEST_ID="another") == 503
