@@ -22,6 +22,8 @@ from tests.support.shipped import verdict_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
+# An installation compiles `samples/api_client.py`.
+FOLDERS = [path for path in SAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__"]
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
 
 Json = dict[str, Any]
@@ -74,8 +76,8 @@ def test_the_outcome_is_the_expected_one(name: str) -> None:
 
 
 def test_every_folder_has_a_message_and_its_settings() -> None:
-    for folder in SAMPLES.iterdir():
-        if folder.is_dir() and not (folder / "channel.yaml").exists():  # else a recipe (`test_recipes`)
+    for folder in FOLDERS:
+        if not (folder / "channel.yaml").exists():  # else a recipe (`test_recipes`)
             at, ends = f"samples/{folder.name}/", ", ".join(FORMATS)
             assert (folder / "settings.yaml").is_file(), f"{at}settings.yaml is missing: the settings of its channel"
             assert any(path.parent == folder for path in MESSAGES), f"{at} needs a message, a file that ends in {ends}"
@@ -86,9 +88,7 @@ def test_every_folder_has_a_message_and_its_settings() -> None:
 
 def test_every_folder_has_a_line_in_the_list_of_samples() -> None:
     listed = (SAMPLES / "README.md").read_text(encoding="utf-8")
-    missing = sorted(
-        folder.name for folder in SAMPLES.iterdir() if folder.is_dir() and f"`{folder.name}/" not in listed
-    )
+    missing = sorted(folder.name for folder in FOLDERS if f"`{folder.name}/" not in listed)
     assert missing == [], (
         "each of these folders needs a line in the table of samples/README.md: | `FOLDER/01-name` | its use |"
     )

@@ -3,7 +3,6 @@ them once, a correction of a code table is made with its row of the audit trail 
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,9 +104,8 @@ async def test_a_retry_of_many_letters_does_each_of_them_once(lab: Lab, seed: in
     await until(lambda: len(lab.server.arrived[0]) == LETTERS, 240.0)
     assert await lab.daemon.terminate() == 0
 
-    times = Counter(len(keys) for keys in lab.server.keys.values())
-    assert set(times) <= {1, 2}
-    assert times[2] <= KILLS, "of what was under way at a kill, one each"
+    repeats = [len(keys) - 1 for keys in lab.server.keys.values()]
+    assert sum(repeats) <= KILLS, "of what was under way at a kill, one each; it may be the same letter at two"
     assert all(len(set(keys)) == 1 for keys in lab.server.keys.values()), "a repeat is known by its key"
     with lab.reading() as journal:
         (operation,) = operations_page(journal)
