@@ -270,7 +270,7 @@ class _Taking:
         else:
             tube.is_held = False
         made = self._make(place, line, state, reason, after=after, run=run, parent=parent)
-        if self.message_id <= self._earlier() and not after:
+        if 0 < self.message_id <= self._earlier() and not after:
             items.apply(self.batch, made, ItemEvent.MAYBE_SENT, cause=earlier.CAUSE)
         tube.items.append(made)
         tube.open += 1
