@@ -46,6 +46,7 @@ LOGGERS = {
     "orders": "questions of analyzers and their answers; orders by their numbers here",
     "journal": "the store: disk, damage, retention, anchors, the daily look",
     "delivery": "destinations and deliveries",
+    "abdm": "ABDM: calls to the gateway, callbacks from it",
     "backup": "backups and restore tests",
     "actions": "orders of people, and the control socket",
     "web": "the status page",
