@@ -220,7 +220,7 @@ def wanted_of(model: Model) -> list[tuple[str, list[str]]]:
 def answers_made(site: Path) -> list[tuple[str, list[str]]]:
     journal = Reader.beside(site / "var")
     try:
-        made = [view.id for view in messages_page(journal, Filter(channel="news"), limit=500)]
+        made = [view.id for view in messages_page(journal, Filter(channel="news"), limit=10_000)]
         found = [stored_message(journal, number).payload for number in made]
     finally:
         journal.close()
