@@ -124,7 +124,9 @@ class Worklist:
             if current.state == "resulted":
                 return
             for one in in_conflict:
-                if one is not current:
+                if one is not current and one.at_analyzer:  # a result of this test came, perhaps for this version
+                    self._pending(one)
+                elif one is not current:
                     self._end(one, "superseded")
             if current.state in OPEN:
                 self._replace(current, new)
