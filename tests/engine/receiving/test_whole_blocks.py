@@ -271,7 +271,7 @@ async def test_the_reader_alone_reads_once_the_connection_is_over() -> None:
 
 async def test_a_connection_is_quiet_only_after_its_last_block(reads: list[float | None]) -> None:
     store = ScriptedStore()
-    async with connected(channel(store, idle_timeout_s=0.05)) as (analyzer, _):
+    async with connected(channel(store, idle_timeout_s=2.0)) as (analyzer, _):
         await under_way(store, analyzer, hl7("1"))
         await until(lambda: analyzer.stream._timer is None)  # the time of the waiting read is over
         assert not analyzer.writer.is_closing()
