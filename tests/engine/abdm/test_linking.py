@@ -8,6 +8,7 @@ import pytest
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm.people import PEOPLE
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report
+from tests.support.waiting import until
 
 
 def linked(site: AbdmSite) -> int:
@@ -94,11 +95,11 @@ async def test_a_callback_of_any_habit_counts_once(
     async with abdm_site(tmp_path, monkeypatch, faults) as site:
         number = await site.ours.offer(report(), person())
         await site.ours.is_told(number)
+        await until(lambda: site.ours.states("abdm_call") == ["done"] * 3)
+        await until(lambda: set(site.ours.states("abdm_callback")) == {"folded"})
         await site.is_clean()
 
         assert linked(site) == 1
-        assert site.ours.states("abdm_call") == ["done"] * 3
-        assert set(site.ours.states("abdm_callback")) == {"folded"}
 
 
 FORGED = (
