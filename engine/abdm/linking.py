@@ -136,7 +136,9 @@ def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person,
 def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     """Tell the patient's app of a linked report, or of its new version; nothing where it knows that one."""
     patient = patients.by_number(batch, context.patient)
-    if patient is None or patient.person is None or context.notified >= context.version:
+    if context.state is not ContextState.LINKED or context.notified >= context.version:
+        return
+    if patient is None or patient.person is None:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return
@@ -182,10 +184,13 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
 
 
 def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+    """None where there is no token, or a report was dropped meanwhile: the others are linked by another call."""
     token = patients.link_token(batch, call.subject)
-    if token is not None and token.state is TokenState.HELD:
+    is_held = token is not None and token.state is TokenState.HELD
+    found = [contexts.by_number(batch, number) for number in call.about["contexts"]]
+    if token is not None and is_held and all(one is not None and one.state is ContextState.LINKING for one in found):
         return {"X-LINK-TOKEN": token.token}
-    calls.withdraw(batch, call, "no-token")
+    calls.withdraw(batch, call, "changed" if is_held else "no-token")
     contexts.move(batch, call.about["contexts"], ContextState.READY)
     go_on(batch, ours, call.subject)
     return None
@@ -210,6 +215,15 @@ def _was_renewed(batch: Batch, number: int) -> bool:
     """Whether a report was given back once already, for a token that did not fit."""
     context = contexts.by_number(batch, number)
     return context is not None and context.reason == RENEWED
+
+
+def _notice_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+    """None where the report is not given out any more."""
+    context = contexts.by_number(batch, call.subject)
+    if context is not None and context.state is ContextState.LINKED:
+        return {}
+    calls.withdraw(batch, call, "changed")
+    return None
 
 
 def _notified(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
@@ -267,6 +281,7 @@ FLOW = Flow(
             names_facility=True,
             result="/v3/links/context/on-notify",
             ended=_notified,
+            headers=_notice_headers,
         ),
     )
 )

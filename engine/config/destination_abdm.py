@@ -1,6 +1,6 @@
 """The destination of kind ``abdm``: reports that patients find in their own app, by India's network of health records.
 
-One account at the gateway (its "bridge") has one URL for all callbacks, whatever facilities are under it. So account,
+One account at the gateway (its "bridge") has one URL for all callbacks of all its facilities. So account,
 listener and facilities are one entry of ``destinations:``, and a site has at most one.
 """
 

@@ -27,7 +27,7 @@ def answer(status: int, body: bytes, *, retry_after_s: float = 0.0) -> GatewayAn
     """The answer to a call.
 
     Args:
-        status: of HTTP. A page of a proxy, whatever its status, is none of the gateway's answers.
+        status: of HTTP. A page of a proxy, with any status, is none of the gateway's answers.
     """
     if 200 <= status < 300 and not body.lstrip().startswith(b"<"):
         return GatewayAnswer(status, Verdict.TAKEN, body=body)

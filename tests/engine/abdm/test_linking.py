@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm.people import PEOPLE
+from engine.store.operations.abdm import callbacks
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report
 from tests.support.waiting import until
 
@@ -197,6 +199,46 @@ async def test_a_later_version_of_another_patient_takes_the_report_away(
             (second, "dropped", "other-patient", 2),
             (third, "waiting", "", 3),
         ]
+
+
+@pytest.mark.parametrize("name", ["on-link", "on-context-notify"])
+@pytest.mark.parametrize("error", [None, {"code": "ABDM-1057", "message": "Invalid"}])
+async def test_the_result_of_a_call_brings_no_report_back_that_was_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Any
+) -> None:
+    path = {"on-link": "/v3/link/on_carecontext", "on-context-notify": "/v3/links/context/on-notify"}[name]
+    call = {"on-link": "link", "on-context-notify": "context-notify"}[name]
+    async with abdm_site(tmp_path, monkeypatch, Faults(callbacks={name: ["dropped"]})) as site:
+        first = await site.ours.offer(report(), person(0))
+        await until(lambda: site.ours.rows(f"abdm_call WHERE name = '{call}' AND state = 'accepted'"))
+        await site.ours.offer(report(message_id=2), None)  # another patient's sample
+        (request_id,) = site.ours.rows(
+            f"abdm_request r JOIN abdm_call c ON c.number = r.call WHERE c.name = '{call}'", "request_id"
+        )[0]
+        body = {"response": {"requestId": request_id}} | ({"error": error} if error else {})
+        await site.ours.journal.run(callbacks.store, path, FACILITY, "late", orjson.dumps(body), 0)
+        site.ours.dispatcher.stored()
+        await site.ours.is_quiet()
+
+        assert site.ours.rows("abdm_context ORDER BY number", "state, reason") == [
+            ("dropped", "other-patient"),
+            ("waiting", ""),
+        ]
+        told = site.ours.rows("abdm_call WHERE name = 'context-notify'", "subject")
+        assert told == ([(first,)] if name == "on-context-notify" else [])
+
+
+async def test_a_report_that_was_taken_away_is_not_linked_by_a_call_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch, Faults(calls={"link": ["503"] * 1000})) as site:
+        await site.ours.offer(report(), person(0))
+        await until(lambda: site.ours.states() == ["linking"])
+        await site.ours.offer(report(message_id=2), None)
+        await site.ours.is_quiet()
+
+        assert sorted(site.ours.states()) == ["dropped", "waiting"]
+        assert site.ours.rows("abdm_call WHERE name = 'link'", "state, code") == [("failed", "changed")]
 
 
 async def test_a_later_version_that_names_the_patient_is_linked(

@@ -129,8 +129,9 @@ def of_patient(rows: Rows, patient: int, state: ContextState, most: int) -> list
 
 
 def move(batch: Batch, numbers: Iterable[int], state: ContextState, reason: str = "") -> None:
+    """One that is dropped stays so: the result of a call that was under way then does not bring it back."""
     batch.executemany(
-        "UPDATE abdm_context SET state = ?, reason = ?, changed_us = ? WHERE number = ?",
+        "UPDATE abdm_context SET state = ?, reason = ?, changed_us = ? WHERE number = ? AND state <> 'dropped'",
         [(state.value, reason, batch.now_us, number) for number in numbers],
     )
 
