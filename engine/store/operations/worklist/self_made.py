@@ -6,8 +6,8 @@ own, so that it has a number, a history and an end as every other one. It came w
     accepted -> resulted | in_progress      as the result is final, or is preliminary or held
     in_progress -> resulted | cancelled     the final result; a person has rejected the held one
 
-It is given to no analyzer. It is no order of a laboratory system, also with the number or tube of one. It says nothing of
-whose the tube is. Only results of which the analyzer says the same are its results.
+It is given to no analyzer. It is no order of a laboratory system, also with the number or tube of one. It says nothing
+of whose the tube is. Only results of which the analyzer says the same are its results.
 
 Of a reflex the cause is known where the analyzer names one order that it had of this very tube. Then patient and
 laboratory system are those of that order. Without it the result is listed as without an order, too
