@@ -15,10 +15,12 @@ SESSIONS ?= 10000
 HISTORIES ?=
 SIZE ?=
 FUZZ ?=
+CORE ?=
 VALIDATION := .validation
 ASTM := .astm
 E2E := .e2e
-E2E_TESTS := tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py tests/e2e/walk.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/day.py
+# Those that take longest come first: the processes take tests from each other.
+E2E_TESTS := tests/e2e/walk.py tests/e2e/api.py tests/e2e/day.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
@@ -66,9 +68,9 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 	@LABRELAY_UPDATE_SAMPLES=1 $(BIN)/python -m pytest -q -n0 tests/site/test_surface.py
 	@$(BIN)/python -m tools.generate
 
-test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
-	@$(if $(TEST),,echo "Tests: about 24,000, half an hour or less on two cores (Xeon, 2 GHz). A failing one is named at once.")
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TEST)
+test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests, CORE=1 is coverage, too
+	@$(if $(TEST),,echo "Tests: about 27,000, half an hour or less on two cores (Xeon, 2 GHz). A failing one is named at once.")
+	@$(BIN)/python $(if $(CORE),tools/core.py --all,-m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder) $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
@@ -87,7 +89,7 @@ $(ASTM)/.installed: requirements/astm.lock requirements/astm-build.lock | $(BIN)
 	@rm -rf $(ASTM) && $(PYTHON) -m venv $(ASTM)
 	@$(ASTM)/bin/python -m pip --disable-pip-version-check --quiet --no-input install --require-hashes --only-binary :all: \
 	  -r requirements/astm-build.lock
-	@PYTHONPATH=tests/validation/astm_package/removed_names $(ASTM)/bin/python -m pip --disable-pip-version-check --quiet \
+	@PYTHONPATH=$(abspath tests/validation/astm_package/removed_names) $(ASTM)/bin/python -m pip --disable-pip-version-check --quiet \
 	  --no-input install --require-hashes --no-deps --no-build-isolation -r requirements/astm.lock
 	@touch $@
 
@@ -123,8 +125,8 @@ $(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/e2e.lock
 	@touch $@
 
-e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations and the log-in against a real authorization server, Mosquitto and an S3 fake, the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
-	@LABRELAY_E2E=$(E2E)/node_modules timeout 1200 $(BIN)/python -m pytest $(E2E_TESTS)
+e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
+	@LABRELAY_E2E=$(E2E)/node_modules timeout 1200 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)

@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -35,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipGuard(), "skip-guard")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than processors: a test waits for disks, sockets and daemons half of its time."""
+    return 2 + len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,6 +77,15 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The site and credentials of whoever runs the tests are not the tests'."""
     for name in ("LABRELAY_SITE", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hashes() -> Iterator[None]:
+    """Passwords are hashed in no time; `tests/engine/access/test_accounts.py` has the parameters that users get."""
+    from engine.access import passwords
+
+    with mock.patch.multiple(passwords, MEMORY_KIB=8, ROUNDS=1):
+        yield
 
 
 @pytest.fixture

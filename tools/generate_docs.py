@@ -24,6 +24,8 @@ from engine.commands.shared.output import EXIT_WORDS
 from engine.commands.shared.verb_list import GROUPS, verbs
 from engine.config import (
     access,
+    alert_sinks,
+    alerts,
     channel,
     destination,
     destination_abdm,
@@ -43,11 +45,14 @@ from engine.config import (
     source_http,
     source_json,
     source_serial,
+    source_share,
     source_status,
     source_tee,
     source_text,
     tls,
+    traces,
     web,
+    webhooks,
 )
 from engine.config.descriptions import description
 from engine.config.layouts import layout_files
@@ -104,7 +109,7 @@ def kinds() -> Iterator[str]:
 
 
 def site_keys() -> Iterator[str]:
-    own = {"site", "web", "access", "limits", "retention", "backup", "destinations"}
+    own = {"site", "web", "access", "limits", "retention", "backup", "destinations", "alerts", "webhooks", "traces"}
     yield from block("The file", sitewide.SiteConfig, skip=own)
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", web.WebConfig)
@@ -113,6 +118,20 @@ def site_keys() -> Iterator[str]:
     yield from block("`limits:`", sitewide.LimitsConfig)
     yield from block("`retention:`", keeping.RetentionConfig)
     yield from block("`backup:`", keeping.BackupConfig)
+    yield from block("`traces:`", traces.TracesConfig)
+
+
+def alert_keys() -> Iterator[str]:
+    yield from block("`alerts:`", alerts.AlertsConfig)
+    yield from block("An entry of `rules:`", alerts.AlertRule)
+    yield from block("An entry of `escalation:`", alerts.EscalationStep)
+    yield from block("Every sink", alert_sinks.SinkBase, intro=False)
+    for kind, model in alert_sinks.SINK_KINDS.items():
+        yield from block(f"A sink of `kind: {kind}`", model, skip=alert_sinks.SinkBase.model_fields)
+
+
+def webhook_keys() -> Iterator[str]:
+    yield from block("An entry of `webhooks:`", webhooks.WebhookConfig)
 
 
 def destination_keys() -> Iterator[str]:
@@ -159,6 +178,7 @@ def source_keys() -> Iterator[str]:
         "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
     )
     yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
+    yield from block("Patients who share their profile (`kind: abdm-share`)", source_share.SharePart, intro=False)
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
     yield from block("`hmac:` of `kind: http`", source_http.BodySignature)
@@ -435,6 +455,8 @@ def api_acts() -> Iterator[str]:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "kinds": kinds,
     "site-keys": site_keys,
+    "alert-keys": alert_keys,
+    "webhook-keys": webhook_keys,
     "destination-keys": destination_keys,
     **{f"destination-{kind}": partial(destination_example, kind) for kind in destination.KINDS},
     "channel-keys": channel_keys,

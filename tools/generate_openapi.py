@@ -16,7 +16,9 @@ from pydantic import BaseModel, TypeAdapter
 from engine.actions.control import WITH_CONTENT
 from engine.actions.selection import Selection
 from engine.runtime.control_handlers import HANDLERS
+from engine.views.abdm import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.views.acts import ACT
+from engine.views.alerts import ALERT, SENT, SILENCE
 from engine.views.copies import COPY
 from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
@@ -26,13 +28,14 @@ from engine.views.messages import DELIVERY, MESSAGE
 from engine.views.operations import OPERATION
 from engine.views.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
 from engine.views.reagents import LOT
+from engine.views.reports import REPORTS
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.suggestions import SUGGESTION
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
 from engine.web.api.problems import CONTENT_TYPE, KINDS
-from engine.web.api.resources import CONTENTS, QUESTIONS, RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "web" / "api" / "openapi.json"
 Json = dict[str, Any]
@@ -50,10 +53,17 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/corrections": CORRECTION,
     "/reagents": LOT,
     "/lanes": STORED_LANE,
+    **{f"/reports/{name}": report.view for name, report in REPORTS.items()},
     "/pauses": PAUSE,
     "/orders": ORDER,
     "/results-without-order": WITHOUT_ORDER,
     "/questions": QUESTION,
+    "/alerts": ALERT,
+    "/alerts/sent": SENT,
+    "/silences": SILENCE,
+    "/abdm/contexts": CONTEXT,
+    "/abdm/consents": CONSENT,
+    "/abdm/transfers": TRANSFER,
     "/operations": OPERATION,
     "/acts": ACT,
     "/backups": COPY,
@@ -90,6 +100,7 @@ def document() -> Json:
         "the contents of one message; the audit trail keeps the purpose", "contents", _object(NAMES[CONTENTS])
     )
     reveal |= {"parameters": list(_parameters(parameters.OneMessage, CONTENTS)), **_body(parameters.Reveal)}
+    paths[EVENTS] = {"get": _events()}
     paths[CONTENTS] = {"post": reveal | _needs("look, see-patients")}
     for name, what in OFFERED.items():
         paths[f"/acts/{name}"] = {"post": _act(name, what)}
@@ -110,11 +121,23 @@ def document() -> Json:
                 "Problem": _problem(),
                 "Selection": _selection(),
                 "ReasonCode": {"type": "string", "enum": [*parameters.CODES]},
-                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE, CHANGE)},
+                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE, CHANGE, FACILITY, VERSION, STEP, PAGE)},
             },
             "responses": {"Problem": _problems()},
         },
     }
+
+
+def _events() -> Json:
+    said = _operation("events as they happen, as server-sent events (docs/events.md)", "events", {})
+    said["responses"]["200"] = {
+        "description": "a stream without end; each event has an id to go on from",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    last = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+    last["description"] = "The id of the last event that came; it counts before `after`."
+    said["parameters"] = [*_parameters(parameters.Events, EVENTS), last]
+    return said | _needs("look; events of kind act need administer, too")
 
 
 # -- operations ----------------------------------------------------------------------------------------------------
@@ -149,6 +172,24 @@ def _answer(one: Resource) -> Json:
             }
         )
         return {"allOf": [_ref("schemas", _title(ORDER)), more]}
+    if one.path == "/abdm/status":
+        return _object(
+            {"well": {"type": "boolean"}, "account": {"type": ["object", "null"]}, FACILITY.name: _list(FACILITY)}
+        )
+    if one.path == "/abdm/contexts/{number}":
+        more = _object({"versions": _list(VERSION), "calls": _list(STEP), "sent": _list(PAGE)})
+        return {"allOf": [_ref("schemas", _title(CONTEXT)), more]}
+    if one.path == "/abdm/consents/{number}":
+        more = _object(
+            {
+                "signature": {"type": "string"},
+                "grants": {"type": "integer"},
+                "granted": {"type": ["object", "null"]},
+                "contexts": {"type": "array", "items": {"type": "integer"}},
+                "transfers": _list(TRANSFER),
+            }
+        )
+        return {"allOf": [_ref("schemas", _title(CONSENT)), more]}
     if one.path not in ROWS:
         return _object(NAMES[one.path])
     view = ROWS[one.path]

@@ -7,9 +7,11 @@ Infinity, other character sets than UTF-8. Characters that no FHIR string may ho
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import orjson
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed
@@ -25,7 +27,7 @@ MAX_CONTROL_ID = 199  # characters, as in HL7 v2.5 (MSH-10)
 Path = tuple[str | int | None, ...]  # names of members, positions in lists from 0; None: each of a list
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,6}|\*)\]|\['([^'\\]{1,200})'\]")
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
-_TYPE = re.compile(r"[A-Za-z0-9._:/^-]{1,64}")
+_TYPE = re.compile(r"(?!(?:[^0-9]*[0-9]){7})[A-Za-z0-9._:/^-]{1,64}")  # seven digits: a date, or a person's number
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d))?")
 _NO_DELIMITERS = Delimiters("", "", "", "", "")
 
@@ -161,7 +163,7 @@ def read(payload: bytes) -> tuple[Any, list[Issue]]:
     Raises:
         ContentError: UNREADABLE, UNKNOWN_CHARSET, TOO_LARGE.
     """
-    if payload.count(b",") + payload.count(b"[") + payload.count(b"{") > MAX_VALUES:
+    if len(payload) > MAX_VALUES and payload.count(b",") + payload.count(b"[") + payload.count(b"{") > MAX_VALUES:
         raise ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_VALUES} values")
     try:
         text = payload.decode("utf-8-sig")
@@ -188,26 +190,13 @@ def read(payload: bytes) -> tuple[Any, list[Issue]]:
 
 def write(tree: Any) -> bytes:
     """A tree as `read` gives it, compact; numbers have the digits that were sent, names their order."""
-    return "".join(_parts(tree)).encode("utf-8")
+    return orjson.dumps(tree, default=_as_sent, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
-def _parts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        begin = "{"
-        for name, inner in value.items():
-            yield f"{begin}{json.dumps(name, ensure_ascii=False)}:"
-            yield from _parts(inner)
-            begin = ","
-        yield "}" if value else "{}"
-    elif isinstance(value, list):
-        begin = "["
-        for inner in value:
-            yield begin
-            yield from _parts(inner)
-            begin = ","
-        yield "]" if value else "[]"
-    else:
-        yield value if isinstance(value, Digits) else json.dumps(value, ensure_ascii=False)
+def _as_sent(number: object) -> orjson.Fragment:
+    if not isinstance(number, Digits):
+        raise TypeError(type(number).__name__)
+    return orjson.Fragment(number.encode())
 
 
 def _fhir_header(tree: Any) -> Header:
@@ -240,18 +229,16 @@ def _too_deep() -> ContentError:
     return ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_DEPTH} objects and lists inside each other")
 
 
-def _inside(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
-
-
 def _depth(tree: Any) -> int:
     depth, level = 0, [tree]
     while level and depth <= MAX_DEPTH:
         depth += 1
-        level = [inner for value in level for inner in _inside(value) if isinstance(inner, dict | list)]
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
     return depth
 
 

@@ -5,7 +5,7 @@ import errno
 import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 logger = logging.getLogger("labrelay.channel")
 
@@ -77,6 +77,30 @@ class Acceptor:
     def _go_on(self) -> None:
         for one in self._sockets:
             self._loop.add_reader(one.fileno(), self._accept, one)
+
+
+def serve(
+    connection: socket.socket, work: Callable[[], Coroutine[None, None, None]], tasks: set[asyncio.Task[None]]
+) -> None:
+    """Serve an accepted connection in a task of its own, which is among ``tasks`` until it ends.
+
+    A task that is cancelled before its first step never runs: the connection is closed then, too.
+    """
+    begun = False
+
+    async def own() -> None:
+        nonlocal begun
+        begun = True
+        await work()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not begun:
+            connection.close()
+
+    task = asyncio.get_running_loop().create_task(own())
+    tasks.add(task)
+    task.add_done_callback(ended)
 
 
 def leaves_files(connection: socket.socket, share: float = 1.0) -> bool:

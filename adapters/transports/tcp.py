@@ -6,11 +6,12 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from tenacity import RetryCallState
 
-from adapters.transports.accepting import Acceptor, leaves_files, peer_of
+from adapters.transports.accepting import Acceptor, leaves_files, peer_of, serve
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp_stream import TcpStream, connect
 from adapters.transports.tls import CertificateFiles, TrustFiles, client_context, names_of, server_context
@@ -125,9 +126,7 @@ class TcpListener:
             logger.error("too many open files, connection refused", extra={"peer": peer})
             connection.close()
         else:
-            task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+            serve(connection, partial(self._serve, connection, host, peer), self._coming)
 
     async def _serve(self, connection: socket.socket, host: str, peer: str) -> None:
         task = asyncio.current_task()

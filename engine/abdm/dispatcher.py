@@ -11,29 +11,34 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from random import uniform
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import orjson
-
-from engine.abdm import linking
-from engine.abdm.flow import CallKind, Flow, Handler
+from engine.abdm import consents, discovery, inviting, leaving, linking, outbox, requests, sharing, storing
+from engine.abdm.flow import CallKind, Flow, Handler, Refused
+from engine.abdm.outbox import Outbox
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
 from engine.model.abdm import Attempt, Call, Callback, CallState, GatewayAnswer, Verdict
 from engine.model.clock import Clock
-from engine.model.errors import CallbackBodyError, IntegrityError, StoreError
+from engine.model.errors import CallbackBodyError, StoreError
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations.abdm import callbacks, calls
 from engine.store.queries import abdm as rows
 
-FLOWS: tuple[Flow, ...] = (linking.FLOW,)
+FLOWS: tuple[Flow, ...] = (
+    linking.FLOW,
+    leaving.FLOW,
+    consents.FLOW,
+    requests.FLOW,
+    sharing.FLOW,
+    discovery.FLOW,
+    inviting.FLOW,
+)
 
 AT_ONCE = 100  # callbacks that are read back at once
-IDLE_S = 30.0  # a look without a reason to
-STORE_RETRY_S = 1.0
+AWAY_S = 3600.0  # for so long calls wait of a laboratory that the configuration does not name
 REPEAT, UNKNOWN_REQUEST, OTHER_CALL, NO_RESPONSE, NO_PATH = (
     "repeat",
     "unknown-request",
@@ -41,7 +46,6 @@ REPEAT, UNKNOWN_REQUEST, OTHER_CALL, NO_RESPONSE, NO_PATH = (
     "no-response",
     "unknown-path",
 )
-T = TypeVar("T")
 
 logger = logging.getLogger("labrelay.abdm")
 
@@ -61,6 +65,7 @@ class Table:
     callbacks: Mapping[str, Handler]
     calls: Mapping[str, CallKind]
     results: frozenset[str]
+    refused: Mapping[str, Refused]
 
     @classmethod
     def of(cls, flows: Sequence[Flow]) -> "Table":
@@ -70,12 +75,14 @@ class Table:
         """
         handlers: dict[str, Handler] = {}
         kinds: dict[str, CallKind] = {}
+        refused: dict[str, Refused] = {}
         for one in flows:
             if handlers.keys() & one.callbacks.keys() or kinds.keys() & {kind.name for kind in one.calls}:
                 raise ValueError("two flows take the same callback, or make the same call")
             handlers |= one.callbacks
             kinds |= {kind.name: kind for kind in one.calls}
-        return cls(handlers, kinds, frozenset(kind.result for kind in kinds.values() if kind.result))
+            refused |= one.refused
+        return cls(handlers, kinds, frozenset(kind.result for kind in kinds.values() if kind.result), refused)
 
     @property
     def paths(self) -> frozenset[str]:
@@ -98,14 +105,25 @@ class Dispatcher:
         clock: Clock,
         flows: Sequence[Flow] = FLOWS,
     ) -> None:
-        self._clock = clock
         self._journal = journal
         self._gateway = gateway
         self._ours = ours
+        self._clock = clock
+        self._latest_us = 0  # by our clock, which may have been set back since
         self.table = Table.of(flows)
         self._verdicts = registry.load(registry.ABDM, "verdicts")
-        self._came, self._due = asyncio.Event(), asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._came = asyncio.Event()
+        self._outbox = Outbox(
+            clock,
+            places=ours().concurrency,
+            claim=self._claim,
+            attempt=self._attempt,
+            put_off=lambda attempt: journal.run(calls.put_off, attempt.call.number, ours().retry.max),
+            due_us=lambda: rows.next_call_us(journal),
+            fault="a call to ABDM ended by a fault",
+        )
+        self._followers: list[Callable[[], None]] = []
+        self._followers_of_calls: list[Callable[[str, int], None]] = []
         self._logged_in_again: set[int] = set()  # calls whose last answer was that our session has ended
 
     async def recover(self) -> None:
@@ -118,13 +136,21 @@ class Dispatcher:
         if under_way := await self._journal.run(calls.recover):
             logger.info("calls to ABDM that were under way are made again", extra={"count": under_way})
 
+    def follow(self, folded: Callable[[], None]) -> None:
+        """Have a function called whenever a callback was folded: its rows may be work of another loop."""
+        self._followers.append(folded)
+
+    def follow_calls(self, answered: Callable[[str, int], None]) -> None:
+        """Have a function called with name and subject of a call whenever an attempt of it has ended."""
+        self._followers_of_calls.append(answered)
+
     def stored(self) -> None:
         """A callback is durable."""
         self._came.set()
 
     def changed(self) -> None:
         """A call was queued."""
-        self._due.set()
+        self._outbox.changed()
 
     # -- callbacks -------------------------------------------------------------------------------------------------
 
@@ -133,19 +159,22 @@ class Dispatcher:
         while True:
             self._came.clear()
             if not await self.fold_all():
-                await _wait(self._came, IDLE_S)
+                await outbox.wait(self._came, outbox.IDLE_S)
 
     async def fold_all(self) -> int:
-        """Fold those that are there; return how many."""
+        """Fold those that are there; return how many.
+
+        They are handed to the journal together, in their order: it folds them so, and many share one transaction on
+        the disk. One by one, 200 that come at once take seconds. One that comes too early, since the journal
+        did not take the one before, is left for the next look.
+        """
         numbers = rows.callbacks_waiting(self._journal, AT_ONCE)
-        for number in numbers:
-            await self._fold_one(number)
-            self._due.set()
+        await asyncio.gather(*(self._fold_one(number) for number in numbers))
         return len(numbers)
 
     async def _fold_one(self, number: int) -> None:
         try:
-            await self._stored_for_sure(lambda: self._journal.run(callbacks.fold, number, self._handle))
+            await storing.for_sure(lambda: self._journal.run(callbacks.fold, number, self._handle, self._refused))
         except StoreError:
             raise
         except Exception as error:  # a fault of ours costs this callback; its words may name the patient
@@ -153,7 +182,27 @@ class Dispatcher:
                 "a callback of ABDM could not be used, by a fault of LabRelay; it is kept",
                 extra={"count": number, "cause": type(error).__name__},
             )
-            await self._stored_for_sure(lambda: self._journal.run(callbacks.refuse, number, callbacks.FAULT))
+            await self._set_aside(number)
+        self._outbox.changed()
+        for folded in self._followers:
+            folded()
+
+    async def _set_aside(self, number: int) -> None:
+        refuse, fault = callbacks.refuse, callbacks.FAULT
+        try:
+            await storing.for_sure(lambda: self._journal.run(refuse, number, fault, self._refused))
+        except StoreError:
+            raise
+        except Exception as error:
+            logger.error(
+                "nothing follows on a callback of ABDM that could not be used; look at it",
+                extra={"count": number, "cause": type(error).__name__},
+            )
+            await storing.for_sure(lambda: self._journal.run(refuse, number, fault))
+
+    def _refused(self, batch: Batch, callback: Callback) -> None:
+        if (follows := self.table.refused.get(callback.path)) is not None:
+            follows(batch, self._ours(), callback)
 
     def _handle(self, batch: Batch, callback: Callback) -> str:
         if callback.path in self.table.results:
@@ -175,57 +224,36 @@ class Dispatcher:
         kind = self.table.calls.get(call.name)
         if kind is None or kind.result != callback.path or call.facility != callback.facility:
             raise CallbackBodyError(OTHER_CALL)
-        if call.state in (CallState.DONE, CallState.FAILED):
+        is_late = not callback.body.get("error") and calls.is_given_up(batch, call.number)
+        if call.state is CallState.DONE:
             return REPEAT
-        body = orjson.dumps(callback.body)
-        answer = (
-            self._verdicts.error(body) if callback.body.get("error") else GatewayAnswer(0, Verdict.TAKEN, body=body)
-        )
+        answer = self._verdicts.result(callback.body, callback.raw)
+        if call.state is CallState.FAILED and not is_late:
+            kind.late(batch, self._ours(), call, answer)
+            return REPEAT
         calls.finish(batch, call, answer, again_s=self._again_s(call, answer), ended=self._ended)
         return ""
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
     async def carry_out(self) -> None:
-        """Make calls until cancelled."""
-        try:
-            while True:
-                self._due.clear()
-                room = self._ours().concurrency - len(self._under_way)
-                begun: list[Attempt] = []
-                if room > 0:
-                    claim = partial(self._journal.run, calls.claim, room, self._headers, self._ended)
-                    begun = await self._stored_for_sure(claim)
-                for attempt in begun:
-                    task = asyncio.get_running_loop().create_task(self._attempt(attempt))
-                    self._under_way.add(task)
-                    task.add_done_callback(self._over)
-                if len(begun) < room or room <= 0:
-                    await _wait(self._due, self._until_due_s())
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Make calls until cancelled. Those that were under way when this ended before are made again."""
+        await storing.for_sure(lambda: self._journal.run(calls.recover))
+        await self._outbox.carry_out()
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._due.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a call to ABDM ended by a fault", extra={"cause": type(error).__name__})
-
-    def _until_due_s(self) -> float:
-        due_us = rows.next_call_us(self._journal)
-        if due_us is None:
-            return IDLE_S
-        return min(max((due_us - self._clock.now_us()) / 1_000_000, 0.01), IDLE_S)
+    def _claim(self, most: int) -> "asyncio.Future[list[Attempt]]":
+        now_us = self._clock.now_us()
+        self._latest_us = max(self._latest_us, now_us)
+        return self._journal.run(calls.claim, most, self._headers, self._ended, set_back=now_us < self._latest_us)
 
     async def _attempt(self, attempt: Attempt) -> None:
         call, ours = attempt.call, self._ours()
         kind = self.table.calls[call.name]
         headers = {**attempt.headers, **({"X-HIP-ID": call.facility} if kind.names_facility else {})}
-        answer = await self._gateway.call(
-            kind.method, kind.path, call.body, request_id=attempt.request_id, headers=headers
-        )
+        async with self._outbox.place:
+            answer = await self._gateway.call(
+                kind.method, kind.path, call.body, request_id=attempt.request_id, headers=headers
+            )
         again_s = self._again_s(call, answer)
         if not answer.is_taken:
             logger.log(
@@ -237,7 +265,7 @@ class Dispatcher:
                     "cause": answer.cause,
                 },
             )
-        await self._stored_for_sure(
+        await storing.for_sure(
             lambda: self._journal.run(
                 calls.answered,
                 call.number,
@@ -247,6 +275,9 @@ class Dispatcher:
                 ended=self._ended,
             )
         )
+
+        for answered in self._followers_of_calls:
+            answered(call.name, call.subject)
 
     def _again_s(self, call: Call, answer: GatewayAnswer) -> float:
         """Seconds until the next attempt. Where our session has ended a call goes out again at once, but once."""
@@ -268,33 +299,11 @@ class Dispatcher:
         if kind is None:  # of a release before
             calls.withdraw(batch, call, NO_PATH)
             return None
+        if call.facility not in self._ours().facilities:  # taken out of the configuration; it may come back
+            calls.again(batch, call, AWAY_S)
+            return None
         return kind.headers(batch, self._ours(), call)
 
     def _ended(self, batch: Batch, call: Call, answer: GatewayAnswer) -> None:
         if (kind := self.table.calls.get(call.name)) is not None:
             kind.ended(batch, self._ours(), call, answer)
-
-    async def _stored_for_sure(self, begin: Callable[[], "asyncio.Future[T]"]) -> T:
-        """What the journal made of it; while it takes nothing (a full disk), it is asked again.
-
-        Raises:
-            StoreError: it has failed for good, or what it has cannot be read.
-        """
-        while True:
-            try:
-                return await begin()
-            except IntegrityError:
-                raise
-            except StoreError as error:
-                if error.fatal:
-                    raise
-                logger.error("ABDM waits for the journal", extra={"detail": str(error)})
-                await asyncio.sleep(STORE_RETRY_S)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

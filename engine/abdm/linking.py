@@ -14,84 +14,58 @@ published.
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import orjson
 
+from engine.abdm import issues
 from engine.abdm.flow import CallKind, Flow
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
+from engine.model import care_contexts
 from engine.model.abdm import Call, ContextState, GatewayAnswer, PatientState, TokenState, Verdict
+from engine.model.abdm_links import held, may_be
+from engine.model.care_contexts import Hold
 from engine.model.clock import from_us
 from engine.store.core.batch import Batch
-from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Rows
 from engine.store.operations.abdm import calls, contexts, patients
-from engine.store.operations.abdm.contexts import Context, NewReport
+from engine.store.operations.abdm.contexts import Context
 from engine.store.operations.abdm.patients import Patient, Person
 
 TOKEN, LINK, NOTIFY = "generate-token", "link", "context-notify"
 AT_ONCE = 20  # contexts of one call (ABDM-1037)
+MOST_BLOCKED = 1_000  # contexts of a blocked patient that are shown so
 HI_TYPE = "DiagnosticReport"
 DAY_S = 86_400.0
 TOKEN_LIFE = timedelta(days=180)  # where a token does not say it; NHA: 182.5 days
 RENEW = timedelta(days=1)  # before its end a token is asked for anew
 WRONG_TOKEN = frozenset({"ABDM-1026", "ABDM-1038", "ABDM-1062", "ABDM-1063"})
-OTHER_PATIENT = "other-patient"
+BLOCKED = "blocked"  # the reason of a report of a patient of whom nothing is asked for a day
+MISTAKES = frozenset({"ABDM-1036", "ABDM-1027"})  # what is compared is not the patient's; so often that he is blocked
+GIVEN_BEFORE = "ABDM-1092"  # it was given before, and is not here
 RENEWED = "token-renewed"  # the reason of a report that was given back once for a token that did not fit
+NOT_NOTIFIED = "not-notified"  # the reason of a linked report whose newest version the patient's app does not know
 NOT_LINKED_YET = "ABDM-1006"  # of a notice that came before the gateway knew of its link
 NOTICE_WAITS_S = (5.0, 15.0, 60.0)
 
 
 def reference() -> str:
     """As which the network knows a patient or a report: drawn by chance, of the signs that its pattern allows."""
-    return f"LR-{base64.b32encode(uuid4().bytes).decode().rstrip('=')}"
+    return care_contexts.reference(uuid4().bytes)
 
 
-@operation(priority=Priority.SETTLE)
-def offer(batch: Batch, ours: AbdmDestination, new: NewReport, person: Person | None) -> int:
-    """Keep a report as a care context, and link it where its patient is known to the network.
+def go_on(batch: Batch, ours: AbdmDestination, patient: int, *, confirmed: bool = False) -> None:
+    """Queue the next step for the reports of a patient that are to be linked; nothing where one is under way.
 
-    A later version that names another patient, or none, withdraws the context of the one before: he must not see it,
-    and it is not known to be his.
+    What the network has refused of a patient it is not asked again with his next report: three mistakes block him.
 
     Args:
-        new: its ``patient`` is found here.
-        person: None: no ABHA address is known; the context waits.
-
-    Returns:
-        the number of the context.
+        confirmed: a person says that it is right nevertheless.
     """
-    patient = 0
-    if person is not None:
-        patient = patients.put(batch, new.facility, reference(), person)
-        found = patients.by_number(batch, patient)
-        if found is None or found.person is None:  # he has left the network
-            patient = 0
-    before = contexts.of_report(batch, new.facility, new.channel, new.report)
-    if before is not None and before.patient not in (0, patient):
-        contexts.withdraw(batch, before.number, OTHER_PATIENT)
-    number = contexts.put(
-        batch,
-        NewReport(
-            facility=new.facility, reference=new.reference, channel=new.channel, report=new.report, patient=patient,
-            message_id=new.message_id, document_id=new.document_id, issued_us=new.issued_us, content=new.content,
-        ),
-    )  # fmt: skip
-    if patient and before is not None and before.state is ContextState.WAITING:
-        contexts.give(batch, [number], patient)
-    context = contexts.by_number(batch, number)
-    assert context is not None
-    if context.state is ContextState.LINKED:
-        tell(batch, ours, context)
-    elif context.patient:
-        go_on(batch, ours, context.patient)
-    return number
-
-
-def go_on(batch: Batch, ours: AbdmDestination, patient: int) -> None:
-    """Queue the next step for the reports of a patient that are to be linked; nothing where one is under way."""
     known = patients.by_number(batch, patient)
     if known is None or known.person is None or known.state is not PatientState.KNOWN:
         return
@@ -100,22 +74,49 @@ def go_on(batch: Batch, ours: AbdmDestination, patient: int) -> None:
         return
     token = patients.link_token(batch, patient)
     if token is not None and token.state is TokenState.BLOCKED and token.until_us > batch.now_us:
-        contexts.move(batch, [one.number for one in ready], ContextState.READY, "blocked")
+        contexts.move(batch, [one.number for one in ready], ContextState.READY, BLOCKED)
         return
     if token is None or token.state is not TokenState.HELD or token.until_us <= batch.now_us:
-        _ask_token(batch, known, known.person)
+        if not confirmed and (mistake := mistaken(batch, patient, known.person)):
+            _fail_waiting(batch, patient, mistake)
+        else:
+            _ask_token(batch, known, known.person)
     elif not calls.is_open(batch, LINK, patient):
         _link(batch, ours, known, known.person, ready)
 
 
 def _ask_token(batch: Batch, patient: Patient, person: Person) -> None:
-    body: dict[str, Any] = {"abhaAddress": person.address, "name": person.name, "gender": person.gender}
-    body |= {"yearOfBirth": person.year} | ({"abhaNumber": person.number} if person.number else {})
     patients.set_link_token(batch, patient.number, TokenState.ASKED)
-    calls.queue(batch, patient.facility, TOKEN, patient.number, body)
+    calls.queue(batch, patient.facility, TOKEN, patient.number, _asks_for(person))
+
+
+def _asks_for(person: Person) -> dict[str, Any]:
+    said: dict[str, Any] = {"abhaAddress": person.address, "name": person.name, "gender": person.gender}
+    return said | {"yearOfBirth": person.year} | ({"abhaNumber": person.number} if person.number else {})
+
+
+def mistaken(rows: Rows, patient: int, person: Person) -> str:
+    """The code with which the network has refused exactly this of a patient, asked last; empty: it has not."""
+    found = calls.failed_last(rows, TOKEN, patient)
+    if found is None or found[0].body != _asks_for(person):
+        return ""
+    return found[1] if found[1] in MISTAKES else ""
+
+
+def _fail_waiting(batch: Batch, patient: int, reason: str) -> None:
+    """No report of a patient can be linked now; a person looks."""
+    while waiting := contexts.of_patient(batch, patient, ContextState.READY, AT_ONCE):
+        contexts.move(batch, [one.number for one in waiting], ContextState.FAILED, reason)
 
 
 def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person, ready: list[Context]) -> None:
+    """Link reports that are this person's. One may have come before the network knew his name under this ABHA."""
+    others = [one for one in ready if not _may_be_of(one, person)]
+    for one in others:
+        contexts.hold(batch, one.number, Hold.OTHER_NAME)
+    if others:
+        go_on(batch, ours, patient.number)
+        return
     listed = {
         "referenceNumber": patient.reference,
         "display": "Lab reports",
@@ -131,6 +132,13 @@ def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person,
     for one in ready:
         contexts.move(batch, [one.number], ContextState.LINKING, RENEWED if one.reason == RENEWED else "")
     calls.queue(batch, patient.facility, LINK, patient.number, body, about={"contexts": numbers})
+
+
+def _may_be_of(context: Context, person: Person) -> bool:
+    known, said = issues.known_of(context), held(context.content)
+    if (known is not None and known.is_by_hand) or not said.name:
+        return True
+    return may_be(said, person.name, person.gender, person.year)
 
 
 def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
@@ -162,25 +170,66 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
     said = _body(answer)
     token = said.get("linkToken")
     if answer.verdict is Verdict.TAKEN and isinstance(token, str) and token:
+        known = patients.by_number(batch, call.subject)
+        if known is None or known.state is not PatientState.KNOWN:  # he has left meanwhile
+            return
         patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=_ends_us(batch, token), token=token)
+        _verified(batch, call)
+        given_up = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
+        numbers = [one.number for one in given_up if one.reason == calls.NO_RESULT]
+        contexts.move(batch, numbers, ContextState.READY)
         go_on(batch, ours, call.subject)
         return
-    held = patients.link_token(batch, call.subject)
+    kept = patients.link_token(batch, call.subject)
     if answer.verdict is Verdict.BEFORE:
-        if held is not None and held.state is TokenState.HELD:
+        if kept is not None and kept.state is TokenState.HELD:
             go_on(batch, ours, call.subject)
-        else:  # the answer to an earlier attempt was lost; its token is on the way
+            return
+        if not calls.has_waited(batch, call.number):  # the answer to an earlier attempt was lost; its token is to come
             calls.await_result(batch, call, ours.answer_within)
-        return
-    waiting = [one.number for one in contexts.of_patient(batch, call.subject, ContextState.READY, AT_ONCE)]
+            return
+        calls.withdraw(batch, call, GIVEN_BEFORE)
     if answer.verdict is Verdict.STOP:
+        waiting = [one.number for one in contexts.of_patient(batch, call.subject, ContextState.READY, MOST_BLOCKED)]
         until_us = batch.now_us + round(DAY_S * 1_000_000)
         patients.set_link_token(batch, call.subject, TokenState.BLOCKED, until_us=until_us)
-        contexts.move(batch, waiting, ContextState.READY, "blocked")
+        contexts.move(batch, waiting, ContextState.READY, BLOCKED)
         return
     # A mismatch is never asked again by itself: three of them block the patient for a day.
     patients.forget_link_token(batch, call.subject)
-    contexts.move(batch, waiting, ContextState.FAILED, answer.code or "no-token")
+    _fail_waiting(batch, call.subject, answer.code or "no-token")
+
+
+def _token_late(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
+    """The token of a call that has failed, as its patient had left, or it came after all waiting. The network gives no
+    other one: where he is known here now, and has none, it is his, and his reports that failed for it go on."""
+    said = _body(answer)
+    token, known = said.get("linkToken"), patients.by_number(batch, call.subject)
+    if answer.verdict is not Verdict.TAKEN or not isinstance(token, str) or not token:
+        return
+    if known is None or known.person is None or known.state is not PatientState.KNOWN:
+        return
+    held = patients.link_token(batch, call.subject)
+    is_his = str(said.get("abhaAddress", "")).strip().lower() == known.person.address.lower()
+    if not is_his or (held is not None and held.state in (TokenState.HELD, TokenState.BLOCKED)):
+        return
+    patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=_ends_us(batch, token), token=token)
+    failed = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
+    again = [one.number for one in failed if one.reason in (calls.NO_RESULT, GIVEN_BEFORE)]
+    contexts.move(batch, again, ContextState.READY)
+    go_on(batch, ours, call.subject)
+
+
+def _verified(batch: Batch, call: Call) -> None:
+    """The network has compared the patient whom a call names: a report does not change him any more."""
+    known, said = patients.by_number(batch, call.subject), call.body
+    if known is None or known.person is None or known.person.verified:
+        return
+    number = said.get("abhaNumber") or known.person.number  # the token is for this one
+    person = replace(
+        known.person, number=number, name=said["name"], gender=said["gender"], year=said["yearOfBirth"], verified=True
+    )
+    patients.put(batch, known.facility, known.reference, person)
 
 
 def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
@@ -232,10 +281,11 @@ def _notified(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAn
         return
     if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
         contexts.notified(batch, call.subject, call.about["version"])
+        contexts.move(batch, [call.subject], ContextState.LINKED)
         if (context := contexts.by_number(batch, call.subject)) is not None:
             tell(batch, ours, context)
     else:
-        contexts.move(batch, [call.subject], ContextState.LINKED, answer.code or "not-notified")
+        contexts.move(batch, [call.subject], ContextState.LINKED, NOT_NOTIFIED)  # the call has the code
 
 
 def _body(answer: GatewayAnswer) -> Mapping[str, Any]:
@@ -266,6 +316,7 @@ FLOW = Flow(
             names_facility=True,
             result="/v3/hip/token/on-generate-token",
             ended=_token_ended,
+            late=_token_late,
         ),
         CallKind(
             name=LINK,

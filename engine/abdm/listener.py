@@ -4,6 +4,7 @@
     the path          one that a flow takes; the health path answers to anyone
     the token         of the gateway itself (`engine.access.gateway`); its keys are fetched anew once for an unknown one
     the body          not longer than it may be, a JSON object
+    the signature     of a consent, where the configuration wants it: the callback is kept with what it proves
     committed         then 202; where the journal cannot keep it 503, and the gateway comes again
 
 Nothing is done about a callback here. A body is read only of a sender who has proven who it is.
@@ -14,6 +15,8 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from ipaddress import ip_address, ip_network
 from types import ModuleType
 from typing import Any, Protocol
@@ -21,9 +24,12 @@ from typing import Any, Protocol
 import orjson
 from aiohttp import hdrs, web
 
+from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
+from engine.model.abdm import CONSENT_NOTICE
 from engine.model.clock import Clock
-from engine.model.errors import CallbackError, GatewayDownError, StoreError, UnknownGatewayKeyError
+from engine.model.consents import Notice
+from engine.model.errors import CallbackError, ContentError, GatewayDownError, StoreError, UnknownGatewayKeyError
 from engine.store.journal import Journal
 from engine.store.operations.abdm import callbacks
 from engine.web.listener import Listener
@@ -46,6 +52,7 @@ class Keys(Protocol):
     """As `adapters.clients.abdm.gateway.Gateway`."""
 
     async def keys(self, *, known: int = -1) -> tuple[Sequence[Mapping[str, Any]], int]: ...
+    def now(self) -> datetime: ...
 
 
 class CallbackListener:
@@ -54,6 +61,8 @@ class CallbackListener:
     Args:
         paths: of callbacks that are taken, without ``/api``.
         stored: called once a callback is durable.
+        kept_broken: those of which a body that is no JSON, or the beginning of one that is too long, is kept, too: it
+            may still say something.
 
     Attributes:
         counts: callbacks by what became of them: ``taken``, ``repeat``, or why not. None of its words is the sender's.
@@ -68,6 +77,7 @@ class CallbackListener:
         clock: Clock,
         paths: Collection[str],
         stored: Callable[[], None],
+        kept_broken: Collection[str] = (),
     ) -> None:
         self._ours, self._config = ours, ours.callbacks
         self._gateway = gateway
@@ -75,6 +85,7 @@ class CallbackListener:
         self._clock = clock
         self._paths = paths
         self._stored = stored
+        self._kept_broken = kept_broken
         self._relays = [ip_network(one) for one in self._config.relays]
         self._allowed = [ip_network(one) for one in self._config.allow]
         self._listener = Listener(_Door(self._config), most=self._config.max_connections, patience_s=PATIENCE_S)
@@ -140,25 +151,39 @@ class CallbackListener:
         """
         self._look_at_address(request)
         path = self._path(request)
-        if (request.content_length or 0) > self._config.max_body:
+        keeps = path in self._kept_broken
+        if (request.content_length or 0) > self._config.max_body and not keeps:
             raise CallbackError("length")
         request_id = request.headers.get("REQUEST-ID", "").strip()
-        proven = await self._prove(request.headers)
+        proven, number = await self._prove(request.headers)
         if not _REQUEST_ID.fullmatch(request_id):
             return self._unusable("request-id")
         body = await self._body(request)
         if body is None:
-            return self._unusable("broken-body")
-        if not _is_object(body):
+            return self._unusable("broken-body", 408)  # it may be a revocation: the gateway is to come again
+        late_s, age_s = min(round(proven.late_s), 1 << 31), self._age_s(proven.made_s)
+        is_long = len(body) > self._config.max_body
+        if is_long or not _is_object(body):
+            if keeps:  # under an id of its own: the whole one may come with the same REQUEST-ID
+                broken_id, part = f"{request_id}{callbacks.BROKEN}", body[: self._config.max_body]
+                if await self._journal.run(callbacks.store, path, proven.facility, broken_id, part, late_s, age_s):
+                    self._stored()
+            if is_long:
+                raise CallbackError("length")
             return self._unusable("not-json")
-        new = await self._journal.run(
-            callbacks.store, path, proven.facility, request_id, body, min(round(proven.late_s), 1 << 31)
-        )
+        signed = path == CONSENT_NOTICE and await self._is_signed(body, number)
+        new = await self._journal.run(callbacks.store, path, proven.facility, request_id, body, late_s, age_s, signed)
         self.counts["taken" if new else "repeat"] += 1
         self.last_us = self._clock.now_us()
         if new:
             self._stored()
         return web.Response(status=202)
+
+    def _age_s(self, made_s: float | None) -> int:
+        """Seconds since a callback was made, by the gateway's clock."""
+        if made_s is None:
+            return 0
+        return min(max(round(self._gateway.now().timestamp() - made_s), 0), 1 << 31)
 
     def _look_at_address(self, request: web.BaseRequest) -> None:
         """
@@ -193,50 +218,74 @@ class CallbackListener:
             raise CallbackError("method")
         return path
 
-    async def _prove(self, headers: Mapping[str, str]) -> Any:
-        """
+    async def _prove(self, headers: Mapping[str, str]) -> tuple[Any, int]:
+        """Who sent it, and the number of the keys that prove it.
+
         Raises:
             CallbackError: it is not the gateway's, or not for a facility of ours.
             GatewayDownError: its keys are unknown.
         """
         known = -1
         while True:
-            keys, number = await self._gateway.keys(known=known)
+            keys, number = await self._gateway.keys(known=known)  # its answer shows the gateway's time, too
             try:
-                return self._proof.prove(
+                proven = self._proof.prove(
                     headers,
                     keys,
                     gateway=self._proof.Gateway(self._ours.known_issuer, frozenset(self._ours.senders)),
                     facilities=self._ours.facilities.keys(),
-                    now_s=self._clock.now_us() / 1_000_000,
+                    now_s=self._gateway.now().timestamp(),
                 )
-            except UnknownGatewayKeyError:
-                if number == known or known >= 0:
+                return proven, number
+            except CallbackError as error:
+                is_unsure = isinstance(error, UnknownGatewayKeyError) or error.reason in self._proof.OF_TIME
+                if not is_unsure or number == known or known >= 0:
                     raise
                 known = number
 
-    async def _body(self, request: web.BaseRequest) -> bytes | None:
-        """The body; None: it broke off.
+    async def _is_signed(self, body: bytes, number: int) -> bool:
+        """Whether a notice is a grant with a signature of the gateway; its keys are fetched anew for one that is not.
 
-        Raises:
-            CallbackError: it is too long.
+        Args:
+            number: of the keys that have proven the callback.
         """
+        if self._ours.consent_signatures == "keep":
+            return False
+        try:
+            notice: Notice = registry.load(registry.ABDM, "consents").read_notice(body)
+        except ContentError:
+            return False
+        if notice.artefact is None:
+            return False
+        forms = registry.load(registry.ABDM, "signed_bytes").forms(body)
+        with suppress(GatewayDownError):
+            keys, found = await self._gateway.keys()
+            if self._proof.is_signed(forms, notice.signature, keys):
+                return True
+            newer, other = await self._gateway.keys(known=number)
+            return other != found and bool(self._proof.is_signed(forms, notice.signature, newer))
+        return False
+
+    async def _body(self, request: web.BaseRequest) -> bytes | None:
+        """The body; of one that is too long more than may be, and not the rest. None: it broke off."""
         found = bytearray()
         try:
             async with asyncio.timeout(BODY_S):
                 async for chunk in request.content.iter_any():
                     found += chunk
                     if len(found) > self._config.max_body:
-                        raise CallbackError("length")
+                        break
         except (TimeoutError, web.RequestPayloadError, OSError):
             return None
         return bytes(found)
 
-    def _unusable(self, reason: str) -> web.Response:
-        """Of the gateway, and of no use: it need not come again."""
+    def _unusable(self, reason: str, status: int = 400) -> web.Response:
+        """Of the gateway, and of no use; after 400 it need not come again."""
         self.counts[reason] += 1
         logger.warning("a callback of ABDM cannot be used", extra={"detail": reason})
-        return web.Response(status=400, text=f"{reason}\n")
+        response = web.Response(status=status, text=f"{reason}\n")
+        response.force_close()
+        return response
 
     def _refused(self, reason: str) -> web.Response:
         self.counts[reason] += 1

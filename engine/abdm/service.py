@@ -1,15 +1,19 @@
-"""ABDM as the daemon runs it: the gateway's client, the listener for callbacks, the dispatcher, reports that come."""
+"""ABDM as the daemon runs it: the gateway's client, the listener for callbacks, the dispatcher, reports that come, the
+watchdog."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from engine.abdm import reports
+from engine.abdm import consents, reports
 from engine.abdm.dispatcher import Dispatcher
 from engine.abdm.listener import CallbackListener
+from engine.abdm.pushing import Pushing
+from engine.abdm.texting import Texting
+from engine.abdm.watch import Watch
 from engine.config import registry
-from engine.config.destination_abdm import AbdmDestination
+from engine.config.destination_abdm import AbdmDestination, found_in
 from engine.model import back_off
 from engine.model.clock import Clock
 from engine.model.errors import StoreError, TransientDeliveryError
@@ -36,18 +40,33 @@ class Abdm:
             ConfigError: a certificate or key file cannot be used.
         """
         self.name, self.ours = name, ours
-        self._journal = journal
+        self._journal, self._clock = journal, clock
         self.gateway = registry.load(registry.ABDM, "gateway").build(name, ours, clock)
         self.dispatcher = Dispatcher(journal, self.gateway, lambda: ours, clock)
+        self.pushes = registry.load(registry.ABDM, "pushes").build(name, ours)
+        self.pushing = Pushing(journal, self.gateway, self.pushes, ours, clock, self.dispatcher.changed)
+        self.dispatcher.follow(self.pushing.came)
+        self.dispatcher.follow_calls(self.pushing.heard)
+        table = self.dispatcher.table
         self.listener = CallbackListener(
-            ours, self.gateway, journal, clock, self.dispatcher.table.paths, self.dispatcher.stored
+            ours, self.gateway, journal, clock, table.paths, self.dispatcher.stored, table.refused
         )
+        self.texts, self.texting = None, None
+        if ours.sms is not None:
+            self.texts = registry.load(registry.ABDM, "texts").build(name, ours.sms, clock)
+            self.texting = Texting(journal, self.texts, lambda: ours, clock, self.dispatcher.changed)
+            self.dispatcher.follow(self.texting.changed)
+        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(registry.ABDM, "health").fault_of)
         self.fault = ""
 
     async def start(self) -> None:
         """Before reports are delivered. The listener opens by `loops`."""
         await self.gateway.start()
+        await self.pushes.start()
         await self.dispatcher.recover()
+        if self.texts is not None and self.texting is not None:
+            await self.texts.start()
+            await self.texting.recover()
 
     @property
     def loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -55,7 +74,11 @@ class Abdm:
         return {
             "callbacks of ABDM": self.dispatcher.fold,
             "calls to ABDM": self.dispatcher.carry_out,
+            "records to readers of ABDM": self.pushing.run,
             "listener for ABDM": self.listen,
+            "watchdog of ABDM": self.watch.run,
+            "ends of consents": lambda: consents.keep_time(self._journal, self._clock),
+            **({"SMS of ABDM": self.texting.carry_out} if self.texting is not None else {}),
         }
 
     async def listen(self) -> None:
@@ -81,6 +104,9 @@ class Abdm:
 
     async def stop(self) -> None:
         await self.listener.stop()
+        await self.pushes.close()
+        if self.texts is not None:
+            await self.texts.close()
         await self.gateway.close()
 
     async def take(self, delivery: Delivery) -> None:
@@ -89,7 +115,7 @@ class Abdm:
         Raises:
             DeliveryError: it is not kept.
         """
-        found = reports.read(delivery.body, self.ours.environment)
+        found = reports.read(delivery.body)
         facility = reports.facility_of(self.ours, delivery)
         try:
             await self._journal.run(reports.take, self.ours, delivery.id, facility, delivery.channel, found)
@@ -104,14 +130,14 @@ def of_site(destinations: Mapping[str, object], journal: Journal, clock: Clock) 
     Raises:
         ConfigError: a certificate or key file cannot be used.
     """
-    found = ((name, one) for name, one in destinations.items() if isinstance(one, AbdmDestination))
-    return next((Abdm(name, one, journal, clock) for name, one in found), None)
+    found = found_in(destinations)
+    return None if found is None else Abdm(*found, journal, clock)
 
 
 def changed(running: Abdm | None, destinations: Mapping[str, object]) -> list[str]:
     """A sentence where a new configuration has another ABDM than runs."""
     before = None if running is None else (running.name, running.ours)
-    now = next(((name, one) for name, one in destinations.items() if isinstance(one, AbdmDestination)), None)
+    now = found_in(destinations)
     if before == now:
         return []
     name = (now or before or ("",))[0]

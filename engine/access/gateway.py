@@ -10,26 +10,38 @@ gateway, of each hospital and laboratory in the country. So the token has to nam
 The gateway repeats a delivery that failed some 16 minutes later, with the same token. So a token is taken for a while
 after its end; idempotency is what stops a replay (`Proven.late_s` says how late it was).
 
+A consent has a signature of its own: `is_signed` looks at it, where the configuration wants that.
+
 Sources: NHA's pages on the authenticity of callbacks, V3; tokens of its sandbox that integrators have published (issuer
 ``https://dev.abdm.gov.in/auth/realms/central-registry``, azp ``gateway``); RFC 7515, RFC 7517, RFC 7519.
 """
 
+import base64
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jws
 from joserfc.errors import JoseError
 
-from engine.access.oidc.signed import signed_claims
+from engine.access.oidc.signed import rsa_keys, signed_claims
 from engine.model.errors import CallbackError, IdentityProviderError, UnknownGatewayKeyError
 
 ALGORITHMS = frozenset({"RS256", "RS512"})
 TYPES = ("JWT", "AT+JWT")
 LEEWAY_S = 30 * 60.0
+EXPIRED, TOO_EARLY = "expired", "not valid yet"
+OF_TIME = frozenset({EXPIRED, TOO_EARLY})
+"""Reasons that the time alone gives, which we may know wrongly."""
 LONGEST_TOKEN = 16 * 1024  # characters
 SCHEME = "bearer "
+_ALPHABET = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +65,15 @@ class Proven:
 
     Attributes:
         late_s: seconds between the end of its token and now; 0 where it had not ended.
+        made_s: when it was made, in seconds since 1970 by the gateway's clock, as far as it says so: by its TIMESTAMP.
+            One that comes again has the token of its first time: it was made before the end of that. None: it does not
+            say it.
     """
 
     facility: str
     sender: str
     late_s: float
+    made_s: float | None = None
 
 
 def prove(
@@ -91,7 +107,31 @@ def prove(
     facility = named.get("x-hip-id", "").strip()
     if facility not in facilities:
         raise CallbackError("facility")
-    return Proven(facility, sender, late_s)
+    return Proven(facility, sender, late_s, _made_s(claims, named.get("timestamp", ""), late_s))
+
+
+def is_signed(forms: Iterable[bytes], signature: str, keys: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of these keys has signed one of these texts by RS256.
+
+    Args:
+        signature: in base64, of either alphabet, with or without its end.
+        keys: of the gateway, as JSON Web Keys.
+    """
+    try:
+        plain = signature.rstrip("=").translate(_ALPHABET)
+        raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return False
+    usable = [one.public_key for one in rsa_keys([one for one in keys if one.get("alg", "RS256") == "RS256"])]
+    return any(_fits(form, raw, key) for form in forms for key in usable)
+
+
+def _fits(text: bytes, signature: bytes, key: RSAPublicKey) -> bool:
+    try:
+        key.verify(signature, text, PKCS1v15(), SHA256())
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _token(authorization: str) -> str:
@@ -136,10 +176,20 @@ def _late_s(claims: Mapping[str, Any], leeway_s: float, now_s: float) -> float:
     ends = _time(claims.get("exp"))
     late_s = now_s - ends
     if late_s > leeway_s:
-        raise CallbackError("expired")
+        raise CallbackError(EXPIRED)
     if any(_time(claims.get(name, 0)) > now_s + leeway_s for name in ("iat", "nbf")):
-        raise CallbackError("not valid yet")
+        raise CallbackError(TOO_EARLY)
     return max(late_s, 0.0)
+
+
+def _made_s(claims: Mapping[str, Any], timestamp: str, late_s: float) -> float | None:
+    ended_s = _time(claims.get("exp"))
+    try:
+        stamp = datetime.fromisoformat(timestamp.strip())
+    except ValueError:
+        return ended_s if late_s else None
+    named_s = max((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp(), _time(claims.get("iat", 0)))
+    return min(named_s, ended_s) if late_s else named_s
 
 
 def _time(said: object) -> float:

@@ -1,4 +1,5 @@
-"""A user's acts on the own account: password, PIN, second factor. Each one asks for the password again."""
+"""A user's acts on the own account: password, PIN, second factor, language. Each one but the last asks for the password
+again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,8 +20,8 @@ NO_SESSION = "the session has ended; log in again"
 class OwnAccount:
     """Changes the account of the user whose session it is.
 
-    Each method takes the secret of the session and the present password, and raises LogInError or LockedOutError where
-    these are wrong, RefusedError where the new value is not allowed.
+    Each method but `set_language` takes the secret of the session and the present password. It raises LogInError or
+    LockedOutError where these are wrong, RefusedError where the new value is not allowed.
 
     Args:
         demands_second_factor: whether a user may not do without one.
@@ -50,6 +51,10 @@ class OwnAccount:
                 passwords.raise_if_no_pin(pin)
             encoded = await asyncio.to_thread(passwords.hash_of, pin) if pin else ""
             await self._put(user, address, "pin-set" if pin else "pin-removed", replace(user.credentials, pin=encoded))
+
+    async def set_language(self, user: User, language: str) -> None:
+        """Show the pages in a language; empty: as the browser asks."""
+        await self._directory.run(users.set_language, user.id, language)
 
     async def offer_second_factor(self, secret: str, password: str, *, address: str, site: str) -> tuple[str, str]:
         """Make a secret for the user's app; return its ``otpauth:`` address and the QR picture of it, SVG.

@@ -1,5 +1,9 @@
-"""ABDM, India's network of health records: try a laboratory's side of it on this machine.
+"""ABDM, India's network of health records: look at reports and consents, act on them, or try one here.
 
+`labrelay abdm status` shows whether all is well; `contexts`, `consents` and `transfers` are lists.
+`labrelay abdm context` and `consent` show one in full.
+`labrelay abdm link`, `withdraw`, `retry` and `resume` are what a person decides of reports and consents.
+`labrelay abdm preflight` looks whether the gateway takes our calls and its callbacks can come in.
 `labrelay abdm sandbox` plays the network: its gateway, its consent manager, a reader of records and a patient's app.
 docs/abdm.md says more.
 """
@@ -11,13 +15,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.commands.shared import abdm_acting, abdm_reading
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.session import Session, consent, pass_session
 
 if TYPE_CHECKING:
     from engine.devtools.abdm import AbdmSandbox
 
-GROUP = "for developers"
+GROUP = "every day"
 RARE = True
 
 PORT = 8585
@@ -36,6 +42,39 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
 @click.group(help=__doc__)
 def command() -> None:
     pass
+
+
+abdm_acting.register(command)
+abdm_reading.register(command)
+
+
+@command.command("preflight")
+@click.option(
+    "--set-url", is_flag=True, help="Name `callbacks.url` to the gateway first: all callbacks then come here."
+)
+@click.option("--yes", is_flag=True, help="Without the question.")
+@pass_session
+def preflight(session: Session, set_url: bool, yes: bool) -> ExitCode:
+    """Look whether ABDM's gateway takes our calls, and its callbacks can come in.
+
+    It works without the daemon, but callbacks come in only where it runs. One line for each fault, with its code and
+    what to do; with one the exit code is 1.
+    """
+    from engine.abdm.preflight import at_gateway
+    from engine.config.destination_abdm import found_in
+
+    named = found_in(session.load().config.destinations)
+    if named is None:
+        raise click.UsageError("this site has no destination of kind abdm; docs/abdm.md says how to add one")
+    name, ours = named
+    if set_url:
+        consent(f"Have the gateway send all callbacks of {ours.client_id} to {ours.callbacks.url}?", yes=yes)
+    found = asyncio.run(at_gateway(name, ours, name_url=set_url))
+    for one in found:
+        say(f"{one.code}: {one.facility}{': ' * bool(one.facility)}{one.text} -> {one.remedy}")
+    if not found:
+        say("ok: the gateway takes our calls, and callbacks can come in")
+    return ExitCode.FAILED if found else ExitCode.OK
 
 
 @command.command("sandbox")

@@ -11,7 +11,8 @@ The scenario `start` measures the time until the daemon listens, its first messa
 daemon: it times parsing, mapping and serialising of messages in this process alone, and how long the shipped mappings
 take to compile. `page` has 500 channels and `--history` messages: people read the page and programs the API while
 messages flow in. `query` has `--items` open orders: analyzers ask for tubes while results flow in, once more with
-`--closed` orders that have ended.
+`--closed` orders that have ended. `abdm` has a network of health records beside the daemon: the records of `--consents`
+patients are asked for at once while reports arrive.
 """
 
 import json
@@ -29,7 +30,7 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start", "page", "query", "abdm")
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
@@ -124,6 +125,31 @@ QUERY = View[Row](
     Field("", "questions", of=_as("{questions}, {unanswered} without answer, {wrong} wrong"), right=True),
     *FAULTS,
 )
+ABDM = View[Row](
+    "cases",
+    Field("", "records", of=lambda case: f"{case['consents']} consents at once{_noisy(case)}"),
+    Field(
+        "",
+        "first page p50/p95/max s",
+        of=_as("{first_page_s[p50]:.2f} / {first_page_s[p95]:.2f} / {first_page_s[max]:.2f}"),
+        right=True,
+    ),
+    Field("", "wanted p95", of=lambda case: _against(case, "first_page", "{target_first_page_s:.0f} s"), right=True),
+    Field("", "encrypting 100 kB p50/p95 ms", of=_as("{seal_cpu_ms[p50]:.2f} / {seal_cpu_ms[p95]:.2f}"), right=True),
+    Field("", "wanted", of=lambda case: _against(case, "seal", "{target_seal_ms:.0f} ms"), right=True),
+    Field("", "CPU ms/page", of=_as("{cpu_ms_per_page[median]:.1f}"), right=True),
+    Field("", "of the network", of=_as("{network_cpu_ms_per_page[median]:.1f}"), right=True),
+    Field("", "kB a document", of=_as("{document_kb}"), right=True),
+    Field(
+        "",
+        "RSS idle/after/peak MiB",
+        of=_as("{rss_mib_idle:.0f} / {rss_mib_after:.0f} / {rss_mib_max:.0f}"),
+        right=True,
+    ),
+    Field("results_beside", "results beside", right=True),
+    Field("", "lost", of=_as("{lost} of {consents} x {rounds}"), right=True),
+    Field("wrong", "violations", right=True),
+)
 READS = View[Row](
     "reads",
     Field("name", "reads"),
@@ -192,6 +218,9 @@ def _numbers(text: str) -> list[float]:
 @click.option("--history", default=20_000, show_default=True, help="With page: messages in the journal before.")
 @click.option("--items", default=100_000, show_default=True, help="With query: open orders.")
 @click.option("--closed", default=1_000_000, show_default=True, help="With query: orders that have ended; 0: none.")
+@click.option(
+    "--consents", default=200, show_default=True, help="With abdm: patients whose records are asked for at once."
+)
 @click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
 @click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
@@ -208,13 +237,14 @@ def command(
     history: int,
     items: int,
     closed: int,
+    consents: int,
     seconds: float,
     rounds: int,
     data: Path | None,
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.devtools.bench import mapping_case, page_case, query_case, serial_case, start_case
+    from engine.devtools.bench import abdm_case, mapping_case, page_case, query_case, serial_case, start_case
     from engine.devtools.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
     from engine.devtools.bench.prototype import Prototype
 
@@ -246,6 +276,8 @@ def command(
             report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
         elif scenario == "page":
             report = page_case.run(folder, history=history, seconds=seconds, rounds=rounds, workers=processes, say=say)
+        elif scenario == "abdm":
+            report = abdm_case.run(folder, consents=consents, rounds=rounds, say=say)
         elif scenario == "query":
             report = query_case.run(folder, items=items, closed=closed, seconds=seconds, rounds=rounds, say=say)
         else:
@@ -267,7 +299,8 @@ def command(
             show_rows(form, READS, case["reads"], "nothing was read")
         if bare is not None:
             show_rows(form, AGAINST, report["cases"], "nothing was measured")
-    if any(case.get(fault) for case in report["cases"] for fault in FAULTY):
+    if wrong := [f"{case[fault]} {fault}" for case in report["cases"] for fault in FAULTY if case.get(fault)]:
+        say(f"messages that should not be: {', '.join(wrong)}")
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -282,6 +315,10 @@ def _noisy(case: Row) -> str:
     return " (noisy)" if case["noisy"] else ""
 
 
+def _against(case: Row, name: str, wanted: str) -> str:
+    return wanted.format_map(case) + (", met" if case["met"][name] else ", missed")
+
+
 def _cpu(case: Row) -> Row:
     return next({**case[f"cpu_{unit}"], "unit": unit} for unit in ("us", "ms") if f"cpu_{unit}" in case)
 
@@ -291,4 +328,4 @@ def _wanted(case: Row) -> str:
     return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE, "query": QUERY}
+TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START, "page": PAGE, "query": QUERY, "abdm": ABDM}

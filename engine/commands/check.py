@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.provider import examined
 from engine.commands.shared.session import Session, pass_session
+from engine.config.destination_abdm import AbdmDestination
 from engine.config.load import Site
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
@@ -57,7 +58,7 @@ class Remark:
 @click.option(
     "--online",
     is_flag=True,
-    help="Also ask each destination, and the identity provider, whether it can be reached and fits. A "
+    help="Also ask each destination, the identity provider and ABDM's gateway whether it can be reached and fits. A "
     "receiver of HL7 v2 is sent a query that concerns no "
     "patient (NMQ^N01), to see how it acknowledges. "
     "Where one says `conflicts: check`, a resource of our own is written there and removed again, to see whether the "
@@ -382,6 +383,8 @@ async def _probe(site: Site) -> list[Remark]:
 
     async def one(name: str) -> Remark | None:
         config = site.config.destinations[name]
+        if isinstance(config, AbdmDestination):
+            return None  # `examined` looks at it
         destination = config.build(name, SystemClock())
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):

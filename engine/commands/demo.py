@@ -4,7 +4,8 @@ The analyzers play the samples over real TCP, with other patients and values eac
 plays on the site of `--site` or of this folder; elsewhere it makes a site of its own, and removes it afterwards.
 
 With `--show` it plays on a copy of the site. `trouble` brings a dead letter, a held result and a silent analyzer,
-each with its next step. With `two-way` an analyzer asks for its orders, and measures them.
+each with its next step. With `two-way` an analyzer asks for its orders, and measures them. With `abdm` a result travels
+to the app of a made-up patient, by a simulator of India's network of health records.
 """
 
 import asyncio
@@ -34,8 +35,9 @@ GROUP = "start"
 @click.option(
     "--show",
     "shown",
-    type=click.Choice(["trouble", "two-way"]),
-    help="trouble: a dead letter, a held result and a silent analyzer; two-way: orders that an analyzer asks for.",
+    type=click.Choice(["trouble", "two-way", "abdm"]),
+    help="trouble: a dead letter, a held result and a silent analyzer; two-way: orders that an analyzer asks for; "
+    "abdm: a report in the patient's app.",
 )
 @click.option(
     "--exit",
@@ -61,8 +63,8 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
             click.echo(text, err=True, nl=not text.startswith("\r"))
 
     async def play() -> int:
-        if shown == "two-way":
-            return await _two_way(site, leave=leave, say=say)
+        if shown in ("two-way", "abdm"):
+            return await _to_its_end(shown, site, leave=leave, say=say)
         show_trouble = shown is not None
         demo = Demo(site, samples=samples, messages=messages, leave=leave, say=say, show_trouble=show_trouble)
         return await demo.run()
@@ -72,11 +74,12 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
     raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
 
 
-async def _two_way(site: "Site", *, leave: bool, say: Callable[[str], None]) -> int:
-    """To the end, or until Ctrl-C."""
-    from engine.devtools.demo import two_way
+async def _to_its_end(shown: str, site: "Site", *, leave: bool, say: Callable[[str], None]) -> int:
+    """Or until Ctrl-C."""
+    from engine.devtools.demo import abdm, two_way
 
-    playing = asyncio.create_task(two_way.run(site, leave=leave, say=say))
+    played = two_way if shown == "two-way" else abdm
+    playing: asyncio.Task[int] = asyncio.create_task(played.run(site, leave=leave, say=say))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
     try:
@@ -100,12 +103,12 @@ def _site(session: Session) -> "Iterator[Site]":
 
 @contextmanager
 def _site_that_shows(session: Session, shown: str) -> "Iterator[Site]":
-    """A copy of the demo's site that shows trouble or orders; the site itself stays as it is."""
+    """A copy of the demo's site, made ready to show this; the site itself stays as it is."""
     from engine.config.load import load_site
-    from engine.devtools.demo import trouble, two_way
+    from engine.devtools.demo import abdm, trouble, two_way
 
     with _copy(session.folder if session.site is not None else None) as folder:
-        (two_way if shown == "two-way" else trouble).prepare(folder)
+        {"trouble": trouble, "two-way": two_way, "abdm": abdm}[shown].prepare(folder)
         site = load_site(folder)
         if not site.config.data.is_relative_to(folder):
             raise LabRelayError(f"data: {site.config.data} is outside of the site; this is shown in a copy alone")

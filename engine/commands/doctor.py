@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
-from engine.commands.shared.provider import examined
 from engine.commands.shared.session import Session, pass_session
-from engine.diagnostics import examine
+from engine.diagnostics import examine, examine_log
 from engine.model.errors import ConfigError
 from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
@@ -77,6 +77,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from recovery_point.lines(site.config.backup, session.data, runs=runs, practice=site.config.site.practice)
     if site.folder == SYSTEM_SITE:
         yield from service.examine(site)
+    yield examine_log.budget(site)
     yield from _journal(session, site)
     yield from _orders(session, site, runs)
 
@@ -253,6 +254,7 @@ def _private_key(key: Path, owner: str) -> Line:
 
 def _secrets(site: "Site") -> Iterator[Line]:
     named: dict[str, BaseModel] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
+    named |= {f"webhook {name}": webhook for name, webhook in site.config.webhooks.items()}
     for name, block in {**site.config.destinations, **named}.items():
         for secret in _secrets_in(block):
             if secret.is_set:

@@ -107,11 +107,15 @@ class Plan:
     """The messages found, and whether they may be erased.
 
     Attributes:
+        at_abdm: rows of the patient at ABDM.
+        same_abha: messages of reports with the patient's ABHA under another number of the laboratory: they stay.
         more: further contents of the audit row.
     """
 
     found: "PatientData"
     chosen: "list[Message]"
+    at_abdm: int
+    same_abha: list[int]
     obstacles: list[str]
     document: dict[str, Any]
     more: dict[str, Any]
@@ -122,15 +126,17 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.chosen and not self.found.orders
+        return not self.chosen and not self.found.orders and not self.at_abdm
 
 
 def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
     from engine.store.lifecycle import erasure
+    from engine.store.queries import abdm
 
     reader.deadline_s = SEARCH_S
     found = erasure.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
     chosen = [one for one in found.messages if not one.gone]
+    at_abdm, same_abha = abdm.of_person(reader, [one.id for one in found.messages], wanted.numbers)
     obstacles = _obstacles(chosen, found.orders, wanted.site.config.retention.least, SystemClock().now_us())
     document = {
         "count": len(chosen),
@@ -141,12 +147,15 @@ def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
         "orders": [*map(item_id, sorted(found.orders))],
         "erased_before": [one.id for one in found.messages if one.gone],
         **picked(found, "unsure unreadable edited"),
+        "same_abha": same_abha,
         "obstacles": obstacles,
     }
     more: dict[str, Any] = {"authority": wanted.authority} if wanted.authority else {}
+    if same_abha:
+        more["same_abha"] = same_abha
     if obstacles:
         more["forced"] = obstacles
-    return Plan(found, chosen, obstacles, document, more)
+    return Plan(found, chosen, at_abdm, same_abha, obstacles, document, more)
 
 
 def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
@@ -156,14 +165,15 @@ def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
         RefusedError: it must not be erased, or the person does not want it.
     """
     if wanted.dry_run or plan.is_empty:
-        show_document(wanted.form, plan.document, _found_lines(plan.chosen, plan.found, plan.obstacles))
+        show_document(wanted.form, plan.document, _found_lines(plan))
         return False
-    for line in _found_lines(plan.chosen, plan.found, plan.obstacles):
+    for line in _found_lines(plan):
         say(line)
     if plan.obstacles and not wanted.force:
         raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
     orders = f" and {plural(len(plan.found.orders), 'order')}" if plan.found.orders else ""
-    consent(f"Erase {plural(len(plan.chosen), 'message')}{orders} for good?", yes=wanted.yes)
+    at_abdm = " and the patient at ABDM" if plan.at_abdm else ""
+    consent(f"Erase {plural(len(plan.chosen), 'message')}{orders}{at_abdm} for good?", yes=wanted.yes)
     return True
 
 
@@ -312,7 +322,8 @@ def _compact(session: Session) -> bool:
     return True
 
 
-def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[str]) -> Iterator[str]:
+def _found_lines(plan: Plan) -> Iterator[str]:
+    chosen, found = plan.chosen, plan.found
     gone = [one.id for one in found.messages if one.gone]
     if chosen:
         first, last = (
@@ -324,6 +335,14 @@ def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[
         yield "no message with this number that is not erased" if gone else "no message with this number"
     if found.orders:
         yield f"{plural(len(found.orders), 'order')} of the patient: {_orders(found.orders)}"
+    if plan.at_abdm:
+        yield "ABDM: the patient's addresses, link tokens, consents and codes go, too"
+    if plan.same_abha:
+        yield (
+            f"{len(plan.same_abha)} more have the patient's ABHA and another patient number. They stay, and ABDM gives "
+            "them out no more. Look at them, and add --patient NUMBER where they are the patient's: "
+            f"{_numbers(plan.same_abha)}"
+        )
     if gone:
         yield f"{len(gone)} were erased before: {_numbers(gone)}"
     if found.unsure:
@@ -338,7 +357,7 @@ def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[
         )
     if found.unreadable:
         yield f"{len(found.unreadable)} cannot be opened: {_numbers(found.unreadable)}; labrelay verify --deep"
-    yield from obstacles
+    yield from plan.obstacles
 
 
 def _done_lines(done: dict[str, Any]) -> Iterator[str]:

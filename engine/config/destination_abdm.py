@@ -4,7 +4,7 @@ One account at the gateway (its "bridge") has one URL for all callbacks of all i
 listener and facilities are one entry of ``destinations:``, and a site has at most one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -13,10 +13,12 @@ from pydantic_core import PydanticCustomError
 from engine.config.destination_auth import USE_HTTPS, host_in_clear
 from engine.config.destination_base import DestinationBase
 from engine.config.source_http import UrlPath
+from engine.config.templated_request import SmsConfig
 from engine.config.tls import ConnectTls, ServerTls
 from engine.config.values import (
     Address,
     Duration,
+    Flag,
     HttpUrl,
     Model,
     Name,
@@ -143,6 +145,15 @@ abdm:
     callbacks: CallbackConfig
     """Where callbacks come in."""
 
+    consent_signatures: Literal["keep", "verify"] = "keep"
+    """`keep`: the signature of a consent is kept. `verify`: nothing goes out under a consent unless a key of the
+    gateway proves its signature. NHA has not published the bytes that are signed, so `verify` may refuse each
+    consent."""
+
+    sms: SmsConfig | None = None
+    """SMS service for the codes by which patients link reports from their app; without it their searches find
+    nothing."""
+
     gateway_tls: ConnectTls | None = None
     """Trust for the gateway, where the system's does not do."""
 
@@ -153,6 +164,13 @@ abdm:
     """How long a call waits for the callback with its result before it is made again: the gateway repeats a callback
     that was not taken after some 16 minutes."""
 
+    watch_every: Duration = Field(default=900.0, ge=60, le=86_400)
+    """How far apart the looks at our account at the gateway are: callback URL, account, laboratories, clock."""
+
+    silent_after: Duration = Field(default=1200.0, ge=60, le=86_400)
+    """How long no callback may come while a call that the gateway took waits for one, before it is a fault: a callback
+    that was not taken comes again after some 16 minutes."""
+
     max_document: Size = Field(default=5 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
     """Longest document; a longer one goes without its PDF."""
 
@@ -162,6 +180,25 @@ abdm:
     push_private: Networks = ()
     """Networks that are not of the internet and to which records may be pushed all the same, as `10.1.2.0/24`. By
     default none: the reader names the address, and it must not lead into the laboratory."""
+
+    push_token: bool = True
+    """Whether the token of our session goes along with records, as NHA's documents want it. The reader could call the
+    gateway as us until the token ends; `false` where the readers take records without."""
+
+    pushes: Whole = Field(default=16, ge=2, le=256)
+    """Pages of records under way at once, to all readers together. One reader has half of them at most."""
+
+    share_validity: Duration = Field(default=1800.0, ge=60, le=86_400)
+    """How long a patient who scans a counter's code again has the same token."""
+
+    invite: Flag = False
+    """`true`: a patient with a mobile and without ABHA gets an SMS of the network with a link, once for each report."""
+
+    invite_per_day: Whole = Field(default=1, ge=1, le=20)
+    """Invitations to one mobile within 24 hours."""
+
+    invite_prefix: Literal["91", "+91", "+91-", ""] = "91"
+    """Signs before the ten digits of a mobile in an invitation: NHA's documents show several."""
 
     hi_type_key: Name = "hiType"
     """Key of the type of records in links: NHA's documents say `hiTypes`, its sandbox takes `hiType`."""
@@ -202,3 +239,14 @@ abdm:
         if twice:
             raise ValueError(f"facilities: channel {twice[0]} is in two of them; a report is of one")
         return self
+
+
+def found_in(destinations: Mapping[str, object]) -> tuple[str, AbdmDestination] | None:
+    """The one destination of kind ``abdm`` that a site has, with its name; None: it has none."""
+    return next(((name, one) for name, one in destinations.items() if isinstance(one, AbdmDestination)), None)
+
+
+def facilities_of(destinations: Mapping[str, object]) -> dict[str, str]:
+    """The laboratories of a site at ABDM: id -> name."""
+    found = found_in(destinations)
+    return {facility: said.name for facility, said in found[1].facilities.items()} if found is not None else {}

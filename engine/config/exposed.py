@@ -20,6 +20,10 @@ def exposed(config: SiteConfig, site: Node) -> Iterator[str]:
         at: KeyPath = ("destinations", name)
         for path, text in destination.in_clear():
             yield line(walk(site, (*at, *path)), (*at, *path), text)
+    for path, text in config.alerts.in_clear() if config.alerts is not None else ():
+        yield line(walk(site, ("alerts", *path)), ("alerts", *path), text)
+    for path, text in config.traces.in_clear() if config.traces is not None else ():
+        yield line(walk(site, ("traces", *path)), ("traces", *path), text)
 
 
 def asked_in_clear(channel: ChannelConfig, node: Node) -> Iterator[str]:

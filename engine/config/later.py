@@ -11,7 +11,6 @@ KEYS = frozenset(
     {
         # site
         "encryption",
-        "alerts",
         # channels
         "key_memory",
         "reject",

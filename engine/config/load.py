@@ -26,6 +26,7 @@ from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
+from engine.config.source_share import SharePart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
 from engine.model.corrections import NONE, Corrections, Sheet
@@ -184,7 +185,7 @@ class _Loader:
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
             self._check_orders(channels, nodes, config.destinations if config is not None else {})
-            self._check_facilities(config, site_node, channels)
+            self._check_facilities(config, site_node, channels, nodes)
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -401,13 +402,21 @@ class _Loader:
             else:
                 self._add(node, shown, found.text)
 
-    def _check_facilities(self, config: SiteConfig | None, site: Node, channels: dict[str, ChannelConfig]) -> None:
+    def _check_facilities(
+        self,
+        config: SiteConfig | None,
+        site: Node,
+        channels: dict[str, ChannelConfig],
+        nodes: dict[str, Node],
+    ) -> None:
         """One account of ABDM; each of its reports is of one facility."""
         found = [(key, one) for key, one in (config.destinations if config is not None else {}).items()]
         ours = [(key, one) for key, one in found if isinstance(one, AbdmDestination)]
         for key, _ in ours[1:]:
             path: KeyPath = ("destinations", key)
             self._add(walk(site, path), path, f"{ours[0][0]} is of kind abdm, too; put all facilities into one of them")
+        if config is not None and not ours:
+            self._check_shares(None, channels, nodes)
         for key, one in ours[:1]:
             for facility, of in one.facilities.items():
                 for at, name in enumerate(of.channels or ()):
@@ -415,12 +424,30 @@ class _Loader:
                         path = ("destinations", key, "facilities", facility, "channels", at)
                         hint = closest(name, channels) or "; name a channel of this site"
                         self._add(walk(site, path), path[:-1], f"unknown channel '{name}'{hint}")
+            self._check_shares(one, channels, nodes)
             for name, channel in channels.items():
                 sends = any(key in (route.to or ()) for route in channel.routes)
                 if sends and not one.facility_of(name):
                     path = ("destinations", key, "facilities")
                     text = f"channel {name} sends here, and no facility has it; add it to channels of one"
                     self._add(walk(site, path), path, text)
+
+    def _check_shares(
+        self, ours: AbdmDestination | None, channels: dict[str, ChannelConfig], nodes: dict[str, Node]
+    ) -> None:
+        """Who shares a profile does so at a laboratory of the site's destination."""
+        for name, channel in channels.items():
+            if not isinstance(channel.source, SharePart):
+                continue
+            if ours is None:
+                text = "needs a destination of kind abdm: it takes the profiles that patients share"
+                self._add(walk(nodes[name], ("source", "kind")), ("source", "kind"), text)
+                continue
+            for at, facility in enumerate(channel.source.facilities):
+                if facility not in ours.facilities:
+                    path: KeyPath = ("source", "facilities", at)
+                    hint = closest(facility, ours.facilities) or "; name one of the destination's facilities"
+                    self._add(walk(nodes[name], path), path[:-1], f"unknown facility '{facility}'{hint}")
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

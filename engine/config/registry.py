@@ -81,9 +81,16 @@ ENCRYPTION = {
 }
 ABDM = {
     "gateway": "adapters.clients.abdm.gateway",
+    "pushes": "adapters.clients.abdm.pushes",
+    "health": "adapters.clients.abdm.health",
+    "rules": "adapters.codecs.abdm.profile_rules",
+    "texts": "adapters.clients.http.templated",
     "verdicts": "adapters.codecs.abdm.verdicts",
     "consents": "adapters.codecs.abdm.consents",
+    "signed_bytes": "adapters.codecs.abdm.signed_bytes",
+    "documents": "adapters.codecs.abdm.documents",
     "times": "adapters.codecs.abdm.times",
+    "shared_profile": "adapters.codecs.hl7v2.shared_profile",
 }
 
 

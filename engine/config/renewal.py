@@ -1,4 +1,4 @@
-"""A site's certificate and key files, and their content as one hash for each channel and destination.
+"""A site's certificate and key files, and their content as one hash for each that has them.
 
 Renewed certificates keep their names, so the YAML does not change with them. A reload compares these, too.
 """
@@ -16,9 +16,9 @@ _KEYS = ("cert", "key", "ca", "client_ca")
 
 
 def fingerprints(site: Site) -> Fingerprints:
-    """By ``("channel" | "destination", name)``."""
-    channels = {("channel", name): _hash_of(one.source) + _hash_of(one.orders) for name, one in site.channels.items()}
-    return channels | {("destination", name): _hash_of(one) for name, one in site.config.destinations.items()}
+    """By ``("channel" | "destination", name)``. Webhooks, sinks and traces compare `hash_of` by themselves."""
+    channels = {("channel", name): hash_of(one.source) + hash_of(one.orders) for name, one in site.channels.items()}
+    return channels | {("destination", name): hash_of(one) for name, one in site.config.destinations.items()}
 
 
 class CertificateFile(NamedTuple):
@@ -31,11 +31,15 @@ class CertificateFile(NamedTuple):
 
 def certificate_files(site: Site) -> Iterator[CertificateFile]:
     """All that the site shows to others: of the page, of listening sources, of connections that it opens."""
-    if site.config.web.enabled and site.config.web.tls is not None:
-        yield CertificateFile("status page", site.config.web.tls.cert, site.config.web.tls.key)
+    config = site.config
+    if config.web.enabled and config.web.tls is not None:
+        yield CertificateFile("status page", config.web.tls.cert, config.web.tls.key)
     owners: dict[str, Any] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
     owners |= {f"orders of channel {name}": channel.orders for name, channel in site.channels.items()}
-    owners |= {f"destination {name}": destination for name, destination in site.config.destinations.items()}
+    owners |= {f"destination {name}": one for name, one in config.destinations.items()}
+    owners |= {f"webhook {name}": one for name, one in config.webhooks.items()}
+    owners |= {f"sink {name}": one for name, one in (config.alerts.sinks if config.alerts is not None else {}).items()}
+    owners["traces"] = config.traces
     for owner, block in owners.items():
         oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
         for tls in (getattr(block, "tls", None), oauth2.tls if oauth2 is not None else None):
@@ -43,7 +47,7 @@ def certificate_files(site: Site) -> Iterator[CertificateFile]:
                 yield CertificateFile(owner, tls.cert, tls.key)
 
 
-def _hash_of(block: Any) -> str:
+def hash_of(block: Any) -> str:
     """Over the files that the ``tls:`` of a block names; empty where it has none. A missing file counts as empty."""
     tls = getattr(block, "tls", None)
     if tls is None:

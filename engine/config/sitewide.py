@@ -6,11 +6,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.config.access import AccessConfig
+from engine.config.alerts import AlertsConfig
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
+from engine.config.traces import TracesConfig
 from engine.config.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.web import WebConfig
+from engine.config.webhooks import Webhooks
 from engine.model.records import INCOMPLETE_BYTES
 
 
@@ -87,6 +90,15 @@ class SiteConfig(Model):
 
     backup: BackupConfig = Field(default_factory=BackupConfig)
     """Copies of the journal and the configuration in a second folder."""
+
+    alerts: AlertsConfig | None = None
+    """Who is notified of what waits for a person, and how."""
+
+    webhooks: Webhooks = Field(default_factory=dict)
+    """Programs that events are sent to, by name."""
+
+    traces: TracesConfig | None = None
+    """Where the steps of messages go, with their times, as traces of OpenTelemetry."""
 
     workers: Whole = Field(default=0, ge=0, le=1)
     """Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on two cores or

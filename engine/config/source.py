@@ -16,6 +16,7 @@ from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
 from engine.config.source_json import JsonPart
 from engine.config.source_serial import SerialPart
+from engine.config.source_share import SharePart
 from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
@@ -43,7 +44,8 @@ class Source(Model):
     frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
     either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder;
     `http` is requests that other systems post; `fhir-search` is orders that a FHIR server is asked for;
-    `order-status` is changes of orders, for their laboratory system."""
+    `order-status` is changes of orders, for their laboratory system; `abdm-share` is patients who share their profile
+    at a counter (`docs/abdm.md`)."""
 
     idle_timeout: Duration | None = Field(default=None, gt=0)
     """Close a connection after this time without a byte. By default never: analyzers keep one connection for days,
@@ -291,6 +293,12 @@ class StatusSource(StatusPart, Source):
     preset = "order-status"
 
 
+class ShareSource(SharePart, Source):
+    """Patients who share their profile at a counter, by ABDM."""
+
+    preset = "abdm-share"
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -329,6 +337,7 @@ AnySource = (
     | HttpSource
     | FhirSearchSource
     | StatusSource
+    | ShareSource
 )
 MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}
 PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}

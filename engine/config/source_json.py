@@ -28,7 +28,8 @@ class JsonPart(Model):
     control id, by which a repeat is known."""
 
     message_type: JsonPath | None = None
-    """With `format: json`: path of the kind of the message, as `$.event`. It may be shown and logged."""
+    """With `format: json`: path of the kind of the message, as `$.event`. Name one that has a code and never a person:
+    lists, logs, topics, events and webhooks have it. A text with seven digits is none."""
 
     @model_validator(mode="after")
     def _paths_fit(self) -> Self:

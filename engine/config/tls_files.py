@@ -29,6 +29,12 @@ def problems(site: Site) -> Iterator[str]:
         callbacks = getattr(getattr(destination, "callbacks", None), "tls", None)
         yield from _block(callbacks, root, ("destinations", name, "callbacks", "tls"))
         yield from _log_in(destination, root, ("destinations", name))
+    for name, webhook in site.config.webhooks.items():
+        yield from _block(webhook.tls, root, ("webhooks", name, "tls"))
+    for name, sink in site.config.alerts.sinks.items() if site.config.alerts is not None else ():
+        yield from _block(getattr(sink, "tls", None), root, ("alerts", "sinks", name, "tls"))
+        yield from _log_in(sink, root, ("alerts", "sinks", name))
+    yield from _block(getattr(site.config.traces, "tls", None), root, ("traces", "tls"))
 
 
 def _log_in(block: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:

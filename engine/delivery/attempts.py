@@ -83,7 +83,7 @@ class AttemptRunner:
                 back = True
                 return
             began = self.setup.clock.monotonic()
-            versions = await self.setup.destination.deliver(sent)
+            versions = await self.setup.destination.deliver(self.setup.events.begun(sent))
         except RefusedDeliveryError as error:
             self.settlement.refused(lane, delivery, error)
         except TransientDeliveryError as error:

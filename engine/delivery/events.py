@@ -23,10 +23,12 @@ class DeliveryEvents:
     Attributes:
         settled: a delivery ended: delivered (None), or dead or closed for this reason.
         postponed: an attempt failed for this reason and will be retried.
+        begun: an attempt is made now; returns the delivery as it is handed to the destination.
     """
 
     settled: Callable[[Delivery, ReasonCode | None], None] = lambda delivery, reason: None
     postponed: Callable[[Delivery, ReasonCode], None] = lambda delivery, reason: None
+    begun: Callable[[Delivery], Delivery] = lambda delivery: delivery
 
 
 @dataclass(slots=True)

@@ -76,6 +76,11 @@ class LaneMemory:
             lane.queued = True
             self.ready.append(lane)
 
+    def first_again(self, lane: Lane) -> None:
+        """Let the next pump check this lane before the others: its turn has come, and it could not go yet."""
+        lane.queued = True
+        self.ready.appendleft(lane)
+
     def check(self, lane: Lane) -> None:
         """Check the lane now, behind those that are ready."""
         self.make_ready(lane)

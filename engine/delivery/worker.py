@@ -208,7 +208,8 @@ class DestinationWorker:
             if (free_at := self._not_before(now)) is not None:
                 attempts.leave_keys(delivery, confirmed=False)
                 lane.put_back(delivery)
-                memory.make_ready(lane)
+                # Each lane keeps its turn: else one whose document fails each time might be every probe.
+                memory.first_again(lane)
                 self._wake_at(free_at)
                 return
             if self._pace is not None:

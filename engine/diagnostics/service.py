@@ -134,6 +134,13 @@ def _hosts(site: Site) -> Iterator[tuple[str, str]]:
                 yield f"{owner}, its tokens", _host(url)
     if site.config.access.oidc is not None:
         yield "access: oidc", _host(site.config.access.oidc.issuer)
+    for name, sink in site.config.alerts.sinks.items() if site.config.alerts is not None else ():
+        place = next(str(getattr(sink, key)) for key in ("url", "server", "connect") if hasattr(sink, key))
+        yield f"sink {name} of alerts", _host(place)
+    for name, hook in site.config.webhooks.items():
+        yield f"webhook {name}", _host(hook.url)
+    if site.config.traces is not None:
+        yield "traces", _host(site.config.traces.url)
     for name, channel in site.channels.items():
         owner, source = f"channel {name}", channel.source
         connects = [source.connect] if isinstance(source, TcpPart) else []

@@ -138,14 +138,17 @@ class Loop(dict[tuple[str, ...], Values]):
         if run.noted - noted == len(run.unmapped) - unmapped and len(self.passing) == passing:
             if values[-1] is None:
                 values[-1] = {}
-            values[-1][place] = values[place], run.unmapped[unmapped:]
+            without_row = run.at is not None and run.at.position in run.without_row
+            values[-1][place] = values[place], run.unmapped[unmapped:], without_row
         self.passing.append((values, place))
 
     def tell_again(self, run: Any, values: Values, place: int) -> Any:
         """The value of an earlier result with these fields; its warnings are repeated."""
-        made, told = values[-1][place]
+        made, told, without_row = values[-1][place]
         run.noted += len(told)
         run.unmapped += told
+        if without_row and run.at is not None:
+            run.without_row.add(run.at.position)
         values[place] = made
         self.passing.append((values, place))
         return made

@@ -33,6 +33,8 @@ def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -
             raise run.dead(ReasonCode.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")
         return None
     _note_unmapped(run, table, key, unit_at)
+    if unit_at != 0 and run.at is not None:
+        run.without_row.add(run.at.position)
     policy = run.settings.get("on_missing") or table.on_missing or run.policy("on_missing") or "local"
     if policy == "dead":
         raise run.dead(ReasonCode.UNMAPPED_CODE, f"table {table.name} does not have the code")

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+CONSENT_NOTICE = "/v3/consent/request/hip/notify"
+"""Path of the callback with the state of a consent: it may be a revocation."""
+
 
 class CallState(StrEnum):
     """Of a call to the gateway."""
@@ -17,6 +20,10 @@ class CallState(StrEnum):
     ACCEPTED = "accepted"  # the gateway has it; its result comes by a callback
     DONE = "done"
     FAILED = "failed"
+
+
+LASTING = frozenset({"data-notify", "consent-on-notify", "status-on-notify"})
+"""Calls that are still of use when they have failed: a person may have one made once more."""
 
 
 class CallbackState(StrEnum):
@@ -148,7 +155,10 @@ class Callback:
     Attributes:
         path: without ``/api``.
         request_id: by which its answer names it.
-        body: a JSON object.
+        body: a JSON object; empty of one that is refused.
+        raw: the bytes as they came; empty where the journal's cannot be read.
+        age_s: seconds that had passed when it came since it was made, as it says itself.
+        is_signed: a grant whose signature was proven; false where the configuration does not want that.
     """
 
     number: int
@@ -157,3 +167,11 @@ class Callback:
     request_id: str
     received_us: int
     body: Mapping[str, Any] = field(repr=False)
+    raw: bytes = field(default=b"", repr=False)
+    age_s: int = 0
+    is_signed: bool = False
+
+    @property
+    def made_us(self) -> int:
+        """When it was made by our clock, and not later than it came."""
+        return self.received_us - self.age_s * 1_000_000

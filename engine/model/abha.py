@@ -85,3 +85,8 @@ class AbhaAddress:
         return self.masked
 
     __repr__ = __str__
+
+
+def masked_name(name: str) -> str:
+    """The first letter of each word; it does not show how long they are."""
+    return " ".join(f"{word[0]}{MASK}" for word in name.split())

@@ -64,6 +64,7 @@ class User:
         issuer: the identity provider at which this user logs in; empty: here, with a password.
         subject: what the provider knows this user by; empty as ``issuer``.
         created_us, logged_in_us: instants; 0 never.
+        language: of the pages, as `engine.web.languages` has it; empty: as the browser asks.
     """
 
     id: int
@@ -76,6 +77,7 @@ class User:
     logged_in_us: int
     issuer: str = ""
     subject: str = ""
+    language: str = ""
 
     @property
     def permissions(self) -> frozenset[Permission]:

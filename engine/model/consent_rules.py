@@ -58,7 +58,8 @@ CODES: Mapping[Refusal, str] = {
 
 
 class Unfit(StrEnum):
-    """Why a grant cannot be ours, in the order in which they are looked for."""
+    """Why a grant cannot be ours, in the order in which they are looked for. ``UNKNOWN_CONTEXT``: none of its care
+    contexts is known here."""
 
     OTHER_FACILITY = "other_facility"
     NO_CONTEXT = "no_context"
@@ -108,7 +109,8 @@ def state_at(standing: Standing, now: datetime) -> ConsentState:
 
 
 def unfit(artefact: Artefact, facilities: Collection[str], held: Mapping[str, Holding]) -> Unfit | None:
-    """Why a grant that came cannot be ours; None: it can.
+    """Why a grant that came cannot be ours; None: it can, also where some of its care contexts are not known here, as
+    after a restore. Of each request these stay here, and their lines say so.
 
     Args:
         facilities: ids of ours.
@@ -118,10 +120,10 @@ def unfit(artefact: Artefact, facilities: Collection[str], held: Mapping[str, Ho
         return Unfit.OTHER_FACILITY
     if not artefact.care_contexts:
         return Unfit.NO_CONTEXT
-    found = [(one, held.get(one.reference)) for one in artefact.care_contexts]
-    if any(ours is None for _, ours in found):
+    found = [(one, held[one.reference]) for one in artefact.care_contexts if one.reference in held]
+    if not found:
         return Unfit.UNKNOWN_CONTEXT
-    if all(ours and ours.patient == one.patient and artefact.patient in ours.addresses for one, ours in found):
+    if all(ours.patient == one.patient and artefact.patient in ours.addresses for one, ours in found):
         return None
     return Unfit.OTHER_PATIENT
 

@@ -18,13 +18,14 @@ from engine.model.values import value
 REPORT = "DiagnosticReport"
 """The only type of health information that a laboratory has."""
 
+SELF_REQUESTED = "PATRQT"
 PURPOSES: Mapping[str, str] = {
     "CAREMGT": "Care management",
     "BTG": "Break the glass",
     "PUBHLTH": "Public health",
     "HPAYMT": "Healthcare payment",
     "DSRCH": "Disease specific healthcare research",
-    "PATRQT": "Self requested",
+    SELF_REQUESTED: "Self requested",
 }
 
 
@@ -118,8 +119,13 @@ class Artefact:
     access_mode: str = ""
     frequency: Frequency | None = None
     reader: str = ""
-    reader_name: str = field(default="", compare=False)
-    requester: str = field(default="", compare=False)
+    reader_name: str = field(default="", compare=False, repr=False)
+    requester: str = field(default="", compare=False, repr=False)
+
+    @property
+    def shown_reader(self) -> str:
+        """The reader's name; empty where a patient asks for his own records, for then it may be his."""
+        return "" if self.purpose == SELF_REQUESTED else self.reader_name
 
 
 @value(kw_only=True)
@@ -128,13 +134,13 @@ class Notice:
 
     Attributes:
         artefact: of a grant; the other words need the id alone, and often come without it.
-        signature: the consent manager's, over bytes that are not published: kept, and not verified.
+        signature: the consent manager's, over bytes that are not published: kept.
     """
 
     consent_id: str
     state: ConsentState
     artefact: Artefact | None = None
-    signature: str = ""
+    signature: str = field(default="", repr=False)
 
 
 @value(kw_only=True)
@@ -149,8 +155,8 @@ class DataRequest:
     transaction_id: str
     consent_id: str
     period: Period
-    push_url: str
-    key_material: Mapping[str, Any]
+    push_url: str = field(repr=False)
+    key_material: Mapping[str, Any] = field(repr=False)
 
 
 @value()

@@ -328,6 +328,7 @@ class Mapped:
         documents: usually one; none if everything was filtered.
         filtered: why nothing is sent (FILTERED, QUALITY_CONTROL), else None.
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
+        without_row: positions of the result segments whose code no code table had.
         controls: positions of the result segments that are a control's, not a patient's.
     """
 
@@ -335,6 +336,7 @@ class Mapped:
     filtered: ReasonCode | None = None
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
+    without_row: tuple[int, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
 
@@ -466,6 +468,7 @@ class Delivery:
         entries: `Document.entries`, as long as the document has not been in the store.
         unconditional: a person has decided that it takes the place of what the server had (`engine.model.versions`).
         message_type: of the message that it came from, as in `Header`: safe to be shown.
+        traceparent: W3C Trace Context for the requests of this attempt; empty: they go without one.
     """
 
     id: int
@@ -490,6 +493,7 @@ class Delivery:
     joins: bool = False
     known_order: bool = False
     earlier: int = 0
+    traceparent: str = ""
 
     @property
     def request_id(self) -> str:

@@ -33,9 +33,9 @@ from engine.model.worklist import ResultOf
 
 MOST = 1_000  # results of one message that are looked at
 # HL7 table 0085; E1394, result status: there W is a result that the analyzer doubts, and R one that it has sent before.
-_FINAL = {"hl7v2": frozenset("FUVABC"), "astm": frozenset("FVRMWC")}
-_CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
-_WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
+FINAL = {"hl7v2": frozenset("FUVABC"), "astm": frozenset("FVRMWC")}
+CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
+WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
 _REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
 _DECIDED = frozenset("FCX")  # of a report, whatever its format
 _NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
@@ -88,26 +88,17 @@ def tubes_in(
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
         dialogue: of the channel; None: the analyzer is asked nothing.
     """
-    rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
+    rows = rows_of(parsed, counts=counts)
     read_ordered = getattr(dialogue, "ordered_as", None)
     ordered_as: Mapping[int, str] = {} if read_ordered is None else read_ordered(parsed)
     read_made = getattr(dialogue, "self_made", None)
     self_made: Mapping[int, tuple[str, str]] = {} if read_made is None else read_made(parsed)
     code_of = _alike(codes, dialogue)
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
-    rows = rows[:MOST]
-    stated = {
-        (patient, specimen, _code(segment, parsed)): status
-        for patient, specimen, segment, *_ in rows
-        if (status := _status(segment, parsed.format))
-    }
-    usual = "F" if parsed.format == "astm" and not stated else ""
-    for patient, specimen, segment, item, order in rows:
+    for row, (code, status) in zip(rows, codes_and_states(rows, parsed), strict=True):
+        patient, specimen, segment, item, order = row[:5]
         if not specimen or len(specimen) > SPECIMEN_LENGTH:
             continue
-        code = _code(segment, parsed)
-        status = _status(segment, parsed.format) or stated.get((patient, specimen, code), "")
-        status = status or _reported(order, parsed) or usual
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
         code = code if code in codes else code_of(code)
@@ -117,9 +108,9 @@ def tubes_in(
         made = self_made.get(segment.position)
         parent, parent_test = made or ("", "")
         test = ResultOf(
-            test=codes.get(code, ""), code=code, final=status in _FINAL[parsed.format], item_id=item,
-            measured_us=at_us, own_us=own_us, corrects=status in _CORRECTS[parsed.format],
-            withdrawn=status in _WITHDRAWN[parsed.format],
+            test=codes.get(code, ""), code=code, final=status in FINAL[parsed.format], item_id=item,
+            measured_us=at_us, own_us=own_us, corrects=status in CORRECTS[parsed.format],
+            withdrawn=status in WITHDRAWN[parsed.format],
             made=made is not None, parent=parent, parent_test=parent_test,
         )  # fmt: skip
         found.setdefault((specimen, patient), {})[test] = None
@@ -141,30 +132,62 @@ def _alike(codes: Mapping[str, str], dialogue: Dialogue | None) -> Callable[[str
     return lambda code: only.get(alone(code), code)
 
 
-class _Row(NamedTuple):
-    """A result with what it is of. ``order``: its OBR or O."""
+class Row(NamedTuple):
+    """A result with what it is of.
+
+    Attributes:
+        order: its OBR or O.
+        collected: SPM-17.1 of its specimen, as sent; always empty over E1394, where O-8 says it.
+        control: its order or specimen is no patient's.
+    """
 
     patient: str
     specimen: str
     result: Segment
     item: str
     order: Segment | None
+    collected: str = ""
+    control: bool = False
 
 
-def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[_Row]:
-    rows: list[_Row] = []
+def rows_of(parsed: Parsed, *, counts: bool = False) -> list[Row]:
+    """The results of a message in its order, the first `MOST` of them. ``counts``: as `tubes_in`."""
+    rows = _hl7(parsed) if parsed.format == "hl7v2" else _astm(parsed, (3,) if counts else (3, 4))
+    return rows[:MOST]
+
+
+def codes_and_states(rows: list[Row], parsed: Parsed) -> list[tuple[str, str]]:
+    """The code and the status of each of these results."""
+    kind = parsed.format
+    found = [(_code(row.result, parsed), _status(row.result, kind)) for row in rows]
+    if all(status for _, status in found):
+        return found
+    stated = {
+        (row.patient, row.specimen, code): status for row, (code, status) in zip(rows, found, strict=True) if status
+    }
+    usual = "F" if kind == "astm" and not stated else ""
+    return [
+        (code, status or stated.get((row.patient, row.specimen, code), "") or _reported(row.order, parsed) or usual)
+        for row, (code, status) in zip(rows, found, strict=True)
+    ]
+
+
+def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
+    rows: list[Row] = []
     patient = specimen = ""
     order: Segment | None = None
+    control = False
     for segment in parsed.segments:
         if segment.name == "P":
-            patient = next(filter(None, (_first(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
-            specimen, order = "", None
+            patient = next(filter(None, (first_of(segment.get(at), parsed.delimiters) for at in (3, 4))), "")
+            specimen, order, control = "", None, False
         elif segment.name == "O":
             order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
-            specimen = "" if _first(segment.get(12), parsed.delimiters) == "Q" else specimen
+            control = first_of(segment.get(12), parsed.delimiters) == "Q"
+            specimen = "" if control else specimen
         elif segment.name == "R":
-            rows.append(_Row(patient, specimen, segment, "", order))
+            rows.append(Row(patient, specimen, segment, "", order, "", control))
     return rows
 
 
@@ -175,21 +198,25 @@ def _of_tube(field: str, cut: Delimiters) -> str:
     return parts[0]
 
 
-def _hl7(parsed: Parsed) -> list[_Row]:
-    rows: list[_Row] = []
-    patient = specimen = order = item = ""
+def _hl7(parsed: Parsed) -> list[Row]:
+    rows: list[Row] = []
+    patient = specimen = order = item = drawn = ""
     ordered: Segment | None = None
     apart = control = False  # the specimen, or the order, is no patient's
     leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
     begun = 0  # rows before the order at hand
-    tubes: list[str] = []  # of the order at hand, where it is before its specimens
+    tubes: list[tuple[str, str, bool]] = []  # of the order at hand, where it is before its specimens
     cut = parsed.delimiters
 
     def end() -> None:
         """End an order: its results are of the one tube that is named behind it; of several none is known."""
-        if named := set(tubes):
+        if named := {tube for tube, _, _ in tubes}:
             tube = named.pop() if len(named) == 1 else ""
-            rows[begun:] = [row._replace(specimen=tube) for row in rows[begun:]]
+            at = tubes[0][1] if len({one for _, one, _ in tubes}) == 1 else ""
+            none = all(one for _, _, one in tubes)
+            rows[begun:] = [
+                row._replace(specimen=tube, collected=at, control=row.control or none) for row in rows[begun:]
+            ]
             tubes.clear()
 
     for segment in parsed.segments:
@@ -198,37 +225,39 @@ def _hl7(parsed: Parsed) -> list[_Row]:
             leads = leads or ("OBR" if name == "OBR" else "SPM")
         if name == "PID":
             end()
-            patient, specimen, order, item, leads = _first(segment.get(3), cut), "", "", "", ""
+            patient, specimen, order, item, leads = first_of(segment.get(3), cut), "", "", "", ""
+            drawn = ""
             ordered, apart, control = None, False, False
         elif name == "SPM":
-            specimen = _first(segment.get(2), cut)
-            apart = _first(segment.get(11), cut) in _NO_PATIENTS
+            specimen = first_of(segment.get(2), cut)
+            apart = first_of(segment.get(11), cut) in _NO_PATIENTS
+            drawn = first_of(segment.get(17), cut)
             if leads == "OBR":
-                tubes.append("" if apart else specimen)
+                tubes.append(("" if apart else specimen, drawn, apart))
             else:
                 order, item, ordered, control = "", "", None, False
         elif name == "SAC":
-            specimen = _first(segment.get(3), cut) or specimen
+            specimen = first_of(segment.get(3), cut) or specimen
             if leads == "OBR":
-                tubes[-1:] = ["" if apart else specimen]
+                tubes[-1:] = [("" if apart else specimen, drawn, apart)]
         elif name == "OBR":
             if leads == "OBR":
                 end()
-                specimen, begun, apart = "", len(rows), False
-            placer = _first(segment.get(2), cut)
+                specimen, begun, apart, drawn = "", len(rows), False, ""
+            placer = first_of(segment.get(2), cut)
             placer = "" if placer == '""' else placer
-            order = _first(segment.get(3), cut) or placer
+            order = first_of(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
-            control = bool(role) and _first(role[0], cut) in _NO_PATIENTS
+            control = bool(role) and first_of(role[0], cut) in _NO_PATIENTS
         elif name == "OBX":
             tube = "" if apart or control else specimen or order
-            rows.append(_Row(patient, tube, segment, item, ordered))
+            rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))
     end()
     return rows
 
 
-def _first(field: str, cut: Delimiters) -> str:
+def first_of(field: str, cut: Delimiters) -> str:
     """The first component of the first repetition, without the subcomponents behind it."""
     for sign in (cut.repetition, cut.component, cut.subcomponent):
         if sign:
@@ -241,8 +270,8 @@ def _times(result: Segment, order: Segment | None, parsed: Parsed) -> tuple[list
     own, around = ((14, 19), (7, 22)) if parsed.format == "hl7v2" else ((13, 12), (8,))
     cut = parsed.delimiters
     return (
-        [_first(result.get(at), cut) for at in own],
-        [_first(order.get(at), cut) for at in around if order is not None],
+        [first_of(result.get(at), cut) for at in own],
+        [first_of(order.get(at), cut) for at in around if order is not None],
     )
 
 

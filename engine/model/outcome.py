@@ -5,6 +5,7 @@ from typing import Generic, Literal, TypeVar
 from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
 from engine.model.order_results import TubeResults
 from engine.model.reasons import ReasonCode
+from engine.model.result_times import ResultGroup
 from engine.model.search_keys import Number
 from engine.model.values import value
 from engine.model.worklist import Ordered
@@ -22,6 +23,7 @@ class Outcome(Generic[R]):
         mapping: names and hashes of the mappings, ``name@hash,...``.
         documents: each with the route that it takes.
         tubes: its results, as the worklist sees them; none where the channel has no orders.
+        results: with their times, for the reports on turnaround.
         ordered: its orders for the worklist; None: it is no order.
     """
 
@@ -37,3 +39,4 @@ class Outcome(Generic[R]):
     numbers: tuple[Number, ...] = ()
     tubes: tuple[TubeResults, ...] = ()
     ordered: Ordered | None = None
+    results: tuple[ResultGroup, ...] = ()

@@ -12,6 +12,7 @@ import zstandard
 
 from engine.model.errors import RefusedDeliveryError
 from engine.model.reasons import ReasonCode
+from engine.model.spans import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,4 +95,6 @@ class UnpackingDestination:
                 delivery = delivery.with_body(whole)
             except ValueError as error:
                 raise RefusedDeliveryError(ReasonCode.DAMAGED, "the stored document cannot be unpacked") from error
+        if delivery.traceparent:
+            TRACEPARENT.set(delivery.traceparent)  # of this task, which is the attempt's own
         return await self._destination.deliver(delivery)

@@ -5,11 +5,14 @@ a catalogue finds its translation, as with gettext. Codes, names, units and ids 
 a length of time is filled in as `Span` and gets the reader's own words.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-Catalogue = Mapping[str, str]
-ENGLISH: Catalogue = {}
+Catalogue = Callable[[str], str]
+"""The translation of an English text; the text itself where there is none."""
+ENGLISH: Catalogue = str
 
 SPANS = ("{n} s", "{n} min", "{n} h", "{n} h {m} min", "{n} d", "{n} d {m} h")
 
@@ -57,6 +60,25 @@ class Phrase:
     def __str__(self) -> str:
         return self.say()
 
+    def packed(self) -> str:
+        """The sentence as a text that a journal keeps; see `unpacked`."""
+        return json.dumps(_plain(self), ensure_ascii=False)
+
+
+def unpacked(text: str) -> Phrase:
+    """The sentence that `Phrase.packed` made a text of.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    try:
+        made = _whole(json.loads(text))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("no phrase") from error
+    if not isinstance(made, Phrase):
+        raise ValueError("no phrase")
+    return made
+
 
 class Said(str):
     """A phrase as its English sentence, for all that shows a plain text; a page can say it in another language.
@@ -79,5 +101,19 @@ def phrase_of(text: str) -> Phrase:
     return text.phrase if isinstance(text, Said) else Phrase("{text}", {"text": text})
 
 
+def _plain(value: "str | int | Span | Phrase") -> Any:
+    if isinstance(value, Phrase):
+        return {"text": value.text, "values": {name: _plain(one) for name, one in value.values.items()}}
+    return {"seconds": value.seconds} if isinstance(value, Span) else value
+
+
+def _whole(value: Any) -> "str | int | Span | Phrase":
+    if not isinstance(value, dict):
+        return value  # type: ignore[no-any-return]  # a text or a number
+    if "seconds" in value:
+        return Span(value["seconds"])
+    return Phrase(value["text"], {name: _whole(one) for name, one in value["values"].items()})
+
+
 def _fill(catalogue: Catalogue, text: str, values: Mapping[str, object]) -> str:
-    return (catalogue.get(text) or text).format_map(values)
+    return catalogue(text).format_map(values)

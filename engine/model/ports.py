@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.model.alerts import Notification
 from engine.model.link_events import Block, Direction, LinkEvent, SendEnd, TeeEvent
 from engine.model.message import Delivery, FormatOptions, Header, Parsed
 from engine.model.orders import AnswerContext, Confirmation, Question, Reply, Tube
@@ -358,6 +359,42 @@ class Destination(Protocol):
 
         Returns:
             Advice for a person, or None.
+        """
+
+    async def close(self) -> None: ...
+
+
+class EventReceiver(Protocol):
+    """A program that events are sent to. ``send`` returning means that it has taken the event."""
+
+    async def start(self) -> None:
+        """Open what is needed. Must not fail because the peer is down."""
+
+    async def send(self, event_id: str, body: bytes) -> None:
+        """
+        Args:
+            event_id: the same at each attempt.
+
+        Raises:
+            RefusedDeliveryError: it does not take this event, also later.
+            DeliveryError: it has not taken it; the same may be tried again.
+        """
+
+    async def close(self) -> None: ...
+
+
+class AlertSink(Protocol):
+    """Somewhere alerts go. ``send`` returning means that the sink has taken the message."""
+
+    async def start(self) -> None:
+        """Open what is needed. Must not fail because the peer is down."""
+
+    async def send(self, notification: Notification) -> Sequence[str]:
+        """The addresses that it has refused, each with the reason; it has taken the message for all others.
+
+        Raises:
+            RefusedDeliveryError: it does not take this message, also later.
+            DeliveryError: it has not taken it; the same may be tried again.
         """
 
     async def close(self) -> None: ...

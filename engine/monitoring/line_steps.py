@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from engine.diagnostics.lines.dialogue import Step, dialogue
+from engine.diagnostics.lines.dialogue import Step, dialogue, plain_size
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.links import LineStep
@@ -29,6 +29,7 @@ def line_step(step: Step) -> LineStep:
         phrase = Phrase("frame {n}, {size} bytes", {"n": number, "size": len(step.data)})
         verdict = Phrase("checksum right") if step.good else Phrase("checksum wrong")
         return LineStep(at=from_us(step.at_us), way=step.way, words=phrase, verdict=verdict, good=step.good)
-    return LineStep(
-        at=from_us(step.at_us), way=step.way, words=Phrase("{text}", {"text": step.what})
-    )  # ENQ, ACK, ...: in no language
+    phrase = Phrase("{text}", {"text": step.what})  # ENQ, ACK, ...: in no language
+    if step.what == plain_size(step.data):
+        phrase = Phrase("{n} bytes", {"n": len(step.data)})
+    return LineStep(at=from_us(step.at_us), way=step.way, words=phrase)

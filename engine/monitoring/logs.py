@@ -12,7 +12,7 @@ Three rules keep patients out, whatever a caller does by mistake:
   requests and exceptions.
 
 One event is one line; repetitions of an event within `REPEAT_WINDOW_S` are counted, and one line at the end has the
-count.
+count. Of each level `LINES_AN_HOUR` are written at most.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
@@ -31,7 +31,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_REPEATS, Counters
+from engine.model.log_limits import LINES_AN_HOUR, REPEAT_WINDOW_S
+from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 
 OURS = "labrelay"
 # The loggers: `labrelay.` and one of these. Operators filter by them, so a name does not follow its module: each module
@@ -46,13 +47,16 @@ LOGGERS = {
     "orders": "questions of analyzers and their answers; orders by their numbers here",
     "journal": "the store: disk, damage, retention, anchors, the daily look",
     "delivery": "destinations and deliveries",
+    "alerts": "alerts, and the sinks that they go to",
+    "events": "webhooks: receivers that are away, events that were given up",
+    "traces": "the collector that traces go to",
     "abdm": "ABDM: calls to the gateway, callbacks from it",
     "backup": "backups and restore tests",
     "actions": "orders of people, and the control socket",
     "web": "the status page",
 }
-REPEAT_WINDOW_S = 60.0
 REPEATS_REMEMBERED = 1000
+OVER_BUDGET = "too many lines of one level: more of it are counted, not written, until the hour is over"
 TEXT_MAX = 200
 FRAMES_MAX = 20
 
@@ -91,6 +95,7 @@ def setup_logging(
     handler.setFormatter(HumanFormatter(fields) if human else JsonFormatter(fields, journal=_is_journal(out)))
     handler.addFilter(_one_line_of_malformed)
     handler.addFilter(RepeatFilter(counters, handler))
+    handler.addFilter(BudgetFilter(counters, handler))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -260,6 +265,49 @@ class _Series:
         self.since_s = since_s
         self.repeats = 0
         self.last: logging.LogRecord | None = None
+
+
+class BudgetFilter(logging.Filter):
+    """Passes `LINES_AN_HOUR` lines of each level in an hour, and all critical ones. The first one that is left out is
+    announced by a line, and all are counted.
+    """
+
+    def __init__(
+        self, counters: Counters, handler: logging.Handler, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._counters = counters
+        self._handler = handler
+        self._now = now
+        self._hour = -1
+        self._written: Counter[int] = Counter()
+        self._lock = threading.RLock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.CRITICAL:
+            return True
+        with self._lock:
+            hour = int(self._now() // 3600)
+            if hour != self._hour:
+                self._hour = hour
+                self._written.clear()
+            self._written[record.levelno] += 1
+            if self._written[record.levelno] <= LINES_AN_HOUR:
+                return True
+            level = record.levelname.lower()
+            self._counters.add(LOG_OVER_BUDGET, level)
+            if self._written[record.levelno] == LINES_AN_HOUR + 1:
+                self._announce(level)
+            return False
+
+    def _announce(self, level: str) -> None:
+        told = {"name": f"{OURS}.run", "levelno": logging.ERROR, "levelname": "ERROR", "msg": OVER_BUDGET}
+        record = logging.makeLogRecord({**told, "kind": level, "limit": LINES_AN_HOUR})
+        self._handler.acquire()
+        try:
+            self._handler.emit(record)  # past the filters
+        finally:
+            self._handler.release()
 
 
 def describe(error: BaseException) -> dict[str, Any]:

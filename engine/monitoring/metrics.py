@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from engine.model.timing import TIMING_BUCKETS, Timing
 from engine.monitoring.process_metrics import ProcessMetrics
+from engine.monitoring.snapshot.alerts import AlertsSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 
@@ -64,10 +65,23 @@ UNMAPPED = _counter("labrelay_unmapped_codes", "Results whose code had no row in
 DELIVERED = _counter("labrelay_deliveries", "Documents delivered.", _DESTINATION)
 ATTEMPTS_FAILED = _counter("labrelay_delivery_failures", "Attempts that failed, by reason.", ("destination", "reason"))
 BREAKER_OPENED = _counter("labrelay_breaker_opened", "Times a destination was no longer reachable.", _DESTINATION)
+NOTIFICATIONS = _counter(
+    "labrelay_alert_notifications",
+    "Attempts to send alerts: taken, failed (tried again), refused (given up).",
+    ("sink", "result"),
+)
+SPANS = _counter(
+    "labrelay_trace_spans",
+    "Spans of traces: sent, dropped (no room while the collector is away, or it refused them).",
+    ("result",),
+)
 # Read from the snapshot, like the gauges below: the supervisor counts.
 TASK_RESTARTS = _counter("labrelay_task_restarts", "Supervised tasks that fell over.", ("task",))
 LOG_LINES = _counter("labrelay_log_lines", "Log lines written.", ("level",))
 LOG_REPEATS = _counter("labrelay_log_repeats", "Log lines counted instead of written, as repeats.")
+LOG_OVER_BUDGET = _counter(
+    "labrelay_log_over_budget", "Log lines counted instead of written: over the number for an hour.", ("level",)
+)
 LOG_FIELDS_DROPPED = _counter(
     "labrelay_log_fields_dropped", "Fields kept out of the log because they are not on its list."
 )
@@ -110,6 +124,18 @@ BACKUP_AT = _gauge(
 BACKUP_ROWS_AT = _gauge(
     "labrelay_backup_rows_time_seconds", "Up to when new rows are in the backup, seconds since 1970."
 )
+ABDM_FAULT = _gauge(
+    "labrelay_abdm_fault", "1 for each fault of the account at ABDM that is in force.", ("code", "facility")
+)
+ABDM_LOOKED_AT = _gauge("labrelay_abdm_look_time_seconds", "Last look at the account at ABDM, seconds since 1970.")
+ALERTS_OPEN = _gauge(
+    "labrelay_alerts_open", "Alerts that have begun and not ended; absent without `alerts:`.", ("rule", "level")
+)
+ALERTS_UNSENT = _gauge(
+    "labrelay_alerts_unsent_oldest_seconds",
+    "Age of the oldest alert that a sink has not taken, quiet windows left out; 0: none waits.",
+    ("sink",),
+)
 
 METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
 
@@ -151,24 +177,38 @@ class Counters:
 class SiteCollector(Collector):
     """Exports the counters and the current snapshot on each scrape."""
 
-    def __init__(self, counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        snapshot: Callable[[], SiteSnapshot],
+        alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
+    ) -> None:
         self._counters = counters
         self._snapshot = snapshot
+        self._alerts = alerts
 
     def collect(self) -> Iterator[Metric]:
         site = self._snapshot()  # first: taking the snapshot updates its counters
         yield from _counted(self._counters)
-        yield from _seen(site)
+        yield from _seen(site, self._alerts())
 
     def describe(self) -> list[Metric]:
         """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""
         return []
 
 
-def new_registry(counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> CollectorRegistry:
-    """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files)."""
+def new_registry(
+    counters: Counters,
+    snapshot: Callable[[], SiteSnapshot],
+    alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
+) -> CollectorRegistry:
+    """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files).
+
+    Args:
+        alerts: None: the site has none.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SiteCollector(counters, snapshot))
+    registry.register(SiteCollector(counters, snapshot, alerts))
     registry.register(ProcessMetrics())
     return registry
 
@@ -211,7 +251,7 @@ class _Gauges:
         family.add_metric(labels, value)
 
 
-def _seen(site: SiteSnapshot) -> Iterator[Metric]:
+def _seen(site: SiteSnapshot, alerts: AlertsSnapshot | None) -> Iterator[Metric]:
     gauges = _Gauges()
     put = gauges.set
     put(INFO, 1, site.version, site.config_hash)
@@ -229,6 +269,16 @@ def _seen(site: SiteSnapshot) -> Iterator[Metric]:
     backup = site.backup
     put(BACKUP_AT, None if backup.verified_at is None else backup.verified_at.timestamp())
     put(BACKUP_ROWS_AT, None if backup.rows_at is None else backup.rows_at.timestamp())
+    if site.abdm is not None:
+        put(ABDM_LOOKED_AT, None if site.abdm.looked_at is None else site.abdm.looked_at.timestamp())
+        for fault in site.abdm.faults:
+            put(ABDM_FAULT, 1, fault.code, fault.facility)
+    if alerts is not None:
+        for (rule, level), n in alerts.open.items():
+            put(ALERTS_OPEN, n, rule, level)
+        for sink, since_us in alerts.unsent_since_us.items():
+            age_s = 0.0 if since_us is None else site.now.timestamp() - since_us / 1e6
+            put(ALERTS_UNSENT, max(age_s, 0.0), sink)
     for channel in site.channels:
         for state in ChannelState:
             put(CHANNEL_STATE, channel.state is state, channel.name, state.value)

@@ -15,16 +15,22 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
 
+from engine.model.abdm import CONSENT_NOTICE
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.todo import TodoState
+from engine.monitoring.snapshot.abdm import AbdmFault
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
+from engine.store.operations.alerts import CRITICAL_KEY
 from engine.store.operations.dead_letters import Group, by_cause
+from engine.store.queries.abdm import RefusedCallbacks, Undecided
+from engine.store.queries.alerts import CriticalValue, FailingSink
 from engine.store.queries.order_tabs import OrderTrouble
 from engine.store.queries.tallies import ChannelGaps
+from engine.store.queries.webhooks import FailingWebhook
 
 FORGET_AFTER_US = 86_400_000_000
 SET_UP_BACKUP = "write `backup: {folder: DIR}` into config/labrelay.yaml, then: labrelay reload"
@@ -78,6 +84,11 @@ class Entry:
         return self.kind.removeprefix("orders-")
 
     @property
+    def undecided(self) -> str:
+        """What a person has to decide of ABDM (`engine.store.queries.abdm.Undecided`)."""
+        return self.kind.split("-", 2)[2]
+
+    @property
     def kind(self) -> str:
         """The first part of the key: a situation, or an `About`."""
         return self.key.partition("/")[0]
@@ -105,6 +116,11 @@ def entries(
     gaps: Sequence[ChannelGaps] | None,
     token: Callable[[str], str],
     orders: Sequence[OrderTrouble] = (),
+    callbacks: Sequence[RefusedCallbacks] = (),
+    persons: Sequence[Undecided] = (),
+    criticals: Sequence[CriticalValue] = (),
+    sinks: Sequence[FailingSink] = (),
+    webhooks: Sequence[FailingWebhook] = (),
 ) -> list[Entry]:
     """All entries, the worst first, of equal ones the oldest.
 
@@ -125,7 +141,14 @@ def entries(
         found.append(Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step="labrelay gaps -o table"))
     else:
         found += map(_unmapped, gaps)
+    if site.abdm is not None:
+        found += map(_account, site.abdm.faults)
     found += map(_orders, orders)
+    found += map(_callbacks, callbacks)
+    found += map(_persons, persons)
+    found += map(_critical, criticals)
+    found += map(_sink, sinks)
+    found += map(_webhook, webhooks)
     found += [
         Entry(key=About.DISK, level=finding.level, phrase=finding.phrase, step=_STEPS[About.DISK])
         for finding in disk_findings(site.disk_free_bytes, site.disk_days_left)
@@ -191,6 +214,14 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
         words = Phrase("{name} tee: {n} messages not kept", {"name": name, "n": lost})
         step = f"labrelay messages list --channel {name}"
         yield Entry(key=f"tee/{name}", level=Level.PROBLEM, phrase=words, step=step, count=lost, subject=name)
+    if same := channel.today_same_bytes:
+        words = Phrase(
+            "{name}: messages with the bytes of an earlier one, and nothing says whether they are repeats: {n} today."
+            " They were delivered",
+            {"name": name, "n": same},
+        )
+        step = f"labrelay messages list --channel {name}"
+        yield Entry(key=f"same-bytes/{name}", level=Level.ATTENTION, phrase=words, step=step, count=same, subject=name)
     for lane in channel.lanes:
         if lane.paused is not None:
             place = f"{name}/{lane.destination}"
@@ -287,6 +318,153 @@ def _orders(one: OrderTrouble) -> Entry:
         step=step,
         count=one.count,
         since=from_us(one.oldest_us) if one.oldest_us else None,
+    )
+
+
+def _account(fault: AbdmFault) -> Entry:
+    return Entry(
+        key=f"abdm-account/{fault.code}" + (f"/{fault.facility}" if fault.facility else ""),
+        level=fault.level,
+        phrase=fault.words,
+        step="labrelay abdm preflight",
+        since=fault.since,
+    )
+
+
+# A word on a consent that could not be used may have been its revocation.
+CONSENTS = CONSENT_NOTICE
+
+
+def _callbacks(one: RefusedCallbacks) -> Entry:
+    said: dict[str, str | int | Span | Phrase] = {"n": one.count, "path": one.path, "reasons": ", ".join(one.reasons)}
+    words = Phrase("Callbacks of ABDM that could not be used: {n} ({path}: {reasons})", said)
+    if one.path == CONSENTS:
+        words = Phrase(
+            "Notices of consents that could not be used: {n} ({path}: {reasons}). One may be a revocation.", said
+        )
+    return Entry(
+        key=f"abdm-callbacks{one.path}",
+        level=Level.PROBLEM if one.path == CONSENTS else Level.ATTENTION,
+        phrase=words,
+        step="labrelay doctor",
+        count=one.count,
+        since=from_us(one.oldest_us),
+    )
+
+
+_UNDECIDED = {
+    "moved": (
+        Level.PROBLEM,
+        "Reports that a correction took away from a patient at ABDM: {n}. The patient's app may have one: tell the"
+        " patient.",
+        "labrelay abdm contexts --reason moved",
+    ),
+    "same_number": (
+        Level.ATTENTION,
+        "Reports of two patients with one number, which ABDM does not get: {n}. Look whose each one is.",
+        "labrelay abdm contexts --reason same_number",
+    ),
+    "other_name": (
+        Level.ATTENTION,
+        "Reports with the ABHA of a patient of another name, which ABDM does not get: {n}. Look whose each one is.",
+        "labrelay abdm contexts --reason other_name",
+    ),
+    "failed": (
+        Level.ATTENTION,
+        "Reports that ABDM has not linked with their patient: {n}. Look why, then link or try again.",
+        "labrelay abdm contexts --state failed",
+    ),
+    "not-notified": (
+        Level.ATTENTION,
+        "Linked reports of which the patient's app does not know the newest version: {n}. Try again.",
+        "labrelay abdm contexts --reason not-notified",
+    ),
+    "blocked": (
+        Level.ATTENTION,
+        "Reports of patients whom ABDM blocks for a day, for name, gender or year of birth did not fit: {n}. Look at"
+        " the card, then link or try again.",
+        "labrelay abdm contexts --reason blocked",
+    ),
+    "ABDM-1092": (
+        Level.ATTENTION,
+        "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: {n}. Let the patients"
+        " search for them in the app.",
+        "labrelay abdm contexts --reason ABDM-1092",
+    ),
+    "bad_signature": (
+        Level.ATTENTION,
+        "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}. If it is so of each new"
+        " one, set consent_signatures: keep.",
+        "labrelay abdm consents --reason bad_signature",
+    ),
+    "other_patient": (
+        Level.ATTENTION,
+        "Consents of an ABHA address that is not known as the report's, under which nothing goes out: {n}. If it is"
+        " the same person, let the person scan the code at the counter, then grant it again.",
+        "labrelay abdm consents --reason other_patient",
+    ),
+    "suspended": (
+        Level.ATTENTION,
+        "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's own list.",
+        "labrelay abdm consents --reason suspended",
+    ),
+    "damaged": (
+        Level.PROBLEM,
+        "Requests for records (ABDM) that ended because a row of the journal cannot be opened: {n}",
+        "labrelay verify",
+    ),
+}
+"""What a person has to decide of ABDM: how urgent it is, words, and the command that lists it."""
+
+
+_OF = {**dict.fromkeys(("suspended", "bad_signature", "other_patient"), "consents"), "damaged": "transfers"}
+
+
+def _persons(one: Undecided) -> Entry:
+    level, text, step = _UNDECIDED[one.what]
+    return Entry(
+        key=f"abdm-{_OF.get(one.what, 'reports')}-{one.what}",
+        level=level,
+        phrase=Phrase(text, {"n": one.count}),
+        step=step,
+        count=one.count,
+        since=from_us(one.oldest_us),
+    )
+
+
+def _critical(one: CriticalValue) -> Entry:
+    key = CRITICAL_KEY.format(one.message)
+    return Entry(
+        key=key,
+        level=Level.PROBLEM,
+        phrase=Phrase("{name}: message {n} has a critical value", {"name": one.channel, "n": one.message}),
+        step=f"labrelay alert acknowledge {key}",
+        since=from_us(one.seen_us),
+        subject=one.channel,
+    )
+
+
+def _sink(one: FailingSink) -> Entry:
+    return Entry(
+        key=f"alert-sink/{one.name}",
+        level=Level.PROBLEM,
+        phrase=Phrase("Alerts do not reach {name}", {"name": one.name}),
+        step="labrelay alert sent",
+        count=max(1, one.waiting),
+        since=from_us(one.since_us),
+        subject=one.name,
+    )
+
+
+def _webhook(one: FailingWebhook) -> Entry:
+    return Entry(
+        key=f"webhook/{one.name}",
+        level=Level.PROBLEM,
+        phrase=Phrase("Events do not reach {name}", {"name": one.name}),
+        step="journalctl -u labrelay",
+        count=max(1, one.count),
+        since=from_us(one.since_us),
+        subject=one.name,
     )
 
 

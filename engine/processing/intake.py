@@ -90,6 +90,7 @@ class Intake:
         clock: Clock,
         processor: Processor | None = None,
         outcomes: Outcomes | None = None,
+        asked: Callable[[Stored], None] = lambda stored: None,
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: LargeMessageProcessor | None = None,
@@ -97,6 +98,7 @@ class Intake:
         """
         Args:
             outcomes: called with every outcome.
+            asked: called with every message that is handed to the mapping.
             mapped: called with every outcome that became durable.
             aside: processes large messages; without it they are processed like all others.
             warily: the last process was killed, perhaps by a message (`engine.store.operations.poison_message`).
@@ -105,6 +107,7 @@ class Intake:
         self._warily = warily
         self._is_careful = False
         self._outcomes = outcomes
+        self._asked_for = asked
         self._mapped = mapped
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
@@ -198,6 +201,7 @@ class Intake:
             if self._may_go_beside(stored):
                 if self._caught_up:
                     self._newest = stored.id
+                self._asked_for(stored)
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
@@ -302,6 +306,7 @@ class Intake:
             waiting.append(stored)
             self._behind_bytes += len(stored.payload)
             return
+        self._asked_for(stored)
         if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
             self._behind[stored.channel] = deque([stored])
             self._aside_bytes += len(stored.payload)

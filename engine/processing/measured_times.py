@@ -21,9 +21,7 @@ def measured_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
     Args:
         zone: IANA name.
     """
-    at = 7 if parsed.format == "hl7v2" else 14
-    said = parsed.segments[0].get(at).strip() if parsed.segments else ""
-    times = LocalTimes(said, zone, silent)
+    times = _times_of(parsed, zone)
 
     def read(text: str) -> int:
         found = times.datetime(text) if text else None
@@ -35,6 +33,32 @@ def measured_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
             return 0
 
     return read
+
+
+def exact_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
+    """A reader of times that say at least the minute: text -> microseconds since 1970; 0: it is no such time.
+
+    Args:
+        zone: IANA name.
+    """
+    times = _times_of(parsed, zone)
+
+    def read(text: str) -> int:
+        found = times.datetime(text) if text else None
+        if found is None or len(found) <= len("2026-03-01") or int(found[:4]) < FIRST_YEAR:
+            return 0
+        try:
+            return to_us(datetime.fromisoformat(found))
+        except (ValueError, OverflowError):
+            return 0
+
+    return read
+
+
+def _times_of(parsed: Parsed, zone: str) -> LocalTimes:
+    at = 7 if parsed.format == "hl7v2" else 14
+    said = parsed.segments[0].get(at).strip() if parsed.segments else ""
+    return LocalTimes(said, zone, silent)
 
 
 def _last_moment(found: str, zone: str) -> datetime:

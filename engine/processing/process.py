@@ -32,11 +32,12 @@ from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
+from engine.model.result_times import result_groups
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
 from engine.model.worklist import Ordered, TakeSettings
 from engine.processing.formats import MEDIA_TYPES
-from engine.processing.measured_times import measured_times
+from engine.processing.measured_times import exact_times, measured_times
 
 logger = logging.getLogger("labrelay.processing")
 
@@ -189,6 +190,8 @@ def _route(
     unmapped: list[Unmapped] = []
     names: list[str] = []
     controls: tuple[ControlRun, ...] = ()
+    set_apart: set[int] = set()  # positions of controls
+    without_row: set[int] = set()  # ... and of results whose code no code table had
     taken = False
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
@@ -212,6 +215,8 @@ def _route(
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped
+        set_apart.update(mapped.controls)
+        without_row.update(mapped.without_row)
         if mapped.filtered is not None:
             filtered = mapped.filtered
         if route.worklist:
@@ -250,6 +255,17 @@ def _route(
             dialogue=channel.dialogue,
         )
         if documents and channel.dialogue is not None
+        else (),
+        results=_extracted(
+            stored,
+            parsed,
+            "reading times of results failed inside LabRelay",
+            lambda one: result_groups(
+                one, exact_times(one, channel.context.timezone), set_apart, without_row, counts=channel.counts
+            ),
+            (),
+        )
+        if documents
         else (),
     )
 

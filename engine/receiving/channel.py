@@ -71,10 +71,12 @@ class Channel:
         memory: ReceiveMemory | None = None,
         desk: QuestionDesk | None = None,
         orders: OrderAnswers | None = None,
+        answered: Callable[[str, Sequence[int]], None] = lambda channel, message_ids: None,
     ) -> None:
         """
         Args:
             stored: called on the event loop for every message that became durable, in journal order.
+            answered: called with this channel's name and the messages whose answers were written.
             outcomes: needed with ``ack_timeout_s``.
             memory: shared by all channels of a process.
             desk: of a channel whose analyzer gets orders; its link is a `engine.model.ports.TwoWayLink`.
@@ -86,6 +88,7 @@ class Channel:
         self._answer = answer
         self._journal = journal
         self._stored = stored
+        self._on_answered = answered
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
         self._desk = desk
@@ -202,7 +205,11 @@ class Channel:
         """Record that all answers are written; a sender that may not have received them will send again."""
         answered, connection.unanswered = connection.unanswered, []
         if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
-            self._journal.answered(self.settings.name, answered)
+            self._answers_written(answered)
+
+    def _answers_written(self, message_ids: Sequence[int]) -> None:
+        self._journal.answered(self.settings.name, message_ids)
+        self._on_answered(self.settings.name, message_ids)
 
     def _refused(self, connection: Connection) -> None:
         """Record that the sender was refused: it will send again what is already stored."""
@@ -317,7 +324,7 @@ class Channel:
             self.monitor.stores_again()
         self._durable(connection, stored)
         if answered and not connection.line.gone():  # else the reader asks whether the answer was taken
-            self._journal.answered(self.settings.name, connection.unanswered)
+            self._answers_written(connection.unanswered)
             connection.unanswered = []
 
     def _split(self, block: bytes) -> list[bytes]:

@@ -23,6 +23,7 @@ def sources(app: "App") -> Sources:
         routes=app.parts.routes,
         backups=lambda: app.parts.built.site.config.backup.folder,
         suggestions=lambda channel: suggested(app.parts.built.site, channel),
+        reached=lambda: app.journal.reached,
     )
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from engine.abdm import announcing
 from engine.abdm.service import changed as abdm_changed
 from engine.access.accounts import Accounts
 from engine.actions.bulk_acts import bulk_acts
@@ -37,7 +38,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.ordering import expiry, status
-from engine.runtime import gc_tuning, notices
+from engine.runtime import gc_tuning, notices, state_events
+from engine.runtime.alerting import Alerting
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
@@ -45,6 +47,7 @@ from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, handlers
+from engine.runtime.downtime_watch import DowntimeWatch
 from engine.runtime.ends import SeenEnds
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
@@ -56,6 +59,7 @@ from engine.runtime.switching import Switchboard, replay_waits
 from engine.runtime.todo_list import TodoList
 from engine.runtime.todo_looks import TodoLooks
 from engine.runtime.watchdog import Notifier, watch
+from engine.runtime.webhooks import Webhooks
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
 from engine.store.core.connecting import JOURNAL_NAME
@@ -176,7 +180,21 @@ class App:
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
-        self.todo = TodoList(self.journal, self.observer.snapshot, self.clock, self.observer.missing_codes.by_channel)
+        self.webhooks = Webhooks(self.journal, lambda: parts.built.site.config.webhooks, self.clock)
+        self.todo = TodoList(
+            self.journal,
+            self.observer.snapshot,
+            self.clock,
+            self.observer.missing_codes.by_channel,
+            self.webhooks.failing,
+        )
+        self.alerting = Alerting(
+            self.journal,
+            partial(self.todo.entries, certain=True),
+            self.observer.snapshot,
+            lambda: parts.built.site,
+            self.clock,
+        )
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
@@ -205,6 +223,7 @@ class App:
         if parts.abdm is not None:
             await parts.abdm.start()
             running.push_async_callback(parts.abdm.stop)
+        running.push_async_callback(parts.tracing.stop)
         running.push_async_callback(self._stop_workers)
         for worker in parts.delivery_workers.values():
             await worker.start()
@@ -215,6 +234,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
+        await self.webhooks.begin(site.config.webhooks)  # before the first message can come
         for source in parts.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
@@ -251,12 +271,22 @@ class App:
         self.set_up_link = await self._offer_set_up(site)
         for name, loop in parts.abdm.loops.items() if parts.abdm is not None else ():
             supervisor.supervise(name, loop)
+        if parts.abdm is not None:
+            supervisor.supervise(
+                "profiles shared by ABDM",
+                lambda: announcing.run(self.journal, lambda: parts.built.site.channels, parts.stored),
+            )
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("daily look", Scrub(self.journal, lambda: parts.built.site, self.clock).run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("to-do list", self.todo.run)
+        supervisor.supervise("alerts", self.alerting.run)
+        supervisor.supervise("webhooks", self.webhooks.run)
+        supervisor.supervise("downtime", DowntimeWatch(self.journal, self.observer.present).run)
+        supervisor.supervise("states", lambda: state_events.run(self.journal, self.observer.present))
+        supervisor.supervise("traces", parts.tracing.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("orders", lambda: expiry.run(self.journal))
@@ -348,6 +378,7 @@ class App:
                             for key in fixed
                         )
                     )
+                await self.webhooks.begin(built.site.config.webhooks)
                 await self.parts.swap(built)
                 self._control.open_to_group(bool(built.site.config.access.system_users))
                 gc_tuning.settle()
@@ -406,16 +437,19 @@ class App:
     async def _start_page(self, site: Site, offered: OfferedActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
+        api = Api(sources(self), offered)
         page = StatusServer(
             site.config.web,
             self.observer.snapshot,
             self.observer.obstacles,
-            new_registry(self.counters, self.observer.snapshot),
+            new_registry(self.counters, self.observer.snapshot, lambda: self.alerting.seen),
             todo=self.todo.latest,
+            bell=lambda: self.alerting.bell,
             look=TodoLooks(self.journal, self.todo.latest, self.clock).look,
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
-            api=Api(sources(self), offered).routes(),
+            api=api.routes(),
+            ending=api.end_streams,
             verbs=offered.verbs,
             channels=self.parts.routes,
             ends=SeenEnds(self.parts, self.clock),

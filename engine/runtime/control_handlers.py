@@ -26,7 +26,14 @@ from engine.model.permissions import (
 )
 from engine.runtime.control_requests import (
     A,
+    AbdmContext,
+    AbdmLink,
+    AbdmResume,
+    AbdmRetry,
     ActOnSelection,
+    AlertsSent,
+    AlertTaken,
+    AlertTest,
     Backup,
     ContentsExported,
     ContentsShown,
@@ -41,6 +48,7 @@ from engine.runtime.control_requests import (
     NoArguments,
     OneEntry,
     OneOperation,
+    OneSilence,
     OneToken,
     OrderAdd,
     OrderChange,
@@ -54,6 +62,7 @@ from engine.runtime.control_requests import (
     Reprocess,
     Retry,
     SetAside,
+    SilenceMade,
     Switch,
     TableRow,
     TableUndo,
@@ -62,7 +71,7 @@ from engine.runtime.control_requests import (
     UserChange,
     read,
 )
-from engine.runtime.verbs import contents, messages, orders, people, replays, tables, todo, upkeep
+from engine.runtime.verbs import abdm, alerts, contents, messages, orders, people, replays, tables, todo, upkeep
 from engine.runtime.verbs.running_site import Result, RunningSite
 from engine.store.operations import audit
 
@@ -131,11 +140,21 @@ HANDLERS: dict[str, Verb] = {
     "order_unmatch": _verb(ACTING, OrderChange, orders.unmatch),
     "order_shown": _verb(SEEING_PATIENTS, OrderShown, orders.shown),
     "order_worklist": _verb(SEEING_PATIENTS, OrderWorklist, orders.worklist_sheets),
+    "abdm_link": _verb(ACTING, AbdmLink, abdm.link),
+    "abdm_withdraw": _verb(ACTING, AbdmContext, abdm.withdraw),
+    "abdm_retry": _verb(ACTING, AbdmRetry, abdm.retry),
+    "abdm_resume": _verb(ACTING, AbdmResume, abdm.resume),
     "todo": _verb(LOOKING, NoArguments, todo.listed),
     "todo_take": _verb(ACTING, OneEntry, todo.take),
     "todo_note": _verb(ACTING, EntryNote, todo.note),
     "todo_snooze": _verb(ACTING, EntrySnooze, todo.snooze),
     "todo_drop": _verb(ACTING, EntryDrop, todo.drop),
+    "alerts": _verb(LOOKING, NoArguments, alerts.listed),
+    "alert_sent": _verb(LOOKING, AlertsSent, alerts.sent),
+    "alert_test": _verb(ACTING, AlertTest, alerts.test),
+    "alert_acknowledge": _verb(ACTING, AlertTaken, alerts.acknowledge),
+    "alert_silence": _verb(ACTING, SilenceMade, alerts.silence),
+    "alert_unsilence": _verb(ACTING, OneSilence, alerts.unsilence),
 }
 
 

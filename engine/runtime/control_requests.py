@@ -22,6 +22,7 @@ def _selection(given: Any) -> Selection:
 
 Selected = Annotated[Selection, PlainValidator(_selection)]
 Purpose = Annotated[str, Field(min_length=1)]
+LONGEST_TYPED = 200  # characters of what a person types of a patient
 RowNumber = Annotated[int, Field(ge=0, lt=2**63 - 1)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
@@ -218,6 +219,35 @@ class EntryDrop(OneEntry):
     only: Literal["taken", "note", "snooze"] | None = None
 
 
+class AlertsSent(NoArguments):
+    """``key``: of one alert; empty: of all."""
+
+    key: Annotated[str, Field(max_length=300)] = ""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class AlertTest(NoArguments):
+    """``sink``: empty: all."""
+
+    sink: Annotated[str, Field(max_length=64)] = ""
+
+
+class AlertTaken(OneEntry):
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
+class SilenceMade(NoArguments):
+    """``pattern``: a key, or the beginning of keys with a ``*`` behind it."""
+
+    pattern: Annotated[str, Field(min_length=1, max_length=300)]
+    seconds: Annotated[float, Field(gt=0, le=30 * 86_400)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class OneSilence(NoArguments):
+    silence: RowNumber
+
+
 OrderText = Annotated[str, Field(max_length=SPECIMEN_LENGTH)]
 
 
@@ -273,6 +303,67 @@ class OrderFetch(NoArguments):
 class OrderMatch(OneOrder):
     message: RowNumber
     reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+Why = Annotated[str, Field(min_length=1, max_length=500)]
+Typed = Annotated[str, Field(max_length=LONGEST_TYPED, repr=False)]
+
+
+class AbdmContext(NoArguments):
+    """``context``: a care context, by its number in the journal."""
+
+    context: RowNumber
+    reason: Why
+
+
+class AbdmLink(AbdmContext):
+    """A report, and its patient as typed from the card: ``number`` or ``address`` of ABHA, and what is compared.
+
+    Attributes:
+        gender: of the network: M, F, O, D, T or U.
+        patient: the laboratory's own number.
+        confirmed: the report, or the network, says otherwise, and the person has looked at both.
+        readmit: the patient has left the network, and asks to come back.
+    """
+
+    number: Typed = ""
+    address: Typed = ""
+    name: Typed
+    gender: Annotated[str, Field(max_length=1, repr=False)]
+    year: Annotated[int, Field(ge=0, le=9999, repr=False)]
+    mobile: Typed = ""
+    patient: Typed = ""
+    confirmed: bool = False
+    readmit: bool = False
+
+
+class AbdmRetry(NoArguments):
+    """Made once more: the next step of one context, the report of one transfer, or one call.
+
+    ``confirmed``: the network has refused the patient's data, and the person means that they are right.
+    """
+
+    context: RowNumber = 0
+    transfer: RowNumber = 0
+    call: RowNumber = 0
+    confirmed: bool = False
+    reason: Why
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if sum(map(bool, (self.context, self.transfer, self.call))) != 1:
+            raise ValueError("give one of context, transfer and call")
+        if self.confirmed and not self.context:
+            raise ValueError("confirmed is for a context alone")
+        return self
+
+
+class AbdmResume(NoArguments):
+    """A suspended consent, by its number in the journal; ``looked``: the network's own list has it as granted."""
+
+    consent: RowNumber
+    looked: bool = False
+    reason: Why
 
 
 class Tap(NoArguments):

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from engine.config.destination_abdm import facilities_of
 from engine.config.orders_together import unsent_after_s
 from engine.model.errors import StoreError
 from engine.model.journal_views import Count
@@ -83,10 +84,14 @@ class Observer:
         self._expired += 1
 
     async def status_line(self) -> str:
-        """The state of the site in words. It is no reader: for it alone none is taken before it is asked for."""
+        """The state of the site in words."""
+        return str((await self.present()).overall().phrase)
+
+    async def present(self) -> SiteSnapshot:
+        """One for who is no reader: for it alone none is taken before it is asked for."""
         if self._age(self._app.clock.monotonic()) >= REFRESH_S:
             await self._take_in_slices()
-        return str((self._snapshot or self.take()).overall().phrase)
+        return self._snapshot or self.take()
 
     def obstacles(self) -> list[str]:
         """The reasons why messages cannot be taken now."""
@@ -268,9 +273,11 @@ class Observer:
             journal=self._journal.health(site.data, unreadable=self._unreadable, writable=not self._store_faults()),
             kept=self._journal.kept(retention),
             backup=app.backup.snapshot(),
+            abdm=parts.abdm.watch.snapshot if parts.abdm is not None else None,
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
             unsent_after_s=unsent_after_s(parts.built.site.channels),
+            facilities=facilities_of(site.destinations),
             alarms=tuple(alarms),
             notes=tuple(notes),
         )
@@ -298,6 +305,12 @@ class Observer:
             for failed, n in worker.counts.failed.items():
                 cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
             app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
+        for (sink, result), n in app.alerting.notifications.items():
+            cell(metrics.NOTIFICATIONS, sink, result).n = n
+        tracing = self._parts.tracing
+        if tracing.tracer is not None or tracing.dropped:
+            cell(metrics.SPANS, "sent").n = tracing.sent
+            cell(metrics.SPANS, "dropped").n = tracing.dropped
         app.counters.adopt(metrics.COMMIT, app.journal.writer.stats.commits)
 
 

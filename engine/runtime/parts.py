@@ -50,6 +50,7 @@ from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
 from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
 from engine.runtime.sources import ChannelSource
+from engine.runtime.tracing import Tracing
 from engine.runtime.worker.destination import RemoteDestination
 from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import WorkerProcess
@@ -104,6 +105,7 @@ class Parts:
         self.delivery_workers: dict[str, DestinationWorker] = {}
         self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
         self.taps = Taps(clock, self.routes)
+        self.tracing = Tracing(journal, clock)
         self.outcomes = Outcomes(partial(trace_of, journal))
         key = journal.vault.identity_key
         self.worker_process = WorkerProcess(key) if built.site.config.workers else None
@@ -115,6 +117,7 @@ class Parts:
             clock=clock,
             processor=self.worker_process.processor if self.worker_process else None,
             outcomes=self.outcomes,
+            asked=self._asked,
             mapped=self._processed,
             warily=recovery.killed and self.worker_process is None,
             aside=self.large,
@@ -240,6 +243,8 @@ class Parts:
         """Give journal, intake and lanes the configuration, and create sources for channels without one."""
         config, channels = self.built.site.config, self.built.channels
         self.journal.upkeep.config_hash = self.built.site.hash[:12]
+        self.journal.upkeep.notes_critical = config.alerts is not None and config.alerts.wants_critical
+        self.tracing.follow(config.traces)
         self.journal.upkeep.policy = Policy.of(config.retention)
         self.journal.tail.incomplete_bytes = config.limits.incomplete
         self.journal.tail.incomplete_us = round(config.retention.incomplete * 1_000_000)
@@ -347,7 +352,7 @@ class Parts:
             guard=ConditionalGuard(CONFIRMED_KEYS),
             conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
-            events=DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
+            events=DeliveryEvents(settled=self._settled, postponed=self._postponed, begun=self._begun),
             room=remote.room if remote is not None else None,
         )
         made = DestinationWorker(setup)
@@ -381,6 +386,7 @@ class Parts:
                 outcomes=self.outcomes,
                 desk=desk,
                 orders=self._order_desks.get(name),
+                answered=self._answered,
             )
         )
         channel: Channel = make(
@@ -410,6 +416,8 @@ class Parts:
         if (desk := self._order_desks.get(stored.channel)) is not None:
             desk.recorded(stored, recorded)
         self.taps.mapped(stored, outcome, recorded)
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.mapped(stored, recorded)
 
     def listeners(self) -> Mapping[str, Sequence[Listener]]:
         """The channels with messages of changes of orders, as the configuration in force has them."""
@@ -417,12 +425,32 @@ class Parts:
 
     def stored(self, stored: Stored) -> None:
         """A message is durable; called in the order of the journal."""
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.stored(stored)
         self.intake.accept(stored)
         self.taps.raw(stored)
+
+    def _answered(self, channel: str, message_ids: Sequence[int]) -> None:
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.answered(channel, message_ids)
+
+    def _asked(self, stored: Stored) -> None:
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.asked(stored)
+
+    def _begun(self, delivery: Delivery) -> Delivery:
+        return delivery if (tracer := self.tracing.tracer) is None else tracer.begun(delivery)
+
+    def _postponed(self, delivery: Delivery, reason: ReasonCode) -> None:
+        self.taps.postponed(delivery, reason)
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.postponed(delivery, reason)
 
     def _settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
         self._on_settled(delivery, reason)
         self.taps.ended(delivery, reason)
+        if (tracer := self.tracing.tracer) is not None:
+            tracer.ended(delivery, reason)
         if reason is not ReasonCode.OVERTAKEN:  # held: a person decides, and until then it is open
             self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, ReasonCode.SUPERSEDED))
 

@@ -1,7 +1,7 @@
 """The to-do list of the running site: it is made anew for each reader, and what people say about it is kept."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -13,14 +13,18 @@ from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import todo
 from engine.store.operations.dead_letters import Group
+from engine.store.queries.abdm import refused_callbacks, undecided
+from engine.store.queries.alerts import CriticalValue, critical_values, failing_sinks
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.order_tabs import troubles
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 from engine.store.queries.todo import todo_states
+from engine.store.queries.webhooks import FailingWebhook
 
 LOOK_EVERY_S = 60.0
 SAME_FOR_S = 2.0
+CALLBACKS_FOR_US = 7 * 86_400_000_000  # how long a callback that could not be used is on the list
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +35,7 @@ class TodoList:
 
     Args:
         missing: by channel, the codes that no code table has now.
+        webhooks: those that are for a person.
     """
 
     def __init__(
@@ -39,9 +44,11 @@ class TodoList:
         snapshot: Callable[[], SiteSnapshot],
         clock: Clock,
         missing: Callable[[Reader], Sequence[ChannelGaps]] = unmapped_by_channel,
+        webhooks: Callable[[], Awaitable[Sequence[FailingWebhook]]] | None = None,
     ) -> None:
         self._journal = journal
         self._missing = missing
+        self._webhooks = webhooks
         self._snapshot = snapshot
         self._clock = clock
         self._making = asyncio.Lock()
@@ -72,7 +79,7 @@ class TodoList:
 
         Where the journal cannot be read, the list has the entries that are in memory: one of them says so.
         """
-        found, now_us = await self._entries(), self._clock.now_us()
+        found, now_us = await self.entries(), self._clock.now_us()
         try:
             states = await asyncio.to_thread(todo_states, self._journal)
         except StoreError:
@@ -83,7 +90,15 @@ class TodoList:
                 await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
         return listed(found, states, now_us)
 
-    async def _entries(self) -> list[Entry]:
+    async def entries(self, *, certain: bool = False) -> list[Entry]:
+        """The entries as they are now, without people's words about them.
+
+        Args:
+            certain: critical values are not left out where they cannot be read.
+
+        Raises:
+            StoreError: they cannot; only with ``certain``.
+        """
         site, vault = self._snapshot(), self._journal.vault
         letters: list[Group] | None = []
         gaps: Sequence[ChannelGaps] | None = ()
@@ -93,7 +108,26 @@ class TodoList:
             gaps = await self._read(self._missing)
         now_us = self._clock.now_us()
         orders = await self._read(lambda reader: troubles(reader, now_us, site.unsent_after_s)) or ()
-        return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex(), orders)
+        callbacks = await self._read(lambda reader: refused_callbacks(reader, now_us - CALLBACKS_FOR_US)) or ()
+        persons = await self._read(lambda reader: undecided(reader, now_us - CALLBACKS_FOR_US)) or ()
+        criticals: Sequence[CriticalValue]
+        if certain:
+            criticals = await asyncio.to_thread(critical_values, self._journal)
+        else:
+            criticals = await self._read(critical_values) or ()
+        sinks = await self._read(lambda reader: failing_sinks(reader, now_us)) or ()
+        return entries(
+            site,
+            letters,
+            gaps,
+            lambda cause: vault.cause_token("", cause)[:8].hex(),
+            orders,
+            callbacks,
+            persons,
+            criticals,
+            sinks,
+            await self._webhooks() if self._webhooks is not None else (),
+        )
 
     async def _read(self, query: Callable[[Reader], T]) -> T | None:
         """None where the journal cannot be read, or not in time."""

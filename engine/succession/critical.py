@@ -10,6 +10,7 @@ from engine.model.packing import unpack
 from engine.model.results import results_of
 
 CRITICAL = frozenset({"HH", "LL", "AA"})
+_IN_JSON = tuple(f'"{flag}"'.encode() for flag in sorted(CRITICAL))
 _FLAGS = 8  # OBX-8
 
 
@@ -26,6 +27,8 @@ def tells_critical(body: bytes) -> bool:
     """As `is_critical`, of a document as it is sent."""
     if body.startswith(b"MSH"):
         return any(_flags_of(line) for line in body.split(b"\r") if line.startswith(b"OBX"))
+    if not any(flag in body for flag in _IN_JSON):
+        return False
     try:
         return any(not CRITICAL.isdisjoint(result.flags) for result in results_of(body))
     except UnreadableResultsError:

@@ -1,6 +1,8 @@
 """Views as text for people: cells, tables, sentences. A terminal may set the lines that are a `Head` apart."""
 
-from collections.abc import Callable, Iterator, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeVar
@@ -37,9 +39,21 @@ def harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
+def csv_line(cells: Iterable[Any]) -> str:
+    """A line of a CSV file (RFC 4180); no cell is a formula in a spreadsheet."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(map(harmless, cells))
+    return out.getvalue()
+
+
 def local(instant: datetime) -> datetime:
     """An instant as people read it."""
     return instant.astimezone(ZONE.get()())
+
+
+def local_time(text: str | None) -> str:
+    """An instant of JSON in the cell of a table."""
+    return cell(datetime.fromisoformat(text) if text is not None else None)
 
 
 def age(seconds: float | None) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from engine.model.clock import from_us
 from engine.monitoring.todo import Todo
-from engine.views.text import cell
+from engine.views.text import local_time
 from engine.views.view import Field, Row, View
 
 TODO = View[Todo](
@@ -31,7 +31,7 @@ TABLE = View[Row](
     "todo",
     Field("level", "LEVEL"),
     Field("words", "WHAT"),
-    Field("since", "SINCE", shown=lambda one: _local(one["since"])),
+    Field("since", "SINCE", shown=lambda one: local_time(one["since"])),
     Field("taken_by", "TAKEN BY"),
     Field("note", "NOTE"),
     Field("key", "KEY"),
@@ -46,7 +46,3 @@ def _at(us: int) -> str | None:
 
 def _iso(instant: datetime | None) -> str | None:
     return instant.isoformat(timespec="milliseconds") if instant is not None else None
-
-
-def _local(text: str | None) -> str:
-    return cell(datetime.fromisoformat(text) if text is not None else None)

@@ -1,12 +1,10 @@
 """Worklists for paper, as text and as CSV: of each analyzer the tubes that wait, and their tests by its own codes."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.views.text import Head, harmless, local, table
+from engine.views.text import Head, csv_line, local, table
 from engine.views.view import Field
 
 Tube = Mapping[str, Any]
@@ -53,7 +51,7 @@ def sheet_csv(sheets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for tube in one["tubes"]:
             patient = tube["patient"]
             for test in tube["tests"]:
-                yield _line(
+                yield csv_line(
                     (
                         *(one["channel"], tube["specimen"], "yes" if tube["urgent"] else ""),
                         *(patient[name] for name in ("number", "family", "given", "birth_date", "sex")),
@@ -61,9 +59,3 @@ def sheet_csv(sheets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                         " ".join(test["also"]),
                     )
                 )
-
-
-def _line(cells: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(map(harmless, cells))
-    return out.getvalue()

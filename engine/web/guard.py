@@ -38,7 +38,8 @@ EXPIRED = "This form is too old. Please open the page again."
 UNREADABLE = "The journal cannot be read just now."
 _HEADERS = {
     # No inline script or style, no foreign resources, no frames: injected text stays text. Forms send queries only.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

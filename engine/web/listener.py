@@ -12,6 +12,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -113,9 +114,7 @@ class Listener:
         elif not self._accepting.leaves_files(connection, FILES_LEFT) or not self._has_room(host):
             connection.close()
         else:
-            task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+            self._accepting.serve(connection, partial(self._serve, connection, host, peer), self._coming)
 
     async def _serve(self, connection: socket.socket, host: str, peer: str) -> None:
         """Give a connection to the server, once its handshake is over."""

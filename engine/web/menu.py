@@ -63,7 +63,10 @@ OTHERS = (
             Entry("/waiting", "Waiting", LOOKS),
             Entry("/replay", "Send again", ACTS),
             Entry("/affected", "Affected results", CHANGES),
+            Entry("/reports", "Reports", LOOKS),
             Entry("/operations", "Operations", LOOKS),
+            Entry("/alerts", "Alerts", LOOKS),
+            Entry("/abdm", "ABDM", LOOKS),
         ),
     ),
     Group(

@@ -25,7 +25,7 @@ from engine.monitoring.todo import Todo, without_notes
 from engine.web.access.person import Person
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
-from engine.web.languages import DEFAULT, LANGUAGES, catalogue
+from engine.web.languages import LANGUAGES, catalogue
 from engine.web.line_rows import lots
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
@@ -47,6 +47,7 @@ LISTS = (
     "acts",
     "system",
     "shift",
+    "reports",
     "todo",
     "waiting",
 )
@@ -90,8 +91,12 @@ class Templates:
 class Renderer:
     """Turns the current snapshot into `Live` parts and pages; caches the last rendering."""
 
-    def __init__(self, snapshot: Callable[[], SiteSnapshot], todo: TodoSource) -> None:
+    def __init__(
+        self, snapshot: Callable[[], SiteSnapshot], todo: TodoSource, bell: Callable[[], int] = lambda: 0
+    ) -> None:
+        """``bell``: the number of open alerts that no person has taken; called in any thread."""
         self._snapshot = snapshot
+        self._bell = bell
         self._todo = todo
         self._rows: dict[Shown, dict[str, tuple[object, Markup]]] = {}
         self._last: dict[Shown, tuple[SiteSnapshot, Sequence[Todo], Live]] = {}
@@ -226,6 +231,7 @@ class Renderer:
             "site_name": self._site_name,
             "person": person,
             "menu": menu_of(person),
+            "bell": self._bell() if person.looks else 0,
             "_": _translate(language),
         }
 
@@ -287,7 +293,7 @@ def static_url(name: str) -> str:
 
 @cache
 def _translate(language: str) -> Callable[[str], str]:
-    known = catalogue(language) if language in LANGUAGES else catalogue(DEFAULT)
+    known = catalogue(language)
     return cache(lambda text: Phrase(text).say(known))  # the templates' own sentences: a bounded number
 
 

@@ -89,6 +89,16 @@ class _Again:
 
 _AGAIN = web.RequestKey("again", _Again)
 
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """The connection of a request. ``again``: says that it is in use, although no other request comes on it."""
+
+    again: Callable[[], None]
+
+
+IN_USE = web.RequestKey("in use", InUse)
+
 Identify = Callable[[web.Request], Awaitable[Principal | None]]
 
 

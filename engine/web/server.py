@@ -46,7 +46,7 @@ from engine.web import bodies
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import SIGNED_IN, Identity, keep_wall_screen, log_in_of
+from engine.web.access.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
 from engine.web.access.person import BY_ITSELF, PERSON, Person, address_of, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
@@ -54,12 +54,12 @@ from engine.web.bodies import Body, html, prepared
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
 from engine.web.kept_bodies import KeptBodies
-from engine.web.languages import LANGUAGES, choose
+from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
 from engine.web.render import STATIC, Renderer, TodoSource
-from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
+from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, add_routes, gate
 from engine.web.saved_lists import SavedLists
 
 
@@ -104,7 +104,9 @@ class StatusServer:
         changes: what a reload of them changes; reads them all.
         configured: the hash of the configuration in force.
         suggestions: what the pack of a channel's analyzer suggests for codes.
+        ending: called when the server stops: endless answers of the API end.
         todo: the to-do list; the same object until it changes.
+        bell: the number of open alerts that no person has taken; called in any thread.
         look: a user sees the list; what came and went since the visit before.
         trial: tries a mapping; None: there is no page for it.
     """
@@ -117,6 +119,7 @@ class StatusServer:
         registry: CollectorRegistry,
         *,
         todo: TodoSource,
+        bell: Callable[[], int] = lambda: 0,
         look: LookAtList | None = None,
         reagents: FindReagents = lambda lot, channel: [],
         accounts: Accounts | None = None,
@@ -131,8 +134,10 @@ class StatusServer:
         changes: Changes = no_changes,
         configured: Callable[[], str] = str,
         suggestions: Suggestions = lambda channel: (),
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        self._ending = ending
         self._identity = Identity(accounts)
         self._has_users = False
         self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
@@ -142,7 +147,7 @@ class StatusServer:
         self._registry = registry
         self._reagents = reagents
         self._searching = asyncio.Lock()
-        self._renderer = Renderer(snapshot, todo)
+        self._renderer = Renderer(snapshot, todo, bell)
         self._kept = KeptBodies()
         self._feeds = {
             (language, notes): Feed(partial(self._renderer.live, language, notes=notes), INTERVAL_S)
@@ -204,6 +209,7 @@ class StatusServer:
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
         self.listener.stop()
+        self._ending()
         for feed in self._feeds.values():
             await feed.close()
         await self._runner.cleanup()
@@ -255,7 +261,8 @@ class StatusServer:
     async def _record_request(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        self.listener.heard(request.protocol)
+        request[IN_USE] = InUse(partial(self.listener.heard, request.protocol))
+        request[IN_USE].again()
         if request.path not in _WITHOUT_TEMPLATES and not request.path.startswith(API):
             await self._renderer.prepare()
         return await handler(request)
@@ -277,7 +284,7 @@ class StatusServer:
     # -- pages -------------------------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.Response:
-        language, person, wall, since = _language(request), person_of(request), "wall" in request.query, None
+        language, person, wall, since = language_of(request), person_of(request), "wall" in request.query, None
         live = await self._renderer.live(language, notes=person.reads_notes)
         if not wall and self._look is not None and SIGNED_IN in request:
             by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
@@ -302,7 +309,7 @@ class StatusServer:
             found = await self._find(*asked)
         except StoreError:
             trouble = UNREADABLE
-        page = self._renderer.reagents(_language(request), asked, found, person_of(request), trouble)
+        page = self._renderer.reagents(language_of(request), asked, found, person_of(request), trouble)
         return _page(request, page, 503 if trouble else 200)
 
     async def _reagents_data(self, request: web.Request) -> web.Response:
@@ -359,14 +366,14 @@ class StatusServer:
         held_up = PRINCIPAL in request and request[PRINCIPAL].held_up
         if status == 403 and held_up and self._desk is not None and request.method == hdrs.METH_GET:
             return self._desk.go(request, ACCOUNT)
-        page = self._renderer.error(_language(request), status, message)
+        page = self._renderer.error(language_of(request), status, message)
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
         return web.Response(status=status, text=page, content_type="text/html", headers=headers)
 
     # -- live --------------------------------------------------------------------------------------------------
 
     async def _live(self, request: web.Request) -> web.Response:
-        language, notes = _language(request), request[PRINCIPAL].reads_notes
+        language, notes = language_of(request), request[PRINCIPAL].reads_notes
         live = await self._renderer.live(language, notes=notes)
 
         def make() -> Body:
@@ -385,7 +392,7 @@ class StatusServer:
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
         followers[request.protocol] = log_in
         reads_notes = principal.reads_notes
-        feed = self._feeds[_language(request), reads_notes]
+        feed = self._feeds[language_of(request), reads_notes]
         events = feed.events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
@@ -429,6 +436,9 @@ _WITHOUT_TEMPLATES = _FOR_ALL | {"/status.json", "/reagents.json", "/messages.js
 API = "/api/"
 _STATIC_FILES = {
     "page.css": "text/css",
+    "fonts.css": "text/css",
+    "noto-sans.licence.txt": "text/plain",
+    **{one.name: "font/woff2" for one in STATIC.glob("noto-sans-*.woff2")},
     "live.js": "text/javascript",
     "page.js": "text/javascript",
     "session.js": "text/javascript",
@@ -448,7 +458,3 @@ class _Collected(CollectorRegistry):
 
     def collect(self) -> list[Metric]:
         return self._metrics
-
-
-def _language(request: web.Request) -> str:
-    return choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))

@@ -38,6 +38,8 @@ class Step(NamedTuple):
 
 _ANALYZER = Step("Look at the analyzer", "/analyzer", {"name": "subject"})
 _ORDERS = Step("Look at the orders: {n}", "/orders", {"tab": "tab"})
+_REPORTS = Step("Decide: {n}", "/abdm/contexts", {"reason": "undecided"})
+_CONSENTS = Step("Decide: {n}", "/abdm/consents", {"reason": "undecided"})
 _DESTINATION = Step("Look at the destination", "/destinations/{subject}")
 STEPS = {  # by `Entry.kind`
     "dead": Step("Look at the dead letters: {n}", "/dead-letters/each", {"code": "code", "cause": "cause"}),
@@ -59,8 +61,21 @@ STEPS = {  # by `Entry.kind`
     "orders-urgent": _ORDERS,
     "orders-held": _ORDERS,
     "orders-questions": Step("Look at the questions: {n}", "/questions", {"tab": "tab"}),
+    "abdm-reports-moved": _REPORTS,
+    "abdm-reports-same_number": _REPORTS,
+    "abdm-reports-other_name": _REPORTS,
+    "abdm-reports-not-notified": _REPORTS,
+    "abdm-reports-blocked": _REPORTS,
+    "abdm-reports-failed": Step("Decide: {n}", "/abdm/contexts", {"state": "undecided"}),
+    "abdm-reports-ABDM-1092": _REPORTS,
+    "abdm-consents-suspended": _CONSENTS,
+    "abdm-consents-bad_signature": _CONSENTS,
+    "abdm-consents-other_patient": _CONSENTS,
     "away": _DESTINATION,
     "paused-destination": _DESTINATION,
+    "same-bytes": _ANALYZER,
+    "critical": Step("Take it on the page of alerts", "/alerts"),
+    "alert-sink": Step("Look at what was sent", "/alerts"),
 }
 
 

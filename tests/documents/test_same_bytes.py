@@ -42,7 +42,7 @@ def started(order: str, **environment: str) -> subprocess.Popen[bytes]:
 def runs() -> tuple[Hashes, Hashes]:
     one = started("forwards", PYTHONHASHSEED="1", TZ="UTC", LC_ALL="C")
     other = started("backwards", PYTHONHASHSEED="2", TZ="Pacific/Auckland", LC_ALL="tr_TR.UTF-8")
-    said = [process.communicate(timeout=240)[0] for process in (one, other)]
+    said = [process.communicate(timeout=500)[0] for process in (one, other)]
     assert (one.returncode, other.returncode) == (0, 0)
     first, second = map(json.loads, said)
     return first, second

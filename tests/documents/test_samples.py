@@ -23,7 +23,12 @@ from tests.support.shipped import verdict_of
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
 # An installation compiles `samples/api_client.py`.
-FOLDERS = [path for path in SAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__"]
+# Beside messages there are texts for people (`abdm`).
+FOLDERS = [
+    folder
+    for folder in SAMPLES.iterdir()
+    if folder.is_dir() and folder.name != "__pycache__" and {path.suffix for path in folder.iterdir()} != {".md"}
+]
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
 
 Json = dict[str, Any]

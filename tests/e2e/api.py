@@ -19,7 +19,7 @@ from tests.support.running import hl7_channel, make_running_site, running_app
 # Without a check of content types: a line that is too long is refused before the API sees it, in plain text.
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance"
 EXAMPLES = 25  # of each operation, beside those that walk the bounds of its arguments
-WITHIN_S = 240.0
+WITHIN_S = 540.0  # of a busy machine
 
 
 async def test_no_request_is_answered_with_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ async def test_no_request_is_answered_with_a_fault(tmp_path: Path, monkeypatch: 
             str(Path(sys.executable).with_name("schemathesis")), "run", str(OPENAPI),
             "--url", f"http://127.0.0.1:{app.page.port}/api/v1", "--header", f"Authorization: Bearer {token}",
             "--checks", CHECKS, "--max-examples", str(EXAMPLES), "--request-timeout", "20",
-            "--phases", "examples,coverage,fuzzing", "--no-color",
+            "--phases", "examples,coverage,fuzzing", "--no-color", "--exclude-path", "/events",  # it has no end
             cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert tester.stdout is not None

@@ -21,10 +21,11 @@ from engine.model.errors import DeliveryError, DestinationDownError, TransientDe
 from engine.model.reasons import ReasonCode
 from engine.model.units import HostPort
 from tests.adapters.destinations.test_mqtt_out import Settings
-from tests.e2e.counterparts import free_port, mosquitto
+from tests.e2e.counterparts import mosquitto
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.deliveries import Auth, Basic, Secret, Tls, delivery
+from tests.support.ports import quiet_ports
 from tests.support.sites import SITE_YAML, make_site
 
 OPEN = "listener {port} 127.0.0.1\nallow_anonymous true\n"
@@ -60,7 +61,7 @@ async def heard(client: aiomqtt.Client, count: int) -> list[aiomqtt.Message]:
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 async def test_what_is_delivered_arrives_once(tmp_path: Path, version: str) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     with mosquitto(tmp_path, port, OPEN.format(port=port)):
         async with subscriber(port) as witness, destination(port, version=version) as out:
             await asyncio.gather(
@@ -79,7 +80,7 @@ async def test_what_is_delivered_arrives_once(tmp_path: Path, version: str) -> N
 
 async def test_a_restarted_broker_loses_nothing_that_was_delivered(tmp_path: Path) -> None:
     """Killed in the middle of deliveries, with a session of a subscriber that it keeps on disk."""
-    port = free_port()
+    (port,) = quiet_ports(1)
     settings = OPEN.format(port=port) + f"persistence true\npersistence_location {tmp_path}/\nautosave_interval 1\n"
     settings += "autosave_on_changes true\n" + _as_us()
     with mosquitto(tmp_path, port, settings) as broker:
@@ -114,7 +115,7 @@ async def _delivered(out: MqttOut, number: int) -> None:
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     with mosquitto(tmp_path, port, OPEN.format(port=port)):
         async with destination(port) as out:
             with pytest.raises(TransientDeliveryError) as caught:
@@ -125,7 +126,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
 
 
 async def test_user_password_and_rights(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     passwords, rights = _users(tmp_path)
     settings = (
         f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\nacl_file {rights}\n{_as_us()}"
@@ -151,7 +152,7 @@ async def test_user_password_and_rights(tmp_path: Path) -> None:
 
 
 async def test_tls_with_client_certificates(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     authority = Authority(tmp_path / "ca")
     server, ours = authority.sign("server"), authority.sign("labrelay")
     settings = (
@@ -170,7 +171,7 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
 
 
 async def test_another_client_with_our_name_is_told(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     with mosquitto(tmp_path, port, OPEN.format(port=port)):
         async with destination(port, no_subscriber="deliver") as one, destination(port, no_subscriber="deliver") as two:
             await one.deliver(delivery(BODY))
@@ -183,7 +184,7 @@ async def test_another_client_with_our_name_is_told(tmp_path: Path) -> None:
 
 
 def test_check_online_names_the_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     passwords, _ = _users(tmp_path)
     settings = f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n{_as_us()}"
     site = SITE_YAML + (

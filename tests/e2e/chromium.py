@@ -1,6 +1,8 @@
 """A browser: the system's Chromium, driven by Playwright, and what it notes about each page."""
 
+import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.e2e.laboratory import PASSWORD, Laboratory
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE = f"axe.run(document, {{resultTypes: ['violations'], runOnly: {{type: 'tag', values: {STANDARDS}}}}})"
+FOCUS_WITHIN_S = 30.0
 # Chromium says this by itself of a page with such a status.
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 
@@ -96,8 +99,12 @@ class Visitor:
         return found
 
     async def told(self) -> str:
-        """What is wrong with the focus on the answer to a form; empty: nothing."""
+        """What is wrong with the focus on the answer to a form; empty: nothing. A browser sets it after the load."""
         found: str = await self._look("told")
+        due = time.monotonic() + FOCUS_WITHIN_S
+        while found == "the focus is on nothing" and time.monotonic() < due:
+            await asyncio.sleep(0.05)
+            found = await self._look("told")
         return found
 
     async def violations(self) -> list[str]:
@@ -105,6 +112,17 @@ class Visitor:
         await self.page.evaluate((modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
         found = await self.page.evaluate(AXE)
         return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
+
+    async def fonts(self, selector: str) -> list[str]:
+        """The fonts of ours that an element is drawn in."""
+        devtools = await self.page.context.new_cdp_session(self.page)
+        for domain in ("DOM", "CSS"):
+            await devtools.send(f"{domain}.enable")
+        root = (await devtools.send("DOM.getDocument"))["root"]["nodeId"]
+        node = (await devtools.send("DOM.querySelector", {"nodeId": root, "selector": selector}))["nodeId"]
+        used = (await devtools.send("CSS.getPlatformFontsForNode", {"nodeId": node}))["fonts"]
+        await devtools.detach()
+        return [one["familyName"] for one in used if one["isCustomFont"]]
 
     async def by_keyboard(self) -> list[str]:
         """Walk through the page with the tabulator key; what is not reached, or whose focus cannot be seen."""

@@ -32,8 +32,8 @@ def modules() -> Path:
 @contextmanager
 def node(script: str, argument: dict[str, Any]) -> Iterator[int]:
     """A script of this folder, run among the installed modules; gives its port."""
-    installed = modules().parent / script
-    shutil.copyfile(HERE / script, installed)  # so that its imports are found
+    installed = modules().parent / f"{os.getpid()}-{script}"  # beside the modules, so that its imports are found
+    shutil.copyfile(HERE / script, installed)
     process = subprocess.Popen(
         ["node", str(installed), json.dumps(argument)],
         stdin=subprocess.PIPE,
@@ -49,6 +49,7 @@ def node(script: str, argument: dict[str, Any]) -> Iterator[int]:
         yield int(json.loads(first)["port"])
     finally:
         _end(process)
+        installed.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,16 +68,10 @@ def mosquitto(
         try:
             for each in (port, tls_port):
                 if each is not None:
-                    _listening(each, process, folder / "mosquitto.log")
+                    listening(each, process, folder / "mosquitto.log")
             yield process
         finally:
             _end(process)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def fetched(url: str, method: str = "GET") -> Any:
@@ -84,7 +79,8 @@ def fetched(url: str, method: str = "GET") -> Any:
         return json.loads(answer.read())
 
 
-def _listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the process takes connections there."""
     until = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as sock:
@@ -92,7 +88,7 @@ def _listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             if sock.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    pytest.fail(f"mosquitto did not start: {log.read_text()[-2000:]}")
+    pytest.fail(f"it did not start: {log.read_text()[-2000:]}")
 
 
 def _end(process: "subprocess.Popen[Any]") -> None:

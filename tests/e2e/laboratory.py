@@ -17,11 +17,13 @@ from engine.monitoring.snapshot.states import ChannelState
 from engine.ordering import by_hand
 from engine.ordering.taking import take_settings
 from engine.runtime.app import App
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import worklist
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page
 from engine.store.queries.tube_timeline import count_without
 from engine.store.queries.worklist import ItemFilter, count_items
+from tests.support.abdm_rows import fill
 from tests.support.asking import asking, question, result
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.running import QUICK, make_running_site, running_app
@@ -40,6 +42,9 @@ LOCAL_SYSTEM = {"settings": {"local_system": "https://lab.example/codes/local"}}
 LONG_TEST = "Thyreoidea-stimulierendes-Hormon-ultrasensitiv"
 TESTS = {"TSH": "10", "FT4": "40", "FERR": "Ferritin", LONG_TEST: "11"}
 AWAY = "hospital-information-system-of-the-district-of-thiruvananthapuram"[:64]
+
+
+filled_at_abdm = operation(priority=Priority.SETTLE)(fill)
 
 
 def sample(name: str) -> bytes:
@@ -204,7 +209,7 @@ async def _orders(here: Laboratory) -> None:
 
 async def _trouble(here: Laboratory) -> None:
     """Orders, a delivery, a refused and a held result, codes that no table has, a dead letter of service mode, a
-    destination that is away, reagent lots, and an analyzer that falls silent."""
+    destination that is away, reagent lots, ABDM, and an analyzer that falls silent."""
     await _orders(here)
     coded = sample("mindray_bc5380/05-all-coded.hl7")
     await here.send("haematology", coded, sample("mindray_bc5380/01-blood-count.hl7"))
@@ -217,5 +222,6 @@ async def _trouble(here: Laboratory) -> None:
         sample("siemens_dca_vantage/04-service.astm"),
     )
     await here.send("serology", sample("abbott_architect/01-serology.hl7"))
+    await here.app.journal.run(filled_at_abdm)
     await until(lambda: any(lane.dead and lane.held for lane in list_lanes(here.app.journal)))
     await until(lambda: any(one.state is ChannelState.SILENT for one in here.app.observer.snapshot().channels))

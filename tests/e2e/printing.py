@@ -11,6 +11,7 @@ SHEET = {"width": 680, "height": 1000}  # A4 at 96 dots an inch, without its mar
 LANGUAGES = ("en", "hi")
 PRINTED = (
     "/shift?from=24h",
+    "/reports",
     "/messages?since=all",
     "/acts",
     "/held",

@@ -25,9 +25,10 @@ from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
-from tests.e2e.counterparts import STARTS_WITHIN_S, free_port
+from tests.e2e.counterparts import STARTS_WITHIN_S
 from tests.support.certificates import Authority
 from tests.support.deliveries import Secret, Tls, delivery
+from tests.support.ports import quiet_ports
 
 USER, PASSWORD = "labrelay-test", "labrelay-test-secret"
 KEYS: dict[str, Any] = {"access_key": Secret(USER), "secret_key": Secret(PASSWORD)}
@@ -83,7 +84,7 @@ def program() -> str:
 
 @contextmanager
 def minio(folder: Path, *, certificates: Path | None = None, port: int = 0) -> Iterator[Storage]:
-    port = port or free_port()
+    port = port or quiet_ports(1)[0]
     scheme = "http" if certificates is None else "https"
     folder.mkdir(parents=True, exist_ok=True)
     given = [] if certificates is None else ["--certs-dir", str(certificates)]
@@ -209,7 +210,7 @@ def test_over_tls_the_certificate_decides(tmp_path: Path) -> None:
 
 
 def test_a_storage_that_is_away_or_comes_back_with_its_data_is_waited_for(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = quiet_ports(1)
     with minio(tmp_path / "data", port=port) as storage:
         asyncio.run(storage.make())
         asyncio.run(put(storage, BODY))

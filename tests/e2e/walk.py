@@ -1,8 +1,15 @@
-"""Every page of the server in a browser: in both themes and languages, on narrow and wide screens, by keyboard alone,
-and with scripts off. The pages are those of the table of routes, so that a new one is walked, too."""
+"""Every page of the server in a browser: in each language, in both themes, on narrow and wide screens, by keyboard
+alone, and with scripts off. The pages are those of the table of routes, so that a new one is walked, too.
 
+axe-core takes most of the time, so not every combination has it. Each page is examined in each language where words are
+most likely not to fit, on the narrowest screen, in light. Each page is examined in one language, another one from page
+to page, in the other combinations of `REST`: contrast comes of the theme, whatever the width, and the layout of tables
+of the width, whatever the theme.
+"""
+
+import gettext
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,15 +17,18 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
+from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from tests.e2e.chromium import Visitor, chromium, visitor
 from tests.e2e.laboratory import AWAY, CRITICAL, PASSWORD, REFUSED, WAITING, Laboratory, laboratory
 
 WIDTHS = (320, 768, 1440)
-THEMES = ("light", "dark")
-LANGUAGES = ("en", "hi")
-# axe-core looks at the structure, which the theme leaves alone, and at contrast, which the width leaves alone: two
-# opposite corners of all combinations have each language, each theme and both layouts of tables.
-EXAMINED = {("en", "light", 1440), ("hi", "dark", 320)}
+EVERY = tuple(LANGUAGES)
+HALVES = (EVERY[::2], EVERY[1::2])  # two tests, for two cores
+TWO = ("en", "hi")  # where a look takes long
+FIRST = ("light", 320)  # in each language
+REST = (*(("dark", width) for width in WIDTHS), *(("light", width) for width in WIDTHS[1:]))  # in one language
+WITH_AXE = {FIRST, ("dark", 320), ("light", 1440)}
+NOT_TRANSLATED = {"LOINC", "{text}"}  # the same in all languages
 HEIGHT = 900
 
 # Where the path alone shows nothing: addresses of the page that are looked at.
@@ -44,6 +54,13 @@ ADDRESSES = {
         "/orders?tab=after_all",
         "/orders?tab=none",
     ),
+    "/abdm/contexts": ("/abdm/contexts", "/abdm/contexts?state=none"),
+    "/abdm/context": ("/abdm/context?number=1", "/abdm/context?number=2", "/abdm/context?number=99"),
+    "/abdm/consent": ("/abdm/consent?number=1", "/abdm/consent?number=3", "/abdm/consent?number=99"),
+    "/abdm/link": ("/abdm/link?context=5", "/abdm/link?context=9"),
+    "/abdm/withdraw": ("/abdm/withdraw?context=1",),
+    "/abdm/retry": ("/abdm/retry?context=3",),
+    "/abdm/resume": ("/abdm/resume?consent=2",),
     "/orders/worklist": ("/orders/worklist", "/orders/worklist?channel=none"),
     "/questions": ("/questions", "/questions?tab=questions"),
     "/order": ("/order?item=W1", "/order?question=3", "/order?message={without}", "/order?item=W999"),
@@ -65,6 +82,7 @@ BEFORE_LOG_IN = ("/log-in", "/change-user", "/set-up", "/wall")
 ASKED, WHY = {"purpose": "asked by the ward"}, {"reason": "tested in both languages"}
 CODED = "/codes/row?channel=haematology&code=6690-2"
 ROW = {"cell-unit_in": "10*9/L", "cell-loinc": "26464-8", "cell-unit": "10*9/L", "cell-ucum": "10*9/L"}
+CARD = {"number": "91-1000-0000-0017", "name": "Made-up", "gender": "F", "year": "1980"}  # its check digit does not fit
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "/account": ("/account", {"act": "offer", "password": PASSWORD}),
     "/tokens": ("/tokens", {"act": "add", "name": "his"}),
@@ -73,6 +91,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "/messages/{framed}/contents": ("/messages/{framed}", ASKED),
     "/messages/{number}/edit": ("/messages/{refused}/edit", ASKED, {"text": "MSH|^~\\&|BC-5380"}),
     "/do/retry": ("/do/retry?all=1", WHY),
+    "/abdm/link": ("/abdm/link?context=5", WHY | CARD),
     "/codes/row": (CODED, ROW),
     "/views": ("/messages?state=dead", {"act": "save", "name": "Dead letters"}),
     "/views/shared": ("/views", {"act": "share"}, {"act": "withdraw"}),
@@ -80,10 +99,11 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
     *("/log-in", "/log-in/code", "/change-user", "/set-up", "/wall", "/log-out", "/stay", "/users", "/user"),
-    *("/affected", "/affected/results", "/affected.csv", "/todo", "/operations/{number}"),
+    *("/affected", "/affected/results", "/affected.csv", "/todo", "/alerts", "/operations/{number}"),
     *("/codes/row/do", "/codes/undo"),
     *("/messages", "/replay", "/messages/{number}/set-aside", "/messages/{number}/edit/do", "/messages/{number}/test"),
     *(f"/order/{act}" for act in ("cancel", "release", "resend", "match", "unmatch")),
+    *(f"/abdm/{act}" for act in ("withdraw", "retry", "resume")),
     *(f"/do/{verb}" for verb in ("dismiss", "release", "reject", "pause", "resume", "restart")),
 }
 FOR_PROGRAMS = {"/log-in/oidc/ended"}  # no form is there: the identity provider sends it
@@ -107,10 +127,34 @@ REFUSES = {
     UNREADABLE,
     "/todo?key=none",
     "/orders?tab=none",
+    "/abdm/contexts?state=none",
+    "/abdm/link?context=9",
+    "/abdm/context?number=99",
+    "/abdm/consent?number=99",
     "/orders/worklist?channel=none",
     "/order?item=W999",
     "/order/cancel?item=W1",
 }
+
+
+@pytest.fixture(autouse=True)
+def untranslated() -> Iterator[None]:
+    """Fails where a page said an English text that a catalogue lacks."""
+    missing: set[str] = set()
+
+    class Missing(gettext.NullTranslations):
+        def gettext(self, message: str) -> str:
+            missing.add(message)
+            return message
+
+    translations = [catalogue(language).__self__ for language in EVERY if language != DEFAULT]  # type: ignore[attr-defined]
+    for one in translations:
+        one.add_fallback(Missing())
+    yield
+    for one in translations:
+        one._fallback = None
+    said_twice = {text for text in missing if not text.isascii()}  # it is a translation
+    assert missing - said_twice == missing & NOT_TRANSLATED
 
 
 @pytest.fixture
@@ -176,30 +220,32 @@ async def pages(here: Laboratory, one: Visitor) -> list[str]:
     return found
 
 
-async def look_at(one: Visitor, address: str) -> list[str]:
-    """What is wrong with a page, in all combinations."""
+async def look_at(one: Visitor, address: str, languages: Sequence[str], *, alone: str) -> list[str]:
+    """What is wrong with a page in these languages; ``alone``: the one that has all combinations."""
     wrong = []
-    for language in LANGUAGES:
+    for language in languages:
         status = await one.open(in_language(address, language))
         if (status >= 400) != (address in REFUSES):
             wrong.append(f"{address}: {status}")
-        wrong += await examine(one, address, "en" if address in IN_ENGLISH else language)
+        shown = DEFAULT if address in IN_ENGLISH else language
+        wrong += await examine(one, address, shown, in_full=language == alone)
+        if address in IN_ENGLISH:
+            break
     return wrong
 
 
-async def examine(one: Visitor, address: str, language: str) -> list[str]:
-    """What is wrong with the page that is open, in both themes and on each width."""
+async def examine(one: Visitor, address: str, language: str, *, in_full: bool) -> list[str]:
+    """What is wrong with the page that is open."""
     wrong = []
     if await one.page.locator("html").get_attribute("lang") != language:
         wrong.append(f"{address}: not in {language}")
-    for theme in THEMES:
+    for theme, width in (*(REST if in_full else ()), FIRST):
         await one.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        for width in WIDTHS:
-            await one.page.set_viewport_size({"width": width, "height": HEIGHT})
-            found = [f"too wide: {element}" for element in await one.too_wide()]
-            if (language, theme, width) in EXAMINED:
-                found += await one.violations()
-            wrong += [f"{address} {language} {theme} {width}: {fault}" for fault in found]
+        await one.page.set_viewport_size({"width": width, "height": HEIGHT})
+        found = [f"too wide: {element}" for element in await one.too_wide()]
+        if (theme, width) in WITH_AXE:
+            found += await one.violations()
+        wrong += [f"{address} {language} {theme} {width}: {fault}" for fault in found]
     return wrong
 
 
@@ -215,21 +261,43 @@ async def send(one: Visitor, path: str, typed: dict[str, str], *, by_keyboard: b
         await folded.locator("summary").press("Enter")
     for name, text in typed.items():
         if name != "act":
-            await form.first.locator(f"[name={name}]").fill(text)
+            field = form.first.locator(f"[name={name}]")
+            is_choice = await field.evaluate("one => one.tagName") == "SELECT"
+            await (field.select_option(text) if is_choice else field.fill(text))
     async with one.page.expect_navigation():
         button = form.first.locator(f"button[value='{act}']" if act else "button").first
         await (button.press("Enter") if by_keyboard else button.click())
 
 
-async def test_each_page_in_both_themes_and_languages_on_each_width(here: Laboratory, browser: Browser) -> None:
+@pytest.mark.parametrize("languages", HALVES, ids=" ".join)
+async def test_each_page_in_each_language_theme_and_width(
+    here: Laboratory, browser: Browser, languages: Sequence[str]
+) -> None:
+    wrong = []
     async with visitor(browser, here) as stranger, visitor(browser, here) as admin:
         await admin.log_in("mohan")
-        wrong = [fault for address in BEFORE_LOG_IN for fault in await look_at(stranger, address)]
-        wrong += await look_at(stranger, await here.wall_link())
-        for address in await pages(here, admin):
-            wrong += await look_at(admin, address)
+        walked = [(stranger, address) for address in (*BEFORE_LOG_IN, await here.wall_link())]
+        walked += [(admin, address) for address in await pages(here, admin)]
+        for number, (one, address) in enumerate(walked):
+            wrong += await look_at(one, address, languages, alone=EVERY[number % len(EVERY)])
     wrong += stranger.faults + admin.faults
     assert not wrong, "\n".join(wrong)
+
+
+async def test_each_script_is_drawn_in_the_font_that_we_bring(here: Laboratory, browser: Browser) -> None:
+    """Also where the machine has none for it, and the font comes once the text is drawn: at the first page of all."""
+    for language in EVERY[1:]:
+        async with visitor(browser, here) as stranger:
+            await stranger.open(in_language("/log-in", language))
+            await stranger.page.locator(".languages summary").click()
+            await stranger.page.evaluate("() => document.fonts.ready.then(() => document.fonts.size)")
+            for element in (
+                "h1",
+                "label",
+                *(f".languages a:lang({other})" for other in EVERY[1:] if other != language),
+            ):
+                drawn = await stranger.fonts(element)
+                assert any(one.startswith("Noto Sans ") for one in drawn), (language, element, drawn)
 
 
 async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None:
@@ -242,12 +310,13 @@ async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None
     wrong = []
     async with visitor(browser, here) as admin:
         await admin.log_in("mohan")
-        for path, (address, *steps) in ANSWERS.items():
-            for language in LANGUAGES:
+        for number, (path, (address, *steps)) in enumerate(ANSWERS.items()):
+            for language in EVERY:
                 await admin.open(in_language(fill_in(here, address), language))
                 for typed in steps:
                     await send(admin, fill_in(here, path), typed)
-                    wrong += await examine(admin, f"{path}, answered", language)
+                    in_full = language == EVERY[number % len(EVERY)]
+                    wrong += await examine(admin, f"{path}, answered", language, in_full=in_full)
                 wrong += [f"{path}, answered: does nothing: {element}" for element in await admin.need_scripts()]
                 for link in await admin.page.locator("header nav a[hreflang]").all():
                     to = await link.get_attribute("href") or ""
@@ -316,7 +385,7 @@ async def test_each_page_with_scripts_off(here: Laboratory, browser: Browser) ->
     async with visitor(browser, here, **narrow) as admin:
         await admin.log_in("mohan")
         for address in await pages(here, admin):
-            for language in LANGUAGES:
+            for language in TWO:
                 await admin.open(in_language(address, language))
                 found = [f"too wide: {element}" for element in await admin.too_wide()]
                 found += [f"does nothing: {element}" for element in await admin.need_scripts()]

@@ -18,7 +18,7 @@ from tests.support.failpoints import ABDM, When
 from tests.support.forking import Life, Mother
 from tests.support.ports import quiet_ports
 from tests.support.senders import send_blocks
-from tests.support.waiting import until
+from tests.support.waiting import WITHIN_S, until
 
 BOTH: tuple[When, When] = ("before", "after")
 STEPS = (*ABDM, "settle", "commit", "anchor")
@@ -80,7 +80,7 @@ async def feed(life: Life, port: int, message: bytes) -> None:
     """Send a message until it is acknowledged, or the daemon has ended; the next life then gets other ones."""
     while life.returncode is None:
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN_S):
                 if await send_blocks(port, [message]):
                     return
         except (OSError, TimeoutError, asyncio.IncompleteReadError):

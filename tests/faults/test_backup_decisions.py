@@ -37,6 +37,7 @@ async def test_what_people_stopped_before_the_disk_was_lost_is_stopped_on_the_re
     configuration.write_text(f"{configuration.read_text()}backup: {{folder: '{copies}', rows: 10s}}\n")
     try:
         await daemon.start()
+        await daemon.commanded()
         await said(daemon.folder, "backup", "now")
         await Analyzer(0, daemon.port_of[0], "mllp", last_number=3).run()
         await until(lambda: [state for _, state in deliveries(daemon.folder)] == ["delivered", "dead", "delivered"])
@@ -58,6 +59,7 @@ async def test_what_people_stopped_before_the_disk_was_lost_is_stopped_on_the_re
         taken = {number: len(keys) for number, keys in server.keys.items()}
         daemon.folder = new
         await daemon.start()
+        await daemon.commanded()
         assert (await said(new, "status", "-o", "json")).json["destinations"][0]["paused"]
         assert {number: len(keys) for number, keys in server.keys.items()} == taken, "not one attempt"
         await said(new, "resume", "destination", "server", "--reason", "they are right", "--yes")

@@ -65,9 +65,8 @@ class Analyzer:
 
     async def serves(self, takes: TakingAnalyzer) -> None:
         while True:
-            line = await takes.line()
             with contextlib.suppress(asyncio.IncompleteReadError, OSError, TimeoutError):
-                await self._serve(line)
+                await self._serve(await takes.line())
 
     async def _serve(self, line: AskingHl7) -> None:
         while True:

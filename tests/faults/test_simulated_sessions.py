@@ -15,6 +15,7 @@ import pytest
 
 from engine.store.integrity.verify import run as verify
 from tests.support.simulated_site import SimulatedDaemon, Simulation, playable, sandbox_in_trouble
+from tests.support.waiting import WITHIN_S
 
 SESSIONS = int(os.environ.get("LABRELAY_SESSIONS", "200"))
 SEED = int(os.environ.get("LABRELAY_SEED", "20260302"))
@@ -34,7 +35,7 @@ async def test_results_on_the_server_are_those_that_were_sent(tmp_path: Path) ->
         run = Simulation(daemon, sandbox)
         began = time.monotonic()
         await run.play(SESSIONS, SEED)
-        await run.delivered(60.0 + SESSIONS / 20)
+        await run.delivered(WITHIN_S + SESSIONS / 20)
         took = time.monotonic() - began
         assert await daemon.terminate() == 0
         count = await run.count()

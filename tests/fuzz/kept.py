@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from engine.devtools.bench.messages import astm, oru
+from tests.fuzz import abdm
 from tests.support.astm_peer import cut_every, one_record_a_frame, session
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML
@@ -75,6 +76,8 @@ def seeds(target: str) -> Iterator[bytes]:
         case "mapping":
             for text in _expressions():
                 yield from (PLAIN + text.encode(), b"\1\0" + text.encode())
+        case "abdm":
+            yield from abdm.seeds()
 
 
 def _samples(pattern: str) -> list[bytes]:

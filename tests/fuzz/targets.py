@@ -31,6 +31,7 @@ from engine.mapping.syntax import parse as parse_expression
 from engine.model.errors import ConfigError, ContentError, ExpressionError
 from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd
 from engine.model.message import FormatOptions, Group, Parsed
+from tests.fuzz import abdm
 from tests.support.astm_peer import Line
 from tests.support.mapping_texts import ASTM, HL7, context
 from tests.support.mapping_texts import parse as read_message
@@ -222,6 +223,7 @@ TARGETS: dict[str, Target] = {
     "yaml": yaml_files,
     "expression": expression,
     "mapping": mapping,
+    "abdm": abdm.callback,
 }
 
 

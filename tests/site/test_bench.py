@@ -13,6 +13,7 @@ from engine.commands.shared.output import ExitCode
 from engine.devtools.bench import cases
 from engine.devtools.bench.cases import judge
 from engine.devtools.bench.processes import Usage
+from engine.devtools.bench.sink import Sink
 from tests.support.command_line import labrelay
 
 # -- the count -----------------------------------------------------------------------------------------------------
@@ -110,4 +111,12 @@ def test_a_run_that_lost_something_ends_with_its_own_exit_code(monkeypatch: pyte
         return {"version": 1, "box": box, "cases": [case]}
 
     monkeypatch.setattr(cases, "run", bad_run)
-    assert labrelay("bench").code == ExitCode.INTEGRITY
+    ran = labrelay("bench")
+    assert ran.code == ExitCode.INTEGRITY
+    assert f"1 {what}" in ran.err
+
+
+def test_a_message_that_comes_again_does_not_stand_for_one_that_has_not_come() -> None:
+    sink = Sink()
+    sink.seen = [(0, 1, "a", 0.1), (0, 2, "b", 0.2), (0, 2, "b", 0.3), (1, 2, "c", 0.3)]
+    assert (sink.count(first=1), sink.count(first=2)) == (3, 2)

@@ -177,6 +177,24 @@ async def test_orders_are_shown_with_the_demos_own_channels_alone(site: Site) ->
     assert "start the demo in another folder" in output
 
 
+async def test_a_result_is_read_in_the_patients_app(site: Site) -> None:
+    """With the digits of the analyzer; its addresses are the demo's own."""
+    async with demo(site, "--show", "abdm", "--exit") as process:
+        code, output = await ended(process)
+    assert code == 0, output
+    assert "  Glucose: 148.50 mg/dL H\n  Creatinine: 0.80 mg/dL N\n" in output
+    assert "The simulator found 0 faults" in output
+    assert not (site.folder / "var").exists(), "it was played on a copy"
+
+
+async def test_abdm_is_shown_with_the_demos_own_channels_alone(site: Site) -> None:
+    (site.folder / "channels" / "chemistry.yaml").unlink()
+    async with demo(site, "--show", "abdm", "--exit") as process:
+        code, output = await ended(process)
+    assert code not in {0, None}
+    assert "start the demo in another folder" in output
+
+
 @pytest.mark.parametrize(
     "moment",
     [

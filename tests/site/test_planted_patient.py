@@ -139,11 +139,15 @@ def frame(number: int, text: bytes, *, sound: bool = True) -> bytes:
 
 
 @asynccontextmanager
-async def echoing_server() -> AsyncIterator[int]:
-    """A server that refuses, is out of order, or takes; and says back all that it was sent."""
+async def echoing_server(alerts: list[bytes]) -> AsyncIterator[int]:
+    """A server that refuses, is out of order, or takes; and says back all that it was sent. ``alerts``: it takes these,
+    too."""
 
     async def take(request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        if request.path == "/alerts":
+            alerts.append(body)
+            return web.Response()
         status = 422 if b"666" in body else 503 if b"555" in body else 200
         if status == 200:
             entries = [{"response": {"status": "201 Created"}}] * body.count(b'"fullUrl":')
@@ -173,6 +177,11 @@ def write_site(folder: Path, server: int, ports: list[int], **more: object) -> N
             "archive": {"kind": "file", "folder": "archive"},
         },
         "backup": {"folder": "copies", "rows": "10s"},
+        "alerts": {
+            "sinks": {"chat": {"kind": "http", "url": f"http://{HOST}:{server}/alerts", "body": '{"text": "{text}"}'}},
+            "group": "0s",
+            "rules": {name: {"after": "0s", "least": "attention"} for name in ("line", "dead", "held", "destination")},
+        },
         **more,
     }
     hold = [{"when": "=value > 9", "reason": "too high"}]
@@ -256,7 +265,7 @@ async def plant(chem: int, line: int) -> None:
     await block(chem, hl7("2", kind="ADT^A99"), hl7("3", kind=f"{NAME}^{NUMBER}"))  # nobody wants it
     await block(chem, f"{NAME} {NUMBER} {PHONE}".encode(), hl7("4")[:-300], hl7("5").replace(b"PID|", b"P\xffID|"))
     await block(chem, hl7("6", note="BOOM"), hl7("7", value="666"), hl7("8", value="8.555"), hl7("9", value="12.5"))
-    await block(chem, hl7(f"{NAME}{NUMBER}"))
+    await block(chem, hl7(f"{NAME}{NUMBER}"), hl7("11").replace(b"|3-6|N|", b"|3-6|HH|"))
     await talk(chem, f"noise {NAME} {NUMBER} {PHONE}".encode() + b"\x0b" + hl7("10")[:200], half=True)
     for text in (astm("A1"), astm("A1"), astm("A2", "666"), astm("A3", "12.5"), astm("A4").replace(b"O|1", b"O|BOOM")):
         await talk(line, b"\x05", frame(1, text), b"\x04\x05", half=False)
@@ -319,11 +328,14 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
     page, chem, line = ports
     daemon = Daemon(tmp_path)
     data = tmp_path / "var"
-    async with echoing_server() as server:
+    alerts: list[bytes] = []
+    async with echoing_server(alerts) as server:
         write_site(tmp_path, server, ports)
         async with daemon.running("json", page, end=signal.SIGABRT):
             await plant(chem, line)
             await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 240.0)
+            await until(lambda: all(any(said in one for one in alerts) for said in (b"Dead", b"critical")), 240.0)
+            clean("an alert", b"".join(alerts))
             for path in ("/", "/status.json", "/metrics", "/healthz", "/readyz"):
                 clean(f"the page {path}", get(page, path))
             listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=tmp_path).json["messages"]
@@ -401,7 +413,7 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
         (tmp_path / name).mkdir(mode=0o700)
     (tmp_path / "fault" / "sitecustomize.py").write_text(FAULT, "utf-8")  # the worker starts with it, too
     (tmp_path / "editor.py").write_text(EDITOR, "utf-8")
-    async with echoing_server() as server:
+    async with echoing_server([]) as server:
         write_site(tmp_path, server, ports, workers=1)
         async with daemon.running("human", page, end=signal.SIGTERM):
             assert b"whole" in await beside(tmp_path, "backup", "now")

@@ -7,6 +7,7 @@ one message in each state. A change that is meant: `make docs` renews both files
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.ordering import by_hand
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import corrections, worklist
+from tests.support import abdm_rows
 from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
@@ -35,6 +37,12 @@ KINDS = {str: "text", int: "number", float: "number", bool: "flag", type(None): 
 
 READ: tuple[tuple[str, ...], ...] = (
     ("version",),
+    ("abdm", "status"),
+    ("abdm", "contexts"),
+    ("abdm", "context", "1"),
+    ("abdm", "consents"),
+    ("abdm", "consent", "1"),
+    ("abdm", "transfers"),
     ("check",),
     ("analyzers",),
     ("analyzers", "show", "sysmex-xn"),
@@ -53,6 +61,10 @@ READ: tuple[tuple[str, ...], ...] = (
     ("orders", "log"),
     ("orders", "unordered"),
     ("reagents",),
+    *(
+        ("report", what, "--month", "2026-03")
+        for what in ("volume", "turnaround", "utilisation", "downtime", "unmapped")
+    ),
     ("shift",),
     ("status",),
     ("tables", "list"),
@@ -87,8 +99,11 @@ READ: tuple[tuple[str, ...], ...] = (
 )
 # Verbs that act, or need a daemon, a file or a line; tests of their own read their JSON.
 READ_ELSEWHERE = {
+    *("abdm link", "abdm resume", "abdm retry", "abdm withdraw"),
     *("bench", "dlq edit", "dlq set-aside", "doctor", "held answer", "held reject", "held release", "held show"),
+    *("alert acknowledge", "alert list", "alert sent", "alert silence", "alert silences", "alert test"),
     *(
+        "alert unsilence",
         "journal salvage",
         "key rotate",
         "listen",
@@ -172,6 +187,18 @@ def _ordered_and_asked(batch: Batch) -> None:
     worklist.answer(batch, 1, asked, AskSettings(channel="chemistry", codes={"TSH": "10"}))
 
 
+def _reported(batch: Batch) -> None:
+    """A day of March with something of each report."""
+    for code in ("GLU", ""):
+        row = ("2026-03-01", "chemistry", code, 1, '{"final": 1, "received-delivered": {"times": {"3": 1}}}')
+        batch.execute("INSERT INTO result_day VALUES (?, ?, ?, ?, ?)", row)
+    batch.execute("INSERT INTO counter VALUES ('2026-03-01', 'chemistry', '', 'parts_seen', 12)")
+    at_us = round(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1e6)
+    batch.execute(
+        "INSERT INTO downtime VALUES (1, 'channel', 'chemistry', 'silent', ?, ?, 0)", (at_us, at_us + 60_000_000)
+    )
+
+
 def test_the_names_in_json(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     site = make_site(tmp_path, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
@@ -181,6 +208,8 @@ def test_the_names_in_json(tmp_path: Path) -> None:
         row = RowChange(channel="haematology", table="analytes", **said, reason="the maker's list")
         journal.run_alone(lambda batch: corrections.add(batch, row, "Anna", version=0))
         journal.run_alone(_ordered_and_asked)
+        journal.run_alone(_reported)
+        journal.run_alone(abdm_rows.fill)
     labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []
     for verb in READ:

@@ -21,6 +21,7 @@ from adapters.destinations.file_out import file_name
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
+from engine.model.spans import TRACEPARENT
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP
 from tests.support.mllp_peer import SILENCE as SAY_NOTHING
@@ -131,6 +132,7 @@ async def _fhir(first: First, folder: Path, tls: ssl.SSLContext | None) -> Async
 
         def check() -> None:
             request = server.requests[0]
+            assert request.headers.get("traceparent", "") == TRACEPARENT.get()
             assert (request.line, request.content) == ("POST /fhir HTTP/1.1", sent)
             assert request.headers["authorization"] == "Basic bGFiOmh1bnRlcjI="
 
@@ -152,6 +154,7 @@ async def _http(first: First, folder: Path, tls: ssl.SSLContext | None) -> Async
     async with scripted(*_http_script(first, http(204)), tls=tls) as server:
 
         def check() -> None:
+            assert server.requests[0].headers.get("traceparent", "") == TRACEPARENT.get()
             assert server.requests[0].line == "PUT /fhir HTTP/1.1"
             assert server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
 
@@ -238,6 +241,7 @@ async def _s3(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIt
         endpoint = server.url.removesuffix("/fhir")
 
         def check() -> None:
+            assert server.requests[0].headers.get("traceparent", "") == TRACEPARENT.get()
             assert server.requests[0].line.startswith("PUT /lab-archive/results/2026/03/01/chemistry/0000004711-")
             assert f"Credential={SECRET}/" in server.requests[0].headers["authorization"]
 

@@ -78,6 +78,24 @@ STEPS = {
     "prove a callback": Step("engine.access.gateway", "prove"),
     "keep a callback": Step("engine.store.operations.abdm.callbacks", "store"),
     "fold a callback": Step("engine.store.operations.abdm.callbacks", "fold"),
+    "keep a consent": Step("engine.store.operations.abdm.consents", "put"),
+    "end what a consent allowed": Step("engine.store.operations.abdm.transfers", "end_of_consent"),
+    # records on their way to a reader
+    "read a report": Step("engine.abdm.pages", "ready"),
+    "seal the pages": Step("engine.abdm.pages", "sealed"),
+    "keep the pages": Step("engine.abdm.turns", "keep"),
+    "begin a page": Step("engine.abdm.turns", "look"),
+    "push a page": Step("adapters.clients.abdm.pushes", "Pushes.push"),
+    "note what the reader answered": Step("engine.abdm.turns", "settle"),
+    "end a transfer": Step("engine.abdm.requests", "end"),
+    # a code by SMS, for a link that a patient makes
+    "begin an SMS": Step("engine.store.operations.abdm.offers", "claim"),
+    "send an SMS": Step("adapters.clients.http.templated", "TemplatedRequests.send"),
+    "note that it was taken": Step("engine.store.operations.abdm.offers", "sent"),
+    # a patient who leaves the network; an SMS of the network to one without ABHA
+    "let a patient go": Step("engine.store.operations.abdm.leaving", "leave"),
+    "begin an invitation": Step("engine.store.operations.abdm.invitations", "begin"),
+    "end an invitation": Step("engine.store.operations.abdm.invitations", "end"),
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
@@ -98,6 +116,14 @@ ABDM = (
     "take a report", "begin a call", "make a call", "note what the gateway answered", "prove a callback",
     "keep a callback", "fold a callback",
 )  # fmt: skip
+CONSENTS = ("keep a consent", "end what a consent allowed")
+RECORDS = (
+    "read a report", "seal the pages", "keep the pages", "begin a page", "push a page",
+    "note what the reader answered", "end a transfer",
+)  # fmt: skip
+SMS = ("begin an SMS", "send an SMS", "note that it was taken")
+LEAVING = ("let a patient go",)
+INVITATIONS = ("begin an invitation", "end an invitation")
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from engine.actions.control import SOCKET_NAME, short
 from engine.devtools.bench.messages import astm, control_id, oru
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
@@ -305,6 +306,16 @@ class Daemon:
                 return
             await asyncio.sleep(0.01)
         raise TimeoutError("the daemon does not listen")
+
+    async def commanded(self) -> None:
+        """Wait until it takes commands: its lines listen some moments earlier."""
+        path = self.folder / "var" / SOCKET_NAME
+        while True:
+            assert self.listening, self.log.read_text()
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line, short(path) as address:
+                line.connect(address)
+                return
+            await asyncio.sleep(0.01)
 
     async def kill(self) -> None:
         """As a power cut: no signal that could be handled."""

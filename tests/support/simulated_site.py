@@ -160,7 +160,10 @@ class Simulation:
             if line is None
             else SerialLine(line, Serial(baud=BAUD))
         )
-        how = PlaySettings(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
+        # a busy machine may answer late: the patience of these analyzers is no part of what is shown
+        how = PlaySettings(
+            faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002, tries=100
+        )
         analyzer = Analyzer(model.link, wire, _Told(self.tally, model.name), how)
         try:
             await analyzer.work(shift(model, seed=seed, start=START, specimens=specimens, controls=True))

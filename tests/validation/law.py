@@ -17,10 +17,10 @@ from tests.engine.ordering.test_law import WHO, law_site
 ANALYZER = Path(__file__).with_name("hapi_v2") / "Analyzer.java"
 
 
-async def heard(class_path: str, port: int, container: str) -> list[str]:
-    """What the analyzer has read, as its own lines."""
+async def heard(class_path: str, folder: Path, port: int, container: str) -> list[str]:
+    """What the analyzer has read, as its own lines. The library keeps its last message number in ``folder``."""
     ran = await asyncio.create_subprocess_exec(
-        "java", "-cp", class_path, str(ANALYZER), str(port), container, stdout=asyncio.subprocess.PIPE
+        "java", "-cp", class_path, str(ANALYZER), str(port), container, stdout=asyncio.subprocess.PIPE, cwd=folder
     )
     out, _ = await ran.communicate()
     assert ran.returncode == 0, f"HAPI refuses what it heard of {container}"
@@ -31,10 +31,10 @@ async def exchange(class_path: str, folder: Path) -> None:
     async with law_site(folder, demographics=True) as (site, _):
         tube = {"specimen_type": "SER", "specimen_namespace": "LAB"}
         await ordered(site, line("022", "TSH", WHO, **tube), line("022", "FT4", WHO, priority="stat", **tube))
-        found = await heard(class_path, site.port("lab"), "022")
+        found = await heard(class_path, folder, site.port("lab"), "022")
         assert found == ["022\tNW\tW1\t658^TSH^99ABT", "022\tNW\tW2\t20490^^99ROC"], found
         await becomes(site, "accepted", "accepted")
-        assert await heard(class_path, site.port("lab"), "033") == ["033\tDC"]
+        assert await heard(class_path, folder, site.port("lab"), "033") == ["033\tDC"]
 
 
 def main() -> None:

@@ -14,13 +14,13 @@ Sources: NHA's OpenAPI documents of 2026-09-16 (gateway, hiecm).
 
 import asyncio
 import io
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
 import aiohttp
+import orjson
 
 from adapters.clients.http.exchange import CAUSES
 from adapters.clients.http.server_time import ServerTime, http_date
@@ -38,6 +38,7 @@ KEEP_ALIVE_S = 4.0  # shorter than the 5 s after which common servers close a qu
 EARLY_S = 60.0  # before its end a session is renewed; at most half of its life
 SHORTEST_S, LONGEST_S = 1.0, 86_400.0  # of the life that an answer may name
 NO_SESSION_S = 5.0  # after a log-in that failed none is tried
+NO_KEYS_S = 5.0  # after a look for keys that failed, where there are none
 UNKNOWN_KEY_S = 60.0  # between two looks for a key that is not among those that are kept
 KEYS_S = 6 * 3600.0  # then they are fetched anew
 MOST_KEYS = 100
@@ -82,6 +83,8 @@ class Gateway:
         self._no_session: GatewayAnswer | None = None
         self._keys: Sequence[Mapping[str, Any]] = ()
         self._keys_at_s = 0.0
+        self._no_keys = ""  # why the last look brought none
+        self._no_keys_until_s = 0.0
         self._fetching = asyncio.Lock()
 
     async def start(self) -> None:
@@ -144,7 +147,7 @@ class Gateway:
         if not answer.is_taken:
             raise GatewayDownError(answer.cause or f"it answered {answer.status} {answer.code}".rstrip())
         try:
-            return json.loads(answer.body)
+            return orjson.loads(answer.body)
         except ValueError:
             raise GatewayDownError("its answer is no JSON") from None
 
@@ -159,6 +162,11 @@ class Gateway:
             raise GatewayDownError(refused.cause or f"the log-in was answered {refused.status}")
         return token
 
+    def refused(self, token: str) -> None:
+        """A reader took this token for none: the next one is a new one."""
+        if token == self._token:
+            self._token = ""
+
     # -- keys ------------------------------------------------------------------------------------------------------
 
     async def keys(self, *, known: int = -1) -> tuple[Sequence[Mapping[str, Any]], int]:
@@ -168,24 +176,31 @@ class Gateway:
             known: number of a set that lacked a key: another one is fetched, not within `UNKNOWN_KEY_S` of the last.
 
         Raises:
-            GatewayDownError: there are none, and none can be fetched.
+            GatewayDownError: there are none, or none but a set that lacked a key, and none can be fetched.
         """
         async with self._fetching:
             now_s = asyncio.get_running_loop().time()
             age_s = now_s - self._keys_at_s
+            lacks = bool(self._keys) and known == self._set_number
             fresh = bool(self._keys) and age_s < KEYS_S
-            if fresh and (known != self._set_number or age_s < UNKNOWN_KEY_S):
+            if fresh and (not lacks or age_s < UNKNOWN_KEY_S):
                 return self._keys, self._set_number
-            try:
-                found = await self.look(CERTS)
-                keys = found.get("keys") if isinstance(found, dict) else None
-                if not isinstance(keys, list) or not all(isinstance(one, dict) for one in keys) or not keys:
-                    raise GatewayDownError("its keys are no key set")
-                self._keys, self._keys_at_s = keys[:MOST_KEYS], now_s
-            except GatewayDownError:
-                if not self._keys:
-                    raise
+            if not self._no_keys or now_s >= self._no_keys_until_s:
+                await self._fetch_keys(now_s)
+            if self._no_keys and (lacks or not self._keys):
+                raise GatewayDownError(self._no_keys)
             return self._keys, self._set_number
+
+    async def _fetch_keys(self, now_s: float) -> None:
+        try:
+            found = await self.look(CERTS)
+            keys = found.get("keys") if isinstance(found, dict) else None
+            if not isinstance(keys, list) or not all(isinstance(one, dict) for one in keys) or not keys:
+                raise GatewayDownError("its keys are no key set")
+        except GatewayDownError as error:
+            self._no_keys, self._no_keys_until_s = str(error), now_s + (UNKNOWN_KEY_S if self._keys else NO_KEYS_S)
+        else:
+            self._keys, self._keys_at_s, self._no_keys = keys[:MOST_KEYS], now_s, ""
 
     @property
     def _set_number(self) -> int:
@@ -227,7 +242,7 @@ class Gateway:
                 retry_after_s=answer.retry_after_s,
             )
         try:
-            said = json.loads(answer.body)
+            said = orjson.loads(answer.body)
             token, life_s = said["accessToken"], float(said["expiresIn"])
             if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
                 raise ValueError
@@ -243,7 +258,7 @@ class Gateway:
         client = self._client
         if client is None:
             return GatewayAnswer(0, Verdict.AGAIN, cause="it is not open")
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        data = None if body is None else orjson.dumps(body)
         said = {
             "REQUEST-ID": request_id,
             "TIMESTAMP": times.written(self.now()),

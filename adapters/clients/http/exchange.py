@@ -14,7 +14,7 @@
 request goes out once more within the same attempt.
 
 Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
-the environment, keep no cookies, and read no more of an answer than `MAX_ANSWER_BYTES`. Error texts name statuses and
+the environment, keep no cookies, and read no more of an answer than a limit. Error texts name statuses and
 causes, never the content of a request or an answer.
 """
 
@@ -42,8 +42,10 @@ from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
+from engine.model.spans import TRACEPARENT
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_STATUS_ANSWER_BYTES = 64 * 1024  # where the status is what counts
 MAX_KEPT_ANSWER_BYTES = 64 * 1024  # of an OperationOutcome, for the person who looks at the dead letter
 MAX_CONFLICTS = 5
 # Shorter than the 5 s after which common servers close a quiet connection: a request that meets the closing would
@@ -52,6 +54,7 @@ KEEP_ALIVE_S = 4.0
 LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
 MOST_POSTED_BYTES = LARGE_BODY_BYTES  # in one piece, by `posts`
 SMALLEST_GZIP_BYTES = 512
+NO_HEADER = "a header has a line end or a NUL in it; look at the secret that it is made of"
 EARLY = "the server answered before it had the whole document"
 _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
@@ -96,6 +99,7 @@ class HttpExchange:
         reasons: reads the body of an answer outside 2xx without patient data.
         log_in: how each request is let in; None where the server asks for nothing.
         refusals: 4xx that have a reason of their own instead of REFUSED.
+        whole: False where a 2xx counts also without the end of its body.
 
     Raises:
         ConfigError: a certificate or key file cannot be read or used.
@@ -112,6 +116,7 @@ class HttpExchange:
         refusals: Mapping[int, ReasonCode] = _NONE,
         reasons: Callable[[bytes], str] = lambda answer: "",
         log_in: LogIn | None = None,
+        whole: bool = True,
     ) -> None:
         self._name = name
         self._config = config
@@ -122,6 +127,7 @@ class HttpExchange:
         self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
         self._log_in = log_in
+        self._whole, self._most = whole, MAX_ANSWER_BYTES if whole else MAX_STATUS_ANSWER_BYTES
         self.url = URL(config.url)
         self._headers = {
             "Accept": accept,
@@ -143,7 +149,7 @@ class HttpExchange:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
-        self._posts = Posts(self.url, self._tls, self._headers, most=MAX_ANSWER_BYTES, keep_s=KEEP_ALIVE_S)
+        self._posts = Posts(self.url, self._tls, self._headers, most=self._most, keep_s=KEEP_ALIVE_S, whole=self._whole)
         if self._log_in is not None:
             await self._log_in.start()
 
@@ -183,6 +189,8 @@ class HttpExchange:
         Raises:
             TransientDeliveryError, DestinationDownError: there was no whole answer, or no way to log in.
         """
+        if context := TRACEPARENT.get():
+            headers = {**headers, "traceparent": context}
         if self._log_in is None:
             return await self._request(method, url, headers, body, self._config.timeout)
         deadline = asyncio.get_running_loop().time() + self._config.timeout
@@ -220,6 +228,8 @@ class HttpExchange:
         except aiohttp.ClientError as error:
             # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from None
+        except ValueError:  # its text may quote the header
+            raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, NO_HEADER) from None
 
     async def _ask_client(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout_s: float
@@ -231,7 +241,7 @@ class HttpExchange:
         async with self._session.request(
             method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
-            content, whole = await _read(response)
+            content, whole = await _read(response, self._most)
             if isinstance(data, io.BytesIO) and data.tell() < len(data.getbuffer()) and 200 <= response.status < 300:
                 raise TransientDeliveryError(ReasonCode.NO_ANSWER, EARLY)  # the client sends no more after an answer
             return Answer(response.status, content, whole, response.headers)
@@ -269,17 +279,17 @@ def retry_after_seconds(value: str, now: datetime) -> float | None:
     return None if at is None else max((at - now).total_seconds(), 0.0)
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
     """The body, up to the limit, and whether that is all of it; a compressed one counts as unpacked."""
     length = response.content_length
-    if length is not None and length <= MAX_ANSWER_BYTES and "Content-Encoding" not in response.headers:
+    if length is not None and length <= most and "Content-Encoding" not in response.headers:
         return await response.read(), True
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
+        if len(content) > most:
             response.close()
-            return bytes(content[:MAX_ANSWER_BYTES]), False
+            return bytes(content[:most]), False
     return bytes(content), True
 
 

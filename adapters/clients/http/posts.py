@@ -44,16 +44,25 @@ class Posts:
         headers: of all requests.
         most: bytes of an answer's body that are read.
         keep_s: how long a connection without a request is kept.
+        whole: False where a 2xx counts also without the end of its body.
     """
 
     def __init__(
-        self, url: URL, tls: ssl.SSLContext | None, headers: Mapping[str, str], *, most: int, keep_s: float
+        self,
+        url: URL,
+        tls: ssl.SSLContext | None,
+        headers: Mapping[str, str],
+        *,
+        most: int,
+        keep_s: float,
+        whole: bool = True,
     ) -> None:
         self._host, self._port = url.raw_host or "", url.port
         self._tls = tls
         first = {"Host": url.host_port_subcomponent or "", **headers}
         self._head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines(first)}"
         self._most = most
+        self._whole = whole
         self._keep_s = keep_s
         self._idle: list[_Connection] = []  # the one that was used last at the end
         self._sweeping: asyncio.TimerHandle | None = None
@@ -125,7 +134,7 @@ class Posts:
             try:
                 there = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self._most),
+                    lambda: _Connection(self._most, whole=self._whole),
                     sock=there,
                     ssl=self._tls,
                     server_hostname=self._host.rstrip(".") if self._tls is not None else None,
@@ -159,10 +168,11 @@ class _Connection(asyncio.Protocol):
         idle_since: on the event loop's clock.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, whole: bool) -> None:
         self.reusable = False
         self.idle_since = 0.0
         self._most = most
+        self._whole = whole
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
         # Those of aiohttp's parser: both ways to a server read the same.
@@ -262,7 +272,11 @@ class _Connection(asyncio.Protocol):
 
     def _end(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+            unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+            if not self._whole and 200 <= self._status < 300 and not unsent:
+                self._answer.set_result(Answer(self._status, b"", whole=False, headers=self._headers))
+            else:
+                self._answer.set_exception(error)
             self._answer = None  # the error holds the call that waits, and that holds us
 
     # -- what the parser finds ------------------------------------------------------------------------------------

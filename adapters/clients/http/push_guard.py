@@ -59,6 +59,7 @@ def push_url(text: str, allowed: Iterable[Network] = (), *, in_clear: bool = Fal
     try:
         url = URL(text)
         host, port = url.raw_host, url.explicit_port
+        (host or "").encode("idna")  # as the look-up writes it: no part of a name is empty or long
     except ValueError:
         raise PushRefusedError("no address") from None
     if not host:

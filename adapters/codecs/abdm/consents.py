@@ -11,17 +11,19 @@
 
 Programs of the field send one value where a list is due, numbers as texts, and notices without the outer object. A
 revocation, a denial and an expiry are read by their id alone: another fault in one does not keep it from taking effect.
+Where a time names no zone, the consent ends at the earlier of the two instants that may be meant (`times`), and a range
+of dates is the shorter one.
 
 Source: NHA's OpenAPI documents, V3 (2026-09-16).
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timezone
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from adapters.codecs import json_tree
-from adapters.codecs.abdm.times import instant
+from adapters.codecs.abdm.times import INDIA, instant
 from engine.model.abha import AbhaAddress
 from engine.model.consents import (
     MOST_OF_A_FREQUENCY,
@@ -101,7 +103,7 @@ def _artefact(detail: "_Part", consent_id: str) -> Artefact:
         purpose=detail.part("purpose").text("code").upper(),
         hi_types=frozenset(detail.texts("hiTypes")),
         period=_period(permission.part("dateRange")),
-        erase_at=permission.time("dataEraseAt"),
+        erase_at=permission.time("dataEraseAt", INDIA),
         access_mode=permission.optional("accessMode").upper(),
         frequency=_frequency(permission),
         reader=detail.within("hiu", "id"),
@@ -111,7 +113,8 @@ def _artefact(detail: "_Part", consent_id: str) -> Artefact:
 
 
 def _period(part: "_Part") -> Period:
-    return Period(part.time("from"), part.time("to"))
+    """A time without a zone is the one by which the range is shorter."""
+    return Period(part.time("from"), part.time("to", INDIA))
 
 
 def _frequency(permission: "_Part") -> Frequency | None:
@@ -181,8 +184,9 @@ class _Part:
         except ValueError:
             raise self.bad(name, f"none of {', '.join(words)}") from None
 
-    def time(self, name: str) -> datetime:
-        found = instant(self.text(name))
+    def time(self, name: str, zone: timezone = UTC) -> datetime:
+        """``zone``: of a time that names none."""
+        found = instant(self.text(name), zone)
         if found is None:
             raise self.bad(name, "no time, as 2026-11-20T06:10:00.587Z")
         return found

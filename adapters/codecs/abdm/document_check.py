@@ -80,7 +80,7 @@ class Rule:
     profiles: tuple[Profile, ...] = PROFILES
 
     def faults(self, document: Document, path: str, resource: Json) -> Iterator[Fault]:
-        for place, node in nodes(resource, self.at, path):
+        for place, node in nodes(resource, self.at, path) if self.at else ((path, resource),):
             for inner in self.test(node, document):
                 yield Fault(self.name, f"{place}.{inner}" if inner else place, self.words)
 

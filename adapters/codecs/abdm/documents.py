@@ -12,7 +12,9 @@ Sources: FHIR R4, documents; NRCeS' guide for DiagnosticReportRecord; NHA's page
 import hashlib
 import re
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import field
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -56,7 +58,7 @@ class LeftOut(StrEnum):
 class Prepared:
     """A document as it goes out."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     left_out: LeftOut | None = None
 
 
@@ -70,6 +72,10 @@ def read_report(body: bytes, systems: Collection[str] = ABHA_SYSTEMS) -> Report:
         ContentError: UNREADABLE, TOO_LARGE, UNKNOWN_CHARSET; REQUIRED_ABSENT and BAD_VALUE with their ``place``.
     """
     bundle = _bundle(body)
+    return _report(bundle, systems, _digest(bundle))
+
+
+def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
     patient = _only(bundle, "Patient")
     composition = _only(bundle, "Composition")
     identifiers = _objects(patient, "identifier")
@@ -78,7 +84,7 @@ def read_report(body: bytes, systems: Collection[str] = ABHA_SYSTEMS) -> Report:
     return Report(
         document=_text(_object(bundle, "identifier"), "value") or _absent("identifier.value"),
         version=_version(bundle),
-        digest=_digest(bundle),
+        digest=digest,
         issued=_issued(bundle, composition),
         laboratory=frozenset(_laboratory(bundle, composition)),
         patient=_text(patient, "id") or _absent("Patient.id"),
@@ -90,10 +96,15 @@ def read_report(body: bytes, systems: Collection[str] = ABHA_SYSTEMS) -> Report:
             for one in identifiers
             if not is_abha(one, systems) and (number := _text(one, "value"))
         ),
-        name=next((text for one in _objects(patient, "name") if (text := _text(one, "text"))), ""),
+        name=next((text for one in _objects(patient, "name") if (text := _name(one))), ""),
         gender=GENDERS.get(_text(patient, "gender"), "U"),
         birth_year=int(year[1]) if (year := _YEAR.fullmatch(_text(patient, "birthDate"))) else None,
         mobiles=frozenset(_mobiles(patient)),
+        own_number=_own_number(identifiers, systems),
+        accession=_text(_object(composition, "identifier"), "value"),
+        measured=_measured(bundle),
+        is_day_alone=bool(_DAY.fullmatch(_text(composition, "date"))),
+        is_correction=_text(composition, "status") == "amended",
     )
 
 
@@ -120,7 +131,53 @@ def prepared(
         ContentError: as `read_report`; TOO_LARGE: it is longer than ``max_bytes``, and without its PDF still is, or is
             nothing else.
     """
+    return going_out(
+        body, version=version, max_bytes=max_bytes, profile=profile, system=system, number=number, address=address,
+        urls=urls,
+    )[1]  # fmt: skip
+
+
+def going_out(
+    body: bytes,
+    *,
+    version: int,
+    max_bytes: int,
+    profile: Profile,
+    system: str,
+    number: AbhaNumber | None = None,
+    address: AbhaAddress | None = None,
+    are_all: bool = False,
+    urls: Urls = "uuid",
+) -> tuple[Report, Prepared, Json]:
+    """As `read_report`, without digest, and `prepared` together: the document is read once. The last part is the tree
+    of which the bytes were written.
+
+    Args:
+        are_all: a person has said whose it is: a number or address of the document goes out in no form, also where
+            ``number`` is None.
+
+    Raises:
+        ContentError: as `prepared`.
+    """
     bundle = _bundle(body)
+    report = _report(bundle, ABHA_SYSTEMS | {system}, b"")
+    if are_all:
+        patient, systems = _only(bundle, "Patient"), ABHA_SYSTEMS | {system}
+        patient["identifier"] = [one for one in _objects(patient, "identifier") if not is_abha(one, systems)]
+    made = _prepared(bundle, version, max_bytes, profile, system, number, address, urls)
+    return report, made, bundle
+
+
+def _prepared(
+    bundle: Json,
+    version: int,
+    max_bytes: int,
+    profile: Profile,
+    system: str,
+    number: AbhaNumber | None,
+    address: AbhaAddress | None,
+    urls: Urls,
+) -> Prepared:
     patient = _only(bundle, "Patient")
     bundle["meta"] = {**_object(bundle, "meta"), "versionId": str(version)}
     patient["identifier"] = _identifiers(_objects(patient, "identifier"), number, address, system, profile)
@@ -180,6 +237,29 @@ def _issued(bundle: Json, composition: Json) -> datetime:
     except ValueError:
         pass
     raise ContentError(ReasonCode.BAD_VALUE, "no time with its zone", place="Composition.date")
+
+
+def _measured(bundle: Json) -> date | None:
+    """The day of the measurement, as the document has it: in the zone of the laboratory."""
+    for report in _resources(bundle, "DiagnosticReport"):
+        said = _text(report, "effectiveDateTime") or _text(_object(report, "effectivePeriod"), "start")
+        with suppress(ValueError):
+            return date.fromisoformat(said[:10])
+    return None
+
+
+def _name(name: Json) -> str:
+    """Given names and family name, without title; where they are one piece, that."""
+    given = name.get("given")
+    parts = [one.strip() for one in given if isinstance(one, str)] if isinstance(given, list) else []
+    return " ".join(filter(None, [*parts, _text(name, "family")])) or _text(name, "text")
+
+
+def _own_number(identifiers: list[Json], systems: Collection[str]) -> str:
+    """The laboratory's own number of the patient: of type MR, else the first."""
+    own = [one for one in identifiers if not is_abha(one, systems) and _text(one, "value")]
+    typed = [one for one in own if any(c.get("code") == "MR" for c in _objects(_object(one, "type"), "coding"))]
+    return next((_text(one, "value") for one in (*typed, *own)), "")
 
 
 def _digest(bundle: Json) -> bytes:

@@ -16,7 +16,7 @@ Sources: NHA's pages on errors; answers of its sandbox that integrators have pub
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adapters.codecs import json_tree
@@ -36,7 +36,7 @@ class GatewayFault:
 
     shape: Shape
     code: str = ""
-    message: str = ""
+    message: str = field(default="", repr=False)
 
 
 def read_faults(body: bytes) -> tuple[GatewayFault, ...]:

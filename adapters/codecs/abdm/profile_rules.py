@@ -10,7 +10,8 @@ of the profiles: it keeps one patient's report from going out with another's.
 Sources: NRCeS' guides, package ``ndhm.in`` 2.0.1 and guide 6.5.0; NHA's pages on documents; FHIR R4, Documents.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -55,6 +56,7 @@ ORGANIZATION_TYPE = "http://terminology.hl7.org/CodeSystem/organization-type"
 AUTHORS = ("Practitioner", "PractitionerRole", "Organization", "Patient", "Device", "RelatedPerson")
 ISSUED = ("preliminary", "final", "amended")
 REPORTED = ("partial", "preliminary", "final", "amended", "corrected", "appended")
+QUANTITIES = ("valueQuantity", "referenceRange.low", "referenceRange.high", "component.valueQuantity")
 OBSERVED = ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown")
 
 
@@ -68,6 +70,11 @@ def faults(body: bytes, profile: Profile) -> tuple[Fault, ...]:
         tree, _ = json_tree.read(body)
     except ContentError as error:
         return (Fault("json", "$", f"the document is no JSON that can be read: {error.reason.value}"),)
+    return faults_of(tree, profile)
+
+
+def faults_of(tree: Any, profile: Profile) -> tuple[Fault, ...]:
+    """As `faults`, of the tree of which the bytes were written."""
     if not isinstance(tree, dict) or tree.get("resourceType") != "Bundle":
         return (Fault("json", "$", "the document is a Bundle"),)
     return tuple(islice(_faults(Document.of(tree), profile), MAX_FAULTS))
@@ -75,9 +82,16 @@ def faults(body: bytes, profile: Profile) -> tuple[Fault, ...]:
 
 def _faults(document: Document, profile: Profile) -> Iterator[Fault]:
     for path, resource in document.resources():
-        for rule in RULES:
-            if rule.kind == resource.get("resourceType") and profile in rule.profiles:
-                yield from rule.faults(document, path, resource)
+        kind = resource.get("resourceType")
+        for rule in _rules(profile).get(kind, ()) if isinstance(kind, str) else ():
+            yield from rule.faults(document, path, resource)
+
+
+@cache
+def _rules(profile: Profile) -> Mapping[str, Sequence[Rule]]:
+    """Those that hold, by the type of the resources that they are about."""
+    kinds = dict.fromkeys(rule.kind for rule in RULES)
+    return {kind: [one for one in RULES if one.kind == kind and profile in one.profiles] for kind in kinds}
 
 
 # -- tests of one rule -------------------------------------------------------------------------------------------------
@@ -109,7 +123,22 @@ def _closed(bundle: Json, document: Document) -> Iterator[str]:
                     yield from loose(one, f"{path}.{inner}")
 
     for path, entry in each(bundle, "entry"):
-        yield from loose(member(entry, "resource"), f"{path}.resource")
+        if _leads_out(resource := member(entry, "resource"), document):
+            yield from loose(resource, f"{path}.resource")
+
+
+def _leads_out(resource: Json, document: Document) -> bool:
+    """Whether any reference in it may: nearly always none does, and no path has to be made."""
+    waiting: list[Any] = [resource]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if "reference" in node and text(node, "reference") not in document.kinds:
+                return True
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return False
 
 
 def _one_patient(bundle: Json, document: Document) -> Iterator[str]:
@@ -176,8 +205,7 @@ def _value_or_reason(observation: Json, _: Document) -> Iterator[str]:
 
 def _units(observation: Json, _: Document) -> Iterator[str]:
     """Quantities with a code of another system than UCUM, or of none."""
-    places = ("valueQuantity", "referenceRange.low", "referenceRange.high", "component.valueQuantity")
-    for path, quantity in (found for at in places for found in nodes(observation, at)):
+    for path, quantity in (found for at in QUANTITIES for found in nodes(observation, at)):
         if ("code" in quantity or "system" in quantity) and text(quantity, "system") != UCUM:
             yield f"{path}.system"
 
@@ -200,8 +228,16 @@ def _abha(identifier: Json, _: Document) -> Iterator[str]:
         yield "value"
 
 
+def _numbers(observation: Json, _: Document) -> Iterator[str]:
+    """Values of quantities that are no numbers: a reader that knows types refuses all pages for one."""
+    for at in QUANTITIES:
+        for path, quantity in nodes(observation, at):
+            if "value" in quantity and not isinstance(quantity["value"], json_tree.Digits):
+                yield f"{path}.value"
+
+
 def _collected(collection: Json, _: Document) -> Iterator[str]:
-    if not is_there(collection, "collectedDateTime") or "collectedPeriod" in collection:
+    if not is_time(text(collection, "collectedDateTime")) or "collectedPeriod" in collection:
         yield "collectedDateTime"
 
 
@@ -312,6 +348,7 @@ RULES: tuple[Rule, ...] = (
         fits("issued", is_instant),
         "a time of issue has its zone",
     ),
+    Rule("report-effective", "DiagnosticReport", "", fits("effectiveDateTime", is_time), "its time is a time"),
     Rule(
         "report-performer",
         "DiagnosticReport",
@@ -373,6 +410,9 @@ RULES: tuple[Rule, ...] = (
     Rule("result-specimen", "Observation", "", refers("specimen", "Specimen"), "a specimen is a Specimen"),
     Rule("result-members", "Observation", "", refers("hasMember", "Observation"), "its members are Observations"),
     Rule("result-value", "Observation", "", _value_or_reason, "there is a value, or the reason why there is none"),
+    Rule("result-effective", "Observation", "", fits("effectiveDateTime", is_time), "its time is a time"),
+    Rule("result-issued", "Observation", "", fits("issued", is_instant), "a time of issue has its zone"),
+    Rule("result-number", "Observation", "", _numbers, "values of quantities are numbers"),
     Rule("result-unit", "Observation", "", _units, "coded units are of UCUM"),
     # -- people and the laboratory
     *(
@@ -410,7 +450,7 @@ RULES: tuple[Rule, ...] = (
         both(has("receivedTime"), fits("receivedTime", is_time)),
         "there is a time of receipt",
     ),
-    Rule("specimen-collected", "Specimen", "collection", _collected, "a collection has one time"),
+    Rule("specimen-collected", "Specimen", "collection", _collected, "a collection has one time, which is a time"),
     Rule("specimen-subject", "Specimen", "", refers("subject", "Patient"), "the subject is a Patient"),
     Rule("specimen-subject-reference", "Specimen", "subject", has("reference"), "it is a reference", OLD),
     Rule("order-status", "ServiceRequest", "", both(has("status"), has("intent")), "there are status and intent"),
@@ -435,6 +475,7 @@ RULES: tuple[Rule, ...] = (
         both(has("subject"), refers("subject", "Patient")),
         "the subject is a Patient",
     ),
+    Rule("finished-date", "DocumentReference", "", fits("date", is_instant), "a date has its time and zone"),
     Rule("finished-type", "DocumentReference", "", has("type"), "there is a type"),
     Rule("picture-status", "Media", "", has("status"), "there is a status"),
     Rule(

@@ -6,7 +6,10 @@ known about is not repeated.
 Sources: NHA's pages on errors, V3; answers of its sandbox that integrators have published.
 """
 
-from adapters.codecs.abdm.faults import GatewayFault, read_faults
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.codecs.abdm.faults import GatewayFault, has_error, read_faults
 from engine.model.abdm import GatewayAnswer, Verdict
 
 
@@ -20,6 +23,7 @@ STOP = _codes("1027")
 SETTINGS = _codes("1025 1035 1040 2402 2403")
 BEFORE = _codes("1090 1092 1101 1113")
 LOG_IN = frozenset({"900901", "900902"})
+ERRORED = "ERRORED"  # of a notice to the app, or an SMS, with or without an error beside it
 LINKED, OTHER, REFUSED = "ABDM-1056", "ABDM-9999", "ABDM-2500"
 
 
@@ -35,8 +39,18 @@ def answer(status: int, body: bytes, *, retry_after_s: float = 0.0) -> GatewayAn
     return GatewayAnswer(status, _of(status, fault), fault.code, fault.message, retry_after_s=retry_after_s, body=body)
 
 
-def error(body: bytes) -> GatewayAnswer:
-    """The error that a callback brings in place of a result."""
+def result(said: Mapping[str, Any], body: bytes) -> GatewayAnswer:
+    """What a callback says of a call.
+
+    Args:
+        said, body: the callback, as a tree and as bytes.
+    """
+    if not has_error(said):
+        acknowledged = said.get("acknowledgement")
+        status = acknowledged.get("status") if isinstance(acknowledged, Mapping) else None
+        if isinstance(status, str) and status.strip().upper() == ERRORED:
+            return GatewayAnswer(0, Verdict.FINAL, ERRORED, body=body)
+        return GatewayAnswer(0, Verdict.TAKEN, body=body)
     fault = worst(read_faults(body))
     return GatewayAnswer(0, _meaning(fault) or Verdict.FINAL, fault.code, fault.message, body=body)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from joserfc import jwt
@@ -18,6 +19,7 @@ ALGORITHMS = {name: kind for kind, kinds in (("RSA", ("RS", "PS")), ("EC", ("ES"
 SMALLEST_RSA_BITS = 2048
 SKEW_S = 60  # between the provider's clock and ours
 LONGEST_S = 600  # a token is fresh: it was made just now
+MOST_KEPT = 32  # keys, as they are used
 LONGEST_TEXT = 255  # of a subject (Core 1.0, 2)
 JWT = ("JWT",)
 
@@ -89,6 +91,12 @@ def usable_keys(keys: Sequence[Mapping[str, Any]]) -> int:
     return sum(_is_usable(one) for one in keys if one.get("kty") in ("RSA", "EC") and one.get("use", "sig") == "sig")
 
 
+def rsa_keys(keys: Sequence[Mapping[str, Any]]) -> list[RSAKey]:
+    """Those of these keys that can prove a signature by RSA."""
+    fit = [one for one in keys if one.get("kty") == "RSA" and one.get("use", "sig") == "sig" and _is_usable(one)]
+    return [made for one in fit if isinstance(made := _imported(one), RSAKey)]
+
+
 def _is_usable(key: Mapping[str, Any]) -> bool:
     try:
         _imported(key)
@@ -114,12 +122,19 @@ def _imported(key: Mapping[str, Any]) -> RSAKey | ECKey:
     Raises:
         IdentityProviderError: it is none, or a weak one.
     """
-    public = {name: value for name, value in key.items() if name in ("kty", "n", "e", "crv", "x", "y")}
+    public = tuple((name, value) for name, value in key.items() if name in ("kty", "n", "e", "crv", "x", "y"))
     try:
-        if key["kty"] != "RSA":
-            return ECKey.import_key(public)
-        if int.from_bytes(urlsafe_b64decode(public["n"].encode("ascii")), "big").bit_length() < SMALLEST_RSA_BITS:
-            raise ValueError
-        return RSAKey.import_key(public)
+        return _made(public)
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         raise IdentityProviderError(WRONG, "key") from None
+
+
+@lru_cache(MOST_KEPT)
+def _made(public: tuple[tuple[str, Any], ...]) -> RSAKey | ECKey:
+    """Making one takes as long as the look at a signature."""
+    key = dict(public)
+    if key["kty"] != "RSA":
+        return ECKey.import_key(key)
+    if int.from_bytes(urlsafe_b64decode(key["n"].encode("ascii")), "big").bit_length() < SMALLEST_RSA_BITS:
+        raise ValueError
+    return RSAKey.import_key(key)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.views.text import Head, printable, table
+from engine.views.text import Head, cell, csv_line, printable, table
 from engine.views.view import View
 
 SCHEMA_VERSION = 1
@@ -99,7 +99,7 @@ def show_lines(lines: Iterable[str]) -> None:
 
 
 def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next_page: str | None = None) -> int:
-    """A list as a table, as one document ``{name: [...]}``, or as lines; returns how many there were.
+    """A list as a table, as one document ``{name: [...]}``, as lines, or as CSV; returns how many there were.
 
     Args:
         empty: the message for people, on stderr, where there is nothing.
@@ -109,6 +109,11 @@ def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next
     if form is Form.NDJSON:
         for one in items:
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **view.row(one)}))
+            count += 1
+    elif form is Form.CSV:
+        click.echo(",".join(field.name for field in view.columns))
+        for one in items:
+            click.echo(csv_line(cell(field.cell(one)) for field in view.columns))
             count += 1
     else:
         listed = list(items)

@@ -11,14 +11,14 @@ import ipaddress
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
 
-from engine.devtools.abdm.faults import CODE, FORGED, Drawer
+from engine.devtools.abdm.faults import CODE, FORGED, SIGNED_WRONG, Drawer
 from engine.devtools.abdm.paths import ONLY_202, PATHS, WANTS_ANSWER
 from engine.devtools.abdm.signing import Signer
 from engine.devtools.abdm.state import MOST_OPEN, TOKEN_CODES, Asked, State
@@ -108,6 +108,8 @@ class Callbacks:
             return
         if CODE.fullmatch(kind) and callback.name not in WANTS_ANSWER:
             callback = self._failed(callback, kind)
+        if kind == SIGNED_WRONG:
+            callback = self._signed_wrong(callback)
         if kind == "late":
             await asyncio.sleep(self._drawer.faults.late_s)
         elif kind == "reordered":
@@ -137,6 +139,14 @@ class Callbacks:
         if callback.name == "on-link" and found[1] in TOKEN_CODES:
             self._state.drop_token(callback.facility, callback.subject)
         return Callback(callback.name, callback.facility, body, callback.subject, request_id=callback.request_id)
+
+    def _signed_wrong(self, callback: Callback) -> Callback:
+        """The same with another signature of the artefact in it."""
+        notice = callback.body.get("notification", {})
+        if "consentDetail" not in notice:
+            return callback
+        signature = self._signer.signature(notice["consentDetail"], wrong=True)
+        return replace(callback, body={"notification": notice | {"signature": signature}})
 
     async def _behind_the_next(self) -> None:
         turn = asyncio.Event()

@@ -420,10 +420,10 @@ def _dishonest(done: bodies.Done, transfer: Transfer) -> list[tuple[str, str]]:
     if sorted(named) != sorted(reference for _, reference in consent.contexts):
         found.append(("notify-contexts", "not one line for each care context of the consent"))
     said = {one.care_context_reference for one in status.status_responses if one.hi_status == "DELIVERED"}
-    if said != set(transfer.arrived):
+    if not transfer.arrived.keys() - transfer.unheard <= said <= transfer.arrived.keys():
         found.append(("notify-dishonest", f"{len(said)} DELIVERED, {len(transfer.arrived)} arrived"))
-    if (status.session_status == "TRANSFERRED") != bool(transfer.arrived):
-        found.append(("notify-dishonest", f"{status.session_status} with {len(transfer.arrived)} arrived"))
+    if (status.session_status == "TRANSFERRED") != bool(said):
+        found.append(("notify-dishonest", f"{status.session_status} with {len(said)} DELIVERED"))
     if transfer.state == "asked":
         found.append(("notify-before-on-request", "the request was not answered yet"))
     return found

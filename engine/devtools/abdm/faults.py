@@ -22,6 +22,7 @@ Of a callback:
     dropped        never
     late-token     its token ended a quarter of an hour ago; the gateway repeats with such tokens, so it is to be taken
     no-prefix      to the path without /api, which is to be taken
+    wrong-consent-signature   the grant in it is signed by a key that is not the gateway's
     ABDM-1036 ...  with this error in place of the result of a call
     FORGED         a callback that is to be refused comes first, with a REQUEST-ID of its own; the right one follows
 """
@@ -42,7 +43,8 @@ FORGED = (
     *("expired", "wrong-signature", "alg-none", "hs256", "unknown-key", "wrong-issuer", "own-account", "no-token"),
     *("other-facility", "not-json", "too-large"),
 )
-ARRIVALS = ("duplicate", "repeat", "early", "late", "reordered", "dropped", "late-token", "no-prefix")
+SIGNED_WRONG = "wrong-consent-signature"
+ARRIVALS = ("duplicate", "repeat", "early", "late", "reordered", "dropped", "late-token", "no-prefix", SIGNED_WRONG)
 PUSHES = ("429-after", "503-after", "empty", "html", "lost", "reset", "hang")
 MOST_SCRIPTED = 10_000  # faults that wait for one call or callback
 CODE = re.compile(r"(ABDM-[0-9]{4})(?: (.{1,200}))?")

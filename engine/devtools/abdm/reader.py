@@ -4,7 +4,6 @@ A page that is wrong is noted, answered 4xx, and not kept. The same bytes again 
 """
 
 import hashlib
-import json
 import secrets
 from base64 import b64encode
 from collections.abc import Mapping
@@ -45,22 +44,23 @@ class Reader:
         plain = b64encode(nonce).decode("ascii")
         return seed, nonce, {"cryptoAlg": "ECDH", "curve": "Curve25519", "dhPublicKey": public, "nonce": plain}
 
-    def receive(self, headers: Mapping[str, str], body: bytes, began: datetime) -> int:
+    def receive(self, headers: Mapping[str, str], body: bytes, began: datetime, *, is_heard: bool = True) -> int:
         """Take a page, and return the status of the answer.
 
         Args:
             began: when its request came.
+            is_heard: the answer will reach the laboratory.
         """
         self._state.counts["pages"] += 1
         try:
-            self._receive({name.lower(): value for name, value in headers.items()}, body, began)
+            self._receive({name.lower(): value for name, value in headers.items()}, body, began, is_heard)
         except GatewayRefusalError as refusal:
             if refusal.rule:
                 self._state.violated(refusal.rule, "push", refusal.detail)
             return refusal.status
         return 202
 
-    def _receive(self, headers: Mapping[str, str], body: bytes, began: datetime) -> None:
+    def _receive(self, headers: Mapping[str, str], body: bytes, began: datetime, is_heard: bool) -> None:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise _wrong("content-type", headers.get("content-type", "none"), 415)
         if not self._gate.is_live(headers.get("authorization", "")):
@@ -77,8 +77,11 @@ class Reader:
         if transfer is None:
             raise _wrong("page-unknown-transfer", "", 404)
         digest = hashlib.sha256(body).digest()
+        reference = page.entries[0].care_context_reference
         if transfer.pages.get(page.page_number) == digest:
             transfer.repeats += 1
+            if is_heard:
+                transfer.unheard.discard(reference)
             return
         if page.page_number in transfer.pages:
             raise _wrong("page-changed", f"page {page.page_number} again, with other bytes", 409)
@@ -86,14 +89,14 @@ class Reader:
         self._refuse_beyond_the_grant(transfer, page)
         document = self._opened(transfer, page)
         self._refuse_of_another(transfer, document)
-        entry = page.entries[0]
+        transfer.first_at = transfer.first_at or self._state.now()
         transfer.pages[page.page_number] = digest
         transfer.page_count = page.page_count
-        transfer.arrived[entry.care_context_reference] = entry.checksum
+        transfer.arrived[reference] = page.entries[0].checksum
+        if not is_heard:
+            transfer.unheard.add(reference)
         consent = transfer.consent
-        self._state.keep(
-            Document(transfer.id, consent.id, consent.person.address, entry.care_context_reference, document)
-        )
+        self._state.keep(Document(transfer.id, consent.id, consent.person.address, reference, document))
 
     def _refuse_at_this_time(self, transfer: Transfer, began: datetime) -> None:
         consent, settings = transfer.consent, self._state.settings
@@ -147,7 +150,7 @@ class Reader:
     def _refuse_of_another(self, transfer: Transfer, document: bytes) -> None:
         """Look into the document: form, person, time."""
         try:
-            bundle = json.loads(document.decode("utf-8"))
+            bundle = orjson.loads(document)
             resources = [entry["resource"] for entry in bundle["entry"]]
             kinds = [one["resourceType"] for one in resources]
         except (ValueError, KeyError, TypeError, RecursionError):

@@ -22,6 +22,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -106,7 +107,7 @@ class AbdmSandbox:
         Raises:
             OSError: the port is taken.
         """
-        server = web.Server(self._answer, request_factory=_request, access_log=None, handler_cancellation=True)
+        server = web.Server(self._dated_answer, request_factory=_request, access_log=None, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=0.5)
         await runner.setup()
         try:
@@ -131,6 +132,10 @@ class AbdmSandbox:
         """As a gateway that has forgotten its tokens."""
         self._gate.end_sessions()
 
+    def new_key_of_consents(self) -> None:
+        """As a consent manager that changes its key: consents are signed by a new one, and callbacks are not yet."""
+        self._signer.new_key_of_consents()
+
     def _send(self, callback: Callback) -> None:
         self._callbacks.raise_if_full()
         self._callbacks.start(callback, self._callbacks.draw(callback))
@@ -141,6 +146,15 @@ class AbdmSandbox:
             self._callbacks.later(self.app.pull_by_itself(person, facility, reference, after_s))
 
     # -- HTTP ------------------------------------------------------------------------------------------------------
+
+    def _dated(self, response: web.StreamResponse) -> web.StreamResponse:
+        """With the time of our clock, by which a laboratory's program corrects its own."""
+        if not response.prepared:
+            response.headers[hdrs.DATE] = format_datetime(self.state.now(), usegmt=True)
+        return response
+
+    async def _dated_answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        return self._dated(await self._answer(request))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         own = not request.path.startswith((PREFIX, PATH, "/gateway/"))
@@ -217,7 +231,7 @@ class AbdmSandbox:
         else:
             self._log(request, heard.call.name, status)
             response = web.Response(status=status) if outcome.body is None else _json(status, outcome.body)
-            await response.prepare(request)
+            await self._dated(response).prepare(request)
             await response.write_eof()
         if callback is not None and kind != "early":
             self._callbacks.start(callback, kind)
@@ -237,7 +251,7 @@ class AbdmSandbox:
         fault = self._drawer.push()
         if fault and fault != "lost":
             return await self._fail(request, fault, "push")
-        status = self._reader.receive(request.headers, body, began)
+        status = self._reader.receive(request.headers, body, began, is_heard=fault != "lost")
         if fault == "lost":
             return await self._fail(request, fault, "push")
         self._log(request, "push", status)

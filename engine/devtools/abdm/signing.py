@@ -12,13 +12,15 @@ from functools import cache
 from typing import Any
 from uuid import uuid4
 
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 ISSUER = "https://dev.abdm.gov.in/auth/realms/central-registry"
 SENDER = "gateway"
-KEY_ID = "simulated-gateway-1"
+KEY_ID, NEXT_KEY_ID = "simulated-gateway-1", "simulated-gateway-2"
 CALLBACK_LIFE_S = 300
 LATE_S = 16 * 60
 LINK_TOKEN_LIFE_S = int(182.5 * 86_400)
@@ -29,11 +31,16 @@ class Signer:
 
     def __init__(self, client: str) -> None:
         self._client = client
-        self._key = _key("gateway")
+        self._key = self._of_consents = _key("gateway")
 
     def keys(self) -> dict[str, Any]:
         """As JSON Web Key Set (RFC 7517, 5)."""
-        return {"keys": [self._key.as_dict(private=False)]}
+        keys = {id(key): key for key in (self._key, self._of_consents)}
+        return {"keys": [key.as_dict(private=False) for key in keys.values()]}
+
+    def new_key_of_consents(self) -> None:
+        """Sign consents by another key from now on, published beside that of tokens."""
+        self._of_consents = _key("consents", NEXT_KEY_ID)
 
     def session(self, now_s: int, life_s: int) -> str:
         return self._signed(self._claims(now_s, now_s + life_s, self._client))
@@ -43,9 +50,16 @@ class Signer:
         more = {"sub": claims["abhaAddress"], "transactionId": str(uuid4())}
         return self._signed({**claims, **more, "iat": now_s, "exp": now_s + LINK_TOKEN_LIFE_S})
 
-    def signature(self, said: dict[str, Any]) -> str:
-        """Of a consent artefact: the signed bytes are not published, so these are ours."""
-        return self._signed(said).rpartition(".")[2]
+    def signature(self, said: dict[str, Any], *, wrong: bool = False) -> str:
+        """Of a consent artefact, by RS256 over its compact JSON: the signed bytes are not published, so these are ours.
+
+        Args:
+            wrong: by a key that is not the gateway's.
+        """
+        key = (_key("stranger") if wrong else self._of_consents).private_key
+        assert key is not None, "they are made here"
+        text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+        return base64.b64encode(key.sign(text, PKCS1v15(), SHA256())).decode("ascii")
 
     def read(self, token: str) -> dict[str, Any] | None:
         """The claims of a token of ours; None where it is none."""
@@ -96,9 +110,9 @@ class Signer:
 
 
 @cache
-def _key(owner: str) -> RSAKey:
+def _key(owner: str, name: str = KEY_ID) -> RSAKey:
     """The key of the gateway, or one of another owner under the same name."""
-    return RSAKey.generate_key(2048, {"kid": KEY_ID, "use": "sig", "alg": "RS256"}, private=True)
+    return RSAKey.generate_key(2048, {"kid": name, "use": "sig", "alg": "RS256"}, private=True)
 
 
 def _part(said: dict[str, Any]) -> str:

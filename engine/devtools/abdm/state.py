@@ -155,6 +155,8 @@ class Transfer:
         must_refuse: why the laboratory has to refuse it, and the code that this has; empty: it need not.
         pages: page number -> digest of its bytes.
         arrived: contexts whose page was opened.
+        unheard: those of them whose answer was lost: the laboratory cannot know that they arrived.
+        first_at: when the first page was opened.
         state: asked, acknowledged, refused, done.
     """
 
@@ -171,6 +173,8 @@ class Transfer:
     page_count: int = 0
     repeats: int = 0
     arrived: dict[str, str] = field(default_factory=dict)
+    unheard: set[str] = field(default_factory=set)
+    first_at: datetime | None = None
     error: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
     unsure: bool = False

@@ -136,7 +136,7 @@ class Bench:
         before = self.daemon.usage()
         result = self.sender.hear()
         acked: list[tuple[int, int, float]] = [tuple(entry) for entry in result["acked"]]
-        self._drain(len(acked))
+        self._drain(acked)
         used = self.daemon.usage().since(before)
         result["cpu_s"] = sum(used.cpu_s.values())
         seen: list[tuple[int, int, str, float]] = [tuple(entry) for entry in self.sink.ask("take")["seen"]]
@@ -153,9 +153,11 @@ class Bench:
         )
         return counted, result
 
-    def _drain(self, expected: int) -> None:
+    def _drain(self, acked: Sequence[tuple[int, int, float]]) -> None:
+        """Wait until each of these has arrived. What comes again, also of an earlier start, is none of them."""
         deadline = time.monotonic() + DRAIN_WITHIN_S
-        while time.monotonic() < deadline and self.sink.ask("count")["count"] < expected:
+        first = min((number for _, number, _ in acked), default=0)
+        while time.monotonic() < deadline and self.sink.ask(f"count {first}")["count"] < len(acked):
             time.sleep(0.05)
         time.sleep(0.2)  # settling of the last rows belongs to the cost, and so would a repeat
 

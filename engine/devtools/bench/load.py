@@ -18,6 +18,7 @@ from engine.config import registry
 from engine.devtools.bench.messages import astm, oru
 from engine.runtime import event_loop
 
+CONNECT_WITHIN_S = 30.0
 VT, END = b"\x0b", b"\x1c\r"
 ENQ, ACK, EOT = b"\x05", b"\x06", b"\x04"
 E1381 = registry.load(registry.SENDERS, "e1381")
@@ -52,7 +53,7 @@ async def play(
     out: Outcome,
 ) -> None:
     """Send ``messages`` over one connection; ``period_s`` 0 is a closed loop."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await _connected(port)
     await _until(out.start)
     due = out.start + (random.Random(line).random() * period_s)
     try:
@@ -82,6 +83,18 @@ async def play(
         out.refused += 1
     finally:
         writer.close()
+
+
+async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect, as an analyzer does: on a busy machine some listeners of a daemon open later than the first one."""
+    deadline = time.monotonic() + CONNECT_WITHIN_S
+    while True:
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
 
 
 async def _until(at: float) -> None:

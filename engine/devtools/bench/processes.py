@@ -53,6 +53,10 @@ class JsonProcess:
         self.tell(line)
         return self.hear()
 
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        return _cpu_s(str(self.process.pid))
+
     def stop(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None

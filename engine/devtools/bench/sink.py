@@ -28,6 +28,10 @@ class Sink:
         self.delay_s = 0.0
         self.seen: list[tuple[int, int, str, float]] = []
 
+    def count(self, *, first: int) -> int:
+        """The messages from the number ``first`` on; one that came twice is one."""
+        return len({(line, number) for line, number, _, _ in self.seen if number >= first})
+
 
 @cache
 def answer(entries: int) -> bytes:
@@ -82,7 +86,7 @@ class SinkConnection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve until standard input says ``stop``; a line ``count`` prints how many came so far."""
+    """Serve until standard input says ``stop``; a line ``count N`` prints how many messages came, from number N."""
     loop = asyncio.get_running_loop()
     sink = Sink()
     server = await loop.create_server(lambda: SinkConnection(sink), "127.0.0.1", 0)
@@ -90,8 +94,8 @@ async def serve() -> None:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := (await reader.readline()).strip():
-        if line == b"count":
-            print(json.dumps({"count": len(sink.seen)}), flush=True)
+        if line.startswith(b"count "):
+            print(json.dumps({"count": sink.count(first=int(line[6:]))}), flush=True)
         elif line == b"take":
             seen, sink.seen = sink.seen, []
             print(json.dumps({"seen": seen}), flush=True)

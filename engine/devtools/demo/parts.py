@@ -10,8 +10,14 @@ import signal
 import socket
 import sys
 import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from engine.config.load import Site
+from engine.config.source import TcpPart
+from engine.model.errors import LabRelayError
+from engine.model.units import HostPort
 
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 12.0
@@ -102,6 +108,79 @@ async def get_json(host: str, port: int, path: str) -> dict[str, Any]:
         return value
 
     return await asyncio.to_thread(get)
+
+
+async def labrelay(site: Path, *arguments: str) -> dict[str, Any]:
+    """The JSON of a command, as a person gives it.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site), *arguments, "-o", "json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"labrelay {' '.join(arguments[:2])} failed: {err.decode(errors='replace').strip()}")
+    said: dict[str, Any] = json.loads(out)
+    return said
+
+
+async def play(
+    first: tuple[str, Part, HostPort],
+    second: tuple[str, Part, HostPort],
+    shown: Callable[[], Awaitable[bool]],
+    *,
+    leave: bool,
+    say: Callable[[str], None],
+) -> int:
+    """Start two parts, one after the other, show something, and stop them; 0 if it was as it should be.
+
+    Args:
+        first, second: the line that says that it starts, the part, and where it listens.
+        shown: whether all was as it should be.
+        leave: else the parts go on until this is cancelled.
+    """
+    try:
+        for words, part, at in (first, second):
+            say(words)
+            await part.start(at.host, at.port)
+        good = await shown()
+        if not leave:
+            say("The parts go on until you press Ctrl-C.")
+            await asyncio.Event().wait()
+        return 0 if good else 1
+    except RuntimeError as error:
+        say(str(error))
+        return 1
+    finally:
+        say("Stopping ...")
+        await second[1].stop()
+        await first[1].stop()
+
+
+def refuse_taken(places: Mapping[str, HostPort]) -> None:
+    """
+    Raises:
+        LabRelayError: another program listens at one of these places.
+    """
+    taken = [f"{name} ({at})" for name, at in places.items() if port_is_taken(at.host, at.port)]
+    if taken:
+        raise LabRelayError(f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it first")
+
+
+def listens(site: Site, channel: str, shown: str) -> HostPort:
+    """Where a channel of the demo's site listens.
+
+    Raises:
+        LabRelayError: it is none of the demo's, so that ``shown`` cannot be shown there.
+    """
+    found = site.channels.get(channel)
+    listen = found.source.listen if found is not None and isinstance(found.source, TcpPart) else None
+    if listen is None:
+        raise LabRelayError(f"{shown} shown with the demo's own channels; start the demo in another folder")
+    return listen
 
 
 def plain_environment() -> bool:

@@ -5,23 +5,18 @@ order. What becomes of each is shown, with the command that shows it.
 """
 
 import asyncio
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.config.load import Site, load_site
-from engine.config.source import TcpPart
-from engine.devtools.demo.parts import Part, command_for, port_is_taken
+from engine.devtools.demo.parts import Part, command_for, labrelay, listens, play, refuse_taken
 from engine.devtools.simulator.asking import AskingAnalyzer, find_asker
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.play import PlaySettings, new_seed
 from engine.devtools.simulator.wires import ClientWire
-from engine.model.errors import LabRelayError
 from engine.model.units import HostPort
 
 ANALYZER = "sysmex-xn"
@@ -80,47 +75,26 @@ def prepare(folder: Path) -> None:
 
 
 def _address(site: Site) -> HostPort:
-    channel = site.channels.get(HAEMATOLOGY)
-    listen = channel.source.listen if channel is not None and isinstance(channel.source, TcpPart) else None
-    if listen is None:
-        raise LabRelayError("orders are shown with the demo's own channels; start the demo in another folder")
-    return listen
+    return listens(site, HAEMATOLOGY, "orders are")
 
 
 async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
     """Play it; 0 if all ended as it should. Without ``leave`` the parts go on until it is cancelled."""
     server = next(one for one in site.config.destinations.values() if one.kind == "fhir")
     host, _, port = server.url.split("//", 1)[1].split("/", 1)[0].rpartition(":")
-    web = site.config.web.listen
-    listen = _address(site)
-    places = (
-        ("sandbox", host, int(port)),
-        ("status page", web.host, web.port),
-        (HAEMATOLOGY, listen.host, listen.port),
-    )
-    taken = [f"{name} ({at}:{number})" for name, at, number in places if port_is_taken(at, number)]
-    if taken:
-        raise LabRelayError(f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it first")
+    web, listen = site.config.web.listen, _address(site)
+    receives = HostPort(host, int(port))
+    refuse_taken({"sandbox": receives, "status page": web, HAEMATOLOGY: listen})
     logs = site.config.data / "demo"
-    sandbox = Part("the sandbox", ["sandbox", "--listen", f"{host}:{port}"], logs / "sandbox.log")
+    sandbox = Part("the sandbox", ["sandbox", "--listen", str(receives)], logs / "sandbox.log")
     daemon = Part("the daemon", ["--site", str(site.folder), "run"], logs / "daemon.log")
-    try:
-        say(f"Starting a FHIR server to receive results (the sandbox) on http://{host}:{port}/")
-        await sandbox.start(host, int(port))
-        say(f"Starting LabRelay; its page: http://{web}/")
-        await daemon.start(listen.host, listen.port)
-        good = await _play(site, say)
-        if not leave:
-            say("The parts go on until you press Ctrl-C.")
-            await asyncio.Event().wait()
-        return 0 if good else 1
-    except RuntimeError as error:
-        say(str(error))
-        return 1
-    finally:
-        say("Stopping ...")
-        await daemon.stop()
-        await sandbox.stop()
+    return await play(
+        (f"Starting a FHIR server to receive results (the sandbox) on http://{receives}/", sandbox, receives),
+        (f"Starting LabRelay; its page: http://{web}/", daemon, listen),
+        lambda: _play(site, say),
+        leave=leave,
+        say=say,
+    )
 
 
 async def _play(site: Site, say: Callable[[str], None]) -> bool:
@@ -130,10 +104,10 @@ async def _play(site: Site, say: Callable[[str], None]) -> bool:
     for one in TUBES:
         say(f"Tube {numbers[one.name]}: {one.says}")
         for patient, tests in one.orders:
-            added = await _labrelay(site, "orders", "add", numbers[one.name], *tests, "--patient", patient)
+            added = await labrelay(site.folder, "orders", "add", numbers[one.name], *tests, "--patient", patient)
             if one.cancelled:
                 for order in added["orders"]:
-                    await _labrelay(site, "orders", "cancel", order["order"], "--reason", "shown in the demo")
+                    await labrelay(site.folder, "orders", "cancel", order["order"], "--reason", "shown in the demo")
     say("")
     wire = ClientWire(_address(site))
     await wire.open()
@@ -146,12 +120,12 @@ async def _play(site: Site, say: Callable[[str], None]) -> bool:
         await wire.close()
     ends = await _ends(site)
     wanted = [state for one in TUBES for state in one.ends]
-    labrelay = command_for(site.folder)
+    command = command_for(site.folder)
     say("")
     say(f"The orders are now {', '.join(ends)}. Look at them while this goes on:")
-    say(f"  {labrelay} orders list --all      each order with its state")
-    say(f"  {labrelay} orders log             each question, and why it got no order")
-    say(f"  {labrelay} orders show W1         the history of an order")
+    say(f"  {command} orders list --all      each order with its state")
+    say(f"  {command} orders log             each question, and why it got no order")
+    say(f"  {command} orders show W1         the history of an order")
     if ends != wanted:
         say(f"They should be {', '.join(wanted)}.")
     return ends == wanted and not analyzer.counts["unanswered"]
@@ -162,26 +136,9 @@ async def _ends(site: Site) -> list[str]:
     states: list[str] = []
     due = asyncio.get_running_loop().time() + SHOWS_WITHIN_S
     while asyncio.get_running_loop().time() < due:
-        found = await _labrelay(site, "orders", "list", "--all")
+        found = await labrelay(site.folder, "orders", "list", "--all")
         states = [one["state"] for one in reversed(found["orders"])]
         if "offered" not in states and "waiting" not in states:
             return states
         await asyncio.sleep(0.2)
     return states
-
-
-async def _labrelay(site: Site, *arguments: str) -> dict[str, Any]:
-    """A command as a person gives it.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine", "--site", str(site.folder), *arguments, "-o", "json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"labrelay {' '.join(arguments[:2])} failed: {err.decode(errors='replace').strip()}")
-    said: dict[str, Any] = json.loads(out)
-    return said

@@ -109,9 +109,14 @@ def _heard(mark: Mark, at_us: int, numbers: _Numbers) -> Step:
     return Step(at_us=at_us, way=way, what=what, data=mark.data)
 
 
+def plain_size(data: bytes) -> str:
+    """What is said of bytes that are sent and are no single sign."""
+    return f"{len(data)} bytes"
+
+
 def _said(entry: LineEntry, numbers: _Numbers) -> Iterator[Step]:
     if len(entry.data) > 8:
-        yield Step(at_us=entry.at_us, way="out", what=f"{len(entry.data)} bytes", data=entry.data)
+        yield Step(at_us=entry.at_us, way="out", what=plain_size(entry.data), data=entry.data)
         return
     for byte in entry.data:
         if byte == 0x06:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.records import UNMAPPED_ROWS
+from engine.monitoring.snapshot.abdm import AbdmSnapshot
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level
@@ -45,9 +46,11 @@ class SiteSnapshot:
         incomplete_total: messages that broke off; the analyzer may not send them again, so a person decides.
         unmapped_total: different codes without an entry in their table, up to the counting limit (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
+        abdm: its account at ABDM; None: the site is not in that network.
         task_restarts: supervised tasks that failed since the start, with the number of restarts.
         held_alarm_s: a result held longer than this is a problem.
         unsent_after_s: by channel, where it is not the usual: how long an order may wait that was asked for in vain.
+        facilities: laboratories at ABDM, id -> name.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -68,9 +71,11 @@ class SiteSnapshot:
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
     kept: KeptSnapshot = field(default_factory=KeptSnapshot)
     backup: BackupSnapshot = field(default_factory=BackupSnapshot)
+    abdm: AbdmSnapshot | None = None
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0
     unsent_after_s: Mapping[str, float] = field(default_factory=dict)
+    facilities: Mapping[str, str] = field(default_factory=dict)
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 
@@ -132,6 +137,8 @@ class SiteSnapshot:
                 state = one.paused.words if one.paused is not None else one.words
                 phrase = _with_waiting(one.name, state, one.waiting)
                 found.append(Finding(level=one.state.level, phrase=phrase, subject=one.name))
+        if self.abdm is not None:
+            found.extend(Finding(level=one.level, phrase=one.words) for one in self.abdm.faults)
         found.extend(disk_findings(self.disk_free_bytes, self.disk_days_left))
         if self.backup.missing:
             found.append(Finding(level=Level.PROBLEM, phrase=NO_BACKUP))

@@ -5,6 +5,7 @@ import asyncio
 from engine.actions.control import Request
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemState, OrderedPatient, OrderLine, item_id
+from engine.model.phrases import Said
 from engine.model.worklist import LineOutcome
 from engine.ordering import by_hand, fetching
 from engine.ordering.sheets import MOST, Sheet, sheets
@@ -14,6 +15,7 @@ from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit, worklist
 from engine.store.queries import worklist as reading
 
+WRONG_CHANNEL = "no channel with orders has the name {name}; these have orders: {names}"
 PATIENT = ("number", "family", "given", "birth_date", "sex")  # parts of a patient that a worklist has
 
 
@@ -23,7 +25,7 @@ async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     if not runners:
         raise LabRelayError("no channel has orders:, so no analyzer would get it (docs/orders.md)")
     if wrong := [name for name in asked.targets if name not in runners]:
-        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(runners))}")
+        raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners))))
     patient = OrderedPatient(
         number=asked.patient,
         family=asked.family,
@@ -111,7 +113,7 @@ async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorkl
     channels = site.loaded().channels
     runners = {name: one.orders for name, one in channels.items() if one.orders is not None}
     if wrong := [name for name in asked.channels if name not in runners]:
-        raise LabRelayError(f"{wrong[0]} is no channel with orders:; there are {', '.join(sorted(runners)) or 'none'}")
+        raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners)) or "-"))
     what = {"export": {"worklist": asked.channels or "all"}, "purpose": asked.purpose}
     await site.journal.run(audit.note, request.actor, "unmask", what)
     wanted = reading.ItemFilter(states=(ItemState.WAITING,))

@@ -43,6 +43,7 @@ from engine.model.message import (
 from engine.model.order_results import TubeResults
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.model.result_times import ResultGroup
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
 from engine.model.worklist import Ordered, ResultOf
@@ -78,7 +79,7 @@ _CONFIGURATION = ("epoch", "folder", "config_hash", "log_style", "log_level", "d
 _STORED = ("id", "channel", "seq", "received_us", "repeat_of", "equal_to")
 _DELIVERY = (
     *("id", "message_id", "channel", "destination", "seq", "key", "packed", "media_type", "received_us", "attempt"),
-    *("maybe_delivered", "manual", "entries", "message_type", "earlier"),
+    *("maybe_delivered", "manual", "entries", "message_type", "earlier", "traceparent"),
 )
 _of_stored, _of_delivery = attrgetter(*_STORED), attrgetter(*_DELIVERY)
 
@@ -193,6 +194,7 @@ def outcome(
             [tuple(one) for one in found.numbers],
             found.tubes,
             order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
+            found.results,
         ),
         blobs,
     )
@@ -217,7 +219,7 @@ def number_of(frame: Frame) -> int:
 def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, *rest = frame.fields
-    numbers, tubes, lines = rest
+    numbers, tubes, lines, results = rest
     blobs = iter(frame.blobs)
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
@@ -249,6 +251,7 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         None
         if lines is None or channel.takes is None
         else Ordered(lines=order_lines.decode(lines.encode()), settings=channel.takes),
+        tuple(ResultGroup(**{**one, "codes": tuple(one["codes"]), "tests": tuple(one["tests"])}) for one in results),
     )
 
 

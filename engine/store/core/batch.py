@@ -21,7 +21,9 @@ from engine.model.errors import IntegrityError
 from engine.model.link_events import Line
 from engine.model.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.model.repeats import Habit
+from engine.store.core import event_notes
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
+from engine.store.core.event_notes import EventEnds, Noted
 from engine.store.core.loss import last_number
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
@@ -100,12 +102,14 @@ class Tail:
         restored_to: messages up to this one came from a backup; their deliveries may have been made before.
         indexed_to: messages up to this row are in the search index (`engine.store.operations.search_index`).
         unindexed: how many that have a state are not.
+        counted_to: the results of messages up to this row were counted (`engine.store.operations.result_counts`).
         incomplete_bytes, incomplete_us: the site's limits for incomplete messages
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
         names: message -> hashes of the names in its documents, likewise (`engine.store.operations.settling.accepted`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
+        events: the oldest event and the newest (`engine.store.core.event_notes`).
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -135,7 +139,12 @@ class Tail:
         self.indexed_to: int = indexed[0] if indexed else 0
         rest = connection.execute("SELECT count(*) FROM message_state WHERE id > ?", (self.indexed_to,)).fetchone()
         self.unindexed: int = rest[0]
+        counted = connection.execute("SELECT counted_to FROM result_position").fetchone()
+        self.counted_to: int = counted[0] if counted else 0
         self.answers = Answers.read(connection)
+        self.events = EventEnds(
+            *connection.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM event").fetchone()
+        )
         self._open: list[int] = []
         self._closed: set[int] = set()
         self._find_open_work(connection)
@@ -211,6 +220,7 @@ class Batch:
         stored_bytes: size of the sealed values so far.
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
         config: the same as a number, for rows; 0: unknown.
+        notes_critical: whether messages with a critical value are noted, since the site wants alerts of them.
         orders_changed: an item of the worklist is new, another one than before, or no longer under way.
     """
 
@@ -236,6 +246,8 @@ class Batch:
         self.chain = tail.chain
         self.last_document = tail.last_document
         self.indexed_to, self.unindexed = tail.indexed_to, tail.unindexed
+        self.events = tail.events
+        self.counted_to = tail.counted_to
         self.stored_bytes = 0
         self.opened: list[int] = []
         self.closed: list[int] = []
@@ -243,6 +255,7 @@ class Batch:
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
         self.config = 0
+        self.notes_critical = False
         self.orders_changed = False
         self.zone = zone
         self._month = month_of(now_us)
@@ -251,6 +264,7 @@ class Batch:
         self._sessions: dict[int, tuple[int, ...]] = {}
         self._counts: dict[tuple[str, str, str], int] = {}
         self._unanswered: dict[str, dict[int, Line]] = {}
+        self._noted: list[Noted] = []
 
     # -- rows of the journal -------------------------------------------------------------------------------------
 
@@ -365,6 +379,10 @@ class Batch:
             lane_id = self._find_lane(channel, destination)
         return self.lane_of(lane_id)
 
+    def tell(self, event: str, **data: Any) -> None:
+        """Note an event for other programs (`engine.model.events`): numbers, names, codes; no patient data."""
+        self._noted.append(Noted(self.last_id, event, data))
+
     def lane_of(self, lane_id: int) -> LaneTally:
         """As `lane`, by the number of an existing lane."""
         tally = self._lanes.get(lane_id)
@@ -423,6 +441,8 @@ class Batch:
                 " ON CONFLICT DO UPDATE SET n = n + excluded.n",
                 [(day, *key, n) for key, n in self._counts.items()],
             )
+        if self._noted:
+            self.events = event_notes.write(self.execute, self.executemany, self._noted, self.events, self.now_us)
         if self.tail.watermark_due:
             self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('watermark', ?)", (self.tail.clear_to,))
 
@@ -433,7 +453,9 @@ class Batch:
             tail.watermark = tail.clear_to
         tail.last_id, tail.chain = self.last_id, self.chain
         tail.last_document = self.last_document
+        tail.events = self.events
         tail.indexed_to, tail.unindexed = self.indexed_to, self.unindexed
+        tail.counted_to = self.counted_to
         tail.unmapped_rows = self.unmapped_rows
         if self.unmapped.rows:
             self.unmapped.committed(tail.code_rows)

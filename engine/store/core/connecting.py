@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from engine.model.errors import StoreError
 from engine.model.records import JOURNAL_NAME as JOURNAL_NAME
 from engine.store.core import damage, key_encryption_key, migrate
 from engine.store.core.lock import SiteLock
@@ -52,16 +53,35 @@ def access(path: Path) -> Iterator[bool]:
             lock.release()
 
 
+def key_check(connection: sqlite3.Connection) -> bytes:
+    """The check of the journal's key.
+
+    Raises:
+        StoreError: the journal has none: the daemon has made its tables, and its first rows are not written yet.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+    if row is None:
+        raise StoreError(
+            "the journal has no check of its key: the first labrelay run is making it, or was stopped before that was "
+            "done; start labrelay run, and ask again"
+        )
+    return bytes(row[0])
+
+
 def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
     """The journal's data keys, as they are stored."""
     return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
 
 
 def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str], str]:
-    """The unlocked keys where this process may read the key, else None; a note about the failure; and the fix."""
+    """The unlocked keys where this process may read the key, else None; a note about the failure; and the fix.
+
+    Raises:
+        StoreError: as `key_check`.
+    """
     with closing(connect(path, immutable=immutable)) as connection:
         connection.execute("BEGIN")
-        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        expected = key_check(connection)
         keys = data_keys(connection)
     try:
         if next(key_encryption_key.candidates(data), None) is None:

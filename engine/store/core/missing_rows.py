@@ -9,6 +9,7 @@ import orjson
 
 from engine.model.clock import from_us
 from engine.model.errors import AbsentError, IntegrityError, StoreError
+from engine.model.phrases import Said
 from engine.model.records import (
     KIND_ACT,
     KIND_ERASED,
@@ -20,6 +21,8 @@ from engine.store.core.anchor import Mark
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
+NO_MESSAGE = "there is no message {n}"
+LET_GO = "message {n} is not kept any longer: retention deleted it on {day}"
 _OTHERS = {
     KIND_FRAME: "a frame",
     KIND_ACT: "an entry of the audit trail",
@@ -49,8 +52,9 @@ def absence(
     let_go = pruned_ranges.around(execute, pruned_ranges.JOURNAL, row_id)
     if let_go is not None:
         at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
-        on = f" on {from_us(at[0]):%Y-%m-%d}" if at is not None else ""
-        return AbsentError(f"{kind} {row_id} is not kept any longer: retention deleted it{on}")
+        if kind == "message" and at is not None:
+            return AbsentError(Said(LET_GO, n=row_id, day=f"{from_us(at[0]):%Y-%m-%d}"))
+        return AbsentError(f"{kind} {row_id} is not kept any longer: retention deleted it")
     gap = execute(
         "SELECT first_id, last_id, act FROM gap WHERE first_id <= ? AND last_id >= ?", (row_id, row_id)
     ).fetchone()
@@ -68,7 +72,9 @@ def absence(
             f"{kind} {row_id} is missing: its number was given, and no record says that it was deleted. "
             "labrelay verify shows what is damaged"
         )
-    return AbsentError(f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else ""))
+    return AbsentError(
+        Said(NO_MESSAGE, n=row_id) if kind == "message" else f"there is no {kind} {row_id} in the journal"
+    )
 
 
 def _newest(execute: Execute, mark: Mark | None) -> int:

@@ -7,7 +7,8 @@ the backup, the head of the chain in the log (`engine.runtime.other_history`).
 Analyzers go on sending, so such a journal receives and acknowledges. It delivers nothing until a person resumes
 deliveries: it does not know which corrections, withdrawals and newer results it had sent, and an older one would
 overwrite them. One transaction records the loss (action ``rollback``), leaves the lost numbers unused, marks open
-deliveries as maybe delivered and orders that wait as maybe known, and pauses all deliveries.
+deliveries as maybe delivered and orders that wait as maybe known, suspends patients' consents, and pauses all
+deliveries.
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from engine.store.core.loss import last_number
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.operations import audit, pauses
+from engine.store.operations.abdm import consents
 from engine.store.operations.worklist import earlier
 
 # Keys of the table `meta`: the audit row before which witnesses do not count; the newest row that was verified, and its
@@ -100,6 +102,7 @@ def note(batch: Batch, found: Rollback) -> int:
     act = audit.give_up(batch, "labrelay", "rollback", what, [(found.first, found.last)] if found.last else [])
     begin_history(batch, act)
     pauses.stop_deliveries(batch, act)
+    consents.suspend_all(batch)
     earlier.go_on_from(batch)
     # A delivery that is open here was open then, and may have been made since.
     batch.execute(

@@ -35,6 +35,10 @@ _NOTES = {
     "abdm_consent": "SELECT 'abdm_consent content', number, '', content FROM abdm_consent WHERE content <> x''",
     "abdm_transfer": "SELECT 'abdm_transfer content', number, '', content FROM abdm_transfer WHERE content <> x''",
     "abdm_page": "SELECT 'abdm_page body ' || n, transfer, '', body FROM abdm_page WHERE body <> x''",
+    "abdm_share": "SELECT 'abdm_share content', number, '', content FROM abdm_share WHERE content <> x''",
+    "abdm_offer": "SELECT 'abdm_offer content', number, '', content FROM abdm_offer WHERE content <> x''",
+    "abdm_code": "SELECT 'abdm_code content', number, '', content FROM abdm_code WHERE content <> x''"
+    " UNION ALL SELECT 'abdm_code text', number, '', text FROM abdm_code WHERE text <> x''",
     "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
     "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
 }

@@ -22,7 +22,7 @@ from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossE
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
-from engine.store.core.connecting import DAMAGE, access, connect
+from engine.store.core.connecting import DAMAGE, access, connect, key_check
 from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
@@ -429,7 +429,7 @@ def _number(connection: sqlite3.Connection, query: str) -> int:
 
 
 def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
-    (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+    expected = key_check(connection)
     try:
         kek = unlock(data, expected).kek
     except (ConfigError, IntegrityError, OSError) as error:

@@ -27,7 +27,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, LossError, StoreError
 from engine.store.core import anchor as anchor_file
-from engine.store.core import key_encryption_key, migrate, unanswered
+from engine.store.core import event_notes, key_encryption_key, migrate, unanswered
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
@@ -87,6 +87,7 @@ class Journal(Reader):
     ) -> None:
         super().__init__(path, vault)
         self.journal_id = journal_id
+        event_notes.begin(connection, clock.now_us())
         self.tail = tail = Tail(connection)
         tail.answers.begin(clock.now_us())
         boot = count_boot(connection)
@@ -297,6 +298,11 @@ class Journal(Reader):
     def last_id(self) -> int:
         """The number of the newest row."""
         return self.tail.last_id
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """The numbers of the newest row and of the newest event."""
+        return self.tail.last_id, self.tail.events.last
 
     @property
     def full(self) -> bool:

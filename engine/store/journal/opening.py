@@ -16,6 +16,7 @@ from engine.store.integrity import rollback
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
+from engine.store.operations.abdm import consents
 from engine.store.operations.worklist import earlier
 
 _PRIMARY = 0xFF
@@ -119,5 +120,6 @@ def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}
     act = audit.give_up(batch, actor, "accept-loss", what, [(loss.first, loss.last)] if loss.last else [])
     rollback.begin_history(batch, act)
+    consents.suspend_all(batch)
     earlier.go_on_from(batch)
     return act

@@ -25,7 +25,14 @@ from engine.store.core.sweeping import sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import delta_history, failure_fingerprint, hour_counts, incomplete, search_index
+from engine.store.operations import (
+    delta_history,
+    failure_fingerprint,
+    hour_counts,
+    incomplete,
+    result_counts,
+    search_index,
+)
 from engine.store.operations.abdm import forgetting
 
 logger = logging.getLogger("labrelay.journal")
@@ -41,6 +48,7 @@ RETENTION_FIRST_S = 60.0  # ... and from the start to the first
 RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and a multiple of the step's duration:
 RETENTION_IDLE = 10  # ... while no message comes
 RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
+COUNT_S = 20.0  # between two rounds of counting results
 RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
@@ -51,6 +59,7 @@ SWEEPS: tuple[Callable[[Batch], bool], ...] = (
     partial(sweep, table="bearer", key=("number", "whole")),
     partial(sweep, table="server_version", key=("resource",)),
     partial(sweep, table="polled", key=("resource",)),
+    partial(sweep, table="result_seen", key=("token",)),
     delta_history.sweep_values,
     delta_history.sweep_controls,
     failure_fingerprint.sweep,
@@ -88,6 +97,7 @@ class StoreUpkeep:
         self.anchor_fault = ""
         self.over_cap = False
         self.config_hash = ""
+        self.notes_critical = False
         self.orders_changed: Callable[[], None] | None = None  # called by the writer's thread after such a commit
         self.policy: retention.Policy | None = None  # nothing is deleted before the owner sets a policy
         self._connection = connection
@@ -109,6 +119,8 @@ class StoreUpkeep:
         self._next_sweep = 0.0
         self._next_index = 0.0
         self._part: int | None = None
+        self._next_count = 0.0
+        self._pending_at = 0
         self._walk: retention.RetentionWalk | None = None
         now_us = clock.now_us()
         self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
@@ -132,6 +144,7 @@ class StoreUpkeep:
             steady_us=min(now_us, self._steady_us()),
         )
         batch.config_hash = self.config_hash
+        batch.notes_critical = self.notes_critical
         batch.config = int(batch.config_hash or "0", 16)
         return batch
 
@@ -161,6 +174,7 @@ class StoreUpkeep:
             self._sweep()
         self._index_numbers()
         self._note_hour()
+        self._count_results(RETENTION_BUSY)
         self._let_go(RETENTION_BUSY)
 
     def idle(self) -> None:
@@ -171,6 +185,7 @@ class StoreUpkeep:
         self._sweep()
         self._index_numbers()
         self._note_hour()
+        self._count_results(RETENTION_IDLE)
         self._let_go(RETENTION_IDLE)
 
     def walk_now(self) -> None:
@@ -327,6 +342,18 @@ class StoreUpkeep:
         before, self._part = self._part, part
         if before is not None and part == before + 1:
             self._in_transaction(partial(hour_counts.note, part=before))
+
+    def _count_results(self, rest: float) -> None:
+        """One step of counting results for the reports; a pause after it, in which messages come first."""
+        now = self._clock.monotonic()
+        if now < self._next_count:
+            return
+        began = time.perf_counter()
+        step = self._in_transaction(partial(result_counts.step, pending_at=self._pending_at))
+        self._pending_at = step.pending_at if step is not None else 0
+        took = time.perf_counter() - began
+        again = step is not None and step.more
+        self._next_count = now + (max(RETENTION_PAUSE_S, rest * took) if again else COUNT_S)
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
         """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""

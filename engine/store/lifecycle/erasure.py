@@ -38,7 +38,16 @@ from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
+from engine.store.operations import (
+    audit,
+    dedup,
+    delta_history,
+    emptying,
+    number_bearers,
+    record_outcome,
+    result_counts,
+    search_index,
+)
 from engine.store.operations.abdm import forgetting
 from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
@@ -328,7 +337,7 @@ def _close(batch: Batch, message_id: int, channel: str, state: str | None) -> in
     deliveries = [delivery for delivery, one in states.items() if one in ("waiting", "dead", "held")]
     closed = decisions.dismiss(batch, deliveries, "erased")
     if state is None:
-        set_state(batch, message_id, "dismissed", None)
+        set_state(batch, message_id, channel, "dismissed", None)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
         return closed + 1
@@ -349,6 +358,7 @@ def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str])
     )
     dedup.forget_reports(batch, message_id)
     search_index.forget(batch.execute, message_id)
+    result_counts.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
     gone = 0
     for document_id, sealed in batch.execute(

@@ -25,7 +25,7 @@ from pathlib import Path
 from engine.model.errors import IntegrityError, StoreError
 from engine.store.core import key_encryption_key
 from engine.store.core.batch import Batch
-from engine.store.core.connecting import connect
+from engine.store.core.connecting import connect, key_check
 from engine.store.core.durable import sync_folder
 from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, FoundKey, Source, key_id
 from engine.store.core.operation import Priority, operation
@@ -187,8 +187,7 @@ def prove(journal: Path, data: Path, new: bytes) -> None:
     if read_kek(data / NEW_NAME) != new:
         raise IntegrityError(f"{data / NEW_NAME}: the new key is not what was written; keep both files")
     with closing(connect(journal)) as connection:
-        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        if expected != check_value(new):
+        if key_check(connection) != check_value(new):
             raise IntegrityError("the journal does not know the new key; keep both files")
         Vault(new, [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")])
 

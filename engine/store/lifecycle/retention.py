@@ -10,6 +10,8 @@ row that is still needed:
                 numbers count on; an order that it made is open, or its specimen number may still be no other patient's
     audit row   under way; referred to by a gap, a pause, an entry of the to-do list, an operation or
                 an edited message; such an order of it
+    message     its critical value has been taken by no person: it stays for `UNTAKEN_US` more, also where the journal
+                is over its size; then an audit row names it (`engine.store.operations.pruning`)
     record      of an erasure, while one of the rows that it attests exists
     any row     while a person's action is under way (of an operation: its members that are left); the newest row
 
@@ -58,6 +60,7 @@ from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
 from engine.store.operations import audit, bulk
+from engine.store.operations.alerts import critical_untaken
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, forget_questions, let_go
 from engine.store.operations.worklist.items import OPEN
 
@@ -70,6 +73,7 @@ QUESTIONS = 128  # of analyzers, deleted in a transaction
 STEP_LOOKS = 400  # ... and rows that it checks, so that remaining rows cost a bounded time, too
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
+UNTAKEN_US = 366 * DAY_US
 PACE = 28  # a leap for each of a day's four walks
 
 VERB = "retention"
@@ -316,6 +320,9 @@ def _judge(
         kept["order"] += 1
         return None
     last_us = max(received_us, state[1], changed_us, *(settled_us for _, _, settled_us, _ in deliveries))
+    if last_us >= now_us - age_us - UNTAKEN_US and critical_untaken(execute, message_id):
+        kept["critical value not taken"] += 1
+        return None
     early: bool = last_us >= now_us - age_us
     if early and not (over and last_us < now_us - policy.least_us):
         return None

@@ -51,7 +51,9 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     again = seen.newest is not None and (seen.apart or not seen.came_to_nothing)
     if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
         stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.newest)
-        set_state(batch, stored.id, "filtered", ReasonCode.REPEAT, numbers=own_number(received.control_id))
+        set_state(
+            batch, stored.id, stored.channel, "filtered", ReasonCode.REPEAT, numbers=own_number(received.control_id)
+        )
         batch.count(received.channel, "", "repeat")
         if received.line is not None and seen.newest is not None:
             batch.expect_answer(received.channel, seen.newest, received.line)
@@ -144,7 +146,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, 
     """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
     token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session)
-    set_state(batch, stored.id, "filtered", reason, numbers=own_number(received.control_id))
+    set_state(batch, stored.id, stored.channel, "filtered", reason, numbers=own_number(received.control_id))
     batch.count(received.channel, "", "filtered")
     return stored
 
@@ -179,7 +181,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
-    set_state(batch, stored.id, "incomplete", reason, numbers=own_number(received.control_id))
+    set_state(batch, stored.id, stored.channel, "incomplete", reason, numbers=own_number(received.control_id))
     failure_fingerprint.note(batch, "message_state", stored.id, received.channel, "")
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
@@ -193,7 +195,7 @@ def store_dead(batch: Batch, received: Received, reason: ReasonCode, detail: str
     channel = received.channel
     stored = _insert(batch, received, _token(batch, received), dedup.EarlierCopies(), 0)
     note = seal_note(batch, "message_state", stored.id, channel, {"detail": detail})
-    set_state(batch, stored.id, "dead", reason, detail=note, numbers=own_number(received.control_id))
+    set_state(batch, stored.id, stored.channel, "dead", reason, detail=note, numbers=own_number(received.control_id))
     failure_fingerprint.note(batch, "message_state", stored.id, channel, detail)
     batch.channel(channel).dead += 1
     batch.count(channel, "", "dead")
@@ -277,21 +279,24 @@ def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
 def set_state(
     batch: Batch,
     message_id: int,
+    channel: str,
     state: str,
     reason: ReasonCode | None,
     *,
     mapping: str = "",
     detail: bytes = b"",
     numbers: Sequence[Number] = (),
+    results: bytes | None = None,
 ) -> None:
     """Write the first state of a message.
 
     Args:
         numbers: it can be searched by them.
+        results: as `engine.store.operations.result_counts` packs them.
     """
     batch.execute(
-        "INSERT INTO message_state (id, state, reason, at_us, mapping, config, detail, numbers)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO message_state (id, state, reason, at_us, mapping, config, detail, numbers, results)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             message_id,
             state,
@@ -301,8 +306,16 @@ def set_state(
             batch.config,
             detail,
             search_index.kept_in_state(batch, message_id, numbers),
+            results,
         ),
     )
+    if state != "mapped":  # its deliveries tell more
+        tell_state(batch, message_id, channel, state, reason)
+
+
+def tell_state(batch: Batch, message_id: int, channel: str, state: str, reason: ReasonCode | None) -> None:
+    """Note the event of a message's new state."""
+    batch.tell(f"message.{state}", message=message_id, channel=channel, reason=reason.value if reason else "")
 
 
 def seal_note(batch: Batch, column: str, row_id: int, channel: str, note: dict[str, Any]) -> bytes:

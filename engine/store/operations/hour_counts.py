@@ -30,6 +30,11 @@ _PUT = (
     + f", parts = min(parts + 1, {HOUR_PARTS}), active = min(active + excluded.active, {HOUR_PARTS}),"
     " age_s = max(age_s, excluded.age_s)"
 )
+SEEN, BUSY = "parts_seen", "parts_busy"  # counters: parts in which LabRelay ran and took a channel; with a message
+_COUNT_PART = (
+    "INSERT INTO counter (day, channel, destination, name, n) VALUES (?, ?, '', ?, ?)"
+    " ON CONFLICT DO UPDATE SET n = n + excluded.n"
+)
 
 
 def note(batch: Batch, part: int) -> None:
@@ -63,6 +68,10 @@ def note(batch: Batch, part: int) -> None:
         age_s = max(0, ended_us - last_us) // 1_000_000
         put.append((hour_us, channel, *new, int(new[0] > 0), age_s))
     batch.executemany(_PUT, put)
+    day = midnight.date().isoformat()  # the parts of a day are kept for the reports; its hours are not
+    batch.executemany(
+        _COUNT_PART, [(day, one[1], name, n) for one in put for name, n in ((SEEN, 1), (BUSY, one[-2])) if n]
+    )
     batch.execute("DELETE FROM hour_count WHERE begins_us < ?", (kept_us,))
 
 

@@ -12,7 +12,9 @@ from engine.model.records import KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
+from engine.store.operations import result_counts
 from engine.store.operations.abdm import forgetting
+from engine.store.operations.alerts import prune_critical
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
 # kept, ranges never join. A row's token has 65,535 bytes at most.
@@ -44,6 +46,7 @@ class PrunableRows:
 def let_go(batch: Batch, found: PrunableRows) -> None:
     """Delete the rows that were found, and append the record of it."""
     execute = batch.execute
+    result_counts.finish(batch, found.messages)
     ranges = _Recorder(batch)
     for record in found.records:
         ranges.take_over(record)
@@ -71,6 +74,7 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
     batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)
     _forget_numbers(batch, found.messages)
     forgetting.let_go(batch, found.messages)
+    prune_critical(batch, found.messages)
     erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])

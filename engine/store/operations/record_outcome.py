@@ -35,11 +35,12 @@ from engine.store.operations import (
     hold_queue,
     number_bearers,
     reagent_lots,
+    result_counts,
     search_index,
     used_numbers,
     worklist,
 )
-from engine.store.operations.append import seal_note, set_state
+from engine.store.operations.append import seal_note, set_state, tell_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, comparing, moved_orders
 from engine.store.operations.settling.echoes import with_repeats
@@ -206,8 +207,17 @@ def record(
             note["facts"] = decided
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
+    results = None
+    if outcome.results and state == "mapped":
+        came_us, known = result_counts.before_edits(batch, message_id) if edited_from is not None else (None, False)
+        results = None if known else result_counts.packed(batch, channel, came_us or received_us, outcome.results)
     if old_state is None:
-        set_state(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed, numbers=outcome.numbers)
+        set_state(
+            batch, message_id, channel, state, reason, mapping=outcome.mapping, detail=sealed, numbers=outcome.numbers,
+            results=results,
+        )  # fmt: skip
+        if results is not None:
+            result_counts.note(batch, message_id)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
     else:
@@ -216,6 +226,7 @@ def record(
         by = (outcome.mapping, batch.config)
         _change(batch, message_id, channel, old_state, state, reason, mapping=by, detail=sealed)
         search_index.note(batch, message_id, outcome.numbers)
+        result_counts.note_again(batch, message_id, results)
     if state == "dead":
         issues = note.get("issues", ()) if detail == outcome.detail else ()  # else the mapping was not the reason
         failure_fingerprint.note(batch, "message_state", message_id, channel, detail, issues)
@@ -378,6 +389,7 @@ def _change(
         "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, config = ?, detail = ? WHERE id = ?",
         (state, reason.value if reason else "", batch.now_us, *mapping, detail, message_id),
     )
+    tell_state(batch, message_id, channel, state, reason)
     if old in ("dead", "incomplete"):  # these are counted
         tally = batch.channel(channel)
         setattr(tally, old, getattr(tally, old) - 1)

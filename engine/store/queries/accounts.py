@@ -20,7 +20,7 @@ def known(reader: Reader) -> Known:
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT id, name, name_key, role, sees_patients, disabled, credentials, created_us, logged_in_us,"
-            " issuer, subject FROM app_user ORDER BY name_key"
+            " issuer, subject, language FROM app_user ORDER BY name_key"
         ).fetchall()
         users = {
             row_id: User(
@@ -34,6 +34,7 @@ def known(reader: Reader) -> Known:
                 logged_in_us=logged_in_us,
                 issuer=issuer,
                 subject=subject,
+                language=language,
             )
             for (
                 row_id,
@@ -47,6 +48,7 @@ def known(reader: Reader) -> Known:
                 logged_in_us,
                 issuer,
                 subject,
+                language,
             ) in rows
         }
         sessions = execute(

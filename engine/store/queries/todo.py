@@ -11,11 +11,11 @@ def todo_states(reader: Reader) -> dict[str, TodoState]:
     for key, taken, note, snooze, until_us, rank, count, gone_us in reader.rows(
         "SELECT key, taken, note, snooze, until_us, rank, count, gone_us FROM todo ORDER BY key"
     ):
-        snoozed = _mark(reader, snooze)
+        snoozed = mark_of(reader, snooze)
         found[key] = TodoState(
             key=key,
-            taken=_mark(reader, taken),
-            note=_mark(reader, note),
+            taken=mark_of(reader, taken),
+            note=mark_of(reader, note),
             snooze=Snooze(
                 by=snoozed.by, at_us=snoozed.at_us, text=snoozed.text, until_us=until_us, rank=rank, count=count
             )
@@ -39,7 +39,7 @@ def _look(at_us: int, keys: str) -> Look | None:
     return Look(at_us=at_us, keys=frozenset(keys.split("\n")) - {""}) if at_us else None
 
 
-def _mark(reader: Reader, act: int) -> Mark | None:
+def mark_of(reader: Reader, act: int) -> Mark | None:
     """None where there was no such act; empty where its row is lost or cannot be opened."""
     if not act:
         return None

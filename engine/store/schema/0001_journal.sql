@@ -93,7 +93,9 @@ CREATE TABLE message_state (
                                             -- 0: not known
     detail      BLOB NOT NULL,              -- sealed, or empty
     cause_token BLOB,                       -- keyed hash: store/operations/failure_fingerprint.py; NULL: not noted
-    numbers     BLOB                        -- 8-byte keyed hashes, one after the other: as in message_number; NULL: none
+    numbers     BLOB,                       -- 8-byte keyed hashes, one after the other: as in message_number; NULL: none
+    results     BLOB                        -- codes and times of its results, keyed hashes of their specimens:
+                                            -- store/operations/result_counts.py; NULL: none
 );
 CREATE INDEX message_dead ON message_state (id) WHERE state IN ('dead', 'incomplete');
 CREATE INDEX message_reason ON message_state (reason, id) WHERE reason <> '';
@@ -214,6 +216,71 @@ CREATE TABLE todo_look (
     before_keys TEXT NOT NULL
 );
 
+-- Alerts (`engine.monitoring.alerting`): entries of the to-do list that people are notified of, wherever they are. A row is
+-- deleted an hour after its alert has ended.
+CREATE TABLE alert (
+    key        TEXT NOT NULL PRIMARY KEY,    -- of the entry: names, codes and keyed hashes
+    rule       TEXT NOT NULL,
+    level      TEXT NOT NULL,
+    phrase     TEXT NOT NULL,                -- a sentence (engine/model/phrases.py); no patient data, as on the page
+    subject    TEXT NOT NULL,
+    count      INTEGER NOT NULL,
+    since_us   INTEGER NOT NULL,             -- this and all others: 0: not, or never
+    fired_us   INTEGER NOT NULL,
+    gone_us    INTEGER NOT NULL,
+    sent_us    INTEGER NOT NULL,
+    sent_count INTEGER NOT NULL,
+    said_us    INTEGER NOT NULL,
+    sent_to    TEXT NOT NULL,                -- names of sinks, with a space between them
+    steps      INTEGER NOT NULL,
+    starts     TEXT NOT NULL,                -- instants, with a space between them
+    unsteady   INTEGER NOT NULL,
+    taken_us   INTEGER NOT NULL,
+    taken      INTEGER NOT NULL,             -- journal.id of the act
+    urgent     INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What was sent of alerts, to which sink, and when. Lines that went out together have one message number, the id of the
+-- first of them; before its first attempt a line has none (0).
+CREATE TABLE alert_line (
+    id         INTEGER PRIMARY KEY,
+    sink       TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    what       TEXT NOT NULL,
+    level      TEXT NOT NULL,
+    phrase     TEXT NOT NULL,
+    at_us      INTEGER NOT NULL,
+    due_us     INTEGER NOT NULL,             -- of the next attempt
+    lasted_us  INTEGER NOT NULL,
+    urgent     INTEGER NOT NULL,
+    message    INTEGER NOT NULL DEFAULT 0,
+    attempt    INTEGER NOT NULL DEFAULT 0,   -- how many were begun
+    unsure     INTEGER NOT NULL DEFAULT 0,   -- 1: an attempt may have reached the sink
+    failing_us INTEGER NOT NULL DEFAULT 0,   -- since when attempts fail
+    ended_us   INTEGER NOT NULL DEFAULT 0,
+    is_sent    INTEGER NOT NULL DEFAULT 0,   -- 1: the sink has taken it; 0 with ended_us: it was given up
+    refused    TEXT NOT NULL DEFAULT ''      -- addresses that the sink has not taken it for, each with the reason
+);
+CREATE INDEX alert_line_open ON alert_line (sink, id) WHERE ended_us = 0;
+CREATE INDEX alert_line_ended ON alert_line (ended_us) WHERE ended_us > 0;
+
+-- A person's word that some alerts are not sent for a time; the act (journal.id) says who, when, and why.
+CREATE TABLE alert_silence (
+    act      INTEGER PRIMARY KEY,
+    pattern  TEXT NOT NULL,
+    until_us INTEGER NOT NULL
+);
+
+-- Messages with a critical value (`engine.succession.critical`), where the site wants alerts of them.
+CREATE TABLE critical_value (
+    message_id INTEGER PRIMARY KEY,
+    channel    TEXT NOT NULL,
+    seen_us    INTEGER NOT NULL,
+    taken_us   INTEGER NOT NULL DEFAULT 0,   -- a person has taken it then
+    taken      INTEGER NOT NULL DEFAULT 0    -- journal.id of the act; 0 with taken_us: alerts of them were switched off
+);
+CREATE INDEX critical_value_open ON critical_value (message_id) WHERE taken_us = 0;
+
 -- The numbers in a lane are looked for among open deliveries only, which have indexes of their own: an index over all
 -- of them would be one more page of the log for each delivery.
 CREATE TABLE delivery (
@@ -289,6 +356,24 @@ CREATE TABLE retried (
     PRIMARY KEY (message_id, delivery_id)
 ) WITHOUT ROWID;
 CREATE INDEX retried_operation ON retried (operation);
+
+-- What happened, for other programs, where no row of the journal tells it (store/core/event_notes.py): the newest of them.
+-- Numbers rise by one; the first is the time when this table was begun.
+CREATE TABLE event (
+    id    INTEGER PRIMARY KEY,
+    row   INTEGER NOT NULL,                 -- journal.id of the newest row then
+    at_us INTEGER NOT NULL,
+    type  TEXT NOT NULL,                    -- model/events.py
+    data  TEXT NOT NULL                     -- JSON: numbers, names, codes
+);
+
+-- How far the events of each webhook were taken (store/operations/webhooks.py).
+CREATE TABLE webhook (
+    name        TEXT PRIMARY KEY,
+    position    TEXT NOT NULL,              -- behind the last one: model/events.py
+    given_up    INTEGER NOT NULL,           -- events that the receiver refused
+    given_up_us INTEGER NOT NULL            -- when the last one was given up; 0 never
+) WITHOUT ROWID;
 
 -- == short memories ================================================================================================
 -- Under keyed hashes; swept in small steps, so there is no index on their times.
@@ -583,7 +668,10 @@ CREATE TABLE abdm_context (
     number      INTEGER PRIMARY KEY,
     facility    TEXT NOT NULL,
     reference   TEXT NOT NULL UNIQUE,       -- as which the network knows it: drawn by chance
-    accession   BLOB NOT NULL,              -- 16-byte keyed hash of channel and report
+    accession   BLOB NOT NULL,              -- 16-byte keyed hash of channel and document: its later issues find it
+    tube        BLOB NOT NULL,              -- of channel and the laboratory's number, which other patients may have, too
+    mobile      BLOB NOT NULL,              -- keyed hashes of what the report says of its patient, or empty
+    abha        BLOB NOT NULL,
     patient     INTEGER NOT NULL,           -- abdm_patient.number; 0: waits for one
     state       TEXT NOT NULL,              -- model/abdm.py
     reason      TEXT NOT NULL,              -- why it waits or failed: a short constant; '' none
@@ -594,13 +682,19 @@ CREATE TABLE abdm_context (
     issued_us   INTEGER NOT NULL,           -- of the report, for the dates of a consent
     made_us     INTEGER NOT NULL,
     changed_us  INTEGER NOT NULL,
-    content     BLOB NOT NULL               -- sealed: what the app shows, and the patient as the report has him
+    content     BLOB NOT NULL               -- sealed: what the app shows, the patient as the report has him, its issues
 );
 CREATE INDEX abdm_context_changed ON abdm_context (changed_us);
 CREATE UNIQUE INDEX abdm_context_accession ON abdm_context (accession, facility) WHERE accession <> x'';
+CREATE INDEX abdm_context_tube ON abdm_context (tube, facility) WHERE tube <> x'';
+CREATE INDEX abdm_context_mobile ON abdm_context (mobile, facility) WHERE mobile <> x'';
+CREATE INDEX abdm_context_abha ON abdm_context (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_context_patient ON abdm_context (patient, state);
+CREATE INDEX abdm_context_doubt ON abdm_context (reason, number)
+    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified');
+CREATE INDEX abdm_context_failed ON abdm_context (reason, changed_us) WHERE state = 'failed';
 CREATE INDEX abdm_context_message ON abdm_context (message_id);
-CREATE INDEX abdm_context_open ON abdm_context (state, number) WHERE state NOT IN ('linked', 'dropped');
+CREATE INDEX abdm_context_list ON abdm_context (facility, state, reason);
 
 -- Calls to the gateway. A call is here before its first byte goes out, and each attempt has a REQUEST-ID of its own:
 -- the callback with the result may come before the answer, or after a crash.
@@ -612,6 +706,7 @@ CREATE TABLE abdm_call (
     state         TEXT NOT NULL,            -- model/abdm.py
     attempt       INTEGER NOT NULL,         -- that were made
     not_before_us INTEGER NOT NULL,         -- of the next one; accepted: when the callback is overdue
+    accepted_us   INTEGER NOT NULL,         -- the first time that the gateway took it since the last callback; 0 none
     ends_us       INTEGER NOT NULL,         -- no attempt after this; 0: no end
     made_us       INTEGER NOT NULL,
     changed_us    INTEGER NOT NULL,
@@ -623,6 +718,7 @@ CREATE TABLE abdm_call (
 CREATE INDEX abdm_call_changed ON abdm_call (changed_us);
 CREATE INDEX abdm_call_due ON abdm_call (state, not_before_us) WHERE state IN ('waiting', 'accepted');
 CREATE INDEX abdm_call_sending ON abdm_call (number) WHERE state = 'sending';
+CREATE INDEX abdm_call_failed ON abdm_call (number) WHERE state = 'failed';
 CREATE INDEX abdm_call_subject ON abdm_call (name, subject, number);
 CREATE TABLE abdm_request (
     request_id TEXT PRIMARY KEY,            -- a UUID
@@ -639,6 +735,8 @@ CREATE TABLE abdm_callback (
     request_id  TEXT NOT NULL,
     received_us INTEGER NOT NULL,
     late_s      INTEGER NOT NULL,           -- since the end of its token
+    age_s       INTEGER NOT NULL,           -- since it was made, as it says itself; 0: it came at once, or does not say
+    signed      INTEGER NOT NULL,           -- 1: a grant of a consent, whose signature was proven
     state       TEXT NOT NULL,              -- model/abdm.py
     reason      TEXT NOT NULL,              -- why nothing was done: a short constant; '' none
     changed_us  INTEGER NOT NULL,
@@ -647,15 +745,18 @@ CREATE TABLE abdm_callback (
 );
 CREATE INDEX abdm_callback_changed ON abdm_callback (changed_us);
 CREATE INDEX abdm_callback_stored ON abdm_callback (number) WHERE state = 'stored';
+CREATE INDEX abdm_callback_refused ON abdm_callback (number) WHERE state = 'refused';
+CREATE INDEX abdm_callback_facility ON abdm_callback (facility);
 
 -- Consents of patients, as their artefacts have them.
 CREATE TABLE abdm_consent (
     number     INTEGER PRIMARY KEY,
-    consent_id TEXT NOT NULL UNIQUE,        -- a UUID of the consent manager
+    consent_id TEXT NOT NULL UNIQUE COLLATE NOCASE, -- a UUID of the consent manager, in letters of either case
     facility   TEXT NOT NULL,
     patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: none of ours
     state      TEXT NOT NULL,               -- model/consents.py
     reason     TEXT NOT NULL,
+    signed     INTEGER NOT NULL,            -- 1: the signature of its grant was proven
     ends_us    INTEGER NOT NULL,            -- dataEraseAt; 0: unknown, as of one that was revoked before it came
     served     INTEGER NOT NULL,            -- requests for records that were taken
     made_us    INTEGER NOT NULL,
@@ -664,7 +765,10 @@ CREATE TABLE abdm_consent (
 );
 CREATE INDEX abdm_consent_changed ON abdm_consent (changed_us);
 CREATE INDEX abdm_consent_patient ON abdm_consent (patient);
+CREATE INDEX abdm_consent_doubt ON abdm_consent (reason, changed_us)
+    WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient');
 CREATE INDEX abdm_consent_granted ON abdm_consent (ends_us) WHERE state = 'GRANTED';
+CREATE INDEX abdm_consent_list ON abdm_consent (facility, state, reason);
 
 -- Requests for records, and the encrypted pages of each. A page is here, sealed, before its first byte is sent.
 CREATE TABLE abdm_transfer (
@@ -683,6 +787,7 @@ CREATE TABLE abdm_transfer (
 CREATE INDEX abdm_transfer_changed ON abdm_transfer (changed_us);
 CREATE INDEX abdm_transfer_consent ON abdm_transfer (consent);
 CREATE INDEX abdm_transfer_open ON abdm_transfer (number) WHERE state NOT IN ('ended', 'refused');
+CREATE INDEX abdm_transfer_list ON abdm_transfer (facility, state, reason);
 CREATE TABLE abdm_page (
     transfer      INTEGER NOT NULL,
     n             INTEGER NOT NULL,         -- from 1 without gaps
@@ -691,6 +796,7 @@ CREATE TABLE abdm_page (
     state         TEXT NOT NULL,            -- model/abdm.py
     reason        TEXT NOT NULL,
     attempt       INTEGER NOT NULL,
+    unsent        INTEGER NOT NULL,         -- of these attempts, those of which no byte went out
     not_before_us INTEGER NOT NULL,
     status        INTEGER NOT NULL,         -- of HTTP, of the last answer; 0 none
     changed_us    INTEGER NOT NULL,
@@ -698,6 +804,82 @@ CREATE TABLE abdm_page (
     PRIMARY KEY (transfer, n)
 ) WITHOUT ROWID;
 CREATE INDEX abdm_page_context ON abdm_page (context);
+
+-- Tokens of patients who have shared their profile at a counter.
+CREATE TABLE abdm_share (
+    number     INTEGER PRIMARY KEY,
+    facility   TEXT NOT NULL,
+    counter    TEXT NOT NULL,               -- as the code on the wall names it
+    day        TEXT NOT NULL,               -- '2026-03-01' in the site's zone
+    token      INTEGER NOT NULL,            -- from 1 for each counter and day
+    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: he has left, or is erased
+    until_us   INTEGER NOT NULL,            -- until then a scan has the same token
+    made_us    INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL,
+    content    BLOB NOT NULL                -- sealed: the profile, until its messages are made; then empty
+);
+CREATE INDEX abdm_share_changed ON abdm_share (changed_us);
+CREATE UNIQUE INDEX abdm_share_token ON abdm_share (facility, counter, day, token);
+CREATE INDEX abdm_share_patient ON abdm_share (patient);
+CREATE INDEX abdm_share_new ON abdm_share (number) WHERE content <> x'';
+
+-- Reports whose patients were invited by SMS; and patients who have left, who get none.
+CREATE TABLE abdm_invitation (
+    number     INTEGER PRIMARY KEY,
+    context    INTEGER NOT NULL,            -- abdm_context.number; 0: of one who has left
+    leaver     INTEGER NOT NULL,            -- abdm_patient.number of one who has left; else 0
+    mobile     BLOB NOT NULL,               -- 16-byte keyed hashes, or empty
+    patient    BLOB NOT NULL,               -- of the laboratory's own number
+    state      TEXT NOT NULL,               -- store/operations/abdm/invitations.py
+    code       TEXT NOT NULL,               -- of the gateway, where it sent none; '' none
+    made_us    INTEGER NOT NULL,
+    changed_us INTEGER NOT NULL
+);
+CREATE INDEX abdm_invitation_changed ON abdm_invitation (changed_us);
+CREATE UNIQUE INDEX abdm_invitation_context ON abdm_invitation (context) WHERE context > 0;
+CREATE INDEX abdm_invitation_mobile ON abdm_invitation (mobile, made_us) WHERE mobile <> x'';
+CREATE INDEX abdm_invitation_leaver ON abdm_invitation (leaver) WHERE leaver > 0;
+CREATE INDEX abdm_invitation_patient ON abdm_invitation (patient) WHERE patient <> x'';
+-- Links that patients make: each search of an app with the care contexts that it was offered, and the codes by which the
+-- patient shows that the mobile in the laboratory's file is his. Both go after a day.
+CREATE TABLE abdm_offer (
+    number         INTEGER PRIMARY KEY,
+    transaction_id TEXT NOT NULL,
+    facility       TEXT NOT NULL,
+    asker          BLOB NOT NULL,           -- keyed hash of the ABHA address; or empty
+    ends_us        INTEGER NOT NULL,
+    made_us        INTEGER NOT NULL,
+    changed_us     INTEGER NOT NULL,
+    content        BLOB NOT NULL,           -- sealed: who asked, and the contexts that he was offered; or empty: none
+    UNIQUE (transaction_id, facility)
+);
+CREATE INDEX abdm_offer_changed ON abdm_offer (changed_us);
+CREATE INDEX abdm_offer_asker ON abdm_offer (asker, facility, made_us);
+CREATE TABLE abdm_code (
+    number        INTEGER PRIMARY KEY,
+    offer         INTEGER NOT NULL,         -- abdm_offer.number
+    reference     TEXT NOT NULL UNIQUE,     -- a UUID, by which the app names it
+    facility      TEXT NOT NULL,
+    request_id    TEXT NOT NULL,            -- of the callback that its sending answers
+    mobile        BLOB NOT NULL,            -- keyed hash
+    state         TEXT NOT NULL,            -- model/abdm_links.py
+    reason        TEXT NOT NULL,            -- of the end: a short constant; '' none
+    code          BLOB NOT NULL,            -- keyed hash
+    typed         BLOB NOT NULL,            -- keyed hash of the last wrong one; or empty
+    typed_us      INTEGER NOT NULL,
+    wrong         INTEGER NOT NULL,         -- wrong ones
+    attempt       INTEGER NOT NULL,         -- to send it
+    not_before_us INTEGER NOT NULL,         -- of the next one
+    ends_us       INTEGER NOT NULL,
+    made_us       INTEGER NOT NULL,
+    changed_us    INTEGER NOT NULL,
+    content       BLOB NOT NULL,            -- sealed: the chosen contexts; or empty
+    text          BLOB NOT NULL             -- sealed: code and mobile, until it was sent; or empty
+);
+CREATE INDEX abdm_code_changed ON abdm_code (changed_us);
+CREATE INDEX abdm_code_offer ON abdm_code (offer);
+CREATE INDEX abdm_code_mobile ON abdm_code (mobile, made_us);
+CREATE INDEX abdm_code_due ON abdm_code (not_before_us) WHERE state IN ('waiting', 'sending');
 
 -- == what people look at ===========================================================================================
 
@@ -722,6 +904,50 @@ CREATE TABLE hour_count (
     active    INTEGER NOT NULL,             -- those with a message
     age_s     INTEGER NOT NULL,             -- how old the last message became, in seconds
     PRIMARY KEY (begins_us, channel)
+) WITHOUT ROWID;
+
+-- When a channel or a destination did not work, and when LabRelay itself did not run (store/operations/downtime.py).
+CREATE TABLE downtime (
+    id       INTEGER PRIMARY KEY,
+    kind     TEXT NOT NULL,                 -- channel, destination, labrelay
+    name     TEXT NOT NULL,                 -- '' of LabRelay itself
+    state    TEXT NOT NULL,                 -- as monitoring/snapshot/states.py names it; 'running' and 'not_running'
+    since_us INTEGER NOT NULL,
+    until_us INTEGER NOT NULL,              -- its end; of an open one when it was looked at last
+    is_open  INTEGER NOT NULL
+);
+CREATE INDEX downtime_open ON downtime (id) WHERE is_open = 1;
+CREATE INDEX downtime_until ON downtime (until_us);
+
+-- Results of each day by analyzer and test, and their turnaround times (store/operations/result_counts.py). They stay
+-- when retention deletes the messages, and name no patient.
+CREATE TABLE result_day (
+    day        TEXT NOT NULL,               -- on which the message was received: '2026-03-01' in the site's zone
+    channel    TEXT NOT NULL,
+    code       TEXT NOT NULL,               -- of the test, as the analyzer writes it; '': all codes that no table had
+    changed_us INTEGER NOT NULL,
+    counts     TEXT NOT NULL,               -- JSON: model/turnaround.py
+    PRIMARY KEY (day, channel, code)
+) WITHOUT ROWID;
+
+-- Up to which message results were counted; one row.
+CREATE TABLE result_position (
+    id         INTEGER PRIMARY KEY,         -- 1
+    counted_to INTEGER NOT NULL             -- journal.id
+);
+
+-- Messages below that whose results are still to be counted, or still to be delivered.
+CREATE TABLE result_pending (
+    message_id INTEGER PRIMARY KEY,
+    waits      TEXT NOT NULL                -- JSON of results that wait for their delivery; '': none is counted yet; '-': all
+);
+
+-- Of which tests of a specimen a final result was counted: a short memory.
+CREATE TABLE result_seen (
+    token      BLOB PRIMARY KEY,            -- 8-byte keyed hash of channel, patient and specimen
+    message_id INTEGER NOT NULL,            -- the first
+    until_us   INTEGER NOT NULL,
+    tests      TEXT NOT NULL                -- JSON: short keyed hashes
 ) WITHOUT ROWID;
 
 -- Codes and units that no code table had; `labrelay gaps` prints them. A sender may put anything there, so they are
@@ -800,7 +1026,8 @@ CREATE TABLE app_user (
     created_us    INTEGER NOT NULL,
     logged_in_us  INTEGER NOT NULL,         -- 0 never
     issuer        TEXT NOT NULL,            -- the identity provider of this user; empty: a password of ours
-    subject       TEXT NOT NULL             -- how that provider names them
+    subject       TEXT NOT NULL,            -- how that provider names them
+    language      TEXT NOT NULL DEFAULT ''  -- of the pages; empty: as the browser asks
 );
 CREATE UNIQUE INDEX app_user_subject ON app_user (issuer, subject) WHERE issuer <> '';
 

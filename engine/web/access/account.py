@@ -12,6 +12,7 @@ from engine.model.permissions import LOOKING
 from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.access.identity import SESSION, cookie
 from engine.web.forms import Form
+from engine.web.languages import LANGUAGES
 from engine.web.routes import PRINCIPAL, Route
 
 ACCOUNT = "/account"
@@ -23,6 +24,7 @@ DONE = {  # what the page says after an act
     "second-factor": "Your second factor is in use.",
     "no-second-factor": "You have no second factor any more.",
     "session": "The log-in has ended.",
+    "language": "Your language is saved.",
 }
 
 
@@ -38,6 +40,7 @@ class AccountPages:
             "confirm": self._confirm,
             "drop": self._drop,
             "pin": self._pin,
+            "language": self._language,
             "end": self._end,
         }
 
@@ -86,6 +89,13 @@ class AccountPages:
         secret, address = cookie(request, SESSION), request.remote or ""
         await self._accounts.own.set_pin(secret, form.secret("password"), form.secret("pin"), address=address)
         return self._done(request, "pin" if form.secret("pin") else "no-pin")
+
+    async def _language(self, request: web.Request, form: Form) -> web.Response:
+        chosen = form["language"]
+        if chosen and chosen not in LANGUAGES:
+            raise web.HTTPBadRequest
+        await self._accounts.own.set_language(signed_in(request).user, chosen)
+        return self._desk.go(request, ACCOUNT, done="language", **({"lang": chosen} if chosen else {}))
 
     async def _offer(self, request: web.Request, form: Form) -> web.Response:
         secret, address = cookie(request, SESSION), request.remote or ""

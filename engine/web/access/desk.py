@@ -14,7 +14,7 @@ from engine.model.accounts import LogInSession
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
 from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
-from engine.model.phrases import Phrase, Span
+from engine.model.phrases import Phrase, Said, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.access.identity import (
     BROWSER,
@@ -24,12 +24,13 @@ from engine.web.access.identity import (
     begin_session,
     browser_secret,
     cookie,
+    language_of,
     set_cookie,
 )
 from engine.web.access.person import Person, address_of
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
-from engine.web.languages import catalogue, choose
+from engine.web.languages import catalogue
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
 
@@ -63,7 +64,7 @@ class Desk:
         """The page of a template; the browser gets a secret of its own where it has none."""
         secret, is_new = self._secret(request)
         person = self.person(request, request.get(PRINCIPAL), secret)
-        html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, values)
+        html = await asyncio.to_thread(self._renderer.draw, template, language_of(request), person, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
         # With a request from a page of another site a browser sends no cookie of ours: the one it has stays.
@@ -163,7 +164,7 @@ class Desk:
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""
         if "lang" in request.query:
-            query = {"lang": language(request)} | query
+            query = {"lang": language_of(request)} | query
         joined = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
         return web.Response(status=303, headers={hdrs.LOCATION: joined})
 
@@ -181,7 +182,7 @@ class Desk:
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
             request[RETRY_S] = math.ceil(left_s)
             said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})
-            return 429, said.say(catalogue(language(request)))
+            return 429, said.say(catalogue(language_of(request)))
         return 403, say(request, error.args[0])
 
     def _secret(self, request: web.Request) -> tuple[str, bool]:
@@ -201,18 +202,17 @@ def signed_in(request: web.Request) -> SignedIn:
     return request[SIGNED_IN]
 
 
-def language(request: web.Request) -> str:
-    return choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
-
-
 def sentence(text: str) -> str:
     """A refusal of `engine.access` begins small and has no stop at its end."""
     return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def say(request: web.Request, text: str) -> str:
-    """A refusal in the language of the reader; in English where a name is in it."""
-    return catalogue(language(request)).get(sentence(text), sentence(text))
+    """A refusal in the language of the reader; in English where a name is in it and not apart (`Said`)."""
+    words = catalogue(language_of(request))
+    if isinstance(text, Said):
+        return sentence(text.phrase.say(words))
+    return words(sentence(text))
 
 
 def local_path(text: str) -> str:

@@ -14,6 +14,7 @@ from engine.access.accounts import Accounts, LogIn, SignedIn
 from engine.model.actor import Actor
 from engine.model.permissions import ROLES, WATCHING, Principal
 from engine.web.access.person import BY_ITSELF
+from engine.web.languages import choose
 
 SIGNED_IN = web.RequestKey("signed in", SignedIn)
 
@@ -85,6 +86,12 @@ def log_in_of(request: web.Request, principal: Principal) -> str:
     if SIGNED_IN in request:
         return cookie(request, SESSION)
     return str(principal.actor) if principal.actor.by.get("role") == "token" else ""
+
+
+def language_of(request: web.Request) -> str:
+    """The language for the sender of a request."""
+    own = request[SIGNED_IN].user.language if SIGNED_IN in request else ""
+    return choose(request.query.get("lang", ""), own, request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
 
 
 def set_cookie(request: web.Request, answer: web.StreamResponse, name: str, secret: str, for_s: int | None) -> None:

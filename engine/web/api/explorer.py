@@ -54,6 +54,7 @@ def page() -> str:
 def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
     for path, methods in document["paths"].items():
         for method, said in methods.items():
+            content = said["responses"]["200"]["content"]
             yield Operation(
                 name=said["operationId"],
                 method=method.upper(),
@@ -61,8 +62,8 @@ def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
                 what=said["summary"],
                 needs=said["description"],
                 arguments=[*_of_address(document, said), *_of_body(document, said)],
-                answer=list(_names(document, said["responses"]["200"]["content"][_JSON]["schema"])),
-                is_plain=method == "get" and "{" not in path,
+                answer=list(_names(document, content[_JSON]["schema"])) if _JSON in content else [],
+                is_plain=method == "get" and "{" not in path and _JSON in content,  # a stream has no end
             )
 
 

@@ -8,10 +8,13 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from engine.model.abdm import ContextState, TransferState
+from engine.model.consents import ConsentState
 from engine.model.orders import ItemReason, ItemState
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
 from engine.store.queries.order_tabs import TABS
+from engine.views.reports import BY
 from engine.web.api.paging import MAX_CURSOR
 
 MOST_ROWS = 1000
@@ -24,6 +27,9 @@ Cursor = Annotated[str, Field(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]*$",
 _Time = Field(min_length=2, max_length=40, examples=["2h", "2026-03-01T10:30:00+05:30"])
 Since = Annotated[str, _Time, Field(description="Received since.")]
 Until = Annotated[str, _Time, Field(description="Received before.")]
+
+
+Day = Annotated[str, Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$", examples=["2026-03-01"])]
 
 
 def _one_of(words: Sequence[str]) -> AfterValidator:
@@ -46,6 +52,11 @@ OrderTab = Annotated[str, _one_of([*TABS]), Field(json_schema_extra={"enum": [*T
 OrderNumber = Annotated[str, Field(pattern="^W[1-9][0-9]{0,18}$", examples=["W17"])]
 LetterState = Annotated[str, _one_of(LETTER_STATES), Field(json_schema_extra={"enum": [*LETTER_STATES]})]
 Code = Annotated[str, _one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
+
+
+CONTEXT_STATES = tuple(state.value for state in ContextState)
+CONSENT_STATES = tuple(state.value for state in ConsentState)
+TRANSFER_STATES = tuple(state.value for state in TransferState)
 
 
 class Nothing(BaseModel):
@@ -103,14 +114,58 @@ class Orders(Nothing):
     """Exactly this number of the order at the one who ordered it."""
 
 
+class Report(Nothing):
+    first: Day | None = None
+    """The first day, in the site's zone; else that of the month of `last`."""
+    last: Day | None = None
+    """The last day; else today."""
+    by: Annotated[str, _one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = None
+    """A row for each analyzer, each day, or each test of an analyzer; not every report has each."""
+    channel: Word | None = None
+
+
 class OneOrder(Nothing):
     item: OrderNumber
+
+
+class OfAbdm(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    facility: Word | None = None
+    """Of this laboratory, by its id at the gateway."""
+    reason: Word | None = None
+    """With exactly this reason."""
+
+
+class CareContexts(OfAbdm):
+    state: Annotated[str, _one_of(CONTEXT_STATES), Field(json_schema_extra={"enum": [*CONTEXT_STATES]})] | None = None
+    message: RowNumber | None = None
+    """Of this message, in its newest version."""
+    report: Word | None = None
+    """Of reports with exactly this number of the laboratory."""
+
+
+class Consents(OfAbdm):
+    state: Annotated[str, _one_of(CONSENT_STATES), Field(json_schema_extra={"enum": [*CONSENT_STATES]})] | None = None
+
+
+class Transfers(OfAbdm):
+    state: Annotated[str, _one_of(TRANSFER_STATES), Field(json_schema_extra={"enum": [*TRANSFER_STATES]})] | None = None
+    consent: RowNumber | None = None
+    """Under this consent, by its number here."""
 
 
 class WithoutOrder(Nothing):
     limit: Limit = 50
     cursor: Cursor = ""
     channel: Word | None = None
+
+
+class AlertsSent(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    key: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """Of exactly this alert."""
 
 
 class Questions(Nothing):
@@ -121,7 +176,7 @@ class Questions(Nothing):
     """Those of the last 24 hours without an answer, or without orders for a tube that is not done."""
 
 
-class OneOperation(Nothing):
+class OneRow(Nothing):
     number: RowNumber
 
 
@@ -158,6 +213,13 @@ class Channel(Nothing):
 class Reagents(Channel):
     lot: Word | None = None
     limit: Limit = 100
+
+
+class Events(Nothing):
+    types: Annotated[str, Field(min_length=1, max_length=1000, examples=["delivery.dead,alert"])] | None = None
+    """Kinds or types of events, with commas between them; by default all that the caller may read."""
+    after: Annotated[str, Field(max_length=60)] | None = None
+    """Where to go on, as Last-Event-ID says it; by default from now on."""
 
 
 class Acts(Nothing):

@@ -18,7 +18,10 @@ from engine.model.journal_views import Act, Filter
 from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.store.queries import order_questions, tube_timeline, worklist
+from engine.store.queries import abdm_details, abdm_lists, order_questions, tube_timeline, worklist
+from engine.store.queries import alerts as alert_rows
+from engine.store.queries.abdm_lists import Wanted
+from engine.store.queries.abdm_state import facility_states
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
@@ -34,8 +37,10 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
 from engine.store.queries.worklist import ItemFilter
 from engine.store.recovery.backups.catalog import copies
-from engine.views import letter_in_full, message_in_full
+from engine.views import letter_in_full, message_in_full, reports
+from engine.views.abdm import CONSENT, CONTEXT, TRANSFER, consent_in_full, context_in_full, state_in_full
 from engine.views.acts import ACT
+from engine.views.alerts import ALERT, SENT, SILENCE, shown
 from engine.views.copies import COPY
 from engine.views.corrections import CORRECTION
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
@@ -44,6 +49,7 @@ from engine.views.messages import MESSAGE
 from engine.views.operations import OPERATION
 from engine.views.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
 from engine.views.reagents import LOT
+from engine.views.reports import REPORTS, period_of, today_in
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.suggestions import SUGGESTION
 from engine.views.view import View
@@ -287,6 +293,40 @@ def lanes(asked: Asked[parameters.Nothing]) -> Document:
     return {STORED_LANE.name: STORED_LANE.rows(list_lanes(asked.sources.journal))}
 
 
+def _report(asked: Asked[parameters.Report], name: str) -> Document:
+    given, report, zone = asked.arguments, REPORTS[name], asked.sources.zone
+    wrong = "by" if given.by is not None and given.by not in report.by else ""
+    try:
+        period = period_of(given.first, given.last, today_in(zone, _now_us()))
+        if wrong:
+            raise ValueError(f"this report is by {', '.join(report.by) or 'nothing'}")
+    except ValueError as error:
+        errors = [{"parameter": wrong or "last", "detail": str(error)}]
+        raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None
+    wanted = reports.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
+    return {report.view.name: report.view.rows(report.read(asked.sources.journal, wanted))}
+
+
+def volume_report(asked: Asked[parameters.Report]) -> Document:
+    return _report(asked, "volume")
+
+
+def turnaround_report(asked: Asked[parameters.Report]) -> Document:
+    return _report(asked, "turnaround")
+
+
+def utilisation_report(asked: Asked[parameters.Report]) -> Document:
+    return _report(asked, "utilisation")
+
+
+def downtime_report(asked: Asked[parameters.Report]) -> Document:
+    return _report(asked, "downtime")
+
+
+def unmapped_report(asked: Asked[parameters.Report]) -> Document:
+    return _report(asked, "unmapped")
+
+
 def pauses(asked: Asked[parameters.Nothing]) -> Document:
     found = list_pauses(asked.sources.journal)
     if not asked.principal.reads_notes:
@@ -354,7 +394,7 @@ def operations(asked: Asked[parameters.Operations]) -> Document:
     }
 
 
-def operation(asked: Asked[parameters.OneOperation]) -> Document:
+def operation(asked: Asked[parameters.OneRow]) -> Document:
     """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
     number = asked.arguments.number
     found = operation_if(asked.sources.journal, number)
@@ -416,6 +456,76 @@ def questions(asked: Asked[parameters.Questions]) -> Document:
         asked.sources.journal, replace(wanted, channel=given.channel or ""), after=before, limit=given.limit + 1
     )
     return _paged(QUESTION, found, given.limit, [one.number for one in found])
+
+
+# -- alerts ----------------------------------------------------------------------------------------------------------
+
+
+def alerts(asked: Asked[parameters.Nothing]) -> Document:
+    journal = asked.sources.journal
+    kept, _ = alert_rows.kept(journal, _now_us())
+    silences = alert_rows.silences(journal, _now_us())
+    return {ALERT.name: ALERT.rows(shown(kept, alert_rows.takers(journal, kept), silences))}
+
+
+def silences(asked: Asked[parameters.Nothing]) -> Document:
+    """A person's reason may name a patient, so it is only for those who may read notes."""
+    found = alert_rows.silences(asked.sources.journal, _now_us())
+    if not asked.principal.reads_notes:
+        found = [replace(one, reason="") for one in found]
+    return {SILENCE.name: SILENCE.rows(found)}
+
+
+def alerts_sent(asked: Asked[parameters.AlertsSent]) -> Document:
+    given = asked.arguments
+    before = _before(given.cursor, SENT.name)
+    found = alert_rows.sent(asked.sources.journal, key=given.key or "", before=before, limit=given.limit + 1)
+    return _paged(SENT, found, given.limit, [one.number for one in found])
+
+
+# -- ABDM; patients are masked for each person -----------------------------------------------------------------------
+
+
+def abdm_status(asked: Asked[parameters.Nothing]) -> Document:
+    found = facility_states(asked.sources.journal, asked.snapshot.facilities, _now_us())
+    return state_in_full(found, _site(asked)["abdm"])
+
+
+def care_contexts(asked: Asked[parameters.CareContexts]) -> Document:
+    given = asked.arguments
+    return _of_abdm(asked, CONTEXT, abdm_lists.contexts, message=given.message, report=given.report or "")
+
+
+def consents(asked: Asked[parameters.Consents]) -> Document:
+    return _of_abdm(asked, CONSENT, abdm_lists.consents)
+
+
+def transfers(asked: Asked[parameters.Transfers]) -> Document:
+    return _of_abdm(asked, TRANSFER, abdm_lists.transfers, consent=asked.arguments.consent)
+
+
+def _of_abdm(asked: Asked[Any], view: View[Any], read: Callable[..., Sequence[Any]], **more: Any) -> Document:
+    given = asked.arguments
+    wanted = Wanted(facility=given.facility or "", state=given.state or "", reason=given.reason or "", **more)
+    before = _before(given.cursor, view.name) or 0
+    found = read(asked.sources.journal, wanted, before=before, limit=given.limit + 1)
+    return _paged(view, found, given.limit, [one.number for one in found])
+
+
+def care_context(asked: Asked[parameters.OneRow]) -> Document:
+    number = asked.arguments.number
+    found = abdm_details.context(asked.sources.journal, number)
+    if found is None:
+        raise ProblemError("not-found", f"there is no care context {number}")
+    return context_in_full(found)
+
+
+def consent(asked: Asked[parameters.OneRow]) -> Document:
+    number = asked.arguments.number
+    found = abdm_details.consent(asked.sources.journal, number)
+    if found is None:
+        raise ProblemError("not-found", f"there is no consent {number}")
+    return consent_in_full(found)
 
 
 def _paged(view: View[Any], found: Sequence[Any], limit: int, keys: Sequence[int]) -> Document:

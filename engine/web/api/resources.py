@@ -36,6 +36,7 @@ class Question:
 
 
 CONTENTS = "/messages/{message}/contents"
+EVENTS = "/events"
 QUESTIONS = (
     Question("/operations/{number}/wait", "why an operation under way waits just now", "operation_waits"),
     Question("/todo", "everything that waits for a person, worst first", "todo"),
@@ -118,6 +119,18 @@ RESOURCES = (
     ),
     Resource(path="/reagents", what="reagent lots", read="reagents"),
     Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
+    *(
+        Resource(
+            path=f"/reports/{name}", what=f"the report on {what} of some days (docs/reports.md)", read=f"{name}_report"
+        )
+        for name, what in {
+            "volume": "messages and results",
+            "turnaround": "turnaround times",
+            "utilisation": "the use of analyzers",
+            "downtime": "downtime",
+            "unmapped": "results whose code no table had",
+        }.items()
+    ),
     Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
     Resource(path="/orders", what="orders for analyzers, newest first; no specimen, no patient", read="orders"),
     Resource(path="/orders/{item}", what="one order with each change of it", read="order"),
@@ -131,6 +144,37 @@ RESOURCES = (
         what="questions of analyzers, newest first: which orders were given, or why none",
         read="questions",
     ),
+    Resource(path="/alerts", what="alerts that are open, and those whose cause has not lasted yet", read="alerts"),
+    Resource(
+        path="/alerts/sent",
+        what="lines sent of alerts, or waiting to be: to which sink, newest first",
+        read="alerts_sent",
+    ),
+    Resource(
+        path="/silences", what="silences of alerts that are in force, each with its owner and end", read="silences"
+    ),
+    Resource(
+        path="/abdm/status",
+        what="the state of each laboratory at ABDM, and whether all is well",
+        read="abdm_status",
+    ),
+    Resource(
+        path="/abdm/contexts",
+        what="care contexts of ABDM, newest first; patients are masked",
+        read="care_contexts",
+    ),
+    Resource(
+        path="/abdm/contexts/{number}",
+        what="one care context with its versions, the steps of its link, and what went to readers",
+        read="care_context",
+    ),
+    Resource(path="/abdm/consents", what="consents of patients, newest first; patients are masked", read="consents"),
+    Resource(
+        path="/abdm/consents/{number}",
+        what="one consent: what it allows, until when, and what was sent under it",
+        read="consent",
+    ),
+    Resource(path="/abdm/transfers", what="requests for records, newest first", read="transfers"),
     Resource(path="/operations", what="operations on many messages, newest first", read="operations"),
     Resource(
         path="/operations/{number}",

@@ -23,13 +23,14 @@ from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_t
 from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
 from engine.web.api.requests import arguments, in_address, in_body
-from engine.web.api.resources import CONTENTS, QUESTIONS, RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
 from engine.web.api.sources import Sources
 from engine.web.bodies import Body, prepared
 from engine.web.kept_bodies import KeptBodies
 from engine.web.routes import PRINCIPAL, Route
 
 if TYPE_CHECKING:
+    from engine.web.api.event_stream import EventStreams
     from engine.web.api.reads import Asked
 
 Document = dict[str, Any]
@@ -48,6 +49,7 @@ class Api:
         self._buckets = Buckets() if buckets is None else buckets
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
+        self._streams: EventStreams | None = None
         self._kept = KeptBodies()
         self._reads: ModuleType | None = None
 
@@ -65,6 +67,7 @@ class Api:
             found += self._acting(self._acts)
         return [
             *found,
+            Route(ROOT + EVENTS, self._served(self._events, FROM_JOURNAL, json=False), LOOKING),
             Route(f"{ROOT}/openapi.json", self._served(self._openapi, FROM_MEMORY), LOOKING),
             Route("/api", self._explorer, LOOKING),
         ]
@@ -81,13 +84,16 @@ class Api:
                 ROOT + one.path, self._served(partial(self._question, one.verb, verb), FROM_JOURNAL), verb.needs
             )
 
-    def _served(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float) -> Handler:
+    def _served(
+        self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float, *, json: bool = True
+    ) -> Handler:
         """The handler of a route: limited, and with a problem as the answer to every error."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
             try:
                 self._limit(request, cost)
-                require_json_taken(request)
+                if json:
+                    require_json_taken(request)
                 return await handle(request)
             except (web.HTTPException, ConnectionResetError):
                 raise
@@ -143,6 +149,19 @@ class Api:
         if patient is not None and principal.may(SEEING_PATIENTS) and self._acts is not None:
             args = {"number": patient}
             await self._acts.verbs["searched"].work(Request(verb="searched", actor=principal.actor, args=args))
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        await self._loaded()
+        if self._streams is None:
+            from engine.web.api.event_stream import EventStreams
+
+            self._streams = EventStreams(self._sources)
+        return await self._streams.serve(request)
+
+    def end_streams(self) -> None:
+        """End all streams of events: the server stops."""
+        if self._streams is not None:
+            self._streams.close()
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return answer(request, await self.in_thread(lambda: Body(OPENAPI.read_bytes())))

@@ -23,6 +23,7 @@ class Sources:
         routes: the compiled routes in force, by channel.
         suggestions: what the pack of a channel suggests for codes, or each pack that a channel names; reads files, or
             raises ConfigError.
+        reached: another object, or number, once the journal has anything new; by default each time.
     """
 
     journal: Reader
@@ -31,6 +32,7 @@ class Sources:
     backups: Callable[[], Path | None]
     routes: Callable[[], Mapping[str, ChannelRoutes]]
     suggestions: Callable[[str | None], Sequence[Suggestion]] = lambda channel: ()
+    reached: Callable[[], object] = object
 
 
 class Present:

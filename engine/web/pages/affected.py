@@ -19,6 +19,7 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import AbsentError, LabRelayError, RefusedError, StoreError
+from engine.model.phrases import Said
 from engine.views.affected import HEADING, csv_line, row_of
 from engine.views.text import cell
 from engine.web.access.desk import Desk
@@ -33,6 +34,7 @@ from engine.web.routes import PRINCIPAL, Route
 
 PATH, CSV, RESULTS = "/affected", "/affected.csv", "/affected/results"
 VERB, EXPORT = "reprocess", "exported"
+NO_CHANNEL = "there is no channel {name}"
 NAMES = ("channel", "test", "since", "until")
 SINCE = "7d"  # unless the address says otherwise
 KEPT = 8  # looks
@@ -70,7 +72,7 @@ class Looks:
         channel = asked.get("channel") or ""
         routes = frame.channels().get(channel)
         if routes is None:
-            raise AbsentError(f"there is no channel {channel}")
+            raise AbsentError(Said(NO_CHANNEL, name=channel))
         with_since = Asked(asked.path, asked.language, {"since": SINCE, **asked.values})
         after_us, before_us = moments(with_since, asking.words)
         selection = Selection(channel=channel, after_us=after_us, before_us=min(before_us or now_us, now_us))

@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 
 from engine.web.pages import (
+    abdm,
+    abdm_acts,
+    abdm_consent,
+    abdm_context,
+    abdm_listed,
     acts,
     affected,
+    alerts,
     analyzer,
     aside,
     codes,
@@ -24,6 +30,7 @@ from engine.web.pages import (
     orders,
     questions,
     replay,
+    reports,
     saved,
     shift,
     switching,
@@ -39,8 +46,9 @@ from engine.web.routes import Route
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
-    *(shift, todo, waiting, trying, saved),
+    *(shift, reports, todo, alerts, waiting, trying, saved),
     *(orders, order, order_acts, questions, worklists),
+    *(abdm, abdm_listed, abdm_context, abdm_consent, abdm_acts),
 )
 
 

@@ -26,17 +26,19 @@ from engine.model.errors import (
     TooSlowError,
 )
 from engine.model.permissions import Principal
+from engine.model.phrases import phrase_of
 from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
-from engine.web.access.desk import Desk
+from engine.web.access.desk import Desk, sentence
+from engine.web.access.identity import language_of
 from engine.web.access.person import person_of
 from engine.web.api.acts import Verb
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.guard import UNREADABLE
-from engine.web.languages import catalogue, choose
+from engine.web.languages import catalogue
 from engine.web.pages.words import Words
 from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL
@@ -158,7 +160,7 @@ class Frame:
 
     def asking(self, request: web.Request) -> Asking:
         site = self._snapshot()
-        language = choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+        language = language_of(request)
         principal = request[PRINCIPAL]
         site = site if principal.reads_notes else site.without_notes()
         words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
@@ -175,7 +177,7 @@ class Frame:
         """The status and the sentence where the journal cannot be read."""
         match error:
             case AbsentError() | ErasedError():
-                return 404, str(error)
+                return 404, told(error, words)
             case TooSlowError():
                 return 503, words.say(TOO_SLOW, n=round(self._reader.deadline_s))
             case ConfigError():
@@ -236,3 +238,8 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
+
+
+def told(error: LabRelayError, words: Words) -> str:
+    """What an error says, in the reader's language; in English where its text has no sentence of its own (`Said`)."""
+    return sentence(phrase_of(error.args[0]).say(words.catalogue))

@@ -11,6 +11,7 @@ from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
 from engine.model.records import LETTER_STATES
 from engine.processing.process import ChannelRoutes
+from engine.store.queries.abdm_lists import of_message
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.neighbours import neighbours_of
@@ -22,10 +23,12 @@ from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
 from engine.web.cells import Badge
 from engine.web.pages import aside, edit, replay, states
+from engine.web.pages.abdm_context import TITLE as CARE_CONTEXT
+from engine.web.pages.abdm_listed import CONTEXT
 from engine.web.pages.asked import MOST_COUNTED, number
 from engine.web.pages.asked import counted as counted_up_to
 from engine.web.pages.doing import offers
-from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values
+from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values, told
 from engine.web.pages.messages import NUMBERS, asked_of, filter_of, flags_of, opens
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.words import Words, grouped, iso, shown
@@ -80,7 +83,7 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
     words, asked = asking.words, number(asking.found["number"])
     trace = trace_of(reader, asked)
     if trace is None:
-        return Gone(str(why_absent(reader, "message", asked)))
+        return Gone(told(why_absent(reader, "message", asked), words))
     if not asking.principal.reads_reasons:
         trace = without_reasons(trace)
     message = trace.message
@@ -95,7 +98,7 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
         "walk": _walk(reader, asked, asking),
         "offers": _offers(trace, asking),
         "contents": words.href(f"{LIST}/{asked}/contents") if REVEAL in asking.may else "",
-        "neighbours": _neighbours(trace, words),
+        "neighbours": [*_neighbours(trace, words), *_at_abdm(reader, asked, words)],
         "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
     }
 
@@ -162,6 +165,12 @@ def _neighbours(trace: Trace, words: Words) -> list[tuple[str, str]]:
         for text, other in zip(NEIGHBOURS, others, strict=True)
         if other
     ]
+
+
+def _at_abdm(reader: Reader, message: int, words: Words) -> Iterator[tuple[str, str]]:
+    """The care contexts of which it is the newest version, each with its address."""
+    for one in of_message(reader, message):
+        yield words.say(CARE_CONTEXT, n=one), words.href(CONTEXT, number=one)
 
 
 def _of_message(trace: Trace, words: Words) -> Iterator[Step]:

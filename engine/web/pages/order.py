@@ -44,7 +44,6 @@ MOST_TRACED, MOST_PASSED, MOST_OF_STEP = 10, 100, 2_000  # newest questions, the
 LONGEST = 500  # signs of a remark
 MOST_STEPS = 1_000  # of a time line, the newest
 MOST_MESSAGES = 50  # that bear the number of the tube
-NO_ORDER = "There is no order {order}."
 NO_TUBE = "Nothing is kept of this tube."
 BY_PERSON = "person"  # the cause of an event; its message is the act
 
@@ -150,7 +149,9 @@ def _found(purpose: str, reader: Reader, asking: Asking) -> Values | Gone:
     place = number(asking.query.get("tube", "")) or 1
     if not 0 < place <= len(tokens):
         return Gone(
-            words.say(NO_ORDER, order=shown(asking.query["item"])) if "item" in asking.query else words.say(NO_TUBE)
+            words.say(order_acts.NO_ORDER, order=shown(asking.query["item"]))
+            if "item" in asking.query
+            else words.say(NO_TUBE)
         )
     token = tokens[place - 1]
     one = worklist.item(reader, asked) if asked else None

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
+from engine.model.phrases import Said
 from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.reader import Reader
@@ -25,6 +26,7 @@ from engine.web.pages.orders import ONE
 from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL, Route
 
+NO_ORDER = "There is no order {order}."
 _S = ItemState
 MATCH, UNMATCH = "match", "unmatch"
 AT_ANALYZER = frozenset({_S.OFFERED, _S.ACCEPTED, _S.IN_PROGRESS})
@@ -178,7 +180,7 @@ def _read(reader: Reader, asked: int, message: int) -> tuple[WorkItem, WithoutOr
     """The order, and the results of its tube in a message; 0: of none."""
     found = worklist.item(reader, asked)
     if found is None:
-        raise AbsentError(f"there is no order {item_id(asked)}")
+        raise AbsentError(Said(NO_ORDER, order=item_id(asked)))
     if not message:
         return found.item, None
     without = tube_timeline.tube(reader, found.item.line.specimen).without

@@ -39,6 +39,12 @@ def test_what_was_written_is_read(tree: Any, ascii_only: bool, marked: bool) -> 
     assert read(payload) == (digits(tree), [])
 
 
+@given(st.lists(TREES, max_size=3) | st.dictionaries(SAFE, TREES, max_size=3))
+def test_what_was_read_is_written_as_it_was_sent(tree: Any) -> None:
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    assert json_tree.write(read(text.encode())[0]) == text.encode()
+
+
 @given(st.binary(max_size=200) | st.text('[]{}",:0-.eE\\untrfalse \ud7ff', max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused_with_a_reason(payload: bytes) -> None:
     made: Any = build(SimpleNamespace(format="json", control_id="$.id", message_type="$.type"))
@@ -61,6 +67,17 @@ def test_a_number_keeps_its_digits(number: str) -> None:
     assert tree == {"n": number, "t": number}
     assert isinstance(tree["n"], Digits)
     assert not isinstance(tree["t"], Digits)
+    assert json_tree.write(tree) == b'{"n":%s,"t":"%s"}' % (number.encode(), number.encode())
+
+
+def test_each_character_is_written_as_json_has_it() -> None:
+    every = "".join(map(chr, (*range(0x20), *range(0x7F, 0xD800), *range(0xE000, 0x11_0000))))
+    assert json_tree.write([every]) == json.dumps([every], ensure_ascii=False).encode()
+
+
+def test_a_value_that_no_reader_makes_is_not_written() -> None:
+    with pytest.raises(TypeError):
+        json_tree.write([type("Word", (str,), {})("1")])
 
 
 REFUSED: dict[str, tuple[bytes, ReasonCode]] = {
@@ -152,6 +169,10 @@ def test_the_header_of_json_is_where_the_channel_says() -> None:
     assert (parsed.control_id, parsed.message_type) == ("4711", "payment.captured")
     assert values_at(parsed.tree, path_of("$.event[*]")) == []
     assert made.header(b'{"event": {"kind": "Rao Asha, born 1980"}}') == Header()  # no type: it is not shown
+    for person in (b"91-2345-6789-0123", b"1980-03-01", b"MRN:0012345", b"9812345678"):
+        assert made.header(b'{"event": {"kind": "%s"}}' % person) == Header()
+    for kind in (b"ORU^R01", b"20001", b"urn:lab/result.v2", b"cmd-123456"):
+        assert made.header(b'{"event": {"kind": "%s"}}' % kind).message_type == kind.decode()
     assert made.header(b'{"event": {"id": "%s"}}' % (b"x" * 300)).control_id == "x" * 199
     assert made.header(b" " * json_tree.HEADER_BYTES + payload) == Header()
     plain: Any = build(SimpleNamespace(format="json", control_id=None, message_type=None))

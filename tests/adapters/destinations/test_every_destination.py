@@ -23,6 +23,7 @@ from engine.config.destination_base import DestinationBase
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.ports import Destination
+from engine.model.spans import TRACEPARENT
 from tests.support.certificates import Authority
 from tests.support.counterparts import COUNTERPARTS, PATIENT, SECRET, Counterpart, First
 from tests.support.running import make_running_site, running_app
@@ -130,6 +131,14 @@ def test_its_declarations_are_those_of_its_model(kind: str) -> None:
 @each_kind
 async def test_a_document_arrives_as_the_yaml_says(kind: str, tmp_path: Path) -> None:
     async with counterpart(kind, First.TAKEN, tmp_path) as there, opened(kind, there) as destination:
+        await destination.deliver(there.sent)
+        await checked(there)
+
+
+@pytest.mark.parametrize("kind", ["http", "fhir", "s3"])
+async def test_requests_of_an_attempt_carry_its_trace(kind: str, tmp_path: Path) -> None:
+    async with counterpart(kind, First.TAKEN, tmp_path) as there, opened(kind, there) as destination:
+        TRACEPARENT.set("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")  # of this test's task
         await destination.deliver(there.sent)
         await checked(there)
 

@@ -129,7 +129,7 @@ async def test_a_dropped_puback_is_sent_again_by_us_and_credited_once(version: s
     async with mqtt_peer(DROP, ACK) as peer, destination(peer.port, timeout=0.3, version=version) as out:
         with pytest.raises(TransientDeliveryError):
             await out.deliver(delivery(FHIR))
-        out._config = replace(out._config, timeout=60.0)  # type: ignore[type-var]  # the dataclass above
+        out._broker._config = replace(out._broker._config, timeout=60.0)  # type: ignore[type-var]  # the dataclass above
         await out.deliver(delivery(FHIR, attempt=1))
     assert len(peer.connects) == 2  # a connection that owes an acknowledgement is not used again
     assert {connect.client_id for connect in peer.connects} == {"labrelay-lab"}

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,6 +51,22 @@ async def connected(
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_comes_while_the_listener_stops_is_closed_and_not_dropped(turns: int) -> None:
+    """However far it is: not accepted yet, accepted and not begun with, begun."""
+    listener = TcpListener(HOST, 0, echo)
+    port = await listener.start()
+    with warnings.catch_warnings(record=True, action="always") as told, socket.create_connection((HOST, port)) as peer:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await listener.stop(0.2)
+        peer.settimeout(240.0)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(peer.recv, 1) == b""
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 # -- reading and writing -------------------------------------------------------------------------------------------

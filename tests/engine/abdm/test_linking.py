@@ -1,15 +1,20 @@
 """Links that the laboratory makes by itself, against the simulator."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from engine.abdm import later, linking, retrying
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm.people import PEOPLE
-from engine.store.operations.abdm import callbacks
-from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, person, report
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations.abdm import callbacks, forgetting, leaving
+from engine.store.queries.abdm import undecided
+from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report
 from tests.support.waiting import until
 
 
@@ -145,6 +150,40 @@ async def test_a_mismatch_is_not_asked_again(tmp_path: Path, monkeypatch: pytest
         assert site.ours.rows("abdm_call", "state, code, attempt") == [("failed", "ABDM-1036", 1)]
 
 
+async def test_what_the_network_has_refused_of_a_patient_is_not_asked_again_with_his_next_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three mistakes block him for a day; a report that says something else of him is asked with."""
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        slip = person(name="Made-up Other")
+        for n in range(1, 5):
+            await site.ours.offer(report(f"A-{n}", message_id=n), slip)
+            await site.ours.is_quiet()
+        assert site.ours.rows("abdm_context", "state, reason") == [("failed", "ABDM-1036")] * 4
+        assert site.ours.rows("abdm_call", "name, code") == [("generate-token", "ABDM-1036")]
+
+        right = await site.ours.offer(report("A-5", message_id=5), person())
+        await site.ours.is_told(right)
+
+
+async def test_a_version_that_the_app_has_not_heard_of_is_notified_once_a_person_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        number = await site.ours.offer(report(), person())
+        await site.ours.is_told(number)
+        await site.fail(callbacks={"on-context-notify": ["ABDM-1038"]})
+        await site.ours.offer(report(message_id=2), person())
+        await site.ours.is_quiet()
+        assert site.ours.rows("abdm_context", "state, reason, version, notified") == [("linked", "not-notified", 2, 1)]
+        assert [(one.what, one.count) for one in undecided(site.ours.journal)] == [("not-notified", 1)]
+
+        await site.ours.journal.run(retrying.context, site.config, number, "looked at", who="asha")
+        site.ours.dispatcher.changed()
+        await site.ours.is_told(number)
+        assert undecided(site.ours.journal) == []
+
+
 async def test_a_block_of_a_day_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with abdm_site(tmp_path, monkeypatch, Faults(callbacks={"on-generate-token": ["ABDM-1027"]})) as site:
         await site.ours.offer(report(), person())
@@ -154,6 +193,8 @@ async def test_a_block_of_a_day_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
 
         assert site.ours.rows("abdm_context", "state, reason") == [("ready", "blocked")] * 2
         assert len(site.ours.rows("abdm_call")) == 1
+        found = [(one.what, one.count) for one in undecided(site.ours.journal)]
+        assert found == [("blocked", 2)], "nothing asks for them by itself when the day is over"
 
 
 @pytest.mark.parametrize("code", ["ABDM-1038", "ABDM-1062", "ABDM-1063"])
@@ -183,22 +224,37 @@ async def test_a_stop_between_any_two_steps_loses_nothing(tmp_path: Path, monkey
         assert linked(site) == 1
 
 
-async def test_a_later_version_of_another_patient_takes_the_report_away(
+CORRECTED = {"content": {"is_correction": True}}
+
+
+async def test_a_correction_of_the_patient_takes_the_report_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with abdm_site(tmp_path, monkeypatch) as site:
         first = await site.ours.offer(report(), person(0))
         await site.ours.is_told(first)
-        second = await site.ours.offer(report(message_id=2), person(1))
+        second = await site.ours.offer(report(message_id=2, **CORRECTED), person(1))
         await site.ours.is_told(second)
-        third = await site.ours.offer(report(message_id=3), None)
+        third = await site.ours.offer(report(message_id=3), person(0))
         await site.is_clean()
 
         assert site.ours.rows("abdm_context ORDER BY number", "number, state, reason, document_id") == [
-            (first, "dropped", "other-patient", 1),
-            (second, "dropped", "other-patient", 2),
-            (third, "waiting", "", 3),
+            (first, "dropped", "moved", 1),
+            (second, "waiting", "same_number", 2),  # no correction: neither goes out until a person has looked
+            (third, "waiting", "same_number", 3),
         ]
+
+
+async def test_an_issue_that_names_no_patient_is_a_version_of_the_same_patients_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        number = await site.ours.offer(report(), person(0))
+        assert await site.ours.offer(report(message_id=2), None) == number
+        await site.ours.is_told(number)
+        await site.is_clean()
+
+        assert site.ours.rows("abdm_context", "version, notified, message_id") == [(2, 2, 2)]
 
 
 @pytest.mark.parametrize("name", ["on-link", "on-context-notify"])
@@ -211,7 +267,7 @@ async def test_the_result_of_a_call_brings_no_report_back_that_was_taken_away(
     async with abdm_site(tmp_path, monkeypatch, Faults(callbacks={name: ["dropped"]})) as site:
         first = await site.ours.offer(report(), person(0))
         await until(lambda: site.ours.rows(f"abdm_call WHERE name = '{call}' AND state = 'accepted'"))
-        await site.ours.offer(report(message_id=2), None)  # another patient's sample
+        await site.ours.offer(report(message_id=2), person(1, address="unknown@abdm"))  # another patient's sample
         (request_id,) = site.ours.rows(
             f"abdm_request r JOIN abdm_call c ON c.number = r.call WHERE c.name = '{call}'", "request_id"
         )[0]
@@ -221,8 +277,8 @@ async def test_the_result_of_a_call_brings_no_report_back_that_was_taken_away(
         await site.ours.is_quiet()
 
         assert site.ours.rows("abdm_context ORDER BY number", "state, reason") == [
-            ("dropped", "other-patient"),
-            ("waiting", ""),
+            ("waiting", "same_number"),
+            ("waiting", "same_number"),
         ]
         told = site.ours.rows("abdm_call WHERE name = 'context-notify'", "subject")
         assert told == ([(first,)] if name == "on-context-notify" else [])
@@ -234,7 +290,7 @@ async def test_a_report_that_was_taken_away_is_not_linked_by_a_call_that_waits(
     async with abdm_site(tmp_path, monkeypatch, Faults(calls={"link": ["503"] * 1000})) as site:
         await site.ours.offer(report(), person(0))
         await until(lambda: site.ours.states() == ["linking"])
-        await site.ours.offer(report(message_id=2), None)
+        await site.ours.offer(report(message_id=2, **CORRECTED), person(1, address="unknown@abdm"))
         await site.ours.is_quiet()
 
         assert sorted(site.ours.states()) == ["dropped", "waiting"]
@@ -276,3 +332,105 @@ async def test_what_the_network_has_said_of_a_patient_stays_whatever_a_report_sp
         second = await site.ours.offer(report("A-2", message_id=2), person(name="IYER M", gender="U"))
         await site.ours.is_told(first, second)
         await site.is_clean()
+
+
+async def moved(site: AbdmSite) -> int:
+    """A report that a correction took away from its patient."""
+    first = await site.ours.offer(report(), person(0))
+    await site.ours.is_told(first)
+    await site.ours.is_told(await site.ours.offer(report(message_id=2, **CORRECTED), person(1)))
+    return first
+
+
+async def test_a_person_is_asked_about_reports_that_were_moved_or_share_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        first = await moved(site)
+        assert [(one.what, one.count) for one in undecided(site.ours.journal)] == [("moved", 1)]
+        await site.ours.offer(report(message_id=3), person(0))
+        found = undecided(site.ours.journal)
+        assert [(one.what, one.count) for one in found] == [("moved", 1), ("same_number", 2)]
+        for (number,) in site.ours.rows("abdm_context ORDER BY number", "number"):
+            await site.ours.journal.run(later.withdraw, number, "looked at", who="asha")
+        assert first
+        assert undecided(site.ours.journal) == []
+
+
+@operation(priority=Priority.SETTLE)
+def leaves(batch: Batch, address: str) -> None:
+    leaving.leave(batch, address, [], linking.reference)
+
+
+@pytest.mark.parametrize("way", ["erased", "deleted", "left"])
+async def test_nothing_stays_of_a_report_that_was_taken_away_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        first = await moved(site)
+        if way == "left":
+            await site.ours.journal.run(leaves, person(0).address)
+        else:
+            await site.ours.journal.run(gone, way)
+        kept = site.ours.rows(f"abdm_context WHERE number = {first}", "content, accession, tube, mobile, abha")
+        assert kept == [(b"", b"", b"", b"", b"")]
+        assert undecided(site.ours.journal) == []
+
+
+@operation(priority=Priority.SETTLE)
+def gone(batch: Batch, way: str) -> None:
+    if way == "erased":
+        forgetting.erase(batch, [1], [])
+    else:
+        forgetting.let_go(batch, [1])
+
+
+async def test_a_token_that_was_given_before_and_does_not_come_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(calls={"generate-token": ["ABDM-1092 Duplicate Link token request"] * 9})
+    short = partial(destination, answer_within="1s")
+    async with abdm_site(tmp_path, monkeypatch, faults, config=short) as site:
+        await site.ours.offer(report(), person())
+        await until(lambda: site.ours.states() == ["failed"])
+        assert site.ours.rows("abdm_context", "reason") == [("ABDM-1092",)]
+        assert [(one.what, one.count) for one in undecided(site.ours.journal)] == [("ABDM-1092", 1)]
+        assert site.ours.rows("abdm_call", "name, state, attempt, code") == [
+            ("generate-token", "failed", 2, "ABDM-1092")
+        ]
+
+
+LATE = {  # what comes late -> whether it is used
+    "his token": ({}, True),
+    "a token of another address": ({"abhaAddress": PEOPLE[1].address}, False),
+    "no token": ({"linkToken": ""}, False),
+    "an error": ({"error": {"code": "ABDM-1036", "message": "x"}}, False),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+async def test_the_token_of_a_call_before_he_left_is_his_once_he_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """The network gives no other one (ABDM-1092)."""
+    other, is_used = LATE[case]
+    faults = Faults(
+        calls={"generate-token": [None, *["ABDM-1092 Duplicate Link token request"] * 9], "link": ["hang"] * 9},
+        callbacks={"on-generate-token": ["dropped"]},
+    )
+    async with abdm_site(tmp_path, monkeypatch, faults) as site:
+        ours = site.ours
+        await ours.offer(report("A-1"), person())
+        await until(lambda: ours.states("abdm_call") == ["accepted"])
+        await ours.journal.run(leaves, person().address)
+        assert ours.rows("abdm_call", "state, code") == [("failed", "left")]
+        await ours.offer(report("A-2", message_id=2), person(verified=True))
+        await until(lambda: ours.states("abdm_call") == ["failed", "accepted"])
+        (request_id,) = ours.rows("abdm_request WHERE call = 1", "request_id")[0]
+        said = {"abhaAddress": person().address, "linkToken": "a.b.c", "response": {"requestId": request_id}} | other
+        path = "/v3/hip/token/on-generate-token"
+        await ours.journal.run(callbacks.store, path, FACILITY, "r-1", orjson.dumps(said), 0)
+        ours.dispatcher.stored()
+        await until(lambda: ours.rows("abdm_callback WHERE request_id = 'r-1' AND state = 'folded'"))
+        held = ours.rows("abdm_link_token", "state")
+        assert (held == [("held",)]) is is_used

@@ -2,21 +2,31 @@
 
 import asyncio
 import json
+import os
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from adapters.clients.abdm import gateway as module
 from adapters.clients.abdm.gateway import Gateway
+from engine.abdm import listener
 from engine.abdm.listener import CallbackListener
 from engine.devtools.abdm import AbdmSandbox, Settings
-from engine.devtools.abdm.signing import Signer
-from engine.model.clock import SystemClock
+from engine.devtools.abdm.signing import LATE_S, Signer
+from engine.model.abdm import CONSENT_NOTICE
+from engine.model.clock import Clock, SystemClock
+from engine.model.errors import NoRoomError
+from engine.model.records import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.operations.abdm import callbacks
 from tests.support.abdm_site import FACILITY, SECRET, destination
+from tests.support.clocks import MovedClock
 
 PATH = "/v3/hip/patient/share"
 
@@ -53,13 +63,18 @@ class Open:
 
 @asynccontextmanager
 async def listening(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, callbacks: dict[str, Any] | None = None, **other: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callbacks: dict[str, Any] | None = None,
+    *,
+    clock: Clock | None = None,
+    **other: Any,
 ) -> AsyncIterator[Open]:
     monkeypatch.setenv(SECRET, Settings().secret)
     sandbox = AbdmSandbox()
     await sandbox.start()
     config = destination(sandbox.url, callbacks=callbacks, **other)
-    clock = SystemClock()
+    clock = clock or SystemClock()
     journal = Journal.open(folder, clock=clock)
     journal.start(asyncio.get_running_loop())
     gateway = Gateway("abdm", config, clock)
@@ -85,6 +100,38 @@ async def test_a_callback_is_durable_when_it_is_answered(tmp_path: Path, monkeyp
         assert await here.post(path=f"/api{PATH}") == 202  # the same, under the other spelling of its path
         assert len(here.kept()) == 1
         assert dict(here.listener.counts) == {"taken": 1, "repeat": 1}
+
+
+async def test_a_callback_is_kept_with_the_age_that_it_names_by_the_gateways_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        now = datetime.now(UTC)
+        assert await here.post(TIMESTAMP=f"{now - timedelta(minutes=4):%Y-%m-%dT%H:%M:%S.000Z}") == 202
+        late = here.signer.callback(here.sandbox.state.now_s(), "late-token")
+        said = {"TIMESTAMP": f"{now:%Y-%m-%dT%H:%M:%S.000Z}", "Authorization": late}
+        assert await here.post(REQUEST_ID="0b5cf8e0-6d8a-4d4b-9a3e-000000000002", **said) == 202
+        ages = [age_s for (age_s,) in here.journal.rows("SELECT age_s FROM abdm_callback ORDER BY number")]
+        assert ages == [pytest.approx(0, abs=60), pytest.approx(LATE_S, abs=60)]
+
+
+@pytest.mark.parametrize("minutes", [-45, 45, 366 * 1440])
+async def test_our_clock_does_not_decide_whether_a_token_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """The gateway's does, as its answers show it: a revocation that we refuse does not come again."""
+    for wait in ("UNKNOWN_KEY_S", "NO_KEYS_S", "NO_SESSION_S"):
+        monkeypatch.setattr(module, wait, 0.0)
+    clock = MovedClock(jumped_s=60 * minutes)
+    async with listening(tmp_path, monkeypatch, clock=clock) as here:
+        for n, jumped_s in enumerate((60 * minutes, 0, -60 * minutes)):
+            clock.jumped_s = jumped_s
+            said = {"REQUEST_ID": f"0b5cf8e0-6d8a-4d4b-9a3e-00000000000{n}"}
+            assert await here.post(**said) in (202, 503)  # 503: comes again; an answer has shown the time meanwhile
+            assert await here.post(**said) == 202
+        old = here.signer.callback(here.sandbox.state.now_s(), "expired")
+        assert await here.post(REQUEST_ID="0b5cf8e0-6d8a-4d4b-9a3e-000000000009", Authorization=old) == 401
+        assert len(here.kept()) == 3
 
 
 REFUSED = {
@@ -134,6 +181,20 @@ async def test_a_body_without_a_length_is_read_to_the_bound_alone(
         assert here.kept() == []
 
 
+async def test_a_body_that_stops_on_its_way_is_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 400, which ends the matter: it may be a revocation."""
+    monkeypatch.setattr(listener, "BODY_S", 0.2)
+    async with listening(tmp_path, monkeypatch) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.listener.port)
+        lines = [f"{name}: {value}" for name, value in here.headers(Content_Length="20").items()]
+        writer.write("\r\n".join([f"POST /abdm{PATH} HTTP/1.1", "Host: x", *lines, "", ""]).encode() + b'{"a":')
+        answer = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+        assert answer.split()[1] == b"408"
+        assert here.kept() == []
+        assert await here.post() == 202
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"a":'])
 async def test_a_body_that_is_no_object_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
@@ -177,6 +238,7 @@ async def test_a_gateway_without_keys_makes_callbacks_come_again(
         assert await here.post() == 503
         assert here.kept() == []
         here.sandbox.faults.calls = {}
+        monkeypatch.setattr(here.listener._gateway, "_no_keys_until_s", 0.0)
         assert await here.post() == 202
 
 
@@ -185,3 +247,48 @@ async def test_a_journal_that_keeps_nothing_answers_503(tmp_path: Path, monkeypa
         assert await here.post() == 202
         await here.journal.stop()
         assert await here.post(REQUEST_ID="another") == 503
+
+
+async def test_a_journal_that_another_program_has_locked_costs_no_callback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post() == 202
+        assert here.journal._connection is not None
+        here.journal._connection.execute("PRAGMA busy_timeout = 50")
+        with closing(sqlite3.connect(tmp_path / JOURNAL_NAME, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await here.post(REQUEST_ID="second") == 503
+            other.execute("ROLLBACK")
+        assert len(here.kept()) == 1, "it was not acknowledged, and is not there"
+        assert [await here.post(REQUEST_ID="second") for _ in range(2)] == [202, 202]
+        assert len(here.kept()) == 2
+        assert here.listener.counts == {"taken": 2, "not-stored": 1, "repeat": 1}
+
+
+async def test_a_full_disk_costs_no_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(tmp_path, monkeypatch) as here:
+        connection = here.journal._connection
+        assert connection is not None
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 6}")
+        body = {"note": os.urandom(9_000).hex()}  # nothing makes it shorter
+        answers = {str(n): await here.post(body, REQUEST_ID=str(n)) for n in range(8)}
+        assert set(answers.values()) == {202, 503}
+        taken = [n for n, status in answers.items() if status == 202]
+        assert [request_id for _, _, request_id, _ in here.kept()] == taken
+        connection.execute("PRAGMA max_page_count = 1000000")
+        assert {await here.post(body, REQUEST_ID=n) for n in answers} == {202}
+        assert len(here.kept()) == len(answers)
+
+
+async def test_a_revocation_is_kept_also_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the room that is kept for what ends work: no other callback gets in, and no long one."""
+    async with listening(tmp_path, monkeypatch) as here:
+        monkeypatch.setattr(type(here.journal.writer._upkeep), "full", True)
+        assert await here.post() == 503
+        revoked = b'{"notification": {"status": "REVOKED", "consentId": "c-1"}}'
+        assert await here.journal.run(callbacks.store, CONSENT_NOTICE, FACILITY, "r-1", revoked, 0)
+        with pytest.raises(NoRoomError):
+            await here.journal.run(callbacks.store, CONSENT_NOTICE, FACILITY, "r-2", revoked + b" " * 20_000, 0)
+        assert here.kept() == [(CONSENT_NOTICE, FACILITY, "r-1", "stored")]

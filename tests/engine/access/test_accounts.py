@@ -1,5 +1,6 @@
 """Log-in, sessions, PINs, tokens and the set-up link, on a real journal with a clock that a test moves."""
 
+import importlib.util
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pyotp
 import pytest
 
 from engine.access import accounts as module
+from engine.access import passwords
 from engine.access.accounts import Accounts
 from engine.access.set_up_link import FILE_NAME, LASTS_S
 from engine.model.accounts import FREE_OF_ADDRESS, FREE_OF_USER, LONGEST_DELAY_US
@@ -229,18 +231,31 @@ async def test_an_address_that_tries_many_names_has_to_wait(accounts: Accounts) 
     await accounts.log_in("anna", GOOD, address="2001:db8:0:1::1")
 
 
+def test_a_password_is_hashed_with_the_parameters_that_owasp_names() -> None:
+    """In a copy of the module: that of the tests has others."""
+    found = importlib.util.find_spec(passwords.__name__)
+    assert found is not None
+    assert found.loader is not None
+    copy = importlib.util.module_from_spec(found)
+    found.loader.exec_module(copy)
+    made = copy.hash_of(GOOD)
+    assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert copy.matches(made, GOOD)
+    assert not copy.matches(made, GOOD.upper())
+    assert not copy.is_outdated(made)
+    assert copy.is_outdated(passwords.hash_of(GOOD))
+
+
 async def test_a_password_with_other_parameters_is_hashed_anew(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.access import passwords
-
     before = (await accounts.users.named("anna")).credentials.password
     monkeypatch.setattr(passwords, "ROUNDS", 3)
     passwords._hasher.cache_clear()
     try:
         await accounts.log_in("anna", GOOD, address=HERE)
         after = (await accounts.users.named("anna")).credentials.password
-        assert "t=2" in before
+        assert "t=1" in before
         assert "t=3" in after
         await accounts.log_in("anna", GOOD, address=HERE)
         assert (await accounts.users.named("anna")).credentials.password == after

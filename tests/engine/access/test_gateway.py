@@ -1,17 +1,20 @@
 """Callbacks of ABDM's gateway: each way to pretend to be it, and each way in which it really comes."""
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from engine.access.gateway import LEEWAY_S, LONGEST_TOKEN, Gateway, Proven, prove
+from engine.access.gateway import LEEWAY_S, LONGEST_TOKEN, Gateway, Proven, is_signed, prove
 from engine.model.errors import CallbackError, UnknownGatewayKeyError
 from tests.support.identity_provider import by_public_key, ec, rsa, unsigned
 
@@ -139,6 +142,35 @@ def test_a_repeat_of_the_gateway_comes_with_the_old_token(now: float, late_s: fl
     assert asked(signed(), now=now).late_s == late_s
 
 
+IAT, EXP = CLAIMS["iat"], CLAIMS["exp"]
+# Now, TIMESTAMP in seconds from the issue of the token (None: none), claims -> when it was made, from that issue too.
+MADE: dict[str, tuple[float, float | str | None, dict[str, Any], float | None]] = {
+    "at once": (IAT + 2, 1, {}, 1),
+    "with a token that was made for an earlier one": (IAT + 200, 199, {}, 199),
+    "after a while on the way": (IAT + 250, 10, {}, 10),
+    "no TIMESTAMP": (IAT + 2, None, {}, None),
+    "a TIMESTAMP that is none": (IAT + 2, "soon", {}, None),
+    "a TIMESTAMP without a zone": (IAT + 2, "2020-01-01T00:00:00", {}, 0),  # as UTC
+    "a TIMESTAMP from before the token": (IAT + 2, -9_000, {}, 0),
+    "no time of issue": (IAT + 2, 1, {"iat": None}, 1),
+    "again, with the TIMESTAMP of the first time": (EXP + 660, 5, {}, 5),
+    "again, with a TIMESTAMP of its own": (EXP + 660, EXP + 660 - IAT, {}, EXP - IAT),
+    "again, with a TIMESTAMP from before the token": (EXP + 660, -9_000, {}, 0),
+    "again, and no TIMESTAMP": (EXP + 660, None, {}, EXP - IAT),
+}
+
+
+@pytest.mark.parametrize("case", MADE)
+def test_a_callback_says_when_it_was_made(case: str) -> None:
+    now, stamp, claims, made = MADE[case]
+    written = stamp if isinstance(stamp, str) else ""
+    if isinstance(stamp, float | int):
+        written = datetime.fromtimestamp(IAT + stamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    headers = {"Authorization": f"Bearer {signed(**claims)}", "X-HIP-ID": "IN2810014366", "TIMESTAMP": written}
+    proven = prove(headers, KEYS, gateway=GATEWAY, facilities=FACILITIES, now_s=now)
+    assert proven.made_s == (None if made is None else pytest.approx(IAT + made, abs=0.001))
+
+
 def test_the_leeway_ends() -> None:
     assert asked(signed(), now=CLAIMS["exp"] + LEEWAY_S).late_s == LEEWAY_S
     with pytest.raises(CallbackError) as refused:
@@ -203,3 +235,46 @@ HEADERS = st.recursive(
 def test_any_token_is_refused_by_our_own_error(token: str) -> None:
     with pytest.raises(CallbackError):
         asked(token)
+
+
+TEXT = b'{"consentId":"c-1"}'
+
+
+def signature(key: RSAKey = KEY, said: bytes = TEXT, hashed: Any = SHA256) -> str:
+    return b64encode(key.private_key.sign(said, PKCS1v15(), hashed())).decode()
+
+
+# signature, keys -> whether it proves the text
+SIGNATURES: dict[str, tuple[Callable[[], str], list[dict[str, Any]], bool]] = {
+    "of the gateway": (signature, KEYS, True),
+    "by the second of two keys": (signature, [public(STRANGER, "other"), *KEYS], True),
+    "in the other alphabet, without its end": (
+        lambda: signature().translate(str.maketrans("+/", "-_")).rstrip("="), KEYS, True),
+    "by a key that names no algorithm": (signature, [public(KEY, "k256")], True),
+    "of another byte": (lambda: signature(said=TEXT + b" "), KEYS, False),
+    "by another key": (lambda: signature(STRANGER), KEYS, False),
+    "by a key for RS512": (signature, [public(KEY, "k", alg="RS512")], False),
+    "by a key for encryption": (signature, [{**public(KEY, "k"), "use": "enc"}], False),
+    "by a weak key": (lambda: signature(rsa(3, 1024)), [public(rsa(3, 1024), "k256")], False),
+    "by another hash": (lambda: signature(hashed=SHA512), KEYS, False),
+    "without keys": (signature, [], False),
+    "with keys that are none": (
+        signature, [{"kty": "oct", "k": "AAAA"}, {"kty": "RSA", "n": 1}, ec().as_dict()], False),
+    "empty": (lambda: "", KEYS, False),
+    "no base64": (lambda: "not base64!", KEYS, False),
+    "no ASCII": (lambda: "é", KEYS, False),
+    "cut": (lambda: signature()[:-8], KEYS, False),
+    "a token without a signature": (lambda: unsigned({"alg": "none", "kid": "k256"}, CLAIMS), KEYS, False),
+    "the word none": (lambda: "none", KEYS, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_signature_of_a_consent(name: str) -> None:
+    make, keys, proven = SIGNATURES[name]
+    assert is_signed([TEXT], make(), keys) is proven
+
+
+def test_one_form_of_several_is_enough_and_without_a_form_nothing_is_proven() -> None:
+    assert is_signed([b"other", TEXT], signature(), KEYS)
+    assert not is_signed([], signature(), KEYS)

@@ -112,6 +112,9 @@ def test_certificates_and_keys_are_looked_at(tmp_path: Path) -> None:
     (found,) = (line for line in said(ours.cert, ours.key, to=fhir) if "warning" not in line)
     assert "config/labrelay.yaml:4:" in found
     assert "destinations.lab.tls.ca: tls/text.pem is no PEM certificate" in found
+    sink = f"{{kind: syslog, connect: 'localhost:6514', protocol: tcp, tls: {{ca: {text}}}}}"
+    (found,) = said(ours.cert, ours.key, to=f"alerts: {{sinks: {{log: {sink}}}}}\n")
+    assert "alerts.sinks.log.tls.ca: tls/text.pem is no PEM certificate" in found
     page = f"web: {{tls: {{cert: {ours.cert}, key: {other.key}}}}}\n"
     (found,) = (line for line in said(ours.cert, ours.key, to=page) if "warning" not in line)
     assert "web.tls.key: tls/other.key is not the key of tls/ours.pem" in found

@@ -10,7 +10,7 @@ import pytest
 from tests.support.sites import make_site
 
 CASES = {
-    "verbs": ("re", ["reagents", "reload", "replay", "reprocess", "restart", "restore", "resume"]),
+    "verbs": ("re", ["reagents", "reload", "replay", "report", "reprocess", "restart", "restore", "resume"]),
     "channel": ("dlq list --channel h", ["haematology"]),
     "destination": ("replay --to ", ["archive"]),
     "code": ("dlq list --code unmapped_c", ["UNMAPPED_CODE"]),

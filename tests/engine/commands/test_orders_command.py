@@ -169,13 +169,17 @@ WRONG = [
     (("unmatch", "W1", *SAID), ExitCode.REFUSED, "the last change of order W1 is no match"),
     (("add", TUBE), ExitCode.USAGE, "Missing argument 'TEST...'"),
     (("add", TUBE, "TSH", "--priority", "now"), ExitCode.USAGE, "'now' is not known"),
-    (("add", TUBE, "TSH", "--for", "none"), ExitCode.FAILED, "none is no channel with orders:"),
+    (("add", TUBE, "TSH", "--for", "none"), ExitCode.FAILED, "no channel with orders has the name none"),
     (("fetch", "chemistry"), ExitCode.USAGE, "give either --specimen or --since"),
     (("fetch", "none", "--specimen", "1"), ExitCode.FAILED, "none"),
     (("fetch", "chemistry", "--specimen", "1"), ExitCode.FAILED, "not connected"),
     (("worklist",), ExitCode.USAGE, "add --unmask and --purpose"),
     (("worklist", "--unmask"), ExitCode.USAGE, "--purpose TEXT is missing"),
-    (("worklist", "none", *SEEN), ExitCode.FAILED, "none is no channel with orders:; there are chemistry, immuno"),
+    (
+        ("worklist", "none", *SEEN),
+        ExitCode.FAILED,
+        "no channel with orders has the name none; these have orders: chemistry, immuno",
+    ),
 ]
 
 

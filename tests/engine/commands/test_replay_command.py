@@ -25,6 +25,7 @@ async def test_by_specimen_and_control_id_and_what_never_went_there_is_told(tmp_
         for asked in (["--specimen", "f3"], ["--control-id", "C3"], ["3", "--destination", "lab-fhir"]):
             ran = await site.labrelay("replay", *asked, "--yes", "-o", "json")
             assert (ran.code, ran.json["count"]) == (ExitCode.OK, 1), ran.err
+        await site.settled()
         assert [one.state for one in site.deliveries(3)] == ["delivered"] * 4
         assert len({one.key for one in site.deliveries(3)}) == 1
         assert max(site.sandbox.deliveries().values()) == 4, "the server knows them for repeats"

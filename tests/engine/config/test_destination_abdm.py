@@ -55,6 +55,7 @@ def test_the_environment_decides_the_gateway(tmp_path: Path) -> None:
 
 
 TWO = "{IN0000000001: {name: A, channels: chem}, IN0000000002: {name: B, channels: %s}}"
+HOST = "{name: Host, secret: '${ABDM_CLIENT_SECRET}'}"
 AT = "config/labrelay.yaml:"
 MISTAKES = {
     "production without an issuer": ({"env": "abdm"}, f"{AT}4:5: destinations.abdm: issuer is missing"),
@@ -85,6 +86,32 @@ MISTAKES = {
     "a path that opens all": (
         {"callbacks": "{url: 'https://x.example.org/a', listen: '127.0.0.1:8590', path: /}"},
         f"{AT}9:81: destinations.abdm.callbacks.path:",
+    ),
+    "looks without a pause": ({"more": "    watch_every: 10s"}, f"{AT}10:18: destinations.abdm.watch_every:"),
+    "a silence of seconds": ({"more": "    silent_after: 10s"}, f"{AT}10:19: destinations.abdm.silent_after:"),
+    "an SMS service in clear": (
+        {"more": "    sms: {url: 'http://sms.example.org', body: '{mobile} {code}', type: text}"},
+        f"{AT}10:10: destinations.abdm.sms: url: codes and mobiles would go to sms.example.org in clear",
+    ),
+    "an SMS without its code": (
+        {"more": "    sms: {url: 'https://sms.example.org', body: '{mobile}', type: text}"},
+        f"{AT}10:10: destinations.abdm.sms: body has no {{code}}",
+    ),
+    "an SMS that is no JSON": (
+        {"more": "    sms: {url: 'https://sms.example.org', body: '{mobile} {code}'}"},
+        f"{AT}10:10: destinations.abdm.sms: body is no JSON",
+    ),
+    "an SMS that is no form": (
+        {"more": "    sms: {url: 'https://sms.example.org', body: '{mobile} {code}', type: form}"},
+        f"{AT}10:10: destinations.abdm.sms: body is no form",
+    ),
+    "a secret of the SMS service that is written out": (
+        {"more": "    sms: {url: 'https://x.example.org', header: {name: k, secret: v}, body: '{mobile}{code}'}"},
+        f"{AT}10:",
+    ),
+    "a header that is ours": (
+        {"more": f"    sms: {{url: 'https://x.example.org', type: text, body: '{{mobile}}{{code}}', header: {HOST}}}"},
+        f"{AT}10:10: destinations.abdm.sms: header: Host is not for this place",
     ),
     "an unknown key": ({"more": "    gatewy: https://x.example.org"}, f"{AT}10:5: destinations.abdm.gatewy:"),
 }
@@ -118,3 +145,33 @@ def test_a_site_has_one_account(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_site(folder, require_secrets=False)
     assert "abdm is of kind abdm, too; put all facilities into one of them" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "facilities", "text"),
+    [
+        ("", ONE, ""),
+        (", facilities: IN0000000001", ONE, ""),
+        (", facilities: IN0000000002", ONE, "unknown facility 'IN0000000002'"),
+        ("", None, "needs a destination of kind abdm: it takes the profiles that patients share"),
+    ],
+)
+def test_a_channel_of_shared_profiles_is_of_a_facility(
+    tmp_path: Path, more: str, facilities: str | None, text: str
+) -> None:
+    folder = site(tmp_path, facilities=facilities or ONE)
+    share = f"channel: desk\nsource: {{kind: abdm-share{more}}}\nroutes: [{{to: out}}]\n"
+    (folder / "channels" / "desk.yaml").write_text(share, encoding="utf-8")
+    file = folder / "config" / "labrelay.yaml"
+    config = file.read_text(encoding="utf-8") + "  out: {kind: file, folder: var/out}\n"
+    if facilities is None:
+        config = "site: {name: Lab, timezone: Asia/Kolkata}\ndestinations:\n  out: {kind: file, folder: var/out}\n"
+        (folder / "channels" / "chem.yaml").unlink()
+    file.write_text(config, encoding="utf-8")
+    if not text:
+        load_site(folder, require_secrets=False)
+        return
+    with pytest.raises(ConfigError) as error:
+        load_site(folder, require_secrets=False)
+    assert text in str(error.value)
+    assert "channels/desk.yaml:2:" in str(error.value)

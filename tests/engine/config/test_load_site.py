@@ -372,8 +372,8 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:37: destinations.b.retry: max is shorter than first; make it at least as long",
     ),
     "block of a later version": (
-        SITE_YAML + "alerts: {mail: a@b}\n",
-        "config/labrelay.yaml:4:1: alerts: is not in this version of LabRelay; take it out",
+        SITE_YAML + "encryption: {key: a}\n",
+        "config/labrelay.yaml:4:1: encryption: is not in this version of LabRelay; take it out",
     ),
     "retention shorter than what LabRelay itself asks": (
         SITE_YAML + "retention: {filtered: 30d}\n",

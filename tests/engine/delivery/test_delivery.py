@@ -355,6 +355,36 @@ async def test_an_open_breaker_lets_exactly_one_probe_through(made: Plant) -> No
     assert breaker.state is BreakerState.CLOSED
 
 
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_document_that_opens_the_breaker_is_not_the_probe_again_while_others_wait(
+    made: Plant, seed: int
+) -> None:
+    """The server closes the connection on one document. It was alone, so that the breaker could not know its fault."""
+    rng = random.Random(seed)
+    server = await made.destination(
+        "server", retry=RetryPolicy(first=1.0, max=2.0), breaker=Breaker(threshold=5, first_open=10.0)
+    )
+    server.script = lambda channel, body, attempt: silent() if channel == "stuck" else None
+    for channel in rng.sample(["stuck", "free", "other"], 3):
+        made.channel(channel, "server")
+    await made.send("stuck", *numbers(2))
+    breaker = made.workers["server"].breaker
+    while breaker.state is not BreakerState.OPEN:
+        await made.advance(1.0)
+    tried = server.attempts["stuck", "00001"]
+    await made.send("free", *numbers(3))
+    await made.send("other", *numbers(3))
+    passed, longest = 0.0, 3.0
+    while passed < (10.0 + longest) + (20.0 + longest):  # a probe, and a second one
+        step = rng.choice([0.1, 0.5, 1.0, 2.0, longest])
+        passed += step
+        await made.advance(step)
+        if not server.taken:
+            assert server.attempts["stuck", "00001"] <= tried + 1
+    assert server.of("free") == server.of("other") == numbers(3)
+    assert breaker.state is BreakerState.CLOSED
+
+
 async def test_an_outage_is_two_lines_however_many_probes_fail(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     def said() -> list[tuple[str, float | None]]:
         return [(r.msg, getattr(r, "duration_s", None)) for r in caplog.records if "reachable" in r.msg]

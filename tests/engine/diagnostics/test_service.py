@@ -10,6 +10,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config import site as sites
 from engine.config.access import AccessConfig
+from engine.config.alert_sinks import SINK_KINDS
 from engine.config.load import load_site
 from engine.diagnostics import service
 from engine.model.health import Health
@@ -90,6 +91,30 @@ def whole_site(folder: Path) -> Path:
     file = site / "config" / "labrelay.yaml"
     file.write_text(file.read_text(encoding="utf-8") + "backup: {folder: /mnt/backup}\n", encoding="utf-8")
     return site
+
+
+SINKS = {
+    "email": "{kind: email, server: '203.0.113.1:587', sender: l@x.example, to: a@x.example}",
+    "http": "{kind: http, url: 'https://203.0.113.2/hook', body: '\"{text}\"'}",
+    "mqtt": "{kind: mqtt, connect: '203.0.113.3:8883', client_id: relay, topic: lab/alerts}",
+    "syslog": "{kind: syslog, connect: '203.0.113.4:514'}",
+}
+
+
+def test_each_kind_of_sink_a_webhook_and_traces_get_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SINKS.keys() == SINK_KINDS.keys()
+    monkeypatch.setenv("KEY", "whsec_" + "A" * 32)
+    text = "alerts: {sinks: {" + ", ".join(f"{kind}: {sink}" for kind, sink in SINKS.items()) + "}}\n"
+    text += "webhooks: {lis: {url: 'https://203.0.113.5/in', secret: '${KEY}', events: delivery.dead}}\n"
+    text += "traces: {url: 'http://203.0.113.6:4318'}\n"
+    folder = make_running_site(tmp_path, {}, {})
+    with (folder / "config" / "labrelay.yaml").open("a") as file:
+        file.write(text)
+    found = {need.value: need.why for need in service.needs(load_site(folder))}
+    assert found.keys() == {f"203.0.113.{number}" for number in range(1, 7)}
+    assert found["203.0.113.1"].startswith("sink email of alerts")
 
 
 def test_each_part_that_needs_a_line_has_one_with_its_reason(tmp_path: Path) -> None:

@@ -235,8 +235,12 @@ GRANTS: dict[str, tuple[Artefact, Unfit | None]] = {
     "ours": (GRANTED, None),
     "of another facility": (changed(GRANTED, facility="IN9"), Unfit.OTHER_FACILITY),
     "for nothing": (changed(GRANTED, care_contexts=()), Unfit.NO_CONTEXT),
-    "for a report that is not ours": (
-        changed(GRANTED, care_contexts=(*GRANTED.care_contexts, CareContext("P-7", "LR-Z"))), Unfit.UNKNOWN_CONTEXT),
+    "for a report that is not here, too": (
+        changed(GRANTED, care_contexts=(CareContext("P-7", "LR-Z"), *GRANTED.care_contexts)), None),
+    "for no report that is here": (
+        changed(GRANTED, care_contexts=(CareContext("P-7", "LR-Z"),)), Unfit.UNKNOWN_CONTEXT),
+    "for one that is not here, and another patient's": (
+        changed(GRANTED, care_contexts=(CareContext("P-7", "LR-Z"), CareContext("P-8", "LR-A"))), Unfit.OTHER_PATIENT),
     "for another patient's report": (changed(GRANTED, patient=OTHER), Unfit.OTHER_PATIENT),
     "for a report under another number": (
         changed(GRANTED, care_contexts=(CareContext("P-8", "LR-A"),)), Unfit.OTHER_PATIENT),

@@ -39,7 +39,7 @@ def test_a_delivery_with_another_body_is_the_same_but_for_that() -> None:
         id=1, message_id=2, channel="chem", destination="a", seq=3, key="00" * 16, body=b"packed", packed=True,
         media_type="application/fhir+json", received_us=4, attempt=5, not_before_us=6, maybe_delivered=True,
         manual=True, conditional=(b"c",), reports=(b"r",), entries=7, unconditional=True, message_type="ORU^R01",
-        joins=True, known_order=True, earlier=8,
+        joins=True, known_order=True, earlier=8, traceparent="00-0-0-01",
     )  # fmt: skip
     assert all(getattr(one, field.name) != field.default for field in fields(Delivery))
     assert one.with_body(b"whole") == replace(one, body=b"whole", packed=False)

@@ -21,7 +21,9 @@ from engine.model.errors import ContentError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from engine.monitoring.logs import (
     FIELDS,
+    OVER_BUDGET,
     REPEAT_WINDOW_S,
+    BudgetFilter,
     Fields,
     HumanFormatter,
     JsonFormatter,
@@ -29,7 +31,7 @@ from engine.monitoring.logs import (
     loop_exception_handler,
     setup_logging,
 )
-from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_REPEATS, Counters
+from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_OVER_BUDGET, LOG_REPEATS, Counters
 
 ROOT = Path(__file__).parents[3]
 NAME, MRN = "Kovalenko", "MRN-4408812"
@@ -235,6 +237,35 @@ def test_the_memory_for_repeats_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         repeats.postponed(str(number))
     assert len(repeats.log.lines) > 100  # and the early ones were told at their end
     assert sum(line.get("repeated", 0) for line in repeats.log.lines) >= 89
+
+
+def test_a_level_has_so_many_lines_an_hour_and_critical_ones_have_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.monitoring.logs.LINES_AN_HOUR", 5)
+    log, now = Captured(), 0.0
+    log.handler.addFilter(BudgetFilter(log.counters, log.handler, now=lambda: now))
+    for number in range(20):
+        log.logger.warning("delivery postponed", extra={"journal_id": number})
+        log.logger.critical("fatal error, stopping")
+    log.logger.info("ready")
+    lines = [(line["level"], line["msg"]) for line in log.lines]
+    assert lines.count(("warning", "delivery postponed")) == 5
+    assert lines.count(("critical", "fatal error, stopping")) == 20
+    assert ("info", "ready") in lines, "another level has its own number"
+    (told,) = [line for line in log.lines if line["msg"] == OVER_BUDGET]
+    assert (told["level"], told["kind"], told["logger"]) == ("error", "warning", "labrelay.run")
+    assert log.counters.cell(LOG_OVER_BUDGET, "warning").n == 15
+    now = 3600.0
+    log.logger.warning("delivery postponed")
+    assert log.lines[-1]["msg"] == "delivery postponed"
+    assert log.counters.cell(LOG_OVER_BUDGET, "warning").n == 15
+
+
+def test_the_log_of_a_process_has_the_bound() -> None:
+    handler = setup_logging(Counters(), stream=io.StringIO())
+    try:
+        assert [type(one) for one in handler.filters if isinstance(one, logging.Filter)] == [RepeatFilter, BudgetFilter]
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def test_threads_may_log_at_the_same_time() -> None:

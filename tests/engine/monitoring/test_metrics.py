@@ -21,6 +21,7 @@ from engine.monitoring.metrics import (
     Timing,
     new_registry,
 )
+from engine.monitoring.snapshot.alerts import AlertsSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from tests.support.status_sites import NOW, large_site, quiet_site, troubled_site
 
@@ -126,8 +127,25 @@ def test_no_metric_is_exported_twice() -> None:
             counters.add(spec, *spec.labels)
         elif spec.kind is Kind.HISTOGRAM:
             counters.adopt(spec, Timing(), *spec.labels)
-    families = [family.name for family in new_registry(counters, troubled_site).collect()]
+    alerts = AlertsSnapshot({("dead", "attention"): 1}, {"chief": None})
+    families = [family.name for family in new_registry(counters, troubled_site, lambda: alerts).collect()]
     assert len(families) == len(set(families))
+
+
+def test_alerts_are_counted_by_rule_and_level_and_unsent_ones_by_their_age() -> None:
+    at_us = round(NOW.timestamp() * 1e6)
+    alerts = AlertsSnapshot(
+        {("dead", "attention"): 2, ("dead", "problem"): 0},
+        {"chief": None, "mail": at_us - 90_000_000, "set-back": at_us + 5},
+    )
+    samples = scraped(new_registry(Counters(), quiet_site, lambda: alerts))
+    assert {name: value for name, value in samples.items() if name.startswith("labrelay_alert")} == {
+        "labrelay_alerts_open{level=attention,rule=dead}": 2,
+        "labrelay_alerts_open{level=problem,rule=dead}": 0,
+        "labrelay_alerts_unsent_oldest_seconds{sink=chief}": 0,
+        "labrelay_alerts_unsent_oldest_seconds{sink=mail}": 90,
+        "labrelay_alerts_unsent_oldest_seconds{sink=set-back}": 0,
+    }
 
 
 def test_nothing_is_collected_before_there_is_a_snapshot() -> None:
@@ -150,7 +168,7 @@ def test_names_follow_prometheus_and_are_unique() -> None:
         assert spec.help.endswith(".")
         assert set(spec.labels) <= {
             *("channel", "destination", "reason", "kind", "state", "outcome", "code", "task", "level"),
-            *("version", "config"),
+            *("version", "config", "facility", "rule", "sink", "result"),
         }
         if spec.kind is Kind.HISTOGRAM:
             assert spec.name.endswith("_seconds")

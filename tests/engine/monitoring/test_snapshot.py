@@ -268,7 +268,7 @@ def test_spans_are_said_with_two_units_at_most(seconds: float, words: str) -> No
 def test_a_phrase_is_said_in_the_readers_language_with_all_its_parts() -> None:
     phrase = Phrase("{name} {state}, {age}", {"name": "a", "state": Phrase("silent"), "age": Span(60)})
     catalogue = {"{name} {state}, {age}": "{age} / {state} / {name}", "silent": "stumm", "{n} min": "{n} Minuten"}
-    assert phrase.say(catalogue) == "1 Minuten / stumm / a"
+    assert phrase.say(catalogue.__getitem__) == "1 Minuten / stumm / a"
     assert str(phrase) == "a silent, 1 min"
 
 

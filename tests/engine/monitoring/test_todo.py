@@ -13,6 +13,7 @@ from engine.__main__ import labrelay as root
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.model.todo import Mark, Snooze, TodoState
+from engine.monitoring.snapshot.abdm import AbdmFault, AbdmSnapshot
 from engine.monitoring.snapshot.channels import LaneSnapshot
 from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices
@@ -21,8 +22,12 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState, Le
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot
 from engine.monitoring.todo import FORGET_AFTER_US, SET_UP_BACKUP, Entry, changes, entries, listed
 from engine.store.operations.dead_letters import Group
+from engine.store.queries.abdm import RefusedCallbacks, Undecided
+from engine.store.queries.alerts import CriticalValue, FailingSink
 from engine.store.queries.order_tabs import OrderTrouble
 from engine.store.queries.tallies import ChannelGaps
+from engine.store.queries.webhooks import FailingWebhook
+from engine.web.todo_rows import STEPS
 from tests.support.status_sites import NOW, ago, quiet_site, troubled_site
 
 LETTER_US = 1_772_000_000_000_000
@@ -57,6 +62,20 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
     "an analyzer is silent": (
         channel(state=ChannelState.SILENT, last_message_at=ago(7200), last_message_age_s=7200.0),
         [("silent/chemistry", RED, "chemistry silent 2 h", "labrelay messages line chemistry", 1, ago(7200))],
+    ),
+    "messages that nothing shows to be repeats": (
+        channel(today_same_bytes=2),
+        [
+            (
+                "same-bytes/chemistry",
+                AMBER,
+                "chemistry: messages with the bytes of an earlier one, and nothing says whether they are repeats: 2"
+                " today. They were delivered",
+                "labrelay messages list --channel chemistry",
+                2,
+                None,
+            )
+        ],
     ),
     "an analyzer is unplugged": (
         channel(state=ChannelState.WAITING),
@@ -254,6 +273,101 @@ def test_orders_that_wait_for_a_person_are_one_entry_for_each_list() -> None:
     assert [(one.count, one.since) for one in found] == [(2, from_us(LETTER_US))] * 6 + [(3, None)]
 
 
+CALLBACKS = [
+    RefusedCallbacks("/v3/consent/request/hip/notify", ("fault", "unreadable"), 2, LETTER_US),
+    RefusedCallbacks("/v3/hip/patient/share", ("not-json",), 1, LETTER_US),
+]
+
+
+def test_callbacks_that_could_not_be_used_are_one_entry_for_each_path() -> None:
+    found = entries(site(), [], [], str, (), CALLBACKS)
+    assert [(one.key, one.level, str(one.phrase), one.count, one.since) for one in found] == [
+        (
+            "abdm-callbacks/v3/consent/request/hip/notify",
+            RED,
+            "Notices of consents that could not be used: 2 (/v3/consent/request/hip/notify: fault, unreadable). One may"
+            " be a revocation.",
+            2,
+            from_us(LETTER_US),
+        ),
+        (
+            "abdm-callbacks/v3/hip/patient/share",
+            AMBER,
+            "Callbacks of ABDM that could not be used: 1 (/v3/hip/patient/share: not-json)",
+            1,
+            from_us(LETTER_US),
+        ),
+    ]
+
+
+UNDECIDED = [
+    Undecided(what, n, LETTER_US)
+    for n, what in enumerate(
+        (
+            "failed",
+            "moved",
+            "other_name",
+            "same_number",
+            "suspended",
+            "damaged",
+            "blocked",
+            "not-notified",
+            "ABDM-1092",
+            "bad_signature",
+            "other_patient",
+        ),
+        1,
+    )
+]
+
+
+def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
+    found = entries(site(), [], [], str, (), (), UNDECIDED)
+    assert [(one.key, one.level, one.count, one.since) for one in found] == [
+        ("abdm-reports-moved", RED, 2, from_us(LETTER_US)),
+        ("abdm-transfers-damaged", RED, 6, from_us(LETTER_US)),
+        ("abdm-consents-bad_signature", AMBER, 10, from_us(LETTER_US)),
+        ("abdm-consents-other_patient", AMBER, 11, from_us(LETTER_US)),
+        ("abdm-consents-suspended", AMBER, 5, from_us(LETTER_US)),
+        ("abdm-reports-ABDM-1092", AMBER, 9, from_us(LETTER_US)),
+        ("abdm-reports-blocked", AMBER, 7, from_us(LETTER_US)),
+        ("abdm-reports-failed", AMBER, 1, from_us(LETTER_US)),
+        ("abdm-reports-not-notified", AMBER, 8, from_us(LETTER_US)),
+        ("abdm-reports-other_name", AMBER, 3, from_us(LETTER_US)),
+        ("abdm-reports-same_number", AMBER, 4, from_us(LETTER_US)),
+    ]
+    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged"}, "a command alone is its next step"
+    assert [str(one.phrase).partition(".")[0] for one in found] == [
+        "Reports that a correction took away from a patient at ABDM: 2",
+        "Requests for records (ABDM) that ended because a row of the journal cannot be opened: 6",
+        "Consents whose signature no key of ABDM proves, under which nothing goes out: 10",
+        "Consents of an ABHA address that is not known as the report's, under which nothing goes out: 11",
+        "Consents under which nothing goes out, since they may have been revoked: 5",
+        "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: 9",
+        "Reports of patients whom ABDM blocks for a day, for name, gender or year of birth did not fit: 7",
+        "Reports that ABDM has not linked with their patient: 1",
+        "Linked reports of which the patient's app does not know the newest version: 8",
+        "Reports with the ABHA of a patient of another name, which ABDM does not get: 3",
+        "Reports of two patients with one number, which ABDM does not get: 4",
+    ]
+
+
+STOLEN = AbdmFault(code="url-other", text=Phrase("it is stolen"), remedy=Phrase("take it back"), since=ago(900))
+MISSING = replace(STOLEN, code="facility-missing", facility="IN1", level=AMBER)
+
+
+def test_each_fault_of_the_account_at_abdm_is_one_entry_with_its_remedy() -> None:
+    account = AbdmSnapshot(destination="abdm", looked_at=NOW, faults=(STOLEN, MISSING))
+    found = entries(site(abdm=account), [], [], str)
+    assert [(one.key, one.level, str(one.phrase), one.step, one.since) for one in found] == [
+        ("abdm-account/url-other", RED, "ABDM: it is stolen. Remedy: take it back.", "labrelay abdm preflight",
+         ago(900)),
+        ("abdm-account/facility-missing/IN1", AMBER, "ABDM, IN1: it is stolen. Remedy: take it back.",
+         "labrelay abdm preflight", ago(900)),
+    ]  # fmt: skip
+    assert entries(site(abdm=AbdmSnapshot(destination="abdm", looked_at=NOW)), [], [], str) == []
+
+
 def test_what_the_journal_does_not_give_is_on_the_list_by_its_count() -> None:
     found = entries(site(dead_total=3, incomplete_total=1, unmapped_total=5), None, None, str)
     assert [(one.key, str(one.phrase), one.count) for one in found] == [
@@ -281,9 +395,14 @@ def test_each_finding_that_the_page_shows_has_an_entry() -> None:
 
 def test_each_next_step_is_a_command_that_there_is() -> None:
     every = site(notes=tuple(Notice("x", about) for about in About))
+    account = site(abdm=AbdmSnapshot(destination="abdm", faults=(STOLEN,)))
     shown = [snapshot for snapshot, _ in SITUATIONS.values()]
     letters, gaps = [group("REFUSED")], [ChannelGaps("chemistry", 1, 1)]
-    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str, TROUBLES)}
+    steps = {
+        one.step
+        for snapshot in (every, account, *shown)
+        for one in entries(snapshot, letters, gaps, str, TROUBLES, CALLBACKS, UNDECIDED)
+    }
     assert {one.key for one in entries(every, [], [], str)} == set(About)
     for step in steps - {SET_UP_BACKUP, "timedatectl", "journalctl -u labrelay"}:
         name, *words = step.split()
@@ -429,3 +548,29 @@ def test_an_entry_that_was_gone_for_long_is_new() -> None:
     (todo,) = listed([entry], states, FORGET_AFTER_US + 1)
     assert todo.state.taken is None
     assert changes({"k"}, states, FORGET_AFTER_US + 1).forgotten == ["k"]
+
+
+def test_webhooks_that_fail_are_entries() -> None:
+    found = entries(
+        site(), [], [], str, webhooks=[FailingWebhook("erp", LETTER_US), FailingWebhook("lis", LETTER_US, 4)]
+    )
+    assert [(one.key, one.level, str(one.phrase), one.step, one.count) for one in found] == [
+        ("webhook/erp", RED, "Events do not reach erp", "journalctl -u labrelay", 1),
+        ("webhook/lis", RED, "Events do not reach lis", "journalctl -u labrelay", 4),
+    ]
+
+
+def test_critical_values_and_sinks_that_fail_are_entries() -> None:
+    values = [CriticalValue(17, "chemistry", LETTER_US)]
+    sinks = [FailingSink("mail", LETTER_US, 3)]
+    found = entries(site(), [], [], str, criticals=values, sinks=sinks)
+    assert [(one.key, one.level, str(one.phrase), one.step, one.count) for one in found] == [
+        ("alert-sink/mail", RED, "Alerts do not reach mail", "labrelay alert sent", 3),
+        (
+            "critical/17",
+            RED,
+            "chemistry: message 17 has a critical value",
+            "labrelay alert acknowledge critical/17",
+            1,
+        ),
+    ]

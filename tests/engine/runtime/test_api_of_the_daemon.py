@@ -4,17 +4,21 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from engine.model.actor import Actor
 from engine.model.permissions import ACTING, LOOKING
+from engine.runtime.verbs import running_site
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import UNMAPPED, fill_journal
 from tests.support.running import hl7_channel, make_running_site, running_app
+from tests.support.waiting import WITHIN_S
 
 AWAY = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
 
 
-async def test_a_program_reads_and_acts_with_its_token(tmp_path: Path) -> None:
+async def test_a_program_reads_and_acts_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_site, "ANSWER_S", WITHIN_S)  # an act is answered once it has ended, however busy it is
     site = make_running_site(tmp_path, {"lab": hl7_channel()}, AWAY, web="127.0.0.1:0")
     await asyncio.to_thread(fill_journal, site / "var")
     async with running_app(site) as app:

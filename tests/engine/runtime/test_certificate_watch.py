@@ -19,7 +19,8 @@ from tests.support.waiting import until
 LISTEN = 'listen: "127.0.0.1:0"'
 
 
-def test_each_certificate_that_the_site_shows_is_named(tmp_path: Path) -> None:
+def test_each_certificate_that_the_site_shows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK", "whsec_")
     pair = "{{cert: {0}.pem, key: {0}.key}}".format
     made = make_site(
         tmp_path,
@@ -29,6 +30,9 @@ def test_each_certificate_that_the_site_shows_is_named(tmp_path: Path) -> None:
     url: https://lab/r
     auth: {{oauth2: {{token_url: "https://idp/t", client_id: lab, key: client.key, tls: {pair("token")}}}}}
 web: {{tls: {pair("page")}}}
+webhooks: {{erp: {{url: "https://erp/", secret: "${{HOOK}}", events: [alert], tls: {pair("hook")}}}}}
+traces: {{url: "https://collector", tls: {pair("traces")}}}
+alerts: {{sinks: {{log: {{kind: syslog, connect: "log:6514", protocol: tcp, tls: {pair("sink")}}}}}}}
 """,
         channels={
             "a.yaml": CHANNEL_YAML.replace(LISTEN, f"{LISTEN}, tls: {pair('source')}").replace(
@@ -42,6 +46,9 @@ web: {{tls: {pair("page")}}}
         ("channel haematology", "source.pem", "source.key"),
         ("destination a", "client.pem", "client.key"),
         ("destination b", "token.pem", "token.key"),
+        ("webhook erp", "hook.pem", "hook.key"),
+        ("sink log", "sink.pem", "sink.key"),
+        ("traces", "traces.pem", "traces.key"),
     ]
 
 

@@ -14,6 +14,7 @@ from engine.runtime.app import App
 LATER = {"jinja2"}
 OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools", "engine.web.api.reads"}
 OTHERS |= {"argon2", "pyotp", "segno"}  # a log-in
+OTHERS |= {"adapters.clients.otlp", "adapters.codecs.otlp"}  # traces
 
 async def main():
     app, started = App(Path(sys.argv[1])), asyncio.Event()

@@ -16,7 +16,7 @@ from tests.support.status_server import read_html, running
 from tests.support.status_sites import quiet_site
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
@@ -88,7 +88,7 @@ async def test_pages_link_static_files_that_exist_and_may_be_kept() -> None:
         root = read_html((await page.get("/"))[1])
         links = [link.attributes["href"] for link in root.all("link")]
         links += [script.attributes["src"] for script in root.all("script")]
-        assert len(links) == 5
+        assert len(links) == 6
         for link in links:
             answer, _ = await page.get(link)
             assert answer.status == 200

@@ -58,6 +58,8 @@ def test_each_verb_of_the_control_socket_needs_permissions() -> None:
     assert HANDLERS["edit"].needs == EDITING
     assert {name for name, verb in HANDLERS.items() if verb.needs <= ROLES["viewer"]} == {
         "status",
+        "alerts",
+        "alert_sent",
         "operation_waits",
         "underway",
         "todo",

@@ -11,7 +11,7 @@ from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.menu import DAILY, OTHERS
-from engine.web.pages import order_acts
+from engine.web.pages import abdm, abdm_acts, order_acts
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 
@@ -55,6 +55,7 @@ async def test_it_leads_to_all_that_a_person_may_open_and_to_nothing_else(here: 
 async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) -> None:
     """But those that another page leads to with more words about them."""
     elsewhere = {"/account", "/tokens", "/views", "/dead-letters/each", "/codes/corrections", "/orders/worklist"}
+    elsewhere |= {f"/abdm/{name}" for name in abdm.LISTS}
     not_for_people = ("/log-in", "/change-user", "/set-up", "/wall", "/events", "/metrics", "/healthz", "/readyz")
     no_row = {
         "/analyzer",
@@ -64,6 +65,7 @@ async def test_it_has_each_page_that_needs_no_more_of_its_address(here: Site) ->
         "/codes/undo",
         "/order",
         *(f"/order/{act}" for act in order_acts.DEEDS),
+        *(f"/abdm/{act}" for act in ("context", "consent", *abdm_acts.DEEDS)),
     }  # pages of one thing, named in the query
     found = {
         path

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from engine.abdm import later, retrying
 from engine.access import passwords
 from engine.access.accounts import NO_PIN, PROVIDER
 from engine.access.own_account import NO_SESSION
@@ -19,29 +21,43 @@ from engine.access.saved_views import view_name
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
 from engine.config import changes
+from engine.config.alerts import AlertsConfig
 from engine.config.oidc import OidcConfig
 from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
+from engine.model.consents import PURPOSES
 from engine.model.errors import RefusedError
 from engine.model.phrases import SPANS, Phrase, Said
 from engine.model.reasons import ReasonCode
 from engine.monitoring import todo as monitoring_todo
+from engine.monitoring.alerting import machine, rules, wording
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.monitoring.todo import _notices
 from engine.receiving.link_words import FAULT_WORDS
 from engine.runtime.correcting import OCCUPIED
-from engine.store.operations.access import saved_views
+from engine.runtime.verbs import abdm as verbs_of_abdm
+from engine.runtime.verbs import orders as verbs_of_orders
+from engine.store.core import missing_rows
+from engine.store.operations.access import saved_views, tokens
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.store.recovery.backups import recovery_point
+from engine.views.reports import BAD_PERIOD
 from engine.views.shift import TOO_LONG
 from engine.web import cells, languages, line_rows, menu, rows, todo_rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
 from engine.web.pages import (
+    abdm,
+    abdm_acts,
+    abdm_consent,
+    abdm_context,
+    abdm_listed,
+    abdm_words,
     acts,
     affected,
+    alerts,
     correct,
     doing,
     filters,
@@ -53,6 +69,7 @@ from engine.web.pages import (
     order_acts,
     order_words,
     orders,
+    reports,
     saved,
     shift,
     states,
@@ -61,10 +78,11 @@ from engine.web.pages import (
     todo,
 )
 from tests.support.status_sites import quiet_site
+from tools import generate_catalogues
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
-TRANSLATED = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
+TRANSLATED = generate_catalogues.TRANSLATED
 
 
 CHANGE_WORDS = ("STARTS", "ENDS", "AGAIN", "GOES_ON", "LATER", "REFUSED")
@@ -85,6 +103,7 @@ def said_in_code() -> set[str]:
         *(ENGINE / "web" / "access").glob("*.py"),
         *(path for path in (ENGINE / "runtime").glob("*.py") if "phrases import" in path.read_text(encoding="utf-8")),
         ENGINE / "web" / "server.py",
+        *(ENGINE / "abdm" / f"{name}.py" for name in ("preflight", "watch", "later", "retrying", "consents")),
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args:
@@ -104,13 +123,16 @@ def said_in_code() -> set[str]:
     found |= {*correct.LABELS.values(), *correct.HINTS.values(), correct.NOTHING, *get_args(Kind)}
     found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {text for order in (*switching.ORDERS.values(), switching.TRY) for text in order if text}
-    found |= {text for deed in order_acts.DEEDS.values() for text in (deed.what, deed.button, deed.then)}
+    for deeds in (order_acts.DEEDS, abdm_acts.DEEDS):
+        found |= {text for deed in deeds.values() for text in (deed.what, deed.button, deed.then)}
+    found |= {abdm_acts.CONFIRMED, abdm_acts.RIGHT, abdm_acts.READMIT, abdm_acts.LOOKED, *abdm_acts.GENDERS.values()}
+    found |= {text for _, text, _ in monitoring_todo._UNDECIDED.values()} | {"{one}, {other}", *later.COMPARED}
     found |= {
         order_acts.MAY_HAVE,
         order_acts.FIRST_STEP,
         order_acts.SECOND_STEP,
         order_acts.COMPARE,
-        order.NO_ORDER,
+        order_acts.NO_ORDER,
         order.NO_TUBE,
     }
     found |= {look.words for look in order_words.STATES.values()} | {orders.WRONG_TAB}
@@ -119,6 +141,19 @@ def said_in_code() -> set[str]:
         *(order_words.NONE, order_words.OUTCOMES, order_words.KINDS),
     ):
         found |= set(table.values())
+    looks = [
+        *(*abdm_words.CONTEXTS.values(), *abdm_words.CONSENTS.values(), *abdm_words.TRANSFERS.values()),
+        *(*abdm_words.PAGES.values(), *abdm_words.CALLS.values()),
+        *(abdm_words.UNSURE, abdm_words.WELL, abdm_words.NOT_WELL),
+    ]
+    found |= {look.words for look in looks} | {
+        *abdm_words.REASONS.values(),
+        *abdm_words.HELP.values(),
+        *abdm_words.STEPS.values(),
+    }
+    found |= {*abdm_words.UNITS.values(), *PURPOSES.values(), *(text for text, _, _ in abdm_words.TROUBLES.values())}
+    found |= {*abdm.LISTS.values(), *abdm_listed.LABELS.values(), abdm_listed.WRONG_STATE}
+    found |= {text for page in (abdm_context, abdm_consent) for text in (page.TITLE, page.BACK, page.GONE)}
     found |= {*orders.TAB_WORDS.values(), *(text for text in orders.ABOUT.values() if text)}
     found |= {column.label for column in orders.CHOICE.values()}
     found |= {text for _, text in monitoring_todo._ORDERS.values()}
@@ -134,6 +169,13 @@ def said_in_code() -> set[str]:
         TOO_LONG,
         shift.BEGINS,
         shift.BEGINS_BEFORE,
+        BAD_PERIOD,
+        reports.COUNTING,
+        reports.DID_NOT_RUN,
+        *reports.MONTHS,
+        *reports.ROWS_BY.values(),
+        *reports.STAGE_WORDS.values(),
+        *reports.TITLES.values(),
         frame.TOO_SLOW,
         frame.LOCKED,
         frame.DAMAGED,
@@ -143,12 +185,25 @@ def said_in_code() -> set[str]:
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*system.KINDS.values(), *(text for name, text in vars(changes).items() if name in CHANGE_WORDS)}
     found |= {one.words for one in (*menu.DAILY, *menu.OTHERS, *(page for of in menu.OTHERS for page in of.entries))}
+    found |= {
+        *wording._ONE.values(),
+        wording.REPEATED,
+        wording.TEST,
+        wording.OVER,
+        wording.BEGUN,
+        machine.UNSTEADY,
+        machine.OPEN,
+    }
+    found |= {*rules._SUMS.values(), *alerts.TIMES.values(), *alerts.WHAT.values()}
+    found |= {look.words for look in (*alerts.STATES.values(), *alerts.ENDS.values())}
+    found |= {missing_rows.NO_MESSAGE, missing_rows.LET_GO, affected.NO_CHANNEL, verbs_of_orders.WRONG_CHANNEL}
+    found |= {tokens.TAKEN, desk.sentence(verbs_of_abdm.NO_ABDM)}
     found.add(OidcConfig.model_fields["title"].default)
     found |= {*account.DONE.values(), *saved.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
     found |= {
         desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS, saved.NUMBER, saved.NO_LIST)
     } | {EXPIRED}
-    return found - {"{text}"}
+    return found - {"{text}", "{what}"}
 
 
 HOW = {"password", "second factor", "set-up link", PROVIDER}  # engine.access.accounts: how a person came in
@@ -170,7 +225,9 @@ def refusals() -> set[str]:
         with pytest.raises(RefusedError) as caught:
             check(*given)  # type: ignore[operator]
         found.add(str(caught.value))
-    for path in (*(ENGINE / "access").glob("*.py"), *(ENGINE / "web" / "access").glob("*.py")):
+    acts = [ENGINE / "abdm" / f"{name}.py" for name in ("later", "retrying", "consents")]
+    found |= {*later.NEVER.values(), retrying.UNDER_WAY}
+    for path in (*(ENGINE / "access").glob("*.py"), *(ENGINE / "web" / "access").glob("*.py"), *acts):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
                 found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
@@ -184,20 +241,25 @@ def refusals() -> set[str]:
     }
 
 
+def translations(language: str) -> dict[str, str]:
+    """The texts of a catalogue as it is edited."""
+    return {str(one.id): str(one.string) for one in generate_catalogues.read(language) if one.id and one.string}
+
+
 def gaps(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_that_the_page_says_is_missing(language: str) -> None:
-    missing = said_in_code() - set(languages.catalogue(language))
+    missing = said_in_code() - set(translations(language))
     assert missing == set(), f"add these texts, translated, to {CATALOGUE.format(language)}"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
     meanings = {cells.meaning(reason) for reason in ReasonCode}
-    unused = set(languages.catalogue(language)) - said_in_code() - meanings
+    unused = set(translations(language)) - said_in_code() - meanings
     assert unused == set(), f"take these texts out of {CATALOGUE.format(language)}"
 
 
@@ -210,24 +272,30 @@ def test_no_text_is_translated_twice(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_every_reason_is_explained_in_the_language(language: str) -> None:
-    known = languages.catalogue(language)
+    known = translations(language)
     missing = [one.name for one in ReasonCode if cells.meaning(one) not in known]
     assert missing == [], f"add their first sentences, translated, to {CATALOGUE.format(language)}"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_translations_keep_the_gaps_and_the_western_digits(language: str) -> None:
-    for english, translated in languages.catalogue(language).items():
+    for english, translated in translations(language).items():
         assert gaps(english) == gaps(translated), english
         assert not re.search(r"[\u0966-\u096f\u09e6-\u09ef\u0be6-\u0bef\u0c66-\u0c6f\u0ce6-\u0cef]", translated)
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_short_labels_stay_short(language: str) -> None:
-    """Labels stand in narrow columns: at most 1.6 times the English, where that is more than a few letters."""
-    for english, translated in languages.catalogue(language).items():
+    """Labels stand in narrow columns: at most 1.6 times the English, where that is more than a few letters. A vowel
+    sign is part of its letter."""
+    for english, translated in translations(language).items():
         if len(english) < 40:
-            assert len(translated) <= max(1.6 * len(english), len(english) + 8), english
+            letters = [one for one in translated if unicodedata.category(one) not in ("Mn", "Mc", "Cf")]
+            assert len(letters) <= max(1.6 * len(english), len(english) + 8), english
+
+
+def test_alerts_are_sent_in_each_language() -> None:
+    assert get_args(AlertsConfig.model_fields["language"].annotation) == tuple(languages.LANGUAGES)
 
 
 @pytest.mark.parametrize("reason", ReasonCode)
@@ -239,45 +307,39 @@ def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "accepts", "chosen"),
+    ("asked", "own", "accepts", "chosen"),
     [
-        ("", "", "en"),
-        ("hi", "en", "hi"),
-        ("xx", "hi", "hi"),
-        ("", "hi-IN,hi;q=0.9,en-GB;q=0.8", "hi"),
-        ("", "en-GB,en;q=0.9,hi;q=0.8", "en"),
-        ("", "de, hi;q=0.2", "hi"),
-        ("", "hi;q=0, en;q=0.5", "en"),
-        ("", "hi;q=nonsense", "en"),
-        ("", "HI", "hi"),
-        ("", ";;,,q=", "en"),
+        ("", "", "", "en"),
+        ("hi", "", "en", "hi"),
+        ("xx", "", "hi", "hi"),
+        ("", "hi", "en", "hi"),
+        ("en", "hi", "hi", "en"),
+        ("", "xx", "hi", "hi"),
+        ("", "", "hi-IN,hi;q=0.9,en-GB;q=0.8", "hi"),
+        ("", "", "en-GB,en;q=0.9,hi;q=0.8", "en"),
+        ("", "", "de, hi;q=0.2", "hi"),
+        ("", "", "hi;q=0, en;q=0.5", "en"),
+        ("", "", "hi;q=nonsense", "en"),
+        ("", "", "HI", "hi"),
+        ("", "", ";;,,q=", "en"),
     ],
 )
-def test_the_readers_wish_decides(asked: str, accepts: str, chosen: str) -> None:
-    assert languages.choose(asked, accepts) == chosen
+def test_the_readers_wish_decides(asked: str, own: str, accepts: str, chosen: str) -> None:
+    assert languages.choose(asked, own, accepts) == chosen
 
 
-def test_po_files_are_read_as_gettext_reads_them() -> None:
-    text = """
-# a comment with "quotes"
-msgid ""
-msgstr "Language: xx\\n"
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_the_pages_read_each_catalogue_as_it_is_edited(language: str) -> None:
+    read = languages.catalogue(language)
+    assert {text: read(text) for text in translations(language)} == translations(language)
+    assert read("A text that is not there.") == "A text that is not there."
 
-#: somewhere.py:3
-msgid "one"
-msgstr "eins"
 
-msgid ""
-"two "
-"lines"
-msgstr ""
-"zwei "
-"\\"Zeilen\\""
-
-msgid "not yet"
-msgstr ""
-"""
-    assert languages.read_po(text) == {"one": "eins", "two lines": 'zwei "Zeilen"'}
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_no_translation_is_a_draft_or_faulty(language: str) -> None:
+    edited = generate_catalogues.read(language)
+    assert [message.id for message in edited if message.fuzzy and message.id] == []
+    assert [(message.id, errors) for message, errors in edited.check()] == []
 
 
 SAYING = ("notices.py", "not_taken.py")  # modules whose every text is a notice on the page

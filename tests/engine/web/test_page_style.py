@@ -6,6 +6,7 @@ import re
 import pytest
 
 from engine.web.render import STATIC
+from engine.web.server import _static_body
 
 CSS = (STATIC / "page.css").read_text(encoding="utf-8")
 LEVELS = ("ok", "attention", "problem")
@@ -57,11 +58,19 @@ def test_colours_are_named_once() -> None:
 
 
 def test_nothing_is_fetched_from_elsewhere_and_nothing_moves() -> None:
-    for path in STATIC.iterdir():
+    for path in (*STATIC.glob("*.css"), *STATIC.glob("*.js"), *STATIC.glob("*.svg")):
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "//" not in re.sub(r"(^|\s)// .*$", "", text, flags=re.M), path.name
         assert "@import" not in text
     assert not re.search(r"\b(animation|transition)\b", CSS)
+
+
+def test_each_font_that_is_named_is_there_and_is_served() -> None:
+    named = re.findall(r'url\("([^"?]+)\?v=', (STATIC / "fonts.css").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in STATIC.glob("*.woff2"))
+    for name in named:
+        body = _static_body(name)
+        assert (body.content[:4], body.content_type) == (b"wOF2", "font/woff2")
 
 
 def test_the_style_sheet_stays_small() -> None:

@@ -6,11 +6,12 @@ and holds up no other.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from engine.model.abdm import Callback, CallbackState
+from engine.model.abdm import CONSENT_NOTICE, Callback, CallbackState
 from engine.model.errors import CallbackBodyError, IntegrityError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -18,24 +19,53 @@ from engine.store.core.rows import Rows
 from engine.store.operations.abdm.sealing import opened_bytes, sealed_bytes
 
 TABLE = "abdm_callback"
+SHORT = 16 * 1024  # bytes of a notice
+BROKEN = "!"  # behind the REQUEST-ID of a body that is no JSON, or too long; the gateway's have none
 NOT_JSON, DAMAGED, FAULT = "not-json", "damaged", "fault"
 
 Handle = Callable[[Batch, Callback], str]
 """Makes state of a callback; returns why nothing had to be done, or an empty text. Raises CallbackBodyError."""
+Refused = Callable[[Batch, Callback], None]
+"""What follows on a callback that is refused, in the same transaction; its ``body`` is empty."""
 
 
-@operation(priority=Priority.RECEIVE, size=lambda path, facility, request_id, body, late_s: len(body))
-def store(batch: Batch, path: str, facility: str, request_id: str, body: bytes, late_s: int) -> bool:
-    """Keep a callback; False: it came before."""
+def nothing_follows(batch: Batch, callback: Callback) -> None:
+    """Of a refused callback; the journal has it."""
+
+
+def _size(
+    path: str, facility: str, request_id: str, body: bytes, late_s: int, age_s: int = 0, signed: bool = False
+) -> int:
+    """Of the payload. A short notice of a consent counts for nothing, so that a revocation gets in on a full disk by
+    the room that is kept for what ends work."""
+    return 0 if path == CONSENT_NOTICE and len(body) <= SHORT else len(body)
+
+
+@operation(priority=Priority.RECEIVE, size=_size)
+def store(
+    batch: Batch,
+    path: str,
+    facility: str,
+    request_id: str,
+    body: bytes,
+    late_s: int,
+    age_s: int = 0,
+    signed: bool = False,
+) -> bool:
+    """Keep a callback; False: it came before.
+
+    Args:
+        signed: it is a grant, and its signature was proven.
+    """
     known = batch.execute("SELECT 1 FROM abdm_callback WHERE request_id = ? AND path = ?", (request_id, path))
     if known.fetchone() is not None:
         return False
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_callback").fetchone()
     batch.execute(
-        "INSERT INTO abdm_callback (number, path, facility, request_id, received_us, late_s, state, reason,"
-        " changed_us, body) VALUES (?, ?, ?, ?, ?, ?, 'stored', '', ?, ?)",
+        "INSERT INTO abdm_callback (number, path, facility, request_id, received_us, late_s, age_s, signed, state,"
+        " reason, changed_us, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'stored', '', ?, ?)",
         (
-            *(number, path, facility, request_id, batch.now_us, late_s, batch.now_us),
+            *(number, path, facility, request_id, batch.now_us, late_s, age_s, signed, batch.now_us),
             sealed_bytes(batch, TABLE, "body", number, body),
         ),
     )
@@ -43,19 +73,30 @@ def store(batch: Batch, path: str, facility: str, request_id: str, body: bytes, 
 
 
 @operation(priority=Priority.SETTLE)
-def fold(batch: Batch, number: int, handle: Handle) -> CallbackState:
-    """Make state of one callback. A fault of ours changes nothing, and is raised; `refuse` then sets it aside."""
+def fold(batch: Batch, number: int, handle: Handle, refused: Refused = nothing_follows) -> CallbackState:
+    """Make state of one callback; where one before it is still to be folded, nothing is done, and it stays stored.
+
+    A fault of ours changes nothing, and is raised; `refuse` then sets it aside.
+    """
     row = batch.execute(
-        "SELECT path, facility, request_id, received_us, body FROM abdm_callback WHERE number = ? AND state = 'stored'",
+        "SELECT path, facility, request_id, received_us, age_s, signed, body FROM abdm_callback"
+        " WHERE number = ? AND state = 'stored'",
         (number,),
     ).fetchone()
     if row is None:
         return CallbackState.FOLDED
-    path, facility, request_id, received_us, sealed = row
+    (first,) = batch.execute("SELECT min(number) FROM abdm_callback WHERE state = 'stored'").fetchone()
+    if first != number:
+        return CallbackState.STORED
+    path, facility, request_id, received_us, age_s, signed, sealed = row
+    raw = b""
     batch.execute("SAVEPOINT abdm_fold")
     try:
-        body = _read(opened_bytes(batch, TABLE, "body", number, sealed))
-        reason = handle(batch, Callback(number, path, facility, request_id, received_us, body))
+        raw = opened_bytes(batch, TABLE, "body", number, sealed)
+        if request_id.endswith(BROKEN):  # also where the part of it that is here can be read
+            raise CallbackBodyError(NOT_JSON)
+        came = Callback(number, path, facility, request_id, received_us, _read(raw), raw, age_s, bool(signed))
+        reason = handle(batch, came)
         state = CallbackState.FOLDED
     except IntegrityError:
         state, reason = CallbackState.REFUSED, DAMAGED
@@ -63,14 +104,24 @@ def fold(batch: Batch, number: int, handle: Handle) -> CallbackState:
         state, reason = CallbackState.REFUSED, error.reason
     if state is CallbackState.REFUSED:  # what the handler had begun is undone
         batch.execute("ROLLBACK TO abdm_fold")
+        refused(batch, Callback(number, path, facility, request_id, received_us, {}, raw))
     batch.execute("RELEASE abdm_fold")
     _end(batch, number, state, reason)
     return state
 
 
 @operation(priority=Priority.SETTLE)
-def refuse(batch: Batch, number: int, reason: str) -> None:
+def refuse(batch: Batch, number: int, reason: str, refused: Refused = nothing_follows) -> None:
     """Set a callback aside, so that it holds up no other."""
+    row = batch.execute(
+        "SELECT path, facility, request_id, received_us, body FROM abdm_callback WHERE number = ?", (number,)
+    ).fetchone()
+    if row is not None:
+        path, facility, request_id, received_us, sealed = row
+        raw = b""
+        with suppress(IntegrityError):
+            raw = opened_bytes(batch, TABLE, "body", number, sealed)
+        refused(batch, Callback(number, path, facility, request_id, received_us, {}, raw))
     _end(batch, number, CallbackState.REFUSED, reason)
 
 
@@ -78,6 +129,18 @@ def waiting(rows: Rows, most: int) -> list[int]:
     """The oldest callbacks that are no state yet, in their order."""
     found = rows.execute("SELECT number FROM abdm_callback WHERE state = 'stored' ORDER BY number LIMIT ?", (most,))
     return [number for (number,) in found.fetchall()]
+
+
+def is_waiting(rows: Rows, path: str) -> bool:
+    """Whether a callback of this path is no state yet."""
+    row = rows.execute("SELECT 1 FROM abdm_callback WHERE state = 'stored' AND path = ? LIMIT 1", (path,)).fetchone()
+    return row is not None
+
+
+def late_s(rows: Rows, number: int) -> int:
+    """Seconds from the end of its token until a callback came; more than 0: a repeat."""
+    row = rows.execute("SELECT late_s FROM abdm_callback WHERE number = ?", (number,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _read(body: bytes) -> dict[str, Any]:

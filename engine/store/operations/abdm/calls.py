@@ -55,8 +55,9 @@ def queue(
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_call").fetchone()
     content = sealed(batch, TABLE, "content", number, {"body": body, "about": dict(about or {})})
     batch.execute(
-        "INSERT INTO abdm_call (number, facility, name, subject, state, attempt, not_before_us, ends_us, made_us,"
-        " changed_us, status, code, content, fault) VALUES (?, ?, ?, ?, 'waiting', 0, ?, ?, ?, ?, 0, '', ?, x'')",
+        "INSERT INTO abdm_call (number, facility, name, subject, state, attempt, not_before_us, accepted_us, ends_us,"
+        " made_us, changed_us, status, code, content, fault)"
+        " VALUES (?, ?, ?, ?, 'waiting', 0, ?, 0, ?, ?, ?, 0, '', ?, x'')",
         (number, facility, name, subject, _in(batch, after_s), ends_us, batch.now_us, batch.now_us, content),
     )
     return int(number)
@@ -73,13 +74,46 @@ def by_request(rows: Rows, request_id: str) -> Call | None:
     return None if row is None else by_number(rows, row[0])
 
 
-def is_open(batch: Batch, name: str, subject: int) -> bool:
+def is_open(rows: Rows, name: str, subject: int) -> bool:
     """Whether such a call has not ended."""
-    row = batch.execute(
+    row = rows.execute(
         "SELECT 1 FROM abdm_call WHERE name = ? AND subject = ? AND state IN ('waiting', 'sending', 'accepted')",
         (name, subject),
     ).fetchone()
     return row is not None
+
+
+def failed_last(rows: Rows, name: str, subject: int) -> tuple[Call, str] | None:
+    """The newest such call and its code, where it has failed; None: it has not, or there is none."""
+    row = rows.execute(
+        "SELECT number, state, code FROM abdm_call WHERE name = ? AND subject = ? ORDER BY number DESC LIMIT 1",
+        (name, subject),
+    ).fetchone()
+    if row is None or row[1] != CallState.FAILED:
+        return None
+    call = by_number(rows, row[0])
+    assert call is not None
+    return call, row[2]
+
+
+def was_made(rows: Rows, name: str, subject: int) -> bool:
+    """Whether such a call is in the journal."""
+    row = rows.execute("SELECT 1 FROM abdm_call WHERE name = ? AND subject = ? LIMIT 1", (name, subject)).fetchone()
+    return row is not None
+
+
+def is_done(rows: Rows, name: str, subject: int) -> bool:
+    """Whether such a call has ended well."""
+    row = rows.execute("SELECT 1 FROM abdm_call WHERE name = ? AND subject = ? AND state = 'done'", (name, subject))
+    return row.fetchone() is not None
+
+
+def is_given_up(rows: Rows, number: int) -> bool:
+    """Whether a call has failed since its result did not come; one that comes late is taken all the same."""
+    row = rows.execute(
+        "SELECT 1 FROM abdm_call WHERE number = ? AND state = 'failed' AND code = ?", (number, NO_RESULT)
+    )
+    return row.fetchone() is not None
 
 
 def again(batch: Batch, call: Call, after_s: float) -> None:
@@ -102,6 +136,7 @@ def _end(batch: Batch, number: int, code: str) -> None:
 @operation(priority=Priority.SETTLE)
 def recover(batch: Batch) -> int:
     """Take over the calls of an earlier process; return how many were under way."""
+    _follow_the_clock(batch)
     return batch.execute(
         "UPDATE abdm_call SET state = 'waiting', not_before_us = ?, changed_us = ? WHERE state = 'sending'",
         (batch.now_us, batch.now_us),
@@ -109,13 +144,28 @@ def recover(batch: Batch) -> int:
 
 
 @operation(priority=Priority.SETTLE)
-def claim(batch: Batch, most: int, headers: Headers, ended: Ended) -> list[Attempt]:
+def put_off(batch: Batch, number: int, after_s: float) -> None:
+    """Have a call made again whose attempt ended by a fault of ours."""
+    batch.execute(
+        "UPDATE abdm_call SET state = 'waiting', not_before_us = ?, changed_us = ? WHERE number = ?"
+        " AND state = 'sending'",
+        (_in(batch, after_s), batch.now_us, number),
+    )
+
+
+@operation(priority=Priority.SETTLE)
+def claim(batch: Batch, most: int, headers: Headers, ended: Ended, *, set_back: bool = False) -> list[Attempt]:
     """Begin calls that are due, each with a REQUEST-ID that the journal has before the call goes out.
 
     A call whose result has not come in time is due again; after `MOST_WITHOUT_RESULT` attempts it has failed. None is
     repeated while a callback that may bring its result is not folded yet.
+
+    Args:
+        set_back: the clock was, since calls were put off.
     """
     made: list[Attempt] = []
+    if set_back:
+        _follow_the_clock(batch)
     rows = batch.execute(
         f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? AND (attempt = 0"  # noqa: S608 - constant
         " OR NOT EXISTS (SELECT 1 FROM abdm_callback WHERE state = 'stored')) ORDER BY not_before_us LIMIT ?",
@@ -143,6 +193,15 @@ def claim(batch: Batch, most: int, headers: Headers, ended: Ended) -> list[Attem
     return made
 
 
+def _follow_the_clock(batch: Batch) -> None:
+    """A call that was put off while the clock was ahead waits as long as it was to wait, from now."""
+    batch.execute(
+        "UPDATE abdm_call SET not_before_us = ? + max(not_before_us - changed_us, 0), changed_us = ?"
+        " WHERE state IN ('waiting', 'accepted') AND changed_us > ?",
+        (batch.now_us,) * 3,
+    )
+
+
 def next_due_us(rows: Rows) -> int | None:
     """When the next call is due; None: there is none."""
     row = rows.execute("SELECT min(not_before_us) FROM abdm_call WHERE state IN ('waiting', 'accepted')").fetchone()
@@ -164,7 +223,7 @@ def answered(
         return
     if answer.is_taken and result_within_s:
         _note(batch, number, answer)
-        _move(batch, number, CallState.ACCEPTED, not_before_us=_in(batch, result_within_s))
+        await_result(batch, call, result_within_s)
     else:
         finish(batch, call, answer, again_s=again_s, ended=ended)
 
@@ -181,8 +240,39 @@ def finish(batch: Batch, call: Call, answer: GatewayAnswer, *, again_s: float, e
 
 
 def await_result(batch: Batch, call: Call, within_s: float) -> None:
-    """Leave a call open: an earlier attempt was taken, and its callback is still to come."""
+    """Leave a call open: an attempt was taken, and its callback is still to come."""
     _move(batch, call.number, CallState.ACCEPTED, not_before_us=_in(batch, within_s))
+    batch.execute(
+        "UPDATE abdm_call SET accepted_us = ? WHERE number = ? AND accepted_us <= ?",
+        (batch.now_us, call.number, last_callback_us(batch)),
+    )
+
+
+def has_waited(rows: Rows, number: int) -> bool:
+    """Whether a call has waited for its callback before."""
+    row = rows.execute("SELECT accepted_us FROM abdm_call WHERE number = ?", (number,)).fetchone()
+    return row is not None and row[0] > 0
+
+
+def last_callback_us(rows: Rows) -> int:
+    """When the newest callback of any kind came; 0: there is none."""
+    row = rows.execute("SELECT received_us FROM abdm_callback ORDER BY number DESC LIMIT 1").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def overdue(rows: Rows) -> tuple[int, bool]:
+    """Of the calls that the gateway took and that no callback of any kind has followed: when it took the oldest one
+    that waits (0: none does), and whether one was given up."""
+    last_us = last_callback_us(rows)
+    (oldest_us,) = rows.execute(
+        "SELECT min(accepted_us) FROM abdm_call WHERE state IN ('waiting', 'sending', 'accepted') AND accepted_us > ?",
+        (last_us,),
+    ).fetchone()
+    given_up = rows.execute(
+        "SELECT 1 FROM abdm_call WHERE state = 'failed' AND code = ? AND accepted_us > ? AND changed_us > ? LIMIT 1",
+        (NO_RESULT, last_us, last_us),
+    ).fetchone()
+    return oldest_us or 0, given_up is not None
 
 
 def _fail(batch: Batch, call: Call, answer: GatewayAnswer, ended: Ended) -> None:

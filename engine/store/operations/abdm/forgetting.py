@@ -1,22 +1,37 @@
 """ABDM's rows that go: those of ended work after a while, those of a report that retention deleted, and all that names
 a patient who is erased.
 
+A patient who is erased may have several numbers of the laboratory, and his row has one of them. So he is also found by
+the reports that are erased, and with him go his other rows: those with his address or ABHA number, at each laboratory.
+
 A context that is dropped keeps its row, so that its reference is never another report's, and a request for it is
 answered as one for a report that is not here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
+from engine.model.abdm_links import held
 from engine.model.errors import IntegrityError
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
-from engine.store.operations.abdm import callbacks, patients, sealing
+from engine.store.operations.abdm import (
+    contexts,
+    ended_consents,
+    invitations,
+    offers,
+    patients,
+    sealing,
+    shares,
+    transfers,
+)
 
 KEPT_US = 30 * 86_400_000_000  # ended calls, and callbacks: the gateway repeats within hours
 AT_ONCE = 200
 ERASED, RETENTION = "erased", "retention"
+_OF_MESSAGE = "SELECT number FROM abdm_context WHERE message_id = ? AND message_id > 0"
+_IS_HIS = "patient > 0 AND state NOT IN ('waiting', 'dropped')"  # of a context whose patient is known
 
 
 def sweep(batch: Batch) -> bool:
@@ -33,7 +48,9 @@ def sweep(batch: Batch) -> bool:
         if table == "abdm_call":
             batch.executemany("DELETE FROM abdm_request WHERE call = ?", rows)
         batch.executemany(f"DELETE FROM {table} WHERE number = ?", rows)  # noqa: S608 - constants
-    return not full
+    more = [shares.sweep(batch, before_us, AT_ONCE), ended_consents.sweep(batch, AT_ONCE), full]
+    more.append(offers.sweep(batch, AT_ONCE))
+    return not any(more)
 
 
 def let_go(batch: Batch, messages: Iterable[int]) -> None:
@@ -41,50 +58,111 @@ def let_go(batch: Batch, messages: Iterable[int]) -> None:
     _drop_contexts(batch, "message_id", messages, RETENTION)
 
 
+def patients_of(rows: Rows, messages: Iterable[int], numbers: Sequence[str]) -> set[int]:
+    """The patient at ABDM with these numbers of the laboratory: by the one of his row, and by those that the reports of
+    these messages have; with all rows that have his address or ABHA number."""
+    found: set[int] = set()
+    for text in numbers:
+        if token := sealing.patient_token(rows.vault, text):
+            found.update(_column(rows, "SELECT number FROM abdm_patient WHERE patient = ?", token))
+    wanted = {folded(text) for text in numbers} - {""}
+    for message_id in messages:
+        found |= _reported(rows, message_id, lambda own: folded(own) in wanted)
+    return _with_same_abha(rows, found)
+
+
+def other_messages(rows: Rows, found: Iterable[int], messages: Collection[int]) -> list[int]:
+    """Messages of other reports of these patients, which an erasure of ``messages`` leaves here."""
+    select = f"SELECT message_id FROM abdm_context WHERE patient = ? AND message_id > 0 AND {_IS_HIS}"  # noqa: S608 - constant
+    return sorted({one for patient in found for one in _column(rows, select, patient)} - set(messages))
+
+
+def _reported(rows: Rows, message_id: int, is_his: Callable[[str], bool]) -> set[int]:
+    """Patients of the reports of a message that have such a number of the laboratory: a message may have those of
+    several patients."""
+    found: set[int] = set()
+    select = f"SELECT number, patient, content FROM abdm_context WHERE message_id = ? AND message_id > 0 AND {_IS_HIS}"  # noqa: S608 - constant
+    for number, patient, sealed in rows.execute(select, (message_id,)).fetchall():
+        with suppress(IntegrityError):
+            content = sealing.opened(rows, contexts.TABLE, "content", number, sealed) or {}
+            if any(map(is_his, held(content).own)):
+                found.add(patient)
+    return found
+
+
+def _with_same_abha(rows: Rows, found: Collection[int]) -> set[int]:
+    """These patients, and the rows of those who have not left with the same address or ABHA number."""
+    same = set(found)
+    for column in ("address", "abha"):
+        select = (
+            f"SELECT o.number FROM abdm_patient p JOIN abdm_patient o ON o.{column} = p.{column} AND o.{column} <> x''"  # noqa: S608 - constants
+            " WHERE p.number = ? AND o.state = 'known'"
+        )
+        for number in found:
+            same.update(_column(rows, select, number))
+    return same
+
+
+def _column(rows: Rows, select: str, value: object) -> list[int]:
+    return [number for (number,) in rows.execute(select, (value,)).fetchall()]
+
+
 def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str]) -> None:
     """Erase the reports of these messages, and the patient with these numbers of the laboratory's own."""
+    messages = tuple(messages)
+    found = {number: _words(batch, number) for number in sorted(patients_of(batch, messages, numbers))}
+    gone = {row[0] for one in messages for row in batch.execute(_OF_MESSAGE, (one,)).fetchall()}
     _drop_contexts(batch, "message_id", messages, ERASED)
-    found: dict[int, set[str]] = {}
     for text in numbers:
-        if token := sealing.patient_token(batch.vault, text):
-            for (number,) in batch.execute("SELECT number FROM abdm_patient WHERE patient = ?", (token,)).fetchall():
-                found[number] = _words(batch, number)
+        for number in invitations.erase(batch, text):
+            patients.drop(batch, number, erased=True)
     for number, words in found.items():
-        contexts = [row[0] for row in batch.execute("SELECT number FROM abdm_context WHERE patient = ?", (number,))]
-        _drop_contexts(batch, "number", contexts, ERASED)
-        _empty_calls(batch, number, contexts)
-        consents = batch.execute("SELECT number FROM abdm_consent WHERE patient = ?", (number,)).fetchall()
-        batch.executemany(
-            "UPDATE abdm_consent SET state = 'REVOKED', reason = ?, content = x'', changed_us = ? WHERE number = ?",
-            [(ERASED, batch.now_us, consent) for (consent,) in consents],
-        )
-        for (consent,) in consents:
-            batch.execute(
-                "UPDATE abdm_page SET body = x''"
-                " WHERE transfer IN (SELECT number FROM abdm_transfer WHERE consent = ?)",
-                (consent,),
-            )
-            batch.execute(
-                "UPDATE abdm_transfer SET content = x'', state = 'refused', reason = ?, changed_us = ?"
-                " WHERE consent = ?",
-                (ERASED, batch.now_us, consent),
-            )
-        _empty_callbacks(batch, words)
+        reports = _column(batch, "SELECT number FROM abdm_context WHERE patient = ?", number)
+        gone.update(reports)
+        _drop_contexts(batch, "number", reports, ERASED)
+        _empty_calls(batch, number, reports)
+        consents = ended_consents.of_patient(batch, number, words)
+        to_report = ended_consents.to_report(batch, consents)
+        ended_consents.erase(batch, consents, ERASED, batch.now_us)
+        for transfer, content in to_report.items():
+            transfers.keep_content(batch, transfer, content or None)
+        ended_consents.erase_traffic(batch, words, consents.values(), ERASED, batch.now_us)
+        shares.forget(batch, number)
         patients.drop(batch, number, erased=True)
+    offers.erase(batch, gone)
 
 
-def erase_again(rows: Rows, message_id: int) -> None:
-    """After a restore: the report of a message that was erased since the copy goes, and its patient where no other
-    report of his is there: too much rather than too little."""
-    found = rows.execute("SELECT patient FROM abdm_context WHERE message_id = ?", (message_id,)).fetchall()
-    rows.execute(
-        "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', content = x'' WHERE message_id = ?",
-        (ERASED, message_id),
-    )
-    for (patient,) in found:
+def erase_again(rows: Rows, message_id: int, is_his: Callable[[str], bool]) -> None:
+    """After a restore: the report of a message that was erased since the copy goes. So does its patient where the
+    report has a number of the one who was erased, or no other report of his is there: too much rather than too little.
+
+    Args:
+        is_his: whether a number of the laboratory is one by which the patient was erased.
+    """
+    erased = _with_same_abha(rows, _reported(rows, message_id, is_his))
+    found = rows.execute("SELECT patient, number FROM abdm_context WHERE message_id = ?", (message_id,)).fetchall()
+    gone = {number for _, number in found}
+    for patient in erased:
+        gone.update(_column(rows, "SELECT number FROM abdm_context WHERE patient = ?", patient))
+    ended_consents.let_go_pages(rows, gone, ERASED)
+    invitations.let_go(rows, gone)
+    for number in gone:
+        rows.execute(
+            "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', tube = x'', mobile = x'',"
+            " abha = x'', content = x'' WHERE number = ?",
+            (ERASED, number),
+        )
+    rows.execute("DELETE FROM abdm_code")  # of the last day: their patients search again
+    rows.execute("DELETE FROM abdm_offer")
+    for patient in {*erased, *(one for one, _ in found)}:
         left = rows.execute("SELECT 1 FROM abdm_context WHERE patient = ? AND state <> 'dropped'", (patient,))
         if patient and left.fetchone() is None:
+            words = _words(rows, patient)
+            consents = ended_consents.of_patient(rows, patient, words)
+            ended_consents.erase(rows, consents, ERASED)
+            ended_consents.erase_traffic(rows, words, consents.values(), ERASED)
             rows.execute("DELETE FROM abdm_link_token WHERE patient = ?", (patient,))
+            rows.execute("UPDATE abdm_share SET content = x'', patient = 0 WHERE patient = ?", (patient,))
             rows.execute(
                 "UPDATE abdm_patient SET state = 'dropped', address = x'', abha = x'', mobile = x'', patient = x'',"
                 " content = x'' WHERE number = ?",
@@ -93,11 +171,18 @@ def erase_again(rows: Rows, message_id: int) -> None:
 
 
 def _drop_contexts(batch: Batch, column: str, numbers: Iterable[int], reason: str) -> None:
+    numbers = tuple(numbers)
     batch.executemany(
-        "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', content = x'', changed_us = ?"  # noqa: S608 - constant
-        f" WHERE {column} = ? AND {column} > 0 AND state <> 'dropped'",
+        "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', tube = x'', mobile = x'',"  # noqa: S608 - constant
+        " abha = x'', content = x'', changed_us = ?"
+        f" WHERE {column} = ? AND {column} > 0 AND (state <> 'dropped' OR content <> x'')",
         [(reason, batch.now_us, number) for number in numbers],
     )
+    for number in numbers:
+        dropped = batch.execute(f"SELECT number FROM abdm_context WHERE {column} = ? AND {column} > 0", (number,))  # noqa: S608 - constant
+        gone = [one for (one,) in dropped.fetchall()]
+        ended_consents.let_go_pages(batch, gone, reason)
+        invitations.let_go(batch, gone)
 
 
 def _empty_calls(batch: Batch, patient: int, contexts: Sequence[int]) -> None:
@@ -111,24 +196,10 @@ def _empty_calls(batch: Batch, patient: int, contexts: Sequence[int]) -> None:
     )
 
 
-def _empty_callbacks(batch: Batch, words: set[str]) -> None:
-    """Callbacks that name the patient; there are those of the last weeks."""
-    sought = [word.lower().encode() for word in words if word]
-    for number, sealed in batch.execute("SELECT number, body FROM abdm_callback WHERE body <> x''").fetchall():
-        with suppress(IntegrityError):
-            body = sealing.opened_bytes(batch, callbacks.TABLE, "body", number, sealed).lower()
-            if any(word in body for word in sought):
-                batch.execute(
-                    "UPDATE abdm_callback SET body = x'', changed_us = ?, reason = CASE state WHEN 'stored' THEN ?"
-                    " ELSE reason END, state = CASE state WHEN 'stored' THEN 'refused' ELSE state END WHERE number = ?",
-                    (batch.now_us, ERASED, number),
-                )
-
-
-def _words(batch: Batch, number: int) -> set[str]:
+def _words(rows: Rows, number: int) -> set[str]:
     """What names a patient in callbacks: address, number, and the reference that is his alone."""
     with suppress(IntegrityError):
-        one = patients.by_number(batch, number)
+        one = patients.by_number(rows, number)
         if one is not None:
             own = {one.person.address, one.person.number} if one.person is not None else set()
             return {folded(word) for word in own if word} | {one.reference}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.model.abdm import PatientState, TokenState
+from engine.model.abdm_links import Held, fits
+from engine.model.abha import AbhaAddress
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
 from engine.store.operations.abdm import sealing
@@ -93,6 +95,8 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
                     patient=known.person.patient or person.patient,
                     mobile=known.person.mobile or person.mobile,
                 )
+    if person.verified and person.number:
+        _lift(batch, facility, number, person.number)
     vault = batch.vault
     content = {name: getattr(person, name) for name in Person.__slots__}
     batch.execute(
@@ -107,6 +111,15 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     return int(number)
 
 
+def _lift(batch: Batch, facility: str, number: int, digits: str) -> None:
+    """One who had left is back: that he has left under another address does not keep his reports from him."""
+    batch.execute(
+        "UPDATE abdm_patient SET address = x'', abha = x'', changed_us = ? WHERE abha = ? AND facility = ?"
+        " AND number <> ? AND state = 'dropped'",
+        (batch.now_us, sealing.abha_token(batch.vault, digits), facility, number),
+    )
+
+
 def by_number(rows: Rows, number: int) -> Patient | None:
     row = rows.execute(f"{_SELECT} WHERE number = ?", (number,)).fetchone()
     return None if row is None else _patient(rows, row)
@@ -118,13 +131,50 @@ def by_address(rows: Rows, facility: str, address: str) -> Patient | None:
     return None if row is None else _patient(rows, row)
 
 
+def has_left(rows: Rows, facility: str, person: Person) -> bool:
+    """Whether he has left the network, under this address, or under another one of his number."""
+    one = by_address(rows, facility, person.address)
+    found = [one] if one is not None else by_abha(rows, facility, person.number)
+    return any(each.state is PatientState.DROPPED for each in found)
+
+
+def is_taken(rows: Rows, reference: str) -> bool:
+    """Whether a patient has this reference, or had it."""
+    return rows.execute("SELECT 1 FROM abdm_patient WHERE reference = ?", (reference,)).fetchone() is not None
+
+
 def by_abha(rows: Rows, facility: str, digits: str) -> list[Patient]:
     return _found(rows, "abha", sealing.abha_token(rows.vault, digits), facility)
 
 
-def by_mobile(rows: Rows, facility: str, digits: str) -> list[Patient]:
-    """Several people may share a mobile."""
-    return _found(rows, "mobile", sealing.mobile_token(rows.vault, digits), facility)
+def has_address(rows: Rows, patient: Patient | None, address: AbhaAddress) -> bool:
+    """Whether an address is surely that of a patient: his own; or, where his number is verified, the one that the
+    network makes of a number, or one that is verified with the same number and fits his name, or year and gender.
+    False: he has left, or is not known.
+    """
+    one = patient.person if patient is not None and patient.state is PatientState.KNOWN else None
+    if patient is None or one is None:
+        return False
+    if address.text == one.address:
+        return True
+    if not (one.verified and one.number):
+        return False
+    if address.text == f"{one.number}@{AbhaAddress(one.address).domain}":
+        return True
+    found = by_address(rows, patient.facility, address.text)
+    other = found.person if found is not None and found.state is PatientState.KNOWN else None
+    if other is None or not other.verified or other.number != one.number:
+        return False
+    return fits(Held(name=other.name, gender=other.gender, year=other.year), one.name, one.gender, one.year)
+
+
+def by_address_or_number(rows: Rows, facility: str, address: AbhaAddress) -> Patient | None:
+    """By an address, also by the one that the network makes of a number that is verified here."""
+    found = by_address(rows, facility, address.text)
+    if found is not None:
+        return found
+    same = by_abha(rows, facility, address.text.partition("@")[0])
+    return next((one for one in same if has_address(rows, one, address)), None)
 
 
 def by_patient(rows: Rows, facility: str, number: str) -> list[Patient]:
@@ -137,13 +187,30 @@ def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
     """The patient has left the network, or is erased: nothing that names him stays, and no token.
 
     Args:
-        erased: the keyed hash of his address goes, too; else it stays, for a later report must not link him again.
+        erased: the keyed hashes of address and ABHA number go, too; else they stay, for a later report must not link
+            him again.
     """
     batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (number,))
     batch.execute(
-        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END, abha = x'',"
-        " mobile = x'', patient = x'', content = x'', changed_us = ? WHERE number = ?",
-        (erased, batch.now_us, number),
+        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END,"
+        " abha = CASE WHEN ? THEN x'' ELSE abha END, mobile = x'', patient = x'', content = x'', changed_us = ?"
+        " WHERE number = ?",
+        (erased, erased, batch.now_us, number),
+    )
+
+
+def bar(batch: Batch, facility: str, reference: str, address: str, digits: str) -> None:
+    """One who is not known here has left the network: no report is to link him. The keyed hashes of his address and
+    ABHA number (empty: unknown) are all that is kept.
+    """
+    (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
+    batch.execute(
+        "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
+        " changed_us, content) VALUES (?, ?, ?, 'dropped', ?, ?, x'', x'', ?, ?, x'')",
+        (
+            *(number, facility, reference, sealing.address_token(batch.vault, address)),
+            *(sealing.abha_token(batch.vault, digits), batch.now_us, batch.now_us),
+        ),
     )
 
 

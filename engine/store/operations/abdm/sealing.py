@@ -56,5 +56,10 @@ def accession_token(vault: Vault, channel: str, report: str) -> bytes:
     return _token(vault, b"abdm-accession", f"{channel}\0{report}" if report else "")
 
 
+def tube_token(vault: Vault, channel: str, accession: str) -> bytes:
+    """Of a number of the laboratory that several patients may have."""
+    return _token(vault, b"abdm-tube", f"{channel}\0{accession}" if accession else "")
+
+
 def _token(vault: Vault, kind: bytes, text: str) -> bytes:
     return vault.past_key(kind, text.encode("utf-8", "surrogatepass")) if text else b""

@@ -3,10 +3,12 @@
 from engine.model.accounts import ApiToken
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.phrases import Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 
+TAKEN = "there is a token {name} already"
 MOST_TOKENS = 1000
 
 
@@ -18,7 +20,7 @@ def add(batch: Batch, new: ApiToken, actor: str) -> None:
         RefusedError: there is one of that name, or there are too many.
     """
     if batch.execute("SELECT 1 FROM api_token WHERE name = ?", (new.name,)).fetchone() is not None:
-        raise RefusedError(f"there is a token {new.name} already")
+        raise RefusedError(Said(TAKEN, name=new.name))
     if batch.execute("SELECT count(*) FROM api_token").fetchone()[0] >= MOST_TOKENS:
         raise RefusedError(f"there are {MOST_TOKENS} tokens, which is the most; revoke one first")
     words = " ".join(sorted(new.permissions))

@@ -11,6 +11,7 @@ from engine.store.core.notes import note_of
 from engine.store.operations.append import seal_note
 from engine.store.operations.worklist import holding
 
+_OPEN = frozenset({"waiting", "sending"})
 _UNDONE = frozenset({"rejected", "dismissed"})
 # The lane's gauge for each state; the other states are final and counted per day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
@@ -48,6 +49,9 @@ def move(
         (state, *columns.values(), delivery_id),
     )
     lane = batch.lane_of(lane_id)
+    if state != "waiting" or old not in _OPEN:  # an attempt that failed is none
+        named = {"channel": lane.channel, "destination": lane.destination, "reason": columns.get("cause", "")}
+        batch.tell(f"delivery.{state}", delivery=delivery_id, message=message_id, **named)
     if (gauge := _GAUGE.get(old)) is not None:
         setattr(lane, gauge, getattr(lane, gauge) - 1)
     if (gauge := _GAUGE.get(state)) is not None:

@@ -22,6 +22,7 @@ from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
+from engine.store.operations import alerts
 from engine.store.operations.outbox.decisions import keep_back
 from engine.store.operations.worklist import holding
 from engine.succession.critical import is_critical
@@ -73,8 +74,10 @@ def put(
             continue
         marks = common | (JOINS * routed.joins)
         document_id = _store_document(batch, message.id, message.channel, revision, ordinal, routed.document)
-        if why is not None and is_critical(routed.document):
-            marks |= CRITICAL
+        if (why is not None or batch.notes_critical) and is_critical(routed.document):
+            marks |= CRITICAL * (why is not None)
+            if batch.notes_critical:
+                alerts.note_critical(batch, message.id, message.channel)
         for position, destination in enumerate(routed.destinations):
             number += 1
             lane = batch.lane(message.channel, destination)

@@ -313,6 +313,8 @@ class _Taking:
         )  # fmt: skip
         self.next_number += 1
         items.put(batch, kept)
+        if state is not ItemState.REJECTED:
+            batch.count(self.channel, "", "ordered")
         self.known[kept.number] = kept
         self._same_test(line).add(kept)
         for kind, number in _order_keys(line):

@@ -22,7 +22,7 @@ from pathlib import Path
 from engine.model.errors import StoreError
 from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
-from engine.store.core.connecting import JOURNAL_NAME, connect
+from engine.store.core.connecting import JOURNAL_NAME, connect, key_check
 from engine.store.core.durable import sync_file, sync_folder
 from engine.store.core.key_encryption_key import Source
 from engine.store.core.vault import KEY_NAME, read_kek, write_kek
@@ -113,7 +113,7 @@ def complete(
         with closing(connect(path, immutable=True)) as copy:
             schema = migrate.version(copy)
             row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
-            (check,) = copy.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+            check = key_check(copy)
         made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
         last_id, chain = row if row is not None else (0, bytes(32))
         Anchor(making / ANCHOR_NAME, journal_id, last_id, chain, seal).close()

@@ -9,6 +9,7 @@ from engine.model.errors import IntegrityError, UnreadableResultsError
 from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_MESSAGE
 from engine.model.results import results_of
+from engine.model.search_keys import folded
 from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
@@ -38,7 +39,7 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
         if kind == KIND_MESSAGE:
             if act >= first:  # else the state snapshot has the bearers as they were after it
                 _forget_bearers(rows, number, act)
-            _forget(rows, number, channel)
+            _forget(rows, number, channel, act)
             if number < first:
                 _close(connection, number, channel)
     # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
@@ -46,7 +47,7 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
     _put_emptied(connection, content)
 
 
-def _forget(rows: Rows, message_id: int, channel: str) -> None:
+def _forget(rows: Rows, message_id: int, channel: str, act: int) -> None:
     """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
     execute = rows.execute
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
@@ -55,7 +56,20 @@ def _forget(rows: Rows, message_id: int, channel: str) -> None:
     search_index.forget(execute, message_id)
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
     emptying.empty_notes(execute, message_id)
-    forgetting.erase_again(rows, message_id)
+    _, tokens = _erased_by(rows, act)
+    forgetting.erase_again(rows, message_id, lambda own: tokens is None or _token(rows, own) in tokens)
+
+
+def _token(rows: Rows, number: str) -> str:
+    return rows.vault.search_token("patient", folded(number)).hex()
+
+
+def _erased_by(rows: Rows, act: int) -> tuple[int, frozenset[str] | None]:
+    """The time of an erasure, and keyed tokens of the numbers it names; None: its audit row is gone or damaged."""
+    at_us, sealed = rows.execute("SELECT received_us, body FROM journal WHERE id = ?", (act,)).fetchone() or (0, b"")
+    with suppress(IntegrityError):
+        return at_us, frozenset(orjson.loads(rows.vault.open(sealed, "body", act, ""))["what"].get("patient") or ())
+    return at_us, None
 
 
 def _forget_bearers(rows: Rows, message_id: int, act: int) -> None:
@@ -64,13 +78,9 @@ def _forget_bearers(rows: Rows, message_id: int, act: int) -> None:
     """
     packed = rows.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
     patients = {one.patient for (reports,) in packed for one in unpack_reports(reports) if one.patient}
-    at_us, sealed = rows.execute("SELECT received_us, body FROM journal WHERE id = ?", (act,)).fetchone() or (0, b"")
-    by_number = True
-    with suppress(IntegrityError):
-        by_number = bool(orjson.loads(rows.vault.open(sealed, "body", act, ""))["what"].get("patient"))
-    number_bearers.erase(
-        rows.execute, message_id, patients, person=by_number and len(patients) <= 1, now_us=at_us, steady_us=at_us
-    )
+    at_us, tokens = _erased_by(rows, act)
+    person = (tokens is None or bool(tokens)) and len(patients) <= 1
+    number_bearers.erase(rows.execute, message_id, patients, person=person, now_us=at_us, steady_us=at_us)
 
 
 def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:

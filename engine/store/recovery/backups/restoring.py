@@ -14,6 +14,7 @@
        or a withdrawal may be among them, and an older result must not overwrite it
     8  orders of erased messages are erased, too; those that wait may have gone out since
        (`engine.store.operations.worklist.earlier`)
+9  consents of ABDM are suspended: one may have been revoked since (`engine.store.operations.abdm.consents`)
 
 The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
@@ -36,7 +37,7 @@ from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
-from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
+from engine.store.core import anchor, erased_rows, event_notes, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
@@ -49,6 +50,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, bulk, dedup, incomplete, pauses, search_index
+from engine.store.operations.abdm import consents
 from engine.store.operations.access import sessions
 from engine.store.operations.worklist import earlier, erasing
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
@@ -364,12 +366,14 @@ class _Restoration:
             )
 
     def _mark_open(self, connection: sqlite3.Connection) -> None:
-        """Mark open deliveries: they may have been made since."""
+        """Mark open deliveries, and alerts that wait: they may have been made, or sent, since."""
         cursor = connection.execute(
             "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
             " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
             (MAYBE_DELIVERED,),
         )
+        connection.execute("UPDATE alert_line SET unsure = 1 WHERE ended_us = 0")
+        event_notes.begin_anew(connection.execute)
         self._restored.maybe = cursor.rowcount
 
     # -- the end -------------------------------------------------------------------------------------------------
@@ -411,6 +415,7 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
     erasing.erase_again(batch, act)
+    consents.suspend_all(batch)
     earlier.go_on_from(batch)
     return act
 

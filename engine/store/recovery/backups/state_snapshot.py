@@ -20,8 +20,8 @@ that were open then or are in a later snapshot are written again, for they may h
 Everything is collected on the journal's own disk and then moved to the copies: a share that does not answer must not
 keep a transaction open, for that would keep the journal's log from being truncated.
 
-Left out: line traces, which are a help and no evidence; log-in sessions and refused log-ins, which a restore ends; and
-deletions by retention, which deletes the same rows again.
+Left out: line traces, which are a help and no evidence; log-in sessions, refused log-ins, and links that a patient has
+begun (`engine.abdm.discovery`), which a restore ends; and deletions by retention, which deletes the same rows again.
 """
 
 import os
@@ -40,6 +40,7 @@ from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.core.rows import Execute
 from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.result_counts import SEEN_US
 from engine.store.operations.search_index import BLOCK_BITS
 from engine.store.recovery.backups import increments
 from engine.store.recovery.backups.catalog import Copy, StateSnapshot
@@ -66,6 +67,11 @@ _REPLACED = (
         "order_notice",
         "poll_cursor",
         "order_usual",
+        "alert",
+        "alert_silence",
+        "result_position",
+        "result_pending",
+        "webhook",
     ),
     *_OPERATIONS,
     *ACCOUNTS,
@@ -73,7 +79,8 @@ _REPLACED = (
 _WHOLE = ("data_key", "gap", *_REPLACED)
 # ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
 # clock, which is ours, but a transaction may have been under way for a while.
-_OF_ABDM = ("patient", "context", "call", "callback", "consent", "transfer")  # each with the time of its last change
+# Those of ABDM each have the time of its last change.
+_OF_ABDM = ("patient", "context", "call", "callback", "consent", "transfer", "share", "invitation")
 _AMID_US = 600_000_000
 _DAY_US = 86_400_000_000
 _CHANGED = {
@@ -94,6 +101,11 @@ _CHANGED = {
     "polled": "SELECT * FROM main.polled WHERE until_us = 0 OR until_us >= :since + :memory",
     "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
     "hour_count": "SELECT * FROM main.hour_count WHERE begins_us >= :since - :day",
+    "downtime": "SELECT * FROM main.downtime WHERE until_us >= :since - :day",
+    "result_day": "SELECT * FROM main.result_day WHERE changed_us >= :since",
+    "result_seen": "SELECT * FROM main.result_seen WHERE until_us >= :since + :week",
+    "alert_line": "SELECT * FROM main.alert_line WHERE ended_us = 0 OR ended_us >= :since",
+    "critical_value": "SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since",
     "order_item": "SELECT * FROM main.order_item WHERE written_us >= :since",
     "order_event": "SELECT e.* FROM state.order_item i JOIN main.order_event e ON e.item = i.number",
     # An answer that went out a day ago is settled.
@@ -248,7 +260,7 @@ def _collect(
         execute(f"INSERT OR IGNORE INTO state.touched {touched}", values)
     values = {
         "document": before.document, "last": before.last, "bits": BLOCK_BITS, "value": before.value,
-        "since": before.at_us - _AMID_US, "day": _DAY_US, "memory": REPORT_MEMORY_US,
+        "since": before.at_us - _AMID_US, "day": _DAY_US, "memory": REPORT_MEMORY_US, "week": SEEN_US,
     }  # fmt: skip
     for table, select in _CHANGED.items():
         execute(f"CREATE TABLE state.{table} AS {select}", values)
@@ -312,6 +324,7 @@ def _reached(execute: Execute, of: str, last: int) -> _Mark:
         at_us=at[0] if at else 0,
         others_us=max(
             _newest(execute, of, "order_item", "written_us"),
+            _newest(execute, of, "alert_line", "ended_us"),
             *(_newest(execute, of, f"abdm_{one}", "changed_us") for one in _OF_ABDM),
         ),
     )

@@ -27,6 +27,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, bulk, pruning, search_index
+from engine.store.operations.abdm import consents
 from engine.store.operations.worklist import earlier
 from engine.store.recovery.salvage import orders, outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
@@ -158,6 +159,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         outgoing.restore_verdicts(tables, vault, decided)
         outgoing.process_again(tables, rows.gone, decided)
         orders.order_again(tables)
+        tallies.keep_counted(tables)
         outgoing.remember_reports(new, order.clock.now_us())
         tallies.number_lanes(new)
         tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
@@ -209,6 +211,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
     orders.go_on(batch)
+    consents.suspend_all(batch)
     earlier.go_on_from(batch)
     return act
 

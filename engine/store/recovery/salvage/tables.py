@@ -20,7 +20,7 @@ BLIND_CHUNKS = 40  # without a row, after which a table with an unreadable end c
 
 # Tables with rules of their own; all others are copied as they are, as far as readable.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
-        "open_act", "order_item", "order_event", "pruned")  # fmt: skip
+        "open_act", "order_item", "order_event", "pruned", "event")  # fmt: skip
 
 
 class Tables:

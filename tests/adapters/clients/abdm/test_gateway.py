@@ -128,7 +128,7 @@ async def test_retry_after_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_answer_that_does_not_come_ends_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened(monkeypatch, Faults(calls={"bridge-services": ["hang"]}), timeout="500ms") as (gateway, _):
+    async with opened(monkeypatch, Faults(calls={"bridge-services": ["hang"]}), timeout="2s") as (gateway, _):
         answer = await ask(gateway)
         assert (answer.status, answer.verdict, answer.cause) == (0, Verdict.AGAIN, module.TIMEOUT)
 
@@ -150,18 +150,42 @@ async def test_keys_are_kept_and_one_is_looked_for_once(monkeypatch: pytest.Monk
 
 async def test_keys_that_are_kept_survive_a_gateway_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(monkeypatch) as (gateway, sandbox):
+        found = await gateway.keys()
+        monkeypatch.setattr(module, "KEYS_S", 0.0)
+        sandbox.faults.calls = {"certs": ["503"] * 100}
+        assert [await gateway.keys() for _ in range(20)] == [found] * 20
+        assert sandbox.state.counts["call certs"] == 2, "one look that failed is enough for a while"
+
+
+async def test_without_keys_the_gateway_is_asked_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(monkeypatch) as (gateway, sandbox):
         sandbox.faults.calls = {"certs": ["503"]}
-        with pytest.raises(GatewayDownError):
-            await gateway.keys()
+        for _ in range(20):
+            with pytest.raises(GatewayDownError):
+                await gateway.keys()
+        assert sandbox.state.counts["call certs"] == 1
+        monkeypatch.setattr(gateway, "_no_keys_until_s", 0.0)
+        assert await gateway.keys()
+
+
+async def test_a_key_that_cannot_be_looked_for_is_not_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway has a new key, and its callbacks come while its keys cannot be had: they have to come again."""
+    async with opened(monkeypatch) as (gateway, sandbox):
         keys, number = await gateway.keys()
         monkeypatch.setattr(module, "UNKNOWN_KEY_S", 0.0)
         sandbox.faults.calls = {"certs": ["503"]}
-        assert await gateway.keys(known=number) == (keys, number)
+        with pytest.raises(GatewayDownError):
+            await gateway.keys(known=number)
+        assert await gateway.keys() == (keys, number), "those that are kept are good for all others"
+        assert (await gateway.keys(known=number))[1] != number
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"accessToken": 1, "expiresIn": 1200}', b'{"accessToken": "a\\nb", "expiresIn": 1200}'],
+    [
+        *(b"", b"[]", b"{}", b"[" * 200_000, b'{"accessToken": "a", "expiresIn": NaN}'),
+        *(b'{"accessToken": 1, "expiresIn": 1200}', b'{"accessToken": "a\\nb", "expiresIn": 1200}'),
+    ],
 )
 async def test_a_log_in_without_a_token_is_no_session(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     monkeypatch.setenv(SECRET, "x")

@@ -37,6 +37,9 @@ URLS: dict[str, str] = {  # reason; empty: it is let in as far as a look-up
     "": "no address",
     "https://": "no address",
     "https:///push": "no address",
+    "https://hiu..example/": "no address",  # no name server is asked for one with an empty part, or a long one
+    "https://.hiu.example/": "no address",
+    f"https://{'x' * 64}.example/": "no address",
     "https://hiu.example:0/": "no address",
     "https://hiu.example:70000/": "no address",
     "https://hiu.example:x/": "no address",

@@ -109,7 +109,7 @@ SAME: dict[str, tuple[str, Any]] = {
     "the id within the detail alone": ("consentId", REMOVED),
     "nine digits of a second": ("consentDetail.permission.dataEraseAt", "2026-12-20T06:10:00.587000000Z"),
     "an offset": ("consentDetail.permission.dataEraseAt", "2026-12-20T11:40:00.587+05:30"),
-    "no zone": ("consentDetail.permission.dataEraseAt", "2026-12-20T06:10:00.587"),
+    "no zone": ("consentDetail.permission.dataEraseAt", "2026-12-20T11:40:00.587"),
     "a context twice": ("consentDetail.careContexts", [*DETAIL["careContexts"], DETAIL["careContexts"][0]]),
     "contexts in another order": ("consentDetail.careContexts", DETAIL["careContexts"][::-1]),
     "an unknown member": ("consentDetail.colour", "green"),
@@ -127,6 +127,33 @@ def test_a_grant_as_programs_of_the_field_send_it(name: str) -> None:
     assert given_.artefact.erase_at == right.artefact.erase_at
     assert given_.artefact.frequency in (right.artefact.frequency, None)
     assert "DiagnosticReport" in given_.artefact.hi_types
+
+
+# A time -> as the end of a consent or of a range, and as the begin of a range. Where no zone is named, UTC and India's
+# may be meant: a consent ends early, a range is short.
+TIMES: dict[str, tuple[str, str]] = {
+    "2026-12-20T06:10:00.587Z": ("2026-12-20T06:10:00.587Z", "2026-12-20T06:10:00.587Z"),
+    "2026-12-20T06:10:00Z": ("2026-12-20T06:10:00.000Z", "2026-12-20T06:10:00.000Z"),
+    "2026-12-20T06:10:00.587+00:00": ("2026-12-20T06:10:00.587Z", "2026-12-20T06:10:00.587Z"),
+    "2026-12-20T06:10:00.587+05:30": ("2026-12-20T00:40:00.587Z", "2026-12-20T00:40:00.587Z"),
+    "2026-12-20T06:10:00.587+0530": ("2026-12-20T00:40:00.587Z", "2026-12-20T00:40:00.587Z"),
+    "2026-12-20T06:10:00.587-08:00": ("2026-12-20T14:10:00.587Z", "2026-12-20T14:10:00.587Z"),
+    "2026-12-20T06:10:00.587": ("2026-12-20T00:40:00.587Z", "2026-12-20T06:10:00.587Z"),
+    "2026-12-20T06:10": ("2026-12-20T00:40:00.000Z", "2026-12-20T06:10:00.000Z"),
+    "2026-12-20": ("2026-12-19T18:30:00.000Z", "2026-12-20T00:00:00.000Z"),
+}
+
+
+@pytest.mark.parametrize("text", TIMES)
+def test_a_time_without_a_zone_lets_less_out_in_each_place(text: str) -> None:
+    end, begin = TIMES[text]
+    permission = DETAIL["permission"] | {"dataEraseAt": text, "dateRange": {"from": text, "to": text}}
+    artefact = read_notice(changed(NOTICE, "notification.consentDetail.permission", permission)).artefact
+    assert artefact is not None
+    assert [*map(written, (artefact.erase_at, artefact.period.begin, artefact.period.end))] == [end, begin, end]
+    request = read_request(changed(REQUEST, "hiRequest.dateRange", {"from": text, "to": text}))
+    assert [*map(written, (request.period.begin, request.period.end))] == [begin, end]
+    assert artefact.period.covers(request.period), "a reader asks with the texts of the grant"
 
 
 def test_a_grant_without_the_outer_object() -> None:

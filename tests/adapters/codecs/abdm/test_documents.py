@@ -58,7 +58,9 @@ def test_a_document_says_whose_report_it_is_and_which_issue() -> None:
     assert {one.dashed for one in report.numbers} == {"91-1234-5678-9015"}
     assert {one.text for one in report.addresses} == {"meera.rao@abdm"}
     assert report.own_numbers == {("urn:labrelay:ns:CITYLAB:CITYLAB", "MR-1001")}
-    assert (report.name, report.gender, report.birth_year) == ("Ms Meera S Rao", "F", 1984)
+    assert (report.own_number, report.accession, str(report.measured)) == ("MR-1001", "2603010042", "2026-03-01")
+    assert (report.is_day_alone, report.is_correction) == (False, False)
+    assert (report.name, report.gender, report.birth_year) == ("Meera S Rao", "F", 1984)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -223,6 +223,7 @@ BROKEN: dict[str, list[Change]] = {
     ],
     "report-subject": [put("DiagnosticReport", "subject", ...), to("DiagnosticReport", "subject", "Organization")],
     "report-issued": [put("DiagnosticReport", "issued", value) for value in ("2026-03-01", NO_ZONE, NO_TIME)],
+    "report-effective": [put("DiagnosticReport", "effectiveDateTime", value) for value in (NO_TIME, NO_ZONE, "now")],
     "report-performer": [to("DiagnosticReport", "performer.0", "Patient")],
     "report-interpreter": [
         put("DiagnosticReport", "resultsInterpreter", ...),
@@ -246,6 +247,13 @@ BROKEN: dict[str, list[Change]] = {
     "result-value": [
         lambda it: [put("Observation", name, ...)(it) for name in ("valueQuantity", "hasMember")],
         lambda it: [put("Observation", "valueQuantity", {})(it), put("Observation", "hasMember", ...)(it)],
+    ],
+    "result-effective": [put("Observation", "effectiveDateTime", value) for value in (NO_TIME, NO_ZONE, "20260301")],
+    "result-issued": [put("Observation", "issued", value) for value in ("2026-03-01", NO_ZONE, NO_TIME)],
+    "result-number": [
+        put("Observation", "valueQuantity.value", "148.50"),
+        put("Observation", "valueQuantity.value", None),
+        put("Observation", "referenceRange.0.low.value", "70"),
     ],
     "result-unit": [
         put("Observation", "valueQuantity.system", SCT),
@@ -271,6 +279,7 @@ BROKEN: dict[str, list[Change]] = {
     "specimen-received": [put("Specimen", "receivedTime", value) for value in (..., NO_ZONE)],
     "specimen-collected": [
         put("Specimen", "collection.collectedDateTime", ...),
+        put("Specimen", "collection.collectedDateTime", NO_TIME),
         put("Specimen", "collection.collectedPeriod", {"start": "2026-03-01"}),
     ],
     "specimen-subject": [to("Specimen", "subject", "Organization")],
@@ -292,6 +301,7 @@ BROKEN: dict[str, list[Change]] = {
         put("DocumentReference", "content.0.attachment.url", "https://city.example/report.pdf"),
     ],
     "finished-subject": [put("DocumentReference", "subject", ...), to("DocumentReference", "subject", "Specimen")],
+    "finished-date": [put("DocumentReference", "date", value) for value in ("2026-03-01", NO_ZONE)],
     "finished-type": [put("DocumentReference", "type", ...)],
     "picture-status": [put("Media", "status", ...)],
     "picture-content": [put("Media", "content.data", ...), put("Media", "content.contentType", ...)],

@@ -110,6 +110,7 @@ ARRIVE: dict[str, tuple[int, int]] = {
     "reordered": (1, 0),
     "late-token": (1, 0),
     "no-prefix": (1, 0),
+    "wrong-consent-signature": (1, 0),
     **dict.fromkeys(FORGED, (2, 1)),
 }
 
@@ -171,7 +172,7 @@ async def test_a_result_that_never_comes() -> None:
 async def test_a_revocation_that_overtakes_its_grant() -> None:
     async with abdm_world() as world:
         await world.hip.publish(record())
-        await world.fail(callbacks={"consent-notify": ["reordered"]}, late_s=30)
+        await world.fail(callbacks={"consent-notify": ["reordered"]}, late_s=200)
         said = {"patient": MEERA, "facility": FACILITY}
         consent = (await world.ask("/app/grant", said))["consentId"]
         await world.ask("/app/revoke", {"consentId": consent})

@@ -17,7 +17,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision
 from engine.store import journal as journal_module
-from engine.store.core import key_encryption_key
+from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, read
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
@@ -94,6 +94,18 @@ async def test_a_first_start_that_lost_its_power_is_made_anew(tmp_path: Path) ->
 def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no journal yet; the first labrelay run makes it"):
         Reader.beside(tmp_path)
+
+
+async def test_a_reader_is_told_of_a_first_start_that_has_made_the_tables_alone(tmp_path: Path) -> None:
+    with closing(opening.connect(tmp_path / JOURNAL_NAME)) as connection:
+        migrate.upgrade(connection)
+        with pytest.raises(StoreError, match="the first labrelay run is making it"):
+            Reader.beside(tmp_path)
+    with pytest.raises(StoreError, match="the first labrelay run is making it"):
+        verify.run(tmp_path, deep=True)
+    async with running(tmp_path) as journal:  # as after a kill between the two
+        assert await store(journal, b"one")
+    assert verify.run(tmp_path, deep=True) == []
 
 
 async def test_what_a_start_and_a_later_look_find_is_said_once_each(tmp_path: Path) -> None:

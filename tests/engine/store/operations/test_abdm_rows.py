@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.model.abdm import Attempt, Call, CallState, ContextState, GatewayAnswer, TokenState, Verdict
+from engine.model.abdm import Attempt, Call, CallbackState, CallState, ContextState, GatewayAnswer, TokenState, Verdict
 from engine.model.clock import ManualClock
 from engine.model.consents import ConsentState
 from engine.store.core.batch import Batch
@@ -100,6 +100,47 @@ def test_a_result_that_never_comes_is_asked_for_again_and_then_given_up(journal:
     assert state(journal, number) is CallState.FAILED
     assert ends.of == [(number, Verdict.FINAL)]
     assert journal.rows("SELECT code FROM abdm_call") == [(calls.NO_RESULT,)]
+
+
+def test_calls_without_a_callback_are_overdue_since_the_gateway_took_the_first(
+    journal: Journal, clock: ManualClock
+) -> None:
+    """Minute by minute: a second attempt does not begin the time anew, and any callback ends it."""
+
+    def overdue() -> tuple[int | None, bool]:
+        since_us, given_up = journal.run_alone(calls.overdue)
+        return (round((since_us - began_us) / 60_000_000) if since_us else None), given_up
+
+    def took(result_within_s: float) -> None:
+        (attempt,) = begun(journal, ends)
+        answer(journal, attempt.call.number, ends, Verdict.TAKEN, result_within_s=result_within_s)
+
+    ends, began_us = Ends(), clock.now_us()
+    journal.run_alone(calls.queue, FACILITY, "on-request", 1, {})
+    took(0.0)  # its answer is its result
+    journal.run_alone(calls.queue, FACILITY, "notify", 1, {})
+    begun(journal, ends)
+    answer(journal, 2, ends, Verdict.FINAL)  # not taken: nothing is to come
+    assert overdue() == (None, False)
+    clock.advance(120)
+    journal.run_alone(calls.queue, FACILITY, "link", 1, {})
+    took(600.0)
+    assert overdue() == (2, False)
+    clock.advance(600)
+    took(600.0)
+    assert overdue() == (2, False)
+    journal.run_alone(callbacks.store, "/v3/consent/request/hip/notify", FACILITY, "r-1", b"{}", 0)
+    journal.run_alone(callbacks.fold, 1, lambda batch, callback: "")
+    assert overdue() == (None, False)
+    clock.advance(600)
+    took(600.0)
+    assert overdue() == (22, False)  # since that callback it was taken again
+    clock.advance(600)
+    assert begun(journal, ends) == []
+    assert overdue() == (None, True)
+    clock.advance(60)
+    journal.run_alone(callbacks.store, "/v3/consent/request/hip/notify", FACILITY, "r-2", b"{}", 0)
+    assert overdue() == (None, False)
 
 
 def test_a_call_is_not_repeated_while_its_result_may_be_there(journal: Journal, clock: ManualClock) -> None:
@@ -203,6 +244,28 @@ def test_a_report_that_retention_lets_go_can_be_asked_for_no_more(journal: Journ
     message = filled(journal)
     journal.run_alone(forgetting.let_go, [message])
     assert journal.rows("SELECT state, reason, content FROM abdm_context") == [("dropped", "retention", b"")]
+
+
+def test_a_callback_waits_for_those_before_it(journal: Journal) -> None:
+    """Also where the journal did not take the first for a moment, or it failed by a fault of ours."""
+    seen: list[int] = []
+
+    def handle(batch: Batch, callback: Any) -> str:
+        seen.append(callback.number)
+        if callback.number == 2 and seen.count(2) == 1:
+            raise ValueError
+        return ""
+
+    for n in (1, 2, 3):
+        journal.run_alone(callbacks.store, "/x", FACILITY, f"r-{n}", b"{}", 0)
+    assert journal.run_alone(callbacks.fold, 2, handle) is CallbackState.STORED
+    assert journal.run_alone(callbacks.fold, 1, handle) is CallbackState.FOLDED
+    with pytest.raises(ValueError):
+        journal.run_alone(callbacks.fold, 2, handle)
+    assert journal.run_alone(callbacks.fold, 3, handle) is CallbackState.STORED
+    journal.run_alone(callbacks.refuse, 2, callbacks.FAULT)
+    assert journal.run_alone(callbacks.fold, 3, handle) is CallbackState.FOLDED
+    assert seen == [1, 2, 3]
 
 
 def test_ended_calls_and_callbacks_go_after_weeks_and_open_ones_stay(journal: Journal, clock: ManualClock) -> None:

@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
+from engine.model.events import Position, position_of, readable
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
+from engine.model.permissions import ALL
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
 from engine.store.core import migrate
@@ -25,13 +28,15 @@ from engine.store.integrity import verify
 from engine.store.journal import keys as keys_ops
 from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import append, audit, dismissal, hold_queue, number_bearers, record_outcome
+from engine.store.operations import append, audit, dismissal, hold_queue, number_bearers, record_outcome, webhooks
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries import events
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, not_all_numbers, trace_of
 from engine.store.queries.reader import Reader
+from engine.store.queries.webhooks import stored_webhooks
 from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf
 from engine.store.recovery.backups.restoring import RESERVED
@@ -127,6 +132,35 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
 
     asyncio.run(after())
     assert verify.run(new, deep=True) == []
+
+
+def test_readers_of_events_learn_of_a_restore_and_get_nothing_twice(place: Place, tmp_path: Path) -> None:
+    async def before() -> tuple[Copy, Position]:
+        async with running(place.data) as journal:
+            await journal.run(webhooks.begin, ["erp"], str(events.newest(journal)))
+            await queue(journal, b"one", claimed=True)
+            await journal.run(attempts.settle, 1, 1)
+            await journal.run(webhooks.reached, "erp", str(events.newest(journal)))
+            copy = await place.copy(journal)
+            await queue(journal, b"two", claimed=True)
+            await journal.run(attempts.settle, 2, 1)
+            return copy, events.newest(journal)
+
+    copy, read = asyncio.run(before())
+    place.restore(copy, tmp_path / "new")
+
+    async def after() -> None:
+        async with running(tmp_path / "new" / "var") as journal:
+            await store(journal, b"three")
+            (webhook,) = stored_webhooks(journal)
+            for position in (read, position_of(webhook.position)):
+                (gap,) = events.page(journal, position, readable(ALL)).events
+                assert (gap.type, orjson.loads(gap.data)["reason"]) == ("gap", "another-history")
+                found = events.page(journal, gap.position, readable(ALL)).events
+                # The numbers that are left out, the act of the restore, and what came since.
+                assert [one.type for one in found] == ["gap", "act.begun", "message.received"]
+
+    asyncio.run(after())
 
 
 def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(

@@ -26,6 +26,7 @@ from engine.model.records import (
     HoldReason,
     Target,
 )
+from engine.model.result_times import ResultGroup
 from engine.model.results import EarlierResults
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
@@ -44,6 +45,7 @@ from engine.store.operations import (
     number_bearers,
     pauses,
     record_outcome,
+    result_counts,
     search_index,
 )
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
@@ -81,6 +83,11 @@ COMPARED = {
     "control_result": "*",
     "counter": "*",
     "hour_count": "*",
+    "downtime": "*",
+    "result_day": "*",
+    "result_position": "*",
+    "result_pending": "*",
+    "result_seen": "*",
     "server_version": "*",
     "data_key": "id, class, month, created_us",
     "gap": "*",
@@ -88,8 +95,9 @@ COMPARED = {
 
 
 # Tables that are in no file: pieces have them, they are counted anew, or they are not brought back at all.
-ELSEWHERE = {"journal", "erased", "meta", "unfinished", "line_trace", "pruned"}
+ELSEWHERE = {"journal", "erased", "meta", "unfinished", "line_trace", "pruned", "event"}
 ELSEWHERE |= {"log_in_session", "log_in_device", "failed_log_in", "refused_log_in"}  # a restore ends them
+ELSEWHERE |= {"abdm_offer", "abdm_code"}  # likewise: a patient searches again
 
 PEOPLE = (("SHARMA", "ANITA"), ("VERMA", "ANITA"), ("KHAN", "IMRAN"), ("UNKNOWN",))
 
@@ -141,6 +149,12 @@ def note_hour(batch: Batch, part: int) -> None:
     hour_counts.note(batch, part)
 
 
+@operation(priority=Priority.SETTLE)
+def count_results(batch: Batch) -> None:
+    """What the upkeep does every twenty seconds."""
+    result_counts.step(batch, pending_at=0)
+
+
 class Life:
     """Does to a journal what sites do, in any order."""
 
@@ -167,6 +181,7 @@ class Life:
                 self.again,
                 self.answer,
                 self.hour,
+                self.count,
             )
         )()
 
@@ -191,12 +206,16 @@ class Life:
                 "mapped",
                 numbers=[Number("specimen", f"S{self._number % 5}")],
                 reagents=[Reagent(lot=f"L{self._number % 3}", name="glucose")],
+                results=[ResultGroup("", f"S{self._number % 5}", NOW_US - 60_000_000, 0, "F", ("GLU",), ("GLU",))],
             ),
             [route],
         )
 
     async def hour(self) -> None:
         await self._journal.run(note_hour, NOW_US // hour_counts.PART_US - self._chance.randrange(30))
+
+    async def count(self) -> None:
+        await self._journal.run(count_results)
 
     async def answer(self) -> None:
         """A person tells two apart, or says that they are one; the messages wait to be processed again."""

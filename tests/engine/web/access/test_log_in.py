@@ -120,6 +120,20 @@ async def test_people_change_by_pin_at_a_shared_computer(here: Site) -> None:
             assert page.all("select") == [], "no browser but this one"
 
 
+async def test_a_user_has_the_pages_in_the_own_language_at_each_log_in(here: Site) -> None:
+    async with here.browser() as browser, here.browser() as elsewhere:
+        await browser.log_in("operator")
+        status, page = await browser.send("/account", "language", language="hi")
+        assert (status, browser.path) == (200, "/account?done=language")
+        assert page.one("html").attributes["lang"] == "hi"
+        await elsewhere.log_in("operator")
+        assert (await elsewhere.get("/"))[1].one("html").attributes["lang"] == "hi"
+        assert (await elsewhere.get("/?lang=en"))[1].one("html").attributes["lang"] == "en"
+        assert (await browser.send("/account?lang=en", "language", language="xx"))[0] == 400
+        _, page = await browser.send("/account?lang=en", "language", language="")
+        assert (await elsewhere.get("/"))[1].one("html").attributes["lang"] == "en"
+
+
 async def test_a_wall_screen_comes_in_once_by_its_link_and_watches(here: Site) -> None:
     secret = await here.accounts.tokens.create("lobby", WATCHING, ends_us=0, by=ROOT)
     async with here.browser() as screen, here.browser() as thief:

@@ -66,7 +66,8 @@ async def test_a_person_comes_in_with_the_role_of_the_groups(here: Place) -> Non
         user = await here.site.accounts.users.named("asha")
         assert (user.role, user.sees_patients, user.issuer) == ("operator", False, here.provider.issuer)
         _, page = await browser.get("/account")
-        assert page.all("button", name="act") == [], "password, PIN and second factor are the provider's"
+        acts = [one.attributes["value"] for one in page.all("button", name="act")]
+        assert acts == ["language"], "password, PIN and second factor are the provider's"
         assert (await browser.get("/users"))[0] == 403
         await browser.send("/", to="/log-out")
         assert (await browser.get("/messages"), browser.path)[1].startswith("/log-in")

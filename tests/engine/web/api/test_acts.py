@@ -37,8 +37,9 @@ ORACLE = {
     **dict.fromkeys(
         ("retry", "dismiss", "release", "reject", "operation_cancel", "tell_apart", "set_aside", "replay",
          "pause", "resume", "restart", "todo_take", "todo_note",
-         "todo_snooze", "todo_drop", "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
-         "order_match", "order_unmatch"), ACT),
+         "todo_snooze", "todo_drop", "alert_acknowledge", "alert_silence", "alert_unsilence", "alert_test",
+         "order_add", "order_cancel", "order_release", "order_resend", "order_fetch",
+         "order_match", "order_unmatch", "abdm_link", "abdm_withdraw", "abdm_retry", "abdm_resume"), ACT),
     **dict.fromkeys(("reprocess", "reload", "table_set", "table_undo"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
     "edit": EDIT,

@@ -8,7 +8,7 @@ import pytest
 
 from engine.web.api.acts import OFFERED
 from engine.web.api.explorer import OPENAPI
-from engine.web.api.resources import CONTENTS, QUESTIONS, RESOURCES
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES
 from tests.support.api import Client, acting_site
 from tests.support.status_server import read_html
 from tools import generate_openapi
@@ -32,6 +32,7 @@ def test_it_has_every_address_and_no_other() -> None:
         *(("POST" if one.of_post else "GET", one.path) for one in RESOURCES),
         *(("POST", f"/acts/{name}") for name in OFFERED),
         ("POST", CONTENTS),
+        ("GET", EVENTS),
         *(("GET", one.path) for one in QUESTIONS),
     }
 

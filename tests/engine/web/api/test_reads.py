@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from engine.model.errors import ConfigError
 from engine.model.message import Unmapped
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.permissions import ADMINISTERING, LOOKING
+from engine.model.phrases import Phrase
 from engine.model.worklist import TakeSettings
+from engine.monitoring.snapshot.abdm import AbdmFault, AbdmSnapshot
 from engine.store.operations import bulk, corrections, worklist
 from engine.store.operations.bulk import Member
 from engine.store.queries import reader
@@ -28,13 +31,14 @@ from engine.views.dead_letters import LETTER
 from engine.views.messages import MESSAGE
 from engine.web.api.limits import MOST_REMEMBERED, Buckets
 from engine.web.api.resources import RESOURCES
-from tests.support import journals
+from tests.support import abdm_rows, journals
 from tests.support.api import Client, served
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
 
 # What each person gets: the address, with what it must be given; the name of the list, or some names of the object.
 OPERATION = WAITING + 1
+NUMBERS = {"/abdm/contexts/{number}": abdm_rows.LINKED, "/abdm/consents/{number}": abdm_rows.GRANTED}
 LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
 ADMINISTER = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
 ORACLE = {
@@ -58,10 +62,20 @@ ORACLE = {
     "/reagents": (LOOK, "reagents"),
     "/lanes": (LOOK, "lanes"),
     "/pauses": (LOOK, "pauses"),
+    **{f"/reports/{name}": (LOOK, name) for name in ("volume", "turnaround", "utilisation", "downtime", "unmapped")},
     "/orders": (LOOK, "orders cursor next"),
     "/orders/{item}": (LOOK, "order test state reason for from after parent history"),
     "/results-without-order": (LOOK, "results cursor next"),
     "/questions": (LOOK, "questions cursor next"),
+    "/alerts": (LOOK, "alerts"),
+    "/alerts/sent": (LOOK, "sent cursor next"),
+    "/silences": (LOOK, "silences"),
+    "/abdm/status": (LOOK, "well account facilities"),
+    "/abdm/contexts": (LOOK, "contexts cursor next"),
+    "/abdm/contexts/{number}": (LOOK, "number state reason patient version versions calls sent"),
+    "/abdm/consents": (LOOK, "consents cursor next"),
+    "/abdm/consents/{number}": (LOOK, "number id state ends signature grants granted contexts transfers"),
+    "/abdm/transfers": (LOOK, "transfers cursor next"),
     "/operations": (LOOK, "operations cursor next"),
     "/operations/{number}": (LOOK, "number verb stage total done failed skipped left outcomes undelivered reason"),
     "/acts": (ADMINISTER, "acts cursor next"),
@@ -80,6 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     line = OrderLine(specimen=CANARY, test="TSH", placer=CANARY, patient=OrderedPatient(number="1", family=CANARY))
     taken = TakeSettings(known_channels={CHANNEL: frozenset({"TSH"})})
     journal.run_alone(partial(worklist.take_orders, message_id=1, channel="his", lines=[line], settings=taken))
+    journal.run_alone(abdm_rows.fill)
     journal.close()
     return folder
 
@@ -109,7 +124,7 @@ async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> N
     by_post = path == "/message-search"
     for person, status in statuses.items():
         found = await api.ask(
-            path.format(message=REFUSED, number=OPERATION, item="W1"),
+            path.format(message=REFUSED, number=NUMBERS.get(path, OPERATION), item="W1"),
             person,
             method="POST" if by_post else "GET",
             body={} if by_post else None,
@@ -131,12 +146,69 @@ async def test_no_answer_names_a_patient(api: Client) -> None:
         by_post = path == "/message-search"
         for number in (DELIVERED, REFUSED):
             found = await api.ask(
-                path.format(message=number, number=OPERATION, item="W1"),
+                path.format(message=number, number=NUMBERS.get(path, OPERATION), item="W1"),
                 "admin",
                 method="POST" if by_post else "GET",
                 body={} if by_post else None,
             )
-            assert CANARY not in json.dumps(found.body), path
+            assert [one for one in (CANARY, *abdm_rows.secrets()) if one in json.dumps(found.body)] == [], path
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("contexts", [6, 5, 4, 3, 2, 1]),
+        ("contexts?state=linked", [abdm_rows.LINKED]),
+        (f"contexts?facility={abdm_rows.WEST}", [abdm_rows.OF_WEST]),
+        ("contexts?reason=moved", [abdm_rows.MOVED]),
+        ("contexts?message=2", [abdm_rows.LINKED]),
+        ("contexts?message=0", []),
+        ("contexts?state=none", 422),
+        ("contexts?patient=1", 422),
+        ("contexts/99", 404),
+        ("consents", [4, 3, 2, 1]),
+        ("consents?reason=suspended", [abdm_rows.SUSPENDED]),
+        ("consents?state=REVOKED", [abdm_rows.REVOKED]),
+        ("consents/99", 404),
+        ("transfers?consent=1", [2, 1]),
+        ("transfers?consent=2", []),
+        ("transfers?state=refused&facility=other", []),
+    ],
+)
+async def test_abdm_is_narrowed_as_asked_for(api: Client, query: str, found: list[int] | int) -> None:
+    answer = await api.ask(f"/abdm/{query}")
+    if isinstance(found, int):
+        assert answer.status == found
+    else:
+        name = query.partition("?")[0]
+        assert [row["number"] for row in answer.body[name]] == found
+
+
+async def test_abdm_is_not_well_with_a_fault_of_the_account(api: Client) -> None:
+    assert (await api.ask("/abdm/status")).body["account"] is None
+    fault = AbdmFault(code="url-other", text=Phrase("another URL"), remedy=Phrase("set it"))
+    api.site = replace(api.site, abdm=AbdmSnapshot(destination="abdm", faults=(fault,)), facilities={"IN9": "New"})
+    said = (await api.ask("/abdm/status")).body
+    assert (said["well"], [one["code"] for one in said["account"]["faults"]]) == (False, ["url-other"])
+    assert {one["facility"]: one["well"] for one in said["facilities"]}["IN9"] is True
+
+
+async def test_a_consent_says_what_was_sent_under_it(api: Client) -> None:
+    said = (await api.ask(f"/abdm/consents/{abdm_rows.GRANTED}")).body
+    assert said["signature"].startswith("not verified")
+    assert (said["granted"]["purpose"], said["granted"]["reader_name"]) == ("CAREMGT", "Hospital")
+    refused, sent = said["transfers"]
+    assert (refused["reason"], refused["sent_pages"]) == ("frequency", [])
+    assert [(page["context"], page["state"]) for page in sent["sent_pages"]] == [
+        (abdm_rows.LINKED, "delivered"),
+        (abdm_rows.FAILED, "failed"),
+    ]
+    assert sent["not_sent"] == [
+        {"context": abdm_rows.LINKED, "reason": "range"},
+        {"context": None, "reason": "absent"},
+    ]
+    own = (await api.ask(f"/abdm/consents/{abdm_rows.OWN}")).body
+    assert own["granted"]["reader_name"] == "", "a patient reads his own records: it may be his"
 
 
 async def test_suggestions_are_those_of_the_command_line(journal: Reader) -> None:

@@ -12,10 +12,13 @@ from engine.model.actor import Actor
 from engine.model.clock import SystemClock
 from engine.model.message import Issue, Received
 from engine.model.outcome import Outcome
+from engine.model.phrases import Phrase
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.reader import Reader
+from engine.web.access.desk import sentence
+from engine.web.languages import LANGUAGES, catalogue
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.filled_journal import CANARY, DELIVERED, INCOMPLETE, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.journals import WINDOW_S, opened
@@ -113,3 +116,10 @@ async def test_a_message_that_is_not_there(page: Page, path: str) -> None:
     answer, text = await page.get(f"{path}?lang=en")
     assert answer.status == 404
     assert read_html(text).one("p", role="alert").text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_number_of_no_message_is_answered_in_the_language_of_the_reader(page: Page, language: str) -> None:
+    _, text = await page.get(f"/messages/999?lang={language}")
+    said = Phrase("there is no message {n}", {"n": 999}).say(catalogue(language))
+    assert read_html(text).one("p", role="alert").text == sentence(said)

@@ -91,7 +91,7 @@ async def test_what_has_not_failed_or_is_not_there_is_refused(here: ActingSite, 
         (third, "", 403, "waits behind another one"),
         (first, "", 403, f"othing of message {first} waits"),
         (second, "destination=other&", 403, f"othing of message {second} waits for other"),
-        (99, "", 404, "there is no message 99"),
+        (99, "", 404, "There is no message 99."),
     ):
         got, page = await operator.get(f"/messages/{number}/set-aside?{query}lang=en")
         assert (got, said in alert(page)) == (status, True), (number, query)

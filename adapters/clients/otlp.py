@@ -1,0 +1,83 @@
+"""A collector of traces: OTLP over HTTP, one POST of compressed Protocol Buffers for a batch of spans.
+
+2xx             taken, but for the spans that the answer says are refused
+400, 413 ...    refused: the batch is of no use
+all else        tried again (`adapters.clients.http.exchange`)
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.settings import Tls
+from adapters.clients.http.templated import Header
+from adapters.codecs import otlp
+from engine.model.clock import Clock
+from engine.model.errors import ConfigError, DestinationDownError
+from engine.model.reasons import ReasonCode
+from engine.model.spans import Span
+
+TYPE = "application/x-protobuf"
+
+
+class Settings(Protocol):
+    """As `engine.config.traces.TracesConfig`."""
+
+    address: str
+    headers: Sequence[Header]
+    tls: Tls | None
+    timeout: float
+
+
+class Collector:
+    """The collector of one site.
+
+    Args:
+        resource: attributes of the program that the spans are of.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, resource: Mapping[str, str]) -> None:
+        """
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
+        self._settings = settings
+        self._resource = resource
+        server = Server(url=settings.address, tls=settings.tls, timeout=settings.timeout)
+        self._http = HttpExchange(
+            "traces", server, clock, accept="*/*", redirected=ReasonCode.WRONG_ADDRESS, whole=False
+        )
+
+    async def start(self) -> None:
+        """Open the client; makes no connection."""
+        await self._http.start()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def send(self, spans: Sequence[Span]) -> int:
+        """Give spans to the collector; return how many of them it refuses.
+
+        Raises:
+            DeliveryError: it has not taken them; refused: it never will.
+        """
+        body = zlib.compress(otlp.request(spans, self._resource), 1, wbits=31)
+        headers = {"Content-Type": TYPE, "Content-Encoding": "gzip"}
+        try:
+            headers |= {one.name: one.secret.reveal() for one in self._settings.headers}
+        except ConfigError as error:
+            raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, str(error)) from error
+        answer = await self._http.exchange("POST", self._http.url, headers, body)
+        if not 200 <= answer.status < 300:
+            raise self._http.failure(answer)
+        return min(otlp.rejected(answer.body), len(spans))
+
+
+def build(settings: Settings, clock: Clock, resource: Mapping[str, str]) -> Collector:
+    """The collector of a site.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    return Collector(settings, clock, resource)

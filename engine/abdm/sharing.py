@@ -1,0 +1,122 @@
+"""Scan and share: a patient scans the code of a counter, and his app sends his profile there.
+
+    POST /v3/hip/patient/share                       intent, counter, profile
+    POST /api/hiecm/patient-share/v3/on-share        our answer: the number of his token, or why there is none
+
+The profile is the network's own: the patient is kept as verified, and reports that named this ABHA and waited are
+linked to him. No report is given to him by name, mobile or a number of the laboratory: several people may share these.
+The laboratory system hears of him by a message (`announcing`). Nothing else of the profile is kept.
+
+A scan while a token is in force has the same token, whichever REQUEST-ID it has.
+
+Sources: NHA's OpenAPI documents of 2026-09-16 (patient share); the code on the wall as published programs make it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.abdm import linking
+from engine.abdm.flow import CallKind, Flow
+from engine.config.destination_abdm import AbdmDestination
+from engine.model import shares as model
+from engine.model.abdm import Callback, PatientState
+from engine.model.abdm_links import held, may_be
+from engine.model.care_contexts import Wait
+from engine.model.shares import COUNTER, Profile
+from engine.store.core.batch import Batch
+from engine.store.operations.abdm import calls, invitations, patients, shares
+from engine.store.operations.abdm.contexts import Context
+from engine.store.operations.abdm.patients import Person
+
+SHARE, ON_SHARE = "/v3/hip/patient/share", "on-share"
+PROFILE_SHARE = "PROFILE_SHARE"
+INTENT, OTHER_FACILITY, NO_COUNTER, FULL, SAME_TOKEN = "intent", "other-facility", "no-counter", "full", "same-token"
+MOST_LOOKED_AT = 1_000  # reports that wait for a patient, the newest first
+UNSUPPORTED, WRONG_FACILITY, NOT_NOW = "ABDM-1149", "ABDM-1035", "ABDM-9999"
+WAITS = frozenset({"", "left", Wait.NO_ABHA, Wait.NO_NAME, Wait.NO_BIRTH_YEAR})  # reasons that a scan may answer
+
+
+def _share(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
+    body = callback.body
+    place = _object(body.get("metaData"))
+    profile = model.read(_object(body.get("profile")).get("patient"), ours.environment)
+    counter = place.get("context")
+    if body.get("intent") != PROFILE_SHARE:
+        return _refused(batch, callback, INTENT, UNSUPPORTED, "This intent is not supported")
+    if place.get("hipId") not in (None, callback.facility):
+        return _refused(batch, callback, OTHER_FACILITY, WRONG_FACILITY, "Invalid HIP ID")
+    if not isinstance(counter, str) or not COUNTER.fullmatch(counter):
+        return _refused(batch, callback, NO_COUNTER, NOT_NOW, "The counter is not known")
+    if isinstance(profile, str):
+        return _refused(batch, callback, profile, NOT_NOW, "The profile is incomplete")
+    known = patients.by_address(batch, callback.facility, profile.address)
+    if known is not None and known.state is PatientState.DROPPED:
+        invitations.returned(batch, known.number)
+    own = known.person.patient if known is not None and known.person is not None else ""
+    patient = patients.put(batch, callback.facility, linking.reference(), _person(profile, own))
+    token = shares.take(batch, callback.facility, counter, patient, profile, ours.share_validity)
+    _link(batch, ours, callback.facility, patient, profile)
+    if token is None:
+        return _refused(batch, callback, FULL, NOT_NOW, "No more tokens today")
+    left_s = max((token.until_us - batch.now_us) // 1_000_000, 1)
+    given = {"context": counter, "tokenNumber": str(token.token), "expiry": str(left_s)}
+    said = {"status": "SUCCESS", "abhaAddress": profile.address, "profile": given}
+    _answer(batch, callback, {"acknowledgement": said}, ends_us=token.until_us)
+    return "" if token.is_new else SAME_TOKEN
+
+
+def _person(profile: Profile, own: str) -> Person:
+    """``own``: the laboratory's number of him, where a report has said it."""
+    return Person(
+        address=profile.address,
+        number=profile.number,
+        name=profile.name,
+        gender=profile.gender,
+        year=profile.year,
+        mobile=profile.mobile,
+        patient=own,
+        verified=True,
+    )
+
+
+def _link(batch: Batch, ours: AbdmDestination, facility: str, patient: int, profile: Profile) -> None:
+    """Give him the reports that wait and name his ABHA."""
+    waiting = shares.waiting(batch, facility, WAITS, MOST_LOOKED_AT)
+    if his := [one.number for one in waiting if _names(one, profile)]:
+        shares.give(batch, his, patient)
+        linking.go_on(batch, ours, patient)
+
+
+def _names(context: Context, profile: Profile) -> bool:
+    """Whether a report names this ABHA and no other one, and nothing else of it contradicts."""
+    of = held(context.content)
+    if of.addresses - {profile.address} or (profile.number and of.numbers - {profile.number}):
+        return False
+    if not of.addresses and not (of.numbers and profile.number):
+        return False
+    agrees = of.year in (0, profile.year) and of.gender in ("", "U", profile.gender)
+    return agrees and may_be(of, profile.name, profile.gender, profile.year)
+
+
+def _refused(batch: Batch, callback: Callback, reason: str, code: str, words: str) -> str:
+    _answer(batch, callback, {"error": {"code": code, "message": words}})
+    return reason
+
+
+def _answer(batch: Batch, callback: Callback, body: Mapping[str, Any], *, ends_us: int = 0) -> None:
+    said = {**body, "response": {"requestId": callback.request_id}}
+    calls.queue(batch, callback.facility, ON_SHARE, 0, said, ends_us=ends_us)
+
+
+def _object(said: object) -> Mapping[str, Any]:
+    return said if isinstance(said, dict) else {}
+
+
+def _list(said: object) -> list[Any]:
+    return said if isinstance(said, list) else []
+
+
+FLOW = Flow(
+    callbacks={SHARE: _share},
+    calls=(CallKind(name=ON_SHARE, path="/api/hiecm/patient-share/v3/on-share"),),
+)

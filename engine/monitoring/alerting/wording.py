@@ -1,0 +1,81 @@
+"""One message of the lines that go to a sink together, in words. Pure.
+
+A message of one line says it all in its subject. One of several has their number there, and a line for each, the worst
+first, up to `SHOWN`.
+"""
+
+from collections.abc import Sequence
+
+from engine.model.alerts import Line, Message, Notification, What
+from engine.model.phrases import Catalogue, Phrase, Span
+from engine.monitoring.snapshot.states import Level
+
+SHOWN = 20
+LONGEST = 500  # characters of a line
+REPEATED = "This may have been sent before."
+TEST = "A test of alerts: all is well"
+OVER, BEGUN = "Over: {n}", "Problems and notices: {n}"
+_ONE = {
+    What.START: "{what}",
+    What.STILL: "Still, for {age}: {what}",
+    What.WORSE: "Worse, for {age}: {what}",
+    What.ESCALATED: "Not taken for {age}: {what}",
+    What.END: "Over, after {age}: {what}",
+    What.TEST: "{what}",
+}
+_RANK = {level.value: level.rank for level in Level}
+_ORDER = list(What)
+
+
+def notification(message: Message, site: str, journal: str, catalogue: Catalogue) -> Notification:
+    """The message as its sink sends it.
+
+    Args:
+        journal: a few digits that set this site apart from others.
+    """
+    lines = sorted(message.lines, key=lambda one: (_RANK.get(one.level, 0), _ORDER.index(one.what), one.key))
+    first = lines[0]
+    said = [_said(one, catalogue) for one in lines[:SHOWN]]
+    count = len({one.key for one in lines})
+    if len(lines) == 1:
+        subject = said[0]
+    else:
+        subject = Phrase(OVER if first.what is What.END else BEGUN, {"n": count}).say(catalogue)
+    more = [Phrase("... and {n} more", {"n": len(lines) - SHOWN}).say(catalogue)] if len(lines) > SHOWN else []
+    repeat = [Phrase(REPEATED).say(catalogue)] if message.repeat else []
+    at_us = min(one.at_us for one in lines)
+    return Notification(
+        # a restored journal counts on from an earlier number; mailboxes drop a mail with an id that they know
+        id=f"labrelay-{journal}-{message.number}-{at_us:x}",
+        site=site,
+        state=first.what.value,
+        level=first.level,
+        subject=f"{site}: {subject}",
+        text="\n".join((f"{site}: {said[0]}", *said[1:], *more, *repeat)),
+        key=first.key,
+        count=count,
+        at_us=at_us,
+        repeat=message.repeat,
+    )
+
+
+def lines_of_a_test(sinks: Sequence[str], now_us: int) -> list[Line]:
+    """A line for each of these sinks that shows whether alerts reach it."""
+    return [
+        Line(
+            sink=sink,
+            key="test",
+            what=What.TEST,
+            level=Level.ATTENTION.value,
+            phrase=Phrase(TEST),
+            at_us=now_us,
+            due_us=now_us,
+            urgent=True,
+        )
+        for sink in sinks
+    ]
+
+
+def _said(line: Line, catalogue: Catalogue) -> str:
+    words = " ".join(line.phrase.say(catalogue).split())[:LONGEST]
+    return Phrase(_ONE[line.what], {"what": words, "age": Span(line.lasted_us / 1e6)}).say(catalogue)

@@ -1,0 +1,131 @@
+"""What goes when a patient has left the network: in one transaction, at each laboratory of ours.
+
+    patient     his names, numbers and link token; the keyed hashes of his address and ABHA number stay, so that no
+                report links him
+    contexts    dropped, without what names him: the reports stay in the laboratory
+    consents    revoked; open transfers under them end, the bytes of their pages are deleted now. An artefact is deleted
+                where no transfer under it is open: else it says what the report of that has to list, and goes with
+                the age of the consent (`ended_consents`)
+    searches    what his app was offered goes, and no code is sent to him
+    calls       those about him that have not ended are not made; none keeps its body
+
+A call that is on the line in this moment cannot be taken back: its answer then changes nothing.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+import orjson
+
+from engine.model.abha import AbhaNumber
+from engine.model.errors import IntegrityError
+from engine.store.core.batch import Batch
+from engine.store.operations.abdm import calls, consents, ended_consents, invitations, offers, patients, sealing, shares
+
+LEFT = "left"
+OF_PATIENT, OF_CONTEXT = ("generate-token", "link"), ("context-notify", "sms-notify")  # calls, by their subject
+
+
+def leave(batch: Batch, address: str, facilities: Iterable[str], reference: Callable[[], str]) -> bool:
+    """The patient with this address has left; False: there was nothing of his.
+
+    Where a row of his has his number, or the address is made of it, all rows with it are his.
+
+    Args:
+        facilities: of ours: where he has no row he gets one, so that a report that comes later is not linked there
+            either.
+        reference: of such a row.
+    """
+    found = _rows(batch, "address", sealing.address_token(batch.vault, address))
+    made_of = AbhaNumber.read(address.partition("@")[0])  # the network makes such an address of each number
+    own = [_digits(batch, row.number) for row in found] + ([made_of.digits] if made_of is not None else [])
+    digits = sorted({digits for digits in own if digits})
+    for one in digits:
+        found += _rows(batch, "abha", sealing.abha_token(batch.vault, one))
+    rows = {row.number: row for row in found}
+    words = {address, *(row.reference for row in rows.values())}
+    for number in rows:
+        words |= _drop(batch, number)
+    _withdraw(batch, words)
+    for said in sorted(one for one in words if "@" in one):
+        offers.leave(batch, said, LEFT)
+    for facility in facilities:
+        if patients.by_address(batch, facility, address) is None:
+            patients.bar(batch, facility, reference(), address, min(digits, default=""))
+    return any(row.state != "dropped" for row in rows.values())
+
+
+class _Row(NamedTuple):
+    number: int
+    reference: str
+    state: str
+
+
+def _rows(batch: Batch, column: str, token: bytes) -> list[_Row]:
+    """Patients with this keyed hash."""
+    select = f"SELECT number, reference, state FROM abdm_patient WHERE {column} = ? AND {column} <> x''"  # noqa: S608 - constant
+    return [_Row(*row) for row in batch.execute(select, (token,)).fetchall()]
+
+
+def _digits(batch: Batch, patient: int) -> str:
+    with suppress(IntegrityError):  # `labrelay verify` names the row
+        one = patients.by_number(batch, patient)
+        return one.person.number if one is not None and one.person is not None else ""
+    return ""
+
+
+def _drop(batch: Batch, number: int) -> set[str]:
+    """Drop what is kept of a patient; return more that names him."""
+    contexts = batch.execute("SELECT number, reference FROM abdm_context WHERE patient = ?", (number,)).fetchall()
+    batch.execute(
+        "UPDATE abdm_context SET state = 'dropped', reason = ?, accession = x'', tube = x'', mobile = x'', abha = x'',"
+        " content = x'', changed_us = ? WHERE patient = ? AND (state <> 'dropped' OR content <> x'')",
+        (LEFT, batch.now_us, number),
+    )
+    subjects = [(name, number) for name in OF_PATIENT]
+    subjects += [(name, context) for name in OF_CONTEXT for context, _ in contexts]
+    batch.executemany(
+        "UPDATE abdm_call SET content = x'', fault = x'', changed_us = ?, code = CASE WHEN state IN ('done', 'failed')"
+        " THEN code ELSE ? END, state = CASE state WHEN 'done' THEN 'done' ELSE 'failed' END"
+        " WHERE name = ? AND subject = ?",
+        [(batch.now_us, LEFT, name, subject) for name, subject in subjects],
+    )
+    ended_consents.let_go_pages(batch, [context for context, _ in contexts], LEFT)
+    consents.end_all_of_patient(batch, number, LEFT)
+    batch.execute(
+        "UPDATE abdm_consent SET content = x'', changed_us = ? WHERE patient = ? AND content <> x'' AND NOT EXISTS"
+        " (SELECT 1 FROM abdm_transfer t WHERE t.consent = abdm_consent.number"
+        " AND t.state NOT IN ('ended', 'refused'))",
+        (batch.now_us, number),
+    )
+    words: set[str] = set()
+    try:
+        one = patients.by_number(batch, number)
+        if one is not None and one.person is not None:
+            words = {one.person.number, one.person.address}
+            invitations.bar(batch, number, one.person.mobile, one.person.patient)
+    except IntegrityError:  # `labrelay verify` names the row
+        pass
+    shares.forget(batch, number)
+    patients.drop(batch, number)
+    return words
+
+
+def _withdraw(batch: Batch, words: Collection[str]) -> None:
+    """End the open calls whose body has one of these texts, of whichever flow they are."""
+    sought = [orjson.dumps(word.lower()) for word in words if word]  # in quotes: another address may end alike
+    select = (
+        "SELECT number, content FROM abdm_call WHERE state IN ('waiting', 'sending', 'accepted') AND content <> x''"
+    )
+    for number, content in batch.execute(select).fetchall():
+        try:
+            body = orjson.dumps(sealing.opened(batch, calls.TABLE, "content", number, content)).lower()
+        except IntegrityError:  # it is not made, either (`calls.claim`)
+            continue
+        if any(word in body for word in sought):
+            batch.execute(
+                "UPDATE abdm_call SET state = 'failed', code = ?, content = x'', fault = x'', changed_us = ?"
+                " WHERE number = ?",
+                (LEFT, batch.now_us, number),
+            )

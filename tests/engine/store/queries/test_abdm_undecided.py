@@ -1,0 +1,59 @@
+"""What a person has to decide of ABDM, as the to-do list has it: by the state and reason of each row."""
+
+from pathlib import Path
+
+from engine.model.abdm import ContextState
+from engine.model.clock import ManualClock
+from engine.model.consents import ConsentState
+from engine.store.core.batch import Batch
+from engine.store.operations.abdm import consents, contexts
+from engine.store.queries.abdm import undecided
+from tests.support.abdm_consents import Desk
+from tests.support.abdm_site import FACILITY, report
+
+S, C = ContextState, ConsentState
+# State and reason -> what the list calls it; empty: there is nothing to decide.
+REPORTS: dict[tuple[ContextState, str], str] = {
+    (S.FAILED, ""): "failed",
+    (S.FAILED, "ABDM-1036"): "failed",
+    (S.FAILED, "ABDM-1092"): "ABDM-1092",
+    (S.READY, "ABDM-1092"): "",
+    (S.READY, "blocked"): "blocked",
+    (S.LINKED, "not-notified"): "not-notified",
+    (S.LINKED, ""): "",
+    (S.WAITING, "no_abha"): "",
+    (S.WAITING, "same_number"): "same_number",
+    (S.WAITING, "other_name"): "other_name",
+    (S.DROPPED, "moved"): "moved",
+    (S.DROPPED, "erased"): "",
+}
+CONSENTS: dict[tuple[ConsentState, str], str] = {
+    (C.GRANTED, ""): "",
+    (C.GRANTED, "suspended"): "suspended",
+    (C.GRANTED, "bad_signature"): "bad_signature",
+    (C.GRANTED, "other_patient"): "other_patient",
+    (C.GRANTED, "disputed"): "",
+    (C.GRANTED, "unknown_context"): "",
+    (C.REQUESTED, "suspended"): "",
+    (C.REVOKED, "bad_signature"): "",
+    (C.EXPIRED, "other_patient"): "",
+}
+
+
+def test_each_row_is_on_the_list_or_is_not(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ManualClock(), fill=False)
+    try:
+        for n, (state, reason) in enumerate(REPORTS):
+
+            def put(batch: Batch, n: int = n, state: str = state.value, reason: str = reason) -> None:
+                number = contexts.put(batch, report(f"R-{n}", message_id=n + 1))
+                batch.execute("UPDATE abdm_context SET state = ?, reason = ? WHERE number = ?", (state, reason, number))
+
+            desk.journal.run_alone(put)
+        for n, (kept, why) in enumerate(CONSENTS):
+            desk.journal.run_alone(consents.put, f"c-{n}", FACILITY, kept, reason=why)
+        wanted = [what for what in (*REPORTS.values(), *CONSENTS.values()) if what]
+        found = undecided(desk.journal)
+        assert {one.what: one.count for one in found} == {what: wanted.count(what) for what in wanted}
+    finally:
+        desk.journal.close()

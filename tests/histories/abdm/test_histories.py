@@ -1,0 +1,21 @@
+"""Random histories of two laboratories at ABDM: more by ``LABRELAY_ABDM_HISTORIES=1000``, from ``LABRELAY_SEED``."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.store.integrity.verify import run as verify
+from tests.histories.abdm.play import kind, play
+
+COUNT = int(os.environ.get("LABRELAY_ABDM_HISTORIES", "3"))
+FIRST = int(os.environ.get("LABRELAY_SEED", "1"))
+STEPS = 40
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
+async def test_each_app_shows_what_it_may_and_in_the_end_all_that_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    history = await play(tmp_path, monkeypatch, str(seed), STEPS, **kind(seed))
+    assert verify(history.site.folder, deep=True) == []
