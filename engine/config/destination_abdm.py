@@ -220,6 +220,8 @@ abdm:
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         if host := host_in_clear(self.place):
             yield ("gateway",), f"our secret and names of patients go to {host} in clear; {USE_HTTPS}"
+        if host := host_in_clear(self.callbacks.url):
+            yield ("callbacks", "url"), f"the gateway sends names of patients to {host} in clear; use https://"
 
     @model_validator(mode="after")
     def _facilities(self) -> Self:

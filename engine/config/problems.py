@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
-from engine.config import destination, later, source
+from engine.config import later, source
 from engine.config.descriptions import description
 from engine.config.values import Words
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
@@ -105,14 +105,14 @@ class Reporter:
 
     def line(self, error: ErrorDetails) -> tuple[Node, str]:
         """The node concerned, and the line for it."""
-        path, model, kind_of = self._follow(error["loc"])
+        path, model, kind_of, choices = self._follow(error["loc"])
         rule, context = error["type"], error.get("ctx", {})
         if rule == "extra_forbidden":
             return self._unknown_key(path, model)
         if rule == "missing":
             return self._missing(path, model)
         if rule in ("union_tag_invalid", "union_tag_not_found"):
-            return self._unknown_kind(path)
+            return self._unknown_kind(path, list(choices))
         node = walk(self._root, path)
         if path and path[-1] == "[key]":
             path = path[:-1]
@@ -128,18 +128,24 @@ class Reporter:
             text = f"'{node.value}': {text}{hint}"
         return node, line(node, path, text)
 
-    def _follow(self, loc: KeyPath) -> tuple[KeyPath, type[BaseModel] | None, str]:
-        """The key path of pydantic's location (which also names union members), the innermost model, the type."""
+    def _follow(self, loc: KeyPath) -> tuple[KeyPath, type[BaseModel] | None, str, dict[str, type[BaseModel]]]:
+        """The key path of pydantic's location (which also names union members), the innermost model, the type, and the
+        models of the type by their tag.
+        """
         path: list[str | int] = []
         annotation: Any = self._model
         model: type[BaseModel] | None = self._model
         kind_of = "block"
+        key_type: Any = None
         for step in loc:
             choices = alternatives(annotation)
             if step in choices and step != "":
                 annotation = model = choices[str(step)]
                 continue
             path.append(step)
+            if step == "[key]":
+                kind_of = words(key_type)
+                break
             inner = choices.get("")
             if inner is not None:
                 model = inner
@@ -149,9 +155,12 @@ class Reporter:
             else:
                 arguments = typing.get_args(plain_type(annotation))
                 is_map = typing.get_origin(plain_type(annotation)) is dict and len(arguments) == 2
-                annotation = arguments[1] if is_map else arguments[0] if arguments else None
+                if is_map:
+                    key_type, annotation = arguments
+                else:
+                    annotation = arguments[0] if arguments else None
                 kind_of = words(annotation)
-        return tuple(path), model, kind_of
+        return tuple(path), model, kind_of, alternatives(annotation)
 
     def _unknown_key(self, path: KeyPath, model: type[BaseModel] | None) -> tuple[Node, str]:
         parent, name = walk(self._root, path[:-1]), str(path[-1])
@@ -173,11 +182,11 @@ class Reporter:
             return node, line(node, path, text)
         return node, line(node, path, f"is missing; add {name}: {wanted}")
 
-    def _unknown_kind(self, path: KeyPath) -> tuple[Node, str]:
+    def _unknown_kind(self, path: KeyPath, kinds: list[str]) -> tuple[Node, str]:
         block = walk(self._root, path)
         is_source = path[-1:] == ("source",)
         known = {
-            "kind": list(source.KINDS if is_source else destination.KINDS),
+            "kind": list(source.KINDS) if is_source else kinds,
             "transport": list(source.TRANSPORTS),
             "link": list(source.LINKS),
         }
@@ -225,15 +234,21 @@ def _bound(word: str, key: str) -> Callable[[dict[str, Any], str], str]:
     return text
 
 
+_NAME = "a name of letters, digits, '.', '_' and '-', at most 64, that begins with a letter or digit"
+_FORMS = {
+    "account or %group": "the name of an account, or % and that of a group: letters, digits, '.', '_', '@' and '-'",
+    "e-mail address": "an e-mail address, as lab@lab.example.org",
+    "id of a facility": "an id of 3 to 64 letters, digits, '_' and '-', as IN0000000001",
+    "name of a header": "the name of a header, as X-Api-Key",
+}
+
 _RULES: dict[str, Callable[[dict[str, Any], str], str]] = {
     "greater_than": _bound("more than", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("less than", "lt"),
     "less_than_equal": _bound("at most", "le"),
     "string_too_short": lambda _, kind_of: f"is empty; expected a {kind_of}",
-    "string_pattern_mismatch": lambda *_: (
-        "expected a name of letters, digits, '.', '_' and '-', at most 64, that begins with a letter or digit"
-    ),
+    "string_pattern_mismatch": lambda _, kind_of: f"expected {_FORMS.get(kind_of, _NAME)}",
     "value_error": lambda context, _: str(context["error"]),
 }
 

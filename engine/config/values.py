@@ -105,8 +105,10 @@ def _web_address(text: str) -> str:
         port = parts.port
     except ValueError as error:
         raise ValueError("expected a URL, as https://fhir.example.org/fhir") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or port == 0:
         raise ValueError("expected a URL that starts with http:// or https://, as https://fhir.example.org/fhir")
+    if not parts.hostname:
+        raise ValueError("names no host; expected a URL, as https://fhir.example.org/fhir")
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:

@@ -32,7 +32,11 @@ def read(folder: Path, text: str) -> tuple[AlertsConfig, tuple[str, ...]]:
 
 WRONG = {
     "no sink": ("{sinks: {}}", "alerts.sinks: "),
-    "an unknown kind": ("{sinks: {a: {kind: pager}}}", "alerts.sinks.a.kind: unknown value 'pager'"),
+    "an unknown kind": (
+        "{sinks: {a: {kind: pager}}}",
+        "alerts.sinks.a.kind: unknown value 'pager'; use email, http, mqtt or syslog",
+    ),
+    "no kind": ("{sinks: {a: {to: b@x.example}}}", "kind is missing; add kind: email, http, mqtt or syslog"),
     "a name that no sink has": (f"{{sinks: {{mail: {SINK}}}, to: mial}}", "did you mean mail?"),
     "one of a rule": (f"{{sinks: {{a: {SINK}}}, rules: {{dead: {{to: b}}}}}}", "rules.dead.to: no sink has the name b"),
     "one of a step": (f"{{sinks: {{a: {SINK}}}, escalation: [{{after: 1m, to: b}}]}}", "escalation.0.to: no sink"),
@@ -40,7 +44,7 @@ WRONG = {
         f"{{sinks: {{a: {SINK}}}, escalation: [{{after: 5m, to: a}}, {{after: 1m, to: a}}]}}",
         "expected steps in the order of their times",
     ),
-    "an unknown rule": (f"{{sinks: {{a: {SINK}}}, rules: {{slient: {{}}}}}}", "slient"),
+    "an unknown rule": (f"{{sinks: {{a: {SINK}}}, rules: {{slient: {{}}}}}}", "did you mean silent?"),
     "a count where there is none": (f"{{sinks: {{a: {SINK}}}, rules: {{silent: {{above: 2}}}}}}", "above is for dead"),
     "a critical value that waits": (
         f"{{sinks: {{a: {SINK}}}, rules: {{critical: {{after: 5m}}}}}}",
@@ -60,7 +64,11 @@ WRONG = {
         "{sinks: {a: {kind: http, url: 'http://chat.example', body: '{text}', type: text}}}",
         "alerts would go to chat.example in clear",
     ),
-    "no address": ("{sinks: {a: " + MAIL % ", sender: lab" + "}}", "sender"),
+    "no address": (
+        "{sinks: {a: {kind: email, server: 'm.example:587', sender: lab, to: a@x.example}}}",
+        "sinks.a.sender: expected an e-mail address, as lab@lab.example.org",
+    ),
+    "an unknown key": ("{sinks: {a: " + MAIL % ", sendr: lab" + "}}", "did you mean sender?"),
 }
 
 

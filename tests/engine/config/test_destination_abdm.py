@@ -54,6 +54,12 @@ def test_the_environment_decides_the_gateway(tmp_path: Path) -> None:
     assert found.facility_of("chem") == "IN0000000001"
 
 
+def test_callbacks_that_would_come_in_clear_over_the_internet_are_a_warning(tmp_path: Path) -> None:
+    callbacks = CALLBACKS.replace("https://", "http://")
+    (warning,) = load_site(site(tmp_path, callbacks=callbacks), require_secrets=False).warnings[-1:]
+    assert warning.startswith(f"{AT}9:23: destinations.abdm.callbacks.url: ") and "relay.example.org in clear" in warning
+
+
 TWO = "{IN0000000001: {name: A, channels: chem}, IN0000000002: {name: B, channels: %s}}"
 HOST = "{name: Host, secret: '${ABDM_CLIENT_SECRET}'}"
 AT = "config/labrelay.yaml:"
@@ -62,7 +68,10 @@ MISTAKES = {
     "an environment that is none": ({"env": "prod"}, f"{AT}5:18: destinations.abdm.environment:"),
     "a secret that is written out": ({"secret": "hunter2"}, f"{AT}7:20: destinations.abdm.client_secret:"),
     "no facility": ({"facilities": "{}"}, f"{AT}8:17: destinations.abdm.facilities:"),
-    "an id that is none": ({"facilities": "{'a b': {name: A}}"}, f"{AT}8:19: destinations.abdm.facilities"),
+    "an id that is none": (
+        {"facilities": "{'a b': {name: A}}"},
+        f"{AT}8:19: destinations.abdm.facilities.a b: expected an id of 3 to 64 letters, digits",
+    ),
     "facilities that share a channel": (
         {"facilities": TWO % "chem"},
         f"{AT}4:5: destinations.abdm: facilities: channel",

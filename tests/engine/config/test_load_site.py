@@ -353,6 +353,11 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:24: destinations.b.url: 'fhir.example.org': expected a URL that starts with http:// or "
         "https://, as https://fhir.example.org/fhir",
     ),
+    "an url without a host": (
+        SITE_YAML + "  b: {kind: fhir, url: 'https:///r4'}\n",
+        "config/labrelay.yaml:4:25: destinations.b.url: 'https:///r4': names no host; expected a URL, as "
+        "https://fhir.example.org/fhir",
+    ),
     "no host name": (
         SITE_YAML + "  b: {kind: fhir, url: http://fhir..org/}\n",
         "config/labrelay.yaml:4:24: destinations.b.url: 'http://fhir..org/': each part of the host name, between its "
