@@ -57,7 +57,8 @@ def test_the_environment_decides_the_gateway(tmp_path: Path) -> None:
 def test_callbacks_that_would_come_in_clear_over_the_internet_are_a_warning(tmp_path: Path) -> None:
     callbacks = CALLBACKS.replace("https://", "http://")
     (warning,) = load_site(site(tmp_path, callbacks=callbacks), require_secrets=False).warnings[-1:]
-    assert warning.startswith(f"{AT}9:23: destinations.abdm.callbacks.url: ") and "relay.example.org in clear" in warning
+    assert warning.startswith(f"{AT}9:23: destinations.abdm.callbacks.url: ")
+    assert "relay.example.org in clear" in warning
 
 
 TWO = "{IN0000000001: {name: A, channels: chem}, IN0000000002: {name: B, channels: %s}}"

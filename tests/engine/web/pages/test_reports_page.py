@@ -104,6 +104,7 @@ async def test_the_month_before_and_rows_by_day_and_test(page: Page) -> None:
     assert heads[:2] == ["Test", "Test"]
     none = await read(page, "/reports?lang=en&channel=urinalysis")
     assert tables(none) == [[], [], [], [], []]
+    assert none.one("main").text.count("There is none.") == 5
 
 
 @pytest.mark.parametrize(
