@@ -3,7 +3,7 @@
     1 seal       all pages of a transfer, in threads (`engine.abdm.pages`); kept and synced before a byte is sent
     2 wait       until the gateway has our acknowledgement
     3 look       before each attempt, in one transaction: window, consent, patient, context; then the attempt is kept
-    4 send       the bytes as they are kept
+    4 send       the bytes as they are kept; once the connection stands all is looked at again
     5 settle     what came of it; with the last page the transfer ends, and its report is queued
 
 A stop at any point resumes: pages that are sealed go as they are, and others are sealed with new keys. A report that
@@ -14,7 +14,7 @@ Turns are taken page by page: a transfer waits for one behind all that wait. One
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,7 +60,7 @@ class Gateway(Protocol):
 class Pushes(Protocol):
     """As `adapters.clients.abdm.pushes.Pushes`."""
 
-    async def push(self, address: str, body: bytes, token: str) -> Any: ...
+    async def push(self, address: str, body: bytes, token: str, may_go: Callable[[], Awaitable[bool]]) -> Any: ...
 
 
 class Pushing:
@@ -276,19 +276,26 @@ class Pushing:
     ) -> "Callable[[], asyncio.Future[bool]]":
         """Send a page; return how to keep what came of it, which says whether the transfer has ended by it."""
         left_s = max((transfer.ends_us - self._clock.now_us()) / 1_000_000, 0.001)
+        sent = False
+
+        async def may_go() -> bool:
+            nonlocal sent
+            sent = await self._may_go(page)
+            return sent
+
         try:
             async with asyncio.timeout(left_s):
-                answer = await self._pushes.push(address, page.body, token)
+                answer = await self._pushes.push(address, page.body, token, may_go)
             taken, status, cause, wait_s = answer.taken, answer.status, answer.cause, answer.retry_after_s
             sent = answer.sent
         except TimeoutError:
-            taken, status, cause, wait_s, sent = "again", 0, "no answer in time", 0.0, True
-        again_s = max(self._again_s(page.attempt), wait_s)
+            taken, status, cause, wait_s = "again", 0, "no answer in time", 0.0
+        again_s = 0.0 if taken == "stopped" else max(self._again_s(page.attempt), wait_s)
         if taken == "log-in":
             self._gateway.refused(token)
             taken, again_s = "final" if page.n in logged_in or not token else "again", 0.0
             logged_in.add(page.n)
-        if taken != "delivered":
+        if taken not in ("delivered", "stopped"):
             logger.warning(
                 "a page of records was not taken",
                 extra={
@@ -299,6 +306,14 @@ class Pushing:
         return partial(
             self._journal.run, turns.settle, transfer.number, page.n, state, status=status, again_s=again_s, sent=sent
         )
+
+    async def _may_go(self, page: KeptPage) -> bool:
+        """Whether a page of which an attempt has begun may still go. A notice that is not folded is waited for."""
+        while True:
+            found = self._look(turns.look_again, self._ours, page, self._clock.now_us(), self._gateway.ahead_s)
+            if found is not None:
+                return found
+            await asyncio.sleep(turns.FOLDING_US / 1_000_000)
 
     def _again_s(self, attempt: int) -> float:
         retry = self._ours.retry

@@ -1,7 +1,7 @@
 """Steps of a transfer, each in one transaction: its pages are kept, an attempt begins, an attempt has ended.
 
-Before an attempt all is looked at anew: the window, the consent, the patient and the report. A consent that was revoked
-in the transaction before stops it.
+Before an attempt all is looked at anew: the window, the consent, the patient and the report, and so it is once the
+connection stands. A consent that was revoked in the transaction before stops it.
 """
 
 from contextlib import suppress
@@ -51,7 +51,7 @@ def keep(batch: Batch, ours: AbdmDestination, number: int, found: list[NewPage],
     transfer = transfers.by_number(batch, number)
     if transfer is None or transfer.state is not TransferState.ACKNOWLEDGED:
         return transfer is not None and transfer.state is TransferState.PUSHING
-    granted = _granted(batch, ours, transfer)
+    granted = _granted(batch, ours, transfer, batch.now_us)
     if isinstance(granted, str):
         requests.end(batch, transfer, granted)
         return False
@@ -76,14 +76,14 @@ def look(batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ah
     transfer = transfers.by_number(batch, number)
     if transfer is None or transfer.state is not TransferState.PUSHING:
         return Turn(is_over=True)
-    granted = _granted(batch, ours, transfer)
+    granted = _granted(batch, ours, transfer, batch.now_us)
     if isinstance(granted, str):
         requests.end(batch, transfer, granted)
         return Turn(is_over=True)
     if callbacks.is_waiting(batch, consents.NOTICE):  # acknowledged, and it may be a revocation
         return Turn(until_us=batch.now_us + FOLDING_US)
     request, grant = granted
-    if from_us(batch.now_us) + timedelta(seconds=ahead_s) >= grant.erase_at:
+    if _is_over(grant, batch.now_us, ahead_s):
         requests.end(batch, transfer, Refusal.EXPIRED.value)
         return Turn(is_over=True)
     while (page := transfers.next_page(batch, number)) is not None:
@@ -100,6 +100,27 @@ def look(batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ah
         return Turn(page=replace_field(page, attempt=page.attempt + 1), address=request.push_url)
     requests.end(batch, transfer)
     return Turn(is_over=True)
+
+
+def look_again(rows: Rows, ours: AbdmDestination, page: KeptPage, now_us: int, ahead_s: float) -> bool | None:
+    """Whether a page of which an attempt has begun may still go; None: a notice of a consent is to be folded first.
+
+    Args:
+        ahead_s: as of `look`.
+    """
+    if callbacks.is_waiting(rows, consents.NOTICE):
+        return None
+    transfer = transfers.by_number(rows, page.transfer)
+    if transfer is None or transfer.state is not TransferState.PUSHING:
+        return False
+    granted = _granted(rows, ours, transfer, now_us)
+    if isinstance(granted, str):
+        return False
+    request, grant = granted
+    if _is_over(grant, now_us, ahead_s):
+        return False
+    _, state, _ = transfers.states(rows, page.transfer)[page.n - 1]
+    return state is PageState.SEALED and pages.choice(rows, page.context, grant, request)[0] is not None
 
 
 @operation(priority=Priority.SETTLE)
@@ -159,14 +180,21 @@ def give_up_late(batch: Batch, number: int) -> bool:
     return True
 
 
-def _granted(batch: Batch, ours: AbdmDestination, transfer: KeptTransfer) -> tuple[DataRequest, Artefact] | str:
+def _is_over(grant: Artefact, now_us: int, ahead_s: float) -> bool:
+    """Whether a consent has ended by the gateway's clock."""
+    return from_us(now_us) + timedelta(seconds=ahead_s) >= grant.erase_at
+
+
+def _granted(
+    rows: Rows, ours: AbdmDestination, transfer: KeptTransfer, now_us: int
+) -> tuple[DataRequest, Artefact] | str:
     """The request and the grant under which pages of it may go now; or why none may."""
     if transfer.reason:  # of the consent's end
         return transfer.reason
-    if batch.now_us >= transfer.ends_us:
+    if now_us >= transfer.ends_us:
         return requests.WINDOW_OVER
-    request, kept = requests.read(transfer), kept_consents.by_number(batch, transfer.consent)
-    found = consents.may_go(batch, ours, kept, request, transfer.facility, from_us(batch.now_us))
+    request, kept = requests.read(transfer), kept_consents.by_number(rows, transfer.consent)
+    found = consents.may_go(rows, ours, kept, request, transfer.facility, from_us(now_us))
     return found.value if isinstance(found, Refusal) else (request, found)
 
 

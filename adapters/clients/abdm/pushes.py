@@ -2,6 +2,7 @@
 
     the address      `adapters.clients.http.push_guard`: https, and all of its addresses of the internet, at the very
                      connection; http only to this machine, where the site names it, as for the simulator
+    the permission   asked for once the connection stands, before a byte is written
     the certificate  verified by the system's authorities
     the answer       its status, and whether it begins as a page of a proxy; no redirect is followed
 
@@ -9,13 +10,14 @@
     none, 408, 425, 429, 5xx, html   to be sent again, the same bytes
     401                              our session has ended: again, with another token
     all others                       final
+    no permission any more           nothing was sent: the caller knows why
 
 Sources: NHA's pages on the data flow, V3.
 """
 
 import io
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -24,7 +26,7 @@ import aiohttp
 from yarl import URL
 
 from adapters.clients.http.exchange import CAUSES
-from adapters.clients.http.push_guard import GuardedResolver, Network, guarded_connector, push_url
+from adapters.clients.http.push_guard import GuardedResolver, Network, before_sending, guarded_connector, push_url
 from adapters.clients.tls import cause_of, tls_context
 from engine.model.errors import PushRefusedError
 
@@ -49,6 +51,7 @@ class Taken(StrEnum):
     AGAIN = "again"
     LOG_IN = "log-in"  # again, once, with another token
     FINAL = "final"
+    STOPPED = "stopped"  # it may not go now
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +99,41 @@ class Pushes:
             await self._client.close()
             self._client = None
 
-    async def push(self, address: str, body: bytes, token: str) -> PushAnswer:
-        """Send a page, once. Never fails.
+    async def push(self, address: str, body: bytes, token: str, may_go: Callable[[], Awaitable[bool]]) -> PushAnswer:
+        """Send a page, once. Fails only where ``may_go`` does.
 
         Args:
             token: of our session; empty: none goes along.
+            may_go: asked when the connection stands.
         """
         if self._client is None:
             return PushAnswer(Taken.AGAIN, cause="it is not open", sent=False)
+        sent = stopped = False
+
+        async def ask() -> None:
+            nonlocal sent, stopped
+            sent = await may_go()
+            if not sent:
+                stopped = True
+                raise PushRefusedError("it may not go any more")
+
         headers = {"Content-Type": "application/json", "User-Agent": "LabRelay", "Accept-Encoding": "identity"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        asked = before_sending.set(ask)
         try:
             url = readable(address, self._allowed)
             async with self._client.post(url, data=io.BytesIO(body), headers=headers, allow_redirects=False) as answer:
                 begin = b"" if answer.status >= 300 else await answer.content.read(ANSWER_BYTES)
                 return PushAnswer(_meaning(answer.status, begin), answer.status, retry_after_s=_wait_s(answer))
         except PushRefusedError as error:
-            return PushAnswer(Taken.FINAL, cause=error.reason, sent=False)
+            return PushAnswer(Taken.STOPPED if stopped else Taken.FINAL, cause=error.reason, sent=False)
         except TimeoutError:
-            return PushAnswer(Taken.AGAIN, cause=TIMEOUT)
-        except aiohttp.ClientConnectorError as error:
-            return PushAnswer(Taken.AGAIN, cause=cause_of(error, CAUSES), sent=False)
+            return PushAnswer(Taken.AGAIN, cause=TIMEOUT, sent=sent)
         except (aiohttp.ClientError, OSError) as error:
-            return PushAnswer(Taken.AGAIN, cause=cause_of(error, CAUSES))
+            return PushAnswer(Taken.AGAIN, cause=cause_of(error, CAUSES), sent=sent)
+        finally:
+            before_sending.reset(asked)
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

@@ -22,7 +22,8 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -30,10 +31,17 @@ from yarl import URL
 
 from engine.model.errors import PushRefusedError
 
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LookUp = Callable[[str, int, socket.AddressFamily], Awaitable[Sequence[tuple[Any, ...]]]]
 """As ``loop.getaddrinfo`` for stream sockets: host, port, family."""
+
+before_sending: ContextVar[Callable[[], Awaitable[None]]] = ContextVar("before_sending")
+"""Awaited once the connection of a request stands, before its first byte is written. Where it raises, none is."""
 
 LONGEST_URL = 2048
 _NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)  # as WHATWG's URL standard finds one: by its end
@@ -131,7 +139,26 @@ class GuardedResolver(AbstractResolver):
 
 def guarded_connector(resolver: GuardedResolver, **more: Any) -> aiohttp.TCPConnector:
     """Connections by ``resolver`` alone, which keeps no answer of a name server for the next connection."""
-    return aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, **more)
+    return _AskingConnector(resolver=resolver, use_dns_cache=False, **more)
+
+
+class _AskingConnector(aiohttp.TCPConnector):
+    """Asks `before_sending`. Look-up, connection and TLS take time, in which a permission may end."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (the library's signature)
+    ) -> "Connection":
+        connection = await super().connect(req, traces, timeout)
+        try:
+            if (ask := before_sending.get(None)) is not None:
+                await ask()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 async def _look_up(host: str, port: int, family: socket.AddressFamily) -> Sequence[tuple[Any, ...]]:

@@ -170,8 +170,8 @@ async def test_a_page_that_arrived_while_its_consent_ended_is_reported_and_noted
         consent = await records.granted(site)
         push, arrived, over = site.ours.pushes.push, asyncio.Event(), asyncio.Event()
 
-        async def answered_late(address: str, body: bytes, token: str) -> Any:
-            answer = await push(address, body, token)
+        async def answered_late(*given: Any) -> Any:
+            answer = await push(*given)
             arrived.set()
             await over.wait()
             return answer
@@ -198,12 +198,12 @@ async def test_a_patient_who_is_erased_between_two_pages_is_reported_and_what_we
         consent = await records.granted(site)
         push, held, over = site.ours.pushes.push, asyncio.Event(), asyncio.Event()
 
-        async def second_held(address: str, body: bytes, token: str) -> Any:
+        async def second_held(*given: Any) -> Any:
             if site.ours.rows("abdm_page WHERE state = 'delivered'"):
                 held.set()
                 await over.wait()
                 return PushAnswer(Taken.AGAIN, cause="no answer in time")
-            return await push(address, body, token)
+            return await push(*given)
 
         monkeypatch.setattr(site.ours.pushes, "push", second_held)
         transaction = await records.asked(site, consent)
@@ -243,10 +243,14 @@ async def test_a_page_under_way_when_its_patient_leaves_is_reported_as_it_arrive
         await records.published(site, "A-1", "A-2")
         push, begun, over = site.ours.pushes.push, asyncio.Event(), asyncio.Event()
 
-        async def long_on_its_way(address: str, body: bytes, token: str) -> Any:
-            begun.set()
-            await over.wait()
-            return await push(address, body, token)
+        async def long_on_its_way(address: str, body: bytes, token: str, may_go: Any) -> Any:
+            async def answered_before() -> bool:
+                found: bool = await may_go()
+                begun.set()
+                await over.wait()
+                return found
+
+            return await push(address, body, token, answered_before)
 
         monkeypatch.setattr(site.ours.pushes, "push", long_on_its_way)
         transaction = await records.asked(site, await records.granted(site))

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from adapters.clients.abdm.pushes import Pushes, Taken, check
-from engine.model.errors import PushRefusedError
+from engine.model.errors import NoRoomError, PushRefusedError
 from tests.adapters.clients.http.test_push_guard import INSIDE
 from tests.support.certificates import Authority
 
@@ -65,6 +65,10 @@ async def reader(given: Given | None = None, tls: ssl.SSLContext | None = None) 
         await runner.cleanup()
 
 
+async def always() -> bool:
+    return True
+
+
 STATUSES = {
     **dict.fromkeys((200, 201, 202, 204), Taken.DELIVERED),
     **dict.fromkeys((408, 425, 429, 500, 502, 503, 504, 599), Taken.AGAIN),
@@ -77,7 +81,7 @@ STATUSES = {
 async def test_what_a_status_means(status: int) -> None:
     async with reader() as (made, pushes):
         made.status = status
-        answer = await pushes.push(made.url, b"page", "token")
+        answer = await pushes.push(made.url, b"page", "token", always)
     assert (answer.taken, answer.status) == (STATUSES[status], status)
     assert made.heard == [("/push", "Bearer token", b"page")]
 
@@ -86,7 +90,7 @@ async def test_what_a_status_means(status: int) -> None:
 async def test_no_redirect_is_followed(status: int) -> None:
     async with reader() as (made, pushes):
         made.status, made.location = status, f"http://127.0.0.1:{made.port}/elsewhere"
-        answer = await pushes.push(made.url, b"page", "")
+        answer = await pushes.push(made.url, b"page", "", always)
     assert answer.taken is Taken.FINAL
     assert made.heard == [("/push", "", b"page")]
 
@@ -94,19 +98,19 @@ async def test_no_redirect_is_followed(status: int) -> None:
 async def test_the_page_of_a_proxy_is_no_delivery() -> None:
     async with reader() as (made, pushes):
         made.status, made.body = 200, b"\n <html>log in</html>"
-        assert (await pushes.push(made.url, b"page", "")).taken is Taken.AGAIN
+        assert (await pushes.push(made.url, b"page", "", always)).taken is Taken.AGAIN
 
 
 async def test_a_long_answer_is_not_read() -> None:
     async with reader() as (made, pushes):
         made.body = b"x" * 50_000_000
-        assert (await pushes.push(made.url, b"page", "")).taken is Taken.DELIVERED
+        assert (await pushes.push(made.url, b"page", "", always)).taken is Taken.DELIVERED
 
 
 async def test_a_reader_that_does_not_answer() -> None:
     async with reader(Given(timeout=2.0)) as (made, pushes):
         made.delay_s = 60
-        answer = await pushes.push(made.url, b"page", "")
+        answer = await pushes.push(made.url, b"page", "", always)
     assert (answer.taken, answer.status, answer.cause) == (Taken.AGAIN, 0, "no answer in time")
     assert answer.sent  # it may have the page
 
@@ -115,13 +119,13 @@ async def test_a_reader_that_does_not_answer() -> None:
 async def test_how_long_a_reader_asks_us_to_wait(text: str, seconds: float) -> None:
     async with reader() as (made, pushes):
         made.status, made.retry_after = 503, text
-        assert (await pushes.push(made.url, b"page", "")).retry_after_s == seconds
+        assert (await pushes.push(made.url, b"page", "", always)).retry_after_s == seconds
 
 
 async def test_a_reader_that_is_not_there() -> None:
     async with reader() as (made, pushes):
         closed = made.url.replace(str(made.port), "1")
-        answer = await pushes.push(closed, b"page", "")
+        answer = await pushes.push(closed, b"page", "", always)
     assert (answer.taken, answer.status, answer.sent) == (Taken.AGAIN, 0, False)
     assert "127.0.0.1" not in answer.cause
 
@@ -131,7 +135,7 @@ async def test_no_page_goes_into_the_laboratory(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
     async with reader(Given(push_private=())) as (made, pushes):
         for text in (f"https://{host}/push", f"http://{host}/push"):
-            answer = await pushes.push(text, b"page", "token")
+            answer = await pushes.push(text, b"page", "token", always)
             assert (answer.taken, answer.sent) == (Taken.FINAL, False)
             with pytest.raises(PushRefusedError):
                 check(text, Given(push_private=()))
@@ -168,11 +172,55 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch, t
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with reader() as (made, pushes):
-        assert (await pushes.push(made.url, b"page", "")).taken is Taken.DELIVERED
+        assert (await pushes.push(made.url, b"page", "", always)).taken is Taken.DELIVERED
 
 
 async def test_a_certificate_that_no_authority_signed_is_refused(tmp_path: Path) -> None:
     async with reader(tls=Authority(tmp_path).server_context()) as (made, pushes):
-        answer = await pushes.push(made.url.replace("http:", "https:"), b"page", "token")
+        answer = await pushes.push(made.url.replace("http:", "https:"), b"page", "token", always)
     assert (answer.taken, answer.status) == (Taken.AGAIN, 0)
     assert made.heard == []
+
+
+async def test_a_page_that_may_not_go_any_more_when_the_connection_stands() -> None:
+    """Of a connection that is new, and of one that is kept."""
+    async with reader() as (made, pushes):
+        may_go = iter((False, True, False, True))
+
+        async def asked() -> bool:
+            return next(may_go)
+
+        taken = [await pushes.push(made.url, b"page", "token", asked) for _ in range(4)]
+    assert [(one.taken, one.sent) for one in taken] == [(Taken.STOPPED, False), (Taken.DELIVERED, True)] * 2
+    assert len(made.heard) == 2
+
+
+async def test_a_fault_of_the_question_sends_nothing() -> None:
+    async def asked() -> bool:
+        raise NoRoomError("the journal cannot be read")
+
+    async with reader() as (made, pushes):
+        with pytest.raises(NoRoomError):
+            await pushes.push(made.url, b"page", "token", asked)
+    assert made.heard == []
+
+
+async def test_a_connection_that_does_not_come_about_has_sent_nothing() -> None:
+    """A reader that takes the connection and says nothing of TLS."""
+    over = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        pushes = Pushes("abdm", Given(timeout=1.0))
+        await pushes.start()
+        try:
+            url = f"https://127.0.0.1:{silent.sockets[0].getsockname()[1]}/push"
+            answer = await pushes.push(url, b"page", "token", always)
+        finally:
+            over.set()
+            await pushes.close()
+    assert (answer.taken, answer.sent) == (Taken.AGAIN, False)
