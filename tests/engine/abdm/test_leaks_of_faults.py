@@ -4,12 +4,9 @@ Callbacks of the gateway that cannot be used are full of patients; the gateway, 
 what they got in their errors. The to-do list has what alerts send.
 """
 
-import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -17,23 +14,12 @@ import pytest
 import yaml
 from aiohttp import web
 
-from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm import AbdmSandbox
 from engine.devtools.abdm.app import Discover, Init, Pull
 from engine.devtools.abdm.people import PEOPLE
-from tests.engine.abdm.test_leaks import (
-    SHOWN,
-    VALUE,
-    History,
-    files,
-    shown,
-    without_abha,
-    write_history_site,
-    written,
-)
+from tests.support.abdm_history import SHOWN, VALUE, History, Searched, shown, without_abha, written
 from tests.support.abdm_reports import oru
-from tests.support.abdm_site import FACILITY, SECRET
-from tests.support.command_line import labrelay
-from tests.support.ports import quiet_ports
+from tests.support.abdm_site import FACILITY
 from tests.support.running import running_app
 from tests.support.waiting import until
 
@@ -91,60 +77,39 @@ async def come(sandbox: AbdmSandbox, base: str) -> set[int]:
 
 
 async def test_nothing_of_a_patient_is_in_what_is_refused_or_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    searched: Searched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(SECRET, Settings().secret)
-    caplog.set_level(logging.DEBUG)
-    (tmp_path / "copies").mkdir()
-    sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.05, repeats=3))
-    await sandbox.start()
-    callbacks, page = quiet_ports(2)
-    found: dict[str, str | bytes] = {}
-    try:
-        async with quoting() as service:
-            site = write_history_site(tmp_path, sandbox.url, callbacks, page)
-            file = site / "config" / "labrelay.yaml"
-            config = yaml.safe_load(file.read_text(encoding="utf-8"))
-            config["destinations"]["abdm"]["sms"]["url"] = f"{service}/sms"
-            file.write_text(yaml.safe_dump(config), encoding="utf-8")
-            sandbox.state.bridge_url = f"http://127.0.0.1:{callbacks}/abdm"
-            async with running_app(site) as app:
-                here = History(sandbox, app)
-                await here.sends(oru("A-1", value=VALUE), reports=1, linked=1)
-                consent = await here.grants(0)
-                push = f"{service}/push"
-                pulled = sandbox.app.pull(Pull(consent_id=consent, push_url=push))["transactionId"]
-                await until(lambda: sandbox.state.transfers[pulled].state == "done")
-                sandbox.faults.calls = {"link": [f"ABDM-1099 {QUOTED}"]}
-                sandbox.faults.callbacks = {"on-generate-token": [f"ABDM-1036 {QUOTED}"]}
-                await here.sends(oru("A-2", person=1), without_abha(oru("A-3", person=2)), reports=3, linked=1)
-                await here.sends(oru("A-4", value=f"{VALUE}1"), reports=4, linked=1)
-                searched = sandbox.app.discover(Discover(patient=PEOPLE[2].address, facility=FACILITY))
-                one = sandbox.state.discoveries[searched["transactionId"]]
-                await until(lambda: one.state == "found")
-                sandbox.app.init(Init(transaction_id=one.transaction))
-                await until(lambda: one.state == "init-failed")
-                assert await come(sandbox, sandbox.state.bridge_url) == {202, 400, 401, 403, 404}
-                await here.quiet()
-                reasons = here.rows("DISTINCT reason FROM abdm_callback WHERE state = 'refused'")
-                assert len(reasons) > 5, reasons
-                async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{page}/metrics") as answer:
-                    found["/metrics"] = await answer.text()
-                found |= await shown(app, f"http://127.0.0.1:{page}", "/abdm")
-                found |= {f"running: {name}": content for name, content in files(site / "var")}
-            for command in (*SHOWN, ("abdm", "context", "3"), ("abdm", "transfers")):
-                ran = await asyncio.to_thread(labrelay, *command, site=site)
-                assert "fault inside LabRelay" not in ran.err, (command, ran.err)
-                found[" ".join(command)] = ran.out + ran.err
-    finally:
-        await sandbox.stop()
-    found |= {f"stopped: {name}": content for name, content in files(site / "var")}
+    sandbox, site, found = searched.sandbox, searched.site, searched.found
+    async with quoting() as service:
+        file = site / "config" / "labrelay.yaml"
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config["destinations"]["abdm"]["sms"]["url"] = f"{service}/sms"
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        async with running_app(site) as app:
+            here = History(sandbox, app)
+            await here.sends(oru("A-1", value=VALUE), reports=1, linked=1)
+            consent = await here.grants(0)
+            push = f"{service}/push"
+            pulled = sandbox.app.pull(Pull(consent_id=consent, push_url=push))["transactionId"]
+            await until(lambda: sandbox.state.transfers[pulled].state == "done")
+            sandbox.faults.calls = {"link": [f"ABDM-1099 {QUOTED}"]}
+            sandbox.faults.callbacks = {"on-generate-token": [f"ABDM-1036 {QUOTED}"]}
+            await here.sends(oru("A-2", person=1), without_abha(oru("A-3", person=2)), reports=3, linked=1)
+            await here.sends(oru("A-4", value=f"{VALUE}1"), reports=4, linked=1)
+            search = sandbox.app.discover(Discover(patient=PEOPLE[2].address, facility=FACILITY))
+            one = sandbox.state.discoveries[search["transactionId"]]
+            await until(lambda: one.state == "found")
+            sandbox.app.init(Init(transaction_id=one.transaction))
+            await until(lambda: one.state == "init-failed")
+            assert await come(sandbox, searched.callbacks) == {202, 400, 401, 403, 404}
+            await here.quiet()
+            reasons = here.rows("DISTINCT reason FROM abdm_callback WHERE state = 'refused'")
+            assert len(reasons) > 5, reasons
+            async with aiohttp.ClientSession() as http, http.get(f"{searched.page}/metrics") as answer:
+                found["/metrics"] = await answer.text()
+            found |= await shown(app, searched.page, "/abdm")
+            searched.read_files("running")
+        await searched.run_commands(*SHOWN, ("abdm", "context", "3"), ("abdm", "transfers"))
+    searched.read_files("stopped")
     found["log"] = written(caplog.records)
-    secrets = here.secrets()
-    leaks = [
-        (where, text)
-        for where, content in found.items()
-        for text in secrets
-        if (text in content if isinstance(content, str) else text.encode() in content)
-    ]
-    assert leaks == []
+    assert searched.leaks(here.secrets()) == []
