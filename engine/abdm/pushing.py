@@ -326,7 +326,7 @@ class Pushing:
         if transfer is None or transfer.state is not TransferState.PUSHING:
             return
         request = requests.read(transfer)
-        choice = self._look(turns.choice, self._ours, transfer, request, n)
+        choice = self._look(turns.choice, transfer, request, n)
         page: NewPage | None = None
         reason = GONE
         if choice is not None:

@@ -209,9 +209,7 @@ def plan(
     return None if isinstance(found, Refusal) else pages.chosen(rows, found, request)
 
 
-def choice(
-    rows: Rows, ours: AbdmDestination, transfer: KeptTransfer, request: DataRequest, n: int
-) -> pages.Choice | None:
+def choice(rows: Rows, transfer: KeptTransfer, request: DataRequest, n: int) -> pages.Choice | None:
     page = transfers.next_page(rows, transfer.number)
     if page is None or page.n != n:
         return None

@@ -136,7 +136,7 @@ class Effects:
         claims = {"hipId": heard.facility, "abhaAddress": address}
         if said.abha_number:
             claims["abhaNumber"] = said.abha_number
-        made = LinkToken(self._signer.link(state.now_s(), **claims), bool(said.abha_number))
+        made = LinkToken(self._signer.link(state.now_s(), **claims))
         state.room(state.tokens)
         callback = self._answering(
             "on-generate-token", heard, {"abhaAddress": address, "linkToken": made.token}, address

@@ -103,7 +103,6 @@ class LinkToken:
     """``delivered``: the laboratory took the callback, so it has the token. ``unsure``: as of `Asked`."""
 
     token: str
-    with_number: bool
     delivered: bool = False
     dropped: bool = False
     unsure: bool = False
