@@ -3,7 +3,7 @@
 Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed here. It
 refuses all that the daemon refuses at its start or on a reload, by the same code. With FILES, only problems of these
 files are shown; mapping and table files may be named too. Certificate and key files that the site names are read as
-well.
+well. Without FILES it says, too, how many lines a day the log has at worst, and warns where the disk has no room.
 
 --samples FOLDER also runs every message of a folder through, as the channels would, without a daemon: it shows the
 outcome of each, lost results, segments and fields, codes and units that no table has, and whether the documents are
@@ -26,6 +26,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.config.destination_abdm import AbdmDestination
 from engine.config.load import Site
+from engine.diagnostics.examine_log import budget
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
 from engine.views.text import plural
@@ -101,11 +102,15 @@ def command(
         remarks = [remark for remark in remarks if _concerns(remark.text, session.folder, files)]
     if online and site is not None:
         remarks += asyncio.run(_probe(site))
+    log = budget(site) if site is not None and not files else None
+    if log is not None:
+        remarks += _of_lines([log])
     bad = sum(remark.severity == "problem" or (strict and remark.severity == "warning") for remark in remarks)
     document = {
         "ok": bad == 0,
         "site": str(session.folder),
         "config_hash": site.hash if site is not None else None,
+        "log": log.text if log is not None else None,
         "remarks": [remark.to_json() for remark in remarks],
     }
     broken = any(remark.severity == "problem" for remark in remarks)
@@ -120,6 +125,8 @@ def command(
     if samples is not None:
         say("the messages were not run: mend the configuration first")
     if form is Form.TABLE:
+        if log is not None and log.health is Health.OK:
+            say(f"log: {log.text}")
         where = f" in {plural(len(site.channels), 'channel')}" if site is not None else ""
         say(f"{session.folder}: {_ended(remarks)}{where}")
     return ExitCode.CONFIG if bad else ExitCode.OK

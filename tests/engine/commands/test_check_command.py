@@ -1,6 +1,8 @@
 """`labrelay check`: what the daemon would refuse, with its place; nothing started, nothing changed."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -11,7 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engine.commands.shared.output import ExitCode
+from engine.config.load import load_site
 from engine.config.site import shipped
+from engine.diagnostics import examine_log
+from engine.diagnostics.examine_log import DAYS, budget
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
@@ -167,6 +172,27 @@ def test_online_asks_the_destinations(tmp_path: Path, unused_tcp_port: int) -> N
     ran = labrelay("check", "--online", site=folder)
     assert ran.code == ExitCode.CONFIG
     assert ran.out.startswith("destination b: ")
+
+
+def test_the_log_of_a_bad_day_is_said_and_warned_of_where_the_disk_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_site(tmp_path, answered=True)
+    log = budget(load_site(folder)).text
+    people, scripts = labrelay("check", site=folder), labrelay("check", "-o", "json", site=folder)
+    assert f"log: {log}\n" in people.err
+    assert (scripts.json["log"], scripts.json["remarks"]) == (log, [])
+    assert "log: " not in labrelay("check", str(folder / "channels" / "haematology.yaml"), site=folder).err
+
+    real: Any = shutil.disk_usage
+    monkeypatch.setattr(examine_log, "PLACES", (str(tmp_path),))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1))
+    people, scripts = labrelay("check", site=folder), labrelay("check", "-o", "json", site=folder)
+    (line,) = people.out.splitlines()
+    assert line.startswith(f"warning: log: {log}; {DAYS} bad days do not fit")
+    assert "log: " not in people.err
+    assert [one["severity"] for one in scripts.json["remarks"]] == ["warning"]
+    assert labrelay("check", "--strict", site=folder).code == ExitCode.CONFIG
 
 
 def test_the_repositorys_own_site_passes() -> None:
