@@ -28,6 +28,7 @@ from engine.config.destination_abdm import AbdmDestination
 from engine.model import care_contexts
 from engine.model.abdm import Call, ContextState, GatewayAnswer, PatientState, TokenState, Verdict
 from engine.model.abdm_links import held, may_be
+from engine.model.abha import AbhaAddress
 from engine.model.care_contexts import Hold
 from engine.model.clock import from_us
 from engine.store.core.batch import Batch
@@ -47,6 +48,7 @@ WRONG_TOKEN = frozenset({"ABDM-1026", "ABDM-1038", "ABDM-1062", "ABDM-1063"})
 BLOCKED = "blocked"  # the reason of a report of a patient of whom nothing is asked for a day
 MISTAKES = frozenset({"ABDM-1036", "ABDM-1027"})  # what is compared is not the patient's; so often that he is blocked
 GIVEN_BEFORE = "ABDM-1092"  # it was given before, and is not here
+OTHER_ADDRESS = "OTHER_ADDRESS"  # the gateway's token names another ABHA address than was asked for
 RENEWED = "token-renewed"  # the reason of a report that was given back once for a token that did not fit
 NOT_NOTIFIED = "not-notified"  # the reason of a linked report whose newest version the patient's app does not know
 NOT_LINKED_YET = "ABDM-1006"  # of a notice that came before the gateway knew of its link
@@ -170,6 +172,11 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
     said = _body(answer)
     token = said.get("linkToken")
     if answer.verdict is Verdict.TAKEN and isinstance(token, str) and token:
+        if not _is_of(call, said):
+            calls.withdraw(batch, call, OTHER_ADDRESS)
+            patients.forget_link_token(batch, call.subject)
+            _fail_waiting(batch, call.subject, OTHER_ADDRESS)
+            return
         known = patients.by_number(batch, call.subject)
         if known is None or known.state is not PatientState.KNOWN:  # he has left meanwhile
             return
@@ -198,6 +205,16 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
     # A mismatch is never asked again by itself: three of them block the patient for a day.
     patients.forget_link_token(batch, call.subject)
     _fail_waiting(batch, call.subject, answer.code or "no-token")
+
+
+def _is_of(call: Call, said: Mapping[str, Any]) -> bool:
+    """Whether a token is for the address that was asked for, or for the one that the network makes of the number. One
+    that names none is for the call's, by the REQUEST-ID."""
+    named = AbhaAddress.read(str(said.get("abhaAddress") or call.body["abhaAddress"]))
+    asked, number = AbhaAddress.read(call.body["abhaAddress"]), call.body.get("abhaNumber")
+    if named is None or asked is None:
+        return False
+    return named == asked or (bool(number) and named.text == f"{number}@{asked.domain}")
 
 
 def _token_late(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:

@@ -3,7 +3,7 @@
     1 seal       all pages of a transfer, in threads (`engine.abdm.pages`); kept and synced before a byte is sent
     2 wait       until the gateway has our acknowledgement
     3 look       before each attempt, in one transaction: window, consent, patient, context; then the attempt is kept
-    4 send       the bytes as they are kept; once the connection stands all is looked at again
+    4 send       the bytes as they are kept; once the connection is made all is looked at again
     5 settle     what came of it; with the last page the transfer ends, and its report is queued
 
 A stop at any point resumes: pages that are sealed go as they are, and others are sealed with new keys. A report that

@@ -1,7 +1,7 @@
 """Steps of a transfer, each in one transaction: its pages are kept, an attempt begins, an attempt has ended.
 
 Before an attempt all is looked at anew: the window, the consent, the patient and the report, and so it is once the
-connection stands. A consent that was revoked in the transaction before stops it.
+connection is made. A consent that was revoked in the transaction before stops it.
 """
 
 from contextlib import suppress

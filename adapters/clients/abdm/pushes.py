@@ -2,7 +2,7 @@
 
     the address      `adapters.clients.http.push_guard`: https, and all of its addresses of the internet, at the very
                      connection; http only to this machine, where the site names it, as for the simulator
-    the permission   asked for once the connection stands, before a byte is written
+    the permission   asked for once the connection is made, before a byte is written
     the certificate  verified by the system's authorities
     the answer       its status, and whether it begins as a page of a proxy; no redirect is followed
 
@@ -104,7 +104,7 @@ class Pushes:
 
         Args:
             token: of our session; empty: none goes along.
-            may_go: asked when the connection stands.
+            may_go: asked when the connection is made.
         """
         if self._client is None:
             return PushAnswer(Taken.AGAIN, cause="it is not open", sent=False)

@@ -41,7 +41,7 @@ LookUp = Callable[[str, int, socket.AddressFamily], Awaitable[Sequence[tuple[Any
 """As ``loop.getaddrinfo`` for stream sockets: host, port, family."""
 
 before_sending: ContextVar[Callable[[], Awaitable[None]]] = ContextVar("before_sending")
-"""Awaited once the connection of a request stands, before its first byte is written. Where it raises, none is."""
+"""Awaited once the connection of a request is made, before its first byte is written. Where it raises, none is."""
 
 LONGEST_URL = 2048
 _NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)  # as WHATWG's URL standard finds one: by its end

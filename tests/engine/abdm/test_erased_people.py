@@ -10,7 +10,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.model.abdm import ContextState, TokenState
-from engine.model.abha import AbhaAddress
+from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.clock import ManualClock
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -69,6 +69,13 @@ ERASURES: dict[tuple[str, ...], tuple[set[int], list[int]]] = {
     ("X",): ({4}, []),
     ("X", "W"): ({*HIS, 4}, [1, 2, 3]),
     ("Z",): (set(), []),
+    # by what the network knows: one who has shared his profile alone has no number of the laboratory
+    (SECOND,): (HIS, [1, 2, 3, 4, 6]),
+    (MEERA.upper(),): (HIS, [1, 2, 3, 4, 6]),
+    (person(0).number,): (HIS, [1, 2, 3, 4, 6]),
+    (AbhaNumber(person(0).number).dashed,): (HIS, [1, 2, 3, 4, 6]),
+    (person(1).address,): ({4}, [5, 6]),
+    ("someone.else@sbx",): (set(), []),
 }
 
 

@@ -434,3 +434,39 @@ async def test_the_token_of_a_call_before_he_left_is_his_once_he_is_back(
         await until(lambda: ours.rows("abdm_callback WHERE request_id = 'r-1' AND state = 'folded'"))
         held = ours.rows("abdm_link_token", "state")
         assert (held == [("held",)]) is is_used
+
+
+NAMED: dict[str, tuple[Any, bool]] = {
+    "his": (person().address, True),
+    "in other letters": (f" {person().address.upper()}", True),
+    "made of his number": (f"{person().number}@sbx", True),
+    "none": (None, True),
+    "another's": (PEOPLE[1].address, False),
+    "made of another's number": (f"{PEOPLE[1].number}@sbx", False),
+    "no address": ({"x": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+async def test_a_token_for_another_address_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    named, is_used = NAMED[case]
+    faults = Faults(calls={"link": ["hang"] * 9}, callbacks={"on-generate-token": ["dropped"]})
+    async with abdm_site(tmp_path, monkeypatch, faults) as site:
+        ours = site.ours
+        await ours.offer(report("A-1"), person())
+        await until(lambda: ours.states("abdm_call") == ["accepted"])
+        (request_id,) = ours.rows("abdm_request WHERE call = 1", "request_id")[0]
+        said = {"abhaAddress": named, "linkToken": "a.b.c", "response": {"requestId": request_id}}
+        path = "/v3/hip/token/on-generate-token"
+        await ours.journal.run(callbacks.store, path, FACILITY, "r-1", orjson.dumps(said), 0)
+        ours.dispatcher.stored()
+        await until(lambda: ours.rows("abdm_callback WHERE request_id = 'r-1' AND state = 'folded'"))
+        if is_used:
+            assert ours.rows("abdm_link_token", "state") == [("held",)]
+            assert ours.states() == ["linking"]
+        else:
+            assert ours.rows("abdm_link_token") == []
+            assert ours.rows("abdm_context", "state, reason") == [("failed", "OTHER_ADDRESS")]
+            assert ours.rows("abdm_call", "state, code") == [("failed", "OTHER_ADDRESS")]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from engine.model.abdm_links import held
+from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.errors import IntegrityError
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
@@ -60,11 +61,18 @@ def let_go(batch: Batch, messages: Iterable[int]) -> None:
 
 def patients_of(rows: Rows, messages: Iterable[int], numbers: Sequence[str]) -> set[int]:
     """The patient at ABDM with these numbers of the laboratory: by the one of his row, and by those that the reports of
-    these messages have; with all rows that have his address or ABHA number."""
+    these messages have; with all rows that have his address or ABHA number. A text may be one of these two, too: who
+    has shared his profile alone has no number of the laboratory."""
     found: set[int] = set()
     for text in numbers:
         if token := sealing.patient_token(rows.vault, text):
             found.update(_column(rows, "SELECT number FROM abdm_patient WHERE patient = ?", token))
+        if (number := AbhaNumber.read(text)) is not None:
+            token = sealing.abha_token(rows.vault, number.digits)
+            found.update(_column(rows, "SELECT number FROM abdm_patient WHERE abha = ?", token))
+        if (address := AbhaAddress.read(text)) is not None:
+            token = sealing.address_token(rows.vault, address.text)
+            found.update(_column(rows, "SELECT number FROM abdm_patient WHERE address = ?", token))
     wanted = {folded(text) for text in numbers} - {""}
     for message_id in messages:
         found |= _reported(rows, message_id, lambda own: folded(own) in wanted)

@@ -182,7 +182,7 @@ async def test_a_certificate_that_no_authority_signed_is_refused(tmp_path: Path)
     assert made.heard == []
 
 
-async def test_a_page_that_may_not_go_any_more_when_the_connection_stands() -> None:
+async def test_a_page_that_may_not_go_any_more_when_the_connection_is_made() -> None:
     """Of a connection that is new, and of one that is kept."""
     async with reader() as (made, pushes):
         may_go = iter((False, True, False, True))
