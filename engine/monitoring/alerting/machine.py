@@ -154,7 +154,7 @@ class _Look:
     def _within_reason(self, alert: Alert) -> Alert:
         """No instant lies ahead: the clock was set back."""
         now_us = self._now_us
-        if max(alert.since_us, alert.fired_us, alert.gone_us, alert.said_us, alert.taken_us) <= now_us:
+        if max(alert.since_us, alert.fired_us, alert.gone_us, alert.said_us, alert.taken_us, *alert.starts) <= now_us:
             return alert
         return replace(
             alert,
@@ -180,7 +180,7 @@ class _Look:
             alert = replace(alert, taken_us=0, taken=0)
         if self._silenced:
             return replace(alert, level=was.value) if alert.sent_us else alert
-        to = self._known(name for name in rule.to if not (alert.rule == SINK and name == alert.subject))
+        to = self._others(alert, rule.to)
         if not alert.sent_us:
             alert = self._say(replace(alert, sent_us=now_us, sent_to=to), What.START, to)
         elif to and not alert.taken_us and not self._known(alert.sent_to):  # its sinks are configured no more
@@ -212,7 +212,7 @@ class _Look:
             following = steps[alert.steps]
             if self._now_us - alert.sent_us < _us(following.after_s):
                 break
-            to = self._known(following.to)
+            to = self._others(alert, following.to)
             said_us = alert.said_us
             alert = self._say(alert, What.ESCALATED, to)
             sent_to = tuple(dict.fromkeys((*alert.sent_to, *to)))
@@ -242,6 +242,10 @@ class _Look:
 
     def _recent(self, starts: Iterable[int]) -> tuple[int, ...]:
         return tuple(one for one in starts if self._now_us - one < HOUR_US)
+
+    def _others(self, alert: Alert, names: Iterable[str]) -> tuple[str, ...]:
+        """Without the sink that the alert is about."""
+        return self._known(name for name in names if not (alert.rule == SINK and name == alert.subject))
 
     def _known(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in self._settings.sinks)

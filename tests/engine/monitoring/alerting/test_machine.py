@@ -206,6 +206,16 @@ def test_escalation_goes_on_until_a_person_takes_it() -> None:
     assert site.sent() == ["start", "end"]
 
 
+def test_a_sink_is_not_sent_its_own_failure_by_the_escalation_either() -> None:
+    site = Site(ESCALATING)
+    for name in ("chief", "mail"):
+        site.during(40, replace(cause(f"alert-sink/{name}"), subject=name))
+    assert site.sent("alert-sink/chief", "chief") == []
+    assert site.sent("alert-sink/chief") == ["start", "end"]
+    assert site.sent("alert-sink/mail") == []
+    assert site.sent("alert-sink/mail", "chief") == ["escalated"]
+
+
 def test_what_a_person_has_taken_is_not_escalated_for_a_day() -> None:
     site = Site(ESCALATING)
     site.during(12, AWAY)
@@ -273,6 +283,20 @@ def test_a_clock_that_was_set_back_ends_alerts_all_the_same() -> None:
     site.now_us -= 24 * 365 * HOUR
     site.during(6)
     assert site.sent() == ["start", "end"]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_starts_of_a_clock_that_was_ahead_make_nothing_unsteady_for_longer_than_an_hour(is_open: bool) -> None:
+    site = Site(replace(SETTINGS, remind_s=0.0))
+    site.during(11, AWAY)
+    if not is_open:
+        site.during(6)
+    ahead = tuple(START_US + 24 * 365 * HOUR + n for n in range(3))
+    site.alerts[AWAY] = replace(site.alerts[AWAY], starts=ahead)
+    site.during(61, *([AWAY] if is_open else []))
+    site.during(6)
+    site.during(11, AWAY)
+    assert site.alerts[AWAY].state is State.FIRING
 
 
 def test_a_thousand_causes_are_a_thousand_lines_of_one_time() -> None:
