@@ -37,8 +37,8 @@ def command(
 ) -> None:
     report = REPORTS[what]
     if by is not None and by not in report.by:
-        allowed = ", ".join(report.by) or "nothing: it is a list"
-        raise click.UsageError(f"--by {by}: {what} is by {allowed}")
+        remedy = f"is by {', '.join(report.by)}" if report.by else "is a list; take --by out"
+        raise click.UsageError(f"--by {by}: {what} {remedy}")
     if month is not None and (begin or end):
         raise click.UsageError("--month is instead of --from and --to")
     try:

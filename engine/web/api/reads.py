@@ -299,7 +299,7 @@ def _report(asked: Asked[parameters.Report], name: str) -> Document:
     try:
         period = period_of(given.first, given.last, today_in(zone, _now_us()))
         if wrong:
-            raise ValueError(f"this report is by {', '.join(report.by) or 'nothing'}")
+            raise ValueError(f"this report is by {', '.join(report.by)}" if report.by else "this report is a list")
     except ValueError as error:
         errors = [{"parameter": wrong or "last", "detail": str(error)}]
         raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None

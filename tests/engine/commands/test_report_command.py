@@ -78,6 +78,7 @@ def test_a_wrong_question_says_so(tmp_path: Path) -> None:
         ("volume", "--from", "1 May"): "Write a day as 2026-11-20",
         ("downtime", "--by", "day"): "it is a list",
         ("utilisation", "--by", "test"): "utilisation is by channel, day",
+        ("downtime", "--by", "test"): "downtime is a list; take --by out",
         ("patients",): "volume",
     }.items():
         ran = labrelay("report", *arguments, site=site)
