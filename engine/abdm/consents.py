@@ -173,11 +173,13 @@ def _notice(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     signed = signed and reason != BAD_SIGNATURE
     is_new = kept is None or (kept.state, kept.reason, kept.signed) != (after.state, reason, signed)
     is_other = before.artefact is None or (after.disputed and not before.disputed)
-    if given is not None and is_other and after.state not in ENDED:
+    patient = _patient(batch, callback.facility, given) if given is not None else 0
+    is_known_now = kept is not None and not kept.patient and patient > 0
+    if given is not None and (is_other or is_known_now) and after.state not in ENDED:
         ends_us = max(to_us(given.erase_at), kept.ends_us if kept is not None else 0)
         number = consents.put(
-            batch, notice.consent_id, given.facility, after.state, patient=_patient(batch, callback.facility, given),
-            reason=reason, signed=signed, ends_us=ends_us, content=[*grants.grants(kept), callback.raw.decode()],
+            batch, notice.consent_id, given.facility, after.state, patient=patient, reason=reason, signed=signed,
+            ends_us=ends_us, content=[*grants.grants(kept), *([callback.raw.decode()] if is_other else ())],
         )  # fmt: skip
     elif is_new:
         number = consents.put(batch, notice.consent_id, callback.facility, after.state, reason=reason, signed=signed)

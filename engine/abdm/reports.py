@@ -87,7 +87,7 @@ def keep(batch: Batch, ours: AbdmDestination, came: Arrival, report: Report) -> 
         return row.number
     if row is not None and known is not None and step is Step.AMENDED and not _comes_back(row):
         return _amend(batch, ours, came, report, row, known)
-    claims = _claims(batch, came, report, row if step is Step.AMENDED else None)
+    claims = _claims(batch, came, report, row, step)
     if row is not None and step is Step.OTHER_PATIENT:
         contexts.release(batch, row.number)
         kept = _put(batch, ours, came, report, _after_another(known, report, came.facility))
@@ -140,13 +140,24 @@ def _comes_back(row: Context) -> bool:
     return row.state is ContextState.DROPPED and row.reason == Gone.MOVED
 
 
-def _claims(batch: Batch, came: Arrival, report: Report, own: Context | None) -> list[tuple[Context, Claim]]:
-    """The other contexts with the number of a report, and what it is to each."""
-    found = contexts.of_tube(batch, came.facility, came.channel, report.accession, MOST_OF_NUMBER)
+def _claims(
+    batch: Batch, came: Arrival, report: Report, row: Context | None, step: Step
+) -> list[tuple[Context, Claim]]:
+    """The other contexts with the number of a report, and what it is to each.
+
+    Args:
+        row: the context of its document. Where it is another patient's it is one of them, also without a number.
+    """
+    found = {
+        one.number: one
+        for one in contexts.of_tube(batch, came.facility, came.channel, report.accession, MOST_OF_NUMBER)
+    }
+    if row is not None and step is not Step.OTHER_PATIENT:
+        found.pop(row.number, None)
+    elif row is not None and row.state is not ContextState.DROPPED:
+        found[row.number] = row
     return [
-        (one, care_contexts.claim(known, report))
-        for one in found
-        if (own is None or one.number != own.number) and (known := _known(batch, one)) is not None
+        (one, care_contexts.claim(known, report)) for one in found.values() if (known := _known(batch, one)) is not None
     ]
 
 

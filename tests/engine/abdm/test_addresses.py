@@ -123,3 +123,19 @@ def test_a_patient_who_leaves_by_either_address_ends_it(desk: Desk, name: str, b
     desk.journal.run_alone(leaving.leave, left, [FACILITY], lambda: "LR-X")
     assert desk.consent() == ("REVOKED", "left")
     assert desk.journal.rows("SELECT state FROM abdm_context") == [("dropped",)]
+
+
+def test_a_grant_that_is_sent_again_once_its_patient_is_known_is_in_force(desk: Desk) -> None:
+    """The remedy of docs/abdm.md: the patient scans the code at the counter. And when he leaves, it ends."""
+    fill(desk, Row(MADE), None)
+    grant = desk.grant(patient={"id": OWN})
+    desk.notice(grant)
+    assert desk.consent() == ("GRANTED", "other_patient")
+    desk.journal.run_alone(put, "LR-P9", Row(OWN))
+    desk.notice(grant)
+    assert desk.consent() == ("GRANTED", "")
+    assert desk.refusal() is None
+    desk.notice(grant)
+    assert desk.journal.rows("SELECT patient FROM abdm_consent") == [(2,)]
+    desk.journal.run_alone(leaving.leave, OWN, [FACILITY], lambda: "LR-X")
+    assert desk.consent() == ("REVOKED", "left")
