@@ -1,7 +1,9 @@
 """Commit before ACK, as the kernel saw it: the last write to the WAL before each answer was followed by a sync (P1).
 
 Payloads are sealed, so their bytes cannot be looked for on their way to the disk. With one message in flight at a
-time, every WAL write between its receive and its ACK is taken as its own: that can only make the test stricter.
+time, every WAL write between its receive and its ACK is taken as its own: that can only make the test stricter. The
+daemon itself notes states and downtime now and then. Such a transaction may begin between the sync of a message and its
+ACK, which is right; a few of these are allowed.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from tests.support.live import Analyzer, Daemon
 from tests.support.syscalls import SYSCALLS, Exchange, exchanges, read
 
 MESSAGES = 15
+NOTES_OF_THE_DAEMON = 3
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -55,7 +58,8 @@ async def _traced(tmp_path: Path, protocol: str) -> list[str]:
 def _check(found: list[Exchange], at_least: int) -> None:
     assert len(found) >= at_least
     assert all(exchange.wal_writes for exchange in found), "acknowledged without a write to the WAL"
-    assert all(exchange.synced for exchange in found), "acknowledged before the sync"
+    assert all(exchange.synced or exchange.began_anew for exchange in found), "acknowledged before the sync"
+    assert sum(exchange.began_anew for exchange in found) <= NOTES_OF_THE_DAEMON, "not synced by its own transaction"
 
 
 async def test_each_mllp_message_is_synced_before_its_ack(tmp_path: Path) -> None:
@@ -81,6 +85,16 @@ def test_an_answer_before_the_sync_is_noticed() -> None:
         '1 write(9<TCP:[1]>, "\\vMSH|^~\\\\&|", 100) = 100',
         '1 read(9<TCP:[1]>, "\\vMSH|^~\\\\&|XN", 65536) = 900',
         '1 write(9<TCP:[1]>, "\\vMSH|^~\\\\&|", 100) = 100',
+        '1 read(9<TCP:[1]>, "\\vMSH|^~\\\\&|XN", 65536) = 900',
+        '2 pwrite64(5</x/journal.db-wal>, "...", 4096, 0) = 4096',
+        "2 fdatasync(5</x/journal.db-wal>) = 0",
+        '2 pwrite64(5</x/journal.db-wal>, "...", 4096, 0) = 4096',
+        '1 write(9<TCP:[1]>, "\\vMSH|^~\\\\&|", 100) = 100',
     ]
     found = exchanges(read(lines), received="\\vMSH", answered="\\vMSH")
-    assert [(exchange.wal_writes, exchange.synced) for exchange in found] == [(1, False), (1, True), (0, False)]
+    assert found == [
+        Exchange(1, synced=False),
+        Exchange(1, synced=True),
+        Exchange(0, synced=False),
+        Exchange(2, synced=False, began_anew=True),
+    ]

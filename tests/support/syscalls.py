@@ -45,10 +45,17 @@ def read(lines: Iterable[str]) -> list[Call]:
 
 @dataclass(slots=True)
 class Exchange:
-    """One acknowledged unit: WAL writes since it was received, and whether a sync followed the last of them."""
+    """One acknowledged unit.
+
+    Attributes:
+        wal_writes: since it was received.
+        synced: a sync followed the last of them.
+        began_anew: not so, but a sync followed some of them, and the next transaction had begun.
+    """
 
     wal_writes: int = 0
     synced: bool = False
+    began_anew: bool = False
 
 
 def exchanges(calls: Iterable[Call], *, received: str, answered: str) -> list[Exchange]:
@@ -69,7 +76,9 @@ def exchanges(calls: Iterable[Call], *, received: str, answered: str) -> list[Ex
         elif current is not None and call.file.endswith("-wal"):
             if call.begin and "write" in call.name:
                 current.wal_writes += 1
+                current.began_anew = current.began_anew or current.synced
                 current.synced = False
             elif call.end and "sync" in call.name:
-                current.synced = True
+                current.synced = current.wal_writes > 0
+                current.began_anew = False
     return found
