@@ -66,7 +66,13 @@ class EmailSink:
     async def close(self) -> None: ...
 
     async def send(self, notification: Notification) -> Sequence[str]:
-        mail = mail_of(notification, self._config.sender, self._config.to)
+        return await self._attempt(mail_of(notification, self._config.sender, self._config.to))
+
+    async def probe(self) -> None:
+        """Connect, with TLS and log-in as configured, and send no mail."""
+        await self._attempt(None)
+
+    async def _attempt(self, mail: EmailMessage | None) -> Sequence[str]:
         try:
             async with asyncio.timeout(self._config.timeout):
                 return await self._sent(mail)
@@ -82,7 +88,7 @@ class EmailSink:
             why = f"no mail server there: {cause_of(error)}"
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, why) from None
 
-    async def _sent(self, mail: EmailMessage) -> Sequence[str]:
+    async def _sent(self, mail: EmailMessage | None) -> Sequence[str]:
         config = self._config
         client = aiosmtplib.SMTP(
             hostname=config.server.host,
@@ -96,6 +102,8 @@ class EmailSink:
             await client.connect()
             if config.auth is not None:
                 await client.login(config.auth.basic.user, config.auth.basic.password.reveal())
+            if mail is None:
+                return ()
             refused, _ = await client.send_message(mail)
             return [f"{address}: SMTP {answer.code}" for address, answer in refused.items()]
         except ConfigError as error:

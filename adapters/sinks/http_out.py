@@ -25,6 +25,9 @@ class HttpSink:
         await self._requests.send(notification.values, notification.id)
         return ()
 
+    async def probe(self) -> None:
+        await self._requests.probe()
+
     async def close(self) -> None:
         await self._requests.close()
 

@@ -42,6 +42,10 @@ class MqttSink:
                 raise
         return ()
 
+    async def probe(self) -> None:
+        """Connect under a client id beside our own, and send nothing."""
+        await self._broker.probe()
+
     async def close(self) -> None:
         await self._broker.close()
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from adapters.clients.http.settings import Address, Tls
+from adapters.clients.reach import reach
 from adapters.clients.tls import cause_of, tls_context
 from engine.model.alerts import Notification
 from engine.model.clock import Clock
@@ -53,6 +54,11 @@ class SyslogSink:
         """Nothing to open."""
 
     async def close(self) -> None: ...
+
+    async def probe(self) -> None:
+        """Connect, and send nothing; over UDP the name alone can be looked up."""
+        to, config = self._config.connect, self._config
+        await reach(to.host, to.port, self._ssl, config.timeout, connects=config.protocol == "tcp")
 
     async def send(self, notification: Notification) -> Sequence[str]:
         said = line(notification, socket.gethostname(), os.getpid())

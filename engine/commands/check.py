@@ -32,8 +32,10 @@ from engine.model.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
+    from engine.config.alert_sinks import SinkBase
     from engine.config.channel import ChannelConfig
-    from engine.model.ports import ConditionsTrial
+    from engine.config.webhooks import WebhookConfig
+    from engine.model.ports import ConditionsTrial, Reachable
     from engine.runtime.build import BuiltSite
 
 GROUP = "start"
@@ -59,7 +61,8 @@ class Remark:
 @click.option(
     "--online",
     is_flag=True,
-    help="Also ask each destination, the identity provider and ABDM's gateway whether it can be reached and fits. A "
+    help="Also ask each destination, the identity provider and ABDM's gateway whether it can be reached and fits, and "
+    "connect with each webhook and each sink of alerts, which get nothing. A "
     "receiver of HL7 v2 is sent a query that concerns no "
     "patient (NMQ^N01), to see how it acknowledges. "
     "Where one says `conflicts: check`, a resource of our own is written there and removed again, to see whether the "
@@ -408,11 +411,33 @@ async def _probe(site: Site) -> list[Remark]:
             await destination.close()
         return Remark("warning", f"destination {name}: {told}") if told else None
 
+    alerts = site.config.alerts
     found = await asyncio.gather(
         *(one(name) for name in site.config.destinations),
+        *(_reached(f"sink of alerts {name}", name, sink) for name, sink in (alerts.sinks if alerts else {}).items()),
+        *(_reached(f"webhook {name}", name, webhook) for name, webhook in site.config.webhooks.items()),
         *(_probe_source(name, channel) for name, channel in site.channels.items() if channel.enabled),
     )
     return [*(remark for remark in found if remark is not None), *_of_lines(await examined(site))]
+
+
+async def _reached(subject: str, name: str, config: "SinkBase | WebhookConfig") -> Remark | None:
+    """Whether a sink of alerts or a webhook can be reached; nothing is given to it."""
+    from engine.model.clock import SystemClock
+
+    try:
+        client: Reachable = config.build(name, SystemClock())
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await client.start()
+                await client.probe()
+        finally:
+            await client.close()
+    except (DeliveryError, ConfigError) as error:
+        return Remark("problem", f"{subject}: {error}")
+    except TimeoutError:
+        return Remark("problem", f"{subject}: no answer within {PROBE_TIMEOUT_S:g} s")
+    return None
 
 
 async def _probe_source(name: str, channel: "ChannelConfig") -> Remark | None:

@@ -364,6 +364,17 @@ class Destination(Protocol):
     async def close(self) -> None: ...
 
 
+class Reachable(Protocol):
+    """A sink of alerts, or the receiver of a webhook, as `check --online` sees it."""
+
+    async def start(self) -> None: ...
+
+    async def probe(self) -> None:
+        """Look whether it is there and lets us in, and give it nothing; raises DeliveryError."""
+
+    async def close(self) -> None: ...
+
+
 class EventReceiver(Protocol):
     """A program that events are sent to. ``send`` returning means that it has taken the event."""
 

@@ -37,6 +37,7 @@ from adapters.clients.http.log_in import LogIn
 from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
 from adapters.clients.http.server_time import http_date
 from adapters.clients.http.settings import Tls
+from adapters.clients.reach import reach
 from adapters.clients.tls import cause_of, tls_context
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -162,6 +163,16 @@ class HttpExchange:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def reach(self) -> None:
+        """Connect, with TLS where it is https, and make no request.
+
+        Raises:
+            DeliveryError: the server cannot be reached.
+        """
+        assert self.url.raw_host is not None
+        assert self.url.port is not None
+        await reach(self.url.raw_host, self.url.port, self._tls, self._config.timeout)
 
     async def send(self, method: str, delivery: Delivery, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send ``body`` to the destination's address, and return a 2xx answer.

@@ -60,6 +60,10 @@ class TemplatedRequests:
     async def close(self) -> None:
         await self._http.close()
 
+    async def probe(self) -> None:
+        """Connect, and make no request: the service may do something at each one."""
+        await self._http.reach()
+
     async def send(self, values: Mapping[str, str], key: str = "") -> None:
         """Give a text with these values to the service.
 

@@ -45,6 +45,10 @@ class Webhook:
     async def close(self) -> None:
         await self._http.close()
 
+    async def probe(self) -> None:
+        """Connect, and make no request: a receiver may take each one for an event."""
+        await self._http.reach()
+
     async def send(self, event_id: str, body: bytes) -> None:
         """Make one attempt to give an event to the receiver.
 

@@ -1,6 +1,7 @@
 """Alerts by e-mail, against a mail server on loopback."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,16 @@ async def test_with_tls_a_user_logs_in(tmp_path: Path, security: str) -> None:
         auth = Auth(Basic("labrelay", Secret("right")))
         await send(peer, security=security, auth=auth, tls=Trust(authority.ca))
     assert (peer.mails[0].encrypted, peer.mails[0].user) == (True, "labrelay")
+
+
+@pytest.mark.parametrize(("password", "let_in"), [("right", True), ("wrong", False)])
+async def test_a_probe_logs_in_and_sends_no_mail(password: str, let_in: bool) -> None:
+    async with mail_server() as peer:
+        auth = Auth(Basic("labrelay", Secret(password)))
+        sink = email_out.build("mail", Config(HostPort("127.0.0.1", peer.port), auth=auth), ManualClock())
+        with nullcontext() if let_in else pytest.raises(DestinationDownError):
+            await sink.probe()
+    assert (peer.connections, peer.mails) == (1, [])
 
 
 async def test_nothing_goes_out_without_the_tls_that_is_asked_for(tmp_path: Path) -> None:

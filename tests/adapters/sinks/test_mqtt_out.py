@@ -41,6 +41,14 @@ async def test_an_alert_is_one_message_of_json(answer: Script) -> None:
     }  # fmt: skip
 
 
+async def test_a_probe_publishes_nothing() -> None:
+    async with mqtt_peer(ACK) as peer:
+        sink = mqtt_out.build("bus", Settings(HostPort("127.0.0.1", peer.port)), ManualClock())
+        await sink.probe()
+        await sink.close()
+    assert peer.published == []
+
+
 async def test_a_broker_that_lets_us_not_in_is_tried_again() -> None:
     async with mqtt_peer(NOT_AUTHORIZED) as peer:
         sink = mqtt_out.build("bus", Settings(HostPort("127.0.0.1", peer.port)), ManualClock())

@@ -10,7 +10,7 @@ from adapters.sinks import syslog_out
 from adapters.sinks.syslog_out import LONGEST, line, shortened
 from engine.model.alerts import SAMPLE, Notification
 from engine.model.clock import ManualClock
-from engine.model.errors import TransientDeliveryError
+from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.syslog_peer import tcp, udp
@@ -98,3 +98,19 @@ def test_a_line_over_udp_is_cut_between_characters() -> None:
     said = shortened(line(replace(SAMPLE, text="अ" * 2000), "host", 1))
     assert LONGEST - 3 < len(said) <= LONGEST
     assert said.decode().endswith("अ")
+
+
+async def test_a_probe_wants_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    ours, other = Authority(tmp_path / "a"), Authority(tmp_path / "b")
+    async with tcp(ours) as server:
+        to = HostPort("127.0.0.1", server.port)
+        await syslog_out.build("log", Config(to, "tcp", Trust(ours.ca)), ManualClock()).probe()
+        with pytest.raises(DestinationDownError, match="not trusted"):
+            await syslog_out.build("log", Config(to, "tcp", Trust(other.ca)), ManualClock()).probe()
+    assert server.lines == []
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "label" * 20 + ".invalid"])
+async def test_a_probe_looks_up_the_name_of_a_server_over_udp(host: str) -> None:
+    with pytest.raises(TransientDeliveryError, match="cannot be resolved"):
+        await syslog_out.build("log", Config(HostPort(host, 514)), ManualClock()).probe()

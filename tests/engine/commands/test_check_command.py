@@ -1,6 +1,7 @@
 """`labrelay check`: what the daemon would refuse, with its place; nothing started, nothing changed."""
 
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,41 @@ def test_online_asks_the_destinations(tmp_path: Path, unused_tcp_port: int) -> N
     ran = labrelay("check", "--online", site=folder)
     assert ran.code == ExitCode.CONFIG
     assert ran.out.startswith("destination b: ")
+
+
+OTHERS = """\
+alerts:
+  sinks:
+    mail: {{kind: email, server: '{0}', security: none, sender: a@lab.example, to: [b@lab.example]}}
+    chat: {{kind: http, url: 'http://{0}/hook', type: text, body: '{{text}}'}}
+    bus: {{kind: mqtt, connect: '{0}', client_id: alerts, topic: lab/alerts}}
+    log: {{kind: syslog, connect: '{0}', protocol: tcp}}
+    over-udp: {{kind: syslog, connect: '{0}'}}
+webhooks:
+  erp: {{url: 'http://{0}/hook', secret: '${{ERP_HOOK}}', events: [alert]}}
+"""
+
+
+def test_online_connects_with_sinks_of_alerts_and_webhooks(tmp_path: Path, unused_tcp_port: int) -> None:
+    folder = make_site(tmp_path, site=SITE_YAML + OTHERS.format(f"127.0.0.1:{unused_tcp_port}"), answered=True)
+    assert labrelay("check", site=folder).code == ExitCode.OK
+    remarks = labrelay("check", "--online", "-o", "json", site=folder).json["remarks"]
+    problems = [one["text"].partition(":")[0] for one in remarks if one["severity"] == "problem"]
+    assert problems == [*(f"sink of alerts {name}" for name in ("mail", "chat", "bus", "log")), "webhook erp"]
+
+
+def test_online_posts_nothing_to_sinks_and_webhooks(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as server:
+        others = OTHERS.format(f"127.0.0.1:{server.getsockname()[1]}").splitlines(keepends=True)
+        site = "".join(line for line in others if "kind: email" not in line and "kind: mqtt" not in line)
+        ran = labrelay("check", "--online", site=make_site(tmp_path, site=SITE_YAML + site, answered=True))
+        assert ran.code == ExitCode.OK, ran.out
+        server.settimeout(20)
+        for _ in ("chat", "log", "erp"):
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(20)
+                assert connection.recv(1) == b""
 
 
 def test_the_log_of_a_bad_day_is_said_and_warned_of_where_the_disk_is_small(
