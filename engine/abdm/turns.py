@@ -91,7 +91,7 @@ def look(batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ah
         if found is None:  # the patient has left, the report was withdrawn
             transfers.set_page(batch, number, page.n, PageState.FAILED, reason=reason)
             continue
-        if found.context.document_id != page.document_id and not page.attempt:
+        if found.context.document_id != page.document_id and page.attempt == page.unsent:
             return Turn(stale=page.n)
         if not can_send or page.not_before_us > batch.now_us:
             until_us = max(page.not_before_us, batch.now_us + round(WAIT_S * 1_000_000) if not can_send else 0)
@@ -103,7 +103,8 @@ def look(batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ah
 
 
 def look_again(rows: Rows, ours: AbdmDestination, page: KeptPage, now_us: int, ahead_s: float) -> bool | None:
-    """Whether a page of which an attempt has begun may still go; None: a notice of a consent is to be folded first.
+    """Whether a page of which an attempt has begun may still go; None: a notice of a consent is to be folded first. One
+    of which no byte was sent before does not, where its report was amended meanwhile.
 
     Args:
         ahead_s: as of `look`.
@@ -120,7 +121,10 @@ def look_again(rows: Rows, ours: AbdmDestination, page: KeptPage, now_us: int, a
     if _is_over(grant, now_us, ahead_s):
         return False
     _, state, _ = transfers.states(rows, page.transfer)[page.n - 1]
-    return state is PageState.SEALED and pages.choice(rows, page.context, grant, request)[0] is not None
+    found, _ = pages.choice(rows, page.context, grant, request)
+    if state is not PageState.SEALED or found is None:
+        return False
+    return found.context.document_id == page.document_id or page.attempt - 1 > page.unsent
 
 
 @operation(priority=Priority.SETTLE)

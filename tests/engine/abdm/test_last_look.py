@@ -31,7 +31,7 @@ TAKEN = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\
 
 @dataclass
 class SlowReader:
-    """Takes a connection, and begins TLS once it is told to. ``heard``: what came then."""
+    """Takes connections, and begins TLS once it is told to. ``heard``: what came then on each."""
 
     url: str = ""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,17 +47,18 @@ async def slow_reader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     made, context, loop = SlowReader(), authority.server_context(), asyncio.get_running_loop()
 
     async def take(server: socket.socket) -> None:
-        connection, _ = await loop.sock_accept(server)
-        made.connected.set()
-        await made.go_on.wait()
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=context)
-        made.stands.set()
-        made.heard.append(await reader.read(65536))
-        if made.heard[-1]:
-            transport.write(TAKEN)
-        transport.close()
+        while True:
+            connection, _ = await loop.sock_accept(server)
+            made.connected.set()
+            await made.go_on.wait()
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await loop.connect_accepted_socket(lambda of=protocol: of, connection, ssl=context)
+            made.stands.set()
+            made.heard.append(await reader.read(65536))
+            if made.heard[-1]:
+                transport.write(TAKEN)
+            transport.close()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
@@ -172,3 +173,43 @@ async def test_a_page_goes_by_the_slow_connection_where_nothing_ends(
         await until(lambda: site.ours.rows("abdm_page WHERE state = 'delivered'"))
         assert reader.heard[0].startswith(b"POST /push HTTP/1.1\r\n")
         assert site.ours.rows(f"abdm_transfer WHERE transaction_id = '{transaction}'")
+
+
+def page(site: AbdmSite) -> tuple[int, bytes]:
+    """Document and bytes of the only page."""
+    found: tuple[int, bytes] = site.ours.rows("abdm_page", "document_id, body")[0]
+    return found
+
+
+async def test_a_report_that_is_amended_while_the_connection_is_made_goes_in_its_newest_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        slow_reader(tmp_path / "tls", monkeypatch) as reader,
+        abdm_site(tmp_path, monkeypatch, config=PATIENT) as site,
+    ):
+        await records.published(site, "A-1")
+        await records.asked(site, await records.granted(site), pushUrl=reader.url)
+        await reader.connected.wait()
+        before, _ = page(site)
+        await records.published(site, "A-1", value="151.00", minute=5)
+        reader.go_on.set()
+        await until(lambda: site.ours.rows("abdm_page WHERE state = 'delivered'"))
+        assert page(site)[0] > before
+        assert [heard[:4] for heard in reader.heard] == [b"", b"POST"]
+
+
+async def test_a_report_that_is_amended_while_its_reader_cannot_be_reached_is_sealed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        await records.published(site, "A-1")
+        with socket.socket() as nobody:  # bound, and does not listen
+            nobody.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{nobody.getsockname()[1]}/push"
+            await records.asked(site, await records.granted(site), pushUrl=url)
+            await until(lambda: site.ours.rows("abdm_page WHERE attempt > 0 AND attempt = unsent"))
+            before, body = page(site)
+            await records.published(site, "A-1", value="151.00", minute=5)
+            await until(lambda: page(site)[0] > before)
+            assert page(site)[1] != body

@@ -15,7 +15,10 @@ from engine.store.operations.abdm import sealing
 TABLE, PAGES = "abdm_transfer", "abdm_page"
 OF_END = ("consent", "contexts", "left", "reader")  # of the content, for report and audit trail; names no patient
 _SELECT = "SELECT number, transaction_id, consent, facility, state, reason, pages, ends_us, content FROM abdm_transfer"
-_PAGE = "SELECT transfer, n, context, document_id, state, reason, attempt, not_before_us, status, body FROM abdm_page"
+_PAGE = (
+    "SELECT transfer, n, context, document_id, state, reason, attempt, unsent, not_before_us, status, body"
+    " FROM abdm_page"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class NewPage:
 
 @dataclass(frozen=True, slots=True)
 class KeptPage:
-    """A row; the names are its columns."""
+    """A row; the names are its columns. ``unsent``: attempts of which no byte went out."""
 
     transfer: int
     n: int
@@ -54,6 +57,7 @@ class KeptPage:
     state: PageState
     reason: str
     attempt: int
+    unsent: int
     not_before_us: int
     status: int
     body: bytes = field(repr=False)
@@ -214,7 +218,7 @@ def replace_page(batch: Batch, number: int, n: int, page: NewPage) -> None:
     """Put another document into a page of which no byte was sent; one that was sent stays as it is."""
     batch.execute(
         "UPDATE abdm_page SET context = ?, document_id = ?, reason = ?, body = ?, changed_us = ?"
-        " WHERE transfer = ? AND n = ? AND attempt = 0 AND state = 'sealed'",
+        " WHERE transfer = ? AND n = ? AND attempt = unsent AND state = 'sealed'",
         (page.context, page.document_id, page.reason, _sealed(batch, number, n, page.body), batch.now_us, number, n),
     )
 
