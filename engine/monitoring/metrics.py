@@ -8,8 +8,9 @@ are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``
 Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from functools import partial
 
@@ -69,6 +70,11 @@ NOTIFICATIONS = _counter(
     "labrelay_alert_notifications",
     "Attempts to send alerts: taken, failed (tried again), refused (given up).",
     ("sink", "result"),
+)
+WEBHOOK_ATTEMPTS = _counter(
+    "labrelay_webhook_attempts",
+    "Attempts to send events to webhooks: taken, failed (tried again), refused (given up).",
+    ("webhook", "result"),
 )
 SPANS = _counter(
     "labrelay_trace_spans",
@@ -137,6 +143,12 @@ ALERTS_UNSENT = _gauge(
     ("sink",),
 )
 
+WEBHOOK_UNSENT = _gauge(
+    "labrelay_webhook_unsent_oldest_seconds",
+    "Age of the oldest event that a webhook has not taken; 0: none waits.",
+    ("webhook",),
+)
+
 METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
 
 
@@ -182,15 +194,17 @@ class SiteCollector(Collector):
         counters: Counters,
         snapshot: Callable[[], SiteSnapshot],
         alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
+        webhooks: Callable[[], Mapping[str, datetime | None]] = dict,
     ) -> None:
         self._counters = counters
         self._snapshot = snapshot
         self._alerts = alerts
+        self._webhooks = webhooks
 
     def collect(self) -> Iterator[Metric]:
         site = self._snapshot()  # first: taking the snapshot updates its counters
         yield from _counted(self._counters)
-        yield from _seen(site, self._alerts())
+        yield from _seen(site, self._alerts(), self._webhooks())
 
     def describe(self) -> list[Metric]:
         """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""
@@ -201,14 +215,16 @@ def new_registry(
     counters: Counters,
     snapshot: Callable[[], SiteSnapshot],
     alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
+    webhooks: Callable[[], Mapping[str, datetime | None]] = dict,
 ) -> CollectorRegistry:
     """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files).
 
     Args:
         alerts: None: the site has none.
+        webhooks: when the oldest event was that each has not taken; None: it has taken all.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SiteCollector(counters, snapshot, alerts))
+    registry.register(SiteCollector(counters, snapshot, alerts, webhooks))
     registry.register(ProcessMetrics())
     return registry
 
@@ -251,7 +267,9 @@ class _Gauges:
         family.add_metric(labels, value)
 
 
-def _seen(site: SiteSnapshot, alerts: AlertsSnapshot | None) -> Iterator[Metric]:
+def _seen(
+    site: SiteSnapshot, alerts: AlertsSnapshot | None, webhooks: Mapping[str, datetime | None]
+) -> Iterator[Metric]:
     gauges = _Gauges()
     put = gauges.set
     put(INFO, 1, site.version, site.config_hash)
@@ -279,6 +297,8 @@ def _seen(site: SiteSnapshot, alerts: AlertsSnapshot | None) -> Iterator[Metric]
         for sink, since_us in alerts.unsent_since_us.items():
             age_s = 0.0 if since_us is None else site.now.timestamp() - since_us / 1e6
             put(ALERTS_UNSENT, max(age_s, 0.0), sink)
+    for webhook, since in webhooks.items():
+        put(WEBHOOK_UNSENT, 0.0 if since is None else max((site.now - since).total_seconds(), 0.0), webhook)
     for channel in site.channels:
         for state in ChannelState:
             put(CHANNEL_STATE, channel.state is state, channel.name, state.value)

@@ -442,7 +442,9 @@ class App:
             site.config.web,
             self.observer.snapshot,
             self.observer.obstacles,
-            new_registry(self.counters, self.observer.snapshot, lambda: self.alerting.seen),
+            new_registry(
+                self.counters, self.observer.snapshot, lambda: self.alerting.seen, self.webhooks.untaken_since
+            ),
             todo=self.todo.latest,
             bell=lambda: self.alerting.bell,
             look=TodoLooks(self.journal, self.todo.latest, self.clock).look,

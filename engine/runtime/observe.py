@@ -307,6 +307,8 @@ class Observer:
             app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
         for (sink, result), n in app.alerting.notifications.items():
             cell(metrics.NOTIFICATIONS, sink, result).n = n
+        for (webhook, result), n in app.webhooks.attempts.items():
+            cell(metrics.WEBHOOK_ATTEMPTS, webhook, result).n = n
         tracing = self._parts.tracing
         if tracing.tracer is not None or tracing.dropped:
             cell(metrics.SPANS, "sent").n = tracing.sent

@@ -8,8 +8,10 @@ of one page; events that are deleted meanwhile are one event `gap`.
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from engine.config.renewal import hash_of
 from engine.config.webhooks import WebhookConfig
@@ -54,6 +56,8 @@ class Webhooks:
         self._configured = configured
         self._clock = clock
         self._failing: dict[str, int] = {}  # name -> since when attempts fail
+        self._oldest: dict[str, str] = {}  # name -> when the oldest event was that is not taken
+        self.attempts: Counter[tuple[str, str]] = Counter()  # by webhook and result
 
     async def begin(self, configured: Mapping[str, WebhookConfig]) -> None:
         """Let each of these that has no position begin now: it gets all that happens from here on."""
@@ -88,6 +92,7 @@ class Webhooks:
                         await self._journal.run(webhooks.keep, list(configured))
                         names = set(configured)
                         self._failing = {name: us for name, us in self._failing.items() if name in names}
+                        self._oldest = {name: at for name, at in self._oldest.items() if name in names}
                 for name in configured.keys() - running.keys():
                     one = configured[name]
                     running[name] = one, asyncio.create_task(self._keep_sending(name, one[0]), name=f"to {name}")
@@ -97,6 +102,11 @@ class Webhooks:
                 await asyncio.sleep(CONFIGURED_S)
         finally:
             await _end([task for _, task in running.values()])
+
+    def untaken_since(self) -> dict[str, datetime | None]:
+        """When the oldest event was that a webhook has not taken, by name; None: it has taken all."""
+        since = {name: self._oldest.get(name) for name in self._configured()}
+        return {name: None if at is None else datetime.fromisoformat(at) for name, at in since.items()}
 
     async def failing(self) -> list[FailingWebhook]:
         """Those that are for a person now."""
@@ -148,12 +158,14 @@ class Webhooks:
         taken = True
         while True:
             if (reached := self._journal.reached) == seen:
+                self._oldest.pop(name, None)
                 await place.keep_if_due()
                 await asyncio.sleep(LOOK_S)
                 continue
             page = await asyncio.to_thread(events.page, self._journal, place.position, wishes)
             seen = reached if page.is_last else None
             for event in page.events:
+                self._oldest[name] = event.timestamp
                 taken = await self._send(name, receiver, event, place, refusing_s=0.0 if taken else REFUSING_S)
                 if taken:
                     place.taken(event.position)
@@ -185,6 +197,7 @@ class Webhooks:
             else:
                 if self._failing.pop(name, None) is not None:
                     logger.info("events reach a webhook again", extra={"destination": name})
+                self.attempts[name, "taken"] += 1
                 return True
             attempt += 1
             refusals += isinstance(failed, RefusedDeliveryError)
@@ -195,7 +208,9 @@ class Webhooks:
                 said = {"destination": name, "detail": str(failed), "kind": event.type}
                 logger.error("an event is given up: its webhook refuses it", extra=said)
                 self._failing.pop(name)
+                self.attempts[name, "refused"] += 1
                 return False
+            self.attempts[name, "failed"] += 1
             asked = failed.retry_after if isinstance(failed, TransientDeliveryError) else None
             wait_s = RETRY.next_attempt(attempt=attempt, age=0.0, jitter=random.random(), retry_after=asked)
             assert wait_s is not None  # this policy never ends

@@ -1,6 +1,7 @@
 """Metrics: cheap to count, bounded, consistent with the snapshot, and documented."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,9 @@ def test_no_metric_is_exported_twice() -> None:
         elif spec.kind is Kind.HISTOGRAM:
             counters.adopt(spec, Timing(), *spec.labels)
     alerts = AlertsSnapshot({("dead", "attention"): 1}, {"chief": None})
-    families = [family.name for family in new_registry(counters, troubled_site, lambda: alerts).collect()]
+    families = [
+        family.name for family in new_registry(counters, troubled_site, lambda: alerts, lambda: {"erp": NOW}).collect()
+    ]
     assert len(families) == len(set(families))
 
 
@@ -145,6 +148,16 @@ def test_alerts_are_counted_by_rule_and_level_and_unsent_ones_by_their_age() -> 
         "labrelay_alerts_unsent_oldest_seconds{sink=chief}": 0,
         "labrelay_alerts_unsent_oldest_seconds{sink=mail}": 90,
         "labrelay_alerts_unsent_oldest_seconds{sink=set-back}": 0,
+    }
+
+
+def test_events_that_a_webhook_has_not_taken_are_there_by_their_age() -> None:
+    untaken = {"erp": NOW - timedelta(seconds=90), "bus": None, "set-back": NOW + timedelta(seconds=5)}
+    samples = scraped(new_registry(Counters(), quiet_site, webhooks=lambda: untaken))
+    assert {name: value for name, value in samples.items() if name.startswith("labrelay_webhook")} == {
+        "labrelay_webhook_unsent_oldest_seconds{webhook=erp}": 90,
+        "labrelay_webhook_unsent_oldest_seconds{webhook=bus}": 0,
+        "labrelay_webhook_unsent_oldest_seconds{webhook=set-back}": 0,
     }
 
 
@@ -168,7 +181,7 @@ def test_names_follow_prometheus_and_are_unique() -> None:
         assert spec.help.endswith(".")
         assert set(spec.labels) <= {
             *("channel", "destination", "reason", "kind", "state", "outcome", "code", "task", "level"),
-            *("version", "config", "facility", "rule", "sink", "result"),
+            *("version", "config", "facility", "rule", "sink", "webhook", "result"),
         }
         if spec.kind is Kind.HISTOGRAM:
             assert spec.name.endswith("_seconds")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,6 +132,10 @@ async def test_each_answer_has_the_result_of_the_table(tmp_path: Path, answer: s
             await store(journal, b"1", b"2")
             await taken(journal, server, times + 1)
             assert not hooks._failing
+        last = "refused" if result == "given up" else "taken"
+        assert hooks.attempts == Counter(
+            [("erp", "failed")] * (times - 1) + [("erp", last), ("erp", "taken")],
+        )
         first, *rest = [*dict.fromkeys(ids(server))]
         assert ids(server) == [first] * times + rest
         assert told(server) == [("message.received", 1)] * times + [("message.received", 2)]
@@ -262,8 +267,10 @@ async def test_a_receiver_that_is_away_holds_up_no_other(tmp_path: Path, monkeyp
                 await journal.run(attempts.settle, n + 1, 1)
                 await until(lambda n=n: len(here.requests) == n + 1)  # type: ignore[misc]
             assert await hooks.failing() == [FailingWebhook("away", ManualClock().now_us())]
+            assert hooks.untaken_since()["away"] is not None
             answers.append(OK)
             await until(lambda: told(away)[-1] == ("delivery.delivered", 30))
+            await until(lambda: hooks.untaken_since() == {"away": None, "here": None})
             assert await hooks.failing() == []
         reached = [*dict.fromkeys(told(away))]
         assert reached[0] == ("delivery.delivered", 1)
