@@ -3,30 +3,57 @@
 import os
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
 
 from adapters.clients.http.settings import Tls
 from engine.model.errors import ConfigError
 
 
 def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
-    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least.
+    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least. It may be shared with
+    other connections, so change nothing of it.
 
     Raises:
         ConfigError: a file cannot be read, or is no certificate or key.
     """
+    if tls is None or (tls.ca is None and tls.cert is None):
+        return _of_the_system(_system_authorities())
     try:
-        context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+        context = ssl.create_default_context(cafile=tls.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls is not None and tls.cert is not None:
+        if tls.cert is not None:
             # A key with a passphrase would make OpenSSL ask on the terminal: an empty one fails instead.
             context.load_cert_chain(tls.cert, tls.key, password="")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        assert tls is not None
         files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
         raise ConfigError(
             f"destinations.{name}.tls: {cause_of(error)}; expected PEM files that we may read: {files}"
         ) from (error)
     return context
+
+
+@lru_cache(maxsize=1)
+def _of_the_system(authorities: tuple[object, ...]) -> ssl.SSLContext:
+    """One context for all: each would hold the system's authorities, 0.8 MiB.
+
+    Args:
+        authorities: where they are others, the context is another.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _system_authorities() -> tuple[object, ...]:
+    """Where they are, and the state of file and folder there."""
+    paths = ssl.get_default_verify_paths()
+    states: list[object] = []
+    for path in (paths.cafile, paths.capath):
+        with suppress(OSError, TypeError):  # there is none
+            found = os.stat(path)
+            states.append((path, found.st_mtime_ns, found.st_size, found.st_ino))
+    return tuple(states)
 
 
 def cause_of(error: BaseException, known: Iterable[tuple[type[Exception], str]] = ()) -> str:
