@@ -153,8 +153,13 @@ class Pushing:
         while True:
             try:
                 if (transfer := await self._seal(number)) is not None:
-                    await self._until_acknowledged(number)
-                    await self._send_all(transfer)
+                    if await self._is_acknowledged(number):
+                        await self._send_all(transfer)
+                    else:
+                        await storing.for_sure(
+                            partial(self._journal.run, turns.give_up, number, requests.NOT_ACKNOWLEDGED)
+                        )
+                        self._ended()
                 return
             except IntegrityError as error:
                 damaged += 1
@@ -233,12 +238,13 @@ class Pushing:
                 extra={"count": number, "reason": left[one.choice.context.reference], "detail": one.detail},
             )
 
-    async def _until_acknowledged(self, number: int) -> None:
+    async def _is_acknowledged(self, number: int) -> bool:
+        """Once the call has ended: whether the gateway has taken our acknowledgement."""
         event = self._acknowledged[number]
         while True:
             event.clear()
             if not self._look(calls.is_open, requests.ON_REQUEST, number):
-                return
+                return self._look(calls.is_done, requests.ON_REQUEST, number)
             try:
                 async with asyncio.timeout(IDLE_S):
                     await event.wait()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.abdm import verdicts
-from engine.abdm import dispatcher, linking, turns
+from engine.abdm import dispatcher, linking, pushing, turns
 from engine.abdm.flow import Flow
 from engine.config.destination_abdm import AbdmDestination
 from engine.devtools.abdm import Faults
@@ -148,3 +148,21 @@ async def turn_of(site: AbdmSite) -> tuple[bool, bool]:
 
     turn = await site.ours.journal.run(look)
     return turn.is_over, turn.page is not None
+
+
+async def test_without_its_acknowledgement_no_page_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row of the acknowledgement is damaged: it is never made."""
+    monkeypatch.setattr(pushing, "IDLE_S", 0.1)
+    async with abdm_site(tmp_path, monkeypatch, Faults(calls={"on-request": ["503"] * 1000})) as site:
+        await records.published(site, "A-1")
+        await records.asked(site, await records.granted(site))
+        await until(lambda: site.ours.rows("abdm_transfer WHERE state = 'pushing'"))
+
+        @operation(priority=Priority.SETTLE)
+        def damage(batch: Batch) -> None:
+            batch.execute("UPDATE abdm_call SET content = zeroblob(40) WHERE name = 'on-request'")
+
+        await site.ours.journal.run(damage)
+        await until(lambda: site.ours.rows("abdm_transfer WHERE state = 'ended'"))
+        assert site.ours.rows("abdm_transfer", "reason") == [("not-acknowledged",)]
+        assert site.ours.rows("abdm_page", "attempt") == [(0,)]
