@@ -140,6 +140,8 @@ class Webhooks:
             except Exception as error:  # a fault of ours at one webhook keeps events from no other
                 text = "a webhook failed by a fault of ours"
                 logger.error(text, extra={"destination": name, "cause": type(error).__name__})
+            self._failing.setdefault(name, self._clock.now_us())
+            self._oldest.setdefault(name, self._clock.now().isoformat())  # which one it is, is not known
             await asyncio.sleep(AGAIN_S)
 
     async def _send_all(self, name: str, config: WebhookConfig) -> None:
@@ -158,7 +160,8 @@ class Webhooks:
         taken = True
         while True:
             if (reached := self._journal.reached) == seen:
-                self._oldest.pop(name, None)
+                self._oldest.pop(name, None)  # it has all
+                self._failing.pop(name, None)
                 await place.keep_if_due()
                 await asyncio.sleep(LOOK_S)
                 continue

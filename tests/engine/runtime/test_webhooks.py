@@ -313,6 +313,27 @@ async def test_a_secret_that_is_none_sends_nothing_and_says_so(
     assert said == f"NOT_AUTHORIZED: ${{WRONG}}: {wrong}"
 
 
+async def test_one_whose_certificate_cannot_be_read_is_for_a_person_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "AWAY_S", 0.0)
+    authority = Authority(tmp_path / "authority")
+    missing = tmp_path / "ca.pem"
+    config = hook("https://127.0.0.1:9/hook", tls={"ca": str(missing)})
+    async with running(tmp_path / "data") as journal:
+        hooks = Webhooks(journal, lambda: {"erp": config}, ManualClock())
+        task = asyncio.create_task(hooks.run())
+        try:
+            await until(lambda: hooks.untaken_since()["erp"] is not None)
+            assert await hooks.failing() == [FailingWebhook("erp", ManualClock().now_us())]
+            missing.write_bytes(authority.ca.read_bytes())
+            await until(lambda: hooks.untaken_since()["erp"] is None)
+            assert await hooks.failing() == []
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_new_configuration_ends_and_starts_webhooks(tmp_path: Path) -> None:
     async with running(tmp_path) as journal, scripted(OK) as first, scripted(OK) as second:
         configured = {"erp": hook(first)}
