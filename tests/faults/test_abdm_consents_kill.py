@@ -8,16 +8,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm import AbdmSandbox
 from engine.devtools.abdm.people import PEOPLE
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
-from tests.faults.test_abdm_kill import BOTH, feed, listening
-from tests.support.abdm_reports import oru, write_site
-from tests.support.abdm_site import FACILITY, SECRET
+from tests.support.abdm_lives import BOTH, abdm_lives, feed, listening
+from tests.support.abdm_reports import oru
+from tests.support.abdm_site import FACILITY
 from tests.support.failpoints import CONSENTS
-from tests.support.forking import Mother
-from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
 STEPS = (
@@ -34,47 +32,35 @@ TWICE = ("answered-twice", "consent-on-notify")
 async def test_each_consent_is_as_the_gateway_has_it_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setenv(SECRET, Settings().secret)
     rng = random.Random(seed)
     points = [(step, when, str(rng.randint(1, 3))) for step in STEPS for when in BOTH]
     rng.shuffle(points)
-    sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.2, repeats=2000))
-    await sandbox.start()
-    callbacks, analyzer = quiet_ports(2)
-    sandbox.state.bridge_url = f"http://127.0.0.1:{callbacks}/abdm"
-    site = write_site(tmp_path / "site", sandbox.url, callbacks)
-    file = site / "channels" / "chem.yaml"
-    file.write_text(file.read_text().replace("127.0.0.1:0", f"127.0.0.1:{analyzer}"))
-    mother = await Mother.start()
-    try:
-        async with aiohttp.ClientSession() as http:
+    async with abdm_lives(tmp_path, monkeypatch) as here, aiohttp.ClientSession() as http:
+        sandbox, site = here.sandbox, here.site
 
-            async def act(name: str, **said: object) -> str:
-                async with http.post(f"{sandbox.url}/app/{name}", json=said) as answer:
-                    assert answer.status in (200, 202), await answer.text()
-                    return str((await answer.json())["consentId"])
+        async def act(name: str, **said: object) -> str:
+            async with http.post(f"{sandbox.url}/app/{name}", json=said) as answer:
+                assert answer.status in (200, 202), await answer.text()
+                return str((await answer.json())["consentId"])
 
-            life = await mother.live(site, tmp_path / "log")
-            await until(lambda: listening(analyzer))
-            await feed(life, analyzer, oru("A-1"))
-            await until(lambda: len(sandbox.state.linked) == 1)
-            life.send_signal(15)
-            assert await life.wait() == 0
-            for point in [*points, None]:
-                life = await mother.live(site, tmp_path / "log", *(point or ()))
-                while life.returncode is None and (point is not None or not is_done(sandbox)):
-                    await until(lambda life=life: listening(callbacks) or life.returncode is not None)
-                    if point is not None:
-                        consent = await act("grant", patient=PEOPLE[0].address, facility=FACILITY)
-                        if rng.random() < 0.7:
-                            await act(rng.choice(["revoke", "expire"]), consentId=consent)
-                    await until(lambda life=life: life.returncode is not None or is_done(sandbox))
-                if point is None:
-                    life.send_signal(15)
-                assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
-    finally:
-        await mother.stop()
-        await sandbox.stop()
+        life = await here.live()
+        await until(lambda: listening(here.analyzer))
+        await feed(life, here.analyzer, oru("A-1"))
+        await until(lambda: len(sandbox.state.linked) == 1)
+        life.send_signal(15)
+        assert await life.wait() == 0
+        for point in [*points, None]:
+            life = await here.live(*(point or ()))
+            while life.returncode is None and (point is not None or not is_done(sandbox)):
+                await until(lambda life=life: listening(here.callbacks) or life.returncode is not None)
+                if point is not None:
+                    consent = await act("grant", patient=PEOPLE[0].address, facility=FACILITY)
+                    if rng.random() < 0.7:
+                        await act(rng.choice(["revoke", "expire"]), consentId=consent)
+                await until(lambda life=life: life.returncode is not None or is_done(sandbox))
+            if point is None:
+                life.send_signal(15)
+            assert await life.wait() == (0 if point is None else -9), here.log.read_text()[-2000:]
     journal = Reader.beside(site / "var")
     try:
         rows = journal.rows("SELECT consent_id, state, reason FROM abdm_consent")

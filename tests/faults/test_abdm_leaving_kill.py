@@ -11,18 +11,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
 from engine.abdm.inviting import MOST_ATTEMPTS
-from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm import AbdmSandbox
 from engine.store.integrity.verify import run as verify
-from tests.faults.test_abdm_kill import BOTH, listening
 from tests.faults.test_abdm_links_kill import address, letters, mobile, rows
-from tests.support.abdm_reports import write_site
-from tests.support.abdm_site import SECRET
+from tests.support.abdm_lives import BOTH, abdm_lives, listening
 from tests.support.failpoints import INVITATIONS, LEAVING
-from tests.support.forking import Mother
-from tests.support.ports import quiet_ports
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
 
@@ -100,23 +95,14 @@ class Patients:
 async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SECRET, Settings().secret)
     points = [(step, when, "9" if step == "commit" else "1") for step in STEPS for when in BOTH]
     random.Random(1).shuffle(points)
-    sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.2, repeats=2000))
-    await sandbox.start()
-    callbacks, analyzer = quiet_ports(2)
-    sandbox.state.bridge_url = f"http://127.0.0.1:{callbacks}/abdm"
-    site = write_site(tmp_path / "site", sandbox.url, callbacks, invite=True)
-    file = site / "channels" / "chem.yaml"
-    channel = yaml.safe_load(file.read_text())
-    channel["source"]["listen"] = f"127.0.0.1:{analyzer}"
-    channel["patient_numbers"] = "lasting"
-    channel["settings"] |= {"abha": "later", "patient_system": "urn:example:patients"}
-    file.write_text(yaml.safe_dump(channel))
-    mother = await Mother.start()
-    async with aiohttp.ClientSession() as http:
-        life = await mother.live(site, tmp_path / "log")
+    async with (
+        abdm_lives(tmp_path, monkeypatch, invite=True, later=True) as here,
+        aiohttp.ClientSession() as http,
+    ):
+        sandbox, site, analyzer = here.sandbox, here.site, here.analyzer
+        life = await here.live()
         await until(lambda: listening(analyzer))  # there is a journal
         life.send_signal(15)
         assert await life.wait() == 0
@@ -124,7 +110,7 @@ async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_pr
         leaving = asyncio.create_task(patients.leave_all())
         try:
             for point in [*points, None]:
-                life = await mother.live(site, tmp_path / "log", *(point or ()))
+                life = await here.live(*(point or ()))
                 if point is None:
                     patients.goes_on = False
                     await asyncio.wait({leaving})  # each of its steps has an end
@@ -132,7 +118,7 @@ async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_pr
                 else:
                     await until(lambda life=life: life.returncode is not None or leaving.done())
                 assert not leaving.done() or leaving.exception() is None, leaving.exception()
-                log = (tmp_path / "log").read_text()[-3000:]
+                log = here.log.read_text()[-3000:]
                 assert await life.wait() == (0 if point is None else -9), (point, log)
             await leaving
         finally:
@@ -140,8 +126,6 @@ async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_pr
             await asyncio.gather(leaving, return_exceptions=True)
             if life.returncode is None:
                 life.send_signal(9)
-            await mother.stop()
-            await sandbox.stop()
     count = patients.done
     found = "SELECT state, reason, content = x'', count(*) FROM abdm_context GROUP BY 1, 2, 3 ORDER BY 1, 2"
     assert rows(site, found) == [
@@ -154,6 +138,6 @@ async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_pr
     assert count <= len(asked) <= count * MOST_ATTEMPTS
     # An answer whose coming was not noted goes out again, as a program that was killed may do.
     assert {one["rule"] for one in sandbox.violations} <= {"answered-twice"}
-    log = (tmp_path / "log").read_text()
+    log = here.log.read_text()
     assert not [word for number in range(count) for word in (mobile(number), address(number)) if word in log]
     assert verify(site / "var", deep=True) == []

@@ -13,22 +13,18 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
-from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm import AbdmSandbox
 from engine.model.errors import StoreError
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
 from tests.support.abdm_finding import BODY
-from tests.support.abdm_reports import write_site
-from tests.support.abdm_site import FACILITY, SECRET
-from tests.support.failpoints import ABDM, SMS, When
-from tests.support.forking import Mother
-from tests.support.ports import quiet_ports
+from tests.support.abdm_lives import BOTH, abdm_lives
+from tests.support.abdm_site import FACILITY
+from tests.support.failpoints import ABDM, SMS
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
 
-BOTH: tuple[When, When] = ("before", "after")
 STEPS = (*SMS, *ABDM, "settle", "commit", "anchor")
 CODE = re.compile("91([0-9]{10}).*?([0-9]{6}) links")
 
@@ -139,31 +135,19 @@ def rows(site: Path, select: str) -> list[Any]:
 async def test_each_link_is_made_once_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setenv(SECRET, Settings().secret)
     rng = random.Random(seed)
     points = [(step, when, str(1 if step in SMS else rng.randint(1, 3))) for step in STEPS for when in BOTH]
     rng.shuffle(points)
-    sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.2, repeats=2000))
-    await sandbox.start()
-    callbacks, analyzer = quiet_ports(2)
-    sandbox.state.bridge_url = f"http://127.0.0.1:{callbacks}/abdm"
-    site = write_site(
-        tmp_path / "site", sandbox.url, callbacks, sms={"url": f"{sandbox.url}/sms", "body": BODY, "timeout": "5s"}
-    )
-    file = site / "channels" / "chem.yaml"
-    channel = yaml.safe_load(file.read_text())
-    channel["source"]["listen"] = f"127.0.0.1:{analyzer}"
-    channel["patient_numbers"] = "lasting"
-    channel["settings"]["abha"] = "later"
-    channel["settings"]["patient_system"] = "urn:example:patients"
-    file.write_text(yaml.safe_dump(channel))
-    mother = await Mother.start()
-    async with aiohttp.ClientSession() as http:
-        patients = Patients(sandbox, http, site, analyzer)
+    async with (
+        abdm_lives(tmp_path, monkeypatch, sms=BODY, later=True) as here,
+        aiohttp.ClientSession() as http,
+    ):
+        sandbox, site = here.sandbox, here.site
+        patients = Patients(sandbox, http, site, here.analyzer)
         linking, life = asyncio.create_task(patients.link_all()), None
         try:
             for point in [*points, None]:
-                life = await mother.live(site, tmp_path / "log", *(point or ()))
+                life = await here.live(*(point or ()))
                 if point is None:
                     patients.goes_on = False
                     await asyncio.wait({linking}, timeout=240)
@@ -172,7 +156,7 @@ async def test_each_link_is_made_once_wherever_the_process_ends(
                     await until(lambda life=life: life.returncode is not None or linking.done(), 240.0)
                 if linking.done():
                     linking.result()
-                log = (tmp_path / "log").read_text()[-3000:]
+                log = here.log.read_text()[-3000:]
                 assert await life.wait() == (0 if point is None else -9), (point, log)
             await linking
         finally:
@@ -180,14 +164,12 @@ async def test_each_link_is_made_once_wherever_the_process_ends(
             await asyncio.gather(linking, return_exceptions=True)
             if life is not None and life.returncode is None:
                 life.send_signal(9)
-            await mother.stop()
-            await sandbox.stop()
     count = patients.done
     assert rows(site, "SELECT state, count(*) FROM abdm_context GROUP BY state") == [("linked", count)]
     assert rows(site, "SELECT DISTINCT state, length(text) FROM abdm_code") == [("linked", 0)]
     assert len({address for address, _, _ in sandbox.state.linked}) == len(sandbox.state.linked) == count
     # An answer whose coming was not noted goes out again, as a program that was killed may do.
     assert {one["rule"] for one in sandbox.violations} <= {"answered-twice"}
-    log = (tmp_path / "log").read_text()
+    log = here.log.read_text()
     assert not [word for number in range(count) for word in (mobile(number), address(number)) if word in log]
     assert verify(site / "var", deep=True) == []
