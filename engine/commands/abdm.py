@@ -2,7 +2,7 @@
 
 `labrelay abdm status` shows whether all is well; `contexts`, `consents` and `transfers` are lists.
 `labrelay abdm context` and `consent` show one in full.
-`labrelay abdm link`, `withdraw`, `retry` and `resume` are what a person decides of reports and consents.
+With `labrelay abdm link`, `withdraw`, `retry` and `resume` a person decides about reports and consents.
 `labrelay abdm preflight` looks whether the gateway takes our calls and its callbacks can come in.
 `labrelay abdm sandbox` plays the network: its gateway, its consent manager, a reader of records and a patient's app.
 docs/abdm.md says more.

@@ -3,7 +3,7 @@
 An alert notifies people of an entry of the to-do list, wherever they are: by e-mail, chat, SMS. `alerts:` of the site's
 file says what goes to whom (docs/alerts.md). Patient data never leaves with an alert.
 
-KEY is the alert's key in the list, or its beginning.
+KEY is the alert's key in the list, or its beginning; a critical value is taken by its whole key.
 """
 
 from typing import Any
