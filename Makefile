@@ -19,14 +19,15 @@ CORE ?=
 VALIDATION := .validation
 ASTM := .astm
 E2E := .e2e
+COLLECTOR := .collector
 # Those that take longest come first: the processes take tests from each other.
-E2E_TESTS := tests/e2e/walk.py tests/e2e/api.py tests/e2e/day.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
+E2E_TESTS := tests/e2e/walk.py tests/e2e/api.py tests/e2e/day.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi collector e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -128,6 +129,12 @@ $(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
 e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
 	@LABRELAY_E2E=$(E2E)/node_modules timeout 1200 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
+$(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tests/e2e/collector/go.sum
+	@command -v go >/dev/null || { echo "make collector needs Go 1.26 or newer: https://go.dev"; exit 1; }
+	@go -C tests/e2e/collector build -mod=readonly -trimpath -o $(abspath $@) .
+
+collector: $(COLLECTOR)/otelcol  ## .collector/otelcol, an OpenTelemetry Collector that make e2e sends traces to (needs Go 1.26; some minutes)
+
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)
 
@@ -190,5 +197,5 @@ install:  ## install on this host as a service (root); asks what it needs, or IN
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
-clean:  ## remove .venv, .validation, .astm, .e2e and caches; data in var/ stays
-	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) .mypy_cache .ruff_cache .pytest_cache dist
+clean:  ## remove .venv, .validation, .astm, .e2e, .collector and caches; data in var/ stays
+	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) $(COLLECTOR) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,8 +1,9 @@
 """A collector of traces: OTLP over HTTP, one POST of compressed Protocol Buffers for a batch of spans.
 
-2xx             taken, but for the spans that the answer says are refused
-400, 413 ...    refused: the batch is of no use
-all else        tried again (`adapters.clients.http.exchange`)
+2xx                     taken, but for the spans that the answer says are refused
+429, 502, 503, 504      tried again, as is a request without an answer; Retry-After is honoured
+3xx, 401, 403, 404, 405 tried again, too: a person mends the address, or the secret
+all else                refused, as OTLP has it: a collector answers 500 for spans that it will never take
 """
 
 import zlib
@@ -14,11 +15,12 @@ from adapters.clients.http.settings import Tls
 from adapters.clients.http.templated import Header
 from adapters.codecs import otlp
 from engine.model.clock import Clock
-from engine.model.errors import ConfigError, DestinationDownError
+from engine.model.errors import ConfigError, DestinationDownError, RefusedDeliveryError
 from engine.model.reasons import ReasonCode
 from engine.model.spans import Span
 
 TYPE = "application/x-protobuf"
+AGAIN = (401, 403, 404, 405, 429, 502, 503, 504)
 
 
 class Settings(Protocol):
@@ -70,6 +72,8 @@ class Collector:
             raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, str(error)) from error
         answer = await self._http.exchange("POST", self._http.url, headers, body)
         if not 200 <= answer.status < 300:
+            if answer.status >= 400 and answer.status not in AGAIN:
+                raise RefusedDeliveryError(ReasonCode.REFUSED, f"HTTP {answer.status}")
             raise self._http.failure(answer)
         return min(otlp.rejected(answer.body), len(spans))
 

@@ -278,6 +278,33 @@ async def test_spans_that_the_collector_refuses_are_counted_as_dropped(tmp_path:
         assert len(collector.requests) == 3
 
 
+@pytest.mark.parametrize("status", [400, 408, 409, 413, 500, 501])
+async def test_a_batch_that_is_refused_is_dropped_and_holds_up_no_other(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "EVERY_S", 0.01)
+    answers = (http(status), http(200))
+    async with trace_collector(*answers) as collector, sending(tmp_path, collector) as made:
+        trace(made, 1)
+        await until(lambda: (made.sent, made.dropped) == (0, 2))
+        trace(made, 2)
+        await until(lambda: (made.sent, made.dropped) == (2, 2))
+        assert len(collector.requests) == 2
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 429, 502, 503, 504])
+async def test_a_batch_is_sent_again_where_time_or_a_person_can_help(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "EVERY_S", 0.01)
+    monkeypatch.setattr(tracing, "FIRST_S", 0.01)
+    async with trace_collector(http(status), http(200)) as collector, sending(tmp_path, collector) as made:
+        trace(made, 1)
+        await until(lambda: (made.sent, made.dropped) == (2, 0))
+        first, again = collector.requests
+        assert first.content == again.content
+
+
 async def test_a_reload_takes_renewed_certificates_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "FIRST_S", 0.01)
     now, former = Authority(tmp_path / "now"), Authority(tmp_path / "former")
