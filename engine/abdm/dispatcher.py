@@ -224,7 +224,8 @@ class Dispatcher:
         kind = self.table.calls.get(call.name)
         if kind is None or kind.result != callback.path or call.facility != callback.facility:
             raise CallbackBodyError(OTHER_CALL)
-        is_late = not callback.body.get("error") and calls.is_given_up(batch, call.number)
+        is_left = call.body is not None  # else its patient has left, or was erased
+        is_late = is_left and not callback.body.get("error") and calls.is_given_up(batch, call.number)
         if call.state is CallState.DONE:
             return REPEAT
         answer = self._verdicts.result(callback.body, callback.raw)

@@ -470,3 +470,31 @@ async def test_a_token_for_another_address_is_not_used(
             assert ours.rows("abdm_link_token") == []
             assert ours.rows("abdm_context", "state, reason") == [("failed", "OTHER_ADDRESS")]
             assert ours.rows("abdm_call", "state, code") == [("failed", "OTHER_ADDRESS")]
+
+
+@pytest.mark.parametrize("name", ["generate-token", "link"])
+async def test_a_late_result_of_a_call_of_which_nothing_is_left_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It was given up, then its patient left."""
+    result = {"generate-token": "on-generate-token", "link": "on-link"}[name]
+    path = {"generate-token": "/v3/hip/token/on-generate-token", "link": "/v3/link/on_carecontext"}[name]
+    async with abdm_site(tmp_path, monkeypatch, Faults(callbacks={result: ["dropped"]})) as site:
+        ours = site.ours
+        await ours.offer(report("A-1"), person())
+        await until(lambda: ours.rows(f"abdm_call WHERE name = '{name}' AND state = 'accepted'"))
+
+        @operation(priority=Priority.SETTLE)
+        def give_up(batch: Batch) -> None:
+            batch.execute("UPDATE abdm_call SET state = 'failed', code = 'NO_CALLBACK' WHERE name = ?", (name,))
+
+        await ours.journal.run(give_up)
+        await ours.journal.run(leaves, person().address)
+        request = f"abdm_request JOIN abdm_call c ON c.number = call WHERE c.name = '{name}'"
+        said = {"abhaAddress": person().address, "linkToken": "a.b.c"}
+        said |= {"response": {"requestId": ours.rows(request, "request_id")[0][0]}}
+        await ours.journal.run(callbacks.store, path, FACILITY, "r-1", orjson.dumps(said), 0)
+        ours.dispatcher.stored()
+        await until(lambda: not ours.rows("abdm_callback WHERE state = 'stored'"))
+        assert ours.rows("abdm_callback WHERE request_id = 'r-1'", "state, reason") == [("folded", "repeat")]
+        assert ours.states() == ["dropped"]
