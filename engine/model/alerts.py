@@ -10,6 +10,7 @@ from enum import StrEnum
 from engine.model.phrases import Phrase
 
 NOTHING = Phrase("")
+MOST_CRITICAL = 5000  # critical values that one look has; where more wait for a person, the newest
 
 
 class State(StrEnum):

@@ -26,7 +26,7 @@ All of it is in `Alert`, which the journal keeps; so a restart changes nothing.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.model.alerts import Alert, Changes, Line, Silence, What
+from engine.model.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, What
 from engine.model.phrases import Phrase
 from engine.monitoring.alerting.rules import SINK, Cause, Rule, parents_of
 from engine.monitoring.snapshot.states import Level
@@ -225,6 +225,8 @@ class _Look:
             return self._over(alert)
         if self._muted and not alert.urgent:
             return replace(alert, gone_us=0)
+        if alert.urgent and not alert.taken and self._urgent >= MOST_CRITICAL:
+            return alert  # it may wait beyond those that this look has
         if not alert.gone_us:
             alert = replace(alert, gone_us=now_us)
         rule = self._settings.rules.get(alert.rule)

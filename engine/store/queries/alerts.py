@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.model.alerts import Alert, Line, Silence
+from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
 from engine.model.todo import Mark
 from engine.store.operations.alerts import (
     LINE,
@@ -18,7 +18,6 @@ from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.reader import Reader
 from engine.store.queries.todo import mark_of
 
-MOST_CRITICAL = 5000
 GIVEN_UP_FOR_US = 3_600_000_000  # how long a sink counts as failing after a message for it was given up
 FAILING = (
     "SELECT sink, min(failing_us), sum(ended_us = 0) FROM (SELECT * FROM alert_line WHERE ended_us = 0 UNION ALL"

@@ -10,7 +10,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from engine.model.alerts import Alert, Changes, Line, Silence, State, What
+from engine.model.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, State, What
 from engine.model.phrases import Phrase, Span, unpacked
 from engine.monitoring.alerting.machine import MAX_ALERTS, Escalation, Settings, step, taken
 from engine.monitoring.alerting.rules import CRITICAL, NETWORK, RULES, Cause, parents_of, rule_of
@@ -265,6 +265,19 @@ def test_a_critical_value_has_room_behind_any_number_of_others() -> None:
     site = Site(replace(SETTINGS, rules={**TO_MAIL, "service": replace(TO_MAIL["service"], after_s=0.0)}))
     site.look(*(f"a{n}" for n in range(MAX_ALERTS + 1)), "critical/7")
     assert site.sent("critical/7") == ["start"]
+
+
+def test_a_critical_value_that_newer_ones_take_off_the_list_is_not_over() -> None:
+    site = Site()
+    newer = [f"critical/{number}" for number in range(100, 100 + MOST_CRITICAL)]
+    site.look("critical/7", "critical/8")
+    site.alerts["critical/8"] = taken(site.alerts["critical/8"], act=1, now_us=site.now_us)
+    site.look(*newer)
+    assert (site.sent("critical/7"), site.sent("critical/8")) == (["start"], ["start", "end"])
+    site.look("critical/7", *newer[1:])
+    assert site.sent("critical/7") == ["start"]
+    site.look(*newer[1:])
+    assert site.sent("critical/7") == ["start", "end"]
 
 
 @pytest.mark.parametrize("pattern", ["critical/7", "critical/*", "*"])
