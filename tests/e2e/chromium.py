@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.e2e.counterparts import modules
 from tests.e2e.laboratory import PASSWORD, Laboratory
+from tests.support.waiting import WITHIN_S
 
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -20,6 +21,7 @@ AXE = f"axe.run(document, {{resultTypes: ['violations'], runOnly: {{type: 'tag',
 FOCUS_WITHIN_S = 30.0
 # Chromium says this by itself of a page with such a status.
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
+expect.set_options(timeout=WITHIN_S * 1000)
 
 
 @asynccontextmanager
@@ -142,6 +144,7 @@ class Visitor:
 async def visitor(browser: Browser, here: Laboratory, **context: Any) -> AsyncIterator[Visitor]:
     """A browser without cookies; ``context``: as Playwright's `new_context`."""
     made: BrowserContext = await browser.new_context(**context)
+    made.set_default_timeout(WITHIN_S * 1000)
     try:
         yield Visitor(await made.new_page(), here.base)
     finally:

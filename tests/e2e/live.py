@@ -36,7 +36,6 @@ globalThis.fetch = (address, more) => {
 };
 """
 LOST = re.compile("^Not updating since 20")
-expect.set_options(timeout=WITHIN_S * 1000)
 
 
 @pytest.fixture

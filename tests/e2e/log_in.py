@@ -20,6 +20,7 @@ from tests.e2e.counterparts import node
 from tests.support.access import Browser, Site, site
 from tests.support.ports import quiet_ports
 from tests.support.status_server import Element, read_html
+from tests.support.waiting import WITHIN_S
 
 SECRET = "a secret of more than 32 characters: /+&=%"
 GROUPS = {"asha": ["lab"], "meena": ["lab", "chiefs"], "ravi": ["kitchen"]}
@@ -97,6 +98,7 @@ async def test_people_come_in_as_their_groups_say(here: Site) -> None:
 async def test_a_browser_comes_back_from_another_site_with_its_cookies(here: Site) -> None:
     """Chromium sends no cookie with a request that another site causes; the next one, from our own page, has them."""
     async with chromium() as browser, await browser.new_page() as page:
+        page.set_default_timeout(WITHIN_S * 1000)
         await page.goto(f"{here.base}/log-in?next=/account&lang=en")
         before = {one["name"]: one["value"] for one in await page.context.cookies(here.base)}
         await page.click("text=Single sign-on")
@@ -116,6 +118,7 @@ async def test_a_browser_comes_back_from_another_site_with_its_cookies(here: Sit
 async def test_a_person_logs_out_here_and_at_the_provider(here: Site) -> None:
     """By the page alone: the policy for forms lets no form lead to the provider."""
     async with chromium() as browser, await browser.new_page() as page:
+        page.set_default_timeout(WITHIN_S * 1000)
         await page.goto(f"{here.base}/log-in?next=/account&lang=en")
         await page.click("text=Single sign-on")
         await page.fill("[name=login]", "asha")

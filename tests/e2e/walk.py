@@ -269,6 +269,7 @@ async def send(one: Visitor, path: str, typed: dict[str, str], *, by_keyboard: b
         await (button.press("Enter") if by_keyboard else button.click())
 
 
+@pytest.mark.timeout(1500)  # hundreds of pages, also on a busy machine
 @pytest.mark.parametrize("languages", HALVES, ids=" ".join)
 async def test_each_page_in_each_language_theme_and_width(
     here: Laboratory, browser: Browser, languages: Sequence[str]

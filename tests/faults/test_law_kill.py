@@ -135,7 +135,7 @@ class Analyzer:
             async with asking_hl7(self._site.port) as line:
                 if not self.sent:
                     response = await line.ask(query(self._tube))
-                    assert values(response, "QAK", 2) == ["OK"]
+                    assert values(response, "QAK", 2) == ["OK"], response
                     order = await line.hear()
                     assert values(order, "SAC", 3) == [self._tube]
                     self.sent.append(values(order, "OBR", 2))

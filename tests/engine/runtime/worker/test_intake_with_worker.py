@@ -168,6 +168,7 @@ async def test_while_nothing_is_answered_no_more_is_kept_than_the_limits_say(
 ) -> None:
     monkeypatch.setattr(processor_module, "WINDOW_MESSAGES", 16)
     monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", 50)
+    monkeypatch.setattr(intake_module, "READ_AT_ONCE", 10)
     elsewhere = Elsewhere(1)
     async with plant(tmp_path, processor=elsewhere.remote) as made:
         server = await made.destination("server")
