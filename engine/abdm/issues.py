@@ -17,7 +17,7 @@ def content_of(report: Report, known: Known, whose: object) -> dict[str, Any]:
     """The content of a row: what the app shows, the patient as the report has him, and its issues.
 
     Args:
-        whose: its patient, or a `Wait`; one of `ENDS` stays with the version, whatever becomes of its context.
+        whose: its patient, or a `Wait`; one of `ENDS` stays with the version, also when its context changes.
     """
     never = {NEVER: whose.value} if isinstance(whose, Wait) and whose in ENDS else {}
     return never | {

@@ -31,7 +31,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[Permission]]] = MappingProx
 )
 TYPES = tuple(f"{kind}.{name}" for kind, (names, _) in KINDS.items() for name in names)
 _POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})-([0-9a-f]{8})")
-GAP = "gap"  # in every stream, whatever it asks for
+GAP = "gap"  # in every stream, also of one that asks for other kinds
 
 
 class Position(NamedTuple):

@@ -1,5 +1,5 @@
 """Alerts at servers that people run: a mail server with STARTTLS and a log-in, web servers, Mosquitto, and rsyslogd
-over UDP, TCP and TLS. Each is sent one start and one end, whatever the cause and the server do in between.
+over UDP, TCP and TLS. Each is sent one start and one end, also where the cause flaps or the server fails in between.
 
 A clock that the test moves makes hours pass; the last test has the real daemon and the real time.
 """

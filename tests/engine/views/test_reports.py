@@ -1,4 +1,4 @@
-"""Reports on a period: their rows add up whatever they are by, and days are those of the site's zone."""
+"""Reports on a period: rows by day, analyzer or test add up to the same, and days are those of the site's zone."""
 
 import random
 from collections import Counter

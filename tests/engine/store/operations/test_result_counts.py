@@ -1,4 +1,4 @@
-"""Counted results and turnaround times are those of a model, whatever happens to messages."""
+"""Counted results and turnaround times are those of a model, in any history of messages."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
