@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adapters.codecs.abdm.documents import prepared
 from tests.documents.test_abdm_documents import FILES, PDF_ONLY, SETTINGS, STRUCTURED, _with_number, verdict
+from tests.support.abdm_documents import prepared
 from tests.support.corpus import payloads
 from tests.support.profile_check import PROFILES
 

@@ -1,7 +1,7 @@
 """A report as ABDM's document: what it says of its patient and its issue, and the form in which it goes out. Pure.
 
     read_report    the facts of a document for its care context
-    prepared       the bytes to encrypt: version, the patient's ABHA, the profile, and no PDF above a limit
+    going_out      the bytes to encrypt: version, the patient's ABHA, the profile, and no PDF above a limit
 
 A document is changed in these places alone; each number keeps the digits that were sent. It is written once: the
 checksum is of the bytes that are encrypted.
@@ -108,35 +108,6 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
     )
 
 
-def prepared(
-    body: bytes,
-    *,
-    version: int,
-    max_bytes: int,
-    profile: Profile,
-    system: str,
-    number: AbhaNumber | None = None,
-    address: AbhaAddress | None = None,
-    urls: Urls = "uuid",
-) -> Prepared:
-    """A document as it goes out.
-
-    Args:
-        version: of its care context.
-        system: URI of ABHA numbers.
-        number, address: of the patient, where a person linked them; None leaves those of the document.
-        urls: how resources are named: ``urn:uuid:...``, as FHIR wants it, or ``Patient/...``, as NHA's page has it.
-
-    Raises:
-        ContentError: as `read_report`; TOO_LARGE: it is longer than ``max_bytes``, and without its PDF still is, or is
-            nothing else.
-    """
-    return going_out(
-        body, version=version, max_bytes=max_bytes, profile=profile, system=system, number=number, address=address,
-        urls=urls,
-    )[1]  # fmt: skip
-
-
 def going_out(
     body: bytes,
     *,
@@ -149,15 +120,20 @@ def going_out(
     are_all: bool = False,
     urls: Urls = "uuid",
 ) -> tuple[Report, Prepared, Json]:
-    """As `read_report`, without digest, and `prepared` together: the document is read once. The last part is the tree
-    of which the bytes were written.
+    """A document as it goes out: its report without digest, the bytes to encrypt, and the tree of which they were
+    written. The document is read once.
 
     Args:
+        version: of its care context.
+        system: URI of ABHA numbers.
+        number, address: of the patient, where a person linked them; None leaves those of the document.
         are_all: a person has said whose it is: a number or address of the document goes out in no form, also where
             ``number`` is None.
+        urls: how resources are named: ``urn:uuid:...``, as FHIR wants it, or ``Patient/...``, as NHA's page has it.
 
     Raises:
-        ContentError: as `prepared`.
+        ContentError: as `read_report`; TOO_LARGE: it is longer than ``max_bytes``, and without its PDF still is, or is
+            nothing else.
     """
     bundle = _bundle(body)
     report = _report(bundle, ABHA_SYSTEMS | {system}, b"")

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs import json_tree
-from adapters.codecs.abdm.documents import WITHOUT_PDF, LeftOut, prepared, read_report
+from adapters.codecs.abdm.documents import WITHOUT_PDF, LeftOut, read_report
 from engine.model.abdm_profiles import PROFILES, Profile
 from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.care_contexts import Step, followed, step
 from engine.model.errors import ContentError
 from tests.documents.test_abdm_documents import PDF_ONLY, SETTINGS, STRUCTURED, verdict
+from tests.support.abdm_documents import prepared
 
 Json = dict[str, Any]
 SYSTEM = SETTINGS["abha_system"]

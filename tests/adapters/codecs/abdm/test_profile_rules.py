@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.abdm.documents import prepared, read_report
+from adapters.codecs.abdm.documents import read_report
 from adapters.codecs.abdm.profile_rules import MAX_FAULTS, RULES, faults
 from engine.model.abdm_profiles import NDHM_IDENTIFIER_TYPE, PROFILES, Profile
 from engine.model.errors import ContentError
 from tests.adapters.codecs.abdm.test_documents import ROOM, SYSTEM, body
 from tests.documents.test_abdm_documents import PDF_ONLY, STRUCTURED
+from tests.support.abdm_documents import prepared
 from tests.support.profile_check import PROFILES as GUIDE
 from tests.support.profile_check import needs_profiles
 
