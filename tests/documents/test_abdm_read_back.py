@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.abdm.documents import prepared
 from adapters.codecs.abdm.profile_rules import faults
 from engine.model.abdm_profiles import PROFILES, Profile
 from tests.documents.test_abdm_documents import FILES, SETTINGS, STRUCTURED, _with_number, verdict
+from tests.support.abdm_documents import prepared
 from tests.support.corpus import CorpusFile, needs_corpus, payloads
 from tests.support.read_back import compared, decoded
 
