@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from engine.monitoring.logs import REPEAT_WINDOW_S, describe
+from engine.model.log_limits import REPEAT_WINDOW_S
+from engine.monitoring.logs import describe
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
@@ -52,8 +53,8 @@ def test_every_state_is_named_with_its_word() -> None:
     for state in (*ChannelState, *DestinationState):
         assert f"`{state.value}`" in PAGE
     site = troubled_site()
-    for row in (*site.channels, *site.destinations):
-        assert str(row.words).partition(":")[0] in PAGE
+    for words in (*(one.words for one in site.channels), *(one.words for one in site.destinations)):
+        assert str(words).partition(":")[0] in PAGE
 
 
 def test_the_numbers_are_the_codes() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
@@ -204,7 +205,8 @@ async def test_a_lost_connection_shows_and_is_tried_less_and_less_often(here: Si
         await expect(page.locator("#link")).to_have_text("live")
     await page.clock.pause_at(await page.evaluate("Date.now() / 1000 + 1"))
     await page.context.set_offline(True)
-    for connection in followers:
+    connections: list[Any] = [*followers]
+    for connection in connections:
         connection.transport.abort()
     await until(lambda: not followers)
     asks: list[int] = []

@@ -64,14 +64,14 @@ async def test_each_page_arrives_wherever_the_process_ends(
                 await until(lambda: done(sandbox, asked))
                 life.send_signal(15)
             assert await life.wait() == (0 if point is None else -9), here.log.read_text()[-2000:]
-    for one in asked:
-        transfer = sandbox.state.transfers[one]
+    for transaction in asked:
+        transfer = sandbox.state.transfers[transaction]
         assert (len(transfer.pages), len(transfer.arrived)) == (REPORTS, REPORTS)
         assert transfer.outcome is not None
         assert transfer.outcome["sessionStatus"] == "TRANSFERRED"
     assert {(one["rule"], one["where"]) for one in sandbox.violations} <= TWICE
-    for one in sandbox.state.documents:
-        assert json.loads(one.content)["resourceType"] == "Bundle"
+    for document in sandbox.state.documents:
+        assert json.loads(document.content)["resourceType"] == "Bundle"
     assert verify(site / "var", deep=True) == []
     assert (site / "var" / JOURNAL_NAME).exists()
     journal = Reader.beside(site / "var")

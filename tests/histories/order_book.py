@@ -10,11 +10,16 @@ from tests.histories.history import PANEL, Asking, History, Line, Ordering, Rest
 from tests.histories.laboratory import stamp
 from tests.histories.model import Fault, decided, shown
 from tests.histories.render import here
-from tests.histories.seen import Reply, Seen, SeenOrders
+from tests.histories.seen import Reply, Row, Seen, SeenOrders
 
 LIVE, HELD, CONFLICT, CANCELLED, REPLACED = "live", "held", "conflict", "cancelled", "superseded"
 OPEN = (LIVE, HELD, CONFLICT)
 Key = tuple[int, str, str]  # laboratory system, order number, test
+
+
+def _waits(row: Row) -> bool:
+    """Whether a person must decide on the message, or on a document of it."""
+    return row.state == "held" or any(one.state == "held" for one in row.deliveries)
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +281,7 @@ class Book:
 
     def _measured(self) -> list[Measured]:
         born: dict[tuple[int, str, str, str], int] = {}
-        rows = defaultdict(list)
+        rows: defaultdict[int, list[Row]] = defaultdict(list)
         for row in self.seen.rows:
             rows[row.send].append(row)
         found = []
@@ -291,7 +296,7 @@ class Book:
                             step=step.id, channel=step.channel, result=result, tube=self.of_place(group.order),
                             stated=group.number, born=born.setdefault(mark, step.id), old=result.at < stamp(0),
                             held=any(shown(row) or decided(row) for row in rows[step.id]),
-                            waits=any(one.state == "held" for row in rows[step.id] for one in (row, *row.deliveries)),
+                            waits=any(_waits(row) for row in rows[step.id]),
                         )
                     )  # fmt: skip
         return found

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.model.consents import ConsentState
 from engine.runtime.app import App
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.abdm import consents
@@ -49,7 +50,7 @@ class AbdmDaemon:
         """A consent that came back with a backup."""
         ends_us = self.app.parts.clock.now_us() + 86_400_000_000
         number: int = await self.app.journal.run(
-            suspend, "c-1", FACILITY, consents.ConsentState.GRANTED, reason="suspended", ends_us=ends_us, content=["{}"]
+            suspend, "c-1", FACILITY, ConsentState.GRANTED, reason="suspended", ends_us=ends_us, content=["{}"]
         )
         return number
 

@@ -21,7 +21,13 @@ def with_sms(url: str, **other: Any) -> AbdmDestination:
 def patient(number: int = 0, *, abha: bool = False, **other: Any) -> dict[str, Any]:
     """One of the simulator's people as a document has him."""
     one = PEOPLE[number]
-    said = {"name": one.name, "gender": one.gender, "year": one.year, "mobile": one.mobile, "own": f"PID-{number}"}
+    said: dict[str, Any] = {
+        "own": f"PID-{number}",
+        "name": one.name,
+        "gender": one.gender,
+        "year": one.year,
+        "mobile": one.mobile,
+    }
     said |= other
     identifiers = [("MR", said["own"])] if said["own"] else []
     if abha:

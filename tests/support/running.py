@@ -26,10 +26,10 @@ from engine.model.journal_views import (
 )
 from engine.runtime import build
 from engine.runtime.app import App
+from engine.store.journal import Journal
 from engine.store.queries.contents import stored_document
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
@@ -69,7 +69,7 @@ class RunningSite:
     _read: dict[int, Json] = field(default_factory=dict)
 
     @property
-    def journal(self) -> Reader:
+    def journal(self) -> Journal:
         return self.app.journal
 
     def port(self, name: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import serial as serial_module
-from adapters.transports import serial_device, serial_opening
+from adapters.transports import serial_device, serial_ports
 from adapters.transports.errors import LineError
 from adapters.transports.serial import LineStream, SerialLine, build
 from adapters.transports.serial_device import DeviceStream, open_device
@@ -564,9 +564,9 @@ def test_every_refusal_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert "DeviceAllow=" in why_not(path, OSError(errno.EPERM, ""))
     assert "powered" in why_not(path, OSError(errno.EIO, ""))
     assert "do not take" in why_not(path, ValueError("baud")).replace("does not take", "do not take")
-    monkeypatch.setattr(serial_opening.serial_ports, "group_of", lambda path: "dialout")
+    monkeypatch.setattr(serial_ports, "group_of", lambda path: "dialout")
     assert "usermod -aG dialout USER" in why_not(path, PermissionError(errno.EACCES, ""))
-    monkeypatch.setattr(serial_opening.serial_ports, "group_of", lambda path: "")
+    monkeypatch.setattr(serial_ports, "group_of", lambda path: "")
     assert "usually dialout" in why_not(path, PermissionError(errno.EACCES, ""))
 
 

@@ -1,6 +1,7 @@
 """Links that patients make, against the simulator: it plays the app, the gateway and the SMS service."""
 
 import logging
+import secrets
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -83,7 +84,7 @@ async def test_the_patient_chooses_some_of_the_reports(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("zeros", [True, False])
 async def test_a_code_is_a_number_or_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: bool) -> None:
-    monkeypatch.setattr(discovery.secrets, "randbelow", lambda most: 42137)
+    monkeypatch.setattr(secrets, "randbelow", lambda most: 42137)
     async with abdm_site(tmp_path, monkeypatch, config=with_sms) as site:
         await site.ours.offer(report_of("A-1"), None)
         transaction, _ = await search(site)

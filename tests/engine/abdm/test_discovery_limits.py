@@ -12,13 +12,14 @@ import pytest
 from engine.abdm import discovery, matching, texting
 from engine.config.destination_abdm import AbdmDestination
 from engine.model.abdm import Callback
+from engine.model.abdm_links import held
 from engine.model.clock import ManualClock
 from engine.store.core.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import append
-from engine.store.operations.abdm import forgetting, offers
+from engine.store.operations.abdm import calls, contexts, forgetting, offers, patients
 from tests.support.abdm_finding import other_than, report_of, with_sms
 from tests.support.abdm_site import FACILITY, offer, person
 from tests.support.journals import received
@@ -43,7 +44,7 @@ class App:
     def answer(self) -> Any:
         def last(batch: Batch) -> Any:
             (number,) = batch.execute("SELECT max(number) FROM abdm_call").fetchone()
-            call = discovery.calls.by_number(batch, number) if number else None
+            call = calls.by_number(batch, number) if number else None
             return call.body if call is not None else None
 
         return self.journal.run_alone(last)
@@ -344,12 +345,12 @@ def test_no_history_links_a_report_to_another_than_its_person(app: App, clock: M
             found = batch.execute("SELECT number FROM abdm_context WHERE state = 'linked'").fetchall()
             made = []
             for (number,) in found:
-                context = discovery.contexts.by_number(batch, number)
+                context = contexts.by_number(batch, number)
                 assert context is not None
-                patient = discovery.patients.by_number(batch, context.patient)
+                patient = patients.by_number(batch, context.patient)
                 assert patient is not None
                 assert patient.person is not None
-                (own,) = matching.held(context.content).own
+                (own,) = held(context.content).own
                 made.append((own, patient.person.address))
             return made
 

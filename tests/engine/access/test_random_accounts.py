@@ -98,7 +98,7 @@ class AccountHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.patches = [
+        self.patches: list[Any] = [
             mock.patch.object(journal_module, "STOP_S", 120.0),  # a stop is in order on a busy machine, too
             mock.patch.object(passwords, "MEMORY_KIB", 8),
             mock.patch.object(passwords, "ROUNDS", 1),

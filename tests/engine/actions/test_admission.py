@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -276,7 +277,7 @@ async def test_a_verb_that_the_table_does_not_name_needs_everything() -> None:
 
 async def test_refusals_are_counted_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now, rows = [1000.0], list[tuple[str, dict[str, Any]]]()
-    monkeypatch.setattr(admission.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     async def note(actor: Actor, what: dict[str, Any]) -> None:
         if actor == "full":

@@ -21,8 +21,7 @@ from engine.actions.trail import entries
 from engine.actions.underway import Acts, process_again
 from engine.model.clock import SystemClock
 from engine.model.journal_views import Trace
-from engine.model.message import Document, MapContext, Mapped
-from engine.model.ports import Parsed
+from engine.model.message import Document, MapContext, Mapped, Parsed
 from engine.model.records import Decision
 from engine.processing.process import Route
 from engine.store.journal import Journal

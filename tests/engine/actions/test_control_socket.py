@@ -17,8 +17,8 @@ import uvloop
 
 from engine.actions import control, control_server
 from engine.actions.admission import Admission, Person
-from engine.actions.control import call
-from engine.actions.control_server import ControlServer, Request
+from engine.actions.control import Request, call
+from engine.actions.control_server import ControlServer
 from engine.model.actor import of_this_process
 from engine.model.errors import (
     ConfigError,

@@ -109,7 +109,7 @@ class Operations(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.patches = [
+        self.patches: list[Any] = [
             mock.patch.object(journal_module, "STOP_S", 120.0),
             mock.patch.object(operations, "SLICE", 2),
             mock.patch.object(operations, "LONGEST_PAUSE_S", 0.0),

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.model.reasons import ReasonCode
+from engine.model.timing import Timing
 from engine.monitoring import metrics
 from engine.monitoring.metrics import (
     ATTEMPTS_FAILED,
@@ -19,7 +20,6 @@ from engine.monitoring.metrics import (
     RECEIVED,
     Counters,
     Kind,
-    Timing,
     new_registry,
 )
 from engine.monitoring.snapshot.alerts import AlertsSnapshot

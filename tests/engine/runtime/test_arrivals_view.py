@@ -14,6 +14,7 @@ from engine.runtime import arrivals_view
 from engine.runtime.arrivals_view import LEARNED_AT_ONCE, ArrivalsView
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
+from engine.store.queries.hours import hours_between, hours_of
 from tests.support.journals import opened
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
@@ -101,7 +102,6 @@ def test_a_channel_without_a_message_is_not_judged(journal: Journal) -> None:
 
 def test_one_reading_learns_a_few_hours_and_the_next_go_on(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    hours_of = arrivals_view.hours_of
 
     def noted(reader: Any, name: str, begins: Any) -> Any:
         asked.append(name)
@@ -132,7 +132,6 @@ def test_what_is_known_stays_bounded(journal: Journal, monkeypatch: pytest.Monke
 
 def test_the_last_day_is_read_once_in_five_minutes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    hours_between = arrivals_view.hours_between
 
     def noted(reader: Any, since_us: int, before_us: int) -> Any:
         asked.append((before_us - since_us) // 3_600_000_000 + 1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.actions.control_server import Request
+from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError, RefusedError
 from engine.runtime.control_requests import (

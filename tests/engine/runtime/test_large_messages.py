@@ -18,6 +18,7 @@ from engine.runtime.worker.large import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, L
 from engine.runtime.worker.process import WorkerProcess
 from engine.store.operations.settling import accepted
 from engine.store.queries.contents import stored_payload
+from engine.succession.statements import said_in
 from tests.engine.processing.test_intake import FULL, Flaky
 from tests.support.channels import hl7
 from tests.support.plant import Plant, numbers, plant
@@ -189,7 +190,7 @@ async def test_a_result_is_not_compared_byte_by_byte_with_a_large_report_of_its_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That would open the report, in the thread that every acknowledgement waits for."""
-    said_in, compared = accepted.said_in, []
+    compared = []
 
     def noted(body: bytes) -> bytes | None:
         compared.append(len(body))

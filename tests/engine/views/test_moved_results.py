@@ -34,7 +34,7 @@ TWO = "P7 O1 K P8 O2 NA"
 ONE, OTHER, BARE = "7 1", "8 2", ""  # patient 7 and its order, patient 8 and its order, neither
 
 # before, after, (line, its owner before, its owner now, whether another one is alike)
-EXPECTED = {
+EXPECTED: dict[str, tuple[str, str, list[tuple[str, str | None, str | None, bool]]]] = {
     "nothing": (TWO, TWO, []),
     "to the next patient": (TWO, "P7 O1 P8 O2 NA K", [("K", ONE, OTHER, False)]),
     "with another set ID": (TWO, "P7 O1 P8 O2 NA K2", [("K2", ONE, OTHER, False)]),

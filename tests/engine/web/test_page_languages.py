@@ -184,7 +184,8 @@ def said_in_code() -> set[str]:
     }
     found |= {todo_rows.COMMAND, *(step.words for step in todo_rows.STEPS.values()), *todo.UNTIL.values(), todo.GONE}
     found |= {*system.KINDS.values(), *(text for name, text in vars(changes).items() if name in CHANGE_WORDS)}
-    found |= {one.words for one in (*menu.DAILY, *menu.OTHERS, *(page for of in menu.OTHERS for page in of.entries))}
+    found |= {*(one.words for one in menu.DAILY), *(of.words for of in menu.OTHERS)}
+    found |= {one.words for of in menu.OTHERS for one in of.entries}
     found |= {
         *wording._ONE.values(),
         wording.REPEATED,

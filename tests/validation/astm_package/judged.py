@@ -18,8 +18,8 @@ import pytest
 from adapters.codecs.astm import records
 from adapters.codecs.astm.link import AstmReceiver
 from adapters.codecs.astm.sender import frames_of
-from engine.devtools.simulator.asking import Told, results
-from engine.devtools.simulator.asking_forms import FORMS, GENERIC
+from engine.devtools.simulator.asking import results
+from engine.devtools.simulator.asking_forms import FORMS, GENERIC, Told
 from engine.model.message import FormatOptions
 from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items

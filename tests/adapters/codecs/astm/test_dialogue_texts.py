@@ -10,6 +10,7 @@ from adapters.codecs.astm.habits import GENERIC, Habits
 from adapters.codecs.astm.orders import escaped
 from adapters.codecs.astm.sender import frames_of
 from adapters.codecs.astm.text import components, repetitions, unescape
+from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions
 from engine.model.orders import AnswerContext, Asked, ItemState, OrderedPatient, OrderLine, Tube, WorkItem
 
@@ -88,7 +89,7 @@ def test_whatever_a_question_holds_each_specimen_gets_an_answer_that_can_be_read
     payload = sign[0].join([f"H{sign}", "", "", *fields[:4]]) + "\r" + sign[0].join(["Q", "1", *fields]) + "\rL|1\r"
     try:
         parsed = records.parse(payload.encode("utf-8", "replace"), FormatOptions())
-    except records.ContentError:
+    except ContentError:
         return
     for none in ("end", "order", "question"):
         for specimen in ("number", "whole", "instrument"):

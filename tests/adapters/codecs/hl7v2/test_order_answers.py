@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from adapters.codecs.hl7v2 import message, order_answers
-from adapters.codecs.hl7v2.order_answers import LineAnswer, answer
+from adapters.codecs.hl7v2.order_answers import answer
 from engine.model.message import FormatOptions
-from engine.model.orders import Action, ItemReason
+from engine.model.orders import Action, ItemReason, LineAnswer
 
 NOW = "20260301101531"
 

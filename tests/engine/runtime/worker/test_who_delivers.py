@@ -148,6 +148,6 @@ async def test_where_a_site_allows_one_request_at_a_time_one_process_makes_them(
     try:
         async with running_app(tmp_path) as app:
             made = {name: worker._setup.destination for name, worker in app.parts.delivery_workers.items()}
-            assert {name: one._shared for name, one in made.items()} == {"many": True, "one": False}
+            assert {name: vars(one)["_shared"] for name, one in made.items()} == {"many": True, "one": False}
     finally:
         await sandbox.stop()

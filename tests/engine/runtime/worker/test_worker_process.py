@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -267,7 +268,7 @@ async def test_a_new_configuration_is_taken_between_two_messages(tmp_path: Path)
 async def test_where_no_process_can_be_started_the_main_process_does_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     folder = make_worker_site(tmp_path / "site", FOLDER)
     async with running_worker(folder, wait=False) as worker:
         asked = [worker.ask(worker.stored("raw", oru(1, number, random.Random(number)))) for number in range(5)]

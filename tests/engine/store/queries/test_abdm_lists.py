@@ -1,7 +1,7 @@
 """Lists of ABDM beside a plain reading of the same rows, and the state of each laboratory."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def _many(batch: Batch, seed: int) -> None:
         transfers.move(batch, number, chance.choice([*TransferState]), chance.choice(("", "range")))
 
 
-LISTS = {
+LISTS: dict[str, tuple[Any, Iterable[str], str, str]] = {
     abdm_lists.CONTEXTS: (abdm_lists.contexts, ContextState, "message", "message_id"),
     abdm_lists.CONSENTS: (abdm_lists.consents, ConsentState, "", ""),
     abdm_lists.TRANSFERS: (abdm_lists.transfers, TransferState, "consent", "consent"),

@@ -18,6 +18,7 @@ from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.web.pages import acts, codes
+from engine.web.pages.asked import PAGE
 from tests.support import journals
 from tests.support.bare_channels import bare_channels
 from tests.support.evil_texts import EVIL, FORBIDDEN
@@ -190,7 +191,7 @@ async def test_a_damaged_row_of_the_trail_is_shown_with_all_others(page: Page, j
     rows = (await read(page, "/acts?lang=en")).one("tbody").all("tr")
     assert [row.attributes["id"] for row in rows[:3]] == [f"a-{last}", f"a-{wrong}", f"a-{wrong - 1}"]
     assert [row.all("td")[3].text for row in rows[:3]] == ["done", "damaged: `labrelay verify` names it", "refused"]
-    assert len(rows) == acts.PAGE
+    assert len(rows) == PAGE
 
 
 async def test_the_system_page_says_what_runs_and_what_is_wrong(page: Page) -> None:

@@ -21,6 +21,7 @@ from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.messages import deliveries_of, messages_page
 from engine.web.pages import filters, messages
+from engine.web.pages.asked import PAGE
 from engine.web.pages.words import grouped
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.journals import NOW_US, WINDOW_S
@@ -163,7 +164,7 @@ async def test_a_row_says_what_became_of_the_message(page: Page, known: list[Kno
     _, text = await page.get("/messages?since=all&lang=en")
     rows = {row.attributes["id"]: row for row in read_html(text).all("tr") if "id" in row.attributes}
     words = {"waiting": "waiting", "sending": "waiting", "delivered": "delivered", "dead": "dead letter"}
-    for one in known[: messages.PAGE]:
+    for one in known[:PAGE]:
         row = rows[f"m-{one.view.id}"]
         said = row.all("td")[-1].text
         for destination, those in one.lanes.items():

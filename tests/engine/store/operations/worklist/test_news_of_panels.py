@@ -15,7 +15,7 @@ from adapters.codecs.hl7v2 import order_status
 from engine.model.clock import ManualClock
 from engine.model.message import Received
 from engine.model.order_rules import ItemEvent
-from engine.model.orders import Confirmation, StatusChange
+from engine.model.orders import Confirmation, Status, StatusChange
 from engine.model.worklist import ResultOf, TakeSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -320,7 +320,7 @@ def test_what_ends_one_test_of_a_panel_says_so_in_words() -> None:
     line = order("UREA", ordered="1002", panel="BMP")
     for of_panel, words in ((False, "the analyzer has refused it; this test of BMP alone"),
                             (True, "the analyzer has refused it")):  # fmt: skip
-        change = StatusChange(status=order_status.Status.REFUSED, item=2, n=3, at_us=0, line=line, of_panel=of_panel)
+        change = StatusChange(status=Status.REFUSED, item=2, n=3, at_us=0, line=line, of_panel=of_panel)
         (orc,) = segments(order_status.message(change, at="20260301060000", settings={}), "ORC")
         assert orc[16] == f"REFUSED^{words}^L"
 
