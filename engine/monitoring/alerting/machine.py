@@ -36,7 +36,7 @@ UNSTEADY_STARTS = 4  # within an hour
 TAKEN_AT_MOST_US = 24 * HOUR_US
 UNSTEADY = "{what} (it comes and goes)"
 OPEN = "{what} (critical values that wait: {n})"
-MAX_ALERTS = 5000  # that are kept; causes beyond it, the mildest, are left out, but for urgent ones
+MAX_ALERTS = 5000  # that are kept, and urgent ones beside them; causes beyond it, the mildest, are left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +80,10 @@ def step(
     present: dict[str, Cause] = {}
     room = MAX_ALERTS
     for cause in sorted(causes, key=lambda one: (one.level.rank, one.key)):
-        if cause.key not in present and (cause.key in alerts or room > 0 or settings.rules[cause.rule].urgent):
+        is_urgent = settings.rules[cause.rule].urgent
+        if cause.key not in present and (is_urgent or cause.key in alerts or room > 0):
             present[cause.key] = cause
-            room -= 1
+            room -= not is_urgent
     urgent = sum(settings.rules[cause.rule].urgent for cause in present.values())
     muting = {key for key, alert in alerts.items() if _mutes(alert, settings, now_us)}
     for key in sorted({*alerts, *present}, key=lambda key: (len(parents_of(key)), key)):

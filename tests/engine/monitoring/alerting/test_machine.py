@@ -267,6 +267,12 @@ def test_a_critical_value_has_room_behind_any_number_of_others() -> None:
     assert site.sent("critical/7") == ["start"]
 
 
+def test_other_causes_have_room_beside_any_number_of_critical_values() -> None:
+    site = Site()
+    site.look(*(f"critical/{n}" for n in range(MAX_ALERTS)), "journal", "disk")
+    assert (site.sent("journal"), site.sent("disk")) == (["start"], ["start"])
+
+
 def test_a_critical_value_that_newer_ones_take_off_the_list_is_not_over() -> None:
     site = Site()
     newer = [f"critical/{number}" for number in range(100, 100 + MOST_CRITICAL)]
