@@ -112,16 +112,16 @@ def queue(batch: Batch, lines: Sequence[Line]) -> None:
 def claim(batch: Batch, sink: str, *, held: bool) -> Message | None:
     """The next message for a sink, before an attempt; None: nothing is due.
 
-    Urgent lines go first, each by itself. Others go together, starts or ends, in their order: a line that waits for
-    its next attempt is overtaken by none of them.
+    Urgent lines go first, each by itself: a start before any reminder of others. Those that are not urgent go
+    together, starts or ends, in their order: a line that waits for its next attempt is overtaken by none of them.
 
     Args:
         held: a quiet window is open: only urgent lines go.
     """
     first = batch.execute(
         f"SELECT id, message, what, 1 FROM alert_line l WHERE {URGENT} AND due_us NOT BETWEEN ? AND ?"  # noqa: S608 - constant
-        " ORDER BY id LIMIT 1",
-        (sink, batch.now_us + 1, batch.now_us + URGENT_WAIT_US),
+        " ORDER BY what <> ?, id LIMIT 1",
+        (sink, batch.now_us + 1, batch.now_us + URGENT_WAIT_US, What.START.value),
     ).fetchone()
     if first is None and not held:
         first = batch.execute(

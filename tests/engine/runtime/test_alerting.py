@@ -483,6 +483,20 @@ async def test_the_newest_critical_values_are_told_where_thousands_wait(
         assert [one.message for one in rows.critical_values(home.journal)] == [3, 4, 5]
 
 
+async def test_a_new_critical_value_is_told_before_the_reminders_of_others(tmp_path: Path) -> None:
+    alerting = {**QUICK, "remind": "4h"}
+    async with scripted(TAKEN) as chat, house(tmp_path, {"sinks": {"chat": chat_sink(chat)}, **alerting}) as home:
+        for number in (1, 2, 3):
+            await home.journal.run(noted_again, number)
+        await home.look()
+        home.clock.advance(4 * 3600)
+        await home.alerting.look()  # the reminders are queued, and not sent yet
+        await home.journal.run(noted_again, 9)
+        await home.look()
+    said = [(text.startswith("Test Lab: Still"), "message 9 " in text) for text in texts(chat)[3:]]
+    assert said == [(False, True), (True, False), (True, False), (True, False)]
+
+
 async def test_a_clock_that_was_set_back_keeps_no_alert_back(tmp_path: Path) -> None:
     async with AsyncExitStack() as opened:
         chat = await opened.enter_async_context(scripted(http(503), TAKEN))
