@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.config.renewal import hash_of
 from engine.config.traces import TracesConfig
+from engine.delivery.retry import LONGEST_RETRY_AFTER_S
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DeliveryError, RefusedDeliveryError
 from engine.model.spans import Span
@@ -22,7 +23,7 @@ from engine.store.journal import Journal
 logger = logging.getLogger("labrelay.traces")
 
 EVERY_S = 2.0  # spans wait so long for others that go with them
-FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
+FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts, where the collector names no time
 STOP_S = 2.0  # for the last spans, at a stop
 
 
@@ -125,7 +126,7 @@ class Tracing:
             except DeliveryError as error:
                 self._failed(error)
                 asked_s = getattr(error, "retry_after", None) or 0.0
-                await asyncio.sleep(min(max(wait_s, asked_s), LONGEST_S))
+                await asyncio.sleep(max(wait_s, min(asked_s, LONGEST_RETRY_AFTER_S)))
                 wait_s = min(2 * wait_s, LONGEST_S)
                 continue
             else:

@@ -305,6 +305,26 @@ async def test_a_batch_is_sent_again_where_time_or_a_person_can_help(
         assert first.content == again.content
 
 
+async def test_a_collector_that_names_a_time_is_left_alone_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the time is longer than the longest wait of our own."""
+    monkeypatch.setattr(tracing, "EVERY_S", 0.01)
+    monkeypatch.setattr(tracing, "FIRST_S", 0.01)
+    monkeypatch.setattr(tracing, "LONGEST_S", 0.01)
+    asked: list[float] = []
+
+    def answer(request: Request) -> Script:
+        asked.append(asyncio.get_running_loop().time())
+        return http(503, b"", "Retry-After: 1") if len(asked) == 1 else http(200)
+
+    async with trace_collector(answer) as collector, sending(tmp_path, collector) as made:
+        trace(made, 1)
+        await until(lambda: made.sent == 2)
+    first, again = asked
+    assert again - first >= 0.99
+
+
 async def test_a_reload_takes_renewed_certificates_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "FIRST_S", 0.01)
     now, former = Authority(tmp_path / "now"), Authority(tmp_path / "former")
