@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from engine.config.destination_auth import PasswordAuth
+from engine.config.destination_auth import USE_MQTT_TLS, PasswordAuth
 from engine.config.downtime import DowntimeWindow
 from engine.config.downtime_windows import DAY_MINUTES
 from engine.config.templated_request import TemplatedRequest
@@ -140,11 +140,8 @@ lab-mail:
         return ", ".join(self.to)
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.auth is not None and self.security == "none" and not self.server.is_loopback:
-            yield (
-                ("auth",),
-                f"user and password go to {self.server} in clear, with every mail; use security: starttls",
-            )
+        if self.auth is not None and self.security == "none":
+            yield from self.auth.in_clear(self.server, "use security: starttls")
 
 
 class HttpSink(TemplatedRequest, SinkBase):
@@ -228,12 +225,8 @@ bus:
         return f"{self.connect} {self.topic}"
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.auth is not None and self.tls is None and not self.connect.is_loopback:
-            yield (
-                ("auth",),
-                f"user and password go to {self.connect} in clear; add `tls: {{}}` and the broker's port for TLS"
-                " (8883)",
-            )
+        if self.auth is not None and self.tls is None:
+            yield from self.auth.in_clear(self.connect, USE_MQTT_TLS)
 
 
 class SyslogSink(SinkBase):

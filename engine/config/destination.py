@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from engine.config.destination_abdm import AbdmDestination
-from engine.config.destination_auth import USE_HTTPS, PasswordAuth, host_in_clear
+from engine.config.destination_auth import USE_HTTPS, USE_MQTT_TLS, PasswordAuth, host_in_clear
 from engine.config.destination_base import DestinationBase
 from engine.config.http_server import HttpServer
 from engine.config.tls import ConnectTls
@@ -176,12 +176,8 @@ feed:
         return str(self.connect)
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        if self.auth is not None and self.tls is None and not self.connect.is_loopback:
-            yield (
-                ("auth",),
-                f"user and password go to {self.connect} in clear, with every result; add `tls: {{}}` and "
-                "the broker's port for TLS (8883)",
-            )
+        if self.auth is not None and self.tls is None:
+            yield from self.auth.in_clear(self.connect, USE_MQTT_TLS)
 
 
 class S3Destination(DestinationBase):

@@ -12,6 +12,7 @@ from engine.config.yaml_nodes import KeyPath
 from engine.model.units import HostPort
 
 USE_HTTPS = "use https://, or a tunnel to it that ends on this machine"
+USE_MQTT_TLS = "add `tls: {}` and the broker's port for TLS (8883)"
 _IN_CLEAR = {
     "basic": "user and password go to {host} in clear, with every request",
     "bearer": "the token goes to {host} in clear, with every request",
@@ -139,6 +140,11 @@ class PasswordAuth(Model):
 
     basic: BasicAuth
     """User and password."""
+
+    def in_clear(self, server: HostPort, way_out: str) -> Iterator[tuple[KeyPath, str]]:
+        """The password, where ``server`` is another machine; for a connection without TLS."""
+        if not server.is_loopback:
+            yield ("auth",), f"user and password go to {server} in clear, with every message; {way_out}"
 
 
 def host_in_clear(url: str) -> str:
