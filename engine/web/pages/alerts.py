@@ -21,6 +21,7 @@ from engine.views.alerts import Shown, shown
 from engine.web.access.desk import Desk
 from engine.web.cells import Badge
 from engine.web.forms import Form
+from engine.web.pages.asked import number
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.states import Look, badge
 from engine.web.pages.todo import FEW_WORDS
@@ -155,8 +156,8 @@ def _asked(form: Form) -> tuple[str, dict[str, Any]]:
     what, _, which = form["act"].partition(" ")
     if what == "take":
         return "alert_acknowledge", {"key": which, "note": form["note"]}
-    if what == "end" and which.isdigit():
-        return "alert_unsilence", {"silence": int(which)}
+    if what == "end" and (silence := number(which)):
+        return "alert_unsilence", {"silence": silence}
     if what == "silence" and form["time"] in TIMES:
         if not form["pattern"] or not form["reason"]:
             raise RefusedError(FEW_WORDS)

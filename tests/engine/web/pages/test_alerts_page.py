@@ -140,6 +140,12 @@ async def test_a_silence_without_words_or_of_a_critical_value_is_refused(
     assert (answered, bool(page.all("p", role="alert"))) == (status, True)
 
 
+@pytest.mark.parametrize("act", ["end", "end ²", f"end {'9' * 30}", f"end {'9' * 5000}", "silence", "erase x"])
+async def test_what_is_no_act_of_the_page_is_refused(operator: Browser, act: str) -> None:
+    _, page = await operator.get("/alerts?lang=en")
+    assert (await operator.post("/alerts?lang=en", {**hidden(page), "act": act}))[0] == 400
+
+
 async def test_a_viewer_sees_the_list_and_no_buttons(here: Site) -> None:
     async with here.browser() as browser:
         await browser.log_in("viewer")
