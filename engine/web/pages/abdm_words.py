@@ -85,6 +85,7 @@ REASONS: Mapping[str, str] = {
     "token-renewed": "The link token did not fit; a new one is asked for.",
     "blocked": "The gateway gives no link token for now.",
     "no-token": "The gateway gave no link token.",
+    "OTHER_ADDRESS": "The link token was for another ABHA address; it is not used.",
     "not-linked": "The gateway did not link it.",
     "not-confirmed": "The gateway did not confirm the link.",
     "not-notified": "The patient's app has not heard of the newest version.",
@@ -139,6 +140,7 @@ REASONS: Mapping[str, str] = {
     "GAVE_UP": "The time for it was over.",
     "DAMAGED": "It cannot be read in the journal.",
     "ERASED": "The patient of the call was erased.",
+    "changed": "It was not needed any more.",
 }
 HELP: Mapping[str, str] = {
     "other_laboratory": "No link is made. Correct hfr_id of the channel, and send the report again.",
@@ -160,6 +162,7 @@ HELP: Mapping[str, str] = {
     "ABDM-1092": "The network gave its link token before, and it has not come. Let the patient link it from the app, "
     "or have it tried again on another day.",
     "no-token": "Have it tried again.",
+    "OTHER_ADDRESS": "Look at the patient's card. Link the report by hand, or have it corrected.",
     "not-linked": "Have it tried again.",
     "not-confirmed": "Have it tried again.",
     "not-notified": "Have it tried again.",

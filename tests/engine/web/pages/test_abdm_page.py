@@ -13,7 +13,7 @@ from engine.model.consents import ConsentState, FrequencyUnit
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import append
-from engine.store.operations.abdm import consents, contexts, forgetting, leaving
+from engine.store.operations.abdm import calls, consents, contexts, forgetting, leaving
 from engine.web.pages import abdm_words
 from tests.support.abdm_rows import COUNTED, FAILED, GRANTED, LINKED, OWN, REVOKED, WEST, fill, secrets
 from tests.support.abdm_site import FACILITY, report
@@ -163,6 +163,8 @@ async def test_a_consent_that_was_revoked_is_shown_so_at_once(here: ActingSite) 
 def test_each_state_and_reason_has_words() -> None:
     ours = {*Wait, *Gone, *Hold, *Refusal, *Unfit, *requests.WORDS, *pages.LEFT, requests.NOT_ACKNOWLEDGED}
     ours |= {forgetting.ERASED, forgetting.RETENTION, leaving.LEFT, consents.DISPUTED, consents.SUSPENDED}
+    ours |= {linking.OTHER_ADDRESS, linking.RENEWED, linking.BLOCKED, linking.NOT_NOTIFIED, "not-linked", "no-token"}
+    ours |= {calls.NO_RESULT, calls.ENDED, calls.DAMAGED, "changed"}
     assert {str(one) for one in ours} - set(abdm_words.REASONS) == set()
     assert {one for one in abdm_words.HELP if not one.startswith("ABDM-")} <= set(abdm_words.REASONS)
     assert set(abdm_words.CONTEXTS) == set(ContextState)
