@@ -285,6 +285,34 @@ def test_translations_keep_the_gaps_and_the_western_digits(language: str) -> Non
         assert not re.search(r"[\u0966-\u096f\u09e6-\u09ef\u0be6-\u0bef\u0c66-\u0c6f\u0ce6-\u0cef]", translated)
 
 
+NAMES = {  # of the things that people of a laboratory speak of: the beginning of the one word for each
+    "analyzer": {"hi": "एनालाइज़र", "mr": "ॲनालायझर", "bn": "অ্যানালাইজার", "ta": "அனலைசர", "te": "అనలైజర", "kn": "ಅನಲೈಜರ"},
+    "consent": {"hi": "सहमति", "mr": "संमती", "bn": "সম্মতি", "ta": "சம்மத", "te": "సమ్మత", "kn": "ಒಪ್ಪಿಗೆ"},
+    "destination": {"hi": "गंतव्य", "mr": "ठिकाण", "bn": "গন্তব্য", "ta": "சேருமிட", "te": "గమ్య", "kn": "ಡೆಸ್ಟಿನೇಶನ್"},
+    "message": {"hi": "संदेश", "mr": "मेसेज", "bn": "মেসেজ", "ta": "மெசேஜ", "te": "మెసేజ", "kn": "ಮೆಸೇಜ"},
+    "patient": {"hi": "मरीज़", "mr": "पेशंट", "bn": "রোগী", "ta": "நோயாளி", "te": "పేషెంట", "kn": "ರೋಗಿ"},
+    "result": {"hi": "परिणाम", "mr": "रिझल्ट", "bn": "রেজাল্ট", "ta": "ரிசல்ட", "te": "రిజల్ట", "kn": "ರಿಸಲ್ಟ"},
+    "specimen": {"hi": "सैंपल", "mr": "सॅम्पल", "bn": "স্যাম্পল", "ta": "சாம்பிள", "te": "శాంపిల", "kn": "ಸ್ಯಾಂಪಲ"},
+}
+OF_CALLS = {
+    "accepted, its result is to come",
+    "The gateway took it, and its result never came.",
+}  # no laboratory's result
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_thing_has_one_name_in_each_language(language: str) -> None:
+    """On a page that names it twice a person looks for two things. A gap, an option or a key is no name."""
+    others = [
+        (name, english, translated)
+        for english, translated in translations(language).items()
+        for name, said in NAMES.items()
+        if re.search(rf"(?<![-{{_`]){name}s?(?![-}}_`\w])", english, re.IGNORECASE)
+        if said[language] not in translated and not (name == "result" and english in OF_CALLS)
+    ]
+    assert others == [], f"say each thing by its one name in {CATALOGUE.format(language)}"
+
+
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_short_labels_stay_short(language: str) -> None:
     """Labels stand in narrow columns: at most 1.6 times the English, where that is more than a few letters. A vowel
