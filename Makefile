@@ -27,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs test validate validate-astm validate-hapi collector e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -69,9 +69,15 @@ docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors
 	@LABRELAY_UPDATE_SAMPLES=1 $(BIN)/python -m pytest -q -n0 tests/site/test_surface.py
 	@$(BIN)/python -m tools.generate
 
-test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests, CORE=1 is coverage, too
-	@$(if $(TEST),,echo "Tests: about 27,000, half an hour or less on two cores (Xeon, 2 GHz). A failing one is named at once.")
+test: check  ## formatting, lint, types and the fast set of tests, in five minutes; TEST="-k mllp" runs these, slow ones, too
+	@$(BIN)/python -m pytest --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast)
+
+test-all: check  ## the same with every test; CORE=1 is coverage, too
+	@$(if $(TEST),,echo "Tests: about 27,000. A failing one is named at once.")
 	@$(BIN)/python $(if $(CORE),tools/core.py --all,-m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder) $(TEST)
+
+timings: setup-dev  ## tests/timings.tsv, by a run of every test: how long each takes decides which are slow
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder --fewer-examples --timings tests/timings.tsv
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \

@@ -4,14 +4,14 @@ import gc
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import hypothesis
 import pytest
 
+from tests.support import fast_set
 from tests.support.failures import FailuresAtOnce
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
@@ -29,7 +29,12 @@ hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("labrelay")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    fast_set.add_options(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    fast_set.configure(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background; its children inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI"):
@@ -43,13 +48,24 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 + len(os.sched_getaffinity(0))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist, for each process: where every process runs all that it collects, each has files of its own."""
+    if node.config.option.dist == "each":
+        config = node.config
+        if not hasattr(config, "parts_of_files"):
+            config.parts_of_files = fast_set.parts(len(config.option.tx))
+        node.workerinput["files"] = config.parts_of_files.pop(0)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with slow tests come first where several processes share the files, so that none of them is left at the
-    end to one process alone; then those with most tests."""
-    if hasattr(config, "workerinput"):
-        slow = {item.path for item in items if item.get_closest_marker("slow")}
-        tests = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.path not in slow, -tests[item.path]))
+    """The fast set leaves tests out. Where several processes share the files of a run, those that take longest come
+    first, so that none of them is left at the end to one process alone."""
+    if config.getoption("--fast"):
+        fast_set.select(config, items)
+    elif hasattr(config, "workerinput"):
+        files = fast_set.weights_of(items)
+        items.sort(key=lambda item: -files[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,7 @@ from engine.model.abdm_profiles import PROFILES, Profile
 from tests.documents.test_abdm_documents import FILES, SETTINGS, STRUCTURED, _with_number, verdict
 from tests.support.abdm_documents import prepared
 from tests.support.corpus import CorpusFile, needs_corpus, payloads
+from tests.support.examples import examples
 from tests.support.read_back import compared, decoded
 
 Json = dict[str, Any]
@@ -151,7 +152,7 @@ def messages(draw: st.DrawFn) -> bytes:
     return "\r".join([*head, *rows, ""]).encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(messages(), st.sampled_from(PROFILES))
 def test_any_report_reads_as_its_message(payload: bytes, profile: Profile) -> None:
     assert read_back(payload, profile) == []

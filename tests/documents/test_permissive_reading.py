@@ -21,6 +21,7 @@ from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group, Parsed, Segment
 from engine.model.reasons import ReasonCode
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.examples import examples
 from tests.support.fhir_check import resources
 from tests.support.shipped import MAPPINGS, verdict_of
 
@@ -152,7 +153,7 @@ edits = st.lists(st.tuples(st.integers(0, 3), numbers, numbers), min_size=1, max
 
 @pytest.mark.parametrize("name", [*SHIPPED["hl7v2"], "abdm-report"])
 def test_messages_of_the_tests(name: str) -> None:
-    @settings(max_examples=250)
+    @settings(max_examples=examples(250))
     @given(numbers, edits)
     def run(which: int, changes: list[tuple[int, int, int]]) -> None:
         whole = messages(name)

@@ -27,7 +27,6 @@ AGAIN = ("failed", "ABDM-1030")
 TWICE = ("answered-twice", "consent-on-notify")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_consent_is_as_the_gateway_has_it_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

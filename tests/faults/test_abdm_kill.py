@@ -19,7 +19,6 @@ STEPS = (*ABDM, "settle", "commit", "anchor")
 PEOPLE = 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_report_is_linked_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -91,7 +91,6 @@ class Patients:
                 await asyncio.sleep(0.05)
 
 
-@pytest.mark.slow
 async def test_who_leaves_is_gone_and_who_is_invited_hears_of_it_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

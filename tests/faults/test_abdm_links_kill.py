@@ -130,7 +130,6 @@ def rows(site: Path, select: str) -> list[Any]:
         journal.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_link_is_made_once_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

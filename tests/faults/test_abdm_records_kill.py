@@ -27,7 +27,6 @@ STEPS = (*RECORDS, "begin a call", "make a call", "note what the gateway answere
 TWICE = {("answered-twice", "on-request"), ("answered-twice", "data-notify")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_page_arrives_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int

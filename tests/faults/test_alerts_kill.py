@@ -5,7 +5,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
 import yaml
 
 from engine.store.queries import alerts as rows
@@ -20,7 +19,6 @@ from tests.support.waiting import until
 DESTINATIONS = {"archive": {"kind": "file", "folder": "var/archive"}}
 
 
-@pytest.mark.slow
 async def test_an_alert_whose_answer_was_lost_by_a_kill_comes_again_marked_and_then_no_more(tmp_path: Path) -> None:
     async with scripted(SILENCE, http(200)) as chat, AsyncExitStack() as ending:
         make_running_site(tmp_path, {}, DESTINATIONS, practice=False)

@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from engine.model.clock import SystemClock
 from engine.model.outcome import Outcome
 from engine.store.core.connecting import JOURNAL_NAME
@@ -111,7 +109,6 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
     print(f"RPO {rpo_s:.2f} s, restored {restored.rows} rows in {took:.2f} s")
 
 
-@pytest.mark.slow
 def test_whoever_dies_amid_a_backup_leaves_the_last_good_one(tmp_path: Path, trial: Trial) -> None:
     site, folder = tmp_path / "site", tmp_path / "copies"
     (site / "config").mkdir(parents=True)

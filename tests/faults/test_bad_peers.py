@@ -34,7 +34,6 @@ async def exchange_timed(port: int, number: int) -> float:
     return loop.time() - began
 
 
-@pytest.mark.slow
 async def test_peers_that_trickle_are_cut_at_their_deadline_and_analyzers_are_served(
     tmp_path: Path, trial: Trial
 ) -> None:
@@ -77,7 +76,6 @@ async def test_peers_that_trickle_are_cut_at_their_deadline_and_analyzers_are_se
     )  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["mllp", "astm"])
 async def test_a_stream_without_an_end_takes_no_more_than_a_message_may(
     tmp_path: Path, trial: Trial, protocol: str

@@ -148,7 +148,6 @@ async def test_sigterm_under_load_ends_in_order_and_loses_nothing(tmp_path: Path
 # -- crowds --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 async def test_crowds_of_useless_connections_do_not_keep_an_analyzer_out(tmp_path: Path) -> None:
     """500 that say nothing and 100 that say a byte now and then; the analyzer tries again as analyzers do."""
     async with running(tmp_path, "mllp") as (daemon, _):
@@ -174,6 +173,7 @@ async def test_crowds_of_useless_connections_do_not_keep_an_analyzer_out(tmp_pat
         assert len(lines) < 60  # one crowd is no reason to fill a log
 
 
+@pytest.mark.promise("daemon")
 async def test_running_out_of_files_costs_newcomers_and_not_those_who_work(tmp_path: Path) -> None:
     async with running(tmp_path, "mllp", limits="max_connections: 1000") as (daemon, server):
         reader, writer = await asyncio.open_connection(HOST, daemon.port_of[0])
@@ -194,7 +194,6 @@ async def test_running_out_of_files_costs_newcomers_and_not_those_who_work(tmp_p
         assert len(daemon.log.read_text().splitlines()) < 60
 
 
-@pytest.mark.slow
 async def test_a_peer_that_never_reads_costs_its_connection_only(tmp_path: Path) -> None:
     """Its answers pile up until no more fit; then nothing more is read of it, and so nothing more stored."""
     async with running(tmp_path, "mllp") as (daemon, _):
@@ -250,7 +249,6 @@ def _noise(rng: random.Random) -> bytes:
     )
 
 
-@pytest.mark.slow
 async def test_noise_on_every_port_costs_nobody_else_anything(tmp_path: Path) -> None:
     rng = random.Random(2026)
     async with running(tmp_path, "mllp", "astm", "mllp") as (daemon, server):

@@ -86,7 +86,6 @@ async def stored_by_a_killed_process(data: Path, payloads: list[bytes]) -> list[
     return made
 
 
-@pytest.mark.slow
 async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_path: Path) -> None:
     to = Server()
     await to.start()

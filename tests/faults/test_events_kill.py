@@ -83,7 +83,6 @@ async def _send_all(port: int, sent: list[int]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_event_is_missing_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv("HOOK", f"whsec_{b64encode(b'k' * 24).decode()}")

@@ -6,8 +6,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
-
 from engine.devtools.bench.messages import control_id, oru
 from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
@@ -37,7 +35,6 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
-@pytest.mark.slow
 async def test_files_are_taken_once_however_often_the_daemon_is_killed(tmp_path: Path) -> None:
     rng = random.Random(815)
     inbox = tmp_path / "in"

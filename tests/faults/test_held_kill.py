@@ -83,7 +83,6 @@ class Person:
                 pass  # killed meanwhile
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600 + 15 * KILLS)
 @pytest.mark.parametrize("workers", [0, 1], ids=["one process", "two processes"])
 async def test_only_what_was_released_arrives(tmp_path: Path, workers: int) -> None:

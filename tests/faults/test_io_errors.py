@@ -77,7 +77,6 @@ def step_of(trial: Trial, n: int) -> int:
     return 1 + n * (23 if trial.scale == "quick" else 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("code", [IOERR_WRITE, FULL], ids=["I/O error", "full disk"])
 def test_each_write_that_fails_costs_only_what_was_not_promised(
     tmp_path: Path, worker: Worker, trial: Trial, code: int
@@ -96,7 +95,6 @@ def test_each_write_that_fails_costs_only_what_was_not_promised(
     assert lives.kept > 10
 
 
-@pytest.mark.slow
 def test_after_each_sync_that_fails_the_process_ends_and_nothing_promised_is_missing(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:
@@ -116,7 +114,6 @@ def test_after_each_sync_that_fails_the_process_ends_and_nothing_promised_is_mis
     assert lives.kept > 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", [False, True], ids=["all", "a part"])
 def test_a_power_cut_at_each_step_costs_nothing_that_was_promised(
     tmp_path: Path, worker: Worker, trial: Trial, part: bool
@@ -139,7 +136,6 @@ def test_a_store_that_does_not_sync_is_noticed(tmp_path: Path, worker: Worker) -
             lives.live(f"careless {step}")
 
 
-@pytest.mark.slow
 async def test_the_daemon_ends_at_once_when_a_sync_fails_and_starts_again(tmp_path: Path, trial: Trial) -> None:
     """Under load; while nobody starts it again it answers nobody, and then all goes on."""
     ledger = Ledger()

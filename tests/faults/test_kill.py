@@ -19,6 +19,7 @@ from engine.store.queries.reader import Reader
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
+from tests.support.examples import examples
 from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
@@ -27,7 +28,7 @@ PROTOCOLS = ["mllp", "astm", "pty"]
 HEALTHY = [Mood.WELL]
 TROUBLE = [Mood.WELL, Mood.BUSY, Mood.WELL, Mood.RESET, Mood.LOST, Mood.PROXY]
 # Kills at each scale. A second process is a new interpreter at each start, so it gets the smaller part of a thousand.
-KILLS = {0: {"quick": 5, "long": 470}, 1: {"quick": 2, "long": 30}}
+KILLS = {0: {"quick": examples(5, least=2), "long": 470}, 1: {"quick": 2, "long": 30}}
 
 # What the troubled server refuses for ever (422), by the number of the message.
 REFUSED = {(channel, number) for channel in range(len(PROTOCOLS)) for number in range(5, 100_000, 11)}
@@ -57,11 +58,17 @@ def _each_was_heard(analyzers: list[Analyzer], before: list[int]) -> bool:
     return all(len(analyzer.acked) > count for analyzer, count in zip(analyzers, before, strict=True))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moods", [HEALTHY, TROUBLE], ids=["healthy server", "troubled server"])
-@pytest.mark.parametrize("workers", [1, 0], ids=["two processes", "one process"])
+@pytest.mark.parametrize(
+    ("workers", "moods"),
+    [
+        pytest.param(1, HEALTHY, id="two processes, healthy server"),
+        pytest.param(1, TROUBLE, id="two processes, troubled server"),
+        pytest.param(0, HEALTHY, id="one process, healthy server", marks=pytest.mark.promise("kill")),
+        pytest.param(0, TROUBLE, id="one process, troubled server"),
+    ],
+)
 async def test_nothing_acknowledged_is_lost_when_killed(
-    tmp_path: Path, trial: Trial, moods: list[Mood], workers: int
+    tmp_path: Path, trial: Trial, workers: int, moods: list[Mood]
 ) -> None:
     ledger = Ledger()
     server = Server(refuse=set() if moods == HEALTHY else REFUSED, ledger=ledger)

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
-import pytest
 
 from engine.model.journal_views import Filter
 from engine.model.orders import ItemState, WorkItem, item_number
@@ -146,7 +145,6 @@ class Analyzer:
                 self.acknowledged = values(answer, "MSA", 1) == ["AA"]
 
 
-@pytest.mark.slow
 async def test_no_order_is_lost_sent_twice_in_silence_or_wrong_wherever_the_daemon_is_killed(
     tmp_path: Path, trial: Trial
 ) -> None:

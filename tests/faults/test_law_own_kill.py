@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from engine.model.orders import ItemState
 from tests.engine.ordering.test_law import answer_to, query
 from tests.faults.test_law_kill import Site
@@ -111,7 +109,6 @@ async def goes_on(site: Site, number: int, tube: str, one: Analyzer) -> None:
         assert step in one.gave_up
 
 
-@pytest.mark.slow
 async def test_no_order_is_cancelled_while_the_analyzer_has_it_wherever_the_daemon_is_killed(tmp_path: Path) -> None:
     async with AsyncExitStack() as ending:
         mother = await Mother.start()

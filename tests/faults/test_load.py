@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pytest
 from aiohttp import web
 
 from engine.store.core.reserve import RESERVE_NAME, SHARE
@@ -101,7 +100,6 @@ async def under_load(
         await server.stop()
 
 
-@pytest.mark.slow
 async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory(tmp_path: Path, trial: Trial) -> None:
     """Analyzers send ten times what the server takes, and more; once it is quick again, all of it arrives in order."""
     server = TardyServer(ledger=Ledger(), delay_s=2.0)
@@ -133,7 +131,6 @@ async def test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memor
     )  # fmt: skip
 
 
-@pytest.mark.slow
 async def test_at_the_mark_nothing_is_answered_and_then_all_goes_on(tmp_path: Path, trial: Trial) -> None:
     """More comes than goes until the disk has no room but the reserve: that is the mark. Beyond it nobody is answered,
     however long they ask, memory stays where it is, and what was stored goes on being delivered; once there is room
@@ -199,7 +196,6 @@ def _says(status: dict[str, object], words: str) -> bool:
     return words in str(status)
 
 
-@pytest.mark.slow
 async def test_weeks_of_traffic_fit_into_little_memory(tmp_path: Path, trial: Trial) -> None:
     """Everything is mapped and delivered, as fast as it goes; the daemon has 128 MiB, and the kernel sees to that."""
     server = TardyServer(ledger=Ledger())

@@ -137,7 +137,6 @@ def settled(app: App) -> bool:
 # -- T26: two daemons ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 async def test_of_two_daemons_that_start_at_once_one_stays(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
     async with serving(ledger) as server, AsyncExitStack() as ending:
@@ -196,7 +195,6 @@ class Manager:
         self._socket.close()
 
 
-@pytest.mark.slow
 async def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
     manager = Manager(tmp_path / "notify", trial.goal(quick=2, long=30, unit="s of WatchdogSec"))

@@ -7,8 +7,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
-
 from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
@@ -88,7 +86,6 @@ class Life:
             journal.close()
 
 
-@pytest.mark.slow
 async def test_nothing_is_lost_wherever_the_process_ends(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
     server = Server(ledger=ledger, refuse=REFUSED)

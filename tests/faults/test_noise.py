@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from engine.devtools.bench.messages import astm, control_id, oru
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
@@ -127,7 +125,6 @@ class NoisyAnalyzer(Analyzer):
         await super()._say(self.noise(data))
 
 
-@pytest.mark.slow
 async def test_what_a_bad_line_does_is_survived_and_told(tmp_path: Path, trial: Trial) -> None:
     wanted = trial.goal(quick=12, long=150, soak=10_000, unit="messages over each line")
     daemon = Daemon(tmp_path / "site", PROTOCOLS, "{kind: file, folder: var/archive}")

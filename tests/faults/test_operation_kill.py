@@ -81,7 +81,6 @@ async def lab(tmp_path: Path) -> Any:
         await server.stop()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 8])
 async def test_a_retry_of_many_letters_does_each_of_them_once(lab: Lab, seed: int) -> None:
     chance = random.Random(seed)
@@ -113,7 +112,6 @@ async def test_a_retry_of_many_letters_does_each_of_them_once(lab: Lab, seed: in
     assert verify(lab.data, deep=True) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [5])
 async def test_a_correction_is_made_with_its_row_of_the_trail_or_not_at_all(lab: Lab, seed: int) -> None:
     chance = random.Random(seed)

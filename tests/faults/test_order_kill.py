@@ -116,7 +116,6 @@ def judged(folder: Path, came: list[bytes], tubes: list[str]) -> None:
         journal.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["query", "download"])
 async def test_no_order_is_lost_or_doubled_wherever_the_process_ends(way: str, tmp_path: Path, trial: Trial) -> None:
     mother = await Mother.start()

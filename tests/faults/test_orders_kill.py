@@ -144,7 +144,6 @@ def write_site(folder: Path, port: int, **more: Json) -> Path:
     return make_running_site(folder, channels, {"out": {"kind": "file", "folder": "out"}})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_orders_are_taken_once_and_answered_once_wherever_the_process_ends(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -182,7 +181,6 @@ async def test_orders_are_taken_once_and_answered_once_wherever_the_process_ends
 STEPS_LATER = ("store a message", "flush", "commit", "hand over", "map", "make the answers")
 
 
-@pytest.mark.slow
 async def test_each_answer_that_goes_elsewhere_is_made_once_wherever_the_process_ends(tmp_path: Path) -> None:
     """``answers: true``: the line has the commit accept alone, and another channel one answer to each message."""
     rng = random.Random(3)

@@ -4,6 +4,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from engine.devtools.bench.messages import oru
 from engine.model.errors import RefusedDeliveryError
 from engine.model.reasons import ReasonCode
@@ -53,6 +55,7 @@ async def test_what_cannot_be_mapped_is_dead_and_the_next_message_is_delivered(t
     trial.figures(slowest_ms=round(slowest_ms), dead=dead)
 
 
+@pytest.mark.promise("P7")
 async def test_a_fault_of_ours_a_refusal_and_a_dead_end_cost_one_message_each(tmp_path: Path) -> None:
     """A mapping that falls over, one that gives up, a destination that answers 422."""
     async with plant(tmp_path) as site:

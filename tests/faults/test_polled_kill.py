@@ -57,7 +57,6 @@ class Lis:
         return life.returncode is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_version_is_taken_once_wherever_the_process_ends(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)

@@ -7,8 +7,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
-
 from engine.devtools.bench.messages import control_id, oru
 from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
@@ -51,7 +49,6 @@ async def send_all(port: int, who: int, answered: Counter[str]) -> None:
         await asyncio.sleep(0.02)  # while nothing listens
 
 
-@pytest.mark.slow
 async def test_what_was_answered_is_kept_however_often_the_daemon_is_killed(tmp_path: Path) -> None:
     rng = random.Random(4711)
     (port,) = quiet_ports(1)

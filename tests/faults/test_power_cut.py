@@ -100,7 +100,6 @@ async def site_on(disk: ForgetfulDisk, destination: str, ledger: Ledger) -> Asyn
                 task.cancel()
 
 
-@pytest.mark.slow
 async def test_a_power_cut_costs_nothing_that_was_acknowledged(tmp_path: Path, trial: Trial) -> None:
     server = Server(ledger=Ledger())
     await server.start()
@@ -118,7 +117,6 @@ async def test_a_power_cut_costs_nothing_that_was_acknowledged(tmp_path: Path, t
     trial.note(found.must_pass())
 
 
-@pytest.mark.slow
 async def test_a_file_that_counts_as_delivered_outlives_a_power_cut(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
     with forgetful_disk(tmp_path / "disk") as disk:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 import yaml
 from aiohttp import web
 
@@ -113,7 +112,6 @@ async def started(folder: Path) -> AsyncIterator[App]:
         await asyncio.wait_for(task, 240.0)
 
 
-@pytest.mark.slow
 async def test_no_message_is_lost_or_made_under_two_configurations_by_a_reload(tmp_path: Path, trial: Trial) -> None:
     server = StampServer(ledger=Ledger())
     await server.start()
@@ -153,7 +151,6 @@ def _each_got_on(analyzers: list[Analyzer], before: list[int]) -> bool:
 # -- T27: replay, retry and live traffic ---------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 async def test_replay_and_retry_of_the_same_deliveries_leave_live_traffic_alone(tmp_path: Path, trial: Trial) -> None:
     quick = {"retry": {"first": "5ms", "max": "20ms"}, "breaker": {"probe_after": "20ms"}}
     async with site_of(tmp_path, [["server"], ["server"]], **quick) as site:

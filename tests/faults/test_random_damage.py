@@ -157,7 +157,6 @@ def served(data: Path, unharmed: set[int]) -> dict[int, bytes]:
         journal.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("state", ["closed", "killed"])
 def test_every_mutation_that_harms_an_acknowledged_row_is_found(
     whole: Path, torn: Path, tmp_path: Path, trial: Trial, state: str
@@ -199,7 +198,6 @@ def _copy(data: Path, to: Path) -> Path:
     return to
 
 
-@pytest.mark.slow
 def test_runs_without_damage_raise_no_alarm(tmp_path: Path, trial: Trial) -> None:
     """Each ends by a kill at any moment; then it is verified, and started."""
     worker, promises, data = Worker(tmp_path / "0"), Promises(), tmp_path / "0"

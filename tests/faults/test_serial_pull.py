@@ -9,8 +9,6 @@ import random
 import re
 from pathlib import Path
 
-import pytest
-
 from engine.devtools.bench.messages import astm
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_payload
@@ -45,7 +43,6 @@ def wire(number: int) -> bytes:
     return session(*one_record_a_frame(b"".join(astm(0, number, random.Random(number)))))
 
 
-@pytest.mark.slow
 async def test_a_pulled_line_costs_no_processor_and_nothing_that_was_sent(tmp_path: Path, trial: Trial) -> None:
     seconds = trial.goal(quick=1, long=6, unit="seconds of looking, three times")
     server = Server()

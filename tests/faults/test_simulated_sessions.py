@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 
 from engine.store.integrity.verify import run as verify
+from tests.support.examples import examples
 from tests.support.simulated_site import SimulatedDaemon, Simulation, playable, sandbox_in_trouble
 from tests.support.waiting import WITHIN_S
 
-SESSIONS = int(os.environ.get("LABRELAY_SESSIONS", "200"))
+SESSIONS = int(os.environ.get("LABRELAY_SESSIONS") or examples(200, least=50))
 SEED = int(os.environ.get("LABRELAY_SEED", "20260302"))
 FAULTS = {"bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "split"}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600 + SESSIONS)
+@pytest.mark.promise("session")
 async def test_results_on_the_server_are_those_that_were_sent(tmp_path: Path) -> None:
     async with AsyncExitStack() as ending:
         sandbox = sandbox_in_trouble(SEED)

@@ -18,7 +18,6 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     worker.close()
 
 
-@pytest.mark.slow
 def test_every_promise_survives_being_killed_at_any_moment(tmp_path: Path, worker: Worker, trial: Trial) -> None:
     promises = Promises()
     kills = 0
@@ -30,7 +29,6 @@ def test_every_promise_survives_being_killed_at_any_moment(tmp_path: Path, worke
     assert len(promises.messages) > kills
 
 
-@pytest.mark.slow
 def test_every_promise_survives_being_killed_before_each_write_and_sync(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:

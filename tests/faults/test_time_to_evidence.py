@@ -7,8 +7,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from engine.model.clock import SystemClock
 from engine.model.message import Document, Received
 from engine.model.outcome import Outcome
@@ -55,7 +53,6 @@ class Maker:
         attempts.settle(batch, recorded.deliveries[0].id, NOW_US + number)
 
 
-@pytest.mark.slow
 def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path, trial: Trial) -> None:
     journal = Journal.open(tmp_path, clock=SystemClock())
     recover(journal)

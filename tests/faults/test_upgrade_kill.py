@@ -128,7 +128,6 @@ def kinds_of_death(worker: Worker, earlier: Earlier, folder: Path) -> list[str]:
     return [f"upgrade {statement}" for statement in range(1, statements + 1)] + named
 
 
-@pytest.mark.slow
 def test_an_upgrade_that_is_killed_anywhere_is_begun_or_done_and_loses_nothing(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:
@@ -162,7 +161,6 @@ def test_an_upgrade_that_is_killed_anywhere_is_begun_or_done_and_loses_nothing(
         next(earlier for earlier, _ in deaths if earlier.schema == schema).is_upgraded(again[schema])
 
 
-@pytest.mark.slow
 def test_an_upgrade_that_the_power_leaves_anywhere_is_begun_or_done_and_loses_nothing(
     tmp_path: Path, worker: Worker, trial: Trial
 ) -> None:

@@ -23,7 +23,7 @@ from tests.support.command_line import labrelay
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
-KILLS = int(os.environ.get("LABRELAY_KILLS", "10"))
+KILLS = int(os.environ.get("LABRELAY_KILLS", "4"))  # each mood of the server once
 PROTOCOLS = ["mllp", "astm", "mllp"]
 RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
 
@@ -101,7 +101,6 @@ class Load:
         assert verify(self.folder / "var", deep=True) == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600 + 15 * KILLS)
 async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp_path: Path) -> None:
     rng = random.Random(4711)
@@ -124,7 +123,6 @@ async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp
         assert len(repeated) < load.arrived / 2
 
 
-@pytest.mark.slow
 async def test_a_worker_goes_with_its_main_process_even_if_it_hangs(tmp_path: Path) -> None:
     async with Load(tmp_path / "site", 0.01) as load:
         for hangs in (False, True):
@@ -138,7 +136,6 @@ async def test_a_worker_goes_with_its_main_process_even_if_it_hangs(tmp_path: Pa
         await load.check()
 
 
-@pytest.mark.slow
 async def test_a_stop_of_the_whole_group_is_a_stop_in_order(tmp_path: Path) -> None:
     """systemd sends SIGTERM to both processes; the worker must finish what the main process waits for."""
     async with Load(tmp_path / "site", 0.01) as load:
@@ -152,7 +149,6 @@ async def test_a_stop_of_the_whole_group_is_a_stop_in_order(tmp_path: Path) -> N
         assert all(len(keys) == 1 for keys in load.server.keys.values()), "something was under way at the stop"
 
 
-@pytest.mark.slow
 async def test_a_reload_under_load_loses_nothing_and_keeps_the_worker(tmp_path: Path) -> None:
     async with Load(tmp_path / "site", 0.002) as load:
         pid = await load.worker()
@@ -183,7 +179,6 @@ async def running(folder: Path) -> AsyncIterator[App]:
         await asyncio.wait_for(task, 240.0)
 
 
-@pytest.mark.slow
 async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,7 +112,6 @@ async def all_delivered(kill: Kill) -> list[str]:
     return [row.key for row in rows]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "twice"),
     [
@@ -139,7 +138,6 @@ async def test_a_worker_killed_between_two_steps_loses_nothing_and_sends_nothing
     assert verify(tmp_path / "var", deep=True) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["a message is handed over", "an outcome has come", "a request has come"])
 async def test_what_the_main_process_delivers_for_a_worker_that_is_behind_does_not_die_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

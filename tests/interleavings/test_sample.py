@@ -16,7 +16,6 @@ AT_ONCE = 50  # interleavings on one journal
 FOUND = ("101/910", "101/2071", "102/2780", "20260302/82", "401/1603")
 
 
-@pytest.mark.slow
 def test_no_tube_gets_the_orders_of_another_and_none_is_lost_doubled_or_silent(tmp_path: Path, trial: Trial) -> None:
     counts: Counter[str] = Counter()
     for part in trial.rounds(quick=3, long=4, soak=200, unit="times 50 interleavings"):

@@ -53,7 +53,6 @@ def test_every_loss_repeat_and_overtaking_is_counted(
 # -- the real thing ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> None:
     report_file = tmp_path / "report.json"
     ran = labrelay(
@@ -81,7 +80,6 @@ def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [report_file]  # its sites are gone
 
 
-@pytest.mark.slow
 def test_connections_that_share_channels_send_messages_of_their_own(tmp_path: Path) -> None:
     ran = labrelay("bench", "--connections", "64", "--seconds", "0.1", "--rounds", "1", "--data", str(tmp_path),
                    "-o", "json")  # fmt: skip

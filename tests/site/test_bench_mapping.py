@@ -18,7 +18,6 @@ from tests.support.command_line import labrelay
 from tests.support.fhir_check import check_bundle, resources
 
 
-@pytest.mark.slow
 def test_messages_sizes_and_compiling_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, small in (("WARM_UP", 1), ("BATCH", 4), ("SIZES", (20, 40)), ("RESULTS", 40)):
         monkeypatch.setattr(mapping_case, name, small)

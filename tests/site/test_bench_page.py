@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 
 
-@pytest.mark.slow
 def test_readers_are_measured_beside_messages(tmp_path: Path) -> None:
     ran = labrelay("bench", "--scenario", "page", "--history", "300", "--seconds", "2", "--rounds", "1",
                    "--data", str(tmp_path), "-o", "json")  # fmt: skip

@@ -41,7 +41,6 @@ def write(folder: Path, program: str) -> Prototype:
     return Prototype(folder)
 
 
-@pytest.mark.slow
 def test_daemon_and_prototype_run_in_turns_and_their_ratios_are_reported(folder: Path, tmp_path: Path) -> None:
     (folder / "README.md").write_text("bare")
     (folder / "__pycache__").mkdir()

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 
 
-@pytest.mark.slow
 def test_each_question_has_its_orders_and_ended_ones_are_counted_apart(tmp_path: Path) -> None:
     ran = labrelay(
         "bench", "--scenario", "query", "--items", "400", "--closed", "400", "--seconds", "1", "--rounds", "1",

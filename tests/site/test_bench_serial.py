@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 
 
-@pytest.mark.slow
 def test_serial_lines_are_measured_at_their_pace(tmp_path: Path) -> None:
     ran = labrelay("bench", "--scenario", "serial", "--seconds", "3", "--rounds", "1", "--data", str(tmp_path),
                    "-o", "json")  # fmt: skip

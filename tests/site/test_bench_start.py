@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 
 
-@pytest.mark.slow
 def test_starts_first_messages_and_memory_are_measured(tmp_path: Path) -> None:
     ran = labrelay("bench", "--scenario", "start", "--rounds", "1", "--data", str(tmp_path), "-o", "json")
 

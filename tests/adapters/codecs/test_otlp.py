@@ -11,6 +11,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from adapters.codecs import otlp
 from engine.model.spans import Kind, Span
+from tests.support.examples import examples
 
 NUMBERS = st.integers(0, 2**63 - 1)
 SPANS = st.builds(
@@ -27,7 +28,7 @@ SPANS = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(SPANS, max_size=5), st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
 def test_each_span_is_read_as_it_was_written(spans: list[Span], resource: dict[str, str]) -> None:
     read = ExportTraceServiceRequest.FromString(otlp.request(spans, resource))
@@ -57,7 +58,7 @@ def back(one: trace_pb2.Span) -> Span:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(NUMBERS, st.text(max_size=300))
 def test_the_number_of_refused_spans_is_read(number: int, text: str) -> None:
     partial = ExportTracePartialSuccess(rejected_spans=number, error_message=text)
@@ -66,7 +67,7 @@ def test_the_number_of_refused_spans_is_read(number: int, text: str) -> None:
     assert otlp.rejected(b"\x0a" + otlp._varint(len(swapped)) + swapped) == 7
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=40))
 def test_an_answer_that_is_none_refuses_no_span_or_says_a_number(answer: bytes) -> None:
     assert otlp.rejected(answer) >= 0

@@ -17,6 +17,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
 from engine.store.operations.abdm import consents, patients
 from tests.support.abdm_consents import Desk, word
+from tests.support.examples import examples
 
 IDS = ("c-1", "0b6dbcf0-4d4d-4c5c-8f0a-000000000002")
 ORDER = ("REQUESTED", "GRANTED", "EXPIRED", "DENIED", "REVOKED")
@@ -200,5 +201,5 @@ class Consents(RuleBasedStateMachine):
         assert count == self.notices
 
 
-Consents.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Consents.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=25, deadline=None)
 TestConsents = Consents.TestCase

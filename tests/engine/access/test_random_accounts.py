@@ -25,6 +25,7 @@ from engine.model.permissions import LOOKING, WATCHING
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
+from tests.support.examples import examples
 from tests.support.journals import opened
 
 T = TypeVar("T")
@@ -476,4 +477,4 @@ class AccountHistory(RuleBasedStateMachine):
 
 
 TestAccountHistory = AccountHistory.TestCase
-TestAccountHistory.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestAccountHistory.settings = settings(max_examples=examples(20), stateful_step_count=40, deadline=None)

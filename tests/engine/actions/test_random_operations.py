@@ -47,6 +47,7 @@ from engine.store.queries.bulk import operation_if, running_operations
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.messages import trace_of
 from tests.engine.actions.test_configuration_changes import Mapping
+from tests.support.examples import examples
 from tests.support.journals import WINDOW_S, opened, received, routed
 
 CHANNEL, DESTINATION = "chem", "fhir"
@@ -571,7 +572,7 @@ class Operations(RuleBasedStateMachine):
 
 TestOperations = Operations.TestCase
 TestOperations.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=30,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),

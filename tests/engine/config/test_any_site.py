@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.config import channel, destination, destination_auth, destination_base, sitewide, source, tls, web
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
+from tests.support.examples import examples
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 PLACE = re.compile(r"^[\w./-]+:\d+:\d+: \S")
@@ -56,7 +57,7 @@ def judge(site: str, channel_text: str) -> None:
     assert [problem for problem in found if not PLACE.match(problem) or "\n" in problem] == []
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
     st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
@@ -65,7 +66,7 @@ def test_any_structure_is_a_site_or_problems_with_places(site: object, one: obje
     judge(yaml.safe_dump(site), yaml.safe_dump(one))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @example(0, 0, "\xa0")  # looks like a blank and is none
 @given(st.integers(0, len(SITE_YAML)), st.integers(0, len(CHANNEL_YAML)), st.text(max_size=3))
 def test_any_slip_of_the_pen_is_a_site_or_problems_with_places(at: int, there: int, slip: str) -> None:

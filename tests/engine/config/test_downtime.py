@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.downtime_windows import DAY_MINUTES, Window, open_until, spared
+from tests.support.examples import examples
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -131,7 +132,7 @@ WINDOWS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(WINDOWS, st.integers(0, 14 * DAY_MINUTES), st.integers(0, 2 * DAY_MINUTES), st.sampled_from((KOLKATA, BERLIN)))
 def test_what_is_spared_are_the_minutes_of_open_windows(
     windows: list[Window], begins: int, lasts: int, zone: ZoneInfo

@@ -37,7 +37,6 @@ def test_a_site_replaces_what_ships(tmp_path: Path) -> None:
     assert site.search_path(None, "mappings") == (CHECKOUT / "mappings",)
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
     """What is force-included and what the look-up expects are two texts; here they meet."""
     with contextlib.chdir(CHECKOUT):

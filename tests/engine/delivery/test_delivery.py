@@ -56,6 +56,7 @@ async def made(tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.promise("P3")
 async def test_each_lane_keeps_its_order_whatever_fails(made: Plant, seed: int) -> None:
     rng = random.Random(seed)
     server = await made.destination(
@@ -433,6 +434,7 @@ async def test_a_probe_that_turns_out_to_be_overtaken_is_not_an_answer(made: Pla
 # -- one destination's trouble stays its own -----------------------------------------------------------------------
 
 
+@pytest.mark.promise("P6")
 async def test_a_dead_destination_never_delays_another(made: Plant) -> None:
     dead = await made.destination("dead", memory_deliveries=4)
     alive = await made.destination("alive", memory_deliveries=4)

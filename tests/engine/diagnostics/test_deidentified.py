@@ -20,6 +20,7 @@ from engine.diagnostics.deidentified import Deidentifier
 from engine.diagnostics.deidentified_codes import Survey
 from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.message import FormatOptions, MapContext
+from tests.support.examples import examples
 from tests.support.shipped import KEY, RECEIVED, program
 
 ONE = bytes(32)
@@ -57,7 +58,7 @@ def survives(person: str, text: str) -> bool:
     return any(part.casefold() in plain for part in (person, *person.split()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_no_field_of_a_patient_or_an_order_lets_a_person_through(data: st.DataObject) -> None:
     person = data.draw(people)
@@ -71,7 +72,7 @@ def test_no_field_of_a_patient_or_an_order_lets_a_person_through(data: st.DataOb
     assert not survives(person, without(astm(*records, "R|1|^^^GLU|5.1|mmol/L")))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_no_odd_place_lets_a_person_through(data: st.DataObject) -> None:
     person = data.draw(people)

@@ -282,6 +282,7 @@ def test_one_value_is_shown_with_all_it_passed(small: Program) -> None:
 # -- everything that ships, and everything there is --------------------------------------------------------------------
 
 
+@pytest.mark.promise("P9")
 def test_astm_is_explained_to_the_last_leaf() -> None:
     trace, leaves = explained(SHIPPED.program("astm-results"), ASTM, payload_hash="ab" * 32)
     assert_whole(trace)

@@ -21,6 +21,7 @@ from engine.mapping.key_scope import KeyScope
 from engine.mapping.message_context import MessageContext
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Group, MapContext, Parsed, Segment
+from tests.support.examples import examples
 from tests.support.mapping_texts import HL7, Workshop, context, parse
 from tests.support.shipped import MAPPINGS
 
@@ -50,7 +51,7 @@ names = st.from_regex(r"[a-z_][a-z0-9_]{0,12}", fullmatch=True)
 
 
 @given(text=hostile, name=names, other=hostile)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_no_text_of_a_user_is_in_the_source(tmp_path_factory: Any, text: str, name: str, other: str) -> None:
     workshop = Workshop(tmp_path_factory.mktemp("m"))
     quoted = "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
@@ -149,7 +150,7 @@ def messages(draw: st.DrawFn) -> Parsed:
 
 
 @given(messages(), st.sampled_from(["restart", "unique"]), st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_any_parsed_message_is_mapped_or_dead(parsed: Parsed, specimen_ids: str, comma: bool) -> None:
     program = shipped("hl7-results" if parsed.format == "hl7v2" else "astm-results")
     given = context(specimen_ids=specimen_ids, settings={"decimal_comma": "yes"} if comma else {})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.mapping.compiler.patterns import MAX_TEXT, compiled
 from engine.model.errors import PatternError
+from tests.support.examples import examples
 
 HANG_S = 5.0  # no measure: a pattern that runs away takes years
 
@@ -88,7 +89,7 @@ patterns = st.recursive(
 HOSTILE = ("a" * 200, "ab" * 100, "a" * 199 + "!", "b" * 199 + "!", "1" * 199 + "!", " a" * 100)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(patterns)
 def test_every_pattern_that_is_taken_answers_on_hostile_texts(pattern: str) -> None:
     try:

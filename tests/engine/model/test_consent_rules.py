@@ -39,6 +39,7 @@ from engine.model.consents import (
     Period,
 )
 from engine.model.values import changed
+from tests.support.examples import examples
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -299,7 +300,7 @@ class Model:
         )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.one_of(NOTICES, LOOKS), max_size=14))
 def test_in_any_order_of_notices_and_requests_the_model_agrees(events: list[Notice | tuple]) -> None:  # type: ignore[type-arg]
     model, standing = Model(), Standing()
@@ -315,7 +316,7 @@ def test_in_any_order_of_notices_and_requests_the_model_agrees(events: list[Noti
             model.served.append(now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(NOTICES, max_size=4), LOOKS)
 def test_the_order_of_notices_makes_no_difference(
     notices: list[Notice], look: tuple[DataRequest, str, datetime]
@@ -328,7 +329,7 @@ def test_the_order_of_notices_makes_no_difference(
     assert len(found) == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(NOTICES, max_size=6), st.lists(NOTICES, max_size=6), LOOKS)
 def test_a_revoked_consent_never_comes_back(
     before: list[Notice], later: list[Notice], look: tuple[DataRequest, str, datetime]

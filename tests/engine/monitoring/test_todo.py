@@ -28,6 +28,7 @@ from engine.store.queries.order_tabs import OrderTrouble
 from engine.store.queries.tallies import ChannelGaps
 from engine.store.queries.webhooks import FailingWebhook
 from engine.web.todo_rows import STEPS
+from tests.support.examples import examples
 from tests.support.status_sites import NOW, ago, quiet_site, troubled_site
 
 LETTER_US = 1_772_000_000_000_000
@@ -513,7 +514,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(events, max_size=25))
 def test_an_entry_keeps_what_was_said_while_its_cause_lasts_or_flaps(history: list[tuple[Any, ...]]) -> None:
     life = Life()

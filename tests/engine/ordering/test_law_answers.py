@@ -16,6 +16,7 @@ from engine.model.orders import item_number
 from tests.engine.ordering.test_hl7_questions import becomes, line, ordered, reasons, states
 from tests.engine.ordering.test_law import ORDERS, OUL, WHO, answer_to, asked, cancelled, law, law_site, own_site, query
 from tests.support.asking_hl7 import asking_hl7, values
+from tests.support.examples import examples
 from tests.support.running import MLLP, RunningSite, channel, running_site
 from tests.support.waiting import until
 
@@ -204,7 +205,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     steps=st.lists(STEPS, max_size=5),
     sent=st.lists(st.integers(1, 3), unique=True, max_size=3),

@@ -98,6 +98,7 @@ def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch
         ("\udcff", "dead", ReasonCode.MAPPING_FAULT),
     ],
 )
+@pytest.mark.promise("P2")
 def test_whatever_a_mapping_does_there_is_a_verdict(text: str, state: str, reason: ReasonCode) -> None:
     message = Stored(id=1, channel="chem", seq=1, payload=text.encode("utf-8", "surrogateescape"), received_us=0)
     verdict = process(message, routes(Route(when=None, program=LineProgram(), to=("a",))))
@@ -192,6 +193,7 @@ async def test_one_poisonous_message_costs_itself(made: Plant) -> None:
     assert made.intake.counts.dead == {("a", "MAPPING_FAULT"): 1, ("a", "UNMAPPED_CODE"): 1, ("a", "UNREADABLE"): 1}
 
 
+@pytest.mark.promise("P4")
 async def test_a_number_used_for_another_patient_is_dead_and_the_first_is_not_touched(made: Plant) -> None:
     made.channel("a", "server")
     await made.send("a", "00001|report|ann", "00002|report|bob", "00003|report|ann", "00004|other|bob")

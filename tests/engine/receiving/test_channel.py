@@ -50,6 +50,7 @@ from tests.support.channels import (
     hl7,
     mllp_link,
 )
+from tests.support.examples import examples
 from tests.support.journals import running
 from tests.support.plant import Plant, ScriptedDestination, plant
 from tests.support.waiting import until
@@ -77,6 +78,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- commit before ACK ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P1")
 async def test_a_message_is_answered_only_after_it_is_durable() -> None:
     store = ScriptedStore(manual=True)
     stream = MemoryStream(log=store.log)
@@ -571,6 +573,7 @@ async def test_a_quiet_connection_is_closed_after_the_idle_timeout_if_there_is_o
         assert stream.closed
 
 
+@pytest.mark.promise("P10")
 async def test_a_block_that_never_ends_is_cut_and_kept_as_evidence() -> None:
     store = ScriptedStore()
     stream = MemoryStream()
@@ -643,7 +646,7 @@ pieces = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(pieces, max_size=12), st.booleans(), st.lists(st.sampled_from([None, None, None, FULL]), max_size=8))
 def test_whatever_comes_the_connection_ends_in_order(
     sent: list[bytes], mllp: bool, faults: list[StoreError | None]

@@ -480,7 +480,6 @@ async def test_a_reload_takes_up_renewed_certificates(folder: Folder, tmp_path: 
             writer.close()
 
 
-@pytest.mark.slow
 async def test_fifty_reloads_under_load_lose_nothing(folder: Folder) -> None:
     rng = random.Random(1)
     async with server() as to:

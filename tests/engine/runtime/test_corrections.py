@@ -39,6 +39,7 @@ from engine.store.operations import corrections
 from engine.store.queries.acts import acts_page
 from engine.store.queries.corrections import list_corrections
 from tests.results.test_reprocessing import message
+from tests.support.examples import examples
 from tests.support.journals import opened
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -208,7 +209,7 @@ def _fields(site: Site) -> dict[str, object]:
     return {name: getattr(site, name) for name in Site.__dataclass_fields__}
 
 
-Tables.TestCase.settings = settings(max_examples=12, stateful_step_count=14, deadline=None)
+Tables.TestCase.settings = settings(max_examples=examples(12), stateful_step_count=14, deadline=None)
 TestTables = Tables.TestCase
 
 

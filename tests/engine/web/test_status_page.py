@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -43,6 +45,7 @@ async def test_a_site_in_order_is_calm() -> None:
     assert root.all(class_="attention") == []
 
 
+@pytest.mark.promise("page")
 async def test_channels_stand_worst_first_and_say_what_a_technician_needs() -> None:
     root = await overview(troubled_site())
     rows = root.one("tbody", id="channels").all("tr")

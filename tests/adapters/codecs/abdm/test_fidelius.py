@@ -33,6 +33,7 @@ from adapters.codecs.abdm.fidelius import (
     seal,
 )
 from engine.model.errors import FideliusError
+from tests.support.examples import examples
 
 VECTOR_FILE = json.loads(Path(__file__).with_name("fidelius_vectors.json").read_text(encoding="utf-8"))
 CURVE = {name: value if name == "form" else int(str(value), 0) for name, value in VECTOR_FILE["curve"].items()}
@@ -228,7 +229,7 @@ def test_the_points_of_low_order_are_all_refused() -> None:
     assert found == LOW_ORDER
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_a_public_key_is_that_multiple_of_the_base(seed: bytes, other: bytes) -> None:
     clamped = int.from_bytes(seed, "little") & ~7 & (2**254 - 1) | 2**254
@@ -244,7 +245,7 @@ def test_a_public_key_is_that_multiple_of_the_base(seed: bytes, other: bytes) ->
     assert agreed.secret == shared[0].to_bytes(32, "big")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1))
 def test_any_two_numbers_are_a_point_or_refused_by_the_right_name(x: int, y: int) -> None:
     right = (x**3 + A * x + B) % P
@@ -269,7 +270,7 @@ def test_a_coordinate_is_not_reduced(x: int) -> None:
 SEEDS = st.binary(min_size=32, max_size=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=3000), SEEDS, SEEDS, SEEDS, SEEDS, st.sampled_from(KeyForm), st.sampled_from(KeyForm))
 def test_each_document_comes_back(
     document: bytes, mine: bytes, my_nonce: bytes, theirs: bytes, their_nonce: bytes, out: KeyForm, back: KeyForm
@@ -281,7 +282,7 @@ def test_each_document_comes_back(
     assert open_page(page.content, sender, seed=theirs, nonce=their_nonce) == document
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_no_changed_bit_is_opened(document: bytes, data: st.DataObject) -> None:
     mine, theirs, my_nonce, their_nonce = (bytes([number]) * 32 for number in (1, 2, 3, 4))

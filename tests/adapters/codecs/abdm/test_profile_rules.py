@@ -18,6 +18,7 @@ from engine.model.errors import ContentError
 from tests.adapters.codecs.abdm.test_documents import ROOM, SYSTEM, body
 from tests.documents.test_abdm_documents import PDF_ONLY, STRUCTURED
 from tests.support.abdm_documents import prepared
+from tests.support.examples import examples
 from tests.support.profile_check import PROFILES as GUIDE
 from tests.support.profile_check import needs_profiles
 
@@ -442,7 +443,7 @@ def test_any_json_has_faults_or_none_and_never_an_error(seed: int, profile: Prof
     assert isinstance(faults(damaged(seed, profile), profile), tuple)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.integers(0, 2**32), st.sampled_from(PROFILES), st.sampled_from(["uuid", "relative"]), st.integers(500, 9000))
 def test_any_json_is_read_and_prepared_or_refused(seed: int, profile: Profile, urls: Any, room: int) -> None:
     wrong = damaged(seed, profile)

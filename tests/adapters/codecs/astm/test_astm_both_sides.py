@@ -20,6 +20,7 @@ from adapters.codecs.astm.sender import AstmSender, Failed, SenderOptions, Sent,
 from adapters.codecs.astm.sender import State as SenderState
 from engine.model.link_events import Frame, LinkEvent, SessionEnd
 from tests.support.astm_host import sum8
+from tests.support.examples import examples
 
 ENQ, ACK, EOT = b"\x05", b"\x06", b"\x04"
 STEPS_TO_REST = 10_000  # far fewer are needed: a few for each frame of each message, and the timers of both
@@ -276,7 +277,7 @@ def body_of(frame: bytes) -> bytes:
 
 TestBothSides = BothSides.TestCase
 TestBothSides.settings = settings(
-    max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(120), stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

@@ -13,13 +13,14 @@ from adapters.codecs.astm.text import components, repetitions, unescape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions
 from engine.model.orders import AnswerContext, Asked, ItemState, OrderedPatient, OrderLine, Tube, WorkItem
+from tests.support.examples import examples
 
 CONTEXT = AnswerContext(now="20261120101500", control_id="W7", demographics=True)
 texts = st.text(st.sampled_from("|\\^&`@~FRSEX0dD \r\n\t\x02\x7fAé漢S{}n1"), max_size=12) | st.text(max_size=12)
 signs = st.sampled_from(["|\\^&", "|`^&", "|@^\\", "!~$%", "|\\^"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(texts, texts, texts, st.lists(texts, max_size=4), signs, st.sampled_from(["utf-8", "latin-1", "cp1252"]))
 def test_any_text_comes_back_or_is_not_sent(
     specimen: str, family: str, given_name: str, codes: list[str], delimiters: str, charset: str
@@ -81,7 +82,7 @@ def test_no_byte_of_a_name_is_a_delimiter_or_a_control_character(charset: str, n
     assert escaped("王" if charset.startswith("gb") else "A", Delimiters(), "gb18030")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.text(max_size=15), min_size=1, max_size=14), signs, st.sampled_from([2, 3]), st.booleans())
 def test_whatever_a_question_holds_each_specimen_gets_an_answer_that_can_be_read(
     fields: list[str], sign: str, asks_at: int, found: bool

@@ -12,6 +12,7 @@ from adapters.codecs.astm.sender import SenderOptions
 from adapters.codecs.astm.two_way import AstmTwoWayLink, links
 from engine.model.link_events import Frame, LinkEvent, NotSent, SendEnd, Sent, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame, session, wire_frame
+from tests.support.examples import examples
 
 ANSWER = b"H|\\^&|||LIS\rP|1\rO|1|S1||^^^GLU\rL|1|F\r"
 OTHER = b"H|\\^&|||LIS\rP|1\rO|1|S2||^^^GLU\rL|1|F\r"
@@ -458,7 +459,7 @@ options = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(options, steps, st.lists(st.booleans(), max_size=40))
 def test_where_nothing_is_offered_all_is_as_with_the_receiver_alone(
     how: AstmOptions, steps: list[bytes | float | None], durable: list[bool]

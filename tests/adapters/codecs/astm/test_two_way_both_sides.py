@@ -34,6 +34,7 @@ from adapters.codecs.astm.sender import State as SenderState
 from adapters.codecs.astm.two_way import AstmTwoWayLink
 from engine.model.link_events import Frame, LinkEvent, NotSent, SendEnd, Sent, SessionEnd
 from tests.support.astm_host import sum8
+from tests.support.examples import examples
 
 ENQ, ACK, NAK, EOT, STX = b"\x05", b"\x06", b"\x15", b"\x04", b"\x02"
 ANSWERS = frozenset(ENQ + ACK + NAK + EOT)
@@ -384,7 +385,7 @@ def body_of(frame: bytes) -> bytes:
 
 TestTwoWays = TwoWays.TestCase
 TestTwoWays.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(EXAMPLES), stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

@@ -15,6 +15,7 @@ from engine.config.yaml_nodes import read
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import FormatOptions, Parsed
 from engine.model.reasons import ReasonCode
+from tests.support.examples import examples
 
 LINES = "layout: a\ntext: {as: lines}\n"
 CSV = "layout: a\ntext: {as: csv, key: Id}\n"
@@ -429,7 +430,7 @@ CELL = st.text(st.characters(codec="ascii", exclude_characters="\x00\r\n\"',"), 
 
 
 @given(rows=st.lists(st.tuples(st.sampled_from("123"), st.integers(0, 99), CELL), min_size=1, max_size=12))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_every_row_comes_out_under_its_own_key(rows: list[tuple[str, int, str]]) -> None:
     text = "Id,V,Note\n" + "".join(f"{key},{value},{note}\n" for key, value, note in rows)
     reads = format_of(CSV + LONG)
@@ -450,7 +451,7 @@ def test_every_row_comes_out_under_its_own_key(rows: list[tuple[str, int, str]])
 
 @pytest.mark.parametrize("name", layout_files(None))
 @given(data=st.binary(max_size=200))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_any_bytes_are_read_or_refused(name: str, data: bytes) -> None:
     reads = TextFormat(load_layout(layout_files(None)[name], name))
     for part in reads.split(data):
@@ -478,7 +479,7 @@ Calculated Data
 
 
 @given(st.integers(0, len(REPORT) - 1), st.integers(0, 255))
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_a_report_with_a_wrong_byte_names_no_other_test_and_loses_no_result_silently(at: int, byte: int) -> None:
     """Without a checksum a digit can become another one; everything else is refused or warned about."""
     name = "siemens-rapidlab-348"

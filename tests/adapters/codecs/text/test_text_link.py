@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapters.codecs.text.framing import CHECKSUMS, NAMES, Checksum, Framing, shown, wire
 from adapters.codecs.text.link import NOISE_STEP, TextLink, links
 from engine.model.link_events import Frame, LinkEvent, LinkFault, SessionEnd
+from tests.support.examples import examples
 
 ENQ, ACK, NAK, STX, ETX = NAMES["ENQ"], NAMES["ACK"], NAMES["NAK"], NAMES["STX"], NAMES["ETX"]
 EOT, GS, CR, LF = NAMES["EOT"], NAMES["GS"], NAMES["CR"], NAMES["LF"]
@@ -149,7 +150,7 @@ def test_a_text_after_a_long_silence_and_one_with_a_start_are_whole(framing: Fra
 
 @pytest.mark.parametrize("name", FRAMINGS)
 @given(contents=st.lists(CONTENT, max_size=5), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_every_text_comes_once_however_it_was_cut(name: str, contents: list[bytes], sizes: list[int]) -> None:
     framing = FRAMINGS[name]
     line = Line(framing)
@@ -169,7 +170,7 @@ ANY_BYTES = st.lists(
 
 @pytest.mark.parametrize("name", FRAMINGS)
 @given(parts=ANY_BYTES, sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_any_bytes_give_the_same_events_however_they_were_cut(name: str, parts: list[bytes], sizes: list[int]) -> None:
     data = b"".join(parts)
     at_once = Line(FRAMINGS[name]).feed(data).close()
@@ -187,7 +188,7 @@ def test_any_bytes_give_the_same_events_however_they_were_cut(name: str, parts: 
 
 
 @given(contents=st.lists(CONTENT, min_size=1, max_size=4), noise=st.lists(st.binary(max_size=20), max_size=5))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_noise_between_texts_costs_none(contents: list[bytes], noise: list[bytes]) -> None:
     line = Line(PLAIN)
     for number, content in enumerate(contents):
@@ -413,7 +414,7 @@ def test_an_empty_text_is_answered_and_no_message() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(FRAMINGS)))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_whatever_comes_the_link_rests_when_the_line_is_closed(data: bytes, name: str) -> None:
     line = Line(FRAMINGS[name]).feed(data).close()
     assert line.link.held == 0

@@ -15,6 +15,7 @@ from engine.model.phrases import Phrase, Span, unpacked
 from engine.monitoring.alerting.machine import MAX_ALERTS, Escalation, Settings, step, taken
 from engine.monitoring.alerting.rules import CRITICAL, NETWORK, RULES, Cause, parents_of, rule_of
 from engine.monitoring.snapshot.states import Level
+from tests.support.examples import examples
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 START_US = 1_772_000_000_000_000
@@ -432,6 +433,6 @@ class Histories(RuleBasedStateMachine):
                 assert self.site.sent(key, sink)[-1:] in ([], ["end"])
 
 
-Histories.TestCase.settings = how(max_examples=60, stateful_step_count=30, deadline=None)
+Histories.TestCase.settings = how(max_examples=examples(60), stateful_step_count=30, deadline=None)
 test_any_history = Histories.TestCase
 assert RULES[CRITICAL].urgent

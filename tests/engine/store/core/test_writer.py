@@ -45,6 +45,7 @@ from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import attempts, claims
 from engine.store.operations.outbox import decisions as decisions_ops
 from engine.store.queries.lanes import list_channels
+from tests.support.examples import examples
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
 
@@ -94,7 +95,7 @@ async def blocked(journal: Journal) -> "tuple[asyncio.Future[None], asyncio.Even
     return future, release
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.sampled_from(["", "", "", "bug", "sql", "ours"]), min_size=1, max_size=12))
 def test_only_the_guilty_operation_of_a_batch_fails(tmp_path_factory: pytest.TempPathFactory, fails: list[str]) -> None:
     async def go() -> None:

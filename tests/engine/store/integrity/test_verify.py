@@ -94,6 +94,7 @@ async def test_rows_taken_out_are_named(data: Path, first: int, last: int) -> No
     assert [f for f in found if f[1] == "journal"] == [("missing", "journal", first, last)]
 
 
+@pytest.mark.promise("P5")
 async def test_the_last_rows_taken_out_are_named_by_the_anchor(data: Path) -> None:
     found = tampered(data, "DELETE FROM journal WHERE id > 10")
     assert [f for f in found if f[1] == "journal"] == [("anchor", "journal", 11, 12)]

@@ -37,6 +37,7 @@ from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import trace_of
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving
+from tests.support.examples import examples
 from tests.support.journals import opened, received, routed, running
 from tests.support.waiting import until
 
@@ -223,7 +224,7 @@ DAYS = st.integers(91, 600)
 
 
 @settings(
-    max_examples=30,
+    max_examples=examples(30),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

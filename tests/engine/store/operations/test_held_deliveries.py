@@ -40,6 +40,7 @@ from engine.store.queries.lanes import list_lanes
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
 from engine.store.queries.succession import earlier_value
+from tests.support.examples import examples
 from tests.support.journals import NOW_US, media_type_of, received, running, started, store
 
 DAY_US = 86_400_000_000
@@ -126,7 +127,7 @@ async def release(journal: Journal, *messages: int) -> dict[str, int]:
 VERBS = ["release", "reject", "retry", "dismiss", "replay", "release all", "deliver", "fail", "kill", "restart"]
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     st.lists(st.booleans(), min_size=MESSAGES, max_size=MESSAGES),
     st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, MESSAGES - 1)), max_size=20),

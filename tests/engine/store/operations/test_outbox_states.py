@@ -25,6 +25,7 @@ from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.tallies import counters_of
+from tests.support.examples import examples
 from tests.support.journals import queue, routed, running, store
 
 VERBS = [
@@ -146,7 +147,7 @@ async def walk(data: Path, asked: Iterable[tuple[str, int]], count: int) -> None
     assert verify.run(data, deep=True) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.sampled_from(VERBS), st.integers(1, 5)), max_size=40))
 def test_every_verb_in_every_state_after_a_random_history(
     tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, int]]

@@ -26,6 +26,7 @@ from engine.store.journal.starting import recover
 from engine.store.operations import append as append_ops
 from engine.store.operations import record_outcome
 from engine.store.queries.messages import trace_of
+from tests.support.examples import examples
 from tests.support.journals import opened, routed
 
 DAY_S = 86_400.0
@@ -224,5 +225,5 @@ class Channels(RuleBasedStateMachine):
 
 TestChannels = Channels.TestCase
 TestChannels.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=examples(40), stateful_step_count=25, deadline=None, phases=[Phase.explicit, Phase.generate]
 )

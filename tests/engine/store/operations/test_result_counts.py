@@ -27,6 +27,7 @@ from engine.store.operations import append, record_outcome, result_counts
 from engine.store.operations.outbox import attempts, decisions, queueing
 from engine.store.operations.pruning import PrunableRows, let_go
 from engine.store.queries.reports import counted_to, results_between
+from tests.support.examples import examples
 from tests.support.journals import WINDOW_S, opened, received, routed
 from tests.support.report_model import MadeMessage, MadeResult, Model
 from tests.support.shipped import verdict_of
@@ -224,7 +225,7 @@ acts = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(acts, max_size=14))
 def test_whatever_happens_each_figure_is_that_of_the_model(history: list[tuple[Any, ...]]) -> None:
     with TemporaryDirectory() as folder:

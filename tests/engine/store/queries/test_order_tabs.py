@@ -22,6 +22,7 @@ from engine.store.queries.order_questions import QueryFilter
 from engine.store.queries.order_tabs import AFTER_ALL_US, REFUSED_US, TABS, UNANSWERED_US, UNSENT_AFTER_US
 from engine.store.queries.worklist import ItemFilter
 from tests.engine.store.operations.worklist.test_orders_in_and_out import Desk, numbers, order
+from tests.support.examples import examples
 from tests.support.journals import opened, started
 
 MOST = 1000
@@ -137,7 +138,7 @@ def test_an_analyzer_has_its_own_time_until_an_order_is_unsent(tmp_path: Path, b
 ROWS = st.lists(st.tuples(st.sampled_from(WHERE), st.integers(0, 2).map(lambda n: n * UNSENT_AFTER_US[0])), max_size=12)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_a_count_is_always_the_length_of_its_list(
     rows: list[tuple[tuple[ItemState, ItemReason, bool, int, set[str]], int]], tmp_path_factory: pytest.TempPathFactory

@@ -19,6 +19,7 @@ from engine.store.operations import audit
 from engine.web.api.paging import cursor_of, numbers_in
 from tests.support import journals
 from tests.support.api import Client, served
+from tests.support.examples import examples
 
 CHANNELS = ("chem", "haem")
 ALICE, BOB = "meena", "ravi"
@@ -30,7 +31,7 @@ ALICE, BOB = "meena", "ravi"
     limit=st.integers(1, 5),
     channel=st.sampled_from((None, *CHANNELS)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_each_message_comes_exactly_once_while_others_arrive(
     there: list[str], arriving: list[list[str]], limit: int, channel: str | None
 ) -> None:
@@ -60,7 +61,7 @@ def test_each_message_comes_exactly_once_while_others_arrive(
     limit=st.integers(1, 4),
     at_once=st.integers(1, 5),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_each_act_comes_exactly_once_with_its_end(steps: list[str], limit: int, at_once: int) -> None:
     """Also where an act's end is on an earlier page than its beginning."""
 

@@ -24,6 +24,7 @@ from engine.web.pages import filters, messages
 from engine.web.pages.asked import PAGE
 from engine.web.pages.words import grouped
 from tests.support.evil_texts import EVIL, FORBIDDEN
+from tests.support.examples import examples
 from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.many_messages import HOUR_US, fill
 from tests.support.status_server import Element, Page, read_html, running
@@ -146,7 +147,7 @@ async def test_an_address_has_the_rows_that_fit(page: Page, known: list[Known], 
         assert "No message fits." in read_html(text).one("p", class_="empty").text
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(size=st.integers(1, 60), name=st.sampled_from(sorted(FILTERS)))
 def test_pages_of_any_size_have_each_row_once(journal: Journal, known: list[Known], size: int, name: str) -> None:
     import asyncio

@@ -31,6 +31,7 @@ from engine.model.orders import (
     Tube,
     WorkItem,
 )
+from tests.support.examples import examples
 
 BS_QUERY = r"""MSH|^~\&|Mindray|BS-200E|||20070723170707||QRY^Q02|1|P|2.3.1||||||ASCII|||
 QRD|20070723170707|R|D|1|||RD|34567743|OTH|||T|
@@ -452,7 +453,7 @@ TEXTS = st.text(st.sampled_from("aZ09 |^&~\\\r\n\x0b\x1c\x00üßЖ\"'.-+#") | st
 
 
 @pytest.mark.parametrize("name", QUERIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(code=TEXTS, family=TEXTS, given_name=TEXTS, number=TEXTS)
 def test_no_text_of_an_order_adds_a_field_or_a_segment(
     name: str, code: str, family: str, given_name: str, number: str
@@ -495,7 +496,7 @@ FIELDS = st.lists(st.text(st.sampled_from('^~&\\|" WOSALCNX0123456789\x00é')) |
 SEGMENTS = st.lists(st.tuples(st.sampled_from(NAMES), FIELDS), max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     name=st.sampled_from([None, "mindray-bs", "cepheid-genexpert-hl7", "roche-cobas-6800"]),
     kind=st.sampled_from(KINDS + ANSWERS),

@@ -12,8 +12,6 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from engine.model.orders import ANSWERED_STATES, Asked, ItemReason, ItemState, OrderedPatient, OrderLine, Question, Tube
 from engine.model.values import changed
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
@@ -185,7 +183,6 @@ class History:
                 assert not found.tubes[0].items
 
 
-@pytest.mark.slow
 async def test_no_order_goes_twice_unmarked_and_none_stays_behind(tmp_path: Path) -> None:
     data = tmp_path / "data"
     sent: Counter[str] = Counter()

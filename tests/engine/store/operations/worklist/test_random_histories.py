@@ -7,8 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
-
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.store.core.batch import Batch
@@ -177,7 +175,6 @@ def history(batch: Batch, random: Random, name: int, first: int, message: int) -
     return expected
 
 
-@pytest.mark.slow
 async def test_no_tube_gets_the_orders_of_another_and_no_order_is_lost(tmp_path: Path) -> None:
     data = tmp_path / "data"
 

@@ -1,0 +1,171 @@
+"""The fast set leaves out what takes long and nothing else, and each promise keeps a test in it."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import examples, fast_set
+
+CHECKOUT = Path(__file__).parents[2]
+TESTS = """
+import pytest
+
+def test_quick():
+    pass
+
+def test_long():
+    pass
+
+@pytest.mark.promise("P1")
+def test_long_and_promised():
+    pass
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_of(size):
+    pass
+"""
+
+
+def run(folder: Path, *arguments: str, timings: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs ``TESTS`` where ``timings`` is the file of times."""
+    (folder / "timings.tsv").write_text(timings, encoding="utf-8")
+    (folder / "test_some.py").write_text(TESTS, encoding="utf-8")
+    (folder / "conftest.py").write_text(
+        "from pathlib import Path\nfrom tests.support import fast_set\n"
+        "fast_set.TESTS = Path(__file__).parent\nfast_set.TIMINGS = fast_set.TESTS / 'timings.tsv'\n"
+        "from tests.conftest import pytest_addoption, pytest_collection_modifyitems, pytest_configure_node\n"
+        "def pytest_configure(config):\n"
+        "    config.addinivalue_line('markers', 'promise: x')\n"
+        "    fast_set.configure(config)\n",
+        encoding="utf-8",
+    )
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-rA",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(folder),
+            str(folder),
+            *arguments,
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def burning(folder: Path) -> None:
+    """One more test, which takes a second of processor time."""
+    lines = (
+        "import time",
+        "def test_burns():",
+        "    end = time.process_time() + 1",
+        "    while time.process_time() < end: pass",
+    )
+    (folder / "test_other.py").write_text("\n".join(lines), encoding="utf-8")
+
+
+def passed(ran: subprocess.CompletedProcess[str]) -> set[str]:
+    return set(re.findall(r"^PASSED \S*test_some.py::(\S+)", ran.stdout, re.MULTILINE))
+
+
+TIMED = "".join(
+    f"{seconds}\ttest_some::{name}\n"
+    for name, seconds in {"test_long": 9, "test_long_and_promised": 9, "test_quick": 0.2, "test_of[large]": 9}.items()
+)
+EVERY = {"test_quick", "test_long", "test_long_and_promised", "test_of[small]", "test_of[large]"}
+
+
+@pytest.mark.parametrize("processes", [(), ("-n2", "--dist=each")], ids=["alone", "in parts"])
+def test_the_fast_set_leaves_the_slow_tests_out(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    (tmp_path / "test_next.py").write_text("def test_it(): pass\n", encoding="utf-8")  # a part for each process
+    ran = run(tmp_path, "--fast", *processes, timings=TIMED)
+    assert ran.returncode == pytest.ExitCode.OK, ran.stdout
+    assert passed(ran) == {"test_quick", "test_long_and_promised", "test_of[small]"}
+
+
+def test_without_the_option_or_without_the_file_every_test_runs(tmp_path: Path) -> None:
+    assert passed(run(tmp_path, timings=TIMED)) == EVERY
+    assert passed(run(tmp_path, "--fast")) == EVERY
+
+
+def test_the_file_of_times_is_written_and_read(tmp_path: Path) -> None:
+    written = tmp_path / "written.tsv"
+    burning(tmp_path)
+    ran = run(tmp_path, "--timings", str(written))
+    assert ran.returncode == pytest.ExitCode.OK, ran.stdout
+    times = fast_set.read_timings(written)
+    assert set(times) == {"test_other::test_burns"}
+    assert times["test_other::test_burns"] >= 1
+
+
+def test_a_test_that_outgrew_the_fast_set_is_named_and_fails_nothing(tmp_path: Path) -> None:
+    burning(tmp_path)
+    ran = run(tmp_path, "--fast")
+    assert ran.returncode == pytest.ExitCode.OK
+    assert re.search(r"\d\.\d\d s  test_other::test_burns", ran.stdout), ran.stdout
+    assert (
+        "test_other::test_burns"
+        not in run(tmp_path, timings="1\ttest_other::test_burns\n").stdout.partition("took over")[2]
+    )
+
+
+# -- the repository's own --------------------------------------------------------------------------------------------
+
+
+def promised() -> Iterator[str]:
+    """What each mark of the tests names."""
+    for path in sorted((CHECKOUT / "tests").rglob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        if "mark.promise(" in text:
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "promise":
+                    yield from (str(one.value) for one in node.args if isinstance(one, ast.Constant))
+
+
+def test_each_promise_has_a_test_in_the_fast_set() -> None:
+    page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| (P\d+) \|", page, re.MULTILINE)
+    assert len(promises) == 10
+    kinds = {"kill", "session", "daemon", "page"}
+    assert set(promised()) == {*promises, *kinds}
+
+
+def test_each_file_of_tests_is_in_one_part() -> None:
+    parts = fast_set.parts(4)
+    files = [name for part in parts for name in part]
+    assert sorted(files) == sorted(str(path) for path in fast_set.TESTS.rglob("test_*.py"))
+    assert len(set(files)) == len(files)
+    assert all(parts)
+
+
+def test_parts_of_a_row_weigh_about_the_same() -> None:
+    assert [list(part) for part in fast_set._split([1.0, 1.0, 1.0, 1.0], 2)] == [[0, 1], [2, 3]]
+    assert [list(part) for part in fast_set._split([4.0, 1.0, 1.0, 2.0], 2)] == [[0], [1, 2, 3]]
+
+
+def test_fewer_examples_are_drawn_in_the_fast_set_alone() -> None:
+    code = "from tests.support import examples; {} print(examples.examples(400), examples.examples(3))"
+    for told, drawn in (("", "400 3"), ("examples.fewer();", f"{400 // examples.PART} 3")):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(told)],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert ran.stdout.strip() == drawn
