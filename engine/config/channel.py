@@ -40,8 +40,8 @@ class HoldRule(Model):
     """A rule of a route's `hold`."""
 
     when: Text
-    """Condition about each result of the document, as `=flags in ['HH', 'LL']`; the names it may use are in
-    docs/held.md."""
+    """Condition about each result of the document, as `=flags in ['HH', 'LL']`; `labrelay help holds` lists the names
+    that it may use."""
 
     reason: str = ""
     """The text for a person; without it, the condition itself."""

@@ -243,7 +243,7 @@ class _Compiler:
             case nodes.Binary(operator=operator) if operator != "++":
                 return TestTerm(self.test(part))
             case _:
-                self.error(part, "this means nothing in a rule; docs/held.md says what a rule knows")
+                self.error(part, "this means nothing in a rule; `labrelay help holds` lists the names and functions")
         return NumberTerm(lambda asked: None)
 
     def _number(self, part: nodes.Expression) -> NumberOf:
