@@ -23,7 +23,7 @@ async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     settings = take_settings(site.loaded().channels)
     runners = {*settings.known_channels, *settings.groups}
     if not runners:
-        raise LabRelayError("no channel has orders:, so no analyzer would get it (docs/orders.md)")
+        raise LabRelayError("no channel has orders:, so no analyzer would get it (docs/questions.md)")
     if wrong := [name for name in asked.targets if name not in runners]:
         raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners))))
     patient = OrderedPatient(
