@@ -170,7 +170,7 @@ class ChannelConfig(Model):
 
     role: Literal["results", "orders"] = "results"
     """What the channel brings: `results` of an analyzer; or `orders` of a laboratory system (LIS), which a mapping
-    puts on the worklist ([orders](orders.md)). The LIS is answered once they are there, beside all results."""
+    puts on the worklist ([orders](questions.md)). The LIS is answered once they are there, beside all results."""
 
     lis: LisConfig | None = None
     """How the orders of a channel with `role: orders` are taken."""

@@ -18,7 +18,7 @@ Texts = Annotated[
 
 
 class LisConfig(Model):
-    """How the orders of a channel with `role: orders` are taken ([orders](orders.md)). Each key may be left out."""
+    """How the orders of a channel with `role: orders` are taken ([orders](questions.md)). Each key may be left out."""
 
     targets: Names | None = None
     """Channels, or groups of them, that may run the orders of this laboratory system (LIS); an order that names

@@ -164,7 +164,7 @@ async def test_the_answer_to_orders_of_a_server_becomes_a_task(tmp_path: Path) -
 
 
 async def test_the_task_of_an_order_of_a_server_follows_its_acts(tmp_path: Path) -> None:
-    """The table of docs/orders.md: what is carried out changes the Task, what is not leaves its status true."""
+    """The table of docs/questions.md: what is carried out changes the Task, what is not leaves its status true."""
     route = {"when": "=MSH-9.1 == 'ORR'", "mapping": "hl7-order-answers", "to": "lab-fhir"}
     news = channel({"kind": "order-status", "of": "his", "answers": True}, route)
     acts = [("active", "routine"), ("on-hold", "routine"), ("active", "routine"), ("active", "stat")]
