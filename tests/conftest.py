@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import hypothesis
 import pytest
 
 from tests.support import fast_set
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-
-# No deadline: it measures the machine, and a busy one makes good tests fail. Each test bounds its examples instead.
-hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("labrelay")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -135,9 +135,26 @@ def tree(path: Path) -> ast.Module:
 
 
 @cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(path)))
+
+
+@cache
 def imports(path: Path) -> frozenset[str]:
     """Every module that is imported anywhere in the file, also within functions and for types only."""
-    return _imported_by(ast.walk(tree(path)))
+    return _imported_by(nodes(path))
+
+
+@cache
+def imported_to_run(path: Path) -> frozenset[str]:
+    """The same without those that are under ``if TYPE_CHECKING:`` alone: a name in a signature is no dependency."""
+    guarded = {
+        inner
+        for node in nodes(path)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in node.body
+    }
+    return _imported_by(node for node in nodes(path) if node not in guarded)
 
 
 def _imported_by(nodes: Iterable[ast.AST]) -> frozenset[str]:
@@ -199,7 +216,7 @@ def test_codecs_and_dialects_are_pure(name: str) -> None:
     """No clock, socket, file, logger, random number: what they need comes in, what they want done goes out."""
     touched = {other.split(".")[0] for other in imports(PURE[name])} & IMPURE_MODULES
     assert touched == set()
-    for node in ast.walk(tree(PURE[name])):
+    for node in nodes(PURE[name]):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name):
@@ -212,7 +229,7 @@ def test_codecs_and_dialects_are_pure(name: str) -> None:
 
 @pytest.mark.parametrize("name", PURE)
 def test_codecs_define_no_coroutine(name: str) -> None:
-    assert not any(isinstance(node, (ast.AsyncFunctionDef, ast.Await)) for node in ast.walk(tree(PURE[name])))
+    assert not any(isinstance(node, (ast.AsyncFunctionDef, ast.Await)) for node in nodes(PURE[name]))
 
 
 @pytest.mark.parametrize("name", WITH_IO)
@@ -237,8 +254,8 @@ def test_folders_look_inwards_only(name: str) -> None:
     if name == "engine.store":
         return
     mine = room(name)
-    for other in imports(ENGINE[name]):
-        if other.startswith("engine.") and room(other) > mine and not _for_types_only(ENGINE[name], other):
+    for other in imported_to_run(ENGINE[name]):
+        if other.startswith("engine.") and room(other) > mine:
             pytest.fail(f"{name} ({ORDER[mine]}) imports {other} ({ORDER[room(other)]})")
 
 
@@ -248,7 +265,7 @@ def test_modules_are_imported_at_the_top() -> None:
         (name, other)
         for name, path in {**ENGINE, **ADAPTERS}.items()
         if not name.startswith("engine.commands")
-        for function in ast.walk(tree(path))
+        for function in nodes(path)
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         for other in ours(_imported_by(ast.walk(function)))
     }
@@ -257,10 +274,7 @@ def test_modules_are_imported_at_the_top() -> None:
 
 def test_modules_do_not_import_each_other_in_a_ring() -> None:
     """Taken away from the inside out, as long as one imports no other that is left; a ring is left over."""
-    left = {
-        name: {other for other in ours(imports(path)) if other != name and not _for_types_only(path, other)}
-        for name, path in {**ENGINE, **ADAPTERS}.items()
-    }
+    left = {name: ours(imported_to_run(path)) - {name} for name, path in {**ENGINE, **ADAPTERS}.items()}
     while free := [name for name, others in left.items() if not others & left.keys()]:
         for name in free:
             del left[name]
@@ -321,7 +335,7 @@ def test_only_the_store_has_sql() -> None:
 
 
 def _statements(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
             yield f"{node.lineno}: {node.value[:40]}"
 
@@ -335,7 +349,7 @@ def test_adapters_are_named_by_modules_that_exist() -> None:
     named = {
         node.value
         for path in ENGINE.values()
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.fullmatch(r"adapters(\.\w+)+", node.value)
@@ -369,7 +383,7 @@ def test_errors_are_declared_in_one_place() -> None:
     elsewhere = [
         f"{module}.{node.name}"
         for module, path in {**ENGINE, **ADAPTERS}.items()
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef) and module not in ERRORS and not node.name.startswith("_")
         for base in map(ast.unparse, node.bases)
         if base.rpartition(".")[2] in errors | BUILT_IN_ERRORS
@@ -400,11 +414,11 @@ def classes() -> dict[Class, list[Class]]:
     for module, path in {**ENGINE, **ADAPTERS}.items():
         known = {
             alias.asname or alias.name: (node.module or "", alias.name)
-            for node in ast.walk(tree(path))
+            for node in nodes(path)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 found[module, node.name] = [_class_named(base, module, known) for base in node.bases]
     return {one: [base for base in bases if base in found] for one, bases in found.items()}
@@ -427,23 +441,6 @@ def bases_of(one: Class) -> Iterator[Class]:
 
 def levels(one: Class) -> int:
     return max((1 + levels(base) for base in classes()[one]), default=0)
-
-
-def _for_types_only(path: Path, module: str) -> bool:
-    """Whether ``module`` is imported under ``if TYPE_CHECKING:`` only: a name in a signature is no dependency."""
-    whole = tree(path)
-    guarded = {
-        inner
-        for node in ast.walk(whole)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in node.body
-    }
-    return all(
-        node in guarded
-        for node in ast.walk(whole)
-        if isinstance(node, ast.ImportFrom)
-        and (node.module == module or module in {f"{node.module}.{alias.name}" for alias in node.names})
-    )
 
 
 def test_the_readers_of_the_standards_are_loaded_where_a_site_asks_for_them_alone() -> None:

@@ -6,6 +6,7 @@ time, and says which ones no test notices. `docs/quality.md` has the method, the
     python tools/mutants.py --sample 300 --seed spring           another sample
     python tools/mutants.py engine/mapping/identity.py           of one module; --all for every mutant of it
     python tools/mutants.py engine/mapping/identity.py --only 17 that one mutant, as the list of survivors names it
+    python tools/mutants.py --fast                               does the fast set of tests notice it?
 
 First every test file runs once and tells which lines of the engine each of its tests reaches. A mutant then meets
 only tests that reach its line, the likeliest first, until one fails. Each mutant has a process of its own, forked from
@@ -46,6 +47,7 @@ import fhir.resources.R4B.bundle  # noqa: E402, F401 - imported once, for all mu
 import hypothesis.strategies  # noqa: E402, F401
 import pytest  # noqa: E402
 
+from tests.support import examples, fast_set  # noqa: E402
 from tools.core import CORE_MODULES, CORE_TESTS  # noqa: E402
 from tools.mutations import Mutation, mutated, mutations  # noqa: E402
 
@@ -138,6 +140,14 @@ class Reach:
             most -= seconds
             chosen.append(test)
         return chosen
+
+    def without(self, left_out: set[str]) -> "Reach":
+        """The same of fewer tests."""
+        lines = {path: {line: of - left_out for line, of in own.items()} for path, own in self.lines.items()}
+        found = Reach({test: seconds for test, seconds in self.seconds.items() if test not in left_out})
+        for path, own in lines.items():
+            found.lines[path].update(own)
+        return found
 
 
 class _Contexts:
@@ -444,6 +454,7 @@ def main() -> int:
         "--seed", default=f"{datetime.now(UTC):%G-W%V}", help="chooses the sample; this week by default"
     )
     parser.add_argument("--tests", nargs="+", default=[], help="meet these tests, and no others")
+    parser.add_argument("--fast", action="store_true", help="meet the tests of `make test` alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--most", type=float, default=20, help="a mutant meets tests of so many seconds at most (20)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant later than this")
@@ -451,6 +462,8 @@ def main() -> int:
     arguments = parser.parse_args()
     begun = time.monotonic()
     os.chdir(ROOT)
+    if arguments.fast:
+        examples.fewer()  # also in the processes that are forked from this one
     group = GROUPS[arguments.group]
     chosen = in_order(every_mutation(arguments.modules or group.modules), arguments.seed)
     total = len(chosen)
@@ -459,6 +472,9 @@ def main() -> int:
     elif not arguments.all:
         chosen = chosen[: arguments.sample]
     found = Reach() if arguments.tests else reach(group, arguments.jobs)
+    if arguments.fast:
+        slow = {name for name, seconds in fast_set.read_timings().items() if seconds > fast_set.SLOW_S}
+        found = found.without({test for test in found.seconds if fast_set.name_of(test) in slow})
     if not arguments.tests:
         print(
             f"{len(found.seconds)} tests, {sum(found.seconds.values()):.0f} s of processor time with coverage",
