@@ -1,7 +1,7 @@
 """Explain a verb or a topic; `labrelay help all` lists every verb.
 
 Words of a verb may follow: `labrelay help dlq retry`. Topics: `again` (which of retry, replay, reprocess, edit and
-restart), `exit-codes`, `times`.
+restart), `exit-codes`, `metrics`, `times`.
 """
 
 import click

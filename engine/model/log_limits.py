@@ -1,4 +1,4 @@
-"""The bounds on the log, and how much a bad day writes at most (docs/logging.md)."""
+"""The bounds on the log, and how much a bad day writes at most (docs/operations.md)."""
 
 REPEAT_WINDOW_S = 60.0  # an event is written once in it
 LINES_AN_HOUR = 3600  # of each level below critical, in each process

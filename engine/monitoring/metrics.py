@@ -5,7 +5,7 @@ scrape. Values of the snapshot (queues, ages, states) are read from it, so that 
 are channel and destination names from the configuration and codes from our own enums; values that a peer could choose
 are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``.
 
-Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
+Every metric is named in `METRICS`, and `labrelay help metrics` lists them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +42,11 @@ class Spec:
     name: str
     help: str
     labels: tuple[str, ...] = ()
+
+    @property
+    def exported(self) -> str:
+        """The name at ``/metrics``."""
+        return self.name + ("_total" if self.kind is Kind.COUNTER else "")
 
 
 _counter, _gauge, _histogram = partial(Spec, Kind.COUNTER), partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)

@@ -1,4 +1,4 @@
-"""rsyslog and syslog-ng send the real daemon's log to a server, with the settings of docs/logging.md.
+"""rsyslog and syslog-ng send the real daemon's log to a server, with the settings of docs/operations.md.
 
 Each is skipped where it is absent. ``.ci/run`` unpacks syslog-ng into ``.syslog-ng`` (``LABRELAY_SYSLOG_NG`` names
 another folder), for its package cannot be installed beside rsyslog's.
@@ -25,7 +25,7 @@ from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "logging.md").read_text()
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 SHIPPERS = ("rsyslog", "syslog-ng")
 
 

@@ -24,8 +24,20 @@ def _exit_codes() -> str:
     return "\n".join(["How a command ends, for scripts:", "", *rows])
 
 
+def _metrics() -> str:
+    from engine.monitoring.metrics import METRICS  # it loads the client of Prometheus, which few commands need
+
+    rows = (
+        f"  {one.exported} ({', '.join([one.kind.value, *one.labels])})\n      {one.help.replace('`', '')}"
+        for one in METRICS
+    )
+    head = "Metrics at /metrics of the page, with kind and labels. Counters start at 0 with the process."
+    return "\n".join([head, "", *rows])
+
+
 TOPICS = {
     "again": Topic("Which of retry, replay, reprocess, edit, restart?", partial(_file, "again")),
     "exit-codes": Topic("How a command ends, for scripts.", _exit_codes),
+    "metrics": Topic("The metrics at /metrics, for Prometheus.", _metrics),
     "times": Topic("How times are typed and shown.", partial(_file, "times")),
 }

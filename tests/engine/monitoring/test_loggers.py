@@ -1,4 +1,4 @@
-"""The names of loggers, and the lines that docs/logging.md lists: operators filter by them."""
+"""The names of loggers, and the lines that docs/operations.md lists: operators filter by them."""
 
 import ast
 import re
@@ -57,7 +57,7 @@ def test_the_lines_that_the_page_lists_are_logged_so() -> None:
         for level, argument in calls(tree)
         if isinstance(argument, ast.Constant)
     }
-    listed = LINE.findall((CHECKOUT / "docs" / "logging.md").read_text(encoding="utf-8"))
+    listed = LINE.findall((CHECKOUT / "docs" / "operations.md").read_text(encoding="utf-8"))
 
     assert len(listed) > 15
     assert set(listed) - logged == set()

@@ -2,12 +2,12 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.commands.shared.topics import TOPICS
 from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing
 from engine.monitoring import metrics
@@ -25,8 +25,6 @@ from engine.monitoring.metrics import (
 from engine.monitoring.snapshot.alerts import AlertsSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from tests.support.status_sites import NOW, large_site, quiet_site, troubled_site
-
-OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
 def scraped(registry: CollectorRegistry) -> dict[str, float]:
@@ -187,16 +185,14 @@ def test_names_follow_prometheus_and_are_unique() -> None:
             assert spec.name.endswith("_seconds")
 
 
-def test_the_operations_guide_names_exactly_these_metrics() -> None:
-    rows = re.findall(
-        r"^\| `(labrelay_\w+)` \| ([a-z]+) \| ([^|]*) \| ([^|]*) \|$", OPERATIONS.read_text("utf-8"), re.M
-    )
-    documented = {name: (kind, labels.replace("`", "").strip(), text.strip()) for name, kind, labels, text in rows}
+def test_the_help_names_exactly_these_metrics() -> None:
+    rows = re.findall(r"^  (labrelay_\w+) \(([a-z]+)(?:, )?([^)]*)\)\n +(.+)$", TOPICS["metrics"].text(), re.M)
+    documented = {name: (kind, labels, text) for name, kind, labels, text in rows}
     assert documented == {
         spec.name + ("_total" if spec.kind is Kind.COUNTER else ""): (
             spec.kind.value,
             ", ".join(spec.labels),
-            spec.help,
+            spec.help.replace("`", ""),
         )
         for spec in METRICS
     }
