@@ -12,6 +12,7 @@ from engine.devtools.abdm import AbdmSandbox
 from engine.devtools.abdm.people import PEOPLE
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
 from tests.support.abdm_lives import BOTH, abdm_lives, feed, listening
 from tests.support.abdm_reports import oru
 from tests.support.abdm_site import FACILITY
@@ -27,7 +28,7 @@ AGAIN = ("failed", "ABDM-1030")
 TWICE = ("answered-twice", "consent-on-notify")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_each_consent_is_as_the_gateway_has_it_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

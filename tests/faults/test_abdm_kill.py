@@ -10,6 +10,7 @@ import pytest
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
 from tests.support.abdm_lives import BOTH, abdm_lives, feed, listening
 from tests.support.abdm_reports import oru
 from tests.support.failpoints import ABDM
@@ -19,7 +20,7 @@ STEPS = (*ABDM, "settle", "commit", "anchor")
 PEOPLE = 4
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_each_report_is_linked_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -18,6 +18,7 @@ from engine.devtools.abdm import AbdmSandbox
 from engine.model.errors import StoreError
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
 from tests.support.abdm_finding import BODY
 from tests.support.abdm_lives import BOTH, abdm_lives
 from tests.support.abdm_site import FACILITY
@@ -130,7 +131,7 @@ def rows(site: Path, select: str) -> list[Any]:
         journal.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_each_link_is_made_once_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -14,6 +14,7 @@ from engine.devtools.abdm.people import PEOPLE
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
 from tests.support.abdm_lives import BOTH, abdm_lives, feed, listening
 from tests.support.abdm_records import BEGIN
 from tests.support.abdm_reports import oru
@@ -27,7 +28,7 @@ STEPS = (*RECORDS, "begin a call", "make a call", "note what the gateway answere
 TWICE = {("answered-twice", "on-request"), ("answered-twice", "data-notify")}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_each_page_arrives_wherever_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -21,6 +21,7 @@ from engine.model.events import position_of, wanted
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries import events
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
 from tests.support.running import HL7_ROUTE, channel, make_running_site
@@ -83,7 +84,7 @@ async def _send_all(port: int, sent: list[int]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_no_event_is_missing_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv("HOOK", f"whsec_{b64encode(b'k' * 24).decode()}")
     chance = random.Random(seed)

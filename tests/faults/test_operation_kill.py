@@ -19,6 +19,8 @@ from engine.store.queries.bulk import operations_page
 from engine.store.queries.corrections import list_corrections
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
+from tests.faults.harness.trial import seeds
+from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -30,10 +32,11 @@ QUICK = "retry: {first: 10ms, max: 50ms}, breaker: {probe_after: 20ms}"
 class Lab:
     """A daemon, its server, and a person at its control socket who may be cut off at any moment."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Server, mother: Mother) -> None:
         self.server = server
         self.data = folder / "var"
-        self.daemon = Daemon(folder, ["mllp"], f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {QUICK}}}')
+        destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {QUICK}}}'
+        self.daemon = Daemon(folder, ["mllp"], destination, mother=mother)
 
     @contextmanager
     def reading(self) -> Iterator[Journal]:
@@ -72,16 +75,18 @@ class Lab:
 async def lab(tmp_path: Path) -> Any:
     server = Server()
     await server.start()
-    made = Lab(tmp_path / "site", server)
+    mother = await Mother.start()
+    made = Lab(tmp_path / "site", server, mother)
     try:
         await made.daemon.start()
         yield made
     finally:
         await made.daemon.end()
+        await mother.stop()
         await server.stop()
 
 
-@pytest.mark.parametrize("seed", [3, 8])
+@pytest.mark.parametrize("seed", seeds(3, 8))
 async def test_a_retry_of_many_letters_does_each_of_them_once(lab: Lab, seed: int) -> None:
     chance = random.Random(seed)
     lab.server.refuse = {(0, number) for number in range(1, LETTERS + 1)}

@@ -22,6 +22,7 @@ from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemFilter, items
+from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
 from tests.support.forking import Life, Mother
 from tests.support.ordering_lis import OrderingLis, answered, order, segments
@@ -144,7 +145,7 @@ def write_site(folder: Path, port: int, **more: Json) -> Path:
     return make_running_site(folder, channels, {"out": {"kind": "file", "folder": "out"}})
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_orders_are_taken_once_and_answered_once_wherever_the_process_ends(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     (port,) = quiet_ports(1)

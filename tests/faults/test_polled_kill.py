@@ -12,6 +12,7 @@ from engine.store.integrity.verify import run as verify
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemFilter, items
+from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
 from tests.support.fhir_orders import OrderServer, order_server, request
 from tests.support.forking import Life, Mother
@@ -57,7 +58,7 @@ class Lis:
         return life.returncode is None
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", seeds(1, 2))
 async def test_each_version_is_taken_once_wherever_the_process_ends(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     points = [(step, when, str(rng.randint(2, 4))) for step in STEPS for when in BOTH]

@@ -32,6 +32,11 @@ def scale_asked_for() -> Scale:
     raise ValueError(f"LABRELAY_FAULTS is {asked!r}; wanted one of {', '.join(SCALES)}")
 
 
+def seeds(*several: int) -> tuple[int, ...]:
+    """Of histories that differ by their seed alone: one at the quick scale, all of them at the others."""
+    return several[:1] if scale_asked_for() == "quick" else several
+
+
 def seed_asked_for() -> int:
     return int(os.environ.get("LABRELAY_SEED", str(DEFAULT_SEED)))
 
