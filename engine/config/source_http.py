@@ -100,7 +100,7 @@ class SenderAuth(Model):
 
 
 class HttpPart(Model):
-    """Messages posted over HTTP, one in each request (`docs/http.md`)."""
+    """Messages posted over HTTP, one in each request (`docs/connecting.md`)."""
 
     transport: Literal["http"] = "http"
     """How bytes come: `http`."""

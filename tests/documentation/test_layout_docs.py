@@ -1,7 +1,10 @@
-"""docs/layouts.md: its example does what it says, and its tables know every key."""
+"""docs/layouts.md: its examples do what it says, and every key of a layout is described."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,9 @@ from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
 from engine.config.yaml_nodes import read
 from engine.model.message import FormatOptions
 
-TEXT = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parents[2]
+TEXT = (CHECKOUT / "docs" / "layouts.md").read_text(encoding="utf-8")
+SCHEMA = json.loads((CHECKOUT / "config" / "schema" / "layout.json").read_text(encoding="utf-8"))
 
 
 LAYOUTS = re.findall(r"```yaml example\n(.*?)```", TEXT, re.DOTALL)
@@ -35,8 +40,19 @@ def test_each_example_is_read_as_the_page_says(number: int) -> None:
 
 
 def test_every_key_is_described() -> None:
-    keys = {*RULE_KEYS, *ACTIONS, *CHECKSUMS}
+    """Where `labrelay help layouts` and editors read it."""
+    keys = {*RULE_KEYS, *ACTIONS}
     keys |= {"start", "end", "idle", "lines", "checksum", "answer", "replies", "between", "timeout", "covers", "place"}
     keys |= {"delimiter", "quote", "header", "key", "skip_lines", "optional", "ignore", "separator", "until", "ends"}
     keys |= {"take", "time", "words", "decimal", "required", "unread", "about", "evidence", "written", "check"}
-    assert [key for key in sorted(keys) if f"`{key}`" not in TEXT and f"`{key}:" not in TEXT] == []
+    described = dict(_described(SCHEMA))
+    assert [key for key in sorted(keys) if not described.get(key)] == []
+    assert [kind for kind in CHECKSUMS if kind not in described["kind"]] == []
+
+
+def _described(node: Any) -> Iterator[tuple[str, str]]:
+    """Every key that a schema knows, with its description."""
+    for inner in node if isinstance(node, list) else node.values() if isinstance(node, dict) else ():
+        yield from _described(inner)
+    if isinstance(node, dict) and isinstance(node.get("properties"), dict):
+        yield from ((key, one.get("description", "")) for key, one in node["properties"].items())
