@@ -252,7 +252,7 @@ def _noise(rng: random.Random) -> bytes:
 async def test_noise_on_every_port_costs_nobody_else_anything(tmp_path: Path) -> None:
     rng = random.Random(2026)
     async with running(tmp_path, "mllp", "astm", "mllp") as (daemon, server):
-        analyzers = [Analyzer(0, daemon.port_of[0], "mllp"), Analyzer(1, daemon.port_of[1], "astm")]
+        analyzers = [Analyzer(n, daemon.port_of[n], kind, pause_s=0.01) for n, kind in enumerate(("mllp", "astm"))]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers), 240.0)
         before = rss(daemon)

@@ -105,7 +105,7 @@ class Load:
 async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp_path: Path) -> None:
     rng = random.Random(4711)
     moods = [Mood.WELL, Mood.LOST, Mood.WELL, Mood.BUSY]
-    async with Load(tmp_path / "site", 0.002) as load:
+    async with Load(tmp_path / "site", 0.01) as load:
         killed: int | None = None
         for kill in range(KILLS):
             load.server.mood = Mood.WELL
@@ -150,7 +150,7 @@ async def test_a_stop_of_the_whole_group_is_a_stop_in_order(tmp_path: Path) -> N
 
 
 async def test_a_reload_under_load_loses_nothing_and_keeps_the_worker(tmp_path: Path) -> None:
-    async with Load(tmp_path / "site", 0.002) as load:
+    async with Load(tmp_path / "site", 0.01) as load:
         pid = await load.worker()
         site = tmp_path / "site" / "config" / "labrelay.yaml"
         channel = tmp_path / "site" / "channels" / "c0.yaml"
