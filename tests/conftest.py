@@ -12,6 +12,7 @@ from unittest import mock
 import hypothesis
 import pytest
 
+from tests.support.corpus import skip_what_is_absent
 from tests.support.failures import FailuresAtOnce
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
@@ -46,6 +47,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first where several processes share the files, so that none of them is left at the
     end to one process alone; then those with most tests."""
+    skip_what_is_absent(items)
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         tests = Counter(item.path for item in items)

@@ -7,9 +7,9 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import reagents_in
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundle_hashes import CODE, PLAIN, TRACE, TRACED
-from tests.support.corpus import needs_corpus
 from tests.support.expected import UPDATE
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 
 CHECKOUT = Path(__file__).parents[2]
 FROZEN = Path(__file__).parents[1] / "golden" / "hashes.tsv"

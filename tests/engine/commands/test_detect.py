@@ -15,7 +15,7 @@ from engine.model.clock import ManualClock
 from engine.runtime.build import build_site
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
 from tests.support.command_line import Ran, labrelay
-from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS
 from tests.support.ports import quiet_ports
 from tests.support.running import make_running_site
 from tests.support.uart import at_speed, with_parity
@@ -172,7 +172,6 @@ def test_too_little_writes_nothing(tmp_path: Path, site: Path) -> None:
     assert not path.exists()
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("pack", packs(), ids=lambda pack: pack.name)
 def test_the_evidence_of_each_pack_leads_to_a_channel_that_starts(pack: object, site: Path) -> None:

@@ -13,7 +13,7 @@ from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.trace import Trace
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Parsed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, corpus_files
 from tests.support.explanations import assert_whole
 from tests.support.mapping_texts import ASTM, HEAD, HL7, RECEIVED, Workshop, context, parse
 
@@ -288,7 +288,6 @@ def test_astm_is_explained_to_the_last_leaf() -> None:
     assert leaves["Bundle[1].timestamp"].sources == ("H[1]-14",)
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("file", corpus_files(), ids=lambda file: file.name)
 def test_every_leaf_of_every_document_of_the_corpus_is_explained(file: CorpusFile) -> None:
@@ -300,7 +299,6 @@ def test_every_leaf_of_every_document_of_the_corpus_is_explained(file: CorpusFil
             continue
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("kind", ["message", "collection"])
 def test_every_leaf_of_the_other_envelopes_is_explained_too(kind: str, workshop: Workshop) -> None:

@@ -14,7 +14,7 @@ from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.read_cache import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, ReadCaches, Room
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, corpus_files
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 from tests.support.shipped import MAPPINGS
 
@@ -116,7 +116,6 @@ def test_a_warning_that_a_message_gives_twice_is_given_for_the_next_message_too(
     assert seen[0] == seen[1] == seen[2]
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_corpus_gives_the_same_in_any_order() -> None:
     used, other = Mapper([MAPPINGS]), Mapper([MAPPINGS])

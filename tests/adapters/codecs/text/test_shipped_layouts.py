@@ -8,7 +8,7 @@ from engine.config.layouts import layout_files, load_layout
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 from engine.model.reasons import ReasonCode
-from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS
 
 ASTM = CORPUS / "astm"
 LAYOUTS = layout_files(None)
@@ -37,7 +37,6 @@ def test_every_shipped_layout_is_right(name: str) -> None:
     assert load_layout(LAYOUTS[name], name).name == name
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_mini_vidas_capture() -> None:
     (parsed,) = messages("biomerieux-minividas", "biomerieux-minividas-native.bin")
@@ -47,7 +46,6 @@ def test_the_mini_vidas_capture() -> None:
     assert parsed.warnings == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_mini_vidas_capture_says_what_its_mock_says() -> None:
     (ours,) = messages("biomerieux-minividas", "biomerieux-minividas-native.bin")
@@ -60,7 +58,6 @@ def test_the_mini_vidas_capture_says_what_its_mock_says() -> None:
     assert fields(mock, "H", 14) == [(f"{at}00",)]
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_spotchem_capture_says_what_its_mock_says() -> None:
     (ours,) = messages("arkray-spotchem-el", "arkray-spotchem-el-native.bin")
@@ -77,7 +74,6 @@ def test_the_spotchem_capture_says_what_its_mock_says() -> None:
     assert ours.warnings == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_rapidlab_printout_holds_two_samples() -> None:
     first, short, second = messages("siemens-rapidlab-348", "siemens-348-printout.txt")
@@ -97,7 +93,6 @@ def test_the_rapidlab_printout_holds_two_samples() -> None:
     assert first.warnings == short.warnings == second.warnings == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize(
     ("name", "file"),

@@ -10,7 +10,7 @@ from engine.diagnostics.packs import Pack, packs
 from engine.mapping.capture import CapturedBytes, Direction, line_of, read
 from engine.mapping.inputs import messages_in
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame, session, wire_frames
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, corpus_files
 from tests.support.uart import at_speed, with_parity
 
 RECORDS = b"H|\\^&|||Some One^1\rP|1\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"
@@ -59,7 +59,6 @@ def wanted(file: CorpusFile) -> tuple[str, str]:
     return OTHERWISE.get(file.name) or (("e1381", "astm") if file.format == "astm" else ("mllp", "hl7v2"))
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_corpus_files_are_known_for_what_they_are(file: CorpusFile) -> None:
@@ -69,7 +68,6 @@ def test_corpus_files_are_known_for_what_they_are(file: CorpusFile) -> None:
     assert made.charset.value == CHARSETS.get(file.name, "utf-8")
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_analyzers_with_a_pack_are_recognised_and_no_other_is() -> None:
     with_pack = [file for file in FILES if pack_of(file)]
@@ -81,7 +79,6 @@ def test_analyzers_with_a_pack_are_recognised_and_no_other_is() -> None:
     assert wrong == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("parity", ["even", "odd"])
 def test_a_7_bit_line_is_known_and_read_all_the_same(parity: str) -> None:
@@ -97,7 +94,6 @@ def test_a_7_bit_line_is_known_and_read_all_the_same(parity: str) -> None:
         assert name_of(made) == pack_of(file), file.name
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_chunks_do_not_matter() -> None:
     for file in FILES:
@@ -117,7 +113,6 @@ def spoilt(data: bytes, dice: random.Random) -> bytes:
     return bytes(made)
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_what_a_bad_line_spoils_is_never_sure_and_wrong() -> None:
     dice = random.Random(7)
