@@ -23,11 +23,13 @@ from tests.support.shipped import verdict_of
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
 # An installation compiles `samples/api_client.py`.
-# Beside messages there are texts for people (`abdm`).
+# Beside messages there are texts for people (`abdm`), and questions for orders (`test_order_dialogues`).
 FOLDERS = [
     folder
     for folder in SAMPLES.iterdir()
-    if folder.is_dir() and folder.name != "__pycache__" and {path.suffix for path in folder.iterdir()} != {".md"}
+    if folder.is_dir()
+    and folder.name not in ("__pycache__", "order_dialogues")
+    and {path.suffix for path in folder.iterdir()} != {".md"}
 ]
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
 

@@ -9,12 +9,15 @@ gives the messages that the channel would hand to the journal.
 
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.samples import sample_files
 
 BESIDE = Path(__file__).parents[2].parent / "shared"
 CORPUS = BESIDE / "corpus"
@@ -67,10 +70,19 @@ def corpus_files() -> tuple[CorpusFile, ...]:
     return tuple(found)
 
 
-def or_absent(found: Iterable[object], name: Callable[[object], str] = str) -> list[object]:
-    """Files of the corpus as arguments of a test that has others, too; where there are none, one that is skipped."""
-    given = [pytest.param(one, marks=pytest.mark.corpus, id=name(one)) for one in found]
-    return [*given] or [pytest.param(None, marks=pytest.mark.corpus, id="corpus")]
+def own_and_captured(*folders: str) -> list[Any]:
+    """Arguments of a test of each message: the samples, then files of the corpus; without it, one that is skipped.
+
+    Args:
+        folders: of the corpus; the samples are those of their formats. None: all.
+    """
+    wanted = folders or tuple(FOLDERS)
+    captured = [file for file in corpus_files() if file.folder in wanted]
+    return [
+        *sample_files(*{FOLDERS[folder] for folder in wanted}),
+        *(pytest.param(file, marks=pytest.mark.corpus, id=file.name) for file in captured),
+        *(() if captured else [pytest.param(None, marks=pytest.mark.corpus, id="corpus")]),
+    ]
 
 
 def payloads(file: CorpusFile) -> list[bytes]:
