@@ -100,7 +100,7 @@ def test_a_7_bit_line_is_known_and_read_all_the_same(parity: str) -> None:
 @pytest.mark.corpus
 def test_chunks_do_not_matter() -> None:
     for file in FILES:
-        if file.path.with_name(file.name + ".chunks.json").is_file():
+        if file.path.with_name(file.path.name + ".chunks.json").is_file():
             data = file.path.read_bytes()
             pieces = [CapturedBytes(data[at : at + 3], Direction.THEM, 1 + at) for at in range(0, len(data), 3)]
 
