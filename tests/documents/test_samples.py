@@ -82,6 +82,19 @@ def test_the_outcome_is_the_expected_one(name: str) -> None:
         bundle(name)
 
 
+@pytest.mark.parametrize("name", [str(path.relative_to(SAMPLES)) for path in MESSAGES])
+def test_no_result_is_lost(name: str) -> None:
+    verdict, mapped = run(name)
+    if mapped is None:  # nothing was mapped
+        assert verdict.reason is ReasonCode.NOT_PRODUCTION
+        return
+    counts = dict(mapped.counts)
+    results, observations = counts.pop("results_in"), counts.pop("observations")
+    assert observations + sum(counts.values()) == results
+    made = [resources(check_bundle(document.body), "Observation") for document, _ in verdict.documents]
+    assert sum(map(len, made)) == observations
+
+
 def test_every_folder_has_a_message_and_its_settings() -> None:
     for folder in FOLDERS:
         if not (folder / "channel.yaml").exists():  # else a recipe (`test_recipes`)
