@@ -5,6 +5,7 @@ Dialogues have a test of their own (`test_order_dialogues.py`).
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -48,7 +49,7 @@ def test_each_dialect_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("mapping", ABDM, ids=lambda path: path.stem)
-def test_each_kind_of_document_of_abdm_has_a_sample(mapping: object) -> None:
+def test_each_kind_of_document_of_abdm_has_a_sample(mapping: Path) -> None:
     given = yaml.safe_load(mapping.read_text(encoding="utf-8"))
     written = {url for _, url in _profiles(mapping.stem)}
     assert set(given["profiles"].values()) == written, "a message in samples/ is missing that becomes it"

@@ -16,7 +16,7 @@ from engine.model.message import MapContext, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, own_and_captured
 from tests.support.explanations import assert_whole
 from tests.support.mapping_texts import ASTM, HEAD, HL7, RECEIVED, Workshop, context, parse
-from tests.support.samples import sample_files
+from tests.support.samples import SampleFile, sample_files
 
 STEPS = """\
 - each: PATIENT_RESULT
@@ -306,7 +306,8 @@ def test_every_leaf_of_the_other_envelopes_is_explained_too(kind: str, workshop:
     workshop.write("m.yaml", text.replace("bundle: transaction", f"bundle: {kind}"))
     other = load("m", [workshop.folder, *SHIPPED.search])
     whole = 0
-    for file in (*sample_files(), *corpus_files()):
+    files: list[SampleFile | CorpusFile] = [*sample_files(), *corpus_files()]
+    for file in files:
         if file.format != "hl7v2":
             continue
         for found in messages_in(file.path.read_bytes()):

@@ -35,7 +35,7 @@ CHARSETS = {
     "nhapi__bad_HL7Exception_id_000087": "cp1252",
     "nhapi__bad_NoException_id_000168": "cp1252",
 }
-FILES = [*sample_files("hl7v2", "astm", "text"), *corpus_files()]
+FILES: list[File] = [*sample_files("hl7v2", "astm", "text"), *corpus_files()]
 
 
 @cache
