@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from tests.support import fast_set
+from tests.support.corpus import skip_what_is_absent
 from tests.support.failures import FailuresAtOnce
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
@@ -56,6 +57,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The fast set leaves tests out. Where several processes share the files of a run, those that take longest come
     first, so that none of them is left at the end to one process alone."""
+    skip_what_is_absent(items)
     if config.getoption("--fast"):
         fast_set.select(config, items)
     elif hasattr(config, "workerinput"):

@@ -12,11 +12,11 @@ import yaml
 
 from engine.mapping.shipped import SHIPPED
 from engine.processing.process import Processed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import PROFILES, CorpusFile, corpus_files, payloads
 from tests.support.explanations import assert_whole
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import context, parse
-from tests.support.profile_check import PROFILES, bundle_faults, needs_profiles, required_bindings
+from tests.support.profile_check import bundle_faults, required_bindings
 from tests.support.shipped import program, verdict_of
 
 FOLDER = Path(__file__).parents[2] / "samples" / "abdm_report"
@@ -275,27 +275,27 @@ def test_a_document_is_about_one_patient() -> None:
 # -- the profiles ------------------------------------------------------------------------------------------------------
 
 
-@needs_profiles
+@pytest.mark.reference
 def test_the_checker_takes_the_examples_of_the_guide_and_has_no_required_binding_to_look_up() -> None:
     assert required_bindings() == []
     example = json.loads((PROFILES / "example" / "Bundle-DiagnosticReport-Lab-example-03.json").read_text("utf-8"))
     assert bundle_faults(example) == []
 
 
-@needs_profiles
+@pytest.mark.reference
 @pytest.mark.parametrize("payload", [STRUCTURED, PDF_ONLY])
 @pytest.mark.parametrize("shape", ["", "pdf"])
 def test_a_document_keeps_to_the_profiles(payload: bytes, shape: str) -> None:
     assert bundle_faults(document(payload, abdm_shape=shape, **OLD_GUIDE)) == []
 
 
-@needs_profiles
+@pytest.mark.reference
 def test_of_the_later_guide_only_the_types_of_abha_differ() -> None:
     found = set(bundle_faults(document(STRUCTURED)))
     assert {fault.partition(": ")[0] for fault in found} == {"Patient.identifier.type.coding.system"}
 
 
-@needs_profiles
+@pytest.mark.reference
 @pytest.mark.parametrize(
     ("kind", "change", "fault"),
     [
@@ -343,8 +343,7 @@ def _with_number(payload: bytes) -> bytes:
 
 
 @pytest.mark.corpus
-@needs_corpus
-@needs_profiles
+@pytest.mark.reference
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_messages_of_the_corpus_keep_to_the_profiles_or_say_why_not(file: CorpusFile) -> None:
     for number, payload in enumerate(payloads(file), 1):
@@ -362,7 +361,6 @@ def test_messages_of_the_corpus_keep_to_the_profiles_or_say_why_not(file: Corpus
 
 
 @pytest.mark.corpus
-@needs_corpus
 def test_many_messages_of_the_corpus_become_documents() -> None:
     made = sum(
         bool(verdict(_with_number(payload)).documents)

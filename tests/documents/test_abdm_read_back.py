@@ -18,7 +18,7 @@ from adapters.codecs.abdm.profile_rules import faults
 from engine.model.abdm_profiles import PROFILES, Profile
 from tests.documents.test_abdm_documents import FILES, SETTINGS, STRUCTURED, _with_number, verdict
 from tests.support.abdm_documents import prepared
-from tests.support.corpus import CorpusFile, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, payloads
 from tests.support.examples import examples
 from tests.support.read_back import compared, decoded
 
@@ -77,7 +77,6 @@ def test_a_result_that_is_left_out_or_stands_at_another_place_is_found_out() -> 
 
 
 @pytest.mark.corpus
-@needs_corpus
 def test_each_document_of_the_corpus_reads_as_its_message() -> None:
     made, wrong = 0, []
     for file in FILES:

@@ -17,12 +17,10 @@ from engine.diagnostics.packs import codes_of, recognise
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import LOINC, Table
-from tests.support.corpus import needs_corpus
 from tests.support.fhir_check import faults
 from tests.support.packs import (
     CHECKOUT,
     CORPUS_FILES,
-    REFERENCE,
     Told,
     channel_of,
     corpus_file,
@@ -32,7 +30,6 @@ from tests.support.packs import (
     received,
 )
 
-corpus = [pytest.mark.corpus, needs_corpus]
 Json = dict[str, Any]
 PACKS = {pack.name: pack for pack in packs()}
 QC, FILTERED = "QUALITY_CONTROL", "FILTERED"
@@ -197,7 +194,6 @@ def _loinc(observation: Json) -> str:
 
 
 @pytest.mark.corpus
-@needs_corpus
 def test_every_file_that_is_evidence_of_a_pack_is_tested_here() -> None:
     mine = {name for name, _ in FACTS}
     named = {(pack.name, seen.file) for pack in PACKS.values() if pack.name in mine for seen in pack.config.seen}
@@ -205,7 +201,6 @@ def test_every_file_that_is_evidence_of_a_pack_is_tested_here() -> None:
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize("name", PACKS)
 def test_the_evidence_of_a_pack_is_what_the_corpus_says_of_it(name: str) -> None:
     kinds = {"capture": {"capture"}, "derived": {"capture"}, "vendor-example": {"vendor-example"}}
@@ -218,14 +213,12 @@ def test_the_evidence_of_a_pack_is_what_the_corpus_says_of_it(name: str) -> None
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_each_message_ends_as_it_should(name: str, file: str) -> None:
     assert tuple(one.outcome for one in told(name, file)) == FACTS[name, file].outcomes
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_as_many_results_as_the_index_counts_and_none_lost(name: str, file: str) -> None:
     facts, outcomes = FACTS[name, file], told(name, file)
@@ -242,7 +235,6 @@ def test_as_many_results_as_the_index_counts_and_none_lost(name: str, file: str)
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_specimens_are_those_that_were_sent_without_padding(name: str, file: str) -> None:
     found = {one["value"] for tube in everything(name, file, "Specimen") for one in tube["identifier"]}
@@ -250,7 +242,6 @@ def test_specimens_are_those_that_were_sent_without_padding(name: str, file: str
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_values_and_units_are_those_that_were_sent_under_the_codes_of_the_table(name: str, file: str) -> None:
     observations = everything(name, file, "Observation")
@@ -262,7 +253,6 @@ def test_values_and_units_are_those_that_were_sent_under_the_codes_of_the_table(
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_every_loinc_code_that_goes_out_stands_in_the_table_of_the_pack_or_was_sent(name: str, file: str) -> None:
     listed = {(row.cells["code"], row.code) for row in codes_of(PACKS[name]) if row.code}
@@ -273,7 +263,6 @@ def test_every_loinc_code_that_goes_out_stands_in_the_table_of_the_pack_or_was_s
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_a_capture_is_recognised_as_its_pack_and_no_other(name: str, file: str) -> None:
     data = corpus_file(file).path.read_bytes()
@@ -320,7 +309,6 @@ def _listed(kept: Any) -> list[Any]:
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize(("name", "file"), FRAMED, ids=lambda value: value.rpartition("/")[2])
 def test_what_comes_over_the_line_gives_the_same_as_the_file(name: str, file: str) -> None:
     built = channel_of(name)
@@ -333,7 +321,6 @@ def test_what_comes_over_the_line_gives_the_same_as_the_file(name: str, file: st
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize(
     ("name", "file", "damage"),
     [
@@ -351,7 +338,6 @@ def test_a_frame_with_a_changed_digit_is_no_result(name: str, file: str, damage:
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize(
     ("name", "file", "damage"),
     [
@@ -369,7 +355,6 @@ def test_a_text_without_a_checksum_is_refused_where_a_sign_is_none(
 
 
 @pytest.mark.corpus
-@needs_corpus
 def test_malformed_messages_are_dead_with_the_reason() -> None:
     built = channel_of("horiba-micros60")
     data = corpus_file("astm/oe-malformed.astm").path.read_bytes()
@@ -465,8 +450,7 @@ MODELS = {
 WRITTEN_OTHERWISE = {("biomerieux-minividas", "HCV"): "tHCV"}
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not beside the repository")
-@pytest.mark.corpus
+@pytest.mark.reference
 @pytest.mark.parametrize("name", MODELS)
 def test_every_mapped_code_is_what_the_evidence_says(name: str) -> None:
     known: dict[str, set[str]] = {}

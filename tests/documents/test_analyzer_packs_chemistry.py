@@ -15,11 +15,10 @@ from engine.config.pack import find_pack
 from engine.diagnostics.packs import codes_of, recognise
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.tables import LOINC
-from tests.support.corpus import needs_corpus
+from tests.support.corpus import REFERENCE
 from tests.support.fhir_check import faults
 from tests.support.packs import (
     CORPUS_FILES,
-    REFERENCE,
     Told,
     channel_of,
     corpus_file,
@@ -29,7 +28,7 @@ from tests.support.packs import (
     received,
 )
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 Json = dict[str, Any]
 QC, NO_ROUTE = "QUALITY_CONTROL", "NO_ROUTE"
 
@@ -489,7 +488,7 @@ NOT_TAKEN = {
 }
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not beside the repository")
+@pytest.mark.reference
 @pytest.mark.parametrize("name", MODELS)
 def test_every_mapped_code_is_that_of_the_evidence_and_no_evidence_is_overlooked(name: str) -> None:
     known = {
@@ -505,7 +504,7 @@ def test_every_mapped_code_is_that_of_the_evidence_and_no_evidence_is_overlooked
     assert not left or MODELS[name] in NOT_TAKEN, left
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not beside the repository")
+@pytest.mark.reference
 @each_pack
 def test_each_term_was_checked_and_fits_the_unit_and_scale_of_its_row(name: str) -> None:
     lines = (REFERENCE / "loinc-lab.tsv").read_text(encoding="utf-8").splitlines()

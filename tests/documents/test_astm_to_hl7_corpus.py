@@ -23,7 +23,7 @@ from engine.model.reasons import ReasonCode
 from engine.processing.process import Processed
 from engine.succession.statements import OWN_SYSTEM
 from tests.documents.test_corpus_mapping import SETTINGS
-from tests.support.corpus import CORPUS, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CORPUS, corpus_files, payloads
 from tests.support.shipped import program, verdict_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -220,7 +220,6 @@ def test_a_sample_says_the_same_in_hl7(name: str) -> None:
         compare(fhir, written)
 
 
-@needs_corpus
 @pytest.mark.corpus
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture_says_the_same_in_hl7(name: str) -> None:

@@ -22,11 +22,11 @@ from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
 from engine.processing.process import Processed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.shipped import MAPPINGS, verdict_of
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 
 Json = dict[str, Any]
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.documents.test_corpus_mapping import SETTINGS
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import verdict_of
 from tests.validation.documents import mapping_of
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 
 Json = dict[str, Any]
 GENDERS = {"F": "female", "M": "male", "O": "other", "A": "other", "N": "other"}

@@ -1,4 +1,6 @@
-"""Reagent lots of every capture in the corpus that names any: these and no others."""
+"""Reagent lots of every sample and of every capture in the corpus that names any: these and no others."""
+
+from collections.abc import Iterable
 
 import pytest
 
@@ -7,9 +9,8 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import reagents_in
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
-
-pytestmark = [pytest.mark.corpus, needs_corpus]
+from tests.support.corpus import CorpusFile, corpus_files, payloads
+from tests.support.samples import SampleFile, sample_files
 
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 
@@ -44,7 +45,29 @@ EXPECTED = {
 }
 
 
-def named(file: CorpusFile) -> list[Reagent]:
+OF_SAMPLES = {
+    **{
+        f"cepheid_genexpert/{name}": [("cartridge", "12902", "2027-06-18", "VL1")]
+        for name in ("01-viral-load", "02-error", "06-correction")
+    },
+    "cepheid_genexpert/03-panel": [("cartridge", "00500", "2027-12-26", "SARSCOV2 FLUA FLUB RSV")],
+    "cepheid_genexpert/04-french": [("cartridge", "12902", "2027-06-18", "EV")],
+    "cepheid_genexpert/07-tuberculosis": [("cartridge", "56877", "2027-09-30", "Xpert Trace RIF")],
+    "cepheid_genexpert/08-off-the-scale": [("cartridge", "13377", "2027-08-31", "VL1")],
+    "cepheid_genexpert_hl7/01-ct-ng": [("cartridge", "01502", "2027-05-27", "CTNG")],
+    "cepheid_genexpert_hl7/02-viral-load": [("cartridge", "01502", "2027-05-27", "VL1")],
+    "roche_cobas_pro/01-chemistry": [("2049001 R1", "256616", "2027-10-30", "20490")],
+    "siemens_clinitek/02-quality-control": [("Multistix 10 SG", "004183", "2027-07", "")],
+    "siemens_dca_vantage/01-albumin-creatinine": [("cartridge", "0090", "", "Alb Crt Ratio")],
+    **{
+        f"siemens_dca_vantage/{name}": [("cartridge", "0090", "", "Alb")]
+        for name in ("02-correction", "03-quality-control", "04-service")
+    },
+    "stago_sta_satellite/01-coagulation": [("STA-NEO CI PLUS 5", "254169", "", "SPT SINR")],
+}
+
+
+def named(file: CorpusFile | SampleFile) -> list[Reagent]:
     found: list[Reagent] = []
     for payload in payloads(file):
         try:
@@ -55,11 +78,19 @@ def named(file: CorpusFile) -> list[Reagent]:
     return found
 
 
-def test_every_capture_that_names_lots_yields_them_and_no_other_does() -> None:
-    found = {file.name: named(file) for file in corpus_files()}
-    told = {
+def told(files: Iterable[CorpusFile | SampleFile]) -> dict[str, list[tuple[str, str, str, str]]]:
+    found = {file.name: named(file) for file in files}
+    return {
         name: [(one.name, one.lot, one.expires, " ".join(one.tests)) for one in reagents]
         for name, reagents in found.items()
         if reagents
     }
-    assert told == EXPECTED
+
+
+def test_every_sample_that_names_lots_yields_them_and_no_other_does() -> None:
+    assert {name.rpartition(".")[0]: lots for name, lots in told(sample_files()).items()} == OF_SAMPLES
+
+
+@pytest.mark.corpus
+def test_every_capture_that_names_lots_yields_them_and_no_other_does() -> None:
+    assert told(corpus_files()) == EXPECTED

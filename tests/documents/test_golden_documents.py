@@ -15,7 +15,7 @@ import pytest
 from engine.model.message import Mapped
 from engine.processing.process import Processed
 from tests.documents.test_corpus_mapping import SETTINGS
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.expected import UPDATE, outcome_text
 from tests.support.fhir_check import check_bundle
 from tests.support.shipped import verdict_of
@@ -93,7 +93,6 @@ def test_a_message_of_our_own_gives_the_document_that_was_read_beside_it(path: P
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize(("name", "number"), [(name, number) for name, numbers in CORPUS.items() for number in numbers])
 def test_a_message_of_the_corpus_gives_the_document_that_was_read_beside_it(name: str, number: int) -> None:
     file = FILES[name]

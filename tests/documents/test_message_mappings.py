@@ -22,7 +22,7 @@ from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Processed, Route, process
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import Workshop, apply
 from tests.support.shipped import ANALYZERS, KEY, MAPPINGS, program, verdict_of
@@ -107,7 +107,6 @@ each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 @pytest.mark.parametrize("ids", ["restart", "unique"])
 def test_every_message_of_the_corpus_maps_by_name(file: CorpusFile, ids: str) -> None:
@@ -137,13 +136,11 @@ def _bodies(verdict: Processed) -> list[bytes]:
 
 
 @pytest.mark.corpus
-@needs_corpus
 def test_the_corpus_has_such_messages() -> None:
     assert len(FILES) > 20
 
 
 @pytest.mark.corpus
-@needs_corpus
 @each_file
 def test_a_channel_for_results_takes_no_others(file: CorpusFile) -> None:
     for payload in payloads(file):

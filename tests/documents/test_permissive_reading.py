@@ -20,7 +20,7 @@ from engine.mapping.validity import faults, load
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group, Parsed, Segment
 from engine.model.reasons import ReasonCode
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.examples import examples
 from tests.support.fhir_check import resources
 from tests.support.shipped import MAPPINGS, verdict_of
@@ -166,7 +166,6 @@ FILES = [file for file in corpus_files() if file.format == "hl7v2"]
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_messages_of_the_corpus(file: CorpusFile) -> None:
     random = Random(file.name)

@@ -23,11 +23,13 @@ from tests.support.shipped import verdict_of
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}
 # An installation compiles `samples/api_client.py`.
-# Beside messages there are texts for people (`abdm`).
+# Beside messages there are texts for people (`abdm`), and questions for orders (`test_order_dialogues`).
 FOLDERS = [
     folder
     for folder in SAMPLES.iterdir()
-    if folder.is_dir() and folder.name != "__pycache__" and {path.suffix for path in folder.iterdir()} != {".md"}
+    if folder.is_dir()
+    and folder.name not in ("__pycache__", "order_dialogues")
+    and {path.suffix for path in folder.iterdir()} != {".md"}
 ]
 MESSAGES = sorted(path for path in SAMPLES.glob("*/*") if path.suffix in FORMATS)
 
@@ -78,6 +80,19 @@ def test_the_outcome_is_the_expected_one(name: str) -> None:
     assert found == expected.read_text("utf-8"), "numbers or the order of elements differ"
     if run(name)[0].documents:
         bundle(name)
+
+
+@pytest.mark.parametrize("name", [str(path.relative_to(SAMPLES)) for path in MESSAGES])
+def test_no_result_is_lost(name: str) -> None:
+    verdict, mapped = run(name)
+    if mapped is None:  # nothing was mapped
+        assert verdict.reason is ReasonCode.NOT_PRODUCTION
+        return
+    counts = dict(mapped.counts)
+    results, observations = counts.pop("results_in"), counts.pop("observations")
+    assert observations + sum(counts.values()) == results
+    made = [resources(check_bundle(document.body), "Observation") for document, _ in verdict.documents]
+    assert sum(map(len, made)) == observations
 
 
 def test_every_folder_has_a_message_and_its_settings() -> None:

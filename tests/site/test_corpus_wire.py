@@ -19,13 +19,13 @@ from adapters.codecs.astm.sender import frames_of
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_payload
 from tests.documents.test_corpus_mapping import SETTINGS, TRAINING, outcome_of
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
+from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
 from tests.support.senders import ATTEMPTS, AstmAnalyzer, Played, blocks_of, send_blocks, send_raw, session
 from tests.support.shipped import ROUTES
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.corpus, needs_corpus]
+pytestmark = pytest.mark.corpus
 
 FILES = corpus_files()
 HL7 = [file.name for file in FILES if file.format == "hl7v2"]

@@ -16,13 +16,12 @@ from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
 from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.build import BuiltChannel, build_site
-from tests.support.corpus import CORPUS, CorpusFile, corpus_files
+from tests.support.corpus import REFERENCE, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import KEY, RECEIVED, Recorder
 from tests.support.sites import make_site
 
 CHECKOUT = Path(__file__).parents[2]
-REFERENCE = CORPUS.parent / "reference"
 CORPUS_FILES = {f"{file.folder}/{file.name}": file for file in corpus_files()}
 
 Json = dict[str, Any]

@@ -8,15 +8,11 @@ what its references may point to. The base definitions are not looked at: `fhir_
 import json
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.corpus import PROFILES
 
 Json = dict[str, Any]
-
-PROFILES = Path(__file__).parents[2].parent / "shared" / "reference" / "nrces" / "ndhm.in-2.0.1"
-needs_profiles = pytest.mark.skipif(not PROFILES.is_dir(), reason="the NRCeS profiles are not beside the repository")
 
 
 @cache

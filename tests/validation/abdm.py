@@ -16,8 +16,7 @@ from typing import Any
 
 from tests.documents.test_abdm_documents import FILES, PDF_ONLY, SETTINGS, STRUCTURED, _with_number, verdict
 from tests.support.abdm_documents import prepared
-from tests.support.corpus import payloads
-from tests.support.profile_check import PROFILES
+from tests.support.corpus import PROFILES, payloads
 
 HERE = Path(__file__).parent
 TIME_S = 900

@@ -21,7 +21,7 @@ from engine.model.message import FormatOptions, Parsed
 from engine.model.orders import AnswerContext, Asked, ItemState, NoOrder, OrderLine, Question, Tube, WorkItem
 from tests.support.astm_dialogues import CONTROL, NOW, SPOKEN, Spoken, message
 from tests.support.astm_peer import sum_of
-from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS
 
 CHECKOUT = Path(__file__).parents[3]
 CONTEXT = AnswerContext(now=NOW, control_id=CONTROL)
@@ -118,7 +118,6 @@ CAPTURED = {  # file of the corpus -> dialect, tubes asked for; None: all
 
 
 @pytest.mark.corpus
-@needs_corpus
 @pytest.mark.parametrize("name", CAPTURED)
 def test_captured_questions_are_understood_and_answered(name: str) -> None:
     dialect, tubes = CAPTURED[name]

@@ -15,9 +15,10 @@ from engine.model.clock import ManualClock
 from engine.runtime.build import build_site
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
 from tests.support.command_line import Ran, labrelay
-from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS
 from tests.support.ports import quiet_ports
 from tests.support.running import make_running_site
+from tests.support.samples import sample_files
 from tests.support.uart import at_speed, with_parity
 
 RECORDS = b"H|\\^&|||Some One^1\rP|1||77||Doe^Jane\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"
@@ -172,16 +173,20 @@ def test_too_little_writes_nothing(tmp_path: Path, site: Path) -> None:
     assert not path.exists()
 
 
-@needs_corpus
-@pytest.mark.corpus
-@pytest.mark.parametrize("pack", packs(), ids=lambda pack: pack.name)
-def test_the_evidence_of_each_pack_leads_to_a_channel_that_starts(pack: object, site: Path) -> None:
-    file = CORPUS / pack.config.seen[0].file  # type: ignore[attr-defined]  # a parameter of pytest is an object
+FIRST = {sample.folder: sample.path for sample in reversed(sample_files("hl7v2", "astm", "text"))}
+SEEN = [
+    *((pack.name, FIRST[pack.name]) for pack in packs()),
+    *(pytest.param(pack.name, CORPUS / pack.config.seen[0].file, marks=pytest.mark.corpus) for pack in packs()),
+]
+
+
+@pytest.mark.parametrize(("pack", "file"), SEEN, ids=lambda value: getattr(value, "name", value))
+def test_a_message_of_each_pack_leads_to_a_channel_that_starts(pack: str, file: Path, site: Path) -> None:
     ran = labrelay("detect", str(file), "--write", str(site / "channels" / "found.yaml"), site=site)
 
     assert ran.code == 0, ran.err
     starts(site, "found")
-    assert load_site(site).channels["found"].analyzer == pack.name  # type: ignore[attr-defined]  # as above
+    assert load_site(site).channels["found"].analyzer == pack
 
 
 async def heard(*arguments: str, port: int, send: bytes) -> Ran:

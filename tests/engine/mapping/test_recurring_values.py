@@ -14,8 +14,9 @@ from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.read_cache import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, ReadCaches, Room
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, corpus_files
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
+from tests.support.samples import sample_files
 from tests.support.shipped import MAPPINGS
 
 TABLE = "code,unit_in,loinc,unit,ucum,factor,digits\nHGB,g/dL,718-7,g/L,g/L,10,0\n"
@@ -116,11 +117,9 @@ def test_a_warning_that_a_message_gives_twice_is_given_for_the_next_message_too(
     assert seen[0] == seen[1] == seen[2]
 
 
-@needs_corpus
-@pytest.mark.corpus
-def test_the_corpus_gives_the_same_in_any_order() -> None:
+def test_messages_give_the_same_in_any_order() -> None:
     used, other = Mapper([MAPPINGS]), Mapper([MAPPINGS])
-    read = [parsed for file in corpus_files() for parsed in _readable(file, used)]
+    read = [parsed for file in (*sample_files(), *corpus_files()) for parsed in _readable(file, used)]
     first = [_outcome(used, parsed) for parsed in read]
     assert [_outcome(other, parsed) for parsed in reversed(read)] == first[::-1]
     assert [_outcome(used, parsed) for parsed in read] == first

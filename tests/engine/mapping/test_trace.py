@@ -9,7 +9,7 @@ from engine.mapping.explain_text import chosen, lines
 from engine.mapping.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, own_and_captured
 from tests.support.mapping_texts import HL7, RECEIVED, Workshop, context, parse
 from tests.support.shipped import MAPPINGS
 
@@ -140,9 +140,7 @@ def test_a_dead_message_is_explained_up_to_where_it_died(program: Program) -> No
     assert list(lines(trace, [], values=False, whole=True))[-1].startswith("dead: NO_IDENTITY at OBX[2]")
 
 
-@needs_corpus
-@pytest.mark.corpus
-@pytest.mark.parametrize("file", corpus_files(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", own_and_captured(), ids=lambda file: file.name)
 def test_plain_and_traced_variants_agree(file: CorpusFile) -> None:
     given = MapContext(
         channel="c", timezone="Asia/Kolkata", received_at=RECEIVED, settings={"processing_ids": ["T", "D"]}

@@ -17,6 +17,7 @@ from engine.model.clock import to_us
 from engine.model.message import FormatOptions, Parsed
 from engine.model.order_results import tubes_in
 from engine.processing.measured_times import measured_times
+from tests.support.corpus import CORPUS
 
 HEAD = "MSH|^~\\&|X|L|Y|L|20260301101500||{}|1|P|2.5.1"
 GLU = "OBX|1|NM|GLU^Glucose||5.1|mmol/l|||||F"
@@ -146,23 +147,35 @@ def test_over_hl7_it_has_that_of_obr_25(report: str, final: bool) -> None:
     assert one.final is final
 
 
-CORPUS = Path(__file__).parents[4] / "shared/corpus/hl7-analyzers"
+SAMPLES = Path(__file__).parents[3] / "samples"
+XPERTS, PANEL = SAMPLES / "cepheid_genexpert", SAMPLES / "cepheid_genexpert/03-panel.astm"
+HL7, ASTM, FLU = CORPUS / "hl7-analyzers", CORPUS / "astm", CORPUS / "astm/cepheid-guidance-cov2flursv.astm"
+GENEXPERT = "cepheid-genexpert-hl7"
+
+
+def of_capture(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.corpus)
 
 
 @pytest.mark.parametrize(
     ("file", "dialect", "codes", "wanted"),
     [
-        ("cepheid-genexpert-oru-r32", "cepheid-genexpert-hl7", {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
-        ("cepheid-genexpert-oru-r32", "cepheid-genexpert-hl7", {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
-        ("mindray-bc5380-oru", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
-        ("mindray-bc5380-oru", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
+        (SAMPLES / "cepheid_genexpert_hl7/01-ct-ng.hl7", GENEXPERT, {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
+        (SAMPLES / "cepheid_genexpert_hl7/01-ct-ng.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
+        (SAMPLES / "mindray_bc5380/08-two-counts.hl7", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
+        (SAMPLES / "mindray_bc5380/08-two-counts.hl7", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
+        of_capture(HL7 / "cepheid-genexpert-oru-r32.hl7", GENEXPERT, {"CTNG": "CT-NG"}, {("CT-NG", "CTNG")}),
+        of_capture(HL7 / "cepheid-genexpert-oru-r32.hl7", GENEXPERT, {"CT": "C"}, {("", "CTNG&CT"), ("", "CTNG&NG")}),
+        of_capture(HL7 / "mindray-bc5380-oru.hl7", None, {"CBC": "BLOOD"}, {("BLOOD", "CBC")}),
+        of_capture(HL7 / "mindray-bc5380-oru.hl7", None, {"CBC+5DIFF": "BLOOD"}, {("", "6690-2"), ("", "718-7")}),
     ],
+    ids=lambda value: getattr(value, "stem", None),
 )
 def test_a_result_is_of_the_order_for_its_assay_or_mode(
-    file: str, dialect: str | None, codes: dict[str, str], wanted: set[tuple[str, str]]
+    file: Path, dialect: str | None, codes: dict[str, str], wanted: set[tuple[str, str]]
 ) -> None:
-    """Of the maker's example. An assay or mode that was not ordered is never taken for another one."""
-    parsed = hl7v2.parse((CORPUS / f"{file}.hl7").read_bytes(), FormatOptions())
+    """An assay or mode that was not ordered is never taken for another one."""
+    parsed = hl7v2.parse(file.read_bytes(), FormatOptions())
     (tube,) = tubes_in(parsed, codes, dialogue=dialogue(dialect))
     found = {(one.test, one.code) for one in tube.tests}
     assert wanted <= found
@@ -170,25 +183,29 @@ def test_a_result_is_of_the_order_for_its_assay_or_mode(
     assert bool({test for test, _ in found} - {""}) == bool({test for test, _ in wanted} - {""})
 
 
-ASTM = Path(__file__).parents[4] / "shared/corpus/astm"
-
-
 @pytest.mark.parametrize(
     ("file", "codes", "wanted"),
     [
-        ("cepheid-guidance-cov2flursv", {"COVFLURSVPLUS": "PANEL"}, {("PANEL", "COVFLURSVPLUS")}),
-        ("cepheid-guidance-cov2flursv", {"FLUA": "A"}, {("A", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
-        ("cepheid-guidance-cov2flursv", {"CTNG": "CT-NG"}, {("", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
-        ("cepheid-genexpert-mtb", {"MTB-RIF": "MTB"}, {("MTB", "MTB-RIF"), ("", "Trace")}),  # and ``MTB-RI``
-        ("cepheid-guidance-hivvl-below40", {"HIVVL": "HIV"}, {("HIV", "HIVVL")}),
-        ("cepheid-genexpert-hbv", {"hbv_test": "HBV"}, {("HBV", "hbv_test")}),
+        (PANEL, {"RESP": "PANEL"}, {("PANEL", "RESP")}),
+        (PANEL, {"FLUA": "A"}, {("A", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        (PANEL, {"CTNG": "CT-NG"}, {("", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        (XPERTS / "07-tuberculosis.astm", {"TB-ULTRA": "MTB"}, {("MTB", "TB-ULTRA"), ("", "Trace")}),  # and ``TB-ULTR``
+        (XPERTS / "08-off-the-scale.astm", {"VL1": "HIV"}, {("HIV", "VL1")}),
+        (XPERTS / "05-cut-short.astm", {"HBV": "HBV"}, {("HBV", "HBV")}),
+        of_capture(FLU, {"COVFLURSVPLUS": "PANEL"}, {("PANEL", "COVFLURSVPLUS")}),
+        of_capture(FLU, {"FLUA": "A"}, {("A", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        of_capture(FLU, {"CTNG": "CT-NG"}, {("", "FLUA"), ("", "SARSCOV2"), ("", "FLUB"), ("", "RSV")}),
+        of_capture(ASTM / "cepheid-genexpert-mtb.astm", {"MTB-RIF": "MTB"}, {("MTB", "MTB-RIF"), ("", "Trace")}),
+        of_capture(ASTM / "cepheid-guidance-hivvl-below40.astm", {"HIVVL": "HIV"}, {("HIV", "HIVVL")}),
+        of_capture(ASTM / "cepheid-genexpert-hbv.astm", {"hbv_test": "HBV"}, {("HBV", "hbv_test")}),
     ],
+    ids=lambda value: getattr(value, "stem", None),
 )
 def test_a_result_over_astm_is_of_the_order_for_its_assay(
-    file: str, codes: dict[str, str], wanted: set[tuple[str, str]]
+    file: Path, codes: dict[str, str], wanted: set[tuple[str, str]]
 ) -> None:
-    """Of captures and the maker's example. An assay that was not ordered is never taken for another one."""
-    data = (ASTM / f"{file}.astm").read_bytes()
+    """An assay that was not ordered is never taken for another one."""
+    data = file.read_bytes()
     parsed = astm.parse(data if data.startswith(b"H") else b"".join(text_of_capture(data)), FormatOptions())
     (tube,) = tubes_in(cepheid_genexpert.adapt(parsed), codes, dialogue=astm_dialogue("cepheid-genexpert"))
     assert {(one.test, one.code) for one in tube.tests} == wanted

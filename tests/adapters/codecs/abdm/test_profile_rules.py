@@ -18,9 +18,8 @@ from engine.model.errors import ContentError
 from tests.adapters.codecs.abdm.test_documents import ROOM, SYSTEM, body
 from tests.documents.test_abdm_documents import PDF_ONLY, STRUCTURED
 from tests.support.abdm_documents import prepared
+from tests.support.corpus import PROFILES as GUIDE
 from tests.support.examples import examples
-from tests.support.profile_check import PROFILES as GUIDE
-from tests.support.profile_check import needs_profiles
 
 Json = dict[str, Any]
 SCT = "http://snomed.info/sct"
@@ -401,7 +400,7 @@ def test_the_path_of_a_coding_leads_to_it() -> None:
     assert node == {"system": SCT, "code": "708196005"}
 
 
-@needs_profiles
+@pytest.mark.reference
 def test_the_guides_own_example_keeps_all_that_the_guide_says() -> None:
     example = (GUIDE / "example" / "Bundle-DiagnosticReport-Lab-example-03.json").read_bytes()
     assert {fault.rule for fault in faults(example, "2.0.1")} == {"ours-pdf-once", "composition-attester"}

@@ -1,6 +1,5 @@
 """Real captures: what its index says of a file is what the codecs find in it."""
 
-import csv
 import json
 import re
 from collections import Counter
@@ -16,19 +15,14 @@ from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed, Segment
 from engine.model.reasons import ReasonCode
 from tests.support.astm_peer import ACK, ENQ, EOT, Line
+from tests.support.corpus import CORPUS, corpus_files
 
-CORPUS = Path(__file__).parents[5] / "shared" / "corpus" / "astm"
-pytestmark = [
-    pytest.mark.corpus,
-    pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real captures is not beside this checkout"),
-]
+ASTM = CORPUS / "astm"
+pytestmark = pytest.mark.corpus
 
 
 def index() -> list[dict[str, str]]:
-    if not CORPUS.is_dir():
-        return []
-    with (CORPUS / "INDEX.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [file.facts for file in corpus_files() if file.folder == "astm"]
 
 
 NO_RECORDS = {"vidas-native", "printer-text"}
@@ -50,7 +44,7 @@ def named(rows: list[dict[str, str]]) -> "pytest.MarkDecorator":
 
 
 def content(row: dict[str, str]) -> bytes:
-    return (CORPUS / row["file"]).read_bytes()
+    return (ASTM / row["file"]).read_bytes()
 
 
 def messages(row: dict[str, str]) -> list[Parsed]:
@@ -134,7 +128,7 @@ def frame_numbers(row: dict[str, str]) -> str:
     return "warn" if row["file"].startswith(("sysmex-xn550-qc", "horiba-yumizen")) else "strict"
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.chunks.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(ASTM.glob("*.chunks.json")), ids=lambda path: path.name)
 def test_the_chunks_that_a_serial_port_gave_make_one_message(path: Path) -> None:
     chunks = [bytes(chunk) for chunk in json.loads(path.read_text())]
     line = Line(AstmReceiver())
@@ -157,7 +151,7 @@ def test_what_is_no_astm_is_unreadable(row: dict[str, str]) -> None:
 
 def test_malformed_messages_are_refused_or_read_with_a_warning() -> None:
     outcome = []
-    for text in astm_records.split((CORPUS / "oe-malformed.astm").read_bytes()):
+    for text in astm_records.split((ASTM / "oe-malformed.astm").read_bytes()):
         try:
             message = astm_records.parse(text, FormatOptions())
         except ContentError as error:
@@ -178,14 +172,14 @@ def test_malformed_messages_are_refused_or_read_with_a_warning() -> None:
 
 def test_several_results_and_their_text_survive_accents_in_any_charset() -> None:
     for name in ("latin1", "utf8"):
-        (text,) = astm_records.text_of_capture((CORPUS / f"cepheid-genexpert-french-{name}.astm").read_bytes())
+        (text,) = astm_records.text_of_capture((ASTM / f"cepheid-genexpert-french-{name}.astm").read_bytes())
         message = astm_records.parse(text, FormatOptions())
         result = next(segment for segment in message.segments if segment.name == "R")
         assert astm_records.components(result.fields[4], message.delimiters)[0] == "NON DÉTECTÉ"
 
 
 def test_an_escaped_specimen_number_is_unescaped_once() -> None:
-    (text,) = astm_records.text_of_capture((CORPUS / "abbott-m2000-escape.astm").read_bytes())
+    (text,) = astm_records.text_of_capture((ASTM / "abbott-m2000-escape.astm").read_bytes())
     message = astm_records.parse(text, FormatOptions())
     order = next(segment for segment in message.segments if segment.name == "O")
     assert order.fields[3] == "DB&E&23-33E22"

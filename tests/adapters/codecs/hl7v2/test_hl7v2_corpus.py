@@ -1,4 +1,6 @@
-"""Every file of the corpus: against its index, and against two other parsers, python-hl7 and hl7apy."""
+"""Samples and every file of the corpus: against two other parsers, python-hl7 and hl7apy; the corpus also against its
+index.
+"""
 
 import re
 import warnings
@@ -21,12 +23,12 @@ from engine.model.errors import ContentError
 from engine.model.link_events import Block
 from engine.model.message import FormatOptions, Group, Parsed, Segment
 from engine.model.reasons import ReasonCode
-from tests.support.hl7_corpus import ABSENT, CorpusFile, analyzer_files, hl7_files
+from tests.support.corpus import CorpusFile, corpus_files, own_and_captured
 
-HL7 = hl7_files()
-ANALYZERS = analyzer_files()
-pytestmark = [pytest.mark.corpus, pytest.mark.skipif(not HL7, reason=ABSENT)]
+HL7 = [file for file in corpus_files() if file.folder == "hl7"]
+ANALYZERS = [file for file in corpus_files() if file.folder == "hl7-analyzers"]
 
+each_message = pytest.mark.parametrize("file", own_and_captured("hl7", "hl7-analyzers"), ids=lambda file: file.name)
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 
 # (file, number of the message in it) -> why it cannot be read. Everything else can.
@@ -48,9 +50,19 @@ UNREADABLE = {
 }
 
 
+def content_of(file: CorpusFile) -> bytes:
+    """The bytes, without MLLP framing where the file was captured with it; by no code of ours."""
+    return file.path.read_bytes().removeprefix(b"\x0b").removesuffix(b"\n").removesuffix(b"\r").removesuffix(b"\x1c")
+
+
+def lines_of(file: CorpusFile) -> list[bytes]:
+    """The non-empty lines, without a byte order mark."""
+    return [line for line in re.split(rb"\r\n|\r|\n", content_of(file).removeprefix(b"\xef\xbb\xbf")) if line.strip()]
+
+
 def messages(file: CorpusFile) -> Iterator[tuple[int, bytes, Parsed]]:
     """The readable messages of a file, with their number in it."""
-    for number, payload in enumerate(split(file.content())):
+    for number, payload in enumerate(split(content_of(file))):
         if (file.name, number) not in UNREADABLE:
             yield number, payload, parse(payload, OPTIONS)
 
@@ -71,9 +83,9 @@ def in_tree(group: Group) -> Iterator[Segment]:
             yield from in_tree(inner)
 
 
-@pytest.mark.parametrize("file", HL7 + ANALYZERS, ids=lambda file: file.name)
+@each_message
 def test_each_message_is_read_or_refused_for_the_known_reason(file: CorpusFile) -> None:
-    for number, payload in enumerate(split(file.content())):
+    for number, payload in enumerate(split(content_of(file))):
         place = UNREADABLE.get((file.name, number))
         if place is None:
             parsed = parse(payload, OPTIONS)
@@ -87,10 +99,11 @@ def test_each_message_is_read_or_refused_for_the_known_reason(file: CorpusFile) 
             assert caught.value.reason in (ReasonCode.UNREADABLE, ReasonCode.UNKNOWN_CHARSET)
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("file", HL7, ids=lambda file: file.name)
 def test_the_facts_of_the_index(file: CorpusFile) -> None:
     facts = file.facts
-    parts = split(file.content())
+    parts = split(content_of(file))
     assert len(parts) == int(facts["msh"])
     msh = read_msh(parts[0])
     assert msh.fields[0][:3] == "MSH"
@@ -108,7 +121,7 @@ def test_the_facts_of_the_index(file: CorpusFile) -> None:
     seen = Counter(segment.name for parsed in read for segment in parsed.segments)
     for name in ("PID", "PV1", "ORC", "OBR", "OBX", "NTE", "SPM", "SAC", "MRG"):
         assert seen[name] == int(facts.get(name.lower(), 0)), name
-    envelopes = sum(line[:3] in (b"FHS", b"BHS", b"BTS", b"FTS") for line in file.lines())
+    envelopes = sum(line[:3] in (b"FHS", b"BHS", b"BTS", b"FTS") for line in lines_of(file))
     assert sum(seen.values()) + envelopes == int(facts["segments"])
     pid, obx = first(read[0], "PID"), first(read[0], "OBX")
     delimiters = read[0].delimiters
@@ -126,6 +139,7 @@ def test_the_facts_of_the_index(file: CorpusFile) -> None:
         assert types - {""} == set(facts["obx_types"].split(","))
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize("file", ANALYZERS, ids=lambda file: file.name)
 def test_the_columns_of_the_analyzers_index(file: CorpusFile) -> None:
     facts = file.facts
@@ -143,10 +157,10 @@ def test_the_columns_of_the_analyzers_index(file: CorpusFile) -> None:
         assert code in {first_part(segment, 3) for p in read for segment in p.segments if segment.name == "OBX"}
 
 
-@pytest.mark.parametrize("file", HL7 + ANALYZERS, ids=lambda file: file.name)
+@each_message
 def test_each_message_passes_the_link_and_is_acknowledged(file: CorpusFile) -> None:
     link = MllpLink()
-    content = file.content()
+    content = content_of(file)
     if not {0x0B, 0x1C} & set(content):
         assert link.receive(link.wrap(content), 0.0) == [Block(content)]
     for payload in split(content):
@@ -161,6 +175,7 @@ def test_each_message_passes_the_link_and_is_acknowledged(file: CorpusFile) -> N
             assert found.control_id == read_msh(payload).field(10).strip()
 
 
+@pytest.mark.corpus
 def test_the_charsets_of_our_own_files() -> None:
     names = {}
     for file in HL7:
@@ -178,6 +193,7 @@ def test_the_charsets_of_our_own_files() -> None:
     }
 
 
+@pytest.mark.corpus
 def test_the_escapes_of_our_own_file() -> None:
     (file,) = [file for file in HL7 if file.name == "own__escape_torture.hl7"]
     _, _, parsed = next(messages(file))
@@ -202,7 +218,7 @@ def as_others_want(parsed: Parsed, payload: bytes) -> str:
     return "".join(line + "\r" for line in re.split(r"\r\n|\r|\n", text) if line.strip())
 
 
-@pytest.mark.parametrize("file", HL7 + ANALYZERS, ids=lambda file: file.name)
+@each_message
 def test_python_hl7_reads_the_same_fields(file: CorpusFile) -> None:
     # No accepted difference: every field of every readable message is the same text.
     for _, payload, parsed in messages(file):
@@ -236,7 +252,7 @@ HL7APY_CHANGES = {
 HL7APY_GROUPS = {"cdcdex__celr_ATVersion251.txt": "begins an order at PRT, which came with v2.7; here v2.5.1 is stated"}
 
 
-@pytest.mark.parametrize("file", HL7 + ANALYZERS, ids=lambda file: file.name)
+@each_message
 def test_hl7apy_reads_the_same_parts(file: CorpusFile) -> None:
     for _, payload, parsed in messages(file):
         theirs = read_by_hl7apy(as_others_want(parsed, payload), find_groups=False)
@@ -255,7 +271,7 @@ def test_hl7apy_reads_the_same_parts(file: CorpusFile) -> None:
                 )
 
 
-@pytest.mark.parametrize("file", HL7 + ANALYZERS, ids=lambda file: file.name)
+@each_message
 def test_hl7apy_binds_results_to_the_same_orders(file: CorpusFile) -> None:
     for _, payload, parsed in messages(file):
         if parsed.message_type != "ORU^R01" or file.name in HL7APY_GROUPS or header(payload).version < "2.5":

@@ -1,5 +1,7 @@
 """The shipped layouts against the captures that they were written for: the facts of the corpus' index, exactly."""
 
+from pathlib import Path
+
 import pytest
 
 from adapters.codecs.astm.capture import read_capture
@@ -8,7 +10,8 @@ from engine.config.layouts import layout_files, load_layout
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 from engine.model.reasons import ReasonCode
-from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS
+from tests.support.samples import sample_files
 
 ASTM = CORPUS / "astm"
 LAYOUTS = layout_files(None)
@@ -37,7 +40,6 @@ def test_every_shipped_layout_is_right(name: str) -> None:
     assert load_layout(LAYOUTS[name], name).name == name
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_mini_vidas_capture() -> None:
     (parsed,) = messages("biomerieux-minividas", "biomerieux-minividas-native.bin")
@@ -47,7 +49,6 @@ def test_the_mini_vidas_capture() -> None:
     assert parsed.warnings == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_mini_vidas_capture_says_what_its_mock_says() -> None:
     (ours,) = messages("biomerieux-minividas", "biomerieux-minividas-native.bin")
@@ -60,7 +61,6 @@ def test_the_mini_vidas_capture_says_what_its_mock_says() -> None:
     assert fields(mock, "H", 14) == [(f"{at}00",)]
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_spotchem_capture_says_what_its_mock_says() -> None:
     (ours,) = messages("arkray-spotchem-el", "arkray-spotchem-el-native.bin")
@@ -77,7 +77,6 @@ def test_the_spotchem_capture_says_what_its_mock_says() -> None:
     assert ours.warnings == []
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_the_rapidlab_printout_holds_two_samples() -> None:
     first, short, second = messages("siemens-rapidlab-348", "siemens-348-printout.txt")
@@ -97,20 +96,20 @@ def test_the_rapidlab_printout_holds_two_samples() -> None:
     assert first.warnings == short.warnings == second.warnings == []
 
 
-@needs_corpus
-@pytest.mark.corpus
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "path"),
     [
-        ("biomerieux-minividas", "biomerieux-minividas-native.bin"),
-        ("arkray-spotchem-el", "arkray-spotchem-el-native.bin"),
-        ("siemens-rapidlab-348", "siemens-348-printout.txt"),
+        *((sample.folder, sample.path) for sample in sample_files("text")),
+        pytest.param("biomerieux-minividas", ASTM / "biomerieux-minividas-native.bin", marks=pytest.mark.corpus),
+        pytest.param("arkray-spotchem-el", ASTM / "arkray-spotchem-el-native.bin", marks=pytest.mark.corpus),
+        pytest.param("siemens-rapidlab-348", ASTM / "siemens-348-printout.txt", marks=pytest.mark.corpus),
     ],
+    ids=lambda value: getattr(value, "stem", None),
 )
-def test_a_file_that_is_cut_short_gives_no_result(name: str, file: str) -> None:
+def test_a_file_that_is_cut_short_gives_no_result(name: str, path: Path) -> None:
     """Wherever it is cut within a text: none of it is used."""
     reads = format_of(name)
-    whole = (ASTM / file).read_bytes()
+    whole = path.read_bytes()
     texts = reads.split(whole)
     for at in range(60, len(whole), 7):
         cut = reads.split(whole[:at])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.codecs.text.whole_link import ACK, NAK, WholeLink
 from engine.model.link_events import Block, LinkFault
 from tests.support.astm_peer import one_record_a_frame
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, own_and_captured
 
 MSH = b"MSH|^~\\&|A|L|R|L|20260301101530||ORU^R01|1|P|2.5\rOBR|1|||x\r"
 ASTM = b"H|\\^&|77||XN\rP|1\rO|1|S1\rR|1|^^^WBC|5.1|10*3/uL\rL|1|N\r"
@@ -68,9 +68,7 @@ def test_a_file_of_records_that_is_cut_is_never_taken(at: int) -> None:
     assert taken == [] or not taken[0].startswith(b"H|\\^&") or taken[0].startswith(whole)
 
 
-@needs_corpus
-@pytest.mark.corpus
-@pytest.mark.parametrize("file", [file for file in corpus_files() if file.folder == "hl7"], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", own_and_captured("hl7"), ids=lambda file: file.name)
 def test_files_of_hl7_are_taken_as_they_are(file: CorpusFile) -> None:
     data = file.path.read_bytes()
     assert b"".join(blocks("hl7v2", data)) in (data, data.strip(b"\x0b\x1c\r\n"))

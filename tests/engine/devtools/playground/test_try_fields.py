@@ -6,7 +6,7 @@ from engine.devtools.playground.trial import bytes_of, text_of
 from engine.mapping.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.views.message_fields import in_a_browser
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, own_and_captured
 from tests.support.mapping_texts import ASTM, HL7, parse
 
 
@@ -53,10 +53,8 @@ def test_a_text_of_the_page_gives_back_what_it_was(payload: bytes) -> None:
         assert bytes_of(text, charset) == payload.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-@needs_corpus
-@pytest.mark.corpus
-@pytest.mark.parametrize("file", corpus_files(), ids=lambda file: file.name)
-def test_every_field_of_the_corpus_is_where_the_parser_read_it(file: CorpusFile) -> None:
+@pytest.mark.parametrize("file", own_and_captured(), ids=lambda file: file.name)
+def test_every_field_is_where_the_parser_read_it(file: CorpusFile) -> None:
     mapper = Mapper(())
     for found in messages_in(file.path.read_bytes()):
         try:

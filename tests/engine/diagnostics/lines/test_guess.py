@@ -10,9 +10,11 @@ from engine.diagnostics.packs import Pack, packs
 from engine.mapping.capture import CapturedBytes, Direction, line_of, read
 from engine.mapping.inputs import messages_in
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame, session, wire_frames
-from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
+from tests.support.corpus import CorpusFile, corpus_files, own_and_captured
+from tests.support.samples import SampleFile, sample_files
 from tests.support.uart import at_speed, with_parity
 
+File = CorpusFile | SampleFile
 RECORDS = b"H|\\^&|||Some One^1\rP|1\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"
 SESSION = session(*one_record_a_frame(RECORDS))
 ORU = b"MSH|^~\\&|LAB||||20260301||ORU^R01|17|P|2.5\rPID|1||4711||Doe^Jane\r"
@@ -33,7 +35,7 @@ CHARSETS = {
     "nhapi__bad_HL7Exception_id_000087": "cp1252",
     "nhapi__bad_NoException_id_000168": "cp1252",
 }
-FILES = [file for file in corpus_files() if file.path.is_file()]
+FILES: list[File] = [*sample_files("hl7v2", "astm", "text"), *corpus_files()]
 
 
 @cache
@@ -45,8 +47,10 @@ def of(data: bytes, *, live: bool = False) -> Guess:
     return guess([CapturedBytes(data)], known(), live=live)
 
 
-def pack_of(file: CorpusFile) -> str:
-    """The pack that names the file as its evidence."""
+def pack_of(file: File) -> str:
+    """The pack that names the file as its evidence; of a sample the pack of its folder."""
+    if isinstance(file, SampleFile):
+        return file.folder if any(pack.name == file.folder for pack in known()) else ""
     place = f"{file.folder}/{file.name}"
     return next((pack.name for pack in known() if any(seen.file == place for seen in pack.config.seen)), "")
 
@@ -55,22 +59,20 @@ def name_of(made: Guess) -> str:
     return made.pack.name if made.pack is not None else ""
 
 
-def wanted(file: CorpusFile) -> tuple[str, str]:
+def wanted(file: File) -> tuple[str, str]:
+    if file.format == "text":
+        return ("text", "text")
     return OTHERWISE.get(file.name) or (("e1381", "astm") if file.format == "astm" else ("mllp", "hl7v2"))
 
 
-@needs_corpus
-@pytest.mark.corpus
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_corpus_files_are_known_for_what_they_are(file: CorpusFile) -> None:
+@pytest.mark.parametrize("file", own_and_captured(), ids=lambda file: file.name)
+def test_files_are_known_for_what_they_are(file: File) -> None:
     made = of(file.path.read_bytes())
 
     assert (made.link.value, made.format.value) == wanted(file)
     assert made.charset.value == CHARSETS.get(file.name, "utf-8")
 
 
-@needs_corpus
-@pytest.mark.corpus
 def test_analyzers_with_a_pack_are_recognised_and_no_other_is() -> None:
     with_pack = [file for file in FILES if pack_of(file)]
     right = [file for file in with_pack if name_of(of(file.path.read_bytes())) == pack_of(file)]
@@ -81,8 +83,6 @@ def test_analyzers_with_a_pack_are_recognised_and_no_other_is() -> None:
     assert wrong == []
 
 
-@needs_corpus
-@pytest.mark.corpus
 @pytest.mark.parametrize("parity", ["even", "odd"])
 def test_a_7_bit_line_is_known_and_read_all_the_same(parity: str) -> None:
     """Of files in ASCII: 7 bits carry nothing else."""
@@ -97,11 +97,10 @@ def test_a_7_bit_line_is_known_and_read_all_the_same(parity: str) -> None:
         assert name_of(made) == pack_of(file), file.name
 
 
-@needs_corpus
 @pytest.mark.corpus
 def test_chunks_do_not_matter() -> None:
     for file in FILES:
-        if file.path.with_name(file.name + ".chunks.json").is_file():
+        if file.path.with_name(file.path.name + ".chunks.json").is_file():
             data = file.path.read_bytes()
             pieces = [CapturedBytes(data[at : at + 3], Direction.THEM, 1 + at) for at in range(0, len(data), 3)]
 
@@ -117,8 +116,6 @@ def spoilt(data: bytes, dice: random.Random) -> bytes:
     return bytes(made)
 
 
-@needs_corpus
-@pytest.mark.corpus
 def test_what_a_bad_line_spoils_is_never_sure_and_wrong() -> None:
     dice = random.Random(7)
     for file in FILES:

@@ -1,0 +1,181 @@
+"""The repository alone: no path in it leads to a file beside it. Who clones it has nothing beside it.
+
+Read from the text, not by running it. Followed are paths that begin at ``__file__``: parents, joined names, constants
+of a module, also imported ones. A path that is made in another way is found by the names of the folders beside it.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from os.path import normpath
+from pathlib import Path, PurePath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("adapters", "engine", "samples", "tests", "tools")
+ONE_PLACE = "tests/support/corpus.py"
+KNOWN = {  # file -> why it may
+    ONE_PLACE: "its tests are skipped where the files are absent",
+    "tests/test_nothing_outside.py": "it has the names that it looks for",
+    ".ci/run": "a measurement that is left out where its folder is absent",
+}
+BESIDE = re.compile(r"(^|[\s\"'=:(])(\.\./)+shared\b|\bshared/(corpus|reference|design)\b")
+# Without one of these a text names nothing outside; most modules are not read further.
+UPWARDS = re.compile(r"\.parents?\b|dirname|[\"'/](\.\.|shared\b)")
+USE = f"read it with {ONE_PLACE}, and mark the test: @pytest.mark.corpus or @pytest.mark.reference"
+Names = dict[str, PurePath]
+
+
+@cache
+def constants(path: Path) -> Names:
+    """The paths that names of a module of ours stand for, as far as its text says."""
+    return constants_in(ast.parse(path.read_bytes()), path)
+
+
+def constants_in(module: ast.Module, path: Path) -> Names:
+    found: Names = {}
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            wanted = [one for one in node.names if one.name.isupper()]
+            other = ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            if wanted and other.is_file() and str(other.relative_to(ROOT)) != ONE_PLACE:
+                theirs = constants(other)
+                found |= {one.asname or one.name: theirs[one.name] for one in wanted if one.name in theirs}
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and (place := followed(node.value, path, found)) is not None
+        ):
+            found[node.targets[0].id] = place
+    return found
+
+
+def followed(node: ast.AST, path: Path, names: Names) -> PurePath | None:
+    """The path that an expression is; None where its text does not say."""
+    match node:
+        case ast.Name(id="__file__"):
+            return PurePath(path)
+        case ast.Name(id=name):
+            return names.get(name)
+        case ast.Call(func=ast.Name(id="Path" | "PurePath" | "str"), args=[inner]):
+            return followed(inner, path, names)
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="path"), attr="dirname"), args=[inner]):
+            return _up(followed(inner, path, names), 1)
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="path"), attr="join"), args=[inner, *parts]):
+            return _joined(followed(inner, path, names), parts)
+        case ast.Call(func=ast.Attribute(value=inner, attr="joinpath"), args=parts):
+            return _joined(followed(inner, path, names), parts)
+        case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute")):
+            return followed(inner, path, names)
+        case ast.Attribute(value=inner, attr="parent"):
+            return _up(followed(inner, path, names), 1)
+        case ast.Subscript(value=ast.Attribute(value=inner, attr="parents"), slice=ast.Constant(value=int(number))):
+            return _up(followed(inner, path, names), number + 1)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _joined(followed(left, path, names), [right])
+    return None
+
+
+def _up(place: PurePath | None, steps: int) -> PurePath | None:
+    return None if place is None else PurePath(normpath(place / "/".join([".."] * steps)))
+
+
+def _joined(place: PurePath | None, parts: list[ast.expr]) -> PurePath | None:
+    for part in parts:
+        if place is None or not isinstance(part, ast.Constant) or not isinstance(part.value, str):
+            return None
+        place = PurePath(normpath(place / part.value))
+    return place
+
+
+def outside(path: Path, text: str) -> Iterator[str]:
+    """Where a module leaves the repository."""
+    if not UPWARDS.search(text):
+        return
+    module = ast.parse(text)
+    names = constants_in(module, path)
+    for node in ast.walk(module):
+        place = followed(node, path, names)
+        if place is not None and not place.is_relative_to(ROOT):
+            yield f"line {node.lineno}: {ast.unparse(node)} is outside of the repository"  # type: ignore[attr-defined]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and BESIDE.search(node.value):
+            yield f"line {node.lineno}: names what lies beside the repository"
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and BESIDE.search(_names_of(node)):
+            yield f"line {node.lineno}: {ast.unparse(node)} names what lies beside the repository"
+
+
+def _names_of(node: ast.expr) -> str:
+    """``base / "a" / "b"`` to a/b."""
+    if isinstance(node, ast.BinOp):
+        return f"{_names_of(node.left)}/{_names_of(node.right)}"
+    return str(node.value) if isinstance(node, ast.Constant) else ""
+
+
+def modules() -> list[str]:
+    return sorted(
+        str(path.relative_to(ROOT))
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        if "__pycache__" not in path.parts
+    )
+
+
+def _of(name: str) -> Iterator[str]:
+    return outside(ROOT / name, (ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_no_module_leaves_the_repository() -> None:
+    found = {name: list(_of(name)) for name in modules() if name not in KNOWN}
+    assert {name: why for name, why in found.items() if why} == {}, USE
+
+
+def test_no_script_names_what_lies_beside_the_repository() -> None:
+    """Of what is run; documents are read by people."""
+    scripts = [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "Dockerfile", *(ROOT / ".ci").iterdir()]
+    scripts += [path for folder in ("tools", "config", "systemd", "tests") for path in (ROOT / folder).rglob("*")]
+    texts = [path for path in scripts if path.suffix in ("", ".sh", ".toml", ".yaml", ".mjs") and path.is_file()]
+    found = [name for path in texts if (name := str(path.relative_to(ROOT))) not in KNOWN and _names_beside(path)]
+    assert found == [], USE
+
+
+def _names_beside(path: Path) -> bool:
+    return BESIDE.search(path.read_text(encoding="utf-8", errors="replace")) is not None
+
+
+def test_what_is_known_to_do_so_still_does() -> None:
+    assert [name for name in KNOWN if not _names_beside(ROOT / name) and not list(_of(name))] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Path(__file__).parents[2] / "one.txt"',
+        'Path(__file__).resolve().parents[1].parent / "shared"',
+        'HERE = Path(__file__).parent\nHERE.parents[1] / "x"',
+        'Path(__file__).parent / ".." / ".." / "x"',
+        'Path(__file__).parent.joinpath("../../x")',
+        "import os\nos.path.join(os.path.dirname(__file__), '..', '..', 'x')",
+        "from tests.test_nothing_outside import ROOT\nROOT.parent",
+        'open("../shared/corpus/one")',
+        'import os\nPath(os.environ["HOME"]) / "shared" / "corpus"',
+        'def test_it():\n    assert (Path(__file__).parents[3] / "x").is_file()',
+    ],
+)
+def test_a_module_that_leaves_it_is_found(text: str) -> None:
+    assert list(outside(ROOT / "tests" / "made_up.py", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Path(__file__).parents[1] / "samples"',
+        'Path(__file__).parent / ".." / "engine"',
+        'def test_it(tmp_path):\n    tmp_path / ".." / "x"\n    tmp_path.parents[5]',
+        "from engine.commands.shared import output",
+        'Path(__file__).parents[1] / "engine" / "commands" / "shared"',
+    ],
+)
+def test_a_module_that_stays_within_is_not(text: str) -> None:
+    assert list(outside(ROOT / "tests" / "made_up.py", text)) == []
