@@ -4,6 +4,8 @@ lab = LabRelay("https://gateway.lab.example:8580", token)
 for message in lab.rows("messages", state="dead", since="24h"):
     print(message["id"], message["code"])
 lab.act("retry", selection={"code": "REFUSED"})
+
+Where the page's certificate is of an authority of your own, set SSL_CERT_FILE to its file.
 """
 
 import json

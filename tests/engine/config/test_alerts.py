@@ -130,6 +130,11 @@ def test_a_recipe_of_the_documentation_is_a_sink(tmp_path: Path, monkeypatch: py
         assert SAMPLE.subject in str(orjson.loads(body)) or SAMPLE.text in orjson.loads(body)["text"]
 
 
+def test_each_rule_has_its_row_in_the_documentation() -> None:
+    section = DOCS.read_text(encoding="utf-8").partition("## Rules")[2].partition("## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(RULES)
+
+
 def test_the_shipped_kinds_have_an_example_that_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, model in enumerate(SINK_KINDS.values()):
         for secret in re.findall(r"\$\{(\w+)\}", model.example):
