@@ -13,7 +13,7 @@ def wrote(folder: Path, *rows: tuple[str, ...], section: str = "Faults", order: 
     return figures.write("page", section, COLUMNS, rows, order=order, folder=folder).read_text(encoding="utf-8")
 
 
-def test_a_new_page_has_its_heading_and_theparsed(tmp_path: Path) -> None:
+def test_a_new_page_has_its_heading_and_the_table(tmp_path: Path) -> None:
     assert wrote(tmp_path, ("T1", "passed", "today")) == (
         "# Figures: page\n\n## Faults\n\n| fault | result | measured |\n|---|---|---|\n| T1 | passed | today |\n"
     )
