@@ -27,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -88,8 +88,8 @@ $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package
 	@cd $(VALIDATION) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-validate: setup-dev $(VALIDATION)/.installed  ## every Bundle from corpus, samples and mapping tests through independent validators (needs Node.js)
-	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules
+validate: setup-dev $(VALIDATION)/.installed  ## every Bundle from corpus, samples and mapping tests through independent validators (needs Node.js); VALIDATE=--write keeps the figures
+	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules $(VALIDATE)
 
 # The package is of 2013: its build, as its use, needs names that Python has removed since.
 $(ASTM)/.installed: requirements/astm.lock requirements/astm-build.lock | $(BIN)/python
@@ -117,7 +117,7 @@ $(VALIDATION)/hapi-v2-classpath: tests/validation/hapi_v2/pom.xml | $(VALIDATION
 validate-hapi: setup-dev $(VALIDATION)/hapi-classpath $(VALIDATION)/hapi-v2-classpath  ## the same by HAPI's validator, which is HL7's, documents of ABDM against NRCeS' profiles, and IHE LAW by its HL7 v2 library (needs Java and Maven)
 	@$(BIN)/python -m tests.validation.law $(VALIDATION)/hapi-v2-classpath
 	@$(BIN)/python -m tests.validation.abdm $(VALIDATION)/hapi-classpath
-	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath
+	@$(BIN)/python -m tests.validation --modules $(VALIDATION)/node_modules --hapi $(VALIDATION)/hapi-classpath $(VALIDATE)
 
 $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \
@@ -141,14 +141,17 @@ $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tes
 
 collector: $(COLLECTOR)/otelcol  ## .collector/otelcol, an OpenTelemetry Collector that make e2e sends traces to (needs Go 1.26; some minutes)
 
-mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"
+mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core --write"
 	@$(BIN)/python tools/mutants.py $(MUTANTS)
 
-coverage: setup-dev  ## every line and branch of journal, outbox, links and acknowledgement is reached by a test, or this fails
+coverage: setup-dev  ## every line and branch of journal, outbox, links and acknowledgement is reached by a test, or this fails; COVERAGE=--write keeps the figures
 	@$(BIN)/python tools/core.py $(COVERAGE)
 
+bench: setup-dev  ## labrelay bench of this checkout, its figures kept in docs/figures/performance.md; BENCH="--scenario page"
+	@$(BIN)/python -m tools.bench $(BENCH)
+
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
-	@LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
+	@LABRELAY_FIGURES=1 LABRELAY_SESSIONS=$(SESSIONS) LABRELAY_SEED=$${LABRELAY_SEED:-$$(date +%s)} $(BIN)/python -m pytest -s tests/faults/test_simulated_sessions.py
 
 histories: setup-dev  ## random histories of a laboratory, and a model that says what must hold; HISTORIES="--count 2000 --seed 7"
 	@$(BIN)/python -m tests.histories $(HISTORIES)
@@ -158,7 +161,7 @@ faults: setup-dev  ## every fault of docs/reliability.md, 50 minutes at most; FA
 
 soak: setup-dev  ## the same in full, for hours, and 100,000 histories; FAULTS="--only T24" for a part
 	@$(BIN)/python -m tests.faults.harness --scale soak $(FAULTS)
-	@$(if $(FAULTS),,$(BIN)/python -m tests.histories --count 100000 $(HISTORIES))
+	@$(if $(FAULTS),,$(BIN)/python -m tests.histories --count 100000 --write $(HISTORIES))
 
 $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/fuzz.lock

@@ -1,13 +1,14 @@
 """What a site with many messages costs: make one, and measure it beside an empty one.
 
     python tools/big_site.py fill FOLDER [--messages 1000000]      a site's journal, by the store's own operations
-    python tools/big_site.py measure FOLDER [--rounds 5] [--json FILE]
+    python tools/big_site.py measure FOLDER [--rounds 5] [--json FILE] [--write]
 
 `fill` makes the site of `labrelay bench` (32 channels, one destination) with messages of the last 90 days in all their
 states: delivered, filtered, dead, refused by the destination, dismissed. `measure` starts the real daemon on it and on
 an empty one in turn, and prints for both: the time until it listens, lists and searches, the page's overview, and the
-CPU time of a message under load. Times are the least of several rounds, and CPU times where that is what counts: so
-they can be compared on a machine that does other work. Nothing here is run by the tests.
+CPU time of a message under load; `--write` keeps these in docs/figures/performance.md. Times are the least of several
+rounds, and CPU times where that is what counts: so they can be compared on a machine that does other
+work. Nothing here is run by the tests.
 """
 
 import argparse
@@ -41,6 +42,7 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
+from tools import figures
 
 MESSAGES_A_ROUND = 60  # per connection
 CONNECTIONS = 16
@@ -54,13 +56,13 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> di
     with tempfile.TemporaryDirectory(prefix="empty-site-", dir=folder.parent) as made:
         sites = {"empty": Path(made), "big": folder}
         shutil.rmtree(Path(made) / "var", ignore_errors=True)
-        figures: dict[str, dict[str, list[float]]] = {name: {} for name in sites}
+        measured: dict[str, dict[str, list[float]]] = {name: {} for name in sites}
         for turn in range(rounds):
             for name, site in sites.items():
                 say(f"round {turn + 1} of {rounds}: {name}")
                 try:
                     for figure, value in _round(site):
-                        figures[name].setdefault(figure, []).append(value)
+                        measured[name].setdefault(figure, []).append(value)
                         say(f"    {figure}: {value:.2f}")
                 except RuntimeError as error:  # as a port that somebody else has taken meanwhile
                     say(f"    cut short: {error}")
@@ -70,9 +72,9 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> di
         "load_average": os.getloadavg()[0],
         "journal_bytes": (folder / "var" / JOURNAL_NAME).stat().st_size,
         "rounds": rounds,
-        "least": {name: {key: min(values) for key, values in of.items()} for name, of in figures.items()},
+        "least": {name: {key: min(values) for key, values in of.items()} for name, of in measured.items()},
         "median": {
-            name: {key: statistics.median(values) for key, values in of.items()} for name, of in figures.items()
+            name: {key: statistics.median(values) for key, values in of.items()} for name, of in measured.items()
         },
     }
 
@@ -203,11 +205,17 @@ def main() -> int:
     measuring.add_argument("folder", type=Path)
     measuring.add_argument("--rounds", type=int, default=5)
     measuring.add_argument("--json", type=Path)
+    measuring.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.verb == "fill":
         fill(given.folder, given.messages, print)
         return 0
+    began_on = figures.measured(given.folder)
     found = measure(given.folder, given.rounds)
+    if given.write:
+        least = found["least"]
+        rows = [(name, f"{value:.2f}", f"{least['big'][name]:.2f}", began_on) for name, value in least["empty"].items()]
+        figures.write("performance", "A site with a million messages", ("figure", "empty site", "big site"), rows)
     if given.json is not None:
         given.json.write_text(json.dumps(found, indent=2) + "\n")
     print("\n".join(show(found)))

@@ -1,5 +1,5 @@
 """How well the tests hold the mapping engine and the durable core: puts a sample of small faults into them, one at a
-time, and says which ones no test notices. `docs/quality.md` has the method, the figures and what to do with a survivor.
+time, and says which ones no test notices. `docs/quality.md` has the method and what to do with a survivor.
 
     python tools/mutants.py                                      40 mutants of all of engine/mapping
     python tools/mutants.py --group core                         40 mutants of journal, outbox and links
@@ -48,6 +48,7 @@ import hypothesis.strategies  # noqa: E402, F401
 import pytest  # noqa: E402
 
 from tests.support import examples, fast_set  # noqa: E402
+from tools import figures  # noqa: E402
 from tools.core import CORE_MODULES, CORE_TESTS  # noqa: E402
 from tools.mutations import Mutation, mutated, mutations  # noqa: E402
 
@@ -459,8 +460,9 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=20, help="a mutant meets tests of so many seconds at most (20)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant later than this")
     parser.add_argument("--floor", type=int, default=0, help="fail when less than this percentage is noticed")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/tests.md")
     arguments = parser.parse_args()
-    begun = time.monotonic()
+    begun, begun_on = time.monotonic(), figures.measured()
     os.chdir(ROOT)
     if arguments.fast:
         examples.fewer()  # also in the processes that are forked from this one
@@ -488,6 +490,10 @@ def main() -> int:
         + ", ".join(f"{number} {kind}" for kind, number in counts.items())
         + f"; {noticed:.1f} % noticed, {time.monotonic() - begun:.0f} s"
     )
+    if arguments.write:
+        tried = " ".join(arguments.modules) or arguments.group
+        row = (tried, arguments.seed, f"{len(outcomes)} of {total}", *counts.values(), f"{noticed:.0f} %", begun_on)
+        figures.write("tests", "Mutants", ("modules", "seed", "tried", *counts, "noticed"), [row])
     if arguments.floor and len(outcomes) < len(chosen) / 2:
         print(f"only {len(outcomes)} of {len(chosen)} mutants were tried: too few to judge")
         return 1

@@ -1,6 +1,6 @@
 """The judge of the fault tests is itself tried: each way to fail is brought about, and must be seen."""
 
-import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +13,7 @@ from engine.store.operations.outbox import attempts
 from tests.faults.harness.catalogue import FAULTS, ROOT, exists
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import Judgement, judge
-from tests.faults.harness.report import BEGIN, CATALOGUE_BEGIN, CATALOGUE_END, END, entry, write
+from tests.faults.harness.report import entry, write
 from tests.faults.harness.tally import Tally, percentile
 from tests.faults.harness.trial import Trial
 from tests.support.journals import queue, routed, running, store
@@ -176,10 +176,6 @@ def test_an_unknown_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) -> None:
-    document, results = tmp_path / "reliability.md", tmp_path / "reliability.json"
-    between = f"{CATALOGUE_BEGIN}\n{CATALOGUE_END}\n"
-    document.write_text(f"before\n{BEGIN}\nof before\n{END}\n{between}after\n", encoding="utf-8")
-    about = {"cpus": 2, "load": 1.5, "kernel": "6.1", "python": "3.11", "sqlite": "3.40", "file_system": "ext4"}
     records = [
         {"node": "a::b", "outcome": "passed", "why": "", "figures": {"sent": 3, "max_rss": 80.0}, "more": {"x": 1},
          "reached": [{"unit": "kills", "goal": 250, "done": 120}]},
@@ -187,23 +183,17 @@ def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) ->
          "reached": [{"unit": "kills", "goal": 250, "done": 250}]},
         {"node": "a::d", "outcome": "skipped", "why": "no strace"},
     ]  # fmt: skip
-    first = entry(FAULTS[0], records, scale="long", seed=7, seconds=12.3, cut=False, about=about)
-    write(results, document, [first])
-    text = document.read_text(encoding="utf-8")
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "| 370 of 500 (cut off by time) kills | passed; left out: no strace | x=1 | 7 | 12 s |" in text
+    write([entry(FAULTS[0], records, seed=7, seconds=12.3, cut=False, measured="today, 2 CPUs")], tmp_path)
+    text = (tmp_path / "faults.md").read_text(encoding="utf-8")
+    assert f"| T1 | kill -9 under load | {FAULTS[0].how} | 370 of 500 (cut off by time) kills |" in text
+    assert "| passed; left out: no strace | x=1 | 7 | 12 s | today, 2 CPUs |" in text
     assert "| T1 | 7 | 0 |" in text
-    assert "open=2 |" in text
-    assert "of before" not in text
-    assert "### T33: noise" in text
-    failed = entry(
-        FAULTS[1], [{"node": "a::e", "outcome": "failed", "why": "E"}], scale="long", seed=7, seconds=1.0, cut=False,
-        about=about,
-    )  # fmt: skip
-    write(results, document, [failed])
-    assert [one["test"] for one in json.loads(results.read_text(encoding="utf-8"))["results"]] == ["T1", "T2"]
-    assert "| failed; e |" in document.read_text(encoding="utf-8")
+    assert "| 80.0 | 0 | 0 | open=2 | today |" in text
+    records = [{"node": "a::e", "outcome": "failed", "why": "E"}]
+    write([entry(FAULTS[1], records, seed=7, seconds=1.0, cut=False, measured="later")], tmp_path)
+    text = (tmp_path / "faults.md").read_text(encoding="utf-8")
+    assert "| failed; e |" in text
+    assert re.findall(r"^\| (T\d+) \|", text, re.MULTILINE) == ["T1", "T2", "T1"]
 
 
 # -- the catalogue -------------------------------------------------------------------------------------------------
@@ -215,9 +205,12 @@ def test_the_catalogue_is_whole_and_names_tests_that_exist() -> None:
     assert [node for fault in FAULTS for node in fault.nodes if not exists(node)] == []
 
 
-def test_the_page_has_a_section_for_each() -> None:
+def test_the_page_has_the_promise_of_each_and_the_figures_have_its_row() -> None:
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    assert [fault.name for fault in FAULTS if f"\n### {fault.name}: " not in text] == []
+    promised = re.findall(r"^\| (T\d+) (.+?) \| .{20,}", text, re.MULTILINE)
+    assert promised == [(fault.name, fault.fault) for fault in FAULTS]
+    text = (ROOT / "docs" / "figures" / "faults.md").read_text(encoding="utf-8").partition("## Counts")[0]
+    assert re.findall(r"^\| (T\d+) \|", text, re.MULTILINE) == [fault.name for fault in FAULTS], "run make faults"
 
 
 def test_all_faults_together_fit_into_fifty_minutes() -> None:

@@ -1,11 +1,12 @@
 """`make histories`: random histories through the real daemon, and a model that says what must hold at the end.
 
     python -m tests.histories [--count 200] [--seed 1] [--keep] [--against CHECKOUT [--results]] [--only SEED]
-                              [--replay FILE]
+                              [--replay FILE] [--write]
 
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
-program of another checkout, which has a ``.venv`` of its own. Exit code 1 where something was broken.
+program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
+docs/figures/histories.md. Exit code 1 where something was broken.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tests.histories.orders_model import EVERY
 from tests.histories.play import Ending, play_alone
 from tests.histories.product import ROOT
 from tests.histories.shrink import breaks, shrink, told
+from tools import figures
 
 FOUND = Path(__file__).with_name("found")
 EXAMPLES = 4
@@ -35,7 +37,7 @@ _Broken = tuple[str, Batch, Ending, Fault]  # seed of the history
 
 def main() -> int:
     asked = _arguments()
-    began = time.monotonic()
+    began, began_on = time.monotonic(), figures.measured()
     counts: Counter[str] = Counter()
     broken: dict[str, list[_Broken]] = defaultdict(list)
     with (
@@ -59,8 +61,13 @@ def main() -> int:
             _keep(broken, asked.against, Path(temporary) / "shrink")
     seconds = time.monotonic() - began
     found = ", ".join(f"{name} {len(broken[name])}" for name in EVERY if name in broken) or "nothing"
-    figures = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
-    _say(f"seed {asked.only or asked.seed}: {figures}; broken: {found}; {seconds:.0f} s")
+    counted = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+    if asked.write:
+        played_of = "histories of results alone" if asked.results else "histories"
+        messages = counts["messages acknowledged"]
+        row = (played_of, asked.seed, counts["histories"], messages, found, f"{seconds:.0f} s", began_on)
+        figures.write("histories", "Histories", ("played", "seed", "number", "messages", "broken", "time"), [row])
+    _say(f"seed {asked.only or asked.seed}: {counted}; broken: {found}; {seconds:.0f} s")
     return int(bool(broken))
 
 
@@ -78,6 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/histories.md")
     asked = parser.parse_args()
     if asked.seed is None:
         asked.seed = int(time.time())

@@ -1,8 +1,9 @@
 """Random interleavings of questions, orders, changes, cancels, results, reconnects, kills, lost and damaged bytes.
 
-    python -m tests.interleavings [--count 10000] [--seed 1] [--only 1/17] [--jobs 2]
+    python -m tests.interleavings [--count 10000] [--seed 1] [--only 1/17] [--jobs 2] [--write]
 
-Prints what broke which rule, with the seed of each: `--only 1/17` plays that one alone. Exit code 1 if so.
+Prints what broke which rule, with the seed of each: `--only 1/17` plays that one alone. `--write`
+keeps the figures in docs/figures/histories.md. Exit code 1 if so.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.interleavings.several import play
+from tools import figures
 
 AT_ONCE = 100  # interleavings on one journal
 MEMORY = Path("/dev/shm")  # where a sync costs nothing; kills are played between commits
@@ -28,8 +30,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (the time)")
     parser.add_argument("--only", default="", metavar="SEED", help="one interleaving, as 1/17")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one a processor)")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/histories.md")
     asked = parser.parse_args()
-    began = time.monotonic()
+    began, began_on = time.monotonic(), figures.measured()
     seed = int(time.time()) if asked.seed is None else asked.seed
     seeds = [asked.only] if asked.only else [f"{seed}/{number}" for number in range(asked.count)]
     parts = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
@@ -47,8 +50,12 @@ def main() -> int:
         shutil.rmtree(base, ignore_errors=True)
     for one, words in broken:
         print(f"{one}: {words}", flush=True)
-    figures = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
-    print(f"seed {asked.only or seed}: {figures}; broken: {len(broken)}; {time.monotonic() - began:.0f} s")
+    counted = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+    seconds = time.monotonic() - began
+    if asked.write:
+        row = ("interleavings", seed, len(seeds), counted, len(broken), f"{seconds:.0f} s", began_on)
+        figures.write("histories", "Interleavings", ("played", "seed", "number", "in them", "broken", "time"), [row])
+    print(f"seed {asked.only or seed}: {counted}; broken: {len(broken)}; {seconds:.0f} s")
     return int(bool(broken))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.validation.__main__ import CONFORMANCE
 from tests.validation.issues import Explained, explained, place
+from tools.figures import FIGURES, parsed
 
 FOLDER = Path(__file__).parents[1] / "validation"
 LOCK = json.loads((FOLDER / "package-lock.json").read_text(encoding="utf-8"))
@@ -29,18 +29,26 @@ def test_the_lock_is_that_of_the_manifest() -> None:
         assert LOCK["packages"][f"node_modules/{name}"]["version"] == version
 
 
-def test_explanations_are_read_from_the_page_each_with_its_reason() -> None:
-    rows = explained(CONFORMANCE)
+def test_explanations_are_read_from_their_list_each_with_its_reason() -> None:
+    rows = explained()
     assert {row.validator for row in rows} == {"own check", "hapi"}
     assert all(row.code and row.place and len(row.why) > 10 for row in rows)
     assert len({(row.validator, row.code, row.place) for row in rows}) == len(rows)
 
 
-def test_a_page_without_the_table_is_refused(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("# Nothing\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="no table below"):
-        explained(page)
+@pytest.mark.parametrize("text", ["", "validator\tkind\tplace\twhy\n", "a\tb\tc\td\nhapi\tdom-6\n"])
+def test_a_list_without_rows_or_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "explained.tsv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"explained\.tsv: headings and rows"):
+        explained(path)
+
+
+def test_the_kept_figures_have_each_warning_that_stays() -> None:
+    """`make validate VALIDATE=--write` and `make validate-hapi VALIDATE=--write` renew them."""
+    rows, _ = parsed((FIGURES / "documents.md").read_text(encoding="utf-8").partition("## Warnings that stay")[2])
+    kept = [(kind, why) for kind, _, why, _ in rows[1:]]
+    assert kept == [(f"{row.validator}: {row.code}, {row.place}", row.why) for row in explained()]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """`make validate`: every document that is made of the messages at hand, judged by three validators; 0 errors wanted.
 
-    python -m tests.validation --modules FOLDER [--hapi CLASSPATH]
+    python -m tests.validation --modules FOLDER [--hapi CLASSPATH] [--write]
 
 The validators: the models of `fhir.resources` with what the suite checks beside them, Medplum's `validateResource`
 (`medplum.mjs`), our own check of bindings, codes and references against the published definitions (`own_check.py`), and
 where it is asked for HAPI's validator (`hapi/Validate.java`).
 Before anything else each is given a Bundle that was broken on purpose: one that lets everything pass is found out.
 
-Warnings are listed by kind. A kind that docs/conformance.md does not explain fails the run, and so does an explanation
+Warnings are listed by kind. A kind that explained.tsv does not explain fails the run, and so does an explanation
 that explains nothing any more.
 """
 
@@ -29,9 +29,8 @@ from tests.validation.definitions import Definitions
 from tests.validation.documents import Documents, everything
 from tests.validation.issues import Explained, Issue, explained, place
 from tests.validation.own_check import issues
+from tools import figures
 
-CHECKOUT = Path(__file__).parents[2]
-CONFORMANCE = CHECKOUT / "docs" / "conformance.md"
 SHOWN = 5  # sources named for one kind of issue
 TIME_S = 900  # of one validator for all documents
 HERE = Path(__file__).parent
@@ -44,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.validation", description=__doc__.split("\n")[0])
     parser.add_argument("--modules", type=Path, required=True, help="folder node_modules, as `make validate` makes it")
     parser.add_argument("--hapi", type=Path, help="file with HAPI's class path, as `make validate-hapi` makes it")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/documents.md")
     arguments = parser.parse_args()
     definitions = Definitions(arguments.modules)
     validators: dict[str, Judge] = {
@@ -59,8 +59,8 @@ def main() -> int:
     if not CORPUS.is_dir():
         print("the corpus of messages is not beside the repository: samples and tests of mappings only")
     _tell_of_documents(documents)
-    known = explained(CONFORMANCE)
-    wrong = sum(_judged(name, judge, documents, known) for name, judge in validators.items())
+    known = explained()
+    wrong = sum(_judged(name, judge, documents, known, write=arguments.write) for name, judge in validators.items())
     print("0 errors; every warning is explained" if not wrong else f"{wrong} findings")
     return 1 if wrong else 0
 
@@ -77,7 +77,7 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
-def _judged(name: str, judge: Judge, documents: Documents, known: Iterable[Explained]) -> int:
+def _judged(name: str, judge: Judge, documents: Documents, known: Iterable[Explained], *, write: bool) -> int:
     """Print what one validator says; the number of kinds of issues that may not be."""
     kinds: dict[tuple[str, str, str, str], list[str]] = {}
     for made, found in zip(documents.made, judge([made.body for made in documents.made]), strict=True):
@@ -87,19 +87,26 @@ def _judged(name: str, judge: Judge, documents: Documents, known: Iterable[Expla
             kinds.setdefault(kind, []).append(f"{made.source}, {issue.path}")
     print(f"\n{name}: {sum(map(len, kinds.values()))} issues of {len(kinds)} kinds")
     rows = [row for row in known if row.validator == name]
-    wrong, used = 0, set()
+    wrong, used, severe = 0, Counter[Explained](), 0
     for (severity, code, where, text), sources in sorted(kinds.items()):
         row = next((row for row in rows if severity == "warning" and row.covers(code, where)), None)
         print(f"  {severity} {len(sources)} x {code} {where}: {text}" + (f" ({row.why})" if row else ""))
+        severe += len(sources) if severity == "error" else 0
         if row is None:
             wrong += 1
             print(*(f"    {source}" for source in sources[:SHOWN]), sep="\n")
         else:
-            used.add(row)
+            used[row] += len(sources)
     for row in rows:
         if row not in used and CORPUS.is_dir():
             wrong += 1
-            print(f"  docs/conformance.md explains {row.code} {row.place}, which does not occur: remove the row")
+            print(f"  explained.tsv explains {row.code} {row.place}, which does not occur: remove the row")
+    if write:
+        now = figures.measured()
+        judged = (name, len(documents.made), severe, used.total(), now)
+        figures.write("documents", "Validators", ("validator", "Bundles", "errors", "explained warnings"), [judged])
+        stay = [(f"{name}: {row.code}, {row.place}", used[row], row.why, now) for row in rows]
+        figures.write("documents", "Warnings that stay", ("kind and place", "number", "why"), stay)
     return wrong
 
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-SECTION = "## What validators say"
+EXPLAINED = Path(__file__).with_name("explained.tsv")
 _IN_ENTRY = re.compile(r"Bundle\.entry\[(\d+)\]\.resource(.*)")
 
 
@@ -36,7 +36,7 @@ def place(path: str, bundle: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A row of the table in docs/conformance.md: issues of this validator, code and place are known, and why.
+    """A row of `explained.tsv`: issues of this validator, code and place are known, and why.
 
     Code and place may hold ``*``, which stands for anything.
     """
@@ -50,10 +50,9 @@ class Explained:
         return fnmatchcase(code, self.code) and fnmatchcase(where, self.place)
 
 
-def explained(document: Path) -> list[Explained]:
-    """The rows of the table below `What validators say`; the page is the only list there is."""
-    _, found, section = document.read_text(encoding="utf-8").partition(SECTION)
-    rows = [line.strip("| ").split(" | ") for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
-    if not found or not rows:
-        raise ValueError(f"{document.name}: no table below '{SECTION}'")
-    return [Explained(*(cell.strip("` ") for cell in row[:4])) for row in rows[1:]]
+def explained(path: Path = EXPLAINED) -> list[Explained]:
+    """The rows of the only list that there is, behind its headings."""
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    if len(rows) < 2 or any(len(row) != 4 for row in rows):
+        raise ValueError(f"{path.name}: headings and rows of validator, kind, place, reason are wanted")
+    return [Explained(*row) for row in rows[1:]]

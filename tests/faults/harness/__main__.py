@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tests.faults.harness.catalogue import FAULTS, ROOT, Fault
 from tests.faults.harness.plugin import GRACE_S
-from tests.faults.harness.report import Json, entry, machine, say, write
+from tests.faults.harness.report import Json, entry, say, write
+from tools.figures import measured
 
-RESULTS, DOCUMENT = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
 MINUTES = {"quick": 10.0, "long": 50.0, "soak": 24 * 60.0}
 SOAK_SHARE = 60  # a fault's seconds of `make faults` are minutes of `make soak`
 
@@ -44,7 +44,7 @@ def main() -> int:
         found = _run(fault, asked.scale, seed, min(share, left), left)
         entries.append(found)
         if not asked.no_write:
-            write(RESULTS, DOCUMENT, [found])  # now: who ends the rest has this
+            write([found])  # now: who ends the rest has this
         say(
             f"{fault.name:4} {fault.fault}: {found['result']} in {found['seconds']:.0f} s; "
             + ", ".join(f"{one['done']}/{one['goal']} {one['unit']}" for one in found["reached"])
@@ -54,7 +54,7 @@ def main() -> int:
         for failed in found["failed"]:
             say(f"     FAILED {failed['node']}: {failed['why']}")
     if not asked.no_write and entries:
-        say(f"written: {RESULTS.relative_to(ROOT)}, {DOCUMENT.relative_to(ROOT)}")
+        say("written: docs/figures/faults.md")
     return int(any(found["result"] != "passed" for found in entries))
 
 
@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=[], type=lambda text: text.upper().split(","), help="as T1,T6")
     parser.add_argument("--scale", choices=sorted(MINUTES), default=os.environ.get("LABRELAY_FAULTS", "long"))
     parser.add_argument("--minutes", type=float, default=0.0, help="for all together")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/reliability.* as they are")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/figures/faults.md as it is")
     asked = parser.parse_args()
     unknown = [name for name in asked.only if name not in names]
     if unknown:
@@ -85,7 +85,7 @@ def _run(fault: Fault, scale: str, seed: int, budget_s: float, at_most_s: float)
             "LABRELAY_BUDGET_S": str(budget_s),
             "LABRELAY_RECORDS": str(records),
         }
-        about = machine(Path(scratch))
+        began_on = measured(Path(scratch))
         log = Path(scratch) / "output"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -108,7 +108,7 @@ def _run(fault: Fault, scale: str, seed: int, budget_s: float, at_most_s: float)
             say(log.read_text(encoding="utf-8", errors="replace")[-4000:])
             cut = True
         seconds = time.monotonic() - began
-        return entry(fault, found, scale=scale, seed=seed, seconds=seconds, cut=cut, about=about)
+        return entry(fault, found, seed=seed, seconds=seconds, cut=cut, measured=began_on)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

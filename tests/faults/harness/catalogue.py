@@ -1,7 +1,8 @@
 """The faults that LabRelay is tried with: what is broken, how, how much of it, and what must hold.
 
-Each entry names the tests that do it. A test file may say more about itself than its entry does; the entry is what
-stands in docs/reliability.md. `quick` runs with `make test`, `long` with `make faults`, `soak` with `make soak`.
+Each entry names the tests that do it. A test file may say more about itself than its entry does. docs/reliability.md
+has a row for each with its promise, docs/figures/faults.md the figures of the last run. `quick` runs with `make test`,
+`long` with `make faults`, `soak` with `make soak`.
 """
 
 from dataclasses import dataclass
@@ -610,7 +611,7 @@ FAULTS: tuple[Fault, ...] = (
             "Orders, cancels, questions and results at once, on lines that lose and change bytes, with kills between "
             "two steps; commits, bytes and seconds are steps of one thread."
         ),
-        passes="the rules of the section on interleavings",
+        passes="the rules of interleavings (docs/reliability.md)",
         nodes=("tests/interleavings/test_sample.py",),
         quick="150 interleavings", long="200 interleavings", soak="10,000 interleavings", seconds=240,
     ),

@@ -1,0 +1,118 @@
+"""`make bench`: runs `labrelay bench` of this checkout and keeps its tables in docs/figures/performance.md.
+
+    python -m tools.bench [--scenario page ...]     every option is one of `labrelay bench`
+    python -m tools.bench --report FILE             keeps a report that `labrelay bench --json FILE` has written
+
+`TARGETS` is what is wanted of a figure; the table *Targets* shows which are met.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.commands.bench import AGAINST, CASES, READS, TABLES
+from tools import figures
+
+Case = dict[str, Any]
+NOISY = " (noisy)"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One figure of one scenario.
+
+    Attributes:
+        of: the figure of a case; KeyError where it was not measured.
+        least: the figure may not be smaller; else it may not be larger.
+    """
+
+    name: str
+    scenario: str
+    wanted: float
+    of: Callable[[Case], float]
+    least: bool = False
+
+
+TARGETS = (
+    Target("CPU per message against the prototype", "oru20", 1.6, lambda c: c["prototype"]["cpu_ratio"]["median"]),
+    Target("delivered/s against the prototype", "oru20", 0.6, lambda c: c["prototype"]["e2e_ratio"]["median"], True),
+    Target("start to listening against `import aiohttp`", "start", 4, lambda c: c["ratio"]["median"]),
+    Target("start to listening, s", "start", 1, lambda c: c["listening_s"]["median"]),
+    Target("first message on the event loop, ms", "start", 30, lambda c: c["first_message_loop_ms"]["median"]),
+    Target("memory idle, MiB", "start", 75, lambda c: c["rss_mib_idle"]["median"]),
+    Target("memory after 1,000 messages, MiB", "start", 100, lambda c: c["rss_mib_1000"]["median"]),
+    Target("ACK p99 beside readers against alone", "page", 1.2, lambda c: c["ack_p99_ratio"]["median"]),
+    Target("look-up with its answer, CPU p99, ms", "query", 3, lambda c: c["look_up_cpu_ms"]["p99"]),
+    Target("commits of a question", "query", 2, lambda c: c["commits_per_question"]),
+    Target("item beyond its message, CPU ms", "query", 0.3, lambda c: c["item_cpu_ms"]),
+    Target("answer begins, p99, ms, where a sync takes 1 ms", "query", 10, lambda c: c["answer_ms"]["p99"]),
+    Target("request to the first page, p95, s", "abdm", 2, lambda c: c["first_page_s"]["p95"]),
+    Target("encrypting 100 kB, CPU p95, ms", "abdm", 5, lambda c: c["seal_cpu_ms"]["p95"]),
+)
+
+
+def tables(report: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[object]]]]:
+    """The sections that a report renews, each with its columns, and rows without their date."""
+    cases = report["cases"]
+    scenario = cases[0].get("scenario", "mapping")
+    own = TABLES.get(scenario, CASES)
+    yield f"Scenario {scenario}" if own is not CASES else "Messages over connections", *_rows(own, cases)
+    for case in cases if scenario == "page" else ():
+        yield "Scenario page: readers", *_rows(READS, case["reads"])
+    if compared := [case for case in cases if case.get("prototype")]:
+        yield "Against the prototype", *_rows(AGAINST, compared)
+    reached = []
+    for target in TARGETS:
+        for case in cases if target.scenario == scenario else ():
+            if case.get("workers") in (0, None) and _has(target, case):
+                value = target.of(case)
+                met = value >= target.wanted if target.least else value <= target.wanted
+                reached.append([target.name, scenario, target.wanted, f"{value:.4g}", "met" if met else "missed"])
+    yield "Targets", ["figure", "scenario", "wanted", "is", ""], reached
+
+
+def _rows(view: Any, cases: list[Case]) -> tuple[list[str], list[list[object]]]:
+    rows = [[("" if (cell := field.cell(case)) is None else cell) for field in view.columns] for case in cases]
+    return [field.title for field in view.columns], rows
+
+
+def _has(target: Target, case: Case) -> bool:
+    try:
+        target.of(case)
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
+def keep(report: dict[str, Any], measured: str, folder: Path = figures.FIGURES) -> None:
+    """Write the tables of a report."""
+    box = report["box"]
+    on = f"{measured}, sync {box['fsync_p50_ms']} / {box['fsync_p99_ms']} ms, load after {box['load_after'][0]}"
+    for section, columns, rows in tables(report):
+        dated = [
+            [str(first).removesuffix(NOISY), *rest, on + NOISY * str(first).endswith(NOISY)] for first, *rest in rows
+        ]
+        figures.write("performance", section, columns, dated, folder=folder)
+
+
+def main(asked: list[str]) -> int:
+    measured = figures.measured()
+    if asked[:1] == ["--report"]:
+        keep(json.loads(Path(asked[1]).read_text(encoding="utf-8")), measured)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="labrelay-bench-") as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "engine", "bench", "--json", str(report), *asked]
+        done = subprocess.run(command, check=False)  # noqa: S603 - our own module, by our own interpreter
+        if report.is_file():
+            keep(json.loads(report.read_text(encoding="utf-8")), measured)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

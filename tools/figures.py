@@ -1,0 +1,98 @@
+"""Tables of measured figures, in `docs/figures/NAME.md`. A run renews the rows that it has measured, and no others.
+
+A page is a heading with a line about it, and sections with one table each:
+
+    ## Section
+    | key | ... | measured |
+
+The first cell is the key of a row. The last one says when and on what it was measured, so each row keeps its own date.
+"""
+
+import os
+import platform
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+MEASURED = "measured"
+_CELLS = re.compile(r"(?<!\\)\|")
+
+
+def measured(folder: Path = FIGURES) -> str:
+    """The cell of this moment and machine; nothing in it names the machine.
+
+    Args:
+        folder: on the disk that is measured.
+    """
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+        f"{len(os.sched_getaffinity(0))} CPUs at load {os.getloadavg()[0]:.1f}, "
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, {_file_system(folder)}"
+    )
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    under = [(len(at), kind) for _, at, kind, *_ in mounts if str(folder.resolve()).startswith(at.rstrip("/") + "/")]
+    return max(under)[1] if under else next(kind for _, at, kind, *_ in mounts if at == "/")
+
+
+def write(
+    page: str,
+    section: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    order: Sequence[str] = (),
+    folder: Path = FIGURES,
+) -> Path:
+    """Renew rows of one table, and make the table where it is not there.
+
+    Args:
+        columns: headings; ``MEASURED`` is added.
+        rows: each as long as the headings with ``MEASURED``.
+        order: keys in the order of the table; other keys come after them, as they came.
+
+    Raises:
+        ValueError: the table on the page has other columns, or a row has another length.
+    """
+    path = folder / f"{page}.md"
+    headings = [*columns, MEASURED]
+    text = path.read_text(encoding="utf-8") if path.is_file() else f"# Figures: {page}\n"
+    head, found, rest = text.partition(f"\n## {section}\n")
+    table, more, tail = rest.partition("\n## ")
+    kept, about = parsed(table)
+    if kept and kept[0] != headings:
+        raise ValueError(f"{path.name}, {section}: the table has the columns {kept[0]}, this run {headings}")
+    by_key = {row[0]: row for row in kept[1:]}
+    for row in rows:
+        if len(row) != len(headings):
+            raise ValueError(f"{path.name}, {section}: {len(row)} cells for {len(headings)} columns: {row}")
+        cells = [_cell(one) for one in row]
+        by_key[cells[0]] = cells
+    keys = [key for key in order if key in by_key] + [key for key in by_key if key not in order]
+    lines = [_line(headings), "|" + "---|" * len(headings), *(_line(by_key[key]) for key in keys)]
+    body = "\n".join([*([*about, ""] if about else []), *lines])
+    ending = f"\n## {tail}" if more else ""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{head if found else text}\n## {section}\n\n{body}\n{ending}", encoding="utf-8")
+    return path
+
+
+def parsed(text: str) -> tuple[list[list[str]], list[str]]:
+    """The rows of a table with its headings first, and the lines before it."""
+    lines = text.strip().splitlines()
+    rows = [[cell.strip() for cell in _CELLS.split(line)[1:-1]] for line in lines if line.startswith("|")]
+    return rows[:1] + rows[2:], [line for line in lines if not line.startswith("|") and line]
+
+
+def _cell(one: object) -> str:
+    return " ".join(str(one).split()).replace("|", r"\|")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
