@@ -1,5 +1,7 @@
 """`make bench`: runs `labrelay bench` of this checkout and keeps its tables in docs/figures/performance.md.
 
+For a quiet machine: what is there is written over.
+
     python -m tools.bench [--scenario page ...]     every option is one of `labrelay bench`
     python -m tools.bench --report FILE             keeps a report that `labrelay bench --json FILE` has written
 

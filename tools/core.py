@@ -50,12 +50,13 @@ def measure(more: list[str], *, every_test: bool = False, write: bool = False) -
         cov = coverage.Coverage(data_file=data, branch=True, include=list(CORE_MODULES), config_file=False)
         cov.combine([kept])
         reached = cov.report(show_missing=True, skip_covered=True, precision=2)
-        if write:
+        if write and not failed and not (every_test and reached < 100):
             cov.json_report(outfile=f"{kept}/report")
             _keep(json.loads(Path(kept, "report").read_text(encoding="utf-8"))["totals"])
     if failed:
         return int(failed)
     if reached < 100 and every_test:
+        more = [*more, WRITE] if write else more
         return subprocess.run([sys.executable, __file__, *more], check=False).returncode  # noqa: S603 - this file
     if reached < 100:
         print("A line or branch of the durable core is reached by no test: write one, or take the line out.")
