@@ -1,7 +1,8 @@
 """The one hierarchy of errors. The class says who must act, the attributes say how.
 
 No other module of the engine defines an error, but one that never leaves it, and the tools for developers
-(`engine.devtools.errors`). ``exit_code`` is how a command ends that is left with the error (docs/cli.md).
+(`engine.devtools.errors`). ``exit_code`` is how a command ends that is left with the error
+(`labrelay help exit-codes`).
 
 A message names the place and the value wanted, and never carries patient data: it goes to logs and pages.
 """

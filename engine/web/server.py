@@ -1,6 +1,6 @@
 """The status page's HTTP server.
 
-    GET /             the overview             GET /status.json   the same as data (docs/page.md)
+    GET /             the overview             GET /status.json   the same as data
     GET /events       live updates             GET /live.json     one live update, for browsers without an event slot
     GET /healthz      the process answers      GET /readyz        503 with reasons until messages can be taken
     GET /metrics      Prometheus text          GET /static/...    style, script, icon

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from engine.help import library
 from engine.model.log_limits import REPEAT_WINDOW_S
 from engine.monitoring.logs import describe
 from engine.monitoring.snapshot.links import LinkState
@@ -16,31 +17,6 @@ PAGE = (DOCS / "page.md").read_text(encoding="utf-8")
 LOGGING = (DOCS / "logging.md").read_text(encoding="utf-8")
 
 
-def named(row: str) -> set[str]:
-    """The code words of the table row that begins with ``row``."""
-    line = next(line for line in PAGE.splitlines() if line.startswith(f"| `{row}"))
-    return set(re.findall(r"`(\w+)`", line))
-
-
-def test_every_field_of_status_json_is_described() -> None:
-    told = troubled_site().to_json()
-    table = PAGE.partition("## `/status.json`")[2].partition("\n## ")[0]
-    described = set(re.findall(r"`(\w+)(?:\[\])?`", table))
-    assert set(told) - described == set()
-    assert set(told["channels"][0]) <= named("channels[]")
-    assert set(told["channels"][0]["lanes"][0]) <= named("channels[].lanes[]")
-    assert set(told["destinations"][0]) <= named("destinations[]")
-    assert set(told["journal"]) <= named("journal")
-    link, tee, lot = (
-        next(channel[key] for channel in told["channels"] if channel[key] and (key != "link" or channel[key]["steps"]))
-        for key in ("link", "tee", "reagents")
-    )
-    assert set(link) | set(link["steps"][0]) | set(link["faults"][0]) <= named("channels[].link")
-    assert {state.value for state in LinkState} <= named("channels[].link")
-    assert set(tee) <= named("channels[].tee")
-    assert set(lot[0]) <= named("channels[].reagents")
-
-
 def test_every_link_fault_is_explained() -> None:
     table = PAGE.partition("## The page of one analyzer")[2].partition("\n## ")[0]
     told = dict(re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .+ \|$", table, re.MULTILINE))
@@ -50,8 +26,9 @@ def test_every_link_fault_is_explained() -> None:
 
 
 def test_every_state_is_named_with_its_word() -> None:
-    for state in (*ChannelState, *DestinationState):
-        assert f"`{state.value}`" in PAGE
+    topic = library.topic("status")
+    for state in (*ChannelState, *DestinationState, *LinkState):
+        assert f"`{state.value}`" in topic
     site = troubled_site()
     for words in (*(one.words for one in site.channels), *(one.words for one in site.destinations)):
         assert str(words).partition(":")[0] in PAGE

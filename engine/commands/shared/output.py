@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
-    """How a command ended. Documented in docs/cli.md; never reused."""
+    """How a command ended. `labrelay help exit-codes` shows them; never reused."""
 
     OK = 0
     FAILED = 1

@@ -164,7 +164,7 @@ class SiteSnapshot:
         return [_found("Held back: {n}, the oldest for {age}", level, n=held, age=Span(age))]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``/status.json`` and ``labrelay status -o json`` (docs/page.md describes them)."""
+        """Plain values for ``/status.json`` and ``labrelay status -o json`` (`labrelay help status` describes them)."""
         found = self.findings()
         overall = self.overall()
         return {
