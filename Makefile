@@ -20,6 +20,7 @@ VALIDATION := .validation
 ASTM := .astm
 E2E := .e2e
 COLLECTOR := .collector
+SITE := .site
 # Those that take longest come first: the processes take tests from each other.
 E2E_TESTS := tests/e2e/walk.py tests/e2e/api.py tests/e2e/day.py tests/e2e/printing.py tests/e2e/live.py tests/e2e/tokens.py tests/e2e/log_in.py tests/e2e/broker.py tests/e2e/alerting.py tests/e2e/monitoring.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/traces.py tests/e2e/log_shipping.py tests/e2e/log_servers.py tests/e2e/relay.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
@@ -27,7 +28,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -65,9 +66,16 @@ check: setup-dev  ## formatting, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors, HL7 tables, the recorded help and JSON names
+docs: setup-dev  ## renew what is generated: schemas for editors, HL7 tables, catalogues, OpenAPI, the recorded help and JSON names
 	@LABRELAY_UPDATE_SAMPLES=1 $(BIN)/python -m pytest -q -n0 tests/site/test_surface.py
 	@$(BIN)/python -m tools.generate
+
+$(VENV)/.docs: requirements/docs.lock $(VENV)/.dev
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/docs.lock
+	@touch $@
+
+docs-site: $(VENV)/.docs  ## the pages and the topics of labrelay help as a static site with search, in .site
+	@$(BIN)/python -m tools.docs_site
 
 test: check  ## formatting, lint, types and the fast set of tests, in five minutes; TEST="-k mllp" runs these, slow ones, too
 	@$(BIN)/python -m pytest --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast)
@@ -147,7 +155,7 @@ mutants: setup-dev  ## small faults put into the mapping engine, one at a time: 
 coverage: setup-dev  ## every line and branch of journal, outbox, links and acknowledgement is reached by a test, or this fails; COVERAGE=--write keeps the figures
 	@$(BIN)/python tools/core.py $(COVERAGE)
 
-bench: setup-dev  ## labrelay bench of this checkout, its figures kept in docs/figures/performance.md; BENCH="--scenario page"
+bench: setup-dev  ## labrelay bench of this checkout, its figures kept in docs/figures-performance.md; BENCH="--scenario page"
 	@$(BIN)/python -m tools.bench $(BENCH)
 
 sessions: setup-dev  ## 10,000 simulated sessions with every fault, against the real daemon; SESSIONS=... for another number
@@ -188,6 +196,9 @@ lock:  ## renew the hash locks (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header requirements/e2e.in -c requirements/run.lock -c requirements/dev.lock \
 	  -o requirements/e2e.lock
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header requirements/docs.in -c requirements/run.lock -c requirements/dev.lock \
+	  -o requirements/docs.lock
 
 bundle: setup  ## dist/labrelay-VERSION-MACHINE.tar.gz, which installs without network; BUNDLE="--python 3.11 --python 3.13"
 	@$(BIN)/python tools/bundle.py $(BUNDLE)
@@ -206,5 +217,5 @@ install:  ## install on this host as a service (root); asks what it needs, or IN
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall
 
-clean:  ## remove .venv, .validation, .astm, .e2e, .collector and caches; data in var/ stays
-	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) $(COLLECTOR) .mypy_cache .ruff_cache .pytest_cache dist
+clean:  ## remove .venv, .validation, .astm, .e2e, .collector, .site and caches; data in var/ stays
+	rm -rf $(VENV) $(VALIDATION) $(ASTM) $(E2E) $(COLLECTOR) $(SITE) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,4 +1,4 @@
-"""`make bench`: runs `labrelay bench` of this checkout and keeps its tables in docs/figures/performance.md.
+"""`make bench`: runs `labrelay bench` of this checkout and keeps its tables in docs/figures-performance.md.
 
 For a quiet machine: what is there is written over.
 

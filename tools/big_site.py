@@ -6,7 +6,7 @@
 `fill` makes the site of `labrelay bench` (32 channels, one destination) with messages of the last 90 days in all their
 states: delivered, filtered, dead, refused by the destination, dismissed. `measure` starts the real daemon on it and on
 an empty one in turn, and prints for both: the time until it listens, lists and searches, the page's overview, and the
-CPU time of a message under load; `--write` keeps these in docs/figures/performance.md. Times are the least of several
+CPU time of a message under load; `--write` keeps these in docs/figures-performance.md. Times are the least of several
 rounds, and CPU times where that is what counts: so they can be compared on a machine that does other
 work. Nothing here is run by the tests.
 """

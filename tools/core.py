@@ -6,7 +6,7 @@ the method.
 
     python tools/core.py            fails below 100 %, and says which lines and branches no test reached
     python tools/core.py --all      runs every test of the project, and measures the core while those of the list run
-    python tools/core.py --write    keeps the figures in docs/figures/tests.md
+    python tools/core.py --write    keeps the figures in docs/figures-tests.md
     python tools/core.py -k mllp    other arguments are pytest's; with fewer tests less is reached
 """
 

@@ -1,4 +1,4 @@
-"""Tables of measured figures, in `docs/figures/NAME.md`. A run renews the rows that it has measured, and no others.
+"""Tables of measured figures, in `docs/figures-NAME.md`. A run renews the rows that it has measured, and no others.
 
 A page is a heading with a line about it, and sections with one table each:
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-FIGURES = Path(__file__).resolve().parents[1] / "docs" / "figures"
+FIGURES = Path(__file__).resolve().parents[1] / "docs"
 MEASURED = "measured"
 _CELLS = re.compile(r"(?<!\\)\|")
 
@@ -60,7 +60,7 @@ def write(
     Raises:
         ValueError: the table on the page has other columns, or a row has another length.
     """
-    path = folder / f"{page}.md"
+    path = folder / f"figures-{page}.md"
     headings = [*columns, MEASURED]
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# Figures: {page}\n"
     head, found, rest = text.partition(f"\n## {section}\n")

@@ -7,10 +7,10 @@ published definitions (`generate_r4_tables.py`, `generate_hl7_codes.py`) needs a
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import generate_catalogues, generate_docs, generate_hl7_tables, generate_openapi, generate_schemas
+from tools import generate_catalogues, generate_hl7_tables, generate_openapi, generate_schemas
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-MAKERS = (generate_catalogues, generate_docs, generate_schemas, generate_hl7_tables, generate_openapi)
+MAKERS = (generate_catalogues, generate_schemas, generate_hl7_tables, generate_openapi)
 
 
 def outdated() -> dict[str, bytes]:

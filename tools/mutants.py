@@ -460,7 +460,7 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=20, help="a mutant meets tests of so many seconds at most (20)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant later than this")
     parser.add_argument("--floor", type=int, default=0, help="fail when less than this percentage is noticed")
-    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/tests.md")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-tests.md")
     arguments = parser.parse_args()
     begun, begun_on = time.monotonic(), figures.measured()
     os.chdir(ROOT)

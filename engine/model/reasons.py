@@ -1,7 +1,7 @@
 """Reasons for the state of a message or a delivery: one code, one sentence for the person who has to act.
 
 A reason is written into the journal, shown on the page, counted in metrics and matched by `labrelay dlq --code`.
-Codes are never renamed or reused: rows of past years carry them. `make docs` writes ``docs/reason-codes.md`` of them.
+Codes are never renamed or reused: rows of past years carry them. `labrelay help reasons` shows them.
 """
 
 from enum import Enum

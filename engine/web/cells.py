@@ -204,7 +204,7 @@ def quoted(name: str) -> str:
 
 
 def meaning(reason: ReasonCode) -> str:
-    """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
+    """The first sentence of the help text; the rest (what to do) is in `labrelay help reasons`."""
     return reason.help.partition(". ")[0].rstrip(".") + "."
 
 

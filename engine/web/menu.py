@@ -80,6 +80,7 @@ OTHERS = (
     Group(
         "Administration",
         (
+            Entry("/help", "Help", LOOKS),
             Entry("/system", "System", LOOKS),
             Entry("/acts", "Acts of persons", ADMINISTERS),
             Entry("/users", "Users", ADMINISTERS),

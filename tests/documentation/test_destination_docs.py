@@ -1,4 +1,4 @@
-"""The examples of docs/destinations.md are what the configuration reads."""
+"""The examples of docs/destinations.md and of `labrelay help keys destinations` are what the configuration reads."""
 
 import re
 import textwrap
@@ -10,10 +10,15 @@ import yaml
 from engine.config import destination
 from engine.config.destination_base import DestinationBase
 from engine.config.load import load_site
+from engine.help import library
 from tests.support.sites import make_site
 
 PAGE = (Path(__file__).parents[2] / "docs" / "destinations.md").read_text(encoding="utf-8")
-EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
+EXAMPLES = [
+    yaml.safe_load(text)
+    for page in (PAGE, library.topic("keys"))
+    for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+]
 LOG_INS = [example["auth"] for example in EXAMPLES if "auth" in example]
 DESTINATIONS = [
     (name, block)

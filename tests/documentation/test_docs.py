@@ -1,7 +1,7 @@
-"""Documents that cannot lie: what they say of keys, verbs, codes and packages is what the code has.
+"""Documents that cannot lie: what they say of verbs and packages is what the code has.
 
-Each example of configuration is read by the code that reads real ones; each link leads somewhere. Generated parts:
-`test_generated.py`.
+Each example of configuration is read by the code that reads real ones; each link leads somewhere. Keys and codes are in
+the topics of the help: `tests/engine/help/test_topics.py`.
 """
 
 import re
@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.verb_list import verbs
-from engine.config import source
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
-from engine.model.reasons import ReasonCode
 from tests.support.sites import make_site
-from tools.generate_docs import PARTS
 
 CHECKOUT = Path(__file__).parents[2]
 DOCS = CHECKOUT / "docs"
@@ -31,31 +27,6 @@ def read(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_every_generated_part_is_on_a_page() -> None:
-    known = set(PARTS)
-    used = {name for path in PAGES for name in re.findall(r"<!-- generated: ([a-z0-9-]+) -->", path.read_text("utf-8"))}
-
-    no_place = "give each a place on a page of docs/, between `<!-- generated: NAME -->` and `<!-- end -->`: a kind of "
-    no_place += "destination in a section of its own in docs/destinations.md, as destination-KIND"
-    assert known - used == set(), no_place
-    no_maker = "PARTS of tools/generate_docs.py makes none of these; a kind of destination is made once its model is "
-    no_maker += "listed in DestinationConfig (engine/config/destination.py)"
-    assert used - known == set(), no_maker
-
-
-def test_every_key_of_a_source_is_documented() -> None:
-    part = read("configuration.md").partition("<!-- generated: source-keys -->")[2].partition("<!-- end -->")[0]
-    keys = {name for model in source.MODELS.values() for name in model.model_fields}
-
-    missing = {name for name in keys if f"| `{name}` |" not in part}
-    assert missing == set(), "add the model of these keys to source_keys in tools/generate_docs.py, then run make docs"
-
-
-@pytest.mark.parametrize("verb", sorted(verbs()))
-def test_every_verb_is_documented(verb: str) -> None:
-    assert f"## labrelay {verb}\n" in read("cli.md"), "run make docs, which writes the verb into docs/cli.md"
-
-
 def test_no_page_names_a_verb_that_does_not_exist() -> None:
     known = set(verbs())
     named = {
@@ -65,14 +36,6 @@ def test_no_page_names_a_verb_that_does_not_exist() -> None:
     }
 
     assert {(page, verb) for page, verb in named if verb not in known} == set()
-
-
-def test_every_reason_and_exit_code_is_documented() -> None:
-    reasons = re.findall(r"^\| `([A-Z_]+)` \|", read("reason-codes.md"), re.MULTILINE)
-    assert reasons == [reason.value for reason in ReasonCode], "run make docs, which writes docs/reason-codes.md"
-    codes = re.findall(r"^\| (\d+) \|", read("cli.md"), re.MULTILINE)
-    assert codes == [str(code.value) for code in ExitCode], "run make docs, which writes docs/cli.md"
-    assert set(EXIT_WORDS) == set(ExitCode), "say in EXIT_WORDS (engine/commands/shared/output.py) what each code means"
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -1,4 +1,4 @@
-"""What is generated is what the code says now: parts of pages, schemas for editors, tables of HL7 v2."""
+"""What is generated is what the code says now: schemas for editors, tables of HL7 v2, catalogues."""
 
 import pytest
 

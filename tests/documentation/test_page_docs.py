@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from engine.help import library
 from engine.model.log_limits import REPEAT_WINDOW_S
 from engine.monitoring.logs import describe
+from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web.server import MAX_EVENT_READERS
@@ -24,6 +26,9 @@ def test_every_link_fault_is_explained() -> None:
 
 
 def test_every_state_is_named_with_its_word() -> None:
+    topic = library.topic("status")
+    for state in (*ChannelState, *DestinationState, *LinkState):
+        assert f"`{state.value}`" in topic
     for state in (*ChannelState, *DestinationState):
         assert f"`{state.value}`" in PAGE
     site = troubled_site()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.help import library
 from tests.documentation.test_docs import CHECKOUT, PAGES
 
 WORDS = re.compile(
@@ -46,19 +47,27 @@ FOLDERS = ("adapters", "engine")
 MESSAGES = ("adapters", "engine", "tools")
 WHAT_IN_MESSAGES = re.compile(r"(?:^|[.!;] )[Ww]hat (?!to do)[^.?|]*(?:[.|]|$)")
 SHOWN = (".html", ".yaml")  # pages, and descriptions for editors
-HELP = "these words are not used here (on a generated page: mend its source)"
+HELP = "these words are not used here (in a topic: mend its source)"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(CHECKOUT).as_posix())
 def test_pages_and_help_use_plain_words(path: Path) -> None:
-    text = QUOTED.sub(lambda found: re.sub(r"[^\n]", "x", found[0]), path.read_text(encoding="utf-8"))
-    found = [
-        f"{path.name}:{number}: {better(hit[0])}"
+    assert _refused(path.name, path.read_text(encoding="utf-8")) == [], HELP
+
+
+@pytest.mark.parametrize("topic", library.TOPICS)
+def test_topics_use_plain_words(topic: str) -> None:
+    assert _refused(topic, library.topic(topic)) == [], HELP
+
+
+def _refused(name: str, text: str) -> list[str]:
+    text = QUOTED.sub(lambda found: re.sub(r"[^\n]", "x", found[0]), text)
+    return [
+        f"{name}:{number}: {better(hit[0])}"
         for number, line in enumerate(text.splitlines(), 1)
         for hit in [*WORDS.finditer(line), *WHAT.finditer(line)]
         if not line.startswith("#")
     ]
-    assert found == [], HELP
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -184,14 +184,14 @@ def test_the_report_says_what_was_cut_off_left_out_and_failed(tmp_path: Path) ->
         {"node": "a::d", "outcome": "skipped", "why": "no strace"},
     ]  # fmt: skip
     write([entry(FAULTS[0], records, seed=7, seconds=12.3, cut=False, measured="today, 2 CPUs")], tmp_path)
-    text = (tmp_path / "faults.md").read_text(encoding="utf-8")
+    text = (tmp_path / "figures-faults.md").read_text(encoding="utf-8")
     assert f"| T1 | kill -9 under load | {FAULTS[0].how} | 370 of 500 (cut off by time) kills |" in text
     assert "| passed; left out: no strace | x=1 | 7 | 12 s | today, 2 CPUs |" in text
     assert "| T1 | 7 | 0 |" in text
     assert "| 80.0 | 0 | 0 | open=2 | today |" in text
     records = [{"node": "a::e", "outcome": "failed", "why": "E"}]
     write([entry(FAULTS[1], records, seed=7, seconds=1.0, cut=False, measured="later")], tmp_path)
-    text = (tmp_path / "faults.md").read_text(encoding="utf-8")
+    text = (tmp_path / "figures-faults.md").read_text(encoding="utf-8")
     assert "| failed; e |" in text
     assert re.findall(r"^\| (T\d+) \|", text, re.MULTILINE) == ["T1", "T2", "T1"]
 
@@ -209,7 +209,7 @@ def test_the_page_has_the_promise_of_each_and_the_figures_have_its_row() -> None
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     promised = re.findall(r"^\| (T\d+) (.+?) \| .{20,}", text, re.MULTILINE)
     assert promised == [(fault.name, fault.fault) for fault in FAULTS]
-    text = (ROOT / "docs" / "figures" / "faults.md").read_text(encoding="utf-8").partition("## Counts")[0]
+    text = (ROOT / "docs" / "figures-faults.md").read_text(encoding="utf-8").partition("## Counts")[0]
     assert re.findall(r"^\| (T\d+) \|", text, re.MULTILINE) == [fault.name for fault in FAULTS], "run make faults"
 
 

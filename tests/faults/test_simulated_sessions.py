@@ -3,7 +3,7 @@
 None is missing, none is there twice, none was invented, and none is another patient's. Two analyzers share each port;
 half of the ASTM channels hold each ACK until the frame is durable, half that of the last one only; the server fails one
 write in twenty. `LABRELAY_SESSIONS=10000 pytest tests/faults/test_simulated_sessions.py -s` (or `make sessions`) for a
-longer run; LABRELAY_SEED for another one; LABRELAY_FIGURES=1 keeps the figures in docs/figures/histories.md.
+longer run; LABRELAY_SEED for another one; LABRELAY_FIGURES=1 keeps the figures in docs/figures-histories.md.
 """
 
 import os

@@ -6,7 +6,7 @@
 What breaks an invariant is printed by invariant, with the seed of each history: `--only 1/0/17` plays that one alone.
 `--keep` shrinks the first of each kind into ``tests/histories/found``, which the tests replay. `--against` asks the
 program of another checkout, which has a ``.venv`` of its own. `--write` keeps the figures in
-docs/figures/histories.md. Exit code 1 where something was broken.
+docs/figures-histories.md. Exit code 1 where something was broken.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", action="store_true", help="of results alone, for a program without orders")
     parser.add_argument("--only", default="", metavar="SEED", help="one history, as 1/0/17")
     parser.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="kept histories")
-    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/histories.md")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
     asked = parser.parse_args()
     if asked.seed is None:
         asked.seed = int(time.time())

@@ -3,7 +3,7 @@
     python -m tests.interleavings [--count 10000] [--seed 1] [--only 1/17] [--jobs 2] [--write]
 
 Prints what broke which rule, with the seed of each: `--only 1/17` plays that one alone. `--write`
-keeps the figures in docs/figures/histories.md. Exit code 1 if so.
+keeps the figures in docs/figures-histories.md. Exit code 1 if so.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (the time)")
     parser.add_argument("--only", default="", metavar="SEED", help="one interleaving, as 1/17")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one a processor)")
-    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/histories.md")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-histories.md")
     asked = parser.parse_args()
     began, began_on = time.monotonic(), figures.measured()
     seed = int(time.time()) if asked.seed is None else asked.seed

@@ -1,7 +1,8 @@
 """What users and other programs see of the command line stays as it is: the help of every verb, and the names in JSON.
 
-`golden/help.txt` holds the help, `golden/json_names.txt` the names and kinds of values that verbs print of a site with
-one message in each state. A change that is meant: `make docs` renews both files, and the changelog has a line.
+`golden/help.txt` holds the help, `engine/help/topics/json_names.txt` the names and kinds of values that
+verbs print of a site with one message in each state. A change that is meant: `make docs` renews both files, and the
+changelog has a line.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.__main__ import labrelay as root
+from engine.help.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
 from engine.model.clock import SystemClock
 from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
@@ -29,7 +30,6 @@ from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
 from tests.support.sites import SITE_YAML, make_site
-from tools.generate_docs import JSON_NOTES, commands, verbs_with_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAMPLE = Path(__file__).parents[2] / "samples" / "sysmex_xp" / "01-monday.astm"
@@ -140,11 +140,10 @@ READ_ELSEWHERE = {
 }
 
 
-def compare(name: str, found: str) -> None:
-    golden = GOLDEN / name
+def compare(golden: Path, found: str) -> None:
     if UPDATE:
         golden.write_text(found)
-    assert found == golden.read_text(), f"if the change is meant, run make docs: tests/golden/{name}"
+    assert found == golden.read_text(), f"if the change is meant, run make docs: {golden.name}"
 
 
 def names(value: Any, path: str = "") -> Iterator[str]:
@@ -164,11 +163,11 @@ def names(value: Any, path: str = "") -> Iterator[str]:
 def test_the_help_of_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     told = []
-    for path, _ in commands(root):
+    for path, _ in commands():
         ran = labrelay(*path, "--help")
         assert ran.code == 0
         told.append(f"== labrelay {' '.join(path)}\n{ran.out}")
-    compare("help.txt", "\n".join(told))
+    compare(GOLDEN / "help.txt", "\n".join(told))
 
 
 def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
@@ -177,7 +176,9 @@ def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
     assert with_json - read == READ_ELSEWHERE, "add the verb to READ, with rows to read, or to READ_ELSEWHERE"
     notes = yaml.safe_load(JSON_NOTES.read_text())
     assert {name for name in notes if name not in READ_ELSEWHERE | {"*"}} <= with_json
-    assert all(isinstance(notes.get(name), str) for name in READ_ELSEWHERE), "say its names in tools/json_notes.yaml"
+    assert all(isinstance(notes.get(name), str) for name in READ_ELSEWHERE), (
+        "say its names in engine/help/topics/json_notes.yaml"
+    )
 
 
 def _ordered_and_asked(batch: Batch) -> None:
@@ -222,4 +223,4 @@ def test_the_names_in_json(tmp_path: Path) -> None:
             raise AssertionError(
                 f"{verb} ends with {ran.code} and prints no JSON: {ran.out[:200]} {ran.err[:300]}"
             ) from None
-    compare("json_names.txt", "\n".join(told) + "\n")
+    compare(RECORDED, "\n".join(told) + "\n")

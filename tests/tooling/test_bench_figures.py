@@ -28,7 +28,7 @@ PAGE: dict[str, Any] = {
 
 def kept(tmp_path: Path, case: dict[str, Any]) -> str:
     bench.keep({"box": BOX, "cases": [case]}, "today, 2 CPUs", tmp_path)
-    return (tmp_path / "performance.md").read_text(encoding="utf-8")
+    return (tmp_path / "figures-performance.md").read_text(encoding="utf-8")
 
 
 def test_a_report_renews_its_tables_and_says_which_targets_are_met(tmp_path: Path) -> None:
@@ -60,15 +60,18 @@ VIEWS = {"Messages over connections": CASES, "Against the prototype": AGAINST, "
 
 @pytest.mark.parametrize("section", [*VIEWS, *(f"Scenario {name}" for name in TABLES)])
 def test_the_kept_tables_have_the_columns_that_the_bench_prints(section: str) -> None:
-    """Else a run could not renew them: take the rows of another form out of docs/figures/performance.md."""
+    """Else a run could not renew them: take the rows of another form out of docs/figures-performance.md."""
     view = VIEWS.get(section) or TABLES[section.removeprefix("Scenario ")]
-    text = (FIGURES / "performance.md").read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
+    text = (FIGURES / "figures-performance.md").read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
     (headings, *_), _ = parsed(text.partition("\n## ")[0]) if text else ([[]], [])
     assert headings in ([], [*(field.title for field in view.columns), "measured"])
 
 
 def test_each_target_is_of_a_scenario_and_has_its_row() -> None:
     rows, _ = parsed(
-        (FIGURES / "performance.md").read_text(encoding="utf-8").partition("\n## Targets\n")[2].partition("\n## ")[0]
+        (FIGURES / "figures-performance.md")
+        .read_text(encoding="utf-8")
+        .partition("\n## Targets\n")[2]
+        .partition("\n## ")[0]
     )
     assert [row[:3] for row in rows[1:]] == [[one.name, one.scenario, f"{one.wanted:g}"] for one in bench.TARGETS]

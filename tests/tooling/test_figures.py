@@ -32,7 +32,7 @@ def test_rows_come_in_the_order_asked_for_and_unknown_ones_last(tmp_path: Path) 
 
 
 def test_other_sections_and_the_words_of_a_page_stay(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
+    page = tmp_path / "figures-page.md"
     page.write_text(
         "# Title\n\nAbout.\n\n## Faults\n\nWords of it.\n\n## Else\n\n| a | measured |\n|---|---|\n| 1 | x |\n"
     )
@@ -63,7 +63,7 @@ def test_the_machine_is_described_and_not_named(tmp_path: Path) -> None:
     assert " CPUs at load " in figures.measured(tmp_path)
 
 
-@pytest.mark.parametrize("path", sorted(figures.FIGURES.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(figures.FIGURES.glob("figures-*.md")), ids=lambda path: path.stem)
 def test_every_kept_table_can_be_renewed(path: Path, tmp_path: Path) -> None:
     """Each section is a table whose rows are as long as its headings, the last of which is the date."""
     text = path.read_text(encoding="utf-8")

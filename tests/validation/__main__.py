@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.validation", description=__doc__.split("\n")[0])
     parser.add_argument("--modules", type=Path, required=True, help="folder node_modules, as `make validate` makes it")
     parser.add_argument("--hapi", type=Path, help="file with HAPI's class path, as `make validate-hapi` makes it")
-    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures/documents.md")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/figures-documents.md")
     arguments = parser.parse_args()
     definitions = Definitions(arguments.modules)
     validators: dict[str, Judge] = {

@@ -73,10 +73,10 @@ def filter_options(*names: str) -> Callable[[F], F]:
         ),
         "code": click.option(
             "--code",
-            type=word([code.value for code in ReasonCode], "docs/reason-codes.md lists them"),
+            type=word([code.value for code in ReasonCode], "labrelay help reasons lists them"),
             shell_complete=some_of(code.value for code in ReasonCode),
             metavar="CODE",
-            help="With this reason code (docs/reason-codes.md).",
+            help="With this reason code (labrelay help reasons).",
         ),
         "state": _state_option((*get_args(MessageState), "waiting", "delivered", "held")),
         "test-code": click.option(

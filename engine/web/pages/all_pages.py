@@ -22,6 +22,7 @@ from engine.web.pages import (
     doing,
     edit,
     held,
+    help,
     message,
     messages,
     operations,
@@ -46,7 +47,7 @@ from engine.web.routes import Route
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
-    *(shift, reports, todo, alerts, waiting, trying, saved),
+    *(shift, reports, todo, alerts, waiting, trying, saved, help),
     *(orders, order, order_acts, questions, worklists),
     *(abdm, abdm_listed, abdm_context, abdm_consent, abdm_acts),
 )

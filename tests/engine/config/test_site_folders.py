@@ -43,10 +43,14 @@ def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
         name = build_wheel(str(tmp_path))
     names = set(zipfile.ZipFile(tmp_path / name).namelist())
 
-    for folder in ("analyzers", "channels", "config", "mappings", "samples", "systemd"):
+    for folder in ("analyzers", "channels", "config", "docs", "mappings", "samples", "systemd"):
         assert any(entry.startswith(f"labrelay_data/{folder}/") for entry in names), folder
     assert {"engine/__main__.py", "engine/config/load.py", "adapters/codecs/hl7v2/mllp.py"} <= names
     assert any(entry.startswith("engine/store/schema/") and entry.endswith(".sql") for entry in names)
     tables = {str(path.relative_to(CHECKOUT)) for room in PACKAGES for path in (CHECKOUT / room).rglob("*.txt")}
     assert {"engine/mapping/data/r4.txt", "adapters/codecs/hl7v2/grammar.txt"} <= tables <= names
+    assert {
+        "engine/help/topics/json_names.txt",
+        "engine/help/topics/json_notes.yaml",
+    } <= names  # `labrelay help commands`
     assert not any(entry.startswith(("tests/", "tools/", "var/")) for entry in names)

@@ -120,6 +120,8 @@ TABLE = {
     "GET /acts": ADMIN,
     "GET /system": LOOK,
     "GET /shift": LOOK,
+    "GET /help": LOOK,
+    "GET /help/{page}": LOOK,
     "GET /reports": LOOK,
     "GET /reports.csv": LOOK,
     "GET /api/v1/events": LOOK,
@@ -202,7 +204,7 @@ TABLE = {
     "POST /api/v1/acts/backup": ADMIN,
     "POST /api/v1/acts/prune": ADMIN,
 }
-GAPS = {"{name}": "page.css", "{number}": "1", "{message}": "1", "{item}": "W1"}
+GAPS = {"{name}": "page.css", "{number}": "1", "{message}": "1", "{page}": "keys", "{item}": "W1"}
 EXPIRED = "This form is too old. Please open the page again."
 
 

@@ -146,7 +146,7 @@ async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:
 
 async def test_without_channels_it_says_how_to_begin() -> None:
     root = await overview(SiteSnapshot(site_name="New", version="0", started_at=NOW, now=NOW))
-    assert "docs/configuration.md" in root.one("p", class_="empty").text
+    assert "labrelay help keys" in root.one("p", class_="empty").text
 
 
 async def test_times_are_the_sites_own() -> None:

@@ -54,7 +54,7 @@ def main() -> int:
         for failed in found["failed"]:
             say(f"     FAILED {failed['node']}: {failed['why']}")
     if not asked.no_write and entries:
-        say("written: docs/figures/faults.md")
+        say("written: docs/figures-faults.md")
     return int(any(found["result"] != "passed" for found in entries))
 
 
@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=[], type=lambda text: text.upper().split(","), help="as T1,T6")
     parser.add_argument("--scale", choices=sorted(MINUTES), default=os.environ.get("LABRELAY_FAULTS", "long"))
     parser.add_argument("--minutes", type=float, default=0.0, help="for all together")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/figures/faults.md as it is")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/figures-faults.md as it is")
     asked = parser.parse_args()
     unknown = [name for name in asked.only if name not in names]
     if unknown:

@@ -1,7 +1,7 @@
 """The faults that LabRelay is tried with: what is broken, how, how much of it, and what must hold.
 
 Each entry names the tests that do it. A test file may say more about itself than its entry does. docs/reliability.md
-has a row for each with its promise, docs/figures/faults.md the figures of the last run. `quick` runs with
+has a row for each with its promise, docs/figures-faults.md the figures of the last run. `quick` runs with
 `make test-all`, `long` with `make faults`, `soak` with `make soak`.
 """
 

@@ -1,4 +1,4 @@
-"""Results of `make faults`: the tables of docs/figures/faults.md."""
+"""Results of `make faults`: the tables of docs/figures-faults.md."""
 
 import sys
 from pathlib import Path

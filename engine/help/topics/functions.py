@@ -1,10 +1,26 @@
-"""The part of docs/mapping-functions.md that the functions and tables of the mapping language declare."""
+"""The functions and named tables of the mapping language, as they declare themselves."""
 
 import sys
 from collections.abc import Iterator
 
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS
+
+INTRODUCTION = """\
+# Functions of the mapping language
+
+A signature reads `name(parameter: kind) -> kind`. Kinds are `field` (one repetition as it was sent), `segment`, `text`,
+`whole` (a text, or a field with all its delimiters), `literal` (a text in quotes), `decimal`, `measured` (a number with
+its comparator, see `decimal`), `row` (of a table), `flag` (true or false), or a FHIR type. `x[]` is a list, `x?` may be
+absent or left out, `x...` is any number of arguments, `x!` is never absent.
+
+A function of an absent value is absent, unless the parameter says `?`. A list in the place of one value calls the
+function for each element.
+"""
+
+
+def markdown() -> str:
+    return "\n".join((INTRODUCTION, *lines()))
 
 
 def lines() -> Iterator[str]:

@@ -1,0 +1,13 @@
+"""All of the help as lines of JSON, one for each page or topic: the daemon's page, which imports nothing for it."""
+
+import sys
+
+import orjson
+
+from engine.help.rendered import everything
+from engine.model.priority import give_way
+
+if __name__ == "__main__":
+    give_way()
+    for one in everything():
+        sys.stdout.buffer.write(orjson.dumps(one) + b"\n")

@@ -1,0 +1,59 @@
+"""The resources, acts and problems of the API."""
+
+from collections.abc import Iterator
+
+from engine.help.topics.tables import code, rows
+from engine.runtime.control_handlers import HANDLERS
+from engine.web.api import reads
+from engine.web.api.acts import OFFERED
+from engine.web.api.problems import KINDS
+from engine.web.api.resources import QUESTIONS, RESOURCES
+
+
+def markdown() -> str:
+    return "\n".join(
+        (
+            *("# Reference of the API", "", "## Resources", "", *api_resources(), ""),
+            *(
+                "## Verbs of acts",
+                "",
+                "`POST /api/v1/acts/VERB`, with the arguments as a JSON object.",
+                "",
+                *api_acts(),
+                "",
+            ),
+            *("## Kinds of problems", "", "`type` of a problem is `urn:labrelay:problem:KIND`.", "", *problems()),
+        )
+    )
+
+
+def problems() -> Iterator[str]:
+    return rows("kind | status | ", ((code(name), str(kind.status), kind.title) for name, kind in KINDS.items()))
+
+
+def api_resources() -> Iterator[str]:
+    found = (
+        (
+            code(f"{'POST' if one.of_post else 'GET'} {one.path}"),
+            one.what,
+            ", ".join(
+                code(name) for name in reads.model_of(getattr(reads, one.read)).model_fields if name not in one.path
+            ),
+        )
+        for one in RESOURCES
+    )
+    asked = ((code(f"GET {one.path}"), one.what, "") for one in QUESTIONS)
+    yield from rows("below `/api/v1` | | arguments", (*found, *asked))
+
+
+def api_acts() -> Iterator[str]:
+    found = (
+        (
+            code(name),
+            what,
+            ", ".join(sorted(HANDLERS[name].needs)),
+            ", ".join(map(code, HANDLERS[name].arguments.model_fields)),
+        )
+        for name, what in OFFERED.items()
+    )
+    yield from rows("verb | | needs | arguments", found)

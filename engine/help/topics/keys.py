@@ -1,0 +1,222 @@
+"""Every key of a site's YAML, by the models that read it."""
+
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import time
+from typing import NamedTuple
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from engine.config import (
+    access,
+    alert_sinks,
+    alerts,
+    channel,
+    destination,
+    destination_abdm,
+    destination_auth,
+    destination_base,
+    downtime,
+    keeping,
+    later,
+    lis,
+    oidc,
+    orders,
+    pack,
+    sitewide,
+    source,
+    source_folder,
+    source_http,
+    source_json,
+    source_serial,
+    source_share,
+    source_status,
+    source_tee,
+    source_text,
+    tls,
+    traces,
+    web,
+    webhooks,
+)
+from engine.config.descriptions import description
+from engine.config.problems import alternatives, words
+from engine.help.topics.tables import cell, code, rows
+from engine.model.units import HostPort, duration_text, size_text
+
+INTRODUCTION = """\
+# Keys
+
+The keys of a site's YAML, as the program reads them. `labrelay help keys PART` shows one part, `labrelay help keys
+destinations.fhir` a part of it. `labrelay check` names each wrong key with its file, line and column.
+
+A *duration* is a number with a unit, `500ms 30s 5m 1h30m 30d 2w`; a *size* is `64KiB 16MiB 1GiB`, or `kB MB GB`.
+"""
+
+
+class Part(NamedTuple):
+    """A part of the keys. ``about``: a sentence or two."""
+
+    about: str
+    keys: Callable[[], Iterator[str]]
+
+
+def markdown() -> str:
+    lines = [INTRODUCTION]
+    for name, part in PARTS.items():
+        lines += [f"## {name}", "", part.about, "", *part.keys()]
+    return "\n".join(lines)
+
+
+def site_keys() -> Iterator[str]:
+    own = {"site", "web", "access", "limits", "retention", "backup", "destinations", "alerts", "webhooks", "traces"}
+    yield from block("The file", sitewide.SiteConfig, skip=own)
+    yield from block("`site:`", sitewide.SiteInfo)
+    yield from block("`web:`", web.WebConfig)
+    yield from block("`access:`", access.AccessConfig)
+    yield from block("`access: oidc:`", oidc.OidcConfig)
+    yield from block("`limits:`", sitewide.LimitsConfig)
+    yield from block("`retention:`", keeping.RetentionConfig)
+    yield from block("`backup:`", keeping.BackupConfig)
+    yield from block("`traces:`", traces.TracesConfig)
+
+
+def alert_keys() -> Iterator[str]:
+    yield from block("`alerts:`", alerts.AlertsConfig)
+    yield from block("An entry of `rules:`", alerts.AlertRule)
+    yield from block("An entry of `escalation:`", alerts.EscalationStep)
+    yield from block("Every sink", alert_sinks.SinkBase, intro=False)
+    for kind, model in alert_sinks.SINK_KINDS.items():
+        yield from block(f"A sink of `kind: {kind}`", model, skip=alert_sinks.SinkBase.model_fields)
+
+
+def webhook_keys() -> Iterator[str]:
+    yield from block("An entry of `webhooks:`", webhooks.WebhookConfig)
+
+
+def destination_keys() -> Iterator[str]:
+    yield from block("Every destination", destination_base.DestinationBase, intro=False)
+    for kind, model in destination.KINDS.items():
+        yield from block(f"`kind: {kind}`", model, skip=destination_base.DestinationBase.model_fields)
+        yield from destination_example(kind)
+    yield from block("`callbacks:` of `kind: abdm`", destination_abdm.CallbackConfig)
+    yield from block("`facilities:` of `kind: abdm`", destination_abdm.FacilityConfig)
+    yield from block("`retry:`", destination_base.RetryConfig)
+    yield from block("`breaker:`", destination_base.BreakerConfig)
+    yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
+    for way, field in destination_auth.AuthConfig.model_fields.items():
+        yield from block(f"`auth: {{{way}: ...}}`", alternatives(field.annotation)[""])
+    yield from block("`tls:` of a destination", tls.ConnectTls)
+
+
+def destination_example(kind: str) -> Iterator[str]:
+    yield from ("```yaml", "destinations:")
+    yield textwrap.indent(destination.KINDS[kind].example, "  ").rstrip()
+    yield from ("```", "")
+
+
+def channel_keys() -> Iterator[str]:
+    yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
+    yield from block("An entry of `routes:`", channel.RouteConfig)
+    yield from block("`orders:`", orders.OrdersConfig)
+    yield from block("`lis:`", lis.LisConfig)
+
+
+def source_keys() -> Iterator[str]:
+    yield from block("Every source", source.Source, intro=False)
+    yield from block("On TCP", source.TcpPart, intro=False)
+    yield from block("On a serial line", source_serial.SerialPart, intro=False)
+    yield from block("Between an analyzer and its middleware", source_tee.TeePart, intro=False)
+    yield from block("`tee:`", source_tee.TeeEnds)
+    yield from block("`analyzer:` and `middleware:` of a `tee:`", source_tee.TeeEnd)
+    yield from block("MLLP (`kind: mllp`)", source.MllpLink, source.MllpOptions, intro=False)
+    yield from block("ASTM E1381 (`kind: astm`)", source.E1381Link, source.E1381Options, intro=False)
+    yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
+    yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
+    yield from block("Files (`kind: folder`)", source_folder.FolderPart, source_json.JsonPart, intro=False)
+    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, source_json.JsonPart, intro=False)
+    yield from block(
+        "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
+    )
+    yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
+    yield from block("Patients who share their profile (`kind: abdm-share`)", source_share.SharePart, intro=False)
+    yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
+    yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
+    yield from block("`hmac:` of `kind: http`", source_http.BodySignature)
+    yield from block("`tls:` of a source, and of the page", tls.ServerTls)
+
+
+def pack_keys() -> Iterator[str]:
+    yield from block("The file", pack.PackConfig, skip={"seen", "recognise", "gives"}, intro=False)
+    yield from block("An entry of `seen:`", pack.PackEvidence)
+    yield from block("An entry of `recognise:`", pack.Recognition)
+    yield from block("`gives:`", pack.PackDefaults)
+
+
+def later_names() -> Iterator[str]:
+    found = [(code(key), "any") for key in sorted(later.KEYS)]
+    found += [(code(key), ", ".join(map(code, values))) for key, values in sorted(later.VALUES.items())]
+    yield from rows("key | value", found)
+
+
+def block(title: str, *models: type[BaseModel], skip: Collection[str] = (), intro: bool = True) -> Iterator[str]:
+    """The keys of a model, or of the parts of one, behind the first one's docstring."""
+    yield f"### {title}"
+    yield ""
+    if intro and models[0].__doc__:
+        yield " ".join(models[0].__doc__.split())
+        yield ""
+    yield "| key | type | default | |"
+    yield "|---|---|---|---|"
+    for owner, name, field in ((model, *item) for model in models for item in model.model_fields.items()):
+        if name not in skip:
+            kind = words(field.annotation, field.metadata)
+            yield f"| `{name}` | {kind} | {default(field, kind)} | {cell(description(owner, name))} |"
+    yield ""
+
+
+def default(field: FieldInfo, kind: str) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if value is None or value is PydanticUndefined or value == "" or value == ():
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if kind == "duration":
+        return f"`{duration_text(value)}`"
+    if kind == "size":
+        return f"`{size_text(value)}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(f'{one:%H:%M}' if isinstance(one, time) else one for one in value)}]`"
+    return f'`"{value}"`' if isinstance(value, HostPort) else f"`{value}`"
+
+
+PARTS: Mapping[str, Part] = {
+    "site": Part("`config/labrelay.yaml`: it holds for the whole site.", site_keys),
+    "alerts": Part("`alerts:` of the site: who is notified of what waits for a person.", alert_keys),
+    "webhooks": Part("`webhooks:` of the site: a map from a name to a program that events are sent to.", webhook_keys),
+    "destinations": Part(
+        "`destinations:` of the site: a map from a name to a destination. Two lanes never wait for each other, and one "
+        "destination's trouble never stops another.",
+        destination_keys,
+    ),
+    "channels": Part(
+        "`channels/*.yaml`: one file for each analyzer or system. A route that holds takes the message, in the order "
+        "of the file, down to the first `filter` that holds. A message that no route takes is a dead "
+        "letter (`NO_ROUTE`).",
+        channel_keys,
+    ),
+    "sources": Part(
+        "`source:` of a channel. `kind` means a transport, a link and a format; each of the three can be given beside "
+        "it or instead of it.",
+        source_keys,
+    ),
+    "packs": Part("`pack.yaml` of a folder of `analyzers/`.", pack_keys),
+    "later": Part(
+        'These are known by name and refused with "is not in this version", so that nothing is accepted and then '
+        "ignored.",
+        later_names,
+    ),
+}

@@ -1,0 +1,152 @@
+"""The help: written pages, topics, and a search over both. They are in English.
+
+Another process makes them when a reader first opens one, so that the daemon imports nothing for it. They are kept
+compressed: this process and its modules stay the same until the next start.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import zlib
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+from aiohttp import web
+from markupsafe import Markup
+
+from engine.help.library import INDEX, LANGUAGE, TOPICS, Shown
+from engine.help.search import Match, matches
+from engine.model.permissions import LOOKING
+from engine.store.queries.reader import Reader
+from engine.web.guard import MESSAGES
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.routes import Route
+
+logger = logging.getLogger("labrelay.web")
+
+PATH = "/help"
+NEEDED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # of the environment; secrets stay with the daemon
+LONGEST_S = 120.0  # until it is made
+LARGEST = 8 * 1024 * 1024  # bytes of one page
+MOST_WORDS = 100  # signs of a search
+MOST_FOUND = 60
+MISSING = "The help cannot be shown now. The command `labrelay help` shows it."
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A page or topic. ``html`` and ``sections`` are compressed, the sections as JSON."""
+
+    title: str
+    line: str
+    html: bytes
+    sections: bytes
+
+
+class Shelf:
+    """The pages and topics, once they are made."""
+
+    def __init__(self) -> None:
+        self._making = asyncio.Lock()
+        self._kept: Mapping[str, Kept] = {}
+
+    async def pages(self) -> Mapping[str, Kept]:
+        """By name, the index first; empty where they cannot be made."""
+        async with self._making:
+            if not self._kept:
+                with suppress(TimeoutError, OSError, ValueError):  # a line too long is a ValueError
+                    self._kept = await asyncio.wait_for(_made(), LONGEST_S)
+                if not self._kept:
+                    logger.warning("the help cannot be made")
+            return self._kept
+
+
+async def _made() -> Mapping[str, Kept]:
+    environment = {name: os.environ[name] for name in NEEDED if name in os.environ}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "engine.help",
+        stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=environment, limit=LARGEST,
+    )  # fmt: skip
+    made: dict[str, Kept] = {}
+    try:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            name, kept = await asyncio.to_thread(_kept, line)
+            made[name] = kept
+        return made if await process.wait() == 0 else {}
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+
+
+def _kept(line: bytes) -> tuple[str, Kept]:
+    one: Shown = orjson.loads(line)
+    html, sections = one["html"].encode(), orjson.dumps(one["sections"])
+    return one["name"], Kept(one["title"], one["line"], zlib.compress(html), zlib.compress(sections))
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    shelf = Shelf()
+    return (
+        Route(PATH, partial(_index, frame, shelf), LOOKING),
+        Route(f"{PATH}/{{page}}", partial(_one, frame, shelf), LOOKING),
+    )
+
+
+async def _index(frame: Frame, shelf: Shelf, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, partial(_listed, await shelf.pages()))
+
+
+async def _one(frame: Frame, shelf: Shelf, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, partial(_found, await shelf.pages()))
+
+
+def _page(asking: Asking) -> Page:
+    plain = {"asked": _asked(asking), "title": "", "html": None, "topics": (), "found": None, "more": False}
+    return Page("help", plain)
+
+
+def _asked(asking: Asking) -> str:
+    return asking.query.get("q", "").strip()[:MOST_WORDS]
+
+
+def _listed(pages: Mapping[str, Kept], _reader: Reader, asking: Asking) -> Values | Gone:
+    """The index, or what a search finds."""
+    if not pages:
+        return Gone(asking.words.say(MISSING))
+    asked = _asked(asking)
+    if asked:
+        found = matches(asked, ((name, one.title, _sections(one)) for name, one in pages.items() if name != INDEX))
+        return {"found": [_row(match, asking) for match in found[:MOST_FOUND]], "more": len(found) > MOST_FOUND}
+    topics = [(name, asking.words.href(f"{PATH}/{name}"), pages[name].line) for name in TOPICS]
+    listed = _html(pages[INDEX], asking).partition("</h1>")[2] if INDEX in pages else ""
+    return {"html": Markup(listed), "topics": topics}  # noqa: S704 - a part of what is escaped
+
+
+def _row(match: Match, asking: Asking) -> tuple[str, str, str, str]:
+    href = f"{asking.words.href(f'{PATH}/{match.page}')}#{match.anchor}"
+    return href, match.heading, match.title if match.heading != match.title else "", match.line
+
+
+def _sections(one: Kept) -> Sequence[tuple[str, str, str]]:
+    found: Sequence[tuple[str, str, str]] = orjson.loads(zlib.decompress(one.sections))
+    return found
+
+
+def _found(pages: Mapping[str, Kept], _reader: Reader, asking: Asking) -> Values | Gone:
+    one = pages.get(asking.found["page"])
+    if one is None:
+        return Gone(asking.words.say(MESSAGES[404] if pages else MISSING))
+    return {"title": one.title, "html": _html(one, asking)}
+
+
+def _html(one: Kept, asking: Asking) -> Markup:
+    made = zlib.decompress(one.html).decode()
+    return Markup(made.replace(LANGUAGE, f"?lang={asking.words.language}"))  # noqa: S704 - made of our own pages, escaped
