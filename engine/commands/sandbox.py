@@ -1,6 +1,6 @@
 """Run a FHIR R4 server for development, with faults to switch on.
 
-Documented in docs/sandbox.md. Faults given here are in force from the start; ``POST /$faults`` changes them later.
+Documented in docs/trying.md. Faults given here are in force from the start; ``POST /$faults`` changes them later.
 """
 
 import asyncio

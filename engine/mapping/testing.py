@@ -260,7 +260,9 @@ class Runner:
             failures += _issues(plain(expected["issues"]), mapped.issues)
         if "unmapped" in expected:
             codes, seen = plain(expected["unmapped"]), [one.code for one in mapped.unmapped]
-            if sorted(codes) != sorted(seen):
+            if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+                failures.append("unmapped: expected a list of codes, as [NIT]")
+            elif sorted(codes) != sorted(seen):
                 failures.append(f"unmapped: expected {', '.join(codes) or 'none'}, got {', '.join(seen) or 'none'}")
         if "golden" in expected:
             self._golden(test.folder / expected["golden"].value, view, outcome)

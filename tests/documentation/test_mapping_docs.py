@@ -1,0 +1,32 @@
+"""The first mapping of docs/mapping.md maps its message as its test says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.mapping.testing import Runner, read_tests
+
+CHECKOUT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def mappings(tmp_path: Path) -> Path:
+    """The `mappings` folder of the page: its files, and the first table of codes."""
+    blocks = BLOCK.findall((CHECKOUT / "docs" / "mapping.md").read_text("utf-8"))
+    files = {found[1]: text for _, text in blocks if (found := re.match(r"# (mappings/\S+)", text))}
+    files["mappings/tables/urine.csv"] = next(text for language, text in blocks if language == "csv")
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "mappings"
+
+
+def test_the_first_mapping_of_the_page_passes_its_test(mappings: Path) -> None:
+    (test,) = read_tests(mappings / "tests" / "urine.yaml")
+    outcome = Runner().run(test, [mappings, CHECKOUT / "mappings"])
+
+    assert outcome.failures == []
+    assert outcome.program is not None
