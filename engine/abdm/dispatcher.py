@@ -109,7 +109,6 @@ class Dispatcher:
         self._gateway = gateway
         self._ours = ours
         self._clock = clock
-        self._latest_us = 0  # by our clock, which may have been set back since
         self.table = Table.of(flows)
         self._verdicts = registry.load(registry.ABDM, "verdicts")
         self._came = asyncio.Event()
@@ -242,10 +241,8 @@ class Dispatcher:
         await storing.for_sure(lambda: self._journal.run(calls.recover))
         await self._outbox.carry_out()
 
-    def _claim(self, most: int) -> "asyncio.Future[list[Attempt]]":
-        now_us = self._clock.now_us()
-        self._latest_us = max(self._latest_us, now_us)
-        return self._journal.run(calls.claim, most, self._headers, self._ended, set_back=now_us < self._latest_us)
+    def _claim(self, most: int, set_back: bool) -> "asyncio.Future[list[Attempt]]":
+        return self._journal.run(calls.claim, most, self._headers, self._ended, set_back=set_back)
 
     async def _attempt(self, attempt: Attempt) -> None:
         call, ours = attempt.call, self._ours()

@@ -26,7 +26,7 @@ from engine.abdm.flow import CallKind, Flow
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
 from engine.model import care_contexts
-from engine.model.abdm import Call, ContextState, GatewayAnswer, PatientState, TokenState, Verdict
+from engine.model.abdm import BLOCK_S, Call, ContextState, GatewayAnswer, PatientState, TokenState, Verdict
 from engine.model.abdm_links import held, may_be
 from engine.model.abha import AbhaAddress
 from engine.model.care_contexts import Hold
@@ -41,7 +41,6 @@ TOKEN, LINK, NOTIFY = "generate-token", "link", "context-notify"
 AT_ONCE = 20  # contexts of one call (ABDM-1037)
 MOST_BLOCKED = 1_000  # contexts of a blocked patient that are shown so
 HI_TYPE = "DiagnosticReport"
-DAY_S = 86_400.0
 TOKEN_LIFE = timedelta(days=180)  # where a token does not say it; NHA: 182.5 days
 RENEW = timedelta(days=1)  # before its end a token is asked for anew
 WRONG_TOKEN = frozenset({"ABDM-1026", "ABDM-1038", "ABDM-1062", "ABDM-1063"})
@@ -198,7 +197,7 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
         calls.withdraw(batch, call, GIVEN_BEFORE)
     if answer.verdict is Verdict.STOP:
         waiting = [one.number for one in contexts.of_patient(batch, call.subject, ContextState.READY, MOST_BLOCKED)]
-        until_us = batch.now_us + round(DAY_S * 1_000_000)
+        until_us = batch.now_us + round(BLOCK_S * 1_000_000)
         patients.set_link_token(batch, call.subject, TokenState.BLOCKED, until_us=until_us)
         contexts.move(batch, waiting, ContextState.READY, BLOCKED)
         return

@@ -22,12 +22,25 @@ T = TypeVar("T")
 logger = logging.getLogger("labrelay.abdm")
 
 
+class SetBack:
+    """Whether our clock is behind what it has shown before; asked before work is claimed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._latest_us = 0
+
+    def __call__(self) -> bool:
+        now_us = self._clock.now_us()
+        self._latest_us = max(self._latest_us, now_us)
+        return now_us < self._latest_us
+
+
 class Outbox(Generic[T]):
     """Of one kind of work.
 
     Args:
         places: attempts under way at once.
-        claim: claims so many at most.
+        claim: claims so many at most; and whether the clock was set back (`engine.store.operations.abdm.set_back`).
         attempt: one of those; is under way while it has a `place`, and ends once what came of it is durable.
         put_off: has one made again later, whose attempt ended by a fault of ours.
         due_us: when the next is due; None: there is none.
@@ -42,7 +55,7 @@ class Outbox(Generic[T]):
         clock: Clock,
         *,
         places: int,
-        claim: "Callable[[int], asyncio.Future[list[T]]]",
+        claim: "Callable[[int, bool], asyncio.Future[list[T]]]",
         attempt: Callable[[T], Coroutine[Any, Any, None]],
         put_off: "Callable[[T], asyncio.Future[None]]",
         due_us: Callable[[], int | None],
@@ -55,6 +68,7 @@ class Outbox(Generic[T]):
         self._attempt = attempt
         self._put_off = put_off
         self._due_us = due_us
+        self._set_back = SetBack(clock)
         self._fault = fault
         self._due = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -75,7 +89,7 @@ class Outbox(Generic[T]):
                 room = self._most - len(self._under_way)
                 begun: list[T] = []
                 if room > 0:
-                    begun = await storing.for_sure(partial(self._claim, room))
+                    begun = await storing.for_sure(partial(self._claim, room, self._set_back()))
                 for one in begun:
                     task = asyncio.get_running_loop().create_task(self._make(one))
                     self._under_way.add(task)

@@ -22,6 +22,7 @@ from random import uniform
 from typing import Any, Protocol, TypeVar
 
 from engine.abdm import pages, requests, storing, turns
+from engine.abdm.outbox import SetBack
 from engine.abdm.pages import Ready
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
@@ -81,6 +82,7 @@ class Pushing:
     ) -> None:
         self._journal, self._gateway, self._pushes = journal, gateway, pushes
         self._ours, self._clock, self._ended = ours, clock, ended
+        self._set_back = SetBack(clock)
         self._came = asyncio.Event()
         self._acknowledged: dict[int, asyncio.Event] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -257,10 +259,13 @@ class Pushing:
         while True:
             async with self._place(address):
                 token = await self._token()
-                can_send, ahead_s = token is not None, self._gateway.ahead_s
+                can_send, ahead_s, set_back = token is not None, self._gateway.ahead_s, self._set_back()
                 turn = await storing.for_sure(
-                    partial(self._journal.run, turns.look, self._ours, number, can_send=can_send, ahead_s=ahead_s)
-                )
+                    partial(
+                        self._journal.run, turns.look, self._ours, number,
+                        can_send=can_send, ahead_s=ahead_s, set_back=set_back,
+                    )
+                )  # fmt: skip
                 sent = None
                 if turn.page is not None and token is not None:
                     sent = await self._send(turn.page, turn.address, transfer, token, logged_in)

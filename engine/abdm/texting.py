@@ -78,8 +78,8 @@ class Texting:
         await storing.for_sure(lambda: self._journal.run(offers.recover))
         await self._outbox.carry_out()
 
-    def _claim(self, most: int) -> "asyncio.Future[list[Text]]":
-        return self._journal.run(offers.claim, most, LATE_US, discovery.text_failed)
+    def _claim(self, most: int, set_back: bool) -> "asyncio.Future[list[Text]]":
+        return self._journal.run(offers.claim, most, LATE_US, discovery.text_failed, set_back=set_back)
 
     async def _attempt(self, text: Text) -> None:
         place = self._ours().facilities.get(text.facility)

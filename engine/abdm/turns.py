@@ -21,6 +21,7 @@ from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
 from engine.store.operations.abdm import callbacks, transfers
 from engine.store.operations.abdm import consents as kept_consents
+from engine.store.operations.abdm.set_back import follow
 from engine.store.operations.abdm.transfers import KeptPage, KeptTransfer, NewPage
 
 WAIT_S = 1.0  # where nothing can be sent now
@@ -67,12 +68,17 @@ def keep(batch: Batch, ours: AbdmDestination, number: int, found: list[NewPage],
 
 
 @operation(priority=Priority.SETTLE)
-def look(batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ahead_s: float) -> Turn:
+def look(
+    batch: Batch, ours: AbdmDestination, number: int, *, can_send: bool, ahead_s: float, set_back: bool = False
+) -> Turn:
     """Whether the next page may go now; if so, an attempt of it has begun.
 
     Args:
         ahead_s: of the gateway's clock, before ours. A consent has ended where either clock says so.
+        set_back: our clock was.
     """
+    if set_back:
+        follow(batch)
     transfer = transfers.by_number(batch, number)
     if transfer is None or transfer.state is not TransferState.PUSHING:
         return Turn(is_over=True)

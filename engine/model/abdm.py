@@ -11,6 +11,9 @@ from typing import Any
 CONSENT_NOTICE = "/v3/consent/request/hip/notify"
 """Path of the callback with the state of a consent: it may be a revocation."""
 
+BLOCK_S = 86_400.0
+"""How long the network blocks a patient of whom it was asked wrongly three times."""
+
 
 class CallState(StrEnum):
     """Of a call to the gateway."""

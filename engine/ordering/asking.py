@@ -25,6 +25,7 @@ class Asking:
         deadline_s: so long after its question an answer may begin.
         closes: the connection is closed where a question gets no answer, as MLLP wants it. There both sides may speak
             at once, and an answer waits for no line.
+        ends: the analyzer sees the end of its connection, as on no serial line.
         commits: a question gets a commit accept where it asks for one.
         own_line: orders go out on a connection that we open (`engine.ordering.own_line`).
         host: our name, where the analyzer gave none.
@@ -41,6 +42,7 @@ class Asking:
     demographics: bool
     deadline_s: float
     closes: bool
+    ends: bool = True
     commits: bool = True
     own_line: bool = False
     host: str = "LabRelay"

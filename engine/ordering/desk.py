@@ -13,13 +13,14 @@ next start. Logs hold item ids only.
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.model.clock import Clock
-from engine.model.errors import ContentError, StoreError
+from engine.model.errors import ContentError
 from engine.model.link_events import NotSent, SendEnd, Sent
 from engine.model.message import Parsed, Stored
 from engine.model.order_results import has_results, question_in
@@ -42,7 +43,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("labrelay.orders")
 
 QUESTION_BYTES = 64 * 1024  # a longer message is no question
+# At the begin of a record or segment; ORC-1 RF asks, too (Mindray BC).
+_ASKS = re.compile(rb"(?:^|[\r\n])(?:Q|QPD|QRD|QRF|QID|ORC.RF)[^A-Za-z0-9]")
+_RESULT = re.compile(rb"(?:^|[\r\n])(?:R|OBX)[^A-Za-z0-9]")
 NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask again
+
+
+def may_ask(payload: bytes) -> bool:
+    """Whether bytes that could not be read may be a question: they have a record or segment of one, and no result."""
+    return len(payload) <= QUESTION_BYTES and bool(_ASKS.search(payload)) and not _RESULT.search(payload)
 
 
 def is_answer(parsed: Parsed) -> bool:
@@ -79,19 +88,26 @@ class Desk:
 
     def durable(self, connection: Connection, stored: Stored) -> None:
         line = self._lines.get(id(connection)) or Line(connection, gone=True)
+        try:
+            self._take(line, stored)
+        except Exception:  # an error of ours costs this question alone
+            logger.exception("a question cannot be read", extra=self._about(stored.id))
+            if may_ask(stored.payload):
+                connection.acknowledged = Acknowledged.NOT
+                connection.unread = True
+
+    def _take(self, line: Line, stored: Stored) -> None:
+        connection = line.connection
         self._put_off(line)
         if len(stored.payload) > QUESTION_BYTES:
             self._look_up_anew(line)
             return
+        asking = self._asking()
         try:
-            asking = self._asking()
             parsed = asking.message_format.parse(stored.payload, asking.options)
             question = question_in(parsed, asking.dialogue)
             said = asking.dialogue.confirmation(parsed) if question is None else None
         except ContentError:  # it becomes a dead letter
-            return
-        except Exception:  # an error of ours costs this question alone
-            logger.exception("a question cannot be read", extra=self._about(stored.id))
             return
         if question is not None or (is_answer(parsed) and not has_results(parsed)):
             connection.acknowledged = Acknowledged.COMMIT
@@ -234,14 +250,14 @@ class Desk:
         try:
             settings = asking.look_up(self._clock.now_us(), answering.question)
             future = self._journal.run(worklist.answer, answering.message, answering.question, settings)
-        except StoreError:
-            self._not_looked_up(line, answering)
+        except Exception as error:
+            self._not_looked_up(line, answering, error)
             return
         future.add_done_callback(partial(self._looked_up, line, answering, asking))
 
     def _looked_up(self, line: Line, answering: Answering, asking: Asking, done: "asyncio.Future[Answered]") -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._not_looked_up(line, answering)
+        if done.cancelled() or (error := done.exception()) is not None:
+            self._not_looked_up(line, answering, None if done.cancelled() else error)
             return
         found = done.result()
         answering.query = found.query
@@ -260,8 +276,8 @@ class Desk:
         """Have the dialogue write the answer; False: it says nothing, or failed."""
         answering.looks += 1
         number = f"Q{answering.message}" if answering.looks == 1 else f"Q{answering.message}-{answering.looks}"
-        context = asking.context(self._clock.now_us(), number)
         try:
+            context = asking.context(self._clock.now_us(), number)
             replies = asking.dialogue.answer(answering.parsed, answering.question, tubes, context)
         except Exception:
             logger.exception("an answer cannot be written", extra=self._about(answering.message))
@@ -272,16 +288,23 @@ class Desk:
         answering.replies = deque(reply for reply in replies if not (reply.control_id and asking.own_line))
         return bool(replies)
 
-    def _not_looked_up(self, line: Line, answering: Answering) -> None:
+    def _not_looked_up(self, line: Line, answering: Answering, error: BaseException | None) -> None:
         """Say nothing: better no answer than a wrong "none"."""
-        logger.error("a question was not looked up, and is not answered", extra=self._about(answering.message))
+        logger.error(
+            "a question was not looked up, and is not answered", exc_info=error, extra=self._about(answering.message)
+        )
         if line.answering is answering:
             self._end(line, answering)
-            self._let_ask_again(line, answering)
+            self._let_ask_again(line, answering, fault=True)
 
-    def _let_ask_again(self, line: Line, answering: Answering) -> None:
-        """Without its answer an analyzer on MLLP waits, unless it got a commit accept or the connection ends."""
-        if self._asking().closes and not answering.committed:
+    def _let_ask_again(self, line: Line, answering: Answering, *, fault: bool) -> None:
+        """Without its answer an analyzer on MLLP waits, unless it got a commit accept or the connection ends.
+
+        Args:
+            fault: the answer has failed here, so each analyzer that sees the end of its connection is to ask again.
+        """
+        asking = self._asking()
+        if (asking.closes and not answering.committed) or (fault and asking.ends):
             line.connection.stream.end()
 
     def _send_next(self, line: Line) -> None:
@@ -295,7 +318,7 @@ class Desk:
         reply = answering.replies.popleft()
         try:
             ticket = line.offer(reply, self._clock.monotonic())
-        except ValueError:
+        except Exception:
             logger.exception("an answer cannot be framed", extra=self._about(answering.message, reply.items))
             self._drop(line, "fault")
             return
@@ -371,7 +394,7 @@ class Desk:
         line.note_rest()
         self._give_up(answering, reason, under_way=sending is not None)
         if reason in NOT_READY:
-            self._let_ask_again(line, answering)
+            self._let_ask_again(line, answering, fault=reason == "fault")
 
     def _give_up(self, answering: Answering, reason: str, *, under_way: bool = False) -> None:
         """``under_way``: a message of it is; its end will be noted."""

@@ -182,7 +182,7 @@ class Channel:
                 for event in events:
                     goes_on = await self._take(connection, event)
                     del event  # a large message is freed before the next one comes
-                    if not goes_on:
+                    if not goes_on or connection.unread:
                         return False
                 out = link.outgoing()
                 if out:
@@ -238,9 +238,8 @@ class Channel:
             await self._take_session_end(connection, event)
             return True
         if connection.trace is not None:
-            connection.trace.about(
-                f"{event.kind}: {event.detail}" if event.detail else event.kind, self._clock.now_us()
-            )
+            said = f"{event.kind}: {event.detail}" if event.detail else event.kind
+            connection.trace.about(said, self._clock.now_us())
         self.monitor.fault(event, connection.peer)
         return not event.fatal
 
@@ -347,9 +346,11 @@ class Channel:
 
     def _durable(self, connection: Connection, stored: Stored) -> None:
         connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
-        self._accept(stored)
-        if self._desk is not None:
-            self._desk.durable(connection, stored)
+        try:
+            self._accept(stored)
+        finally:  # whatever fails there, a question gets its answer
+            if self._desk is not None:
+                self._desk.durable(connection, stored)
 
     def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[Any]]") -> None:
         """Register for the outcome before intake can have it."""

@@ -51,7 +51,8 @@ class QuestionDesk(Protocol):
         """A line is there."""
 
     def durable(self, connection: "Connection", stored: Stored) -> None:
-        """A message of this connection is durable; it may be a question."""
+        """A message of this connection is durable; it may be a question. Where that could not be read, by a fault of
+        ours, ``unread`` is set."""
 
     def spoken(self, connection: "Connection") -> None:
         """The link has had bytes or a tick, and all that it had to say is written: ask which sendings have ended."""
@@ -106,6 +107,7 @@ class Connection:
     heard: bool = False  # whether any byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
     acknowledged: Acknowledged = Acknowledged.AS_USUAL  # of the message that was just stored
+    unread: bool = False  # its question could not be read, by a fault of ours: it ends, so that the analyzer asks again
     has_to_speak: bool = False  # the link was given a message to send, and the reader may not know it yet
     own: bool = False  # we opened it to send orders, beside those of the source
     refused: bool = False  # its message was rejected as too large, and it must get time to read that

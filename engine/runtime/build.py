@@ -268,6 +268,7 @@ def _asking(
         demographics=orders.demographics,
         deadline_s=orders.deadline,
         closes=config.source.link == "mllp",
+        ends=config.source.transport != "serial",
         commits=config.ack_code == "standard",
         own_line=orders.connect is not None,
         host=orders.host,

@@ -662,6 +662,7 @@ CREATE TABLE abdm_link_token (
     until_us INTEGER NOT NULL,              -- end of its life, or of the block; 0: neither
     token    BLOB NOT NULL                  -- sealed; or empty
 );
+CREATE INDEX abdm_link_token_blocked ON abdm_link_token (until_us) WHERE state = 'blocked';
 
 -- Care contexts: each report that was delivered here, in its newest version.
 CREATE TABLE abdm_context (

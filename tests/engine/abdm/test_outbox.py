@@ -29,7 +29,7 @@ class Desk:
             due_us=lambda: None, fault="a fault",
         )  # fmt: skip
 
-    def claim(self, most: int) -> "asyncio.Future[list[int]]":
+    def claim(self, most: int, _: bool) -> "asyncio.Future[list[int]]":
         found = list(islice(self.numbers, most))
         self.claimed += found
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ ended_consents  what goes of consents and transfers
 transfers    requests for records, and their encrypted pages
 shares       tokens of patients who have shared their profile; share_messages: the laboratory system hears of them
 invitations  SMS to patients without ABHA: the one of each report
+set_back     what was noted while the clock was ahead
 leaving      what goes when a patient has left the network
 forgetting   what goes, by its age, by retention and by an erasure
 sealing      how the rows above hide what names a patient

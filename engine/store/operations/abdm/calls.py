@@ -20,6 +20,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
 from engine.store.operations.abdm.sealing import opened, sealed
+from engine.store.operations.abdm.set_back import follow
 
 TABLE = "abdm_call"
 MOST_WITHOUT_RESULT = 3  # attempts whose callback never came, then a person has to look
@@ -136,7 +137,7 @@ def _end(batch: Batch, number: int, code: str) -> None:
 @operation(priority=Priority.SETTLE)
 def recover(batch: Batch) -> int:
     """Take over the calls of an earlier process; return how many were under way."""
-    _follow_the_clock(batch)
+    follow(batch)
     return batch.execute(
         "UPDATE abdm_call SET state = 'waiting', not_before_us = ?, changed_us = ? WHERE state = 'sending'",
         (batch.now_us, batch.now_us),
@@ -161,11 +162,11 @@ def claim(batch: Batch, most: int, headers: Headers, ended: Ended, *, set_back: 
     repeated while a callback that may bring its result is not folded yet.
 
     Args:
-        set_back: the clock was, since calls were put off.
+        set_back: the clock was.
     """
     made: list[Attempt] = []
     if set_back:
-        _follow_the_clock(batch)
+        follow(batch)
     rows = batch.execute(
         f"{_SELECT} WHERE state IN ('waiting', 'accepted') AND not_before_us <= ? AND (attempt = 0"  # noqa: S608 - constant
         " OR NOT EXISTS (SELECT 1 FROM abdm_callback WHERE state = 'stored')) ORDER BY not_before_us LIMIT ?",
@@ -191,15 +192,6 @@ def claim(batch: Batch, most: int, headers: Headers, ended: Ended, *, set_back: 
             )
             made.append(Attempt(_call(batch, _row(batch, call.number)), request_id, more))
     return made
-
-
-def _follow_the_clock(batch: Batch) -> None:
-    """A call that was put off while the clock was ahead waits as long as it was to wait, from now."""
-    batch.execute(
-        "UPDATE abdm_call SET not_before_us = ? + max(not_before_us - changed_us, 0), changed_us = ?"
-        " WHERE state IN ('waiting', 'accepted') AND changed_us > ?",
-        (batch.now_us,) * 3,
-    )
 
 
 def next_due_us(rows: Rows) -> int | None:

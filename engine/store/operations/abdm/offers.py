@@ -19,6 +19,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
 from engine.store.operations.abdm import sealing
+from engine.store.operations.abdm.set_back import follow
 
 OFFERS, CODES = "abdm_offer", "abdm_code"
 HOUR_US = 3_600_000_000
@@ -232,13 +233,18 @@ def put_off(batch: Batch, number: int, after_s: float) -> None:
 
 
 @operation(priority=Priority.SETTLE)
-def claim(batch: Batch, most: int, late_us: int, failed: Callable[[Batch, Code, str], None]) -> list[Text]:
+def claim(
+    batch: Batch, most: int, late_us: int, failed: Callable[[Batch, Code, str], None], *, set_back: bool = False
+) -> list[Text]:
     """Begin SMS that are due; the journal has it before one goes out.
 
     Args:
         late_us: an SMS that has waited longer is not sent: the patient has given up.
         failed: called for each such one, and for one that cannot be read.
+        set_back: the clock was.
     """
+    if set_back:
+        follow(batch)
     made: list[Text] = []
     rows = batch.execute(
         f"{_CODE} WHERE state = 'waiting' AND not_before_us <= ? ORDER BY not_before_us LIMIT ?",
