@@ -66,6 +66,7 @@ class Verbs(click.Group):
                 [
                     ("help VERB", "Explain a verb, as its --help does."),
                     ("help all", "List every verb, also the rare ones."),
+                    ("help", "List topics and pages, too."),
                     *((f"help {name}", topic.title) for name, topic in TOPICS.items()),
                 ]
             )

@@ -124,6 +124,6 @@ def _no_part(words: Sequence[str]) -> str:
     from engine.help import library
     from engine.help.markdown import headings
 
-    known = set(headings(library.document(words[0]).text))
+    known = sorted(headings(library.document(words[0]).text))
     near = did_you_mean(words[-1].rpartition(".")[2], known) or f"labrelay help {words[0]} shows all of it"
     return f"{words[0]} has no part {' '.join(words[1:])}; {near}"

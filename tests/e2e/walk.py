@@ -54,6 +54,8 @@ ADDRESSES = {
         "/orders?tab=after_all",
         "/orders?tab=none",
     ),
+    "/help": ("/help", "/help?q=checksum"),
+    "/help/{page}": ("/help/held", "/help/keys", "/help/none"),
     "/abdm/contexts": ("/abdm/contexts", "/abdm/contexts?state=none"),
     "/abdm/context": ("/abdm/context?number=1", "/abdm/context?number=2", "/abdm/context?number=99"),
     "/abdm/consent": ("/abdm/consent?number=1", "/abdm/consent?number=3", "/abdm/consent?number=99"),

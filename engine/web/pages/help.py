@@ -35,7 +35,6 @@ LONGEST_S = 120.0  # until it is made
 LARGEST = 8 * 1024 * 1024  # bytes of one page
 MOST_WORDS = 100  # signs of a search
 MOST_FOUND = 60
-MISSING = "The help cannot be shown now. The command `labrelay help` shows it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ def _asked(asking: Asking) -> str:
 def _listed(pages: Mapping[str, Kept], _reader: Reader, asking: Asking) -> Values | Gone:
     """The index, or what a search finds."""
     if not pages:
-        return Gone(asking.words.say(MISSING))
+        return _missing(asking)
     asked = _asked(asking)
     if asked:
         found = matches(asked, ((name, one.title, _sections(one)) for name, one in pages.items() if name != INDEX))
@@ -128,6 +127,10 @@ def _listed(pages: Mapping[str, Kept], _reader: Reader, asking: Asking) -> Value
     topics = [(name, asking.words.href(f"{PATH}/{name}"), pages[name].line) for name in TOPICS]
     listed = _html(pages[INDEX], asking).partition("</h1>")[2] if INDEX in pages else ""
     return {"html": Markup(listed), "topics": topics}  # noqa: S704 - a part of what is escaped
+
+
+def _missing(asking: Asking) -> Gone:
+    return Gone(asking.words.say("The help cannot be shown now. The command `labrelay help` shows it."))
 
 
 def _row(match: Match, asking: Asking) -> tuple[str, str, str, str]:
@@ -143,7 +146,7 @@ def _sections(one: Kept) -> Sequence[tuple[str, str, str]]:
 def _found(pages: Mapping[str, Kept], _reader: Reader, asking: Asking) -> Values | Gone:
     one = pages.get(asking.found["page"])
     if one is None:
-        return Gone(asking.words.say(MESSAGES[404] if pages else MISSING))
+        return Gone(asking.words.say(MESSAGES[404])) if pages else _missing(asking)
     return {"title": one.title, "html": _html(one, asking)}
 
 

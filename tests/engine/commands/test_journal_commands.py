@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.help import library
+from engine.help.markdown import narrowed
 from engine.model.actor import user_name
 from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
@@ -483,9 +485,9 @@ def test_ndjson_carries_the_version_on_each_line(site: Path) -> None:
 def test_the_names_in_json_are_those_of_the_documentation(
     site: Path, verb: str, arguments: tuple[str, ...], rows: str | None
 ) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
-    row = next(line for line in page.splitlines() if line.startswith("| `") and f"`{verb}`" in line.split("|")[1])
-    named = set(re.findall(r"`([a-z_]+)`", row.split("|", 2)[2]))
+    part = narrowed(library.topic("commands"), [f"labrelay {verb}"])
+    said = next(line for line in part.splitlines() if line.startswith("JSON: "))
+    named = set(re.findall(r"`([a-z_]+)`", said))
     document = labrelay(*verb.split(), "-o", "json", *arguments, site=site).json
 
     assert set(document) - {"schema_version"} <= named
