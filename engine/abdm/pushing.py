@@ -280,7 +280,8 @@ class Pushing:
             if turn.stale:
                 await self._seal_anew(number, turn.stale)
             else:
-                await asyncio.sleep(max((turn.until_us - self._clock.now_us()) / 1_000_000, 0.01))
+                wait_s = (turn.until_us - self._clock.now_us()) / 1_000_000  # the clock may have been set back just now
+                await asyncio.sleep(min(max(wait_s, 0.01), IDLE_S))
 
     async def _send(
         self, page: KeptPage, address: str, transfer: KeptTransfer, token: str, logged_in: set[int]

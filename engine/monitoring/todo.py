@@ -33,6 +33,7 @@ from engine.store.queries.tallies import ChannelGaps
 from engine.store.queries.webhooks import FailingWebhook
 
 FORGET_AFTER_US = 86_400_000_000
+AHEAD_US = 60_000_000  # a snooze of a clock that was further ahead counts no more once it is set right
 SET_UP_BACKUP = "write `backup: {folder: DIR}` into config/labrelay.yaml, then: labrelay reload"
 _STEPS = {
     About.DELIVERIES: "labrelay resume deliveries --reason TEXT",
@@ -500,7 +501,7 @@ def without_notes(todo: Todo) -> Todo:
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:
     snooze = state.snooze
-    if snooze is None or now_us >= snooze.until_us:
+    if snooze is None or not snooze.at_us - AHEAD_US <= now_us < snooze.until_us:
         return False
     return entry.level.rank >= snooze.rank and entry.count < 2 * snooze.count
 

@@ -539,6 +539,7 @@ def test_a_snoozed_entry_comes_back_in_time_and_when_it_is_worse() -> None:
     assert not is_snoozed(HOUR_US, AMBER, 10)
     assert not is_snoozed(0, RED, 10)
     assert not is_snoozed(0, AMBER, 20)
+    assert not is_snoozed(-HOUR_US, AMBER, 10), "the clock was an hour ahead, or a year"
 
 
 def test_an_entry_that_was_gone_for_long_is_new() -> None:
