@@ -19,7 +19,6 @@ ONE_PLACE = "tests/support/corpus.py"
 KNOWN = {  # file -> why it may
     ONE_PLACE: "its tests are skipped where the files are absent",
     "tests/test_nothing_outside.py": "it has the names that it looks for",
-    ".ci/run": "a measurement that is left out where its folder is absent",
 }
 BESIDE = re.compile(r"(^|[\s\"'=:(])(\.\./)+shared\b|\bshared/(corpus|reference|design)\b")
 # Without one of these a text names nothing outside; most modules are not read further.

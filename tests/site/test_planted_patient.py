@@ -323,7 +323,6 @@ def files_of(folder: Path) -> Iterator[Path]:
             yield path
 
 
-@pytest.mark.promise("P8")
 async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
     ports = quiet_ports(3)
     page, chem, line = ports

@@ -116,6 +116,7 @@ def careless(logger: logging.Logger) -> None:
 
 
 @pytest.mark.parametrize("human", [False, True])
+@pytest.mark.promise("P8")
 def test_no_patient_gets_into_the_log(human: bool) -> None:
     log = Captured(human=human)
     careless(log.logger)
