@@ -136,6 +136,7 @@ REFUSES = {
     "/orders/worklist?channel=none",
     "/order?item=W999",
     "/order/cancel?item=W1",
+    "/help/none",
 }
 
 
