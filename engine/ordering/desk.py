@@ -46,6 +46,9 @@ QUESTION_BYTES = 64 * 1024  # a longer message is no question
 # At the begin of a record or segment; ORC-1 RF asks, too (Mindray BC).
 _ASKS = re.compile(rb"(?:^|[\r\n])(?:Q|QPD|QRD|QRF|QID|ORC.RF)[^A-Za-z0-9]")
 _RESULT = re.compile(rb"(?:^|[\r\n])(?:R|OBX)[^A-Za-z0-9]")
+# A fault of ours that stays would have an analyzer ask without end: so many within so long end the line at once. After
+# them a question that cannot be read is acknowledged as any message is, and a line without its answer ends later.
+FAULTS, FAULTS_WITHIN_S, LATER_S = 3, 60.0, 10.0
 NOT_READY = frozenset({"late", "fault", "silent"})  # the analyzer has to ask again
 
 
@@ -75,6 +78,7 @@ class Desk:
         self._taking_back = TakingBack(channel, asking, self._take_back, journal=journal, clock=clock)
         self._taken_back_by: Line | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._faults: deque[float] = deque(maxlen=FAULTS)
 
     # -- called by the channel -----------------------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ class Desk:
             self._take(line, stored)
         except Exception:  # an error of ours costs this question alone
             logger.exception("a question cannot be read", extra=self._about(stored.id))
-            if may_ask(stored.payload):
+            if may_ask(stored.payload) and not self._fault_stays():
                 connection.acknowledged = Acknowledged.NOT
                 connection.unread = True
 
@@ -304,7 +308,23 @@ class Desk:
             fault: the answer has failed here, so each analyzer that sees the end of its connection is to ask again.
         """
         asking = self._asking()
-        if (asking.closes and not answering.committed) or (fault and asking.ends):
+        closes = asking.closes and not answering.committed
+        if fault and (closes or asking.ends) and self._fault_stays():
+            if closes:
+                asyncio.get_running_loop().call_later(LATER_S, self._end_idle, line)
+        elif closes or (fault and asking.ends):
+            line.connection.stream.end()
+
+    def _fault_stays(self) -> bool:
+        """Note a fault of ours; whether so many came lately that the line does not end at once."""
+        now = self._clock.monotonic()
+        stays = len(self._faults) == FAULTS and now - self._faults[0] < FAULTS_WITHIN_S
+        self._faults.append(now)
+        return stays
+
+    @staticmethod
+    def _end_idle(line: Line) -> None:
+        if not line.gone and line.answering is None:
             line.connection.stream.end()
 
     def _send_next(self, line: Line) -> None:

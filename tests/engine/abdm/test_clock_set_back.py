@@ -128,3 +128,34 @@ async def test_searches_of_a_year_ahead_lock_a_patient_out_for_an_hour_at_most(
         transaction, found = await search(site)
         assert found["state"] == "found"
         assert await choose(site, transaction) == "otp-sent"
+
+
+async def test_a_code_whose_sms_was_under_way_lasts_no_longer_than_it_was_to_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does the window of what was under way: it was made ahead, and changed once the clock was right."""
+    clock, gateway_clock = MovedClock(jumped_s=HOUR_S * 12), MovedClock()
+    send = TemplatedRequests.send
+
+    async def and_right(service: TemplatedRequests, values: Mapping[str, str]) -> None:
+        await send(service, values)
+        clock.jumped_s = 0.0
+
+    monkeypatch.setattr(TemplatedRequests, "send", and_right)
+    site_of = partial(abdm_site, tmp_path, monkeypatch, config=with_sms, clock=clock, gateway_clock=gateway_clock)
+    async with site_of() as site:
+        await see_the_time(site)
+        await site.ours.offer(report_of("A-1"), None)
+        transaction, _ = await search(site)
+        await site.ask("/app/init", {"transactionId": transaction})
+        await until(lambda: bool(site.ours.rows("abdm_code WHERE state = 'sent'")))
+        await set_right(site, clock, restarts=False)
+        await until(
+            lambda: all(
+                made <= clock.now_us() and ends <= clock.now_us() + HOUR_S * 1e6
+                for made, ends in site.ours.rows("abdm_code", "made_us, ends_us")
+            )
+        )
+        found = site.sandbox.state.discoveries[transaction]
+        await until(lambda: found.state == "otp-sent")
+        assert await type_code(site, transaction, codes(site)[0][1]) == "linked"

@@ -243,3 +243,28 @@ async def test_each_question_is_on_the_list_with_what_became_of_it(
         await site.settled()
         await until(lambda: sorted(one.outcome for one in queries(site.journal)) == ["fault", "interrupted"])
         assert states(site) == ["waiting"]
+
+
+@pytest.mark.parametrize(("place", "then"), [("parse", "acknowledged"), ("write", "ended later")])
+async def test_a_fault_that_stays_does_not_have_an_analyzer_ask_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, then: str
+) -> None:
+    monkeypatch.setattr(desk, "FAULTS_WITHIN_S", 3600.0)
+    later: list[Any] = []
+    monkeypatch.setattr(desk.Desk, "_end_idle", staticmethod(later.append))
+    monkeypatch.setattr(desk, "LATER_S", 0.0)
+    async with running_site(tmp_path, law()) as site:
+        await ordered(site, OrderLine(specimen="022", test="TSH"))
+        fails(monkeypatch, site, "lab", PLACES[place]._replace(calls=1000))
+        for _ in range(desk.FAULTS):
+            async with asking_hl7(site.port("lab")) as line:
+                line.send(query("022"))
+                assert await line.is_closed(), "it has said something"
+        assert later == []
+        async with asking_hl7(site.port("lab")) as line:
+            if then == "acknowledged":
+                assert values(await line.ask(query("022")), "MSA", 1) == ["AA"]
+                assert values(await line.ask(result("W1", "022", "658^TSH^99ABT", "1.2")), "MSA", 1) == ["AA"]
+            else:
+                line.send(query("022"))
+                await until(lambda: len(later) == 1)
