@@ -54,6 +54,13 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["files"] = config.parts_of_files.pop(0)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Of pytest-xdist: a process in the place of one that fell goes on with its files."""
+    if error and "files" in node.workerinput:
+        node.config.parts_of_files.insert(0, node.workerinput["files"])
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The fast set leaves tests out. Where several processes share the files of a run, those that take longest come
     first, so that none of them is left at the end to one process alone."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 LONGEST = 160  # signs of a line that is shown
+MOST_WORDS = 8  # of a question; more are not looked at
 Sections = Sequence[tuple[str, str, str]]
 """Anchor, heading and text of each."""
 
@@ -30,7 +31,7 @@ def matches(asked: str, pages: Iterable[tuple[str, str, Sections]]) -> list[Matc
     Args:
         pages: name, heading and sections of each.
     """
-    words = asked.casefold().split()
+    words = list(dict.fromkeys(asked.casefold().split()))[:MOST_WORDS]
     found = [match for page in pages for match in _of(words, *page)] if words else []
     return sorted(found, key=lambda match: bool(match.line))
 

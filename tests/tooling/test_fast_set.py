@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def run(folder: Path, *arguments: str, timings: str = "") -> subprocess.Complete
     (folder / "conftest.py").write_text(
         "from pathlib import Path\nfrom tests.support import fast_set\n"
         "fast_set.TESTS = Path(__file__).parent\nfast_set.TIMINGS = fast_set.TESTS / 'timings.tsv'\n"
-        "from tests.conftest import pytest_addoption, pytest_collection_modifyitems, pytest_configure_node\n"
+        "from tests.conftest import pytest_addoption, pytest_collection_modifyitems\n"
+        "from tests.conftest import pytest_configure_node, pytest_testnodedown\n"
         "def pytest_configure(config):\n"
         "    config.addinivalue_line('markers', 'promise: x')\n"
         "    fast_set.configure(config)\n",
@@ -84,7 +86,7 @@ def passed(ran: subprocess.CompletedProcess[str]) -> set[str]:
 
 TIMED = "".join(
     f"{seconds}\ttest_some::{name}\n"
-    for name, seconds in {"test_long": 9, "test_long_and_promised": 9, "test_quick": 0.2, "test_of[large]": 9}.items()
+    for name, seconds in {"test_long": 9, "test_long_and_promised": 9, "test_quick": 0.1, "test_of[large]": 9}.items()
 )
 EVERY = {"test_quick", "test_long", "test_long_and_promised", "test_of[small]", "test_of[large]"}
 
@@ -95,6 +97,28 @@ def test_the_fast_set_leaves_the_slow_tests_out(tmp_path: Path, processes: tuple
     ran = run(tmp_path, "--fast", *processes, timings=TIMED)
     assert ran.returncode == pytest.ExitCode.OK, ran.stdout
     assert passed(ran) == {"test_quick", "test_long_and_promised", "test_of[small]"}
+
+
+def test_in_parts_the_tests_behind_one_that_ends_its_process_run(tmp_path: Path) -> None:
+    (tmp_path / "test_next.py").write_text(
+        "import os\ndef test_before(): pass\ndef test_it(): os._exit(3)\ndef test_behind(): pass\n", encoding="utf-8"
+    )
+    ran = run(tmp_path, "--fast", "-n2", "--dist=each")
+    assert ran.returncode == pytest.ExitCode.TESTS_FAILED, ran.stdout
+    assert "crashed while running 'test_next.py::test_it'" in ran.stdout
+    assert passed(ran) == EVERY
+    assert "PASSED test_next.py::test_before" in ran.stdout
+    assert "PASSED test_next.py::test_behind" in ran.stdout
+
+
+def test_no_two_tests_of_one_name_are_told_apart_by_their_folder_alone() -> None:
+    """A slow one would take a quick one out of the fast set."""
+    found = Counter(
+        f"{path.stem}::{name}"
+        for path in sorted(fast_set.TESTS.rglob("test_*.py"))
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert [name for name, count in found.items() if count > 1] == []
 
 
 def test_without_the_option_or_without_the_file_every_test_runs(tmp_path: Path) -> None:

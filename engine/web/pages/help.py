@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 import zlib
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ logger = logging.getLogger("labrelay.web")
 PATH = "/help"
 NEEDED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # of the environment; secrets stay with the daemon
 LONGEST_S = 120.0  # until it is made
+AGAIN_S = 60.0  # after it could not be made
 LARGEST = 8 * 1024 * 1024  # bytes of one page
 MOST_WORDS = 100  # signs of a search
 MOST_FOUND = 60
@@ -53,14 +55,16 @@ class Shelf:
     def __init__(self) -> None:
         self._making = asyncio.Lock()
         self._kept: Mapping[str, Kept] = {}
+        self._not_before = float("-inf")  # monotonic
 
     async def pages(self) -> Mapping[str, Kept]:
         """By name, the index first; empty where they cannot be made."""
         async with self._making:
-            if not self._kept:
+            if not self._kept and time.monotonic() >= self._not_before:
                 with suppress(TimeoutError, OSError, ValueError):  # a line too long is a ValueError
                     self._kept = await asyncio.wait_for(_made(), LONGEST_S)
                 if not self._kept:
+                    self._not_before = time.monotonic() + AGAIN_S
                     logger.warning("the help cannot be made")
             return self._kept
 

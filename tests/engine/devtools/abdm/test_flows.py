@@ -58,7 +58,7 @@ async def test_each_form_of_the_readers_key(form: str) -> None:
         await world.is_clean()
 
 
-async def test_the_app_asks_by_itself_after_a_notice() -> None:
+async def test_the_simulated_app_asks_by_itself_after_a_notice() -> None:
     async with abdm_world(pull_after_s=0.0) as world:
         await world.hip.publish(record())
         await until(lambda: len(world.sandbox.state.documents) == 1)
