@@ -11,16 +11,19 @@ tests.
 """
 
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heapreplace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.support import examples
 
+T = TypeVar("T")
 TESTS = Path(__file__).parents[1]
 TIMINGS = TESTS / "timings.tsv"
-SLOW_S = 0.1  # the figure with which `make test` takes five minutes on two quiet cores
+SLOW_S = 0.15  # the figure with which `make test` takes five minutes on two quiet cores
 LISTED_S = 0.05  # of a test that the file names
 OUTGROWN = 2.0  # a test of the fast set that takes so many times SLOW_S is named
 PER_TEST_S = 0.012  # of one that the file does not name, with its share of the collection: for equal parts
@@ -85,6 +88,9 @@ class ProcessorTime:
     """Each report says how much processor time its phase took: of this process, and of children that have ended."""
 
     def __init__(self) -> None:
+        self._before = 0.0
+
+    def pytest_runtest_logstart(self) -> None:
         self._before = _used()
 
     @pytest.hookimpl(wrapper=True)
@@ -149,28 +155,28 @@ class Judged:
 
 
 def parts(count: int) -> list[list[str]]:
-    """The files of tests in ``count`` parts that take about the same time. Neighbours share what they import."""
-    timings, known = read_timings(), {}
-    for name, seconds in timings.items():
+    """The files of tests in ``count`` parts that take about the same time."""
+    known: dict[str, float] = {}
+    for name, seconds in read_timings().items():
         if seconds <= SLOW_S:
             stem = name.partition("::")[0]
             known[stem] = known.get(stem, 0.0) + seconds
-    files = sorted(TESTS.rglob("test_*.py"))
-    weights = [known.get(one.stem, 0.0) + PER_TEST_S * _tests_in(one) for one in files]
-    return [[str(files[at]) for at in part] for part in _split(weights, count)]
+    weights = {one: known.get(one.stem, 0.0) + PER_TEST_S * _tests_in(one) for one in sorted(TESTS.rglob("test_*.py"))}
+    return [[str(one) for one in part] for part in _split(weights, count)]
 
 
 def _tests_in(path: Path) -> int:
-    return path.read_text(encoding="utf-8").count("\ndef test_") + 1
+    return path.read_text(encoding="utf-8").count("def test_") + 1
 
 
-def _split(weights: list[float], count: int) -> Iterable[list[int]]:
-    """Places in a row, cut so that each part has about the same weight."""
-    made: list[list[int]] = [[] for _ in range(count)]
-    whole, before = sum(weights), 0.0
-    for at, weight in enumerate(weights):
-        made[min(count - 1, int(count * (before + weight / 2) / whole))].append(at)
-        before += weight
+def _split(weights: Mapping[T, float], count: int) -> list[list[T]]:
+    """Each thing, the heaviest first, goes to the part that is the lightest so far."""
+    made: list[list[T]] = [[] for _ in range(count)]
+    heap = [(0.0, at) for at in range(count)]
+    for one in sorted(weights, key=lambda one: -weights[one]):
+        whole, at = heap[0]
+        made[at].append(one)
+        heapreplace(heap, (whole + weights[one], at))
     return made
 
 

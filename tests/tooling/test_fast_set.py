@@ -176,9 +176,9 @@ def test_each_file_of_tests_is_in_one_part() -> None:
     assert all(parts)
 
 
-def test_parts_of_a_row_weigh_about_the_same() -> None:
-    assert [list(part) for part in fast_set._split([1.0, 1.0, 1.0, 1.0], 2)] == [[0, 1], [2, 3]]
-    assert [list(part) for part in fast_set._split([4.0, 1.0, 1.0, 2.0], 2)] == [[0], [1, 2, 3]]
+def test_parts_weigh_about_the_same() -> None:
+    assert fast_set._split(dict.fromkeys("abcd", 1.0), 2) == [["a", "c"], ["b", "d"]]
+    assert fast_set._split({"a": 1.0, "b": 4.0, "c": 1.0, "d": 2.0}, 2) == [["b"], ["d", "a", "c"]]
 
 
 def test_fewer_examples_are_drawn_in_the_fast_set_alone() -> None:
