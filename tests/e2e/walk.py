@@ -55,7 +55,7 @@ ADDRESSES = {
         "/orders?tab=none",
     ),
     "/help": ("/help", "/help?q=checksum"),
-    "/help/{page}": ("/help/held", "/help/keys", "/help/none"),
+    "/help/{page}": ("/help/held", "/help/loggers", "/help/none"),
     "/abdm/contexts": ("/abdm/contexts", "/abdm/contexts?state=none"),
     "/abdm/context": ("/abdm/context?number=1", "/abdm/context?number=2", "/abdm/context?number=99"),
     "/abdm/consent": ("/abdm/consent?number=1", "/abdm/consent?number=3", "/abdm/consent?number=99"),
