@@ -13,6 +13,7 @@ import pytest
 from tests.support import fast_set
 from tests.support.corpus import skip_what_is_absent
 from tests.support.failures import FailuresAtOnce
+from tests.support.outside import OpensNothingOutside
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
 
@@ -33,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     fast_set.configure(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background; its children inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    outside = OpensNothingOutside()
+    outside.install()
+    config.pluginmanager.register(outside, "opens-nothing-outside")
     if os.environ.get("CI"):
         config.pluginmanager.register(SkipGuard(), "skip-guard")
     if not hasattr(config, "workerinput"):

@@ -1,17 +1,22 @@
 """The repository alone: no path in it leads to a file beside it. Who clones it has nothing beside it.
 
-Read from the text, not by running it. Followed are paths that begin at ``__file__``: parents, joined names, constants
-of a module, also imported ones. A path that is made in another way is found by the names of the folders beside it.
+Read from the text. Followed are paths that begin at ``__file__``: parents, joined names, constants of a module, also
+imported ones. A path that is made in another way is found by the names of the folders beside it, and where a test opens
+it, by `tests/support/outside.py`.
 """
 
 import ast
+import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from os.path import normpath
 from pathlib import Path, PurePath
 
 import pytest
+
+from tests.support.outside import OpensNothingOutside, OutsideError
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("adapters", "engine", "samples", "tests", "tools")
@@ -178,3 +183,27 @@ def test_a_module_that_leaves_it_is_found(text: str) -> None:
 )
 def test_a_module_that_stays_within_is_not(text: str) -> None:
     assert list(outside(ROOT / "tests" / "made_up.py", text)) == []
+
+
+@pytest.mark.skipif(len(ROOT.parts) < 3, reason="beside a repository at the top is the whole system")
+@pytest.mark.parametrize("opened", [open, os.listdir, os.scandir, lambda path: (Path(path) / "x").read_bytes()])
+@pytest.mark.parametrize("written", ["{beside}", "{root}/../absent", "{root}/tests/../../absent"])
+def test_a_test_that_opens_what_lies_beside_is_stopped(opened: Callable[[str], object], written: str) -> None:
+    path = written.format(beside=ROOT.with_name("absent"), root=ROOT)
+    if Path(tempfile.gettempdir()).resolve() == ROOT.parent:
+        pytest.skip("the repository lies among the temporary files, which tests may use")
+    with pytest.raises(OutsideError, match=r"absent.* use tests/support/corpus\.py"):
+        opened(path)
+
+
+@pytest.mark.parametrize("allowed", ["repository/samples/x", "temporary/x", ".cache/x", "repository"])
+def test_a_test_may_open_the_rest(tmp_path: Path, request: pytest.FixtureRequest, allowed: str) -> None:
+    outside = OpensNothingOutside(tmp_path / "repository", str(tmp_path / "temporary"))
+    under_way = outside.pytest_runtest_protocol(request.node)
+    next(under_way)
+    with pytest.raises(OutsideError):
+        outside.look("open", (str(tmp_path / "other"), "r", 0))
+    outside.look("open", (str(tmp_path / allowed), "r", 0))
+    outside.look("open", (7, "r", 0))
+    under_way.close()
+    outside.look("open", (str(tmp_path / "other"), "r", 0))

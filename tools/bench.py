@@ -111,7 +111,7 @@ def main(asked: list[str]) -> int:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "engine", "bench", "--json", str(report), *asked]
         done = subprocess.run(command, check=False)  # noqa: S603 - our own module, by our own interpreter
-        if report.is_file():
+        if done.returncode == 0:  # the figures of a run that lost a message are none
             keep(json.loads(report.read_text(encoding="utf-8")), measured)
     return done.returncode
 

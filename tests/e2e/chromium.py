@@ -1,6 +1,7 @@
 """A browser: the system's Chromium, driven by Playwright, and what it notes about each page."""
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import TimeoutError as TooLate
 
 from tests.e2e.counterparts import modules
 from tests.e2e.laboratory import PASSWORD, Laboratory
@@ -19,6 +21,8 @@ LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE = f"axe.run(document, {{resultTypes: ['violations'], runOnly: {{type: 'tag', values: {STANDARDS}}}}})"
 FOCUS_WITHIN_S = 30.0
+MENU_OPEN_S = 20.0
+BY_ITSELF = re.compile(r"[?&]auto\b")  # the address of a page that was loaded anew by itself
 # Chromium says this by itself of a page with such a status.
 OF_A_STATUS = "Failed to load resource: the server responded with a status of"
 expect.set_options(timeout=WITHIN_S * 1000)
@@ -75,6 +79,24 @@ class Visitor:
     async def follow(self, words: str) -> None:
         async with self.page.expect_navigation():
             await self.page.get_by_role("link", name=words, exact=True).first.click()
+
+    async def follow_more(self, words: str) -> None:
+        """Follow a link of *More pages*. Without scripts a page loads itself anew, and that closes the menu."""
+        link = self.page.get_by_role("link", name=words, exact=True).first
+        due = time.monotonic() + WITHIN_S
+        while True:
+            if not await link.is_visible():
+                await self.page.get_by_text("More pages", exact=True).click()
+            try:
+                async with self.page.expect_navigation(
+                    url=lambda address: not BY_ITSELF.search(address), timeout=MENU_OPEN_S * 1000
+                ):
+                    await link.click(timeout=MENU_OPEN_S * 1000)
+            except TooLate:
+                if time.monotonic() > due:
+                    raise
+            else:
+                return
 
     async def log_in(self, name: str, password: str = PASSWORD) -> None:
         await self.open("/log-in?lang=en")

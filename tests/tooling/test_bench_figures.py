@@ -63,12 +63,12 @@ def test_the_kept_tables_have_the_columns_that_the_bench_prints(section: str) ->
     """Else a run could not renew them: take the rows of another form out of docs/figures-performance.md."""
     view = VIEWS.get(section) or TABLES[section.removeprefix("Scenario ")]
     text = (FIGURES / "figures-performance.md").read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
-    (headings, *_), _ = parsed(text.partition("\n## ")[0]) if text else ([[]], [])
+    (headings, *_), *_ = parsed(text.partition("\n## ")[0]) if text else ([[]], [])
     assert headings in ([], [*(field.title for field in view.columns), "measured"])
 
 
 def test_each_target_is_of_a_scenario_and_has_its_row() -> None:
-    rows, _ = parsed(
+    rows, *_ = parsed(
         (FIGURES / "figures-performance.md")
         .read_text(encoding="utf-8")
         .partition("\n## Targets\n")[2]

@@ -41,6 +41,9 @@ def test_other_sections_and_the_words_of_a_page_stay(tmp_path: Path) -> None:
         "# Title\n\nAbout.\n\n## Faults\n\nWords of it.\n\n| fault | result | measured |\n|---|---|---|\n"
         "| T1 | passed | today |\n\n## Else\n\n| a | measured |\n|---|---|\n| 1 | x |\n"
     )
+    page.write_text(text.replace("\n\n## Else", "\n\nMore words.\n\n## Else"))
+    assert wrote(tmp_path) == page.read_text()
+    page.write_text(text)
     assert wrote(tmp_path) == text  # nothing measured, nothing changed
     assert wrote(tmp_path, ("T1", "passed", "today"), section="New").startswith(text)
 
@@ -56,6 +59,8 @@ def test_a_table_of_other_columns_is_not_written_over(tmp_path: Path) -> None:
         figures.write("page", "Faults", ("fault",), [("T1", "today")], folder=tmp_path)
     with pytest.raises(ValueError, match="2 cells for 3 columns"):
         wrote(tmp_path, ("T1", "today"))
+    with pytest.raises(ValueError, match="two rows have the key T2"):
+        wrote(tmp_path, ("T2", "passed", "today"), ("T2", "failed", "today"))
 
 
 def test_the_machine_is_described_and_not_named(tmp_path: Path) -> None:
@@ -71,8 +76,14 @@ def test_every_kept_table_can_be_renewed(path: Path, tmp_path: Path) -> None:
     copy.write_text(text, encoding="utf-8")
     for part in text.split("\n## ")[1:]:
         section, _, body = part.partition("\n")
-        (headings, *rows), _ = figures.parsed(body)
+        (headings, *rows), *_ = figures.parsed(body)
         assert headings[-1] == figures.MEASURED
         assert {len(row) for row in rows} <= {len(headings)}
         figures.write(path.stem, section, headings[:-1], rows, folder=tmp_path)
     assert copy.read_text(encoding="utf-8") == text
+
+
+def test_the_file_system_is_that_of_the_folder_where_it_is_mounted_itself() -> None:
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    kind = {at: kind for _, at, kind, *_ in mounts}["/proc"]
+    assert figures.measured(Path("/proc")).endswith(kind)
