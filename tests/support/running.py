@@ -31,6 +31,7 @@ from engine.store.queries.contents import stored_document
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
 from tests.support.command_line import Ran, labrelay
+from tests.support.forked_workers import forked_workers
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
 
@@ -232,7 +233,8 @@ async def running_site(
             patient_numbers=patient_numbers,
             practice=practice,
         )
-        async with running_app(folder, clock=clock) as app:
-            yield RunningSite(folder, app, sandbox)
+        with forked_workers() if workers else contextlib.nullcontext():
+            async with running_app(folder, clock=clock) as app:
+                yield RunningSite(folder, app, sandbox)
     finally:
         await sandbox.stop()

@@ -17,13 +17,13 @@ def main() -> None:
     # Ctrl-C in a terminal, and systemd's stop, reach every process of the group: the main process decides for both.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     from engine.runtime.worker.child import serve
 
     event_loop.run(serve(socket(fileno=int(sys.argv[1]))))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A second safeguard beside the end of the socket, which a hanging worker would not notice."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -20,7 +20,7 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from engine.config.load import Site
@@ -194,11 +194,7 @@ class WorkerProcess:
         with theirs:
             try:
                 await loop.create_unix_connection(lambda: pipe, sock=ours)
-                process = await asyncio.create_subprocess_exec(
-                    # -P: our own package, never a folder `engine` in the working directory
-                    sys.executable, "-P", "-m", "engine.runtime.worker", str(theirs.fileno()),
-                    stdin=DEVNULL, pass_fds=(theirs.fileno(),), env=_environment(),
-                )  # fmt: skip
+                process = await launch(theirs.fileno(), _environment())
             except BaseException as error:
                 pipe.abort()
                 if not isinstance(error, OSError):
@@ -325,6 +321,22 @@ class WorkerProcess:
     def _break(self, why: str) -> None:
         if self._broken is not None and not self._broken.done():
             self._broken.set_result(why)
+
+
+async def launch(descriptor: int, environ: Mapping[str, str]) -> Process:
+    """A new worker process.
+
+    Args:
+        descriptor: of its end of the pipe.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return await asyncio.create_subprocess_exec(
+        # -P: our own package, never a folder `engine` in the working directory
+        sys.executable, "-P", "-m", "engine.runtime.worker", str(descriptor),
+        stdin=DEVNULL, pass_fds=(descriptor,), env=environ,
+    )  # fmt: skip
 
 
 def _environment() -> dict[str, str]:
