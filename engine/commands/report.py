@@ -19,9 +19,13 @@ RARE = True
 @click.command(help=__doc__)
 @click.argument("what", type=click.Choice([*REPORTS]), metavar="|".join(REPORTS))
 @click.option("--from", "begin", metavar="DAY", help="The first day, as 2026-11-01; else that of the month of --to.")
-@click.option("--to", "end", metavar="DAY", help="The last day; else today.")
+@click.option("--to", "end", metavar="DAY", help="The last day, included; else today.")
 @click.option("--month", metavar="MONTH", help="A whole month, as 2026-11.")
-@click.option("--by", type=click.Choice(BY), help="A row for each analyzer, each day, or each test of an analyzer.")
+@click.option(
+    "--by",
+    type=click.Choice(BY),
+    help="A row for each analyzer, each day, or each test of an analyzer; each report has its own default.",
+)
 @click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel alone.")
 @form_option(Form.TABLE, Form.JSON, Form.NDJSON, Form.CSV)
 @pass_session

@@ -1,6 +1,7 @@
 """docs/page.md, and the log in docs/operations.md, say what the code does."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from engine.help import library
@@ -9,6 +10,8 @@ from engine.monitoring.logs import describe
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
+from engine.web.cells import Cells
+from engine.web.languages import catalogue
 from engine.web.server import MAX_EVENT_READERS
 from tests.support.status_sites import troubled_site
 
@@ -47,3 +50,14 @@ def test_the_numbers_are_the_codes() -> None:
 def test_fields_of_an_error_are_described() -> None:
     table = LOGGING.partition("## Fields of an error")[2].partition("\n#")[0]
     assert set(describe(ValueError())) <= set(re.findall(r"`(\w+)`", table))
+
+
+def test_each_state_has_the_colour_of_the_page() -> None:
+    colours = {"ok": "green", "calm": "none", "attention": "amber", "problem": "red"}
+    site = troubled_site()
+    cells = Cells(site, catalogue("en"))
+    for row, states in ((site.channels[0], ChannelState), (site.destinations[0], DestinationState)):
+        for state in states:
+            lines = [line for line in PAGE.splitlines() if line.startswith("|") and f"`{state.value}`" in line]
+            said = {line.split("|")[2].strip(" *") for line in lines if "(`" in line}
+            assert colours[cells.badge(replace(row, state=state)).level] in said, state

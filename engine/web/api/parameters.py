@@ -118,7 +118,7 @@ class Report(Nothing):
     first: Day | None = None
     """The first day, in the site's zone; else that of the month of `last`."""
     last: Day | None = None
-    """The last day; else today."""
+    """The last day, included; else today."""
     by: Annotated[str, _one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = None
     """A row for each analyzer, each day, or each test of an analyzer; not every report has each."""
     channel: Word | None = None

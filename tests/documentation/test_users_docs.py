@@ -1,0 +1,64 @@
+"""docs/users.md names for each role the verbs of the control socket that its permissions give, and every such verb."""
+
+import re
+from pathlib import Path
+
+from engine.model.permissions import ACTING, CHANGING, LOOKING, SEEING_PATIENTS
+from engine.runtime.control_handlers import NEEDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "users.md").read_text(encoding="utf-8")
+ROLES = {"viewer": LOOKING, "operator": ACTING, "engineer": CHANGING, "see-patients": SEEING_PATIENTS}
+# Commands whose verb on the socket has another name than the command and its own verb together.
+VERBS = {
+    "alert list": "alerts",
+    "alert silences": "alerts",
+    "dlq dismiss": "dismiss",
+    "dlq retry": "retry",
+    "dlq set-aside": "set_aside",
+    "held answer": "tell_apart",
+    "held reject": "reject",
+    "held release": "release",
+    "orders worklist": "order_worklist",
+    "tables set": "table_set",
+    "tables undo": "table_undo",
+    "tables unset": "table_set",
+    "tap --unmask": "tap_contents",
+    "todo list": "todo",
+    "top": "status",
+}
+IN_GROUPS = ("order_", "abdm_")  # the page names these by their group
+READS_FILES = {"operation_cancel", "reprocess"}  # their commands read the journal, so they need sudo
+
+
+def named(role: str) -> set[str]:
+    (cell,) = re.findall(rf"^\| `{role}`[^|]*\|[^|]*\|(.*)\|$", PAGE, re.MULTILINE)
+    found = set()
+    for group in cell.replace("acts of `orders` and `abdm`", "").split(";"):
+        before = ""
+        for words in re.findall(r"`([^`]+)`", group):
+            if " " in words:
+                before = words.split()[0] + " "
+                found.add(words)
+            else:
+                found.add(before + words)
+    return found
+
+
+def verb_of(command: str) -> str:
+    return VERBS.get(command, command.replace(" ", "_"))
+
+
+def test_each_verb_is_at_the_role_that_may_give_it() -> None:
+    wrong = {
+        f"{role}: {command}"
+        for role, needed in ROLES.items()
+        for command in named(role)
+        if NEEDS[verb_of(command)] != needed
+    }
+    assert not wrong
+
+
+def test_no_verb_of_an_operator_or_engineer_is_missing() -> None:
+    for role in ("operator", "engineer"):
+        given = {verb for verb, needs in NEEDS.items() if needs == ROLES[role] and not verb.startswith(IN_GROUPS)}
+        assert given - READS_FILES == {verb_of(command) for command in named(role)}
