@@ -71,7 +71,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     skip_what_is_absent(items)
     if config.getoption("--fast"):
         fast_set.select(config, items)
-    elif hasattr(config, "workerinput"):
+        return
+    if config.getoption("--passed"):
+        from tools.core import CORE_TESTS
+
+        fast_set.leave_out_passed(config, items, CORE_TESTS)
+    if hasattr(config, "workerinput"):
         files = fast_set.weights_of(items)
         items.sort(key=lambda item: -files[item.path])
 

@@ -6,12 +6,16 @@ test-all` runs it, and `make test` leaves it out unless it carries `@pytest.mark
 
 Tests that draw examples draw fewer in the fast set (`tests/support/examples.py`); the file has their time with these.
 
+A run of the fast set keeps the names of the tests that passed in the file that `LABRELAY_PASSED` names; another run of
+the same commit leaves these out with `--passed FILE`, but not those that it runs in another way.
+
 Each process of a whole run of the fast set collects its own part of the files: to collect all takes as long as many
 tests.
 """
 
+import os
 import resource
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import heapreplace
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +38,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("labrelay")
     group.addoption("--fast", action="store_true", help="the fast set alone: tests/support/fast_set.py")
     group.addoption("--fewer-examples", action="store_true", help="draw as few examples as the fast set does")
+    group.addoption("--passed", metavar="FILE", help="leave out the tests that passed in a run of the fast set")
     group.addoption("--timings", metavar="FILE", help="write the processor time of each test above a figure")
 
 
@@ -73,6 +78,23 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         config.hook.pytest_deselected(items=slow)
         left_out = set(slow)
         items[:] = [one for one in items if one not in left_out]
+
+
+def leave_out_passed(config: pytest.Config, items: list[pytest.Item], measured: Collection[str]) -> None:
+    """But those that draw more examples here or may do so, and those of files whose coverage is measured.
+
+    Args:
+        measured: paths from the root of the repository.
+    """
+    names = set(Path(config.getoption("--passed")).read_text(encoding="utf-8").splitlines())
+    passed = {one for one in items if one.nodeid in names and not _draws(one) and one.location[0] not in measured}
+    config.hook.pytest_deselected(items=list(passed))
+    items[:] = [one for one in items if one not in passed]
+
+
+def _draws(item: pytest.Item) -> bool:
+    function = getattr(item, "obj", None)
+    return getattr(function, "is_hypothesis_test", False) or "examples" in getattr(function, "__globals__", ())
 
 
 def weights_of(items: Iterable[pytest.Item]) -> dict[Path, float]:
@@ -117,8 +139,13 @@ class Judged:
         self._taken: dict[str, float] = {}
         self._drawn: set[str] = set()
         self._kept: set[str] = set()
+        self._passed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self._passed.add(report.nodeid)
+        elif report.failed:
+            self._passed.discard(report.nodeid)
         name = name_of(report.nodeid)
         self._taken[name] = self._taken.get(name, 0.0) + sum(
             value for key, value in report.user_properties if key == "processor_s"
@@ -139,6 +166,8 @@ class Judged:
         return sorted(found, reverse=True)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if kept := os.environ.get("LABRELAY_PASSED"):
+            Path(kept).write_text("".join(f"{one}\n" for one in sorted(self._passed)), encoding="utf-8")
         if self._written:
             lines = sorted((name, seconds) for name, seconds in self._taken.items() if seconds >= LISTED_S)
             text = "".join(f"{seconds:.2g}\t{name}\n" for name, seconds in lines)

@@ -99,6 +99,31 @@ def test_the_fast_set_leaves_the_slow_tests_out(tmp_path: Path, processes: tuple
     assert passed(ran) == {"test_quick", "test_long_and_promised", "test_of[small]"}
 
 
+def test_tests_that_have_passed_are_left_out_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that fails or is skipped runs again, and one that draws more examples there, or has them at hand."""
+    (tmp_path / "test_drawn.py").write_text(
+        "from hypothesis import given, strategies\n@given(strategies.integers())\ndef test_drawn(x): pass\n"
+    )
+    (tmp_path / "test_repeated.py").write_text(
+        "from tests.support.examples import examples\ndef test_repeated(): examples(9)\n"
+    )
+    (tmp_path / "test_not_passed.py").write_text(
+        "import pytest\ndef test_fails(): assert False\ndef test_skipped(): pytest.skip()\n"
+        "@pytest.fixture\ndef broken():\n    yield\n    raise ValueError\ndef test_broken(broken): pass\n"
+    )
+    kept = tmp_path / "passed"
+    monkeypatch.setenv("LABRELAY_PASSED", str(kept))
+    run(tmp_path, "--fast", "-n2", "--dist=each", timings=TIMED)
+    monkeypatch.delenv("LABRELAY_PASSED")
+    ran = run(tmp_path, "--passed", str(kept), timings=TIMED)
+    assert passed(ran) == {"test_long", "test_of[large]"}
+    others = set(
+        re.findall(r"^(?:PASSED|FAILED|SKIPPED) .*(test_drawn|test_repeated|test_not_passed)", ran.stdout, re.M)
+    )
+    assert others == {"test_drawn", "test_repeated", "test_not_passed"}, ran.stdout
+    assert "1 skipped" in ran.stdout
+
+
 def test_in_parts_the_tests_behind_one_that_ends_its_process_run(tmp_path: Path) -> None:
     (tmp_path / "test_next.py").write_text(
         "import os\ndef test_before(): pass\ndef test_it(): os._exit(3)\ndef test_behind(): pass\n", encoding="utf-8"
