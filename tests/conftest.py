@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -114,6 +115,15 @@ def quick_hashes() -> Iterator[None]:
     from engine.access import passwords
 
     with mock.patch.multiple(passwords, MEMORY_KIB=8, ROUNDS=1):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def shipped_mappings_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiled by the first test that loads one, and by each with the marker `compiles`."""
+    from tests.support import loaded_once
+
+    with nullcontext() if request.node.get_closest_marker("compiles") else loaded_once.shipped_mappings_once():
         yield
 
 
