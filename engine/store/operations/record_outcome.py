@@ -268,7 +268,15 @@ def record(
             meant.update(item for item, _ in about)
     if old_state is not None and (state == "mapped" or holding.standing(batch, message_id) != "on its way"):
         holding.gone_from(batch, message_id, meant)
-    return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places, answers=told)
+    return Recorded(
+        state=state,
+        reason=reason,
+        deliveries=deliveries,
+        waiting=waiting,
+        held=places,
+        answers=told,
+        detail=detail,
+    )
 
 
 def _with_orders(

@@ -440,6 +440,33 @@ async def test_orders_as_json_are_answered_in_the_response(tmp_path: Path) -> No
             assert "BAD_VALUE" in (await response.json())["detail"]
 
 
+NO_ORDERS: list[Any] = [
+    {},
+    [],
+    {"hello": "world"},
+    {"orders": []},
+    {"orders": {}},
+    [{"tests": ["TSH"]}],
+    {"tests": ["TSH"]},
+]
+
+
+@pytest.mark.parametrize("body", NO_ORDERS, ids=[json.dumps(one) for one in NO_ORDERS])
+async def test_a_post_without_the_keys_of_an_order_is_refused_with_the_keys_that_it_needs(
+    tmp_path: Path, body: Any
+) -> None:
+    own = lis({**HTTP, "format": "json"}, "orders-json")
+    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site, aiohttp.ClientSession() as http:
+        for _ in range(2):  # the repeat as well
+            async with http.post(f"http://127.0.0.1:{site.port('lis')}/", json=body) as response:
+                assert response.status == 422
+                said = (await response.json())["detail"]
+            assert "REQUIRED_ABSENT" in said
+            assert all(key in said for key in ("placer", "filler", "specimen", "tests", "orders")), said
+        assert states(site) == []
+        assert site.ends("lis")[0] == "REQUIRED_ABSENT"
+
+
 async def test_a_post_that_is_late_is_to_be_sent_again(tmp_path: Path) -> None:
     source = {**HTTP, "format": "json"}
     async with (
