@@ -6,7 +6,9 @@
 
 Departures:
 - The tube is the bar code in O-4; the count in O-3 begins anew each day. So O-4 becomes O-3. Without a bar code nothing
-  names the tube: the count is kept in component 2 of O-4, where it is no number of a tube.
+  names the tube: the count is kept in component 2 of O-4, where it is no number of a tube. Where O-4 has the tests, and
+  O-5 the priority, all fields are one place ahead: O-3 without a tray is the bar code then. Any other O-4 with several
+  components is none.
 - R-3 begins with the code, in place of its component 4, which says F. Where component 1 is a bare number (a count, or a
   number of the site) and a name follows, the name is the code. It becomes component 4, a longer name component 5.
 - R-4 is number ^ words: where both are there, the words become a flag; where one is, it is the value.
@@ -39,7 +41,8 @@ from engine.model.message import Delimiters, Parsed, Segment
 
 PROCESSING = 12  # H-12
 BIRTH_DATE = 8  # P-8
-SPECIMEN, INSTRUMENT_SPECIMEN, ACTION = 3, 4, 12  # O-3, O-4, O-12
+SPECIMEN, INSTRUMENT_SPECIMEN, TESTS, ACTION = 3, 4, 5, 12  # O-3, O-4, O-5, O-12
+PRIORITIES = ("R", "S", "A")  # O-6
 TEST, VALUE, RANGE, FLAGS, STATUS = 3, 4, 6, 7, 9
 NO_SPECIMEN = ("QR", "CR")  # controls, calibrations
 STATUSES = ("F", "C", "P", "I", "R", "X")
@@ -70,7 +73,14 @@ def adapt(parsed: Parsed) -> Parsed:
 
 def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
     count, *place = components(get(order, SPECIMEN), delimiters)
-    bar_code = components(get(order, INSTRUMENT_SPECIMEN), delimiters)[0]
+    said = get(order, INSTRUMENT_SPECIMEN)
+    has_parts = delimiters.component in said or delimiters.repetition in said
+    if has_parts and get(order, TESTS) in PRIORITIES:  # its tests: no field is between them and O-3
+        order.fields.insert(INSTRUMENT_SPECIMEN, "")
+        said = ""
+    bar_code, *more = components(said, delimiters)
+    if any(more) or delimiters.repetition in said:  # tests, or a number: it is not clear
+        bar_code = ""
     if bar_code:
         put(order, SPECIMEN, bar_code)
         put(order, INSTRUMENT_SPECIMEN, count)

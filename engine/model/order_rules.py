@@ -242,6 +242,13 @@ def same_placer(one: OrderLine, other: OrderLine) -> bool:
     return one.specimen == other.specimen
 
 
+def has_number(line: OrderLine) -> bool:
+    """Whether a line has an order number. The number on the tube is none, also where it is in the filler's place
+    (setting ``order_specimen: OBR-3``): all orders of the tube have it, and those of a later tube with this number.
+    """
+    return bool(line.placer or (line.filler and line.filler != line.specimen))
+
+
 def names(line: OrderLine, item: OrderLine) -> bool:
     """Whether a cancel, hold or release names this item. All that it says must agree: order number, test, tube."""
     if line.placer:

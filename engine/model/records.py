@@ -136,6 +136,7 @@ class Recorded:
         held: positions, in the order of queueing from 0, of deliveries that a rule holds back, or that are an echo.
         already: the message had been processed before; nothing was changed.
         answers: to each of its order lines; None: it brought none.
+        detail: the reason in words; it may hold values of the message, and goes to its sender alone.
     """
 
     state: MessageState
@@ -145,6 +146,7 @@ class Recorded:
     held: frozenset[int] = frozenset()
     already: bool = False
     answers: "tuple[LineAnswer, ...] | None" = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

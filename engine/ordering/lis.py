@@ -92,9 +92,10 @@ class OrderDesk:
         if future is None or future.done():
             return
         if outcome.reason is not ReasonCode.REPEAT:
-            future.set_result(Told(state=outcome.state, reason=outcome.reason, answers=outcome.answers))
-        elif (told := self._told(stored.id)) is not None:
+            told = Told(state=outcome.state, reason=outcome.reason, answers=outcome.answers, detail=outcome.detail)
             future.set_result(told)
+        elif (first := self._told(stored.id)) is not None:
+            future.set_result(first)
 
     def _told(self, message: int) -> Told | None:
         """From the journal; None also where that cannot be read: then there is no answer in time."""
@@ -131,6 +132,7 @@ class OrderDesk:
                 found = answering.writer.said(payload, told.answers or (), **self._stamps())
             else:
                 why = told.reason.value if told.reason is not None else ReasonCode.DAMAGED.value
+                why = f"{why}: {told.detail}" if told.detail else why
                 text = f"no order was taken, the message is kept as a dead letter: {why}"
                 found = answering.writer.refused(payload, text, **self._stamps())
         except ContentError:

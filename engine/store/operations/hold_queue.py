@@ -3,12 +3,13 @@
     decide     in the transaction that queues deliveries: it sees every value before it, and no crash lies between
     release    the delivery waits again in its old place; its values become those that later results are compared with
     reject     it is never delivered, and stays in the journal
+    take back  its sender has withdrawn all of it: it is closed
 
 Release and reject leave a row in the audit trail in the same transaction. Each works once: a delivery that is not held
 any more is left as it is, so a command given twice, or by two people at once, does no harm.
 
-Nothing else ends a hold: no time, no restart, no retry, no replay. The one exception is a person's order to process the
-message again: the new documents supersede the open ones of the earlier mapping, and the rules judge them anew.
+Nothing else ends a hold: no time, no restart, no retry, no replay. Where a person has the message processed again, the
+new documents supersede the open ones of the earlier mapping, and the rules judge them anew.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,10 @@ from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import tell
 from engine.store.operations.superseding import in_words, overtaken, overtaken_by
+from engine.store.operations.worklist import holding
 from engine.succession.critical import tells_critical
+
+TAKEN_BACK = "withdrawn by its sender"  # how the detail of a delivery begins that was held, and is closed for that
 
 
 def decide(
@@ -105,6 +109,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     match overtaken(batch, delivery_id):
         case "whole":
             decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
+            holding.taken_back(batch, message_id)
             return "superseded"
         case "part":
             _keep_overtaken(batch, delivery_id, channel)
@@ -117,6 +122,13 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
             delta_history.remember(batch, results_of(body_of(batch, document_id)), received_us)
     return "released"
+
+
+def take_back(batch: Batch, deliveries: Sequence[int], by: int) -> None:
+    """Close held deliveries whose every result the sender has withdrawn, with the message ``by``."""
+    decisions.supersede(batch, deliveries, f"{TAKEN_BACK} (message {by})")
+    for message_id in decisions.messages_of(batch, deliveries):
+        holding.taken_back(batch, message_id)
 
 
 @operation(priority=Priority.SETTLE)

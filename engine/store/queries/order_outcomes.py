@@ -14,13 +14,14 @@ class Told:
     """The outcome of a message of a laboratory system.
 
     Attributes:
-        state, reason: of the message.
+        state, reason, detail: of the message.
         answers: to each of its order lines; None: it brought none.
     """
 
     state: str
     reason: ReasonCode | None
     answers: tuple[LineAnswer, ...] | None
+    detail: str = ""
 
 
 def told_of(reader: Reader, message_id: int) -> Told | None:
@@ -46,7 +47,8 @@ def told_of(reader: Reader, message_id: int) -> Told | None:
             message_id = earlier
     note = opened_note(reader.keys, sealed, "message_state", message_id, channel)
     found = order_notes.opened(note["answers"]) if "answers" in note else None
-    return Told(state=state, reason=ReasonCode[reason] if reason else None, answers=found)
+    code = ReasonCode[reason] if reason else None
+    return Told(state=state, reason=code, answers=found, detail=note.get("detail", ""))
 
 
 def has_notices(reader: Reader) -> bool:

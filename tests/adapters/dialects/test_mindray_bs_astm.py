@@ -24,12 +24,26 @@ def adapted(*lines: str, kind: str = "PR") -> Parsed:
         ("O|1||00042|SGOT^^", "00042"),
         ("O|1|1^1^1||SGOT^^", None),  # no bar code: the count names no tube; the next day another tube has it
         ("O|1|00042||SGOT^^", "00042"),  # no count: nothing but a number
+        ("O|1|00042|^SGOT^^|R|20260302090510", "00042"),  # its tests are in O-4: one field ahead
+        (r"O|1|00042|SGOT^Aspartate^^\UREA^Urea^^|R", "00042"),
+        ("O|1|00042|1^SGOT^2^1|S", "00042"),
+        ("O|1|9058^1^11|SGOT^^|R", None),  # its tests again, and the number is a count
+        ("O|1|9058^1^11|SGOT^Aspartate^^", None),  # tests or a number: it is not clear
+        ("O|1|9058^1^11|8766097^^|SGOT^^", "8766097"),
     ],
 )
 def test_the_tube_is_the_bar_code_and_never_the_count(order: str, tube: str | None) -> None:
     found = tubes_in(adapted(order, RESULT), {"SGOT": "AST"})
     assert [one.specimen for one in found] == ([] if tube is None else [tube])
     assert [test.test for one in found for test in one.tests] == ["AST"] * len(found)
+
+
+def test_an_order_one_field_ahead_is_read_in_its_places() -> None:
+    ahead = "O|1|00042|GLU^Glucose^^|R|20260302090510|20260302090402|||||||20260302090402|serum||||||||||F|||||"
+    order = next(one for one in adapted(ahead, RESULT).segments if one.name == "O")
+    assert [order.get(at) for at in (3, 4, 5, 6, 8, 15, 16, 26)] == [
+        "00042", "", "GLU^Glucose^^", "R", "20260302090402", "20260302090402", "serum", "F",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

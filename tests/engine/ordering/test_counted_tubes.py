@@ -5,6 +5,9 @@ Roche c311     O-4: 20115, no barcode       offered
                O-3: 20115, read             resulted
 Sysmex XN      20115^A, counted             offered
                20115^B, read                resulted
+Mindray BS     O-3: 20115 ^ tray ^ place    offered: a count, beside no bar code, or that of another tube
+               O-4: 20115, the bar code     resulted
+               O-3: 20115, tests in O-4     resulted: all fields are one place ahead
 """
 
 from pathlib import Path
@@ -17,6 +20,7 @@ from tests.support.running import astm_channel, running_site
 from tests.support.waiting import until
 
 C311 = "H|\\^&|||c311^1|||||host|{}|P|1"
+MINDRAY = "H|\\^&|||Mindry^^|||||||{}|1394-97|20260302093001"
 SYSMEX = "H|\\^&|||XN-550^00-27^11001^^^^12345678||||||||E1394-97"
 CASES = {
     "c311": (
@@ -33,6 +37,25 @@ CASES = {
         (SYSMEX, "P|1", "O|1||^^                 {}|^^^^WBC|||||||N", "R|1|^^^^WBC^1|7.8|10*3/uL||N||F"),
         ("20115^A", "20115^B"),
     ),
+    **{
+        f"mindray {name}": (
+            "mindray-bs-astm",
+            "SGOT",
+            (MINDRAY.format("RQ"), "Q|1|^20115||||||||||O"),
+            (
+                MINDRAY.format("PR"),
+                "P|796",
+                "O|796|{}|SGOT^Aspartate Aminotransferase^^|R|||||||||||serum||||||||||F|||||",
+                "R|241|SGOT^Aspartate Aminotransferase^^F|67.98^^^^|U/L|5.0^40.0|N||F|67.98^^^^|0|||Mindry^",
+            ),
+            numbers,
+        )
+        for name, numbers in {
+            "no bar code": ("20115^1^11|", "9058^1^11|20115"),
+            "another tube": ("20115^1^11|8766097", "20115^^|20115"),
+            "tests in O-4": ("20115^1^11", "20115"),
+        }.items()
+    },
 }
 
 
@@ -43,7 +66,8 @@ def message(*lines: str) -> bytes:
 @pytest.mark.parametrize("name", CASES)
 async def test_only_a_number_that_was_read_closes_an_order(name: str, tmp_path: Path) -> None:
     analyzer, code, asks, measured, (counted, read) = CASES[name]
-    channel = astm_channel(orders={"codes": {"TEST": code}, "deadline": "60s"}, analyzer=analyzer)
+    of = {"dialect" if analyzer.startswith("mindray") else "analyzer": analyzer}
+    channel = astm_channel(orders={"codes": {"TEST": code}, "deadline": "60s"}, **of)
     async with running_site(tmp_path, {"lab": channel}) as site, asking(site.port("lab")) as line:
         await added(site, "20115", "TEST")
         await line.ask(message(*asks))

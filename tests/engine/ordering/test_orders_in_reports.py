@@ -11,8 +11,10 @@ processed again, explained       the same document
 HL7 v2 output                    ORC-2 and OBR-2, where they are empty; NTE for a late one
 """
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -124,6 +126,32 @@ async def test_the_same_result_once_more_is_an_echo(tmp_path: Path) -> None:
 
         assert site.end_of(message) == "ECHO"
         assert [state for _, state, _ in states(site)] == ["resulted", "waiting"]
+
+
+@pytest.mark.parametrize("again", ["RO", "NW"])
+async def test_the_same_result_once_more_without_its_patient_is_of_its_first_order(again: str, tmp_path: Path) -> None:
+    """It is no echo, since nothing says whose it is; the number on the tube is in use again."""
+    async with (
+        running_site(tmp_path, site_of()) as site,
+        ordering(site.port("his")) as his,
+        asking(site.port("chemistry")) as peer,
+    ):
+        await his.ask(order("M1", ("NW", "P1", "TSH")))
+        await peer.ask(question("00042"))
+        first = result("00042", "P-17", "TSH3", "1.20")
+        await measured(site, peer, first)
+        await his.ask(order("M2", (again, "P9", "TSH")))
+        await peer.ask(question("00042"))
+
+        message = await measured(site, peer, first.replace(b"|P-17\r", b"|\r"))
+
+        assert site.end_of(message) == "delivered"
+        assert [state for _, state, _ in states(site)] == ["resulted", "offered"]
+        assert based_on(site, message) == {"Observation": ["P1"], "DiagnosticReport": ["P1"]}
+
+        later = f"{datetime.now(ZoneInfo('Asia/Kolkata')) + timedelta(minutes=1):%Y%m%d%H%M%S}"
+        await measured(site, peer, result("00042", "", "TSH3", "1.30", at=later))
+        assert [state for _, state, _ in states(site)] == ["resulted", "resulted"]
 
 
 async def test_a_result_that_is_repeated_beside_a_new_one_is_of_no_rerun(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ ANALYZER = astm_channel(source=ASTM, orders={"answer": "query", "codes": {"TSH":
 HTTP = {"kind": "http", "listen": "127.0.0.1:0"}
 
 
+OML, TESTS = ("O21", "O33", "O35"), ("TSH", "FERR")
+
+
 def lis(source: dict[str, Any] = MLLP, mapping: str = "orders-hl7", **block: Any) -> dict[str, Any]:
     more = {"lis": {"deadline": "60s", **block}}
     return channel(source, {"mapping": mapping}, role="orders", settings={"order_specimen": "OBR-3"}, **more)
@@ -325,6 +328,46 @@ async def test_a_cancel_without_a_number_is_of_the_tube_where_the_channel_says_s
         assert answered(await his.ask(by_tube("O33", "M2", "CA", "", ""))) == [code]
 
 
+NAMELESS = [(order("M2", ("CA", "", "TSH")), lis()), *((by_tube(kind, "M2", "CA", "", "TSH"), tubes()) for kind in OML)]
+
+
+@pytest.mark.parametrize(("cancel", "own"), NAMELESS, ids=["O01", *OML])
+async def test_a_cancel_that_names_tube_and_test_alone_is_of_no_order(
+    tmp_path: Path, cancel: bytes, own: dict[str, Any]
+) -> None:
+    """The number on the tube is no order number, also where the LIS has it in OBR-3: the tube may be a newer one."""
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        for at, placer in enumerate(("P1", "")):  # with a number of its own, and without one
+            new = order(f"N{at}", ("NW", placer, "TSH"), ("NW", placer, "FERR"))
+            parts = [new] if own == lis() else [by_tube("O21", f"N{at}{one}", "NW", placer, one) for one in TESTS]
+            for part in parts:
+                assert set(answered(await his.ask(part))) == {"OK"}
+        before = states(site)
+
+        said = await his.ask(cancel)
+
+        assert answered(said) == ["UC"]
+        assert b"there is no such order here" in said
+        assert states(site) == before
+        assert {one[1] for one in before} == {"waiting"}
+
+
+async def test_a_cancel_as_json_whose_number_is_that_of_the_tube_is_of_no_order(tmp_path: Path) -> None:
+    own = lis({**HTTP, "format": "json"}, "orders-json")
+    new = {"specimen": {"id": "00042"}, "filler": "00042", "patient": {"id": "P-17"}, "tests": ["TSH"]}
+    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site, aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{site.port('lis')}/"
+        for body, told in ((new, (True, None)), ({**new, "action": "cancel"}, (False, "NO_SUCH_ORDER"))):
+            async with http.post(url, json=body) as response:
+                assert response.status == 200
+                (said,) = (await response.json())["orders"]
+                assert (said["done"], said.get("reason")) == told
+        assert states(site) == [("TSH", "waiting", "")]
+
+
 async def test_an_order_does_not_wait_behind_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis(), "hl7": hl7_channel()}) as site,
@@ -395,6 +438,33 @@ async def test_orders_as_json_are_answered_in_the_response(tmp_path: Path) -> No
         async with http.post(url, json={**JSON_ORDER, "priority": "soon"}) as response:
             assert response.status == 422
             assert "BAD_VALUE" in (await response.json())["detail"]
+
+
+NO_ORDERS: list[Any] = [
+    {},
+    [],
+    {"hello": "world"},
+    {"orders": []},
+    {"orders": {}},
+    [{"tests": ["TSH"]}],
+    {"tests": ["TSH"]},
+]
+
+
+@pytest.mark.parametrize("body", NO_ORDERS, ids=[json.dumps(one) for one in NO_ORDERS])
+async def test_a_post_without_the_keys_of_an_order_is_refused_with_the_keys_that_it_needs(
+    tmp_path: Path, body: Any
+) -> None:
+    own = lis({**HTTP, "format": "json"}, "orders-json")
+    async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site, aiohttp.ClientSession() as http:
+        for _ in range(2):  # the repeat as well
+            async with http.post(f"http://127.0.0.1:{site.port('lis')}/", json=body) as response:
+                assert response.status == 422
+                said = (await response.json())["detail"]
+            assert "REQUIRED_ABSENT" in said
+            assert all(key in said for key in ("placer", "filler", "specimen", "tests", "orders")), said
+        assert states(site) == []
+        assert site.ends("lis")[0] == "REQUIRED_ABSENT"
 
 
 async def test_a_post_that_is_late_is_to_be_sent_again(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ from engine.succession.steps import (
 logger = logging.getLogger("labrelay.journal")
 
 _NAMED = 5  # results that the reason of a hold lists
+_TO_BE_ANSWERED = frozenset({ReasonCode.IDENTITY_CONFLICT.value, ReasonCode.ORDER_MOVED.value})
 
 
 @value()
@@ -77,6 +78,7 @@ class Compared:
         facts: place of a document in the outcome, from 1 -> the decisions about it.
         echo: all documents repeat accepted ones.
         no_value: why the message is dead: it makes a result final whose value is unknown; else empty.
+        taken_back: held deliveries of older messages whose every result is withdrawn by this one.
     """
 
     routes: Sequence[Routed]
@@ -84,6 +86,7 @@ class Compared:
     facts: Mapping[int, DocumentFacts]
     echo: bool = False
     no_value: str = ""
+    taken_back: Sequence[int] = ()
 
 
 class _NoValueError(Exception):
@@ -110,6 +113,7 @@ def compare(
     compared_routes: list[Routed] = []
     held: list[HoldReason | None] = []
     facts: dict[int, DocumentFacts] = {}
+    taken_back: list[int] = []
     for place, routed in enumerate(routes, start=1):
         why: HoldReason | None = None
         looked = before.messages or again or status_only or _corrects_blindly(routed)
@@ -117,7 +121,7 @@ def compare(
             document: Document | None = routed.document
             own = [KnownOrder(message_id, True)] if again else []
             try:
-                document, why, decided = _compare(batch, routed, before, own, from_us(received_us))
+                document, why, decided = _compare(batch, routed, before, own, from_us(received_us), taken_back)
             except _NoValueError as error:
                 return Compared((), (), {}, no_value=str(error))
             except NotComparedError as error:
@@ -138,7 +142,8 @@ def compare(
         compared_routes.append(routed)
         held.append(why)
     wanted = [one for one in compared_routes if one.destinations]
-    return Compared(compared_routes, held, facts, echo=bool(wanted) and all(one.echo for one in wanted))
+    echo = bool(wanted) and all(one.echo for one in wanted)
+    return Compared(compared_routes, held, facts, echo=echo, taken_back=taken_back)
 
 
 def may_correct(routes: Iterable[Routed]) -> bool:
@@ -155,12 +160,18 @@ def _corrects_blindly(routed: Routed) -> bool:
 
 
 def _compare(
-    batch: Batch, routed: Routed, before: OlderMessages, own: Sequence[KnownOrder], received: datetime
+    batch: Batch,
+    routed: Routed,
+    before: OlderMessages,
+    own: Sequence[KnownOrder],
+    received: datetime,
+    taken_back: list[int],
 ) -> tuple[Document | None, HoldReason | None, DocumentFacts]:
     """The document as it goes out (None: an echo), why it is held, and the decisions about it.
 
     Args:
         own: the message itself, where it had documents before.
+        taken_back: gets the held deliveries that it takes back.
 
     Raises:
         NotComparedError: the comparison is impossible.
@@ -220,6 +231,8 @@ def _compare(
         gone += lines_gone(several)
         problems += lines_alone(several, corrects.values())
         problems += find_beside(mine, past, corrects, echoes | wholes.results)
+    if not problems:  # else it is not known which results it is about
+        taken_back += _taken_back(batch, routed, meant, past)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
     statuses = _statuses(
@@ -250,6 +263,23 @@ def _compare(
     entries = entries_in(body) if document.entries else 0
     facts = replace(facts, corrects={**wholes.ids, **facts.corrects})
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
+
+
+def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: AcceptedHistory) -> list[int]:
+    """The held deliveries whose every result a document withdraws, at its own destinations. Not those that wait for the
+    answer whose they are."""
+    gone = {one.name for one in mine if one.kind == "Observation" and one.said == WITHDRAWN}
+    found: list[int] = []
+    for document in past.documents if gone else ():
+        results = {one.name for one in document.resources if one.kind == "Observation"}
+        if document.waits and results and results <= gone:
+            rows = batch.execute(
+                "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
+                " WHERE d.document_id = ? AND d.state = 'held'",
+                (document.document_id,),
+            ).fetchall()
+            found += [one for one, cause, to in rows if to in routed.destinations and cause not in _TO_BE_ANSWERED]
+    return found
 
 
 def _finished(new: Resource, name: str, past: AcceptedHistory) -> Step:

@@ -145,7 +145,7 @@ class Results:
         came: int,
         again: bool,
     ) -> None:
-        self._batch, self._channel, self._specimen = batch, channel, specimen
+        self._batch, self._channel, self._specimen, self._patient = batch, channel, specimen, patient_number
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
@@ -164,12 +164,32 @@ class Results:
         if self._names_another_tube(each):
             return []
         found = _meant(
-            each, self._by_code, self._channel, partial(_may_be_of, self._batch, each), self._before, self._corrected
+            each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
         )
         ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
         if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
             return [one for one in self._by_code.get(("code", each.code), ()) if one.made]
         return found
+
+    def _may_be_of(self, each: ResultOf, one: Kept) -> bool:
+        return _may_be_of(self._batch, each, one) and not self._is_of_older(each, one)
+
+    def _is_of_older(self, each: ResultOf, one: Kept) -> bool:
+        """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
+        clock of its analyzer it was measured no later than the result that the older order has. Where that cannot be
+        compared, it is so of a result that names no patient."""
+        is_named = item_number(each.item_id) == one.number or one.number in self._before
+        if is_named or one.made or not one.is_open or not each.measured_us:
+            return False
+        older = [
+            other
+            for other in self._tube
+            if other.number < one.number and other.state is ItemState.RESULTED and _is_test(other, each, self._channel)
+        ]
+        if not older or each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
+            return False
+        last_us = max(map(self._own_us, older))
+        return each.own_us <= last_us if each.own_us and last_us else not self._patient
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
@@ -247,9 +267,13 @@ def _may_be_of(batch: Batch, each: ResultOf, one: Kept) -> bool:
         return True
     if one.run == 1 and one.line.action != "rerun" and one.line.collected and at_us >= _collected_us(batch, one):
         return True
-    # An order that was dead at first came earlier than its item was made.
+    return at_us >= _received_us(batch, one)
+
+
+def _received_us(batch: Batch, one: Kept) -> int:
+    """When an order came; one that was dead at first came earlier than its item was made."""
     row = batch.execute("SELECT received_us FROM journal WHERE id = ?", (one.message_id,)).fetchone()
-    return row is not None and at_us >= int(row[0])
+    return one.created_us if row is None else int(row[0])
 
 
 def _collected_us(batch: Batch, one: Kept) -> int:

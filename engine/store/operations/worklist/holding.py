@@ -4,7 +4,8 @@ A result closes its order only once its message is on its way. The message is
 
     held      one of its documents is held: the order is ``in_progress`` as RESULT_HELD
     on its way   no document is held, and one waits, is being sent, or was delivered: the order is closed
-    gone      a person has rejected or dismissed all of it: the order is where it was before the result
+    gone      a person has rejected or dismissed all of it, or its sender has withdrawn what was held: the order is
+              where it was before the result
     neither   its open documents are dead letters, or newer ones took their place: nothing changes
 
 The deliveries of such a message are marked (`engine.model.records.ORDERED`). A decision about one comes here, in
@@ -82,6 +83,15 @@ def standing(rows: Rows, message_id: int) -> str:
     if states & _ON_ITS_WAY:
         return "on its way"
     return "gone" if states & _GIVEN_UP and "dead" not in states else ""
+
+
+def taken_back(batch: Batch, message_id: int) -> None:
+    """The held results of a message were closed, and newer ones took their place: an order that shows them still has no
+    result."""
+    if standing(batch, message_id) != "held":
+        for one, _, channel in of_message(batch, message_id):
+            if one.reason is ItemReason.RESULT_HELD:
+                put_back(batch, one, message_id, channel)
 
 
 def gone_from(batch: Batch, message_id: int, meant: set[int]) -> None:
@@ -184,6 +194,8 @@ def _is_of_two(batch: Batch, one: Kept) -> bool:
 def _close(batch: Batch, one: Kept, message_id: int, channel: str, cause: str) -> None:
     if cause == WITHDRAWAL:
         withdraw(batch, one, message_id=message_id, channel=channel)
+        if one.reason is ItemReason.RESULT_HELD and not _waits(batch, one, message_id):
+            put_back(batch, one, message_id, channel)
         return
     event = ItemEvent.PRELIMINARY if cause == PRELIMINARY else ItemEvent.FINAL
     is_own = event is ItemEvent.FINAL and _was_of_one(batch, one, message_id)

@@ -7,7 +7,8 @@
     change      the item that is there                            superseded; where an analyzer may have it, first
                                                                   cancel_pending; the new one waits
                 items in conflict with it                         superseded
-    cancel      each item that the line names                     cancelled or cancel_pending; too late after a result
+    cancel      each item that the line names by its number       cancelled or cancel_pending; too late after a result
+                without an order number                           no such order; by ``cancel: specimen`` its tube's
     hold        each item that no analyzer has                    held: HELD_BY_LIS
     release     each of these                                     waiting; of a conflict a person decides
                 one that is not held                              as it is: a repeat
@@ -27,6 +28,7 @@ from engine.model.order_rules import (
     ItemEvent,
     PatientsOfTube,
     bears_patient,
+    has_number,
     names,
     same_content,
     same_patient,
@@ -346,7 +348,7 @@ class _Taking:
 
     def _named(self, line: OrderLine, event: ItemEvent) -> list[Kept]:
         """The items that the line names, oldest first; without those that were never on the worklist."""
-        if line.placer or line.filler:
+        if has_number(line) or (line.filler and event is not ItemEvent.CANCEL):
             near = self._order_items(("placer", line.placer) if line.placer else ("filler", line.filler))
         elif event is not ItemEvent.CANCEL or self.settings.cancel_by_specimen:
             near = self._tube(line.specimen).items if line.specimen else []

@@ -5,6 +5,8 @@ the analyzer's clock is wrong by little       it closes it: a clock differs by m
 no time, or an impossible one                 it closes it
 after the specimen of the order was taken     it closes it: a test that is added on to a tube that was measured
 a rerun                                       none: the value before it is the reason of the rerun
+measured before the order came, and no later  none that is open: it is of the older order. Without a time of its own,
+than the result of an older order             so is one that names no patient
 it names the order (IHE LAW)                  it closes it, by any clock
 an echo of an accepted result                 none that is open
 a correction                                  the one whose result it corrects, and no rerun of it
@@ -178,6 +180,44 @@ def own(when: timedelta, **more: Any) -> ResultOf:
 
 
 MINUTE = timedelta(minutes=1)
+# The first order got its result, measured at +2 minutes; ten minutes later the number was ordered anew.
+REUSED: dict[str, tuple[ResultOf, dict[str, Any], list[str]]] = {
+    "the old result again": (own(2 * MINUTE), {}, ["resulted", "offered"]),
+    "it again, with its patient": (own(2 * MINUTE), {"patient": "P1"}, ["resulted", "offered"]),
+    "an older one": (own(MINUTE), {}, ["resulted", "offered"]),
+    "it again, not final": (own(2 * MINUTE, final=False), {}, ["resulted", "offered"]),
+    "only its order says when": (at(2 * MINUTE), {}, ["resulted", "offered"]),
+    "only its order says when, and its patient is known": (at(2 * MINUTE), {"patient": "P1"}, ["resulted", "resulted"]),
+    "of another analyzer, whose clock cannot be compared": (
+        own(8 * MINUTE),
+        {"channel": "chem2"},
+        ["resulted", "offered"],
+    ),
+    "measured later by a clock that is behind": (own(8 * MINUTE), {}, ["resulted", "resulted"]),
+    "measured after the order": (own(13 * MINUTE), {}, ["resulted", "resulted"]),
+    "without a time": (ResultOf(test="GLU"), {}, ["resulted", "resulted"]),
+    "it names the order": (own(2 * MINUTE, item_id="W2"), {}, ["resulted", "resulted"]),
+}
+
+
+@pytest.mark.parametrize("name", REUSED)
+async def test_an_old_result_is_not_of_a_newer_order_of_its_number(desk: Desk, name: str) -> None:
+    result, more, wanted = REUSED[name]
+    await desk.take(order())
+    await desk.tell("S1")
+    desk.clock.advance(180)
+    await desk.result("S1", own(2 * MINUTE), patient="P1")
+    desk.clock.advance(600)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+    desk.clock.advance(180)
+
+    await desk.result("S1", result, **more)
+
+    assert desk.states() == wanted
+    assert without(desk) == (0, False)
+
+
 GONE = {"final": False, "corrects": True, "withdrawn": True}  # D or W; without ``corrects`` X
 AGAIN = ("in_progress", "RESULT_WITHDRAWN")
 DONE, ASKED = ("resulted", ""), ("offered", "")
