@@ -128,6 +128,8 @@ def keep(c: Compilation, key: Any, reading: Reading, build: Callable[[], Val]) -
             code.emit(f"{variable} = {kept.of.list}[{kept.place}]")
         call = f"{kept.function}(m, making, {home.arguments})"
         code.emit(f"if {variable} is UNSET: {variable} = {call}")
+        if c.keeping:
+            code.emit(f"elif {home.memory}.passing: {home.memory}.ask({kept.of.list}, {kept.place})")
         c.remember(known, Val(variable, kept.value.kind, kept.value.maybe))
     return c.values[known]
 

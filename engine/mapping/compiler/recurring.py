@@ -21,9 +21,12 @@ same value for the same arguments. Its value is kept from one message to the nex
      if v6 is not UNSET: return v6      another function of this kind has needed it meanwhile
      t2 = l1[-1]
      if t2 is not None and 0 in t2: return l0.tell_again(m, l1, 0)
-     n4 = m.noted, len(m.unmapped), len(l0.passing)
+     n4 = l0.start(m)
+     v7 = l1[1]                         another kept value, of which this one is made
+     if v7 is UNSET: v7 = kept_5(m, making, f12, l0, l1, l2)
+     elif l0.passing: l0.ask(l1, 1)
      v6 = l1[0] = ...
-     if m.noted != n4[0]: l0.note(m, l1, 0, n4)
+     if m.noted != n4[0] or len(l0.asked) != n4[4]: l0.note(m, l1, 0, n4)
      return v6
 
 Some analyzers compute the reference range for each patient. So it is no part of the key of what does not need it: a
@@ -32,8 +35,9 @@ kept beside each key. Keys that are met anew most of the time are not kept for a
 (`engine.mapping.read_cache.Room`).
 
 A value is computed where a rule first asks for it. A warning or a code without a row that is noted meanwhile is noted
-again for every result: such a value is kept for its own result alone. A value whose computation ends the message is
-not kept. A traced mapping keeps nothing.
+again for every result: such a value is kept for its own result alone. So is a value that is made of it, also where the
+warning came before: the rule that asked first in this result may not ask in the next one. A value whose computation
+ends the message is not kept. A traced mapping keeps nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -132,12 +136,13 @@ class Recurring:
         before, told, made = code.new("n"), code.new(), code.new()
         with code.function(name, f"m, making, {self.arguments}") as function:
             start = code.slot()
-            code.emit(f"{before} = m.noted, len(m.unmapped), len({self.memory}.passing)")
+            code.emit(f"{before} = {self.memory}.start(m)")
             value = build()
             place = of.count  # others were written meanwhile
             here = f"{of.list}[{place}]"
             code.emit(f"{made} = {here} = {value.code}")
-            code.emit(f"if m.noted != {before}[0]: {self.memory}.note(m, {of.list}, {place}, {before})")
+            noted = f"m.noted != {before}[0] or len({self.memory}.asked) != {before}[4]"
+            code.emit(f"if {noted}: {self.memory}.note(m, {of.list}, {place}, {before})")
             code.emit(f"return {made}")
             with code.into(start):  # another kept value may have needed it since this result was begun
                 code.emit(f"{made} = {here}")
