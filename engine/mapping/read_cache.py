@@ -23,9 +23,8 @@ RANGES_KEPT = 16  # reference ranges beside one key: of sexes and ages
 REST = 200_000  # segments for which a family is not kept whose fields turned out to be new most of the time
 
 Values = list[Any]
-Place = tuple[Values, int]
 Start = tuple[int, int, int, int, int]
-"""The numbers of warnings, of codes without a row, of results without one, of passing values, and of those asked."""
+"""The numbers of warnings, of codes without a row, of results without one, of passing values, and of reads of these."""
 
 
 class _Unset:
@@ -84,13 +83,13 @@ class Room:
 class Loop(dict[tuple[str, ...], Values]):
     """The cache of one loop over results: their recurring fields -> values made of them, `UNSET` where not yet.
 
-    Two more entries follow the values: the cache under the last field, the reference range, and the warnings that
-    belong to values, by their places (`note`).
+    Two more entries follow the values: the cache under the last field, the reference range, and the warnings given
+    while values were computed, by their places (`note`).
 
     Attributes:
         number: among the loops of its mapping.
         passing: places of values that are valid for the result at hand only, because a warning was given for it.
-        asked: those of them that were read while another value was computed.
+        asked: how often one of them was read while another value was computed.
     """
 
     __slots__ = ("_room", "asked", "number", "passing")
@@ -99,8 +98,8 @@ class Loop(dict[tuple[str, ...], Values]):
         super().__init__()
         self._room = room
         self.number = number
-        self.passing: list[Place] = []
-        self.asked: list[Place] = []
+        self.passing: list[tuple[Values, int]] = []
+        self.asked = 0
 
     def keep(self, key: tuple[str, ...], count: int) -> Values:
         """A place for ``count`` values made of these fields; of long texts, and without room, nothing is kept."""
@@ -128,52 +127,41 @@ class Loop(dict[tuple[str, ...], Values]):
         for values, place in self.passing:
             values[place] = UNSET
         self.passing.clear()
-        self.asked.clear()
 
     def start(self, run: Any) -> Start:
         """The computation of a value begins. ``run``: the `engine.mapping.message_context.MessageContext`."""
-        return run.noted, len(run.unmapped), len(run.without_row), len(self.passing), len(self.asked)
+        return run.noted, len(run.unmapped), len(run.without_row), len(self.passing), self.asked
 
     def ask(self, values: Values, place: int) -> None:
         """A value was read while another one is computed: the warnings of the first belong to both."""
-        if any(one is values and at == place for one, at in self.passing):
-            self.asked.append((values, place))
+        self.asked += any(one is values and at == place for one, at in self.passing)
 
     def note(self, run: Any, values: Values, place: int, before: Start) -> None:
         """A warning was given while a value was computed, or belongs to a value that was asked: this value is valid for
         this result, and the next result warns again.
 
-        If the warnings are only codes without a row, its own or of values asked, they can be repeated without computing
+        If the warnings were only codes without a row, all of them given now, they can be repeated without computing
         anything.
 
         Args:
             before: as `start` gave it.
         """
-        noted, unmapped, without_row, passing, asked = before
-        own, others = run.noted - noted, self.asked[asked:]
-        if own:
-            repeatable = not others and len(self.passing) == passing and own == len(run.unmapped) - unmapped
-        else:
-            repeatable = all(one[-1] is not None and at in one[-1] for one, at in others)
-        if repeatable:
+        noted, unmapped, without_row, *others = before
+        if run.noted - noted == len(run.unmapped) - unmapped and others == [len(self.passing), self.asked]:
             if values[-1] is None:
                 values[-1] = {}
-            values[-1][place] = values[place], run.unmapped[unmapped:], len(run.without_row) > without_row, others
+            values[-1][place] = values[place], run.unmapped[unmapped:], len(run.without_row) > without_row
         self.passing.append((values, place))
 
     def tell_again(self, run: Any, values: Values, place: int) -> Any:
-        """The value of an earlier result with these fields; its warnings are repeated, each once for a result."""
-        made, told, without_row, others = values[-1][place]
-        for one, at in others:
-            if one[at] is UNSET:
-                self.tell_again(run, one, at)
+        """The value of an earlier result with these fields; its warnings are repeated."""
+        made, told, without_row = values[-1][place]
         run.noted += len(told)
         run.unmapped += told
         if without_row:
             run.without_row.append(run.at.position)
         values[place] = made
         self.passing.append((values, place))
-        self.asked.append((values, place))
         return made
 
 
