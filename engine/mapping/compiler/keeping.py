@@ -150,7 +150,7 @@ def _read(c: Compilation, home: Recurring, key: object, kept: Kept) -> Val:
 
 def _always_asked(c: Compilation, home: Recurring) -> tuple[object, ...]:
     """The kept values that were read on every way to this point, the end of a function; the others note the reading."""
-    always = {}
+    always: dict[object, None] = {}
     for key, known, behind in c.asked:
         if known in c.code.available:
             always[key] = None
