@@ -182,7 +182,7 @@ of_each_format = pytest.mark.parametrize("message_format", list(ROUTES))
 
 
 @pytest.mark.parametrize(
-    "pack", [pytest.param(pack, marks=[pytest.mark.promise("pure")] if pack in SHORT else []) for pack in PACKS]
+    "pack", [pytest.param(pack, marks=[pytest.mark.promise("P4")] if pack in SHORT else []) for pack in PACKS]
 )
 def test_a_message_gives_alone_what_it_gives_among_others_of_its_analyzer(pack: str) -> None:
     built = channel_of(pack)
