@@ -59,7 +59,7 @@ class LocalTimes:
             if found is not None:
                 self._dates[text] = found
             return found
-        if len(text) == 14 and text.isdigit() and text[10:12] < "60" and text[12:] < "60":
+        if len(text) == 14 and text.isdigit() and text.isascii() and text[10:12] < "60" and text[12:] < "60":
             hour = self._hours.get(text[:10])
             if hour is not None:
                 found = self._dates[text] = f"{hour[0]}{text[10:12]}:{text[12:]}{hour[1]}"
