@@ -1,6 +1,6 @@
 """A data folder is its owner's: root acts there under the owner's account, and each file there is the owner's own.
 
-The folder belongs to the account of the service, and commands are often run by root (`sudo labrelay ...`). Whoever has
+The folder belongs to the account of the service, and commands are often run by root (`sudo labrelay ...`). A program of
 that account can put a link in the place of any file there. So a command of root's takes the account before it touches
 the folder (`act_as_owner`), as ``sudo -u OWNER`` does: it can do no more there than the account, and what it makes
 belongs to the account. A command comes back to root for what its command line names (`as_given`); a daemon never does.

@@ -37,6 +37,7 @@ FILES = {
     "labrelay.key.new": "labrelay.key.new",  # while the key is changed
     "labrelay.key.old-00000000": "labrelay.key.old-*",
     "labrelay.key.aside-000000": "labrelay.key.aside-*",
+    "set-up-link": "set-up-link",
     "compiled": "compiled",
     "compiled/CODE": "compiled/*",
     "before-upgrade": "before-upgrade",
@@ -45,7 +46,7 @@ FILES = {
     "archive/DOCUMENT": "archive/*",
 }
 ARE_FOLDERS = {"compiled", "before-upgrade", "archive"}
-UNGUARDED = ("archive", "compiled/", "before-upgrade/")  # no verb looks there before it begins
+UNGUARDED = ("set-up-link", "archive", "compiled/", "before-upgrade/")  # no verb looks there before it begins
 ACTS = (
     ("token", "add", "lab", "--may", "look"),
     ("key", "rotate", "--yes"),
@@ -66,7 +67,7 @@ LOOKS = (
     ("restore", "--to", "{place}/restored", "--reason", "lost"),
     ("upgrade", "--check"),
 )
-SITE = SITE_YAML + "web: {enabled: false}\nbackup: {folder: ../copies}\n"
+SITE = SITE_YAML + 'web: {listen: "127.0.0.1:0"}\n' + "backup: {folder: ../copies}\n"
 
 # One verb after the other in one process, root before each. `run` is the last, and ends once it serves its socket.
 VERBS = """\
@@ -121,7 +122,7 @@ os._exit(0)
 """
 MADE = (
     *("journal.db", "journal.db-wal", "journal.db-shm", "journal.anchor", "compiled/*", "archive/*"),
-    *("labrelay.lock", "labrelay.reserve", "labrelay.sock", "labrelay.key"),
+    *("labrelay.lock", "labrelay.reserve", "labrelay.sock", "labrelay.key", "set-up-link"),
 )
 PUT = "import os, sys; os.{how}(sys.argv[1], sys.argv[2])"
 
