@@ -272,6 +272,6 @@ def _why_foreign(facts: os.stat_result, owner: int) -> str | None:
 
 def _foreign(path: Path, why: str) -> StoreError:
     return StoreError(
-        f"{path}: {why}. It is not opened, for it may lead to a file of another account. Look who put it there; then "
-        "remove it, or put the service's own file back, and try again"
+        f"{path}: {why}. It is not opened, for it may lead to a file of another account. Find out who put it there; "
+        "move it aside, and put the service's own file in its place, where there is one"
     )

@@ -57,6 +57,28 @@ def test_a_slot_that_is_being_written_is_not_damaged(tmp_path: Path, monkeypatch
     assert half.readings == 2
 
 
+@pytest.mark.parametrize("how", ["link", "second name", "pipe"])
+def test_a_file_that_is_not_the_owners_own_is_neither_read_nor_written(tmp_path: Path, how: str) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"another account's")
+    for name in ("labrelay.lock", "journal.anchor"):
+        path = tmp_path / name
+        if how == "link":
+            path.symlink_to(other)
+        elif how == "pipe":
+            os.mkfifo(path)
+        else:
+            path.hardlink_to(other)
+    for act in (
+        lambda: SiteLock.acquire(tmp_path),
+        lambda: read(tmp_path / "journal.anchor"),
+        lambda: Anchor(tmp_path / "journal.anchor", JOURNAL, 7, CHAIN, seal),
+    ):
+        with pytest.raises(StoreError, match=r"(lock|anchor): it (is a link|has 3 names|is no file)\. .*move it aside"):
+            act()
+    assert other.read_bytes() == b"another account's"
+
+
 def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
     path = tmp_path / "anchor"
     anchor = Anchor(path, JOURNAL, 0, bytes(32), seal)

@@ -1,5 +1,6 @@
 """What root makes in the service's data folder is the service's: its next start has to open it."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,6 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.model.errors import StoreError
-from engine.store.core import ownership
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
@@ -133,7 +133,7 @@ def test_root_restores_from_where_only_root_may_look(site: Path) -> None:
     assert as_root("backup", "now", site=site).code == ExitCode.OK
     (place / "copies").rename(place / "usb")
     for path in (place / "usb", *(place / "usb").rglob("*")):
-        ownership.os.chown(path, 0, 0)
+        os.chown(path, 0, 0)
     ran = as_root("restore", place / "usb", "--to", place / "restored", "--reason", "a new disk", site=site)
     assert ran.code == ExitCode.OK, ran.err
     assert strangers(place / "restored") == []
