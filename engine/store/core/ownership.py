@@ -148,7 +148,7 @@ def make_for_owner(folder: Path) -> None:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir(mode=0o700)
                 if os.geteuid() == 0:
-                    os.chown(folder, owner.uid, owner.gid, follow_symlinks=False)
+                    _give_folder(folder, owner.uid, owner.gid)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -174,7 +174,16 @@ def give_to_owner(tree: Path, data: Path) -> None:
     for _, folders, files, here in os.fwalk(tree, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):
             os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
-    os.chown(tree, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    _give_folder(tree, owner.st_uid, owner.st_gid)
+
+
+def _give_folder(folder: Path, uid: int, gid: int) -> None:
+    """A folder alone, whatever has taken its place meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, uid, gid)
+    finally:
+        os.close(descriptor)
 
 
 def _become(owner: _Owner) -> None:
