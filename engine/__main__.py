@@ -109,6 +109,9 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         return ExitCode.OK
     except Exception as error:
         return _failed(error, debug="--debug" in given)
+    finally:
+        if ownership := sys.modules.get("engine.store.core.ownership"):
+            ownership.come_back()  # as the caller began, who may go on
 
 
 def _in_one_voice(error: click.ClickException) -> click.ClickException:

@@ -14,11 +14,11 @@ import click
 
 from engine.actions import trail
 from engine.actions.trail import Entry
-from engine.commands.shared.exporting import new_file, write_rows
+from engine.commands.shared.exporting import consent_to_replace, new_text, write_rows
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import ROW, file_option, instant_us, page_options
-from engine.commands.shared.session import Session, consent, pass_session
+from engine.commands.shared.session import Session, pass_session
 from engine.model.actor import is_called
 from engine.model.errors import IntegrityError
 from engine.model.journal_views import Act, Filter
@@ -164,8 +164,7 @@ def export(
     if path.suffix not in ((".csv",) if breach else FORMATS):
         endings = ".csv" if breach else ", ".join(FORMATS)
         raise click.BadParameter(f"'{path.name}' must end in {endings}", param_hint="--to")
-    if path.exists():
-        consent(f"Overwrite {path}?", yes=yes)
+    consent_to_replace(path, yes=yes)
     why = stated(purpose) if breach else ""
     after, before = instant_us(session, since), instant_us(session, until)
     with session.reader() as reader:
@@ -318,7 +317,7 @@ def _in_cells(entry: Entry) -> dict[str, Any]:
 def _write_bundle(path: Path, entries: Iterable[Entry], site: str) -> int:
     """A Bundle of FHIR AuditEvents; how many."""
     count = 0
-    with new_file(path) as part, part.open("w", encoding="utf-8") as file:
+    with new_text(path) as file:
         file.write('{"resourceType": "Bundle", "type": "collection", "entry": [\n')
         for count, entry in enumerate(entries, start=1):
             comma = "," if count > 1 else ""

@@ -104,7 +104,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     """A copy without a daemon."""
     from engine.model.clock import SystemClock
     from engine.store.core.connecting import JOURNAL_NAME
-    from engine.store.core.ownership import hand_over_all, hand_over_path
+    from engine.store.core.ownership import make_for_owner
     from engine.store.journal import Journal
     from engine.store.recovery.backups import checking, copying
     from engine.store.recovery.backups.catalog import Shelf, read_copy
@@ -113,6 +113,8 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
         shelf = Shelf(_root(site, folder), journal.journal_id)
+        if folder is not None and folder.is_dir():
+            make_for_owner(shelf.path)
         shelf.open()
         copying.room(shelf, session.journal)
         making = shelf.begin()
@@ -131,8 +133,6 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
         journal.close()
     with Progress() as progress:
         checking.run(copy, progress=progress)
-    hand_over_path(shelf.path, session.data)  # the daemon goes on with it, and takes it away once it is old
-    hand_over_all(copy.path, session.data)
     made = read_copy(copy.path)
     if made is not None and made.is_whole:
         shelf.tidy(config.keep)
@@ -169,10 +169,12 @@ def _lines(found: "Sequence[Copy]") -> Iterator[str]:
 @pass_session
 def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
+    from engine.store.core.ownership import act_as_owner
     from engine.store.recovery.backups import checking
     from engine.store.recovery.backups.catalog import read_copy
 
     be_gentle(gently)
+    act_as_owner(copy)
     found = read_copy(copy)
     if found is None:
         raise StoreError(f"{copy}: not a copy that was made to its end; labrelay backup list shows those")

@@ -1,5 +1,6 @@
 """The journal's files: statistics, deletion of old rows, and decisions after damage."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -264,19 +265,21 @@ def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode
     must be room for two. The folder then holds a journal that is whole in itself, its key where that is a file, and
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
-    from engine.store.core.ownership import hand_over_all
+    from engine.store.core.ownership import make_for_owner
     from engine.store.recovery.salvage import saving
     from engine.store.recovery.salvage.found import sentences
 
+    data = session.data
+    if not os.path.lexists(target):
+        make_for_owner(target)
     with Progress() as progress:
         saved = saving.run(
-            session.data,
+            data,
             target,
             clock=SystemClock(),
             actor=of_this_process(),
             reason=reason,
             progress=progress,
         )
-    hand_over_all(target, session.data)
     show_document(form, asdict(saved), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

@@ -198,6 +198,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     journal or a backup. Then say so: labrelay key recovery-sheet --confirm
     """
     from engine.store.core import key_encryption_key, key_sheet
+    from engine.store.core.ownership import as_given
     from engine.store.core.vault import KEY_BYTES
 
     found, others = _look(session)
@@ -227,7 +228,8 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
         click.echo(text, nl=False)
         return ExitCode.OK
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with as_given(path):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

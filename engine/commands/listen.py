@@ -90,7 +90,10 @@ async def _listen(
 
 def note_watched(session: Session, place: str, purpose: str | None) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
-    if session.folder_or_none is None or not session.journal.exists():
-        say("there is no site with a journal here, so nothing is noted: you see patient data all the same")
-        return
-    note_exported(session, {"line": place}, stated(purpose))
+    from engine.store.core.ownership import for_a_while
+
+    with for_a_while():
+        if session.folder_or_none is None or not session.journal.exists():
+            say("there is no site with a journal here, so nothing is noted: you see patient data all the same")
+            return
+        note_exported(session, {"line": place}, stated(purpose))

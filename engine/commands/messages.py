@@ -23,7 +23,7 @@ from engine.commands.shared.selecting import (
     page_options,
     raise_if_unknown,
 )
-from engine.commands.shared.session import Session, consent, pass_session
+from engine.commands.shared.session import Session, pass_session
 from engine.model.clock import from_us
 from engine.model.journal_views import Filter, MessageView
 from engine.store.queries.contents import why_absent
@@ -209,7 +209,7 @@ def export(
     purpose: str | None,
     **given: Any,
 ) -> ExitCode:
-    from engine.commands.shared.exporting import ENDINGS, write_file
+    from engine.commands.shared.exporting import ENDINGS, consent_to_replace, write_file
 
     if unmask and deid:
         raise click.UsageError("--unmask shows the patients, --deid takes them out; say which")
@@ -222,8 +222,7 @@ def export(
     wanted = filter_of(session, given)
     why = stated(purpose) if unmask else purpose or ""
     with session.reader() as reader:
-        if path.exists():
-            consent(f"Overwrite {path}?", yes=yes)
+        consent_to_replace(path, yes=yes)
         newest = messages_page(reader, wanted, limit=1)
         if not newest:
             raise_if_unknown(session, channel=wanted.channel)

@@ -7,7 +7,8 @@ and, in var/, a consistent journal. Check it, move the old site aside, and put t
 The key must be present: in the old data folder, beside the copy, or in the folder of --keys.
 """
 
-from contextlib import suppress
+import os
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,13 +51,19 @@ def command(
 ) -> ExitCode:
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
-    from engine.store.core.ownership import hand_over_all
+    from engine.store.core.ownership import as_given, give_to_owner, is_closed_to_owner, make_for_owner
     from engine.store.recovery.backups import restoring
 
     data = _data(session)
+    given = [path for path in (source, keys, anchor) if path is not None]
     if anchor is None:
         anchor = _newest_anchor(session, data)
-    with Progress() as progress:
+    with ExitStack() as steps:
+        if any(map(is_closed_to_owner, given)):  # of root, or of another machine: the service has put nothing there
+            steps.enter_context(as_given(*given, target))
+        elif not os.path.lexists(target):
+            make_for_owner(target)
+        progress = steps.enter_context(Progress())
         restored = restoring.run(
             _chosen(session, source),
             target,
@@ -67,8 +74,8 @@ def command(
             old_anchor=anchor,
             progress=progress,
         )
-    if data is not None and data.exists():
-        hand_over_all(target, data)
+        if data is not None and data.exists():
+            give_to_owner(target, data)
     lines = [
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",

@@ -56,6 +56,7 @@ def command(session: Session, style: str, log_level: str) -> None:
 
     gc.freeze()
     gc.enable()
+    session.act_as_service()
     counters = Counters()
     setup_logging(counters, level=log_level, style=style)
     # The journal's thread gives up the interpreter at every statement; while messages are mapped it would wait the

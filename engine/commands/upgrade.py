@@ -77,6 +77,7 @@ def _for_people(lines: list[Line]) -> Iterator[str]:
 
 def _roll_back(session: Session, *, yes: bool) -> ExitCode:
     from engine.diagnostics.installed import NAME, UNIT, earlier, roll_back
+    from engine.store.core.ownership import as_given
 
     program = Path(sys.prefix)
     if program.name != NAME or (program / "pyvenv.cfg").stat().st_uid != os.geteuid():
@@ -87,7 +88,8 @@ def _roll_back(session: Session, *, yes: bool) -> ExitCode:
     now = roll_back(program, session.journal)
     say(f"installed now: LabRelay {now.version}; {labrelay_version()} is kept as the earlier one")
     if _runs_as_service():
-        subprocess.run(["systemctl", "restart", UNIT], check=False)  # noqa: S603, S607
+        with as_given(program):
+            subprocess.run(["systemctl", "restart", UNIT], check=False)  # noqa: S603, S607
         say("the service was restarted; analyzers send again what was not acknowledged")
     else:
         say("the service does not run here; start it when you are ready")

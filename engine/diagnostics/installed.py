@@ -20,6 +20,7 @@ from engine.model.health import Health, Line
 from engine.model.units import size_text
 from engine.store.core import migrate
 from engine.store.core.connecting import connect
+from engine.store.core.ownership import as_given
 from engine.store.integrity import before_upgrade
 
 NAME, OLD_NAME = "venv", "venv.old"
@@ -145,7 +146,8 @@ def roll_back(program: Path, journal: Path) -> Program:
             f"{journal.parent / before_upgrade.FOLDER}, and what would be missing"
         )
     try:
-        _exchange(program, old.folder)
+        with as_given(program):
+            _exchange(program, old.folder)
     except OSError as error:
         raise LabRelayError(f"{program.parent}: {error.strerror}; run this as root") from error
     return Program(program, old.version, old.schema)

@@ -4,7 +4,8 @@ The second anchor is in the site's ``anchor:`` folder, best on another disk; by 
 folder (``/var/lib/labrelay-anchor``), if the service may write there. It is one file for each journal, of the same form
 as the first, renewed once a second (`engine.runtime.second_anchor`).
 
-The unit copies the last logged head into its runtime folder, since the service itself may not read the system's log.
+The unit copies the last logged head into a folder beside its runtime folder, since the service itself may not read the
+system's log. That folder is root's: root writes nothing where the service could put a link.
 """
 
 import os
@@ -21,7 +22,8 @@ from engine.store.core.trail_check import heads_in
 from engine.store.integrity.rollback import Witness
 from engine.store.recovery.backups.catalog import Shelf
 
-HEADS_NAME = "audit-head"  # in the service's runtime folder, see systemd/labrelay.service
+HEADS_NAME = "audit-head"  # in `HEADS_FOLDER` beside the service's runtime folder, see systemd/labrelay.service
+HEADS_FOLDER = "labrelay-log"
 RUNTIME_VARIABLE = "RUNTIME_DIRECTORY"
 ANSWER_WITHIN_S = 10.0  # of a network folder: a start waits no longer
 LONGEST_LOG = 64 * 1024
@@ -92,8 +94,8 @@ class OtherPlaces:
     def _heads(self, journal_id: bytes) -> list[Witness]:
         """The head in the log:"""
         given = os.environ.get(RUNTIME_VARIABLE, "").split(":")[0]
-        path = Path(given) / HEADS_NAME
-        if not given or not path.is_file():
+        path = Path(given).with_name(HEADS_FOLDER) / HEADS_NAME if given else Path()
+        if not path.is_file():
             return []
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(LONGEST_LOG)

@@ -84,7 +84,7 @@ async def test_it_starts_is_watched_reloads_comes_back_and_stops(machine: Machin
     await until(lambda: machine.said("NRestarts")["NRestarts"] == "1")
     await until(lambda: machine.said("ActiveState")["ActiveState"] == "active")
     assert machine.said("MainPID")["MainPID"] != first["MainPID"]
-    assert "audit head" in machine.run("cat", "/run/labrelay/audit-head").stdout, "the head of the run before"
+    assert "audit head" in machine.run("cat", "/run/labrelay-log/audit-head").stdout, "the head of the run before"
 
     machine.run("systemctl", "stop", "labrelay")
     stopped = machine.said("ActiveState", "Result", "ExecMainStatus")

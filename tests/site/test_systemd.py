@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.runtime.other_history import HEADS_NAME
+from engine.runtime.other_history import HEADS_FOLDER, HEADS_NAME
 from engine.store.core.trail_check import heads_in
 
 ROOT = Path(__file__).parents[2]
@@ -383,7 +383,7 @@ def test_the_head_that_was_logged_last_is_put_at_hand_for_the_start(tmp_path: Pa
     reads."""
     (found,) = directives()["ExecStartPre"]
     assert found.startswith("-+/bin/sh -c '")  # as root, for the service may not read the log; and no start fails by it
-    assert directives()["RuntimeDirectory"] == ["labrelay"]
+    (runtime,) = directives()["RuntimeDirectory"]
     log = tmp_path / "log"
     first, last = (
         f'{{"msg":"audit head","journal_id":{n},"head":"{"0" * 63}{n}","detail":"1f03ab92"}}' for n in (7, 9)
@@ -392,9 +392,10 @@ def test_the_head_that_was_logged_last_is_put_at_hand_for_the_start(tmp_path: Pa
     journalctl = tmp_path / "journalctl"
     journalctl.write_text(f'#!/bin/sh\ncase "$*" in *--reverse*--unit=*|*--unit=*--reverse*) tac {log};; esac\n')
     journalctl.chmod(0o755)
-    command = found.split("'")[1].replace("/run/labrelay", str(tmp_path))
+    command = found.split("'")[1].replace("/run/", f"{tmp_path}/")
     path = f"{tmp_path}:{os.environ['PATH']}"
     subprocess.run(["/bin/sh", "-c", command], check=True, timeout=120, env={**os.environ, "PATH": path})
-    assert (tmp_path / HEADS_NAME).read_text() == f"{last}\n"
-    assert (tmp_path / HEADS_NAME).stat().st_mode & 0o077 == 0o044  # of root, and the service reads it
+    heads = (tmp_path / runtime).with_name(HEADS_FOLDER)
+    assert (heads / HEADS_NAME).read_text() == f"{last}\n"
+    assert (heads / HEADS_NAME).stat().st_mode & 0o077 == 0o044  # of root, and the service reads it
     assert list(heads_in([last])) == [(9, f"{'0' * 63}9")]

@@ -11,16 +11,18 @@ time. Without ``contents`` nothing in it comes from inside a message, and no pee
 """
 
 import csv
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
+from engine.commands.shared.session import consent
 from engine.model.errors import ErasedError, StoreError
 from engine.model.journal_views import (
     AttemptView,
@@ -29,6 +31,7 @@ from engine.model.journal_views import (
     MessageView,
 )
 from engine.store.core.durable import write_atomically, write_without_log
+from engine.store.core.ownership import as_given
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import deliveries_of, messages_page
 from engine.views.messages import ATTEMPT as ATTEMPT_VIEW
@@ -102,12 +105,39 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: it cannot be written, or the journal not be read; then there is no new file.
     """
+    writing = write_atomically(path)
     try:
-        with write_atomically(path) as part:
+        with ExitStack() as steps:
+            with as_given(path):
+                part = writing.__enter__()
+
+            def end(*raised: Any) -> bool | None:
+                with as_given(path):
+                    return writing.__exit__(*raised)
+
+            steps.push(end)
             yield part
     except (OSError, sqlite3.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise StoreError(f"{path}: cannot be written: {text}") from error
+
+
+@contextmanager
+def new_text(path: Path) -> Iterator[TextIO]:
+    """As `new_file`, open for text."""
+    with new_file(path) as part:
+        with as_given(path):
+            file = part.open("w", encoding="utf-8", newline="")
+        with file:
+            yield file
+
+
+def consent_to_replace(path: Path, *, yes: bool) -> None:
+    """Ask before a file is written over. Raises RefusedError: the answer was no."""
+    with as_given(path):
+        there = os.path.lexists(path)  # False also where it cannot be seen: writing says so
+    if there:
+        consent(f"Overwrite {path}?", yes=yes)
 
 
 def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = ()) -> int:
@@ -120,7 +150,7 @@ def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = ()) -> 
         StoreError: as `new_file`.
     """
     count = 0
-    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with new_text(path) as file:
         table = csv.DictWriter(file, columns)
         if columns:
             table.writeheader()
@@ -198,23 +228,27 @@ def _write_database(path: Path, messages: Iterator[Row], *, contents: bool) -> N
     from sqlite_utils import Database
 
     notes = NOTES if contents else {}
-    with closing(sqlite3.connect(path)) as connection:
-        write_without_log(connection)
-        made = Database(connection, execute_plugins=False)
-        made.table("messages").create(MESSAGE | (MESSAGE_CONTENTS if contents else {}), pk="id")
-        made.table("deliveries").create(DELIVERY | notes, pk="id", foreign_keys=[("message", "messages", "id")])
-        keys = [("delivery", "deliveries", "id")]
-        made.table("attempts").create(ATTEMPT | notes, pk=("delivery", "n"), foreign_keys=keys)
+    with ExitStack() as steps:
+        with as_given(path):
+            connection = steps.enter_context(closing(sqlite3.connect(path)))
+            write_without_log(connection)
+            made = Database(connection, execute_plugins=False)
+            made.table("messages").create(MESSAGE | (MESSAGE_CONTENTS if contents else {}), pk="id")
+            made.table("deliveries").create(DELIVERY | notes, pk="id", foreign_keys=[("message", "messages", "id")])
+            keys = [("delivery", "deliveries", "id")]
+            made.table("attempts").create(ATTEMPT | notes, pk=("delivery", "n"), foreign_keys=keys)
         while page := list(islice(messages, PAGE_WITH_CONTENTS if contents else PAGE)):
             deliveries = [delivery for message in page for delivery in message.pop("deliveries")]
             attempts = [attempt for delivery in deliveries for attempt in delivery.pop("attempts")]
-            for table, rows in (("messages", page), ("deliveries", deliveries), ("attempts", attempts)):
-                if rows:
-                    made.table(table).insert_all(rows)
+            with as_given(path):
+                for table, rows in (("messages", page), ("deliveries", deliveries), ("attempts", attempts)):
+                    if rows:
+                        made.table(table).insert_all(rows)
         # At the end: one sort is cheaper than keeping them in order all the way.
-        for table, columns in INDEXES:
-            made.table(table).create_index(columns)
-        connection.commit()
+        with as_given(path):
+            for table, columns in INDEXES:
+                made.table(table).create_index(columns)
+            connection.commit()
 
 
 def _flat(messages: Iterator[Row]) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.commands.shared.exporting import PAGE_WITH_CONTENTS, new_file, payload_of
+from engine.commands.shared.exporting import PAGE_WITH_CONTENTS, new_text, payload_of
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.config.site import search_path
 from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier
@@ -55,7 +55,7 @@ def write_without_patients(
     survey, numbers = _looked_at(reader, wanted, up_to)
     export = Deidentifier(os.urandom(KEY_BYTES), known, survey.shared)
     written = refused = 0
-    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with new_text(path) as file:
         for row in _rows(reader, wanted, numbers, export):
             file.write(to_json({"schema_version": SCHEMA_VERSION, **row}) + "\n")
             written += row["refused"] is None

@@ -205,6 +205,7 @@ def _text(answers: Answers) -> str:
 
 def _backup(folder: Path | None, data: Path, file: Path) -> None:
     """Make the folder for backups, of the owner of the data; say what is missing."""
+    from engine.store.core.ownership import give_to_owner
     from engine.store.recovery.backups import recovery_point
 
     if folder is None:
@@ -215,8 +216,8 @@ def _backup(folder: Path | None, data: Path, file: Path) -> None:
     try:
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
-            if os.geteuid() == 0 and data.is_dir():
-                os.chown(folder, data.stat().st_uid, data.stat().st_gid)
+            if data.is_dir():
+                give_to_owner(folder, data)
             say(f"made {folder}")
     except OSError as error:
         say(f"{folder} cannot be made ({error.strerror}): make it, for the user that LabRelay runs as")

@@ -53,12 +53,38 @@ class Session:
                 raise
             return None
 
-    @cached_property
+    @property
     def data(self) -> Path:
-        """The data folder; found even where the rest of the configuration is broken."""
+        """The data folder; found even where the rest of the configuration is broken. From here on root acts as its
+        owner.
+
+        Raises:
+            RefusedError: root may not take the owner's account here.
+            StoreError: a file in it is not the owner's own.
+        """
+        from engine.store.core.ownership import act_as_owner
+
+        act_as_owner(self._data_folder)
+        return self._own_data
+
+    @cached_property
+    def _data_folder(self) -> Path:
         from engine.config.site_file import data_folder
 
         return data_folder(self.folder)
+
+    @cached_property
+    def _own_data(self) -> Path:
+        from engine.store.core.ownership import raise_if_foreign
+
+        raise_if_foreign(self._data_folder)
+        return self._data_folder
+
+    def act_as_service(self) -> None:
+        """Root becomes the owner of the data folder, for good."""
+        from engine.store.core.ownership import act_as_owner
+
+        act_as_owner(self._data_folder, for_good=True)
 
     @property
     def journal(self) -> Path:
@@ -91,13 +117,15 @@ class Session:
             IntegrityError: one of them is damaged.
         """
         from engine.model.errors import IntegrityError, StoreError
+        from engine.store.core.ownership import for_a_while
         from engine.store.queries.corrections import list_corrections
 
         try:
-            if not self.journal.exists():
-                return []
-            with self.reader() as journal:
-                return list_corrections(journal)
+            with for_a_while():  # the files to map are those that the user names
+                if not self.journal.exists():
+                    return []
+                with self.reader() as journal:
+                    return list_corrections(journal)
         except (RefusedError, ConfigError, PermissionError, StoreError) as error:
             if isinstance(error, IntegrityError):
                 raise

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from engine.model.errors import StoreError
 from engine.store.core.durable import sync_folder
-from engine.store.core.ownership import hand_over
+from engine.store.core.ownership import open_own, read_own
 
 ANCHOR_NAME = "journal.anchor"
 MAGIC = b"LRANCHOR"
@@ -118,7 +118,7 @@ def read(path: Path) -> AnchorState:
 
 def _read(path: Path) -> AnchorState:
     try:
-        content = path.read_bytes()
+        content = read_own(path)
     except FileNotFoundError:
         return AnchorState(None, exists=False)
     except OSError as error:
@@ -155,10 +155,9 @@ class Anchor:
         self._seal = seal
         fresh = not path.exists()
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise StoreError(f"{path}: the journal's anchor cannot be written: {error.strerror}; {_OWNED}") from error
-        hand_over(self._descriptor, path.parent)
         if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
             os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
         self._slot = 0

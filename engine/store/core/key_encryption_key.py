@@ -77,7 +77,7 @@ def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iter
     environment = os.environ if environment is None else environment
     folder = environment.get(CREDENTIALS_VARIABLE)
     if folder and (path := Path(folder) / CREDENTIAL_NAME).exists():
-        yield FoundKey(Source.CREDENTIAL, str(path), read_kek(path))
+        yield FoundKey(Source.CREDENTIAL, str(path), read_kek(path, own=False))
     if (path := data / KEY_NAME).exists():
         yield _file(Source.FILE, path)
     if text := environment.get(VARIABLE):
@@ -146,7 +146,7 @@ def not_readable(place: str) -> str:
 
 
 def _file(source: Source, path: Path) -> FoundKey:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    if mode & 0o077 and not path.is_symlink():
         raise ConfigError(f"{path}: others may read this key (mode {mode:04o}); run: chmod 600 {path}")
     return FoundKey(source, str(path), read_kek(path))

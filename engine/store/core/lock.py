@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from engine.model.errors import LockedError
-from engine.store.core.ownership import hand_over
+from engine.store.core.ownership import open_own
 
 LOCK_NAME = "labrelay.lock"
 
@@ -29,11 +29,12 @@ class SiteLock:
 
         Raises:
             LockedError: another process has it.
-            OSError: the file cannot be opened.
+            StoreError: the file is not the folder's owner's.
+            OSError: it cannot be opened.
         """
         path = data / LOCK_NAME
         flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(path, flags)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -44,7 +45,6 @@ class SiteLock:
                 "for a command that needs it stopped, run sudo systemctl stop labrelay first"
             ) from error
         if not shared:
-            hand_over(descriptor, data)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)

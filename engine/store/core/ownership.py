@@ -1,32 +1,286 @@
-"""File ownership: files that root creates for the service belong to the service.
+"""A data folder is its owner's: root acts there under the owner's account, and each file there is the owner's own.
 
-Commands are often run by root (`sudo labrelay ...`), and the service has a user of its own. A journal or a lock file
-that belongs to root would keep the service from starting. Where a file system has no owners, or root cannot set them (a
-share), nothing changes.
+The folder belongs to the account of the service, and commands are often run by root (`sudo labrelay ...`). A program of
+that account can put a link in the place of any file there. So a command of root's takes the account before it touches
+the folder (`act_as_owner`), as ``sudo -u OWNER`` does: it can do no more there than the account, and what it makes
+belongs to the account. A command comes back to root for what its command line names (`as_given`); a daemon never does.
+
+Besides, whichever account opens it, a file of the folder is no link, has one name, and is the owner's (`open_own`,
+`raise_if_foreign`). One link is allowed, the journal's to another disk, where the owner's file is.
+
+Where a file system has no owners (a share), all this changes nothing.
 """
 
+import errno
 import os
-from contextlib import suppress
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 
-def hand_over(descriptor: int, folder: Path) -> None:
-    """Give an open file in ``folder`` to the owner of the folder. Only root can do that, and only root needs it."""
-    if os.geteuid() == 0:
-        with suppress(OSError):
-            owner = folder.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+from engine.model.actor import STATED, user_name
+from engine.model.errors import RefusedError, StoreError
+from engine.model.records import JOURNAL_NAME
 
-
-def hand_over_path(path: Path, like: Path) -> None:
-    """The same for a path, which gets the owner of ``like``; for a link the link itself."""
-    if os.geteuid() == 0:
-        with suppress(OSError):
-            owner = like.stat()
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+SUDO_USER = STATED[0]
+FILES = ("journal.", "labrelay.")  # how the names of the folder's files begin; other files there are not ours
+FOLDERS = ("before-upgrade", "compiled")
+_NOBODY = 65534
+_PROGRAM = (os.__file__, __file__, orjson.__file__)  # what is imported later is beside these
 
 
-def hand_over_all(tree: Path, like: Path) -> None:
-    """The same for a folder and everything in it."""
-    for path in (tree, *tree.rglob("*")):
-        hand_over_path(path, like)
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The account that this process of root's has taken."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    roots_groups: tuple[int, ...]
+    stated: str | None  # what the environment said of the user before
+
+
+_taken: _Owner | None = None
+
+
+# -- accounts ------------------------------------------------------------------------------------------------------
+
+
+def act_as_owner(folder: Path, *, for_good: bool = False) -> None:
+    """From here on root acts as the owner of ``folder``; of a folder that is still to be made, of the one above it.
+
+    Args:
+        for_good: root keeps no way back, as in a daemon.
+
+    Raises:
+        RefusedError: this process of root's may not take the account.
+    """
+    global _taken
+    if os.geteuid() != 0:
+        return
+    there = next((one for one in (folder, *folder.absolute().parents) if one.exists()), None)
+    if there is None or (facts := there.stat()).st_uid == 0:
+        return
+    try:
+        known = pwd.getpwuid(facts.st_uid)
+        gid, groups = known.pw_gid, tuple(os.getgrouplist(known.pw_name, known.pw_gid))
+    except KeyError:
+        gid = facts.st_gid or _NOBODY
+        groups = (gid,)
+    owner = _Owner(facts.st_uid, gid, groups, tuple(os.getgroups()), os.environ.get(SUDO_USER))
+    name = user_name(owner.uid)
+    try:
+        _become(owner)
+    except OSError as error:
+        raise RefusedError(
+            f"{folder} belongs to {name}, an account that root may not take here ({error.strerror}); run this as {name}"
+        ) from error
+    if closed := next((path for path in _PROGRAM if not os.access(path, os.R_OK)), None):
+        _become_root(owner)
+        raise RefusedError(
+            f"{folder} belongs to {name}, who cannot read this program ({closed}): install it where all can, as "
+            "tools/install.sh does"
+        )
+    if for_good:
+        os.setresgid(owner.gid, owner.gid, owner.gid)
+        os.setresuid(owner.uid, owner.uid, owner.uid)
+    os.environ.setdefault(SUDO_USER, user_name(0))  # for the audit trail, as sudo has it
+    _taken = None if for_good else owner
+
+
+def come_back() -> None:
+    """Root again, where `act_as_owner` has taken another account."""
+    global _taken
+    if _taken is not None:
+        _become_root(_taken)
+        if _taken.stated is None:
+            os.environ.pop(SUDO_USER, None)
+        _taken = None
+
+
+@contextmanager
+def for_a_while() -> Iterator[None]:
+    """Come back afterwards, unless the account was taken before."""
+    before = _taken
+    try:
+        yield
+    finally:
+        if before is None:
+            come_back()
+
+
+@contextmanager
+def as_given(*paths: Path) -> Iterator[None]:
+    """Meanwhile root again, for what root has named: an output, a program.
+
+    But where one of ``paths`` leads through a folder of the owner it stays the owner, who could put a link there.
+    """
+    owner = _taken
+    if owner is None or os.geteuid() == 0:
+        yield
+        return
+    _become_root(owner)
+    try:
+        if any(_is_reached_by(owner.uid, path) for path in paths):
+            _become(owner)
+        yield
+    finally:
+        if os.geteuid() == 0:
+            _become(owner)
+
+
+def make_for_owner(folder: Path) -> None:
+    """Make a folder that the command line names, for the account that fills it; one that is there stays as it is.
+
+    Raises:
+        StoreError: it cannot be made, or the account cannot use it.
+    """
+    owner = _taken
+    if owner is None:
+        return
+    try:
+        with as_given(folder):
+            if not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700)
+                if os.geteuid() == 0:
+                    _give_folder(folder, owner.uid, owner.gid)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise StoreError(
+            f"{folder}: cannot be written by {user_name(owner.uid)}, to whom the data folder belongs; name a folder "
+            "that this account reaches, or give it this one"
+        )
+
+
+def is_closed_to_owner(path: Path | None) -> bool:
+    """Whether only root can read ``path``, and not the account that it has taken."""
+    return path is not None and _taken is not None and not os.access(path, os.R_OK)
+
+
+def give_to_owner(tree: Path, data: Path) -> None:
+    """Give a folder that root has made, with all in it, to the owner of ``data``.
+
+    The folder itself comes last: until then it is closed to the owner, who can put no link into it.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = data.stat()
+    for _, folders, files, here in os.fwalk(tree, topdown=False, follow_symlinks=False):
+        for name in (*folders, *files):
+            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
+    _give_folder(tree, owner.st_uid, owner.st_gid)
+
+
+def _give_folder(folder: Path, uid: int, gid: int) -> None:
+    """A folder alone, whatever has taken its place meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, uid, gid)
+    finally:
+        os.close(descriptor)
+
+
+def _become(owner: _Owner) -> None:
+    """The account as the effective and the real one, which a child process gets; the way back to root is kept."""
+    os.setgroups(owner.groups)
+    os.setresgid(owner.gid, owner.gid, 0)
+    os.setresuid(owner.uid, owner.uid, 0)
+
+
+def _become_root(owner: _Owner) -> None:
+    os.setresuid(0, 0, 0)
+    os.setresgid(0, 0, 0)
+    os.setgroups(owner.roots_groups)
+
+
+def _is_reached_by(uid: int, path: Path) -> bool:
+    """Whether the account owns ``path``, or a folder on the way to it."""
+    for way in {path.absolute(), path.resolve()}:
+        for one in (way, *way.parents):
+            try:
+                if one.lstat().st_uid == uid:
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of a folder of the service; made with mode 0600 where ``flags`` say so. It is checked once it is
+    open, so that nothing can take its place.
+
+    Raises:
+        StoreError: it is not the owner's own file.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise _foreign(path, "it is a link") from error
+        raise
+    try:
+        if (why := _why_foreign(os.fstat(descriptor), path.parent.stat().st_uid)) is not None:
+            raise _foreign(path, why)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_own(path: Path) -> bytes:
+    """The content of such a file. Raises as `open_own`."""
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def raise_if_foreign(data: Path) -> None:
+    """For the files that SQLite opens, and all others before anything is done there.
+
+    Raises:
+        StoreError: a file in ``data`` is not the owner's own.
+    """
+    try:
+        owner = data.stat().st_uid
+        entries = sorted(data.iterdir())
+    except OSError:
+        return  # opening says so
+    for path in entries:
+        if not path.name.startswith(FILES) and path.name not in FOLDERS:
+            continue
+        try:
+            facts = path.lstat()
+            if path.name == JOURNAL_NAME and stat.S_ISLNK(facts.st_mode):  # to another disk
+                facts = path.stat()
+        except OSError:
+            continue  # gone meanwhile, or a link to nothing, which its opener names
+        if (why := _why_foreign(facts, owner)) is not None:
+            raise _foreign(path, why)
+
+
+def _why_foreign(facts: os.stat_result, owner: int) -> str | None:
+    if stat.S_ISLNK(facts.st_mode):
+        return "it is a link"
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode) or stat.S_ISSOCK(facts.st_mode)):
+        return "it is no file"
+    if facts.st_uid not in (owner, os.geteuid()):
+        return f"it belongs to {user_name(facts.st_uid)}, and the folder to {user_name(owner)}"
+    if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
+        return f"it has {facts.st_nlink} names"
+    return None
+
+
+def _foreign(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{path}: {why}. It is not opened, for it may lead to a file of another account. Find out who put it there; "
+        "move it aside, and put the service's own file in its place, where there is one"
+    )

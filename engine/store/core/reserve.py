@@ -17,7 +17,8 @@ import os
 import time
 from pathlib import Path
 
-from engine.store.core.ownership import hand_over
+from engine.model.errors import StoreError
+from engine.store.core.ownership import open_own
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -56,8 +57,12 @@ class Reserve:
             return False
         if not self.given:
             logger.error("the disk is full: nothing new is kept; the reserve is given back, so that people can act")
-        with contextlib.suppress(OSError):
-            os.truncate(self._path, 0)
+        with contextlib.suppress(OSError, StoreError):
+            descriptor = open_own(self._path, os.O_WRONLY)
+            try:
+                os.ftruncate(descriptor, 0)
+            finally:
+                os.close(descriptor)
         self.given = True
         return True
 
@@ -73,8 +78,8 @@ class Reserve:
             size, (full_size, _, _) = self._size(), self._disk()
             if size < full_size:
                 self._grow(size, full_size)
-        except OSError as error:
-            logger.debug("the reserve cannot be made", extra={"cause": error.strerror})
+        except (OSError, StoreError) as error:
+            logger.debug("the reserve cannot be made", extra={"cause": getattr(error, "strerror", str(error))})
 
     @property
     def lacking(self) -> int:
@@ -98,9 +103,8 @@ class Reserve:
             self._path.unlink(missing_ok=True)
 
     def _grow(self, size: int, full_size: int) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT)
         try:
-            hand_over(descriptor, self._data)
             # Not sparse: the system must allocate the blocks, for a file with a hole would be no reserve.
             os.posix_fallocate(descriptor, size, min(STEP_BYTES, full_size - size))
         finally:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from engine.model.errors import ConfigError, IntegrityError
 from engine.model.packing import Packer, unpack
 from engine.store.core.durable import sync_folder
-from engine.store.core.ownership import hand_over
+from engine.store.core.ownership import read_own
 
 KEY_NAME = "labrelay.key"
 CREDENTIAL_NAME = "labrelay-kek"
@@ -345,27 +345,30 @@ def make_kek(data: Path) -> tuple[bytes, str]:
 
 
 def write_kek(path: Path, kek: bytes) -> None:
-    """Write a new key file, durable and for its owner only. It gets the owner of the folder, also when root writes it.
+    """Write a new key file, durable and for its owner only.
 
     Raises:
         FileExistsError: a key is never overwritten.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        hand_over(file.fileno(), path.parent)
         file.write(kek.hex().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     sync_folder(path.parent)
 
 
-def read_kek(path: Path) -> bytes:
+def read_kek(path: Path, *, own: bool = True) -> bytes:
     """The key in a file.
 
+    Args:
+        own: of the service's own, as in a data folder; else a credential, which the system has put there.
+
     Raises:
+        StoreError: it is not the owner's own file.
         ConfigError: it holds no key.
     """
-    kek = parse_kek(path.read_bytes())
+    kek = parse_kek(read_own(path) if own else path.read_bytes())
     if kek is None:
         raise ConfigError(
             f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected. Put back your copy "

@@ -16,8 +16,8 @@ from engine.model.units import size_text
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import connect
-from engine.store.core.durable import sync_file, sync_folder, write_atomically
-from engine.store.core.ownership import hand_over_all
+from engine.store.core.durable import sync_folder, write_atomically
+from engine.store.core.ownership import read_own
 
 FOLDER = "before-upgrade"
 KEPT_DAYS = 30
@@ -96,9 +96,9 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int) -> Path:
             connection.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")
         with suppress(FileNotFoundError):
-            shutil.copyfile(folder.parent / ANCHOR_NAME, folder / f"journal-{schema:04}.anchor")
-            sync_file(folder / f"journal-{schema:04}.anchor")
-        hand_over_all(folder, folder.parent)
+            content = read_own(folder.parent / ANCHOR_NAME)
+            with write_atomically(folder / f"journal-{schema:04}.anchor") as kept:
+                kept.write_bytes(content)
     sync_folder(folder.parent)
     return made
 

@@ -34,6 +34,7 @@ from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
 from engine.store.core.lock import SiteLock
 from engine.store.core.loss import find_loss, find_loss_in, find_total_loss
 from engine.store.core.operation import Priority, operation, traits_of
+from engine.store.core.ownership import raise_if_foreign
 from engine.store.core.reserve import Reserve
 from engine.store.core.vault import Vault
 from engine.store.core.writer import Job, Writer
@@ -156,6 +157,7 @@ class Journal(Reader):
         """
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            raise_if_foreign(data)
             lock = SiteLock.acquire(data)
         except OSError as error:
             raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error

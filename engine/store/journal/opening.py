@@ -10,7 +10,6 @@ from engine.store.core import damage, key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import data_keys
 from engine.store.core.durable import sync_folder, sync_way_to
-from engine.store.core.ownership import hand_over
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 from engine.store.integrity import rollback
 from engine.store.journal.upkeep import PAGE_BYTES
@@ -29,7 +28,6 @@ def connect(path: Path) -> sqlite3.Connection:
     fresh = not path.exists()
     if fresh:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        hand_over(descriptor, path.parent)
         os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")

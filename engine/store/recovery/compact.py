@@ -17,7 +17,6 @@ from engine.store.core.durable import write_atomically
 from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.lock import SiteLock
 from engine.store.core.loss import find_loss_in, last_number
-from engine.store.core.ownership import hand_over_path
 from engine.store.journal import COMPACTED_NAME
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
@@ -54,7 +53,6 @@ def run(data: Path) -> CompactResult:
                 need = (before + SPARE_BYTES - free) >> 20
                 raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
             with write_atomically(path, path.with_name(COMPACTED_NAME)) as new:
-                hand_over_path(new, path.parent)
                 _copy(path, new)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error

@@ -110,11 +110,12 @@ async def rolled_back(
         last = max([*names, *(int(path.name.split("-")[-1]) for path in shelf.glob("full-*"))])
     if place == "log":
         runtime = tmp_path / "run"
-        runtime.mkdir()
+        heads = tmp_path / other_history.HEADS_FOLDER
+        heads.mkdir()
         head = [record for record in caplog.records if record.message == "audit head"][-1]
         said = vars(head)
         said["text"] = '{"msg":"audit head","journal_id":%(journal_id)d,"head":"%(head)s","detail":"%(detail)s"}'
-        (runtime / other_history.HEADS_NAME).write_text(said["text"] % said)
+        (heads / other_history.HEADS_NAME).write_text(said["text"] % said)
         monkeypatch.setenv(other_history.RUNTIME_VARIABLE, str(runtime))
         last = said["journal_id"]
     put_back(folder, kept)

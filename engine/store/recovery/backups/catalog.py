@@ -14,7 +14,6 @@ import orjson
 
 from engine.model.errors import StoreError
 from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
-from engine.store.core.ownership import hand_over_path
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
@@ -268,4 +267,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file, durable."""
     with write_atomically(path, path.with_name(path.name + ".new")) as new:
         new.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        hand_over_path(new, path.parent)  # the service must read files that root has written

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.model.errors import LockedError, StoreError
+from engine.store.core import anchor
 from engine.store.core.anchor import SLOT_BYTES, Anchor, Mark, decode, encode, read
 from engine.store.core.lock import SiteLock
 
@@ -33,25 +34,49 @@ def test_noise_is_no_mark(noise: bytes) -> None:
     assert decode(noise) is None
 
 
-class HalfWritten(type(Path())):  # type: ignore[misc]  # the class for this system is known where it runs only
-    """A file whose first reading meets a write: half of a slot is as it was, half as it will be."""
+class HalfWritten:
+    """The first reading of a file meets a write: half of a slot is as it was, half as it will be."""
 
     readings = 0
 
-    def read_bytes(self) -> bytes:
-        content = bytearray(super().read_bytes())
-        type(self).readings += 1
-        if type(self).readings == 1:
+    def read(self, path: Path) -> bytes:
+        content = bytearray(path.read_bytes())
+        self.readings += 1
+        if self.readings == 1:
             content[30:60] = bytes(30)
         return bytes(content)
 
 
-def test_a_slot_that_is_being_written_is_not_damaged(tmp_path: Path) -> None:
+def test_a_slot_that_is_being_written_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check of a journal reads it beside the daemon, and what it calls damaged is an alarm."""
     Anchor(tmp_path / "anchor", JOURNAL, 7, CHAIN, seal).close()
-    reading = read(HalfWritten(tmp_path / "anchor"))
+    half = HalfWritten()
+    monkeypatch.setattr(anchor, "read_own", half.read)
+    reading = read(tmp_path / "anchor")
     assert (reading.damaged, reading.mark) == ((), Mark(JOURNAL, 7, CHAIN, SEAL))
-    assert HalfWritten.readings == 2
+    assert half.readings == 2
+
+
+@pytest.mark.parametrize("how", ["link", "second name", "pipe"])
+def test_a_file_that_is_not_the_owners_own_is_neither_read_nor_written(tmp_path: Path, how: str) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"another account's")
+    for name in ("labrelay.lock", "journal.anchor"):
+        path = tmp_path / name
+        if how == "link":
+            path.symlink_to(other)
+        elif how == "pipe":
+            os.mkfifo(path)
+        else:
+            path.hardlink_to(other)
+    for act in (
+        lambda: SiteLock.acquire(tmp_path),
+        lambda: read(tmp_path / "journal.anchor"),
+        lambda: Anchor(tmp_path / "journal.anchor", JOURNAL, 7, CHAIN, seal),
+    ):
+        with pytest.raises(StoreError, match=r"(lock|anchor): it (is a link|has 3 names|is no file)\. .*move it aside"):
+            act()
+    assert other.read_bytes() == b"another account's"
 
 
 def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:
