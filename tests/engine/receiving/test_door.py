@@ -179,3 +179,18 @@ async def test_bytes_that_may_become_a_request_are_kept_where_the_connection_end
     await served.handle(stream)
     assert [one.payload for one in store.incomplete] == [b"GET 5"]
     assert not served.counts.faults
+
+
+async def test_a_connection_without_a_byte_ends_as_ever() -> None:
+    served = channel(ScriptedStore(), idle_timeout_s=0.01, opening=Opening())
+    await served.handle(MemoryStream())
+    assert not served.counts.faults
+
+
+async def test_a_connection_that_we_open_for_orders_is_not_judged() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    served = channel(store, opening=Opening())
+    stream.feed(STRANGERS["GET"] + block(hl7()))
+    stream.end()
+    await served.handle(stream, own=True)
+    assert len(store.messages) == 1
