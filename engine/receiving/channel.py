@@ -35,8 +35,8 @@ from engine.receiving.channel_parts import (
     quietest_of,
     raise_if,
 )
+from engine.receiving.door import HOLD_S, Door
 from engine.receiving.link_monitor import LinkMonitor
-from engine.receiving.link_words import stranger_words
 from engine.receiving.outcomes import Outcomes, all_delivered
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
@@ -107,6 +107,8 @@ class Channel:
         now = self._clock.monotonic()
         self._admit()
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now, own=own)
+        if (opening := self.settings.opening) is not None and not own:
+            connection.door = Door(opening)
         if getattr(connection.link, "traced", False):
             connection.trace = LineTrace()
         elif self._desk is not None:
@@ -136,6 +138,8 @@ class Channel:
     async def _put_aside(self, connection: Connection) -> None:
         """Store what is incomplete when the stream ends: evidence, or a last message that only the end completes."""
         for event in connection.link.closed():
+            if connection.turned_away:
+                continue
             with contextlib.suppress(OSError):  # the peer that the answer is for may be gone
                 await self._take(connection, event)
         if self._desk is not None:
@@ -156,7 +160,11 @@ class Channel:
         stream, link, trace = connection.stream, connection.link, connection.trace
         while True:
             try:
-                data = await stream.read(self._patience(connection))
+                data = await (
+                    stream.read(self._patience(connection))
+                    if connection.door is None
+                    else self._first_bytes(connection, connection.door)
+                )
             except TimeoutError:
                 now = self._clock.monotonic()
                 events: Sequence[LinkEvent] = link.tick(now)
@@ -167,12 +175,9 @@ class Channel:
                 if connection.unanswered:  # of a block that was taken at once
                     await self._was_answered(connection)
                 if not data:
-                    return not connection.evicted
+                    return not (connection.evicted or connection.turned_away)
                 now = connection.last_byte = self._clock.monotonic()
-                if not connection.heard:
-                    connection.heard = True
-                    if words := stranger_words(data):
-                        self.monitor.fault(LinkFault("stranger", words), stream.peer)
+                connection.heard = connection.door is None
                 if trace is not None:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
@@ -200,6 +205,26 @@ class Channel:
                 events = link.receive(b"", self._clock.monotonic())
             if trace is not None and cast(TracedLink, link).resting:
                 self._keep_line(connection, trace)
+
+    async def _first_bytes(self, connection: Connection, door: Door) -> bytes:
+        """As ``stream.read``, until ``door`` has judged them; nothing where it turns the connection away."""
+        while True:
+            patience = self._patience(connection)
+            if door.holds:
+                patience = HOLD_S if patience is None else min(HOLD_S, patience)
+            try:
+                data = await connection.stream.read(patience)
+            except OSError:  # TimeoutError is one
+                if door.holds:
+                    return door.release()
+                raise
+            if data and (fault := door.hear(data)) is not None:
+                connection.turned_away = True
+                self.monitor.turned_away(fault, connection.peer)
+                return b""
+            if door.open or not data:
+                connection.door = None
+                return door.release()
 
     async def _was_answered(self, connection: Connection) -> None:
         """Record that all answers are written; a sender that may not have received them will send again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from engine.model.link_events import Line
 from engine.model.message import Stored
 from engine.model.ports import Link, PolledVersion, Stream
+from engine.receiving.door import Door, Opening
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
 
@@ -89,6 +90,7 @@ class ChannelSettings:
     answer_store_fault: bool  # on_store_fault: ae
     max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery: how long the answer waits. None: ack: on_store
+    opening: Opening | None = None  # of connections over TCP: their first bytes are judged
 
 
 @dataclass(slots=True)
@@ -104,7 +106,9 @@ class Connection:
     evicted: bool = False
     held: int = 0  # as `ReceiveMemory` counts it
     trace: LineTrace | None = None  # of links that answer frame by frame
-    heard: bool = False  # whether any byte has come
+    heard: bool = False  # bytes have come, and those that the door judges are let in
+    door: Door | None = None  # while the first bytes are judged
+    turned_away: bool = False  # by the door: nothing of it is kept
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
     acknowledged: Acknowledged = Acknowledged.AS_USUAL  # of the message that was just stored
     unread: bool = False  # its question could not be read, by a fault of ours: it ends, so that the analyzer asks again

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.link_events import LinkFault
+from engine.receiving.link_words import SPEAKS_TLS
 
 logger = logging.getLogger("labrelay.channel")
 
-# Faults of bytes that gave no message: a cable, a speed, a stranger. One now and then is noise; many without a message
+# Faults of bytes that gave no message: a cable, a speed. One now and then is noise; many without a message
 # are not.
-UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
+UNREAD_KINDS = frozenset({"noise", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
 UNREAD_SAID = 5  # so many without a message in between are logged as a warning
 
 
@@ -22,9 +23,17 @@ class UnreadFaults:
 
     faults: int = 0
     kind: str = ""
-    detail: str = ""
     peer: str = ""
     at: float = 0.0
+
+
+@dataclass(slots=True)
+class Strangers:
+    """Connections that were refused at their first bytes for one reason, since the start, and the latest of them."""
+
+    connections: int
+    peer: str
+    at: float
 
 
 @dataclass(slots=True)
@@ -39,6 +48,7 @@ class ChannelCounts:
     last_message_us: int | None = None
     stray_bytes: int = 0  # outside of sessions, on closed connections
     unread: UnreadFaults = field(default_factory=UnreadFaults)
+    strangers: dict[str, Strangers] = field(default_factory=dict)  # why -> which
     store_fault: tuple[str, float] | None = None  # why nothing could be stored, and when last; None once it could
 
 
@@ -55,22 +65,32 @@ class LinkMonitor:
         self.counts.messages += 1
         if self.counts.unread.faults:
             self.counts.unread = UnreadFaults()
+        self.counts.strangers.pop(SPEAKS_TLS, None)  # encryption may be off at the sender now
         self.counts.last_message_us = received_us
 
     def fault(self, fault: LinkFault, peer: str) -> None:
         """A peer has departed from the protocol, or lost its connection to a limit."""
-        self.counts.faults[fault.kind] += 1
-        self.counts.last_fault = (fault.kind, self._clock.monotonic())
+        self._count(fault.kind)
         logger.info("link fault", extra=self._fields(fault, peer))
         if fault.kind in UNREAD_KINDS:
             self._unread(fault, peer)
 
+    def turned_away(self, fault: LinkFault, peer: str) -> None:
+        """A connection is refused at its first bytes (`engine.receiving.door`)."""
+        strangers, now = self.counts.strangers, self._count(fault.kind)
+        before = strangers[fault.detail].connections if fault.detail in strangers else 0
+        strangers[fault.detail] = Strangers(before + 1, peer, now)
+        logger.warning("connection refused at its first bytes", extra=self._fields(fault, peer))
+
+    def _count(self, kind: str) -> float:
+        now = self._clock.monotonic()
+        self.counts.faults[kind] += 1
+        self.counts.last_fault = (kind, now)
+        return now
+
     def store_failed(self, peer: str, error: StoreError) -> None:
         """The journal could not store what came from a peer."""
-        now = self._clock.monotonic()
-        self.counts.store_fault = (str(error), now)
-        self.counts.faults["not-stored"] += 1
-        self.counts.last_fault = ("not-stored", now)
+        self.counts.store_fault = (str(error), self._count("not-stored"))
         logger.error(
             "cannot store, so nothing is acknowledged",
             extra={"channel": self._channel, "peer": peer, "detail": str(error)},
@@ -82,11 +102,9 @@ class LinkMonitor:
         logger.info("storing and acknowledging again", extra={"channel": self._channel})
 
     def _unread(self, fault: LinkFault, peer: str) -> None:
-        known, now = self.counts.unread, self._clock.monotonic()
-        if known.kind == "stranger" and known.peer == peer:  # its later faults are less specific
-            fault = LinkFault(known.kind, known.detail)
-        self.counts.unread = UnreadFaults(known.faults + 1, fault.kind, fault.detail, peer, now)
-        if known.faults + 1 == UNREAD_SAID:
+        faults = self.counts.unread.faults + 1
+        self.counts.unread = UnreadFaults(faults, fault.kind, peer, self._clock.monotonic())
+        if faults == UNREAD_SAID:
             logger.warning("incoming bytes cannot be read, and no message since", extra=self._fields(fault, peer))
 
     def _fields(self, fault: LinkFault, peer: str) -> dict[str, str]:

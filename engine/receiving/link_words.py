@@ -11,6 +11,7 @@ FAULT_WORDS = {
     "frame-number-tolerated": "frame out of order, taken",
     "bad-layout": "broken frame, refused",
     "no-enq": "frame outside a session",
+    "early-frame": "frame before the answer to ENQ, refused",
     "receive-timeout": "the sender stopped amid a session",
     "too-many-frames": "message of too many frames",
     # MLLP, and texts of analyzers with a format of their own
@@ -47,19 +48,20 @@ FAULT_WORDS = {
 }
 
 
+SPEAKS_TLS = "it speaks TLS: encryption is on at the sender, and `tls:` is not set for this channel"
 # First bytes of peers that are no analyzers, with their texts.
 _STRANGERS = (
     (
-        (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT "),
+        (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"TRACE "),
         "it speaks HTTP: a browser, a monitor, a scanner",
     ),
-    ((b"\x16\x03",), "it speaks TLS: encryption is on at the sender, and `tls:` is not set for this channel"),
+    ((b"\x16\x03",), SPEAKS_TLS),
     ((b"SSH-",), "it speaks SSH: another program, or a scanner"),
 )
 
 
 def stranger_words(first: bytes) -> str:
-    """The text for a connection whose first bytes are not an analyzer's; empty where they may be."""
+    """The text for a connection with the first bytes of another program (`engine.receiving.door`); empty: of none."""
     return next((words for begins, words in _STRANGERS if first.startswith(begins)), "")
 
 

@@ -25,6 +25,7 @@ from engine.model.ports import Format, Stream, TappedStream, TeeLink
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
+from engine.receiving.door import Door
 from engine.receiving.unstored import STORE_RETRY_S
 from engine.store.core.unanswered import host_of
 from engine.store.operations import append
@@ -171,6 +172,8 @@ class TeeChannel(Channel):
     # -- hearing -----------------------------------------------------------------------------------------------
 
     async def _listen(self, line: _Line, hearing: TappedStream) -> None:
+        opening = self.settings.opening
+        doors = {} if opening is None else {way: Door(opening) for way in Direction}
         while True:
             due = line.listener.deadline()
             try:
@@ -182,6 +185,15 @@ class TeeChannel(Channel):
                 return
             way, data = passed
             line.connection.last_byte = now = self._clock.monotonic()
+            if data and (door := doors.get(way)) is not None:
+                if (fault := door.hear(data)) is not None:
+                    self.monitor.turned_away(fault, line.connection.peer)
+                    line.listener = self._new_listener()
+                    return
+                if not door.open:
+                    continue
+                del doors[way]
+                data = door.release()
             if data:
                 self._take_heard(line, partial(line.listener.hear, way, data, now))
             else:

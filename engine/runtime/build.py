@@ -17,6 +17,7 @@ from engine.config.channel import NO_DESTINATION, ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
 from engine.config.load import Site
 from engine.config.orders import OrdersConfig
+from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
 from engine.config.source_tee import TeePart
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -42,6 +43,7 @@ from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
+from engine.receiving.door import Opening
 
 UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reader
 
@@ -184,6 +186,7 @@ def build_channel(
             answer_store_fault=config.on_store_fault == "ae",
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
+            opening=_opening(source),
         ),
         new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
         new_listener=registry.load(registry.TEES, source.link).listeners(source)
@@ -222,6 +225,16 @@ def build_channel(
             deadline_s=config.taken.deadline,
         ),
     )
+
+
+def _opening(source: AnySource) -> Opening | None:
+    """What the first bytes of its connections may not be; None: none comes over TCP."""
+    if isinstance(source, TeePart):
+        return Opening() if any(end.listen is not None for end in source.tee.ends) else None
+    if not isinstance(source, TcpPart):
+        return None
+    waits = isinstance(source, E1381Options) and source.framing != "none" and source.acks != "none"
+    return Opening(frame_waits=waits, blocks=isinstance(source, AutoLink))
 
 
 def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:

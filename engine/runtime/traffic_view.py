@@ -1,7 +1,7 @@
 """Each channel and destination at one moment: rows of the journal, and the state of the running parts."""
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +39,7 @@ RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 UNREAD_FAULTS = 5  # after so many unreadable transfers without a message, the page reports it
 UNREAD_S = 900.0  # for so long after the last of them
+STRANGERS_S = 86_400.0  # for so long after the last connection that was refused at its first bytes
 DAY_COUNTS = ("received", "delivered", "dead", "filtered", "repeat", "same_bytes", "incomplete")
 
 
@@ -132,7 +133,7 @@ class TrafficViews:
                 up_s=reading.now_s - self._started,
             ),
             fault=source.fault,
-            notice=source.notice or _unread_notice(source, reading.now_s),
+            notice=source.notice or "; ".join(_notices(source, reading.now_s)),
             paused=_paused(self._parts.pauses.get(Target(channel=name))),
             connections=tuple(connection.peer for connection in source.channel.connections.values()),
             last_message_at=last_at,
@@ -245,13 +246,16 @@ class TrafficViews:
         return (after - before) * 60.0 / max(ended - began, 1.0) if ended > began else 0.0
 
 
-def _unread_notice(source: ChannelSource, now_s: float) -> str:
-    """A notice that incoming data does not become messages: a cable, a speed, a stranger at the port."""
+def _notices(source: ChannelSource, now_s: float) -> Iterator[str]:
+    """Notices of the line: incoming data does not become messages, for a cable or a speed; or a stranger connects."""
     unread = source.channel.counts.unread
-    if unread.faults < UNREAD_FAULTS or now_s - unread.at > UNREAD_S:
-        return ""
-    what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
-    return f"incoming bytes cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
+    if unread.faults >= UNREAD_FAULTS and now_s - unread.at <= UNREAD_S:
+        what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
+        yield f"incoming bytes cannot be read ({what})"
+    for why, strangers in source.channel.counts.strangers.items():
+        if now_s - strangers.at <= STRANGERS_S:
+            what = f"{strangers.connections} (last from {strangers.peer}: {why})"
+            yield f"connections refused at their first bytes: {what}"
 
 
 def _instant(at_us: int | None) -> datetime | None:

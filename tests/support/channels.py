@@ -23,6 +23,7 @@ from engine.model.ports import Format, Link
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings
+from engine.receiving.door import Opening
 from engine.receiving.outcomes import Outcomes
 from engine.store.operations.line_trace import LineRecord
 
@@ -225,6 +226,7 @@ def channel(
     outcomes: Outcomes | None = None,
     memory: ReceiveMemory | None = None,
     hl7_spoken: bool | None = None,
+    opening: Opening | None = None,
 ) -> Channel:
     """``hl7_spoken``: whether messages are HL7 v2 and answered so; else the link says it."""
     hl7_spoken = new_link is mllp_link if hl7_spoken is None else hl7_spoken
@@ -237,6 +239,7 @@ def channel(
             max_connections=max_connections,
             answer_store_fault=answer_store_fault,
             ack_timeout_s=ack_timeout_s,
+            opening=opening,
         ),
         new_link=new_link,
         message_format=message_format,

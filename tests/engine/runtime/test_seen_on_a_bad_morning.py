@@ -60,26 +60,48 @@ async def send(port: int, *parts: bytes, answered: bool = False) -> None:
     writer.close()
 
 
-async def test_a_port_at_which_strangers_knock_is_named_until_a_message_comes(
+async def test_bytes_that_give_no_message_are_named_until_one_comes(
     tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with site(tmp_path, port) as app:
         counts = app.parts.sources["chem"].channel.counts
         for number in range(1, UNREAD_SAID + 1):
             assert not [text for text in said(app) if "cannot be read" in text]
-            await send(port, b"GET / HTTP/1.1\r\n\r\n")
-            await until(lambda number=number: counts.faults["stranger"] == number and counts.faults["noise"] == number)
-            if counts.unread.faults >= UNREAD_SAID:
-                break
+            await send(port, b"\xc7\x93\xfe of another speed\r\n")
+            await until(lambda number=number: counts.faults["noise"] == number)
         (text,) = [text for text in said(app) if "cannot be read" in text]
         assert text.startswith("chem: incoming bytes cannot be read (")
         assert "last from 127.0.0.1:" in text
-        assert "no analyzer: another program's protocol; it speaks HTTP" in text
+        assert "bytes that belong to no message" in text
         (warned,) = [one for one in caplog.records if one.levelname == "WARNING" and "cannot be read" in one.message]
         assert vars(warned)["channel"] == "chem"
         await send(port, MESSAGE, answered=True)
         await until(lambda: counts.unread.faults == 0)
         assert not [text for text in said(app) if "cannot be read" in text]
+
+
+async def test_a_stranger_at_a_port_is_named_at_once_beside_bytes_that_cannot_be_read(
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(tmp_path, port) as app:
+        counts = app.parts.sources["chem"].channel.counts
+        assert not [text for text in said(app) if "first bytes" in text]
+        await send(port, b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: counts.faults["stranger"] == 1)
+        (text,) = [text for text in said(app) if "first bytes" in text]
+        assert text.startswith("chem: connections refused at their first bytes: 1 (last from 127.0.0.1:")
+        assert "it speaks HTTP" in text
+        (warned,) = [one for one in caplog.records if one.levelname == "WARNING" and "first bytes" in one.message]
+        assert vars(warned)["channel"] == "chem"
+        for number in range(1, UNREAD_SAID + 1):
+            await send(port, b"noise\r\n")
+            await until(lambda number=number: counts.faults["noise"] == number)
+        (text,) = [text for text in said(app) if "first bytes" in text]
+        assert text.startswith("chem: incoming bytes cannot be read (")
+        await send(port, MESSAGE, answered=True)
+        await until(lambda: counts.unread.faults == 0)
+        (text,) = [text for text in said(app) if "first bytes" in text]
+        assert text.startswith("chem: connections refused at their first bytes: 1")
 
 
 @pytest.mark.parametrize(
