@@ -172,11 +172,10 @@ def unlike(pair: Pair) -> Iterator[str]:
         yield "words"
 
 
-def disagreements(given: Given) -> list[str]:
-    """What the forms of one message say differently, but for what is meant."""
+def forms_of(given: Given) -> dict[str, list[Read]]:
+    """The results of a message in each form that it has; none where the form has no document."""
     _, payload, message_format, settings, more = given
     made: dict[str, list[Read]] = {}
-    found = []
     for form, read in FORMS[message_format].items():
         asked = {**ABDM, **settings} if form == "abdm-report" else {**settings, **READABLE}
         verdict, _ = verdict_of(payload, message_format, asked, mapping=form, **more)
@@ -184,7 +183,13 @@ def disagreements(given: Given) -> list[str]:
             made[form] = read(verdict.documents[0][0].body)
         elif not made or not needs_more(form, verdict):
             made[form] = []
+    return made
+
+
+def disagreements(made: dict[str, list[Read]]) -> list[str]:
+    """What the forms of one message say differently, but for what is meant."""
     (first, fhir), *others = made.items()
+    found = []
     for form, results in others:
         if len(results) != len(fhir):
             found.append(f"{form}: {len(results)} results, and {len(fhir)} in {first}")
@@ -257,22 +262,22 @@ KNOWN = {"o26-unknown.astm 1": STATUS_OF_THE_ORDER}
 
 
 def compared(messages: Iterable[Given]) -> dict[str, list[str]]:
-    found = {given[0]: disagreements(given) for given in messages}
+    found = {given[0]: disagreements(forms_of(given)) for given in messages}
     assert found
     return {name: said for name, said in found.items() if said and name not in KNOWN}
 
 
-HEAD = r"""MSH|^~\&|LIS|CITYLAB|||20260301101530||ORU^R01^ORU_R01|1|P|2.5.1
+ORDER = "OBR|{0}|O{0}|F{0}|GLU^Glucose^L|||20260301091500|||||||20260301093000||||||||202603011015||LAB|F\n"
+HEAD = rf"""MSH|^~\&|LIS|CITYLAB|||20260301101530||ORU^R01^ORU_R01|1|P|2.5.1
 PID|1||MR-1001^^^HOSP^MR||Rao^Asha||19800412|F
-OBR|1|O1|F1|GLU^Glucose^L|||20260301091500|||||||20260301093000||||||||202603011015||LAB|F
-"""
+{ORDER.format(1)}"""
 RECORDS = r"""H|\^&|||GeneXpert|||||||P|1|20260301101500
 P|1||MR-1001||Rao^Asha
 O|1|S1||^^^HIV|||20260301091500||||||||{}
 """
-TWO_SPECIMENS = """SPM|1|{}||SER^Serum^HL70487|||||||||||||20260301091500|20260301093000
-SPM|2|{}||UR^Urine^HL70487|||||||||||||20260301091500|20260301093000
-"""
+SERUM = "SPM|1|S1||SER^Serum^HL70487|||||||||||||20260301091500|20260301093000\n"
+URINE = "SPM|1|S2||UR^Urine^HL70487|||||||||||||20260301091500|20260301093000\n"
+TWO_SPECIMENS = SERUM.replace("S1", "{}") + URINE.replace("SPM|1|S2", "SPM|2|{}")
 MATERIALS = """code,unit_in,specimen,loinc,display,type,ucum,source
 GLU,mg/dL,SER,2345-7,Glucose [Mass/volume] in Serum or Plasma,NM,mg/dL,a test
 GLU,mg/dL,UR,2350-7,Glucose [Mass/volume] in Urine,NM,mg/dL,a test
@@ -291,8 +296,20 @@ PLANTED: dict[str, tuple[str, Json, list[tuple[str, str, str, str, str]]]] = {
         {},
         [("", "", "final", "50", "")],
     ),
+    "each order has its own specimen, and the last has none": (
+        HEAD
+        + GLUCOSE
+        + SERUM
+        + ORDER.format(2)
+        + GLUCOSE
+        + URINE
+        + ORDER.format(3).replace("20260301093000", "")
+        + GLUCOSE,
+        {},
+        [("S1", "2345-7", "final", "50", ""), ("S2", "2350-7", "final", "50", ""), ("F3", "", "final", "50", "")],
+    ),
     "one specimen chooses its row": (
-        HEAD + GLUCOSE + "SPM|1|S2||UR^Urine^HL70487|||||||||||||20260301091500|20260301093000\n",
+        HEAD + GLUCOSE + URINE,
         {},
         [("S2", "2350-7", "final", "50", "")],
     ),
@@ -370,13 +387,13 @@ def test_each_form_of_a_planted_message_has_the_right_value(tmp_path: Path, monk
     monkeypatch.setattr(shipped, "ANALYZERS", tmp_path)
     found, wanted = {}, {}
     for name, (text, given, expected) in PLANTED.items():
-        message_format, first = ("astm", "astm-results") if text.startswith("H|") else ("hl7v2", "hl7-results")
-        payload, settings = text.replace("\n", "\r").encode(), {**given, "tables": {"analytes": "materials.csv"}}
-        verdict, _ = verdict_of(payload, message_format, settings, mapping=first)
-        fhir = fhir_results(verdict.documents[0][0].body)
+        message_format = "astm" if text.startswith("H|") else "hl7v2"
+        settings = {**given, "tables": {"analytes": "materials.csv"}}
+        made = forms_of((name, text.replace("\n", "\r").encode(), message_format, settings, {}))
+        fhir = next(iter(made.values()))
         said = [("".join(one.specimens), one.loinc, one.status, one.number, one.none) for one in fhir]
-        found[name] = said, disagreements((name, payload, message_format, settings, {}))
-        wanted[name] = expected, []
+        found[name] = said, disagreements(made), list(made)
+        wanted[name] = expected, [], list(FORMS[message_format])
     assert found == wanted
 
 
