@@ -40,7 +40,7 @@ WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
 _REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
 _DECIDED = frozenset("FCX")  # of a report, whatever its format
 _NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
-_ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: said by who orders, measured by nobody
+_ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: who orders says it, and no analyzer measures it
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 
