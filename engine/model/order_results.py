@@ -14,6 +14,7 @@
 
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
+An answer at order entry is no result: OBX-29 ``QST``, ``SCI``.
 A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``.
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
@@ -39,6 +40,7 @@ WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
 _REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
 _DECIDED = frozenset("FCX")  # of a report, whatever its format
 _NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
+_ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: who orders says it, and no analyzer measures it
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
 
@@ -250,7 +252,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
             control = bool(role) and first_of(role[0], cut) in _NO_PATIENTS
-        elif name == "OBX":
+        elif name == "OBX" and first_of(segment.get(29), cut) not in _ANSWERS:
             tube = "" if apart or control else specimen or order
             rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))
     end()

@@ -239,7 +239,7 @@ def patient_number(run: MessageContext, raw: str) -> str | None:
     value = run.text(raw)
     if value is None or _is_placeholder(run, value):
         return None
-    if _is_name(raw.split(run.C)):
+    if _is_name(raw.split(run.C)[: 3 if run.hl7 else None]):  # of a CX the authority follows
         run.warn("NO_PATIENT_ID", "a name is where a patient number should be; it identifies no person")
         return None
     return value

@@ -106,13 +106,17 @@ def no_result(run: MessageContext, text: str) -> bool:
     `N/A`, `NA`."""
     if run.settings.get("no_result") is None:
         return " ".join(text.split()).upper() in _NO_RESULT
-    return refuses(run, text)
+    return _is_listed(run, text)
 
 
-@function("refuses(flag: text) -> flag!", steady=True, settings=("no_result",))
-def refuses(run: MessageContext, text: str) -> bool:
-    """As `no_result`, of a flag beside a value: only words that the channel lists say that the value is none, for `NA`
-    may be said of the flag itself."""
+@function("refusal(flags: text[]) -> text", steady=True, settings=("no_result",))
+def refusal(run: MessageContext, flags: list[str]) -> str | None:
+    """The flag beside a value that says that the value is none: only words that the channel lists under `no_result`
+    say so, for `NA` may be said of the flag itself."""
+    return next((flag for flag in flags if _is_listed(run, flag)), None)
+
+
+def _is_listed(run: MessageContext, text: str) -> bool:
     listed = run.settings.get("no_result")
     if not listed:
         return False

@@ -74,7 +74,13 @@ def _time_text(value: str, zone: str, keep: bool) -> str:
     text = re.sub(r"[-:T]", "", clock) + (point + fraction)[:_MAX_FRACTION]
     if not offset:
         return text
-    at = datetime.fromisoformat(value)
-    if not keep and at.astimezone(ZoneInfo(zone)).utcoffset() == at.utcoffset():
+    if not keep and _is_of(zone, datetime.fromisoformat(value)):
         return text
     return text + ("+0000" if offset == "Z" else offset.replace(":", ""))
+
+
+def _is_of(zone: str, at: datetime) -> bool:
+    try:
+        return at.astimezone(ZoneInfo(zone)).utcoffset() == at.utcoffset()
+    except OverflowError:  # the first day of the year 1, and the last of 9999
+        return False

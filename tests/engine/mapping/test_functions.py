@@ -628,6 +628,14 @@ def test_the_channel_says_which_words_are_no_result() -> None:
     assert call("no_result", "error") is False
 
 
+def test_a_flag_says_that_there_is_no_value_wherever_it_stands_among_others() -> None:
+    listed = {"no_result": ["INVALID"]}
+    assert call("refusal", ["A", "invalid"], settings=listed) == "invalid"
+    assert call("refusal", ["INVALID", "A"], settings=listed) == "INVALID"
+    assert call("refusal", ["A", "INVALIDATED"], settings=listed) is None
+    assert call("refusal", ["NA"]) is None  # may be said of the flag itself
+
+
 @pytest.mark.parametrize(
     ("cells", "sent", "expected"),
     [

@@ -178,6 +178,8 @@ def test_times_are_written_as_hl7_has_them(workshop: Workshop) -> None:
     elsewhere = ASTM.replace("|20260301101500\nC", "|20260301101500+0100\nC")
     assert first_result(workshop, fields, elsewhere)[14] == "20260301101500+0100"
     assert first_result(workshop, fields, settings={"time_offsets": "yes"})[14] == "20260301101500+0530"
+    first_day = ASTM.replace("|20260301101500\nC", "|00010101000000+0530\nC")  # of the calendar: in UTC it has no date
+    assert first_result(workshop, fields, first_day)[14] == "00010101000000+0530"
     assert first_result(workshop, "{2: DT, 3: a, 5: =date(R-13), 11: =R-9}")[5] == "20260301"
     assert first_result(workshop, "{2: TM, 3: a, 5: =time('1015'), 11: =R-9}")[5] == "101500"
 

@@ -52,6 +52,11 @@ CASES = {
         ["PID|1||P1", "OBR|1||X1", GLU, "SPM|1|A", "SPM|2|B", "OBR|2||X2", GLU, "SPM|1|C"],
         [("C", 1)],
     ),
+    "an answer at order entry is no result": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||X1", f"{GLU}{'|' * 18}QST", "OBR|2||X2", f"{GLU}{'|' * 18}RSLT"],
+        [("X2", 1)],
+    ),
     "an empty specimen before its order takes no number of the next": (
         "OUL^R22",
         ["PID|1||P1", "SPM|1|", "OBR|1", GLU, "SPM|2|B", "OBR|2", GLU],
