@@ -46,7 +46,7 @@ def test_a_list_without_rows_or_of_another_form_is_refused(tmp_path: Path, text:
 
 def test_the_kept_figures_have_each_warning_that_stays() -> None:
     """`make validate VALIDATE=--write` and `make validate-hapi VALIDATE=--write` renew them."""
-    rows, _ = parsed(
+    rows, *_ = parsed(
         (FIGURES / "figures-documents.md").read_text(encoding="utf-8").partition("## Warnings that stay")[2]
     )
     kept = [(kind, why) for kind, _, why, _ in rows[1:]]
