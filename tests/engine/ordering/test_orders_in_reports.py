@@ -149,19 +149,19 @@ async def test_the_same_result_once_more_without_its_patient_is_of_its_first_ord
         assert [state for _, state, _ in states(site)] == ["resulted", "offered"]
         assert based_on(site, message) == {"Observation": ["P1"], "DiagnosticReport": ["P1"]}
 
-        later = f"{datetime.now(ZoneInfo('Asia/Kolkata')) + timedelta(minutes=1):%Y%m%d%H%M%S}"
-        await measured(site, peer, result("00042", "", "TSH3", "1.30", at=later))
+        await measured(site, peer, result("00042", "", "TSH3", "1.30", at=in_minutes(1)))
         assert [state for _, state, _ in states(site)] == ["resulted", "resulted"]
 
 
-async def test_a_result_that_is_repeated_beside_a_new_one_is_of_no_rerun(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead_min", [0, 1], ids=["", "the analyzer's clock is ahead"])
+async def test_a_result_that_is_repeated_beside_a_new_one_is_of_no_rerun(ahead_min: int, tmp_path: Path) -> None:
     async with (
         running_site(tmp_path, site_of()) as site,
         ordering(site.port("his")) as his,
         asking(site.port("chemistry")) as peer,
     ):
         await his.ask(order("M1", ("NW", "P1", "TSH"), ("NW", "P2", "FERR")))
-        first = result("00042", "P-17", "TSH3", "1.20")
+        first = result("00042", "P-17", "TSH3", "1.20", at=in_minutes(ahead_min))
         await measured(site, peer, first)
         await his.ask(order("M2", ("RO", "P9", "TSH")))
 
@@ -187,6 +187,10 @@ async def test_a_result_that_is_repeated_beside_a_new_one_is_of_its_order_still(
 
         assert based_on(site, message) == {"Observation": ["P2"], "DiagnosticReport": ["P1", "P2"]}
         assert [state for _, state, _ in states(site)] == ["resulted", "resulted"]
+
+
+def in_minutes(number: int) -> str:
+    return f"{datetime.now(ZoneInfo('Asia/Kolkata')) + timedelta(minutes=number):%Y%m%d%H%M%S}"
 
 
 def beside(message: bytes, *records: str) -> bytes:
