@@ -79,12 +79,11 @@ def _name_specimen(order: Segment, delimiters: Delimiters) -> None:
         order.fields.insert(INSTRUMENT_SPECIMEN, "")
         said = ""
     bar_code, *more = components(said, delimiters)
-    if any(more) or delimiters.repetition in said:  # tests, or a number: it is not clear
-        bar_code = ""
-    if bar_code:
+    is_unclear = any(more) or delimiters.repetition in said  # tests, or a number
+    if bar_code and not is_unclear:
         put(order, SPECIMEN, bar_code)
         put(order, INSTRUMENT_SPECIMEN, count)
-    elif place:
+    elif place or is_unclear:
         put(order, SPECIMEN, "")
         put(order, INSTRUMENT_SPECIMEN, delimiters.component + count)
 

@@ -2,7 +2,8 @@
 
 the withdrawal                      the held result                    the withdrawal itself
 of all that is held                 replaced, by the withdrawal        goes out
-the same, and a rule holds it       replaced                           is held, until a person decides
+the same, and a rule holds it       stays held: a person decides       is held, until a person decides
+of another time, or person          stays held                         goes out
 of a part of it                     stays held; its release: overtaken goes out
 X, no result can be obtained        stays held: a person decides       is held (VALUE_GONE)
 of a correction that is held        replaced                           goes out, and withdraws what was sent
@@ -85,20 +86,42 @@ async def test_a_withdrawal_takes_the_held_result_back_and_its_release_is_refuse
     assert "withdrawn by its sender" in trace.out
 
 
-async def test_a_withdrawal_that_a_rule_holds_takes_it_back_as_well(site: RunningSite) -> None:
+@pytest.mark.parametrize("verb", ["release", "reject"])
+async def test_a_withdrawal_that_a_rule_holds_leaves_it_to_a_person(site: RunningSite, verb: str) -> None:
+    """Who rejects the withdrawal still has the result to decide about."""
     await ordered(site, "GLU")
     lab = Lab(site, "hl7", count(1))
     await lab.says("F GLU 99 09:30")
     assert await lab.says("D GLU 99 09:30") == "held"
     first, withdrawal = (one.id for one in site.messages())
-    assert (lab.held(), ended(site, first)) == (["HELD_BY_RULE"], ["superseded"])
-    assert (await decide(site, "release", first))[0] == ExitCode.REFUSED
-    assert lab.results() == {}
+    assert lab.held() == ["HELD_BY_RULE", "HELD_BY_RULE"]
 
-    assert (await decide(site, "release", withdrawal))[0] == ExitCode.OK
+    assert (await decide(site, verb, withdrawal))[0] == ExitCode.OK
+    assert ended(site, first) == ["held"]
+    await decide(site, "release", first)
 
-    assert lab.results() == {"GLU": "entered-in-error 99"}
-    assert orders(site) == [("waiting", "")]
+    if verb == "release":
+        assert (ended(site, first), lab.results()) == (["superseded"], {"GLU": "entered-in-error 99"})
+        assert orders(site) == [("waiting", "")]
+    else:
+        assert (ended(site, first), lab.results()) == (["delivered"], {"GLU": "final 99"})
+
+
+@pytest.mark.parametrize(
+    ("held", "withdrawal"),
+    [
+        ({}, {"at": "08:30"}),  # an earlier run
+        ({"patient": ""}, {"patient": "8888"}),  # nothing says that they are one person
+    ],
+    ids=["another time", "another person"],
+)
+async def test_a_withdrawal_of_another_leaves_it(
+    site: RunningSite, held: dict[str, str], withdrawal: dict[str, str]
+) -> None:
+    lab = Lab(site, "hl7", count(1))
+    assert await lab.says("F GLU 99 09:30", **held) == "held"
+    await lab.says(f"D GLU 9.9 {withdrawal.pop('at', '09:30')}", **withdrawal)
+    assert ended(site, site.messages()[0].id) == ["held"]
 
 
 async def test_a_withdrawal_of_a_part_leaves_the_rest_to_a_person(site: RunningSite) -> None:

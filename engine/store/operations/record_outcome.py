@@ -266,7 +266,8 @@ def record(
             }  # fmt: skip
             about = worklist.result(batch, message_id, channel, tube.specimen, number, tube.tests, groups, **more)
             meant.update(item for item, _ in about)
-    if comparison is not None and comparison.taken_back and state == "mapped" and not any(one.waits for one in uses):
+    goes_out = state == "mapped" and not any(held) and not any(one.waits for one in uses)
+    if comparison is not None and comparison.taken_back and goes_out:
         hold_queue.take_back(batch, comparison.taken_back, message_id)
     if old_state is not None and (state == "mapped" or holding.standing(batch, message_id) != "on its way"):
         holding.gone_from(batch, message_id, meant)

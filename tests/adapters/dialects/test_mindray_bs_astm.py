@@ -30,6 +30,9 @@ def adapted(*lines: str, kind: str = "PR") -> Parsed:
         ("O|1|9058^1^11|SGOT^^|R", None),  # its tests again, and the number is a count
         ("O|1|9058^1^11|SGOT^Aspartate^^", None),  # tests or a number: it is not clear
         ("O|1|9058^1^11|8766097^^|SGOT^^", "8766097"),
+        ("O|1|12|S77^1^3|1^GLU^2^1|R", None),  # nor here, and the count of the day is no tube's number
+        (r"O|1|12|S77\S78|1^GLU|R", None),
+        ("O|1||1^GLU^2^1||20260302090510", None),
     ],
 )
 def test_the_tube_is_the_bar_code_and_never_the_count(order: str, tube: str | None) -> None:

@@ -360,7 +360,8 @@ async def test_a_cancel_as_json_whose_number_is_that_of_the_tube_is_of_no_order(
     new = {"specimen": {"id": "00042"}, "filler": "00042", "patient": {"id": "P-17"}, "tests": ["TSH"]}
     async with running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site, aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{site.port('lis')}/"
-        for body, told in ((new, (True, None)), ({**new, "action": "cancel"}, (False, "NO_SUCH_ORDER"))):
+        cancels = ({**new, "action": "cancel"}, {"filler": "00042", "action": "cancel"})
+        for body, told in ((new, (True, None)), *((one, (False, "NO_SUCH_ORDER")) for one in cancels)):
             async with http.post(url, json=body) as response:
                 assert response.status == 200
                 (said,) = (await response.json())["orders"]

@@ -266,13 +266,13 @@ def _compare(
 
 
 def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: AcceptedHistory) -> list[int]:
-    """The held deliveries whose every result a document withdraws, at its own destinations. Not those that wait for the
-    answer whose they are."""
-    gone = {one.name for one in mine if one.kind == "Observation" and one.said == WITHDRAWN}
+    """The held deliveries whose every result a document withdraws, at its own destinations: of the same person, and of
+    the same time unless the withdrawal names none. Not those that wait for the answer whose they are."""
+    gone = {one.name: one for one in mine if one.kind == "Observation" and one.said == WITHDRAWN}
     found: list[int] = []
     for document in past.documents if gone else ():
-        results = {one.name for one in document.resources if one.kind == "Observation"}
-        if document.waits and results and results <= gone:
+        results = [one for one in document.resources if one.kind == "Observation"]
+        if document.waits and results and all(_withdraws(gone.get(one.name), one) for one in results):
             rows = batch.execute(
                 "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
                 " WHERE d.document_id = ? AND d.state = 'held'",
@@ -280,6 +280,10 @@ def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: Ac
             ).fetchall()
             found += [one for one, cause, to in rows if to in routed.destinations and cause not in _TO_BE_ANSWERED]
     return found
+
+
+def _withdraws(new: Resource | None, old: Resource) -> bool:
+    return new is not None and new.subject == old.subject and new.time in ("", old.time)
 
 
 def _finished(new: Resource, name: str, past: AcceptedHistory) -> Step:

@@ -166,18 +166,29 @@ class Results:
         found = _meant(
             each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
         )
+        if any(self._cannot_say(each, one) for one in self._tube):
+            return []
         ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
         if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
             return [one for one in self._by_code.get(("code", each.code), ()) if one.made]
         return found
 
     def _may_be_of(self, each: ResultOf, one: Kept) -> bool:
-        return _may_be_of(self._batch, each, one) and not self._is_of_older(each, one)
+        return _may_be_of(self._batch, each, one) and self._is_of_older(each, one) is False
 
-    def _is_of_older(self, each: ResultOf, one: Kept) -> bool:
+    def _cannot_say(self, each: ResultOf, one: Kept) -> bool:
+        """Whether a result may be of a new order of the number as well as of an older one: it is of none."""
+        return (
+            _is_test(one, each, self._channel)
+            and self._is_of_older(each, one) is None
+            and _may_be_of(self._batch, each, one)
+        )
+
+    def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
-        clock of its analyzer it was measured no later than the result that the older order has. Where that cannot be
-        compared, it is so of a result that names no patient."""
+        clock of its analyzer it was measured before the result that the older order has. At the same time it may be a
+        rerun whose time is that of the collection, unless it names no patient. None: that cannot be compared, and it
+        names no patient."""
         is_named = item_number(each.item_id) == one.number or one.number in self._before
         if is_named or one.made or not one.is_open or not each.measured_us:
             return False
@@ -189,7 +200,9 @@ class Results:
         if not older or each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
             return False
         last_us = max(map(self._own_us, older))
-        return each.own_us <= last_us if each.own_us and last_us else not self._patient
+        if not (each.own_us and last_us):
+            return False if self._patient else None
+        return each.own_us < last_us or (each.own_us == last_us and not self._patient)
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
