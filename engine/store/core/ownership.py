@@ -14,6 +14,7 @@ Where a file system has no owners (a share), all this changes nothing.
 import errno
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,11 @@ from engine.model.errors import RefusedError, StoreError
 from engine.model.records import JOURNAL_NAME
 
 SUDO_USER = STATED[0]
-FILES = ("journal.", "labrelay.")  # how the names of the folder's files begin; other files there are not ours
-FOLDERS = ("before-upgrade", "compiled")
+# What the program opens there. Another file, as a copy that root has made beside the journal, is nothing to it.
+_OURS = re.compile(
+    r"journal\.(db(-wal|-shm|-journal|\.new.*)?|anchor)|labrelay\.(lock|reserve|sock|key(\.new|\.old-.*|\.aside-.*)?)"
+    "|before-upgrade|compiled"
+)
 _NOBODY = 65534
 _PROGRAM = (os.__file__, __file__, orjson.__file__)  # what is imported later is beside these
 
@@ -255,7 +259,7 @@ def raise_if_foreign(data: Path) -> None:
     except OSError:
         return  # opening says so
     for path in entries:
-        if not path.name.startswith(FILES) and path.name not in FOLDERS:
+        if not _OURS.fullmatch(path.name):
             continue
         try:
             facts = path.lstat()
