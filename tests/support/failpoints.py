@@ -99,7 +99,7 @@ STEPS = {
     # an upgrade of the journal
     "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
     "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
-    "sync the copy": Step("engine.store.integrity.before_upgrade", "sync_file"),
+    "copy the anchor": Step("engine.store.integrity.before_upgrade", "read_own"),
     "name the copy": Step("engine.store.integrity.before_upgrade", "sync_folder"),
     "upgrade": Step("engine.store.core.migrate", "upgrade"),
     # what people do
@@ -124,7 +124,7 @@ RECORDS = (
 SMS = ("begin an SMS", "send an SMS", "note that it was taken")
 LEAVING = ("let a patient go",)
 INVITATIONS = ("begin an invitation", "end an invitation")
-UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")
+UPGRADE = ("keep a copy", "copy", "copy the anchor", "name the copy", "upgrade")
 
 
 def arm(name: str, when: When, nth: int) -> None:

@@ -1,4 +1,5 @@
-"""While a test runs, its process opens nothing beside the repository, unless a marker says so.
+"""While a test runs, its process opens nothing beside the repository, unless a marker says so, or its module has
+`tests/support/corpus.py` at hand.
 
 `tests/test_nothing_outside.py` reads paths in the text; a path that a test makes while it runs is found here. Not seen
 are children, and questions whether a file is there. A folder for temporary files beside the repository is no fault.
@@ -15,10 +16,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOOKED_AT = frozenset({"open", "os.listdir", "os.scandir"})
 MARKERS = ("corpus", "reference")
+ONE_PLACE = "tests.support.corpus"
 
 
 class OutsideError(AssertionError):
     """A test opens a file that is beside the repository."""
+
+
+def _by_the_one_place(item: pytest.Item) -> bool:
+    """Whether the test's module gets files of the corpus from the module that knows where they are, if they are."""
+    names = vars(getattr(item, "module", None) or object).values()
+    return any(getattr(one, "__module__", "") == ONE_PLACE for one in names)
 
 
 class OpensNothingOutside:
@@ -42,7 +50,7 @@ class OpensNothingOutside:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-        allowed = any(item.get_closest_marker(one) for one in MARKERS)
+        allowed = any(item.get_closest_marker(one) for one in MARKERS) or _by_the_one_place(item)
         self._test = "" if allowed else item.nodeid
         try:
             return (yield)
