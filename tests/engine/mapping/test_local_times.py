@@ -170,3 +170,12 @@ def test_any_text_gives_a_fhir_time_or_nothing(text: str) -> None:
     found = made.datetime(text)
     assert found is None or found[:4].isdigit()
     assert found is None or len(found) in (4, 7, 10) or found[10] == "T"
+
+
+def test_other_digits_are_no_time_behind_a_time_of_the_same_hour() -> None:
+    other = "20260301094²00"
+    alone, _ = times()
+    behind, codes = times()
+    assert behind.datetime("20260301091000") == "2026-03-01T09:10:00+05:30"
+    assert behind.datetime(other) == alone.datetime(other)
+    assert codes == ["BAD_DATE"]
