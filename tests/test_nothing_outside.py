@@ -188,10 +188,14 @@ def test_a_module_that_stays_within_is_not(text: str) -> None:
 @pytest.mark.skipif(len(ROOT.parts) < 3, reason="beside a repository at the top is the whole system")
 @pytest.mark.parametrize("opened", [open, os.listdir, os.scandir, lambda path: (Path(path) / "x").read_bytes()])
 @pytest.mark.parametrize("written", ["{beside}", "{root}/../absent", "{root}/tests/../../absent"])
-def test_a_test_that_opens_what_lies_beside_is_stopped(opened: Callable[[str], object], written: str) -> None:
+def test_a_test_that_opens_what_lies_beside_is_stopped(
+    request: pytest.FixtureRequest, opened: Callable[[str], object], written: str
+) -> None:
     path = written.format(beside=ROOT.with_name("absent"), root=ROOT)
     if Path(tempfile.gettempdir()).resolve() == ROOT.parent:
         pytest.skip("the repository lies among the temporary files, which tests may use")
+    if not request.config.pluginmanager.hasplugin("opens-nothing-outside"):
+        pytest.skip("coverage is measured: tests/conftest.py")
     with pytest.raises(OutsideError, match=r"absent.* use tests/support/corpus\.py"):
         opened(path)
 

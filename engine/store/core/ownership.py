@@ -182,7 +182,7 @@ def give_to_owner(tree: Path, data: Path) -> None:
 
 
 def _give_folder(folder: Path, uid: int, gid: int) -> None:
-    """A folder alone, whatever has taken its place meanwhile."""
+    """A folder alone: a link or a file that has taken its place is refused."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fchown(descriptor, uid, gid)
