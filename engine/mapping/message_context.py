@@ -85,7 +85,7 @@ class MessageContext:
         self.identity = STANDARD[parsed.format] if identity is None else identity
         self.issues: list[Issue] = []
         self.unmapped: list[Unmapped] = []
-        self.without_row: set[int] = set()  # positions of results whose code no code table had
+        self.without_row: list[int] = []  # positions of results whose code no code table had
         # Position of a result -> reference to the Observation that it became, None where a rule took it otherwise.
         self.accounted: dict[int, dict[str, Any] | None] = {}
         self.declared_drops = 0

@@ -248,7 +248,7 @@ class Program:
             documents=(made,),
             issues=tuple(run.issues),
             unmapped=tuple(run.unmapped),
-            without_row=tuple(run.without_row),
+            without_row=tuple(dict.fromkeys(run.without_row)),
             counts=counts,
             controls=controls,
         )
