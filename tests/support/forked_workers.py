@@ -8,10 +8,8 @@ start a worker as an installation does have `engine.runtime.worker.process.launc
 import array
 import asyncio
 import contextlib
-import importlib
 import json
 import os
-import pkgutil
 import selectors
 import signal
 import socket
@@ -23,25 +21,12 @@ from unittest import mock
 
 from engine.runtime.worker import __main__ as worker
 from engine.runtime.worker import process as workers
-from tests.support.shipped import MAPPINGS, compiled_once
+from tests.support.before_forks import prepare
 
 REQUEST_BYTES = 256 * 1024
 
 
 # -- the process that forks ------------------------------------------------------------------------------------------
-
-
-def _prepare() -> None:
-    import adapters
-    from engine.runtime import build
-
-    setattr(build, "load_mapping", compiled_once)  # noqa: B010 - a name that build imports
-    for name in ("hl7-results", "astm-results"):
-        compiled_once(name, (MAPPINGS,), tables={})
-    importlib.import_module("engine.runtime.worker.child")
-    for module in pkgutil.walk_packages(adapters.__path__, "adapters."):
-        with contextlib.suppress(ImportError):  # of what a site may do without
-            importlib.import_module(module.name)
 
 
 def _work(request: bytes, descriptors: list[int]) -> None:
@@ -60,7 +45,7 @@ def _work(request: bytes, descriptors: list[int]) -> None:
 def serve(asking: socket.socket) -> None:
     """Fork a worker for each request, and say of each how it ended, until the test's process is gone."""
     worker.die_with_parent()
-    _prepare()
+    prepare("engine.runtime.worker.child")
     woken, wakes = os.pipe2(os.O_NONBLOCK)
     signal.set_wakeup_fd(wakes)
     signal.signal(signal.SIGCHLD, lambda *_: None)

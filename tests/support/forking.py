@@ -11,42 +11,26 @@ for its serial line, and answer an analyzer of the next test that gets the same 
 """
 
 import asyncio
-import contextlib
 import ctypes
-import importlib
 import os
-import pkgutil
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import adapters
 from engine.__main__ import run
-from engine.runtime import build
 from engine.store.journal import Journal, upkeep
+from tests.support.before_forks import prepare
 from tests.support.failing_disk import IOERR_FSYNC
 from tests.support.failpoints import When, arm
 from tests.support.fragile_files import FragileFiles, nth
-from tests.support.shipped import MAPPINGS, compiled_once
 
 ROOT = Path(__file__).parents[2]
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
 PR_SET_PDEATHSIG = 1  # prctl(2)
 DAEMON = ("engine.runtime.app", "engine.commands.run", "engine.web.server", "engine.runtime.worker.process")
-
-
-def _prepare() -> None:
-    setattr(build, "load_mapping", compiled_once)  # noqa: B010 - a name that build imports
-    for name in ("hl7-results", "astm-results"):
-        compiled_once(name, (MAPPINGS,), tables={})
-    for name in DAEMON:
-        importlib.import_module(name)
-    for module in pkgutil.walk_packages(adapters.__path__, "adapters."):
-        with contextlib.suppress(ImportError):  # of what a site may do without
-            importlib.import_module(module.name)
 
 
 def _live(site: str, log: str, *point: str) -> int:
@@ -84,7 +68,7 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     _end_with_parent()
-    _prepare()
+    prepare(*DAEMON)
     for line in iter(sys.stdin.readline, ""):
         site, log, *point = line.rstrip("\n").split("\t")
         pid = os.fork()
