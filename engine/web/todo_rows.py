@@ -71,6 +71,7 @@ STEPS = {  # by `Entry.kind`
     "abdm-consents-suspended": _CONSENTS,
     "abdm-consents-bad_signature": _CONSENTS,
     "abdm-consents-other_patient": _CONSENTS,
+    "abdm-consents-doubtful": _CONSENTS,
     "away": _DESTINATION,
     "paused-destination": _DESTINATION,
     "same-bytes": _ANALYZER,

@@ -92,7 +92,7 @@ class Undecided:
 
     Attributes:
         what: of reports `moved`, `same_number`, `other_name`, `not-notified`, `failed`, `ABDM-1092` (those that failed
-            with it) or `blocked`; of consents `suspended`, `bad_signature` or `other_patient`.
+            with it) or `blocked`; of consents `suspended`, `bad_signature`, `other_patient` or `doubtful`.
     """
 
     what: str
@@ -111,7 +111,9 @@ def undecided(reader: Reader, since_us: int = 0) -> list[Undecided]:
         " SELECT 'blocked', count(*), min(changed_us) FROM abdm_context"
         " WHERE state = 'ready' AND reason = 'blocked' UNION ALL"
         " SELECT reason, count(*), min(changed_us) FROM abdm_consent"
-        " WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient') GROUP BY reason"
+        " WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient', 'doubtful')"
+        " AND NOT (reason = 'doubtful' AND EXISTS (SELECT 1 FROM abdm_call WHERE name = 'consent-on-notify'"
+        " AND subject = abdm_consent.number AND state IN ('waiting', 'sending') AND attempt < 2)) GROUP BY reason"
         " UNION ALL"
         " SELECT 'damaged', count(*), min(changed_us) FROM abdm_transfer"
         " WHERE changed_us >= ? AND state = 'ended' AND reason = 'damaged-row' ORDER BY 1",

@@ -767,7 +767,7 @@ CREATE TABLE abdm_consent (
 CREATE INDEX abdm_consent_changed ON abdm_consent (changed_us);
 CREATE INDEX abdm_consent_patient ON abdm_consent (patient);
 CREATE INDEX abdm_consent_doubt ON abdm_consent (reason, changed_us)
-    WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient');
+    WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient', 'doubtful');
 CREATE INDEX abdm_consent_granted ON abdm_consent (ends_us) WHERE state = 'GRANTED';
 CREATE INDEX abdm_consent_list ON abdm_consent (facility, state, reason);
 
@@ -813,7 +813,7 @@ CREATE TABLE abdm_share (
     counter    TEXT NOT NULL,               -- as the code on the wall names it
     day        TEXT NOT NULL,               -- '2026-03-01' in the site's zone
     token      INTEGER NOT NULL,            -- from 1 for each counter and day
-    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: he has left, or is erased
+    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: it does not count yet, he has left, or is erased
     until_us   INTEGER NOT NULL,            -- until then a scan has the same token
     made_us    INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,

@@ -96,6 +96,7 @@ REASONS: Mapping[str, str] = {
     "disputed": "Two grants of this consent differ.",
     "bad_signature": "The signature of the consent is not valid.",
     "suspended": "It may have been revoked: it has to be granted anew, or put in force again.",
+    "doubtful": "The gateway did not take the acknowledgement.",
     "no_context": "The consent names no report.",
     "unknown_context": "The consent names a report that is not here.",
     "other_facility": "The consent is of another facility.",
@@ -167,6 +168,7 @@ HELP: Mapping[str, str] = {
     "not-confirmed": "Have it tried again.",
     "not-notified": "Have it tried again.",
     "suspended": "Ask the patient to grant it again. Or put it in force again, once you know that it is not revoked.",
+    "doubtful": "Ask the patient to grant it again. Or put it in force again, once you know that it is not revoked.",
     "disputed": "Ask the patient to revoke it, and to grant another one.",
     "bad_signature": "Ask the patient to revoke it, and to grant another one.",
 }

@@ -316,6 +316,7 @@ UNDECIDED = [
             "ABDM-1092",
             "bad_signature",
             "other_patient",
+            "doubtful",
         ),
         1,
     )
@@ -328,6 +329,7 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         ("abdm-reports-moved", RED, 2, from_us(LETTER_US)),
         ("abdm-transfers-damaged", RED, 6, from_us(LETTER_US)),
         ("abdm-consents-bad_signature", AMBER, 10, from_us(LETTER_US)),
+        ("abdm-consents-doubtful", AMBER, 12, from_us(LETTER_US)),
         ("abdm-consents-other_patient", AMBER, 11, from_us(LETTER_US)),
         ("abdm-consents-suspended", AMBER, 5, from_us(LETTER_US)),
         ("abdm-reports-ABDM-1092", AMBER, 9, from_us(LETTER_US)),
@@ -342,6 +344,7 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         "Reports that a correction took away from a patient at ABDM: 2",
         "Requests for records (ABDM) that ended because a row of the journal cannot be opened: 6",
         "Consents whose signature no key of ABDM proves, under which nothing goes out: 10",
+        "Consents of which the gateway has not taken our answer, under which nothing goes out: 12",
         "Consents of an ABHA address that is not known as the report's, under which nothing goes out: 11",
         "Consents under which nothing goes out, since they may have been revoked: 5",
         "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: 9",

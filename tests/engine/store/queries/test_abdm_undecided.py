@@ -32,6 +32,7 @@ CONSENTS: dict[tuple[ConsentState, str], str] = {
     (C.GRANTED, "suspended"): "suspended",
     (C.GRANTED, "bad_signature"): "bad_signature",
     (C.GRANTED, "other_patient"): "other_patient",
+    (C.GRANTED, "doubtful"): "doubtful",
     (C.GRANTED, "disputed"): "",
     (C.GRANTED, "unknown_context"): "",
     (C.REQUESTED, "suspended"): "",
