@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import Enum
 from random import random
 
-from engine.abdm.preflight import HIDES, Caller, examine
+from engine.abdm.preflight import HIDES, Caller, clocks, examine
 from engine.config.destination_abdm import AbdmDestination
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
@@ -136,7 +136,9 @@ class Watch:
     @property
     def snapshot(self) -> AbdmSnapshot:
         """The faults that are in force."""
-        faults = (track.fault for _, track in sorted(self._tracks.items()) if track.is_on)
+        faults = [track.fault for _, track in sorted(self._tracks.items()) if track.is_on]
+        if all(one.code != "clock-off" for one in faults):  # each answer of the gateway shows it: no look is needed
+            faults += clocks(self._gateway.ahead_s)
         return AbdmSnapshot(destination=self._name, looked_at=self._looked_at, faults=tuple(faults))
 
     async def run(self) -> None:

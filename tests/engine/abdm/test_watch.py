@@ -170,6 +170,14 @@ async def test_a_stolen_url_is_noticed_and_said_once_and_is_over_once_it_is_ours
         ]
 
 
+async def test_a_wrong_clock_is_named_without_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        mine = _watch(site)
+        assert _codes(mine) == []
+        monkeypatch.setattr(type(site.ours.gateway), "ahead_s", 600.0)
+        assert _codes(mine) == ["clock-off"]
+
+
 async def test_callbacks_that_stay_away_are_missed_until_one_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
