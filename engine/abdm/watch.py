@@ -31,6 +31,7 @@ FIRST_S = 30.0  # after the start: the listener opens first
 SOON_S = 60.0
 JUMP_S = 30.0  # of the clock, by which no silence is measured
 SILENT = "callbacks-silent"
+ELSEWHERE = frozenset({"url-other", "url-missing"})
 Key = tuple[str, str]  # code and facility
 
 logger = logging.getLogger("labrelay.abdm")
@@ -140,6 +141,11 @@ class Watch:
         if all(one.code != "clock-off" for one in faults):  # each answer of the gateway shows it: no look is needed
             faults += clocks(self._gateway.ahead_s)
         return AbdmSnapshot(destination=self._name, looked_at=self._looked_at, faults=tuple(faults))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether our callbacks go to another system, or to none."""
+        return any(track.is_on and code in ELSEWHERE for (code, _), track in self._tracks.items())
 
     async def run(self) -> None:
         """Look until cancelled."""
