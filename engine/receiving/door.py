@@ -47,7 +47,7 @@ _MAY_BE_SSH = re.compile(rb"S(?:S(?:H(?:-[0-9]?)?)?)?\Z")
 _MAY_BE_HELLO = re.compile(rb"\x16(?:\x03(?:[\x00-\x04].{0,2})?)?\Z", re.DOTALL)
 _PROXY_LINE = re.compile(rb"PROXY (?:TCP[46]|UNKNOWN)[ -~]{0,92}(?:(\r\n)|\r?\Z)")
 _PROXY_SIGNATURE, _PROXY_FIXED = b"\r\n\r\n\x00\r\nQUIT\n", 16  # and the bytes before its addresses
-_EARLY_FRAME = re.compile(rb"\x05[^\x04]*\x02")
+_EARLY_FRAME = re.compile(rb"\x05[^\x04\x05]*\x02")
 _BLOCK = re.compile(rb"\x0b.*?(?:\x1c\r|\Z)", re.DOTALL)
 
 

@@ -271,22 +271,29 @@ def give_to_owner(tree: Path, data: Path) -> None:
     owner = data.stat()
     for _, folders, files, here in os.fwalk(tree, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):
-            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
+            with _where_files_have_owners():
+                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
     _give_folder(tree, owner.st_uid, owner.st_gid)
 
 
 def _give_folder(folder: Path, uid: int, gid: int) -> None:
-    """A folder alone: a link or a file that has taken its place is refused. A file system without owners, as of a USB
-    stick, keeps what it was mounted with.
-    """
+    """A folder alone: a link or a file that has taken its place is refused."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.fchown(descriptor, uid, gid)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL):
-            raise
+        with _where_files_have_owners():
+            os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _where_files_have_owners() -> Iterator[None]:
+    """A file system without owners, as of a USB stick, keeps those that it was mounted with."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
 
 
 def _become(owner: _Owner) -> None:
@@ -324,7 +331,8 @@ def _is_led_by(owner: _Owner, path: Path) -> bool:
             facts = one.lstat()
         except OSError:
             return _may_fill(owner, at)
-        if facts.st_uid == owner.uid or (_may_fill(owner, at) and not at.lstat().st_mode & stat.S_ISVTX):
+        stays = parts and at.lstat().st_mode & stat.S_ISVTX  # a neighbour of the last entry may be the account's
+        if facts.st_uid == owner.uid or (_may_fill(owner, at) and not stays):
             return True
         if stat.S_ISLNK(facts.st_mode):
             links += 1

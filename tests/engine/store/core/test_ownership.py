@@ -241,7 +241,7 @@ def test_root_is_the_owner_where_the_owner_has_a_say_in_the_way() -> None:
         roots = {
             "own/x": False, "own/roots/x": False, "own/to-closed/x": False,
             "open/roots/x": False, "open/to-closed/x": False,
-            "sticky/x": False, "sticky/roots/x": True, "sticky/to-closed/x": True,
+            "sticky/x": False, "sticky/roots": False, "sticky/roots/x": True, "sticky/to-closed/x": True,
             "group/roots/x": False,
             "closed/x": True, "closed/to-closed/x": True, "closed/by-own/x": False, "closed/round/x": False,
             "closed/../own/x": False, "own/../closed/x": False,
