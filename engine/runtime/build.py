@@ -233,8 +233,10 @@ def _opening(source: AnySource) -> Opening | None:
         return Opening() if any(end.listen is not None for end in source.tee.ends) else None
     if not isinstance(source, TcpPart):
         return None
-    waits = isinstance(source, E1381Options) and source.framing != "none" and source.acks != "none"
-    return Opening(frame_waits=waits, blocks=isinstance(source, AutoLink))
+    auto = isinstance(source, AutoLink)  # its `enq-less` is the default, for analyzers of both kinds
+    framed = ("e1381", "enq-less") if auto else ("e1381",)
+    waits = isinstance(source, E1381Options) and source.framing in framed and source.acks != "none"
+    return Opening(frame_waits=waits, blocks=auto)
 
 
 def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:

@@ -39,7 +39,6 @@ RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 UNREAD_FAULTS = 5  # after so many unreadable transfers without a message, the page reports it
 UNREAD_S = 900.0  # for so long after the last of them
-STRANGERS_S = 86_400.0  # for so long after the last connection that was refused at its first bytes
 DAY_COUNTS = ("received", "delivered", "dead", "filtered", "repeat", "same_bytes", "incomplete")
 
 
@@ -253,7 +252,7 @@ def _notices(source: ChannelSource, now_s: float) -> Iterator[str]:
         what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
         yield f"incoming bytes cannot be read ({what})"
     for why, strangers in source.channel.counts.strangers.items():
-        if now_s - strangers.at <= STRANGERS_S:
+        if now_s <= strangers.until:
             what = f"{strangers.connections} (last from {strangers.peer}: {why})"
             yield f"connections refused at their first bytes: {what}"
 
