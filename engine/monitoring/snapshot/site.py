@@ -51,6 +51,7 @@ class SiteSnapshot:
         held_alarm_s: a result held longer than this is a problem.
         unsent_after_s: by channel, where it is not the usual: how long an order may wait that was asked for in vain.
         facilities: laboratories at ABDM, id -> name.
+        notifies: people are notified of what waits for them, wherever they are (`alerts:`).
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -76,6 +77,7 @@ class SiteSnapshot:
     held_alarm_s: float = 86_400.0
     unsent_after_s: Mapping[str, float] = field(default_factory=dict)
     facilities: Mapping[str, str] = field(default_factory=dict)
+    notifies: bool = True
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 
