@@ -22,7 +22,7 @@ from engine.model.todo import TodoState
 from engine.monitoring.snapshot.abdm import AbdmFault
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
-from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
+from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.store.operations.alerts import CRITICAL_KEY
 from engine.store.operations.dead_letters import Group, by_cause
@@ -283,18 +283,15 @@ def _destination(one: DestinationSnapshot, now: datetime) -> Iterator[Entry]:
     """Not reachable, trying and failing are one cause, so that an entry does not change while they alternate."""
     if one.state.level is Level.OK:
         return
-    key, state, since = "away", one.words, _ago(now, one.oldest_age_s)
+    key, since = "away", _ago(now, one.oldest_age_s)
     step = "labrelay check --online"
     if one.state is DestinationState.PAUSED and one.paused is not None:
-        key, state, since = "paused-destination", one.paused.words, one.paused.since
+        key, since = "paused-destination", one.paused.since
         step = f"labrelay resume destination {one.name} --reason TEXT"
-    words = Phrase("{name} {state}", {"name": one.name, "state": state})
-    if one.waiting:
-        words = Phrase("{name} {state}, {n} waiting", {**words.values, "n": one.waiting})
     yield Entry(
         key=f"{key}/{one.name}",
         level=one.state.level,
-        phrase=words,
+        phrase=destination_phrase(one),
         step=step,
         count=max(1, one.waiting),
         since=since,

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from engine.__main__ import labrelay as root
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
+from engine.model.reasons import ReasonCode
 from engine.model.todo import Mark, Snooze, TodoState
 from engine.monitoring.snapshot.abdm import AbdmFault, AbdmSnapshot
-from engine.monitoring.snapshot.channels import LaneSnapshot
+from engine.monitoring.snapshot.channels import LaneSnapshot, LastError
 from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot
@@ -136,6 +137,21 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
     "a destination is away": (
         destination(state=DestinationState.BREAKER_OPEN, waiting=40, oldest_age_s=1204.0),
         [("away/lab-fhir", RED, "lab-fhir not reachable, 40 waiting", "labrelay check --online", 40, ago(1204))],
+    ),
+    "a destination is away, and it is known why and whom to call": (
+        destination(
+            state=DestinationState.BREAKER_OPEN,
+            waiting=40,
+            contact="help desk, 022 5550 1234",
+            last_error=LastError(code=ReasonCode.NO_ANSWER, at=NOW, away="host name unknown"),
+        ),
+        [
+            (
+                "away/lab-fhir", RED,
+                "lab-fhir not reachable: host name unknown, 40 waiting. Call help desk, 022 5550 1234",
+                "labrelay check --online", 40, None,
+            )
+        ],
     ),
     "a destination is tried again": (
         destination(state=DestinationState.PROBING),
