@@ -121,7 +121,7 @@ def command(
         assert site is not None
         if form is Form.TABLE:
             for remark in remarks:
-                say(_for_people(remark))
+                click.echo(_for_people(remark), err=True)
         ended = _run_samples(session, samples, site, mapping, channel, timezone, strict, document, form)
         return ExitCode.CONFIG if bad and ended is ExitCode.OK else ended
     show_document(form, document, (_for_people(remark) for remark in remarks))
