@@ -1,5 +1,6 @@
 """`labrelay check`: what the daemon would refuse, with its place; nothing started, nothing changed."""
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -18,7 +19,6 @@ from engine.config.load import load_site
 from engine.config.site import shipped
 from engine.diagnostics import examine_log
 from engine.diagnostics.examine_log import DAYS, budget
-from engine.store.recovery.backups import recovery_point
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
@@ -141,7 +141,7 @@ def test_a_backup_folder_that_takes_nothing_is_a_warning(tmp_path: Path, monkeyp
     assert f"backup.folder: {tmp_path / 'copies'} is not there; mount it, or make it" in ran.out
     assert (ran.code, labrelay("check", "--strict", site=site).code) == (ExitCode.OK, ExitCode.CONFIG)
     (tmp_path / "copies").mkdir()
-    monkeypatch.setattr(recovery_point.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert (
         "copies cannot be written by this user; let the service's user write there" in labrelay("check", site=site).out
     )
