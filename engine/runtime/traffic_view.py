@@ -175,13 +175,14 @@ class TrafficViews:
             name=worker.name,
             kind=config.kind,
             address=config.place,
+            contact=config.contact,
             state=_state(worker, queue["retrying"], expected=expected_until is not None),
             paused=_paused(pauses.get(Target(destination=worker.name)) or pauses.get(DELIVERIES)),
             expected_until=expected_until,
             breaker_until=None if probe is None else reading.now + timedelta(seconds=max(0.0, probe - reading.now_s)),
             in_flight=worker.attempts.in_flight,
             last_delivered_at=_instant(counts.last_delivered_us),
-            last_error=LastError(code=counts.last_error[0], at=from_us(counts.last_error[1]))
+            last_error=LastError(code=counts.last_error[0], at=from_us(counts.last_error[1]), away=counts.last_error[2])
             if counts.last_error
             else None,
             rate_per_min=self._rate(worker, reading.now_s),
