@@ -32,7 +32,8 @@ WITHIN_S = 120.0
 
 def _python() -> str | None:
     """An interpreter that the account can use, as the modules are built for it."""
-    code = f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"
+    same = f"sys.version_info[:2] == {tuple(sys.version_info[:2])} and os.access({str(ROOT / 'engine')!r}, os.R_OK)"
+    code = f"import os, sys; sys.exit(not ({same}))"
     for python in (sys.executable, *OTHERS):
         try:
             done = subprocess.run([python, "-c", code], check=False, timeout=WITHIN_S, user=SERVICE.pw_uid)
@@ -44,7 +45,9 @@ def _python() -> str | None:
 
 
 PYTHON = _python() if os.geteuid() == 0 else None
-needs_root = pytest.mark.skipif(PYTHON is None, reason="only root becomes another account, with a Python for all")
+needs_root = pytest.mark.skipif(
+    PYTHON is None, reason="only root becomes another account, with a Python and a checkout for all"
+)
 _ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}",
