@@ -21,7 +21,7 @@ SHIPPED = frozenset({MAPPINGS, ANALYZERS})
 _compile = loading._load
 _python = compilation.compiled
 _kept: dict[Hashable, Program] = {}
-_code: dict[bytes, CodeType] = {}  # hash of a source -> its code
+_code: dict[bytes, tuple[CodeType, ...]] = {}  # hash of a source -> its code
 
 
 def _load(name_or_path: str | Path, search: Sequence[Path], tables: loading.Chosen) -> Program:
@@ -35,7 +35,7 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: loading.Chos
     return _kept[key]
 
 
-def _compiled(source: str, file: str) -> CodeType:
+def _compiled(source: str, file: str) -> tuple[CodeType, ...]:
     key = blake2b(f"{file}\0{source}".encode()).digest()
     if key not in _code:
         _code[key] = _python(source, file)
