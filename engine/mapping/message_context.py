@@ -104,6 +104,7 @@ class MessageContext:
         self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.referred: dict[str, list[tuple[str, Any]]] | None = None  # resources by name, once a function asked
+        self.test_names: dict[str | None, set[str | None]] | None = None  # name of a test -> tests that have it
         self.trace: Any = None
         self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
 

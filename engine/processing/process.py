@@ -249,6 +249,7 @@ def _route(
             parsed,
             channel.tests,
             channel.groups,
+            set_apart,
             redundant=channel.redundant,
             measured=measured_times(parsed, channel.context.timezone),
             counts=channel.counts,

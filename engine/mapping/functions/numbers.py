@@ -23,8 +23,9 @@ Json = dict[str, Any]
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
-    r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
+    r"(?:[*.!#?]{2,}|-{3,}|[*?!]|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
+_GRADE = re.compile(r"\+[1-4]", re.ASCII).fullmatch
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -79,14 +80,17 @@ def number(run: MessageContext, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: MessageContext, raw: str) -> Measured | None:
+@function("decimal(value: field, unit: field?) -> measured", steady=True, settings=("decimal_comma",))
+def decimal(run: MessageContext, raw: str, unit: str | None = None) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
-    Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    Absent where the field holds words, as the signs of urine strips (`+++`, `+-`, `-`) are, and `+1` to `+4` without a
+    unit: grades. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
     """
     if _PLAIN(raw):
         return Measured(raw)
+    if unit is None and _GRADE(raw.strip()):
+        return None
     if run.C in raw and run.hl7:
         return _structured(run, raw)
     text = run.text(raw)
