@@ -1,4 +1,4 @@
-"""Who is no patient: a control, a calibrator, a blank or a pool, known by its role, by its number or by its order. Pure.
+"""Who is no patient: a control, a calibrator, a blank or a pool, known by its role, its number or its order. Pure.
 
     role      OBR-15.7 and SPM-11 of HL7 table 0369; O-12 ``Q``
     number    of the specimen or the order, by a pattern in which ``*`` is any text: those of `BLANKS` for every

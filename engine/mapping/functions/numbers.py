@@ -282,7 +282,7 @@ def unit_text(run: MessageContext, raw: str) -> str | None:
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
     if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
-        return run.text(raw)
+        return run.text(raw) or _sent_unit(run, raw)[0]
     return _sent_unit(run, raw)[0]
 
 
@@ -349,6 +349,8 @@ def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None
             run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
         if unit and all(numbers):
             return "\n".join(f"{line} {unit}" for line in lines)
+    if unit and words in unit.split("/"):
+        return words  # neg/1+/2+/3+: the scale that the word is of, and no unit
     return f"{words} {unit}" if unit else words
 
 
@@ -402,6 +404,17 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("whole_ranges(ranges: field[]) -> field[]", steady=True)
+def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
+    """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
+    two ranges each)."""
+    for raw in ranges if len(ranges) > 1 else ():
+        head, _, told = raw.partition(run.C)
+        if any(map(str.isdigit, head)) and any(map(str.isdigit, told)):
+            return [run.R.join(ranges)]
+    return ranges
 
 
 def _limits(
