@@ -38,9 +38,7 @@ class LocalTimes:
         warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
-    def __init__(
-        self, message_time: str, zone: str, warn: Warn, years: tuple[str, str] = ("0001", "9999")
-    ) -> None:
+    def __init__(self, message_time: str, zone: str, warn: Warn, years: tuple[str, str] = ("0001", "9999")) -> None:
         self._first, self._last = years
         self.message_time = message_time
         self._zone = zone
