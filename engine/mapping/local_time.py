@@ -100,7 +100,7 @@ class LocalTimes:
         return found and found[:10]
 
     def _implausible(self, text: str) -> str | None:
-        """None, with the reason: a time of day without its day (1015), another calendar (2569), a clock that was reset."""
+        """None, with a warning: a time of day without its day (1015), another calendar (2569), a reset clock."""
         if text.startswith("0000") or not _TIME.fullmatch(text):
             return self._datetime(text)
         self._warn("BAD_DATE", "a year in which this cannot have been; left out", text)

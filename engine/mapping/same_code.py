@@ -11,8 +11,6 @@ from engine.mapping.functions.relations import SUSCEPTIBILITY, is_head
 from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
-CODE = "SAME_CODE"
-UNLINKED = "UNLINKED"
 _NO_ISOLATE = "susceptibilities (S, I, R) of which nothing says to which isolate they belong: the setting head_codes"
 _WORDS = "one code for several results of an order"
 _WHERE = "; where the code is read at the wrong place, the setting test_code says where it is (ASTM)"
@@ -46,7 +44,7 @@ def warn_of_same_codes(run: MessageContext) -> None:
                 key = code, number, segment.get(14 if run.hl7 else 13).strip()
                 if key in seen and tested:
                     run.at = segment
-                    run.warn(UNLINKED, _NO_ISOLATE)
+                    run.warn("UNLINKED", _NO_ISOLATE)
                     return
                 if key in seen:
                     _warn(run, segment, "and neither a time nor a number of their own")
@@ -56,7 +54,7 @@ def warn_of_same_codes(run: MessageContext) -> None:
 
 def _warn(run: MessageContext, segment: Segment, why: str) -> None:
     run.at = segment
-    run.warn(CODE, f"{_WORDS}, {why}{_WHERE}")
+    run.warn("SAME_CODE", f"{_WORDS}, {why}{_WHERE}")
 
 
 def _code(run: MessageContext, segment: Segment) -> tuple[str, str]:

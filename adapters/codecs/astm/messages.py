@@ -138,9 +138,9 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
-        if self._ended and self._record_at < len(self._open):
-            if goes_on_in_a_record(bytes(self._open[self._record_at :][:_HEAD_BYTES]), self._delimiter, text):
-                text = b"\r" + text
+        begun = bytes(self._open[self._record_at :][:_HEAD_BYTES]) if self._ended else b""
+        if begun and goes_on_in_a_record(begun, self._delimiter, text):
+            text = b"\r" + text
         if (
             self._record_at == len(self._open)
             and not self._torn

@@ -34,7 +34,7 @@ def is_control(
 
 
 def _parts(run: MessageContext, raws: list[str] | None) -> Iterator[str]:
-    """The components of a field: a rack and a position may stand before a number."""
+    """The components of a field: a rack and a position may be before a number."""
     for raw in raws or ():
         for part in raw.split(run.C):
             if text := run.text(part):
