@@ -34,7 +34,7 @@ def warn_of_same_codes(run: MessageContext) -> None:
                 seen.clear()
             code, number = _code(run, segment)
             unit = segment.get(6 if run.hl7 else 5).strip()
-            # A code table with a row for each unit tells them apart (HbA1c in % and in mmol/mol).
+            # A code table may have a row for each unit (HbA1c in % and in mmol/mol).
             if unit and units.setdefault(code, unit) != unit and segment.position in run.without_row:
                 _warn(run, segment, "with different units")
                 return
