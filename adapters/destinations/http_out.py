@@ -1,4 +1,5 @@
-"""Any web service that accepts one document per request: POST or PUT to one address, 2xx is delivered.
+"""Any web service that accepts one document per request: POST or PUT to one address, 2xx is delivered; with ``taken``
+an answer that has its text.
 
 The document is sent as it is, under its own media type, with the delivery key in ``Idempotency-Key`` (the same over
 retries, restarts and replays): a receiver that stores the key can distinguish a repeat from a new result.
@@ -8,15 +9,17 @@ retries, restarts and replays): a receiver that stores the key can distinguish a
 from typing import Protocol
 
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import HttpConfig, HttpExchange
+from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, NOT_TAKEN, HttpConfig, HttpExchange
 from adapters.clients.http.log_in import Config
 from engine.model.clock import Clock
+from engine.model.errors import RefusedDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 
 
 class HttpOutConfig(HttpConfig, Config, Protocol):
     method: str
+    taken: str | None
 
 
 class HttpOut:
@@ -32,12 +35,15 @@ class HttpOut:
             log_in=log_in_of(name, config, clock),
         )
         self._method = config.method
+        self._taken = config.taken.encode() if config.taken is not None else b""
 
     async def start(self) -> None:
         await self._http.start()
 
     async def deliver(self, delivery: Delivery) -> None:
-        await self._http.send(self._method, delivery, {}, delivery.body)
+        answer = await self._http.send(self._method, delivery, {}, delivery.body)
+        if self._taken not in answer.body:
+            raise RefusedDeliveryError(ReasonCode.REFUSED, NOT_TAKEN, answer=answer.body[:MAX_KEPT_ANSWER_BYTES])
 
     async def probe(self) -> None:
         """Any answer below 500 shows that the service is there, except one about our log-in.

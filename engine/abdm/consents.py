@@ -8,6 +8,10 @@ A grant is kept as it came, with its signature. NHA has not published the bytes 
 where the configuration wants that: then nothing goes out under a consent unless the listener has proven its signature.
 A notice that ends a consent needs no signature.
 
+A grant counts once the gateway has taken our answer to it: any party may have seen a token of the gateway, and made the
+grant itself. Until then it is doubtful: a request under it is looked at, and no page goes. Where the gateway refuses
+our answer it stays so until another grant comes, or a person resumes it.
+
 A grant that cannot be ours is kept with the reason, answered with an error, and lets nothing out. So is a consent of
 which two different grants came. A notice that cannot be read ends a consent all the same where its bytes name the
 consent and, as its state, an end. Where they name the consent and no state, it is suspended until its grant comes again
@@ -30,7 +34,7 @@ from engine.abdm.flow import CallKind, Flow
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
 from engine.model import consent_rules
-from engine.model.abdm import CONSENT_NOTICE, Callback
+from engine.model.abdm import CONSENT_NOTICE, Call, Callback, GatewayAnswer, Verdict
 from engine.model.clock import Clock, from_us, to_us
 from engine.model.consent_rules import Refusal, Standing, Unfit
 from engine.model.consents import Artefact, ConsentState, DataRequest, Holding, Notice
@@ -42,7 +46,7 @@ from engine.store.core.rows import Rows
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.operations.abdm import callbacks, calls, consents, contexts, grants, patients, transfers
-from engine.store.operations.abdm.consents import BAD_SIGNATURE, DISPUTED, ENDED, SUSPENDED, KeptConsent
+from engine.store.operations.abdm.consents import BAD_SIGNATURE, DISPUTED, DOUBTFUL, ENDED, SUSPENDED, KeptConsent
 from engine.store.queries import abdm as queries
 
 NOTICE = CONSENT_NOTICE
@@ -84,7 +88,7 @@ def artefact(kept: KeptConsent) -> Artefact | None:
 
 def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
     """A consent as records may go out under it: one that is not ours to serve, is not proven, or is suspended, is not
-    granted, and so is that of a patient who has left the network.
+    granted, and so is that of a patient who has left the network. One whose answer is under way is (`is_awaited`).
 
     Raises:
         IntegrityError: the patient's row is not what was sealed.
@@ -93,9 +97,15 @@ def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
     if kept.state is not ConsentState.GRANTED or kept.reason == DISPUTED:
         return so_far
     patient = patients.by_number(rows, kept.patient) if kept.patient else None
-    if kept.reason or not _is_proven(ours, kept.signed) or patient is None or patient.person is None:
+    is_kept_back = bool(kept.reason) and not is_awaited(rows, kept)
+    if is_kept_back or not _is_proven(ours, kept.signed) or patient is None or patient.person is None:
         return Standing(state=ConsentState.REQUESTED, artefact=so_far.artefact)
     return so_far
+
+
+def is_awaited(rows: Rows, kept: KeptConsent | None) -> bool:
+    """Whether the gateway is still to take our answer to the grant: until then pages wait."""
+    return kept is not None and kept.reason == DOUBTFUL and calls.is_open(rows, ANSWER, kept.number)
 
 
 def may_go(
@@ -122,7 +132,7 @@ def may_go(
 
 @operation(priority=Priority.SETTLE)
 def resume(batch: Batch, number: int, reason: str, *, who: str, looked: bool) -> None:
-    """A person resumes a suspended consent.
+    """A person resumes a suspended or doubtful consent.
 
     Args:
         looked: the person has looked at the network's own list of consents, and it has this one as granted.
@@ -136,7 +146,7 @@ def resume(batch: Batch, number: int, reason: str, *, who: str, looked: bool) ->
         raise RefusedError(Said("there is no consent {n}", n=number))
     if kept.state in ENDED:
         raise RefusedError("the consent has ended: only another grant of the patient counts")
-    if kept.reason not in ("", SUSPENDED):
+    if kept.reason not in ("", SUSPENDED, DOUBTFUL):
         raise RefusedError(Said("nothing may ever go out under this consent: {reason}", reason=kept.reason))
     if kept.state is not ConsentState.GRANTED:
         raise RefusedError("no grant of the consent has come: the network has to send it")
@@ -151,7 +161,7 @@ def resume(batch: Batch, number: int, reason: str, *, who: str, looked: bool) ->
         )
     if not reason.strip():
         raise RefusedError("say why")
-    consents.lift(batch, number)
+    consents.lift(batch, number, SUSPENDED, DOUBTFUL)
     what = {"number": number, "consent": kept.consent_id, "looked": True, "reason": reason}
     audit.note(batch, who, "abdm-consent-resumed", what)
 
@@ -185,10 +195,11 @@ def _notice(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
         number = consents.put(batch, notice.consent_id, callback.facility, after.state, reason=reason, signed=signed)
     else:
         number = kept.number if kept is not None else 0
-    if after.state in ENDED or reason:
+    if after.state in ENDED or reason not in ("", DOUBTFUL):
         transfers.end_of_consent(batch, number, reason or after.state.value.lower())
     refused = reason if _is_proven(ours, callback.is_signed) else BAD_SIGNATURE
-    _answer(batch, callback, number, notice.consent_id, ERRORS.get(refused) if given is not None else None)
+    error = ERRORS.get(refused) if given is not None else None
+    _answer(batch, callback, number, notice.consent_id, error, is_grant=given is not None)
     return "" if is_new else "repeat"
 
 
@@ -208,7 +219,9 @@ def _reason(
     if unfit := _unfit(batch, ours, callback.facility, notice.artefact):
         return unfit.value
     in_force = kept is not None and kept.state is ConsentState.GRANTED and not known
-    return SUSPENDED if not in_force and _may_be_revoked(batch, callback, kept) else ""
+    if in_force:
+        return ""
+    return SUSPENDED if _may_be_revoked(batch, callback, kept) else DOUBTFUL
 
 
 def _is_proven(ours: AbdmDestination, signed: bool) -> bool:
@@ -251,14 +264,31 @@ def _so_far(kept: KeptConsent) -> Standing:
 
 
 def _answer(
-    batch: Batch, callback: Callback, number: int, consent_id: str, error: tuple[str, str] | None = None
+    batch: Batch,
+    callback: Callback,
+    number: int,
+    consent_id: str,
+    error: tuple[str, str] | None = None,
+    *,
+    is_grant: bool = False,
 ) -> None:
     body: dict[str, Any] = {"response": {"requestId": callback.request_id}}
     if error is None:
         body["acknowledgement"] = {"status": "OK", "consentId": consent_id}
     else:
         body["error"] = {"code": error[0], "message": error[1]}
-    calls.queue(batch, callback.facility, ANSWER, number, body, ends_us=batch.now_us + ANSWER_US)
+    about = {"grant": is_grant}
+    calls.queue(batch, callback.facility, ANSWER, number, body, about=about, ends_us=batch.now_us + ANSWER_US)
+
+
+def _answered(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
+    """A grant counts where the gateway has taken our answer to it, and else nothing goes."""
+    if not call.about.get("grant"):
+        return
+    if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
+        consents.lift(batch, call.subject, DOUBTFUL)
+    elif consents.is_doubtful(batch, call.subject) and not calls.is_open(batch, ANSWER, call.subject):
+        transfers.end_of_consent(batch, call.subject, DOUBTFUL)
 
 
 def _refused(batch: Batch, ours: AbdmDestination, callback: Callback) -> None:
@@ -335,5 +365,5 @@ async def keep_time(journal: Journal, clock: Clock) -> None:
 FLOW = Flow(
     callbacks={NOTICE: _notice},
     refused={NOTICE: _refused},
-    calls=(CallKind(name=ANSWER, path="/api/hiecm/consent/v3/request/hip/on-notify"),),
+    calls=(CallKind(name=ANSWER, path="/api/hiecm/consent/v3/request/hip/on-notify", ended=_answered),),
 )

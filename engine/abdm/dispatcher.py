@@ -95,6 +95,10 @@ class Dispatcher:
 
     Args:
         ours: the destination of kind ``abdm`` in force.
+
+    Attributes:
+        is_elsewhere: whether the gateway sends our callbacks to another system: no call is made then whose result comes
+            by one.
     """
 
     def __init__(
@@ -123,6 +127,7 @@ class Dispatcher:
         )
         self._followers: list[Callable[[], None]] = []
         self._followers_of_calls: list[Callable[[str, int], None]] = []
+        self.is_elsewhere: Callable[[], bool] = lambda: False
         self._logged_in_again: set[int] = set()  # calls whose last answer was that our session has ended
 
     async def recover(self) -> None:
@@ -299,6 +304,9 @@ class Dispatcher:
             return None
         if call.facility not in self._ours().facilities:  # taken out of the configuration; it may come back
             calls.again(batch, call, AWAY_S)
+            return None
+        if kind.result and self.is_elsewhere():
+            calls.again(batch, call, self._ours().retry.max)
             return None
         return kind.headers(batch, self._ours(), call)
 

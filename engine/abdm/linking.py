@@ -48,6 +48,7 @@ BLOCKED = "blocked"  # the reason of a report of a patient of whom nothing is as
 MISTAKES = frozenset({"ABDM-1036", "ABDM-1027"})  # what is compared is not the patient's; so often that he is blocked
 GIVEN_BEFORE = "ABDM-1092"  # it was given before, and is not here
 OTHER_ADDRESS = "OTHER_ADDRESS"  # the gateway's token names another ABHA address than was asked for
+NO_TOKEN = "no-token"  # noqa: S105 - a reason: the gateway gave none, or one that has ended
 RENEWED = "token-renewed"  # the reason of a report that was given back once for a token that did not fit
 NOT_NOTIFIED = "not-notified"  # the reason of a linked report whose newest version the patient's app does not know
 NOT_LINKED_YET = "ABDM-1006"  # of a notice that came before the gateway knew of its link
@@ -147,7 +148,7 @@ def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     patient = patients.by_number(batch, context.patient)
     if context.state is not ContextState.LINKED or context.notified >= context.version:
         return
-    if patient is None or patient.person is None:
+    if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return
@@ -179,7 +180,12 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
         known = patients.by_number(batch, call.subject)
         if known is None or known.state is not PatientState.KNOWN:  # he has left meanwhile
             return
-        patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=_ends_us(batch, token), token=token)
+        until_us = _ends_us(batch, token)
+        if until_us <= batch.now_us:
+            patients.forget_link_token(batch, call.subject)
+            _fail_waiting(batch, call.subject, NO_TOKEN)
+            return
+        patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=until_us, token=token)
         _verified(batch, call)
         given_up = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
         numbers = [one.number for one in given_up if one.reason == calls.NO_RESULT]
@@ -203,7 +209,7 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
         return
     # A mismatch is never asked again by itself: three of them block the patient for a day.
     patients.forget_link_token(batch, call.subject)
-    _fail_waiting(batch, call.subject, answer.code or "no-token")
+    _fail_waiting(batch, call.subject, answer.code or NO_TOKEN)
 
 
 def _is_of(call: Call, said: Mapping[str, Any]) -> bool:
@@ -229,7 +235,10 @@ def _token_late(batch: Batch, ours: AbdmDestination, call: Call, answer: Gateway
     is_his = str(said.get("abhaAddress", "")).strip().lower() == known.person.address.lower()
     if not is_his or (held is not None and held.state in (TokenState.HELD, TokenState.BLOCKED)):
         return
-    patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=_ends_us(batch, token), token=token)
+    until_us = _ends_us(batch, token)
+    if until_us <= batch.now_us:
+        return
+    patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=until_us, token=token)
     failed = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
     again = [one.number for one in failed if one.reason in (calls.NO_RESULT, GIVEN_BEFORE)]
     contexts.move(batch, again, ContextState.READY)
@@ -251,11 +260,11 @@ def _verified(batch: Batch, call: Call) -> None:
 def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
     """None where there is no token, or a report was dropped meanwhile: the others are linked by another call."""
     token = patients.link_token(batch, call.subject)
-    is_held = token is not None and token.state is TokenState.HELD
+    is_held = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
     found = [contexts.by_number(batch, number) for number in call.about["contexts"]]
     if token is not None and is_held and all(one is not None and one.state is ContextState.LINKING for one in found):
         return {"X-LINK-TOKEN": token.token}
-    calls.withdraw(batch, call, "changed" if is_held else "no-token")
+    calls.withdraw(batch, call, "changed" if is_held else NO_TOKEN)
     contexts.move(batch, call.about["contexts"], ContextState.READY)
     go_on(batch, ours, call.subject)
     return None
@@ -321,7 +330,8 @@ def _ends_us(batch: Batch, token: str) -> int:
         said = round(float(claims["exp"]) * 1_000_000)
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, binascii.Error):
         return end_us
-    return max(min(said, end_us) - round(RENEW.total_seconds() * 1_000_000), batch.now_us + 60_000_000)
+    early_us = max(min(said, end_us) - round(RENEW.total_seconds() * 1_000_000), batch.now_us + 60_000_000)
+    return min(early_us, said)
 
 
 FLOW = Flow(

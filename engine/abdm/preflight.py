@@ -68,11 +68,17 @@ async def examine(ours: AbdmDestination, gateway: Caller, fault_of: Callable[[st
         fault_of: why our health path does not answer at a URL; empty: it does.
     """
     answer = await gateway.call("GET", SERVICES, None, request_id=str(uuid4()))
-    found = list(_clocks(gateway.ahead_s))
+    found = list(clocks(gateway.ahead_s))
     if answer.is_taken:
         found += bridge(ours, answer.body)
     elif not (found and answer.verdict is Verdict.LOG_IN):  # it refuses calls of a clock that is off
         found.append(_refused(answer))
+    if ours.is_open:
+        text = Phrase(
+            "any address may send callbacks, and a token of the gateway that another party has seen proves them"
+        )
+        remedy = Phrase("name the addresses of the gateway in {key}", {"key": "callbacks.allow"})
+        found.append(AbdmFault(code="callbacks-open", text=text, remedy=remedy, level=Level.ATTENTION))
     url = ours.callbacks.url.rstrip("/") + ours.callbacks.health
     if why := await fault_of(url):
         text = Phrase("callbacks cannot come in: {url}: {why}", {"url": url, "why": why})
@@ -81,7 +87,7 @@ async def examine(ours: AbdmDestination, gateway: Caller, fault_of: Callable[[st
     return found
 
 
-def _clocks(ahead_s: float) -> Iterator[AbdmFault]:
+def clocks(ahead_s: float) -> Iterator[AbdmFault]:
     if abs(ahead_s) > SKEW_S:
         said: dict[str, Any] = {"n": round(abs(ahead_s) / 60)}
         text = Phrase("this machine's clock is {n} min ahead of the gateway's", said)

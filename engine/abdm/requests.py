@@ -73,7 +73,7 @@ WORDS: Mapping[str, str] = {
     **pages.LEFT,
     "revoked": "The consent is revoked",
     "denied": "The consent is denied",
-    "suspended": "The consent is not sure",
+    **dict.fromkeys(("suspended", "doubtful"), "The consent is not sure"),
     "left": pages.LEFT["patient_left"],
     forgetting.ERASED: pages.LEFT["absent"],
     pages.PDF_TOO_LARGE: "without its PDF, which is too large",

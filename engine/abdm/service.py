@@ -57,6 +57,7 @@ class Abdm:
             self.texting = Texting(journal, self.texts, lambda: ours, clock, self.dispatcher.changed)
             self.dispatcher.follow(self.texting.changed)
         self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(registry.ABDM, "health").fault_of)
+        self.dispatcher.is_elsewhere = lambda: self.watch.is_elsewhere
         self.fault = ""
 
     async def start(self) -> None:

@@ -86,8 +86,8 @@ def look(
     if isinstance(granted, str):
         requests.end(batch, transfer, granted)
         return Turn(is_over=True)
-    if callbacks.is_waiting(batch, consents.NOTICE):  # acknowledged, and it may be a revocation
-        return Turn(until_us=batch.now_us + FOLDING_US)
+    if (wait_us := _waits_us(batch, transfer)) > 0:
+        return Turn(until_us=batch.now_us + wait_us)
     request, grant = granted
     if _is_over(grant, batch.now_us, ahead_s):
         requests.end(batch, transfer, Refusal.EXPIRED.value)
@@ -109,17 +109,17 @@ def look(
 
 
 def look_again(rows: Rows, ours: AbdmDestination, page: KeptPage, now_us: int, ahead_s: float) -> bool | None:
-    """Whether a page of which an attempt has begun may still go; None: a notice of a consent is to be folded first. One
-    of which no byte was sent before does not, where its report was amended meanwhile.
+    """Whether a page of which an attempt has begun may still go; None: it waits (`_waits_us`). One of which
+    no byte was sent before does not, where its report was amended meanwhile.
 
     Args:
         ahead_s: as of `look`.
     """
-    if callbacks.is_waiting(rows, consents.NOTICE):
-        return None
     transfer = transfers.by_number(rows, page.transfer)
     if transfer is None or transfer.state is not TransferState.PUSHING:
         return False
+    if _waits_us(rows, transfer) > 0:
+        return None
     granted = _granted(rows, ours, transfer, now_us)
     if isinstance(granted, str):
         return False
@@ -188,6 +188,15 @@ def give_up_late(batch: Batch, number: int) -> bool:
         transfer = transfers.by_number(batch, number) or transfer
     requests.end(batch, transfer, requests.WINDOW_OVER)
     return True
+
+
+def _waits_us(rows: Rows, transfer: KeptTransfer) -> int:
+    """For how long a page waits: a notice of a consent is to be folded first, which may be a revocation; or the gateway
+    is to take our answer to the grant. 0: for neither."""
+    if callbacks.is_waiting(rows, consents.NOTICE):
+        return FOLDING_US
+    awaited = consents.is_awaited(rows, kept_consents.by_number(rows, transfer.consent))
+    return round(WAIT_S * 1_000_000) if awaited else 0
 
 
 def _is_over(grant: Artefact, now_us: int, ahead_s: float) -> bool:

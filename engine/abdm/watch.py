@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import Enum
 from random import random
 
-from engine.abdm.preflight import HIDES, Caller, examine
+from engine.abdm.preflight import HIDES, Caller, clocks, examine
 from engine.config.destination_abdm import AbdmDestination
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
@@ -31,6 +31,7 @@ FIRST_S = 30.0  # after the start: the listener opens first
 SOON_S = 60.0
 JUMP_S = 30.0  # of the clock, by which no silence is measured
 SILENT = "callbacks-silent"
+ELSEWHERE = frozenset({"url-other", "url-missing"})
 Key = tuple[str, str]  # code and facility
 
 logger = logging.getLogger("labrelay.abdm")
@@ -136,8 +137,15 @@ class Watch:
     @property
     def snapshot(self) -> AbdmSnapshot:
         """The faults that are in force."""
-        faults = (track.fault for _, track in sorted(self._tracks.items()) if track.is_on)
+        faults = [track.fault for _, track in sorted(self._tracks.items()) if track.is_on]
+        if all(one.code != "clock-off" for one in faults):  # each answer of the gateway shows it: no look is needed
+            faults += clocks(self._gateway.ahead_s)
         return AbdmSnapshot(destination=self._name, looked_at=self._looked_at, faults=tuple(faults))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether our callbacks go to another system, or to none."""
+        return any(track.is_on and code in ELSEWHERE for (code, _), track in self._tracks.items())
 
     async def run(self) -> None:
         """Look until cancelled."""

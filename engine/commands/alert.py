@@ -59,7 +59,7 @@ def sent(session: Session, key: str, limit: int, form: Form) -> None:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def test(session: Session, sink: str, form: Form) -> ExitCode:
-    found = session.call("alert_test", {"sink": sink}, timeout=TEST_S)["tested"]
+    found = session.call_also_at_start("alert_test", {"sink": sink}, timeout=TEST_S)["tested"]
     show_rows(form, TEST_TABLE, found, "There is no sink")
     return ExitCode.UNREACHABLE if any(one["detail"] for one in found) else ExitCode.OK
 

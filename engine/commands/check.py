@@ -121,7 +121,7 @@ def command(
         assert site is not None
         if form is Form.TABLE:
             for remark in remarks:
-                say(_for_people(remark))
+                click.echo(_for_people(remark), err=True)
         ended = _run_samples(session, samples, site, mapping, channel, timezone, strict, document, form)
         return ExitCode.CONFIG if bad and ended is ExitCode.OK else ended
     show_document(form, document, (_for_people(remark) for remark in remarks))
@@ -200,7 +200,7 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
         warnings |= dict.fromkeys(_disagreements(site, session) if corrected else ())
-        warnings |= dict.fromkeys(_same_disk(site))
+        warnings |= dict.fromkeys(_backup(site))
         warnings |= dict.fromkeys(open_questions(site))
     except ConfigError as error:
         problems |= dict.fromkeys(error.problems)
@@ -216,15 +216,20 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
     return site, [Remark(severity, text) for severity, texts in told for text in texts]
 
 
-def _same_disk(site: Site) -> Iterator[str]:
-    """Copies that go with what they are copies of."""
+def _backup(site: Site) -> Iterator[str]:
+    """A folder in which no copy can be made, and copies that go with what they are copies of."""
     from engine.config.site import CONFIG_FILE
     from engine.config.yaml_nodes import line, read_file, walk
     from engine.store.recovery.backups import recovery_point
 
     folder, path = site.config.backup.folder, ("backup", "folder")
-    if folder is not None and recovery_point.is_on_one_disk(folder, site.config.data):
-        yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, recovery_point.SAME_DISK)
+    if folder is None:
+        return
+    said = "; ".join(recovery_point.folder_fault(folder) or ())
+    if not said and recovery_point.is_on_one_disk(folder, site.config.data):
+        said = recovery_point.SAME_DISK
+    if said:
+        yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, said)
 
 
 def _disagreements(site: Site, session: Session) -> Iterator[str]:

@@ -7,10 +7,10 @@ and, in var/, a consistent journal. Check it, move the old site aside, and put t
 The key must be present: in the old data folder, beside the copy, or in the folder of --keys.
 """
 
-import os
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -51,31 +51,37 @@ def command(
 ) -> ExitCode:
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
-    from engine.store.core.ownership import as_given, give_to_owner, is_closed_to_owner, make_for_owner
+    from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
+    from engine.store.core.ownership import is_closed_to_owner, make_for_owner
     from engine.store.recovery.backups import restoring
 
     data = _data(session)
-    given = [path for path in (source, keys, anchor) if path is not None]
+    closed = any(map(is_closed_to_owner, (source, keys, anchor)))
     if anchor is None:
         anchor = _newest_anchor(session, data)
+    make_for_owner(target)
     with ExitStack() as steps:
-        if any(map(is_closed_to_owner, given)):  # of root, or of another machine: the service has put nothing there
-            steps.enter_context(as_given(*given, target))
-        elif not os.path.lexists(target):
-            make_for_owner(target)
-        progress = steps.enter_context(Progress())
+        place = target
+        if closed:  # only root reads them: the owner of the data folder gets working copies, and restores from these
+            raise_if_in_use(target)
+            work = Path(steps.enter_context(TemporaryDirectory(prefix=RESTORING, dir=target)))
+            place = work / "site"
+            copy, keys, anchor = _brought(session, source, keys, anchor, work)
+        else:
+            copy = _chosen(session, source)
         restored = restoring.run(
-            _chosen(session, source),
-            target,
+            copy,
+            place,
             clock=SystemClock(),
             actor=of_this_process(),
             reason=reason,
             keys=keys or data,
             old_anchor=anchor,
-            progress=progress,
+            progress=steps.enter_context(Progress()),
+            ours=closed and copy.path.parent == place.parent,
         )
-        if data is not None and data.exists():
-            give_to_owner(target, data)
+        if closed:
+            publish(place, target, last=restoring.DATA_FOLDER)
     lines = [
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
@@ -84,6 +90,37 @@ def command(
     if restored.findings:
         return ExitCode.INTEGRITY
     return ExitCode.PARTLY if restored.lost or restored.wrong else ExitCode.OK
+
+
+def _brought(
+    session: Session, source: Path | None, keys: Path | None, anchor: Path | None, work: Path
+) -> "tuple[Copy, Path | None, Path | None]":
+    """The copy, the folder of keys and the anchor: of those that only root reads, working copies in ``work``."""
+    from engine.store.core.ownership import bring, bring_file, is_closed_to_owner, open_given
+    from engine.store.core.vault import KEY_NAME
+    from engine.store.recovery.backups.catalog import names_copies, read_copy
+
+    if source is not None and is_closed_to_owner(source):
+        source = source.absolute()
+        with open_given(source) as opened:
+            bring(opened, work / "notes", source, names_copies)
+        found = _chosen(session, work / "notes", source).path.relative_to(work / "notes")
+        place = work / (found.name or source.name)
+        with open_given(source, *found.parts) as opened:
+            bring(opened, place, source / found, lambda name: True)
+        if (copy := read_copy(place)) is None:
+            raise StoreError(f"{source / found}: it was changed while it was read; try again")
+    else:
+        copy = _chosen(session, source)
+    if keys is not None and is_closed_to_owner(keys):
+        with open_given(keys) as opened:
+            bring(opened, work / "keys", keys, lambda name: name.startswith(KEY_NAME))
+        keys = work / "keys"
+    if anchor is not None and is_closed_to_owner(anchor):
+        with open_given(anchor) as opened:
+            bring_file(opened, work / "anchor", anchor)
+        anchor = work / "anchor"
+    return copy, keys, anchor
 
 
 def _data(session: Session) -> Path | None:
@@ -109,7 +146,8 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
     return max(known, key=lambda place: known[place].last_id, default=None)
 
 
-def _chosen(session: Session, source: Path | None) -> "Copy":
+def _chosen(session: Session, source: Path | None, shown: Path | None = None) -> "Copy":
+    """The newest whole copy in ``source``; people know that folder as ``shown``."""
     from engine.store.recovery.backups.catalog import copies, read_copy
 
     if source is None:
@@ -120,9 +158,10 @@ def _chosen(session: Session, source: Path | None) -> "Copy":
         return copy
     folders = [source, *sorted(source.glob("labrelay-*"))]
     found = [whole for folder in folders if (whole := next((c for c in copies(folder) if c.is_whole), None))]
+    shown = shown or source
     if not found:
-        raise StoreError(f"{source}: no copy there that was read back and found whole; name one (full-...)")
+        raise StoreError(f"{shown}: no copy there that was read back and found whole; name one (full-...)")
     if len({copy.manifest.journal_id for copy in found}) > 1:
-        names = ", ".join(str(copy.path) for copy in found)
-        raise StoreError(f"{source}: copies of several journals; name one: {names}")
+        names = ", ".join(str(shown / copy.path.relative_to(source)) for copy in found)
+        raise StoreError(f"{shown}: copies of several journals; name one: {names}")
     return found[0]

@@ -60,6 +60,8 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
         yield "Which messages: labrelay dlq list"
     if said["backup"]["missing"]:
         yield "A backup: write backup: {folder: /mnt/backup} into config/labrelay.yaml, then labrelay reload"
+    if not said["notifies"]:
+        yield "No person is notified, for no alerts are configured: labrelay help alerts"
     if not said["channels"]:
         yield "No channel yet: labrelay init --analyzer NAME writes one, labrelay detect one for an unknown analyzer"
     if said["channels"]:

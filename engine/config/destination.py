@@ -26,6 +26,7 @@ from engine.config.values import (
     Name,
     Prefix,
     SecretName,
+    Text,
     Topic,
     Whole,
 )
@@ -82,6 +83,10 @@ archive:
 
     method: Literal["POST", "PUT"] = "POST"
     """Request method."""
+
+    taken: Text | None = None
+    """A text that the answer has where the document was taken, as `'"Status":1'`, for a service that answers 200 also
+    to what it refuses. Without it in the answer the delivery is a dead letter, which has the answer's own words."""
 
     concurrency: Whole = Field(default=8, ge=1, le=256)
     """Requests under way at once, over all lanes."""

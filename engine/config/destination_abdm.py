@@ -77,7 +77,8 @@ class CallbackConfig(Model):
     """TLS of the listener."""
 
     allow: Networks = ()
-    """Addresses and networks that may send callbacks. By default any: each has to prove who sent it."""
+    """Addresses and networks that may send callbacks. By default any: each has to prove who sent it. Name them in
+    production: a token that another party has seen proves a callback, too."""
 
     relays: Networks = ()
     """Addresses of relays before this machine. Where a connection comes from one, the sender is the last address of
@@ -211,6 +212,11 @@ abdm:
     def known_issuer(self) -> str:
         return self.issuer or SANDBOX_ISSUER
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any address may send callbacks in production."""
+        return self.environment == "abdm" and not self.callbacks.allow
+
     def facility_of(self, channel: str) -> str:
         """The facility whose reports a channel brings; empty: none has it."""
         if len(self.facilities) == 1:
@@ -222,6 +228,9 @@ abdm:
             yield ("gateway",), f"our secret and names of patients go to {host} in clear; {USE_HTTPS}"
         if host := host_in_clear(self.callbacks.url):
             yield ("callbacks", "url"), f"the gateway sends names of patients to {host} in clear; use https://"
+        if self.is_open:
+            text = "any address may send callbacks, and a token of the gateway that another party has seen proves them"
+            yield ("callbacks",), f"{text}; name the addresses of the gateway in `allow`"
 
     @model_validator(mode="after")
     def _facilities(self) -> Self:

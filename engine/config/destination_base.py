@@ -63,6 +63,10 @@ class DestinationBase(Model, ABC):
     timeout: Duration = Field(default=30.0, gt=0, le=3600)
     """Time for one attempt, connecting included."""
 
+    contact: str = ""
+    """Whom to call when it is down, as `help desk of the hospital, 022 5550 1234`: shown beside its state, and sent
+    with its alerts."""
+
     retry: RetryConfig = Field(default_factory=RetryConfig)
     """When to try again."""
 

@@ -40,7 +40,7 @@ class DestinationCounts:
     breaker_opened: int = 0
     seconds: Timing = field(default_factory=Timing)  # of successful attempts
     last_delivered_us: int | None = None
-    last_error: tuple[ReasonCode, int] | None = None
+    last_error: tuple[ReasonCode, int, str] | None = None  # reason, time, why it cannot be reached (`away`)
     refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
 
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.delivery.away import away_of
 from engine.delivery.claims import ClaimReader
 from engine.delivery.events import DestinationCounts, logger, names
 from engine.delivery.lane import Lane
@@ -87,7 +88,7 @@ class Settlement:
         self.counts.failed[error.reason] += 1
         until_us = self.setup.downtime.until_us(now_us)
         self.outage.attempt_failed(now, error.reason, until_us)
-        self.counts.last_error = (error.reason, now_us)
+        self.counts.last_error = (error.reason, now_us, away_of(error))
         attempt = delivery.attempt + 1
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
         in_a_row = in_a_row + 1 if reason is error.reason else 1
@@ -184,7 +185,7 @@ class Settlement:
 
     def _record_dead(self, lane: Lane, reason: ReasonCode) -> bool:
         """Remember the error of a dead letter; return whether it holds its lane."""
-        self.counts.last_error = (reason, self.setup.clock.now_us())
+        self.counts.last_error = (reason, self.setup.clock.now_us(), "")
         if lane.hold_on_dead:
             lane.held = True
             self.claims.give_up(lane)  # a lane that waits for a person keeps no memory from the others

@@ -1,6 +1,6 @@
 """The generated function of one structure: checked source first, code that runs later."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -52,9 +52,9 @@ class Uncompiled:
         """The source to be compiled as the file `GENERATED`."""
         return marked(self.source.text())
 
-    def filled(self, code: CodeType, source: str = "") -> CompiledFunction:
-        """The function of the compiled `text`."""
-        function = function_of(code, NAME, dict(BOUND), self.constants)
+    def filled(self, codes: Iterable[CodeType], source: str = "") -> CompiledFunction:
+        """The function of the compiled `text`, of whose functions these are the codes."""
+        function = function_of(codes, NAME, dict(BOUND), self.constants)
         return CompiledFunction(function, self.source.rules, source, bytes(self.source.telling))
 
     def compiled(self) -> CompiledFunction:

@@ -17,6 +17,9 @@ from zoneinfo import ZoneInfo
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
 
 _MAX_HOURS = 1024
+FIRST_YEAR = 1980  # of a time, where the channel says no other (setting `first_year`): no analyzer is older
+FIRST_BIRTH = "1850"
+YEARS_AHEAD = 1  # of a time, after the year of receipt: an order may be for a day of the next year
 
 Warn = Callable[[str, str, str], None]
 
@@ -31,10 +34,12 @@ class LocalTimes:
     Args:
         message_time: MSH-7 or H-14, as sent.
         zone: IANA name.
+        years: the first and the last that a time may have; a birth date may be earlier.
         warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
-    def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
+    def __init__(self, message_time: str, zone: str, warn: Warn, years: tuple[str, str] = ("0001", "9999")) -> None:
+        self._first, self._last = years
         self.message_time = message_time
         self._zone = zone
         self._warn = warn
@@ -54,6 +59,8 @@ class LocalTimes:
         found = self._dates.get(text)
         if found is not None:
             return found
+        if not self._first <= text[:4] <= self._last:
+            return self._implausible(text)
         if len(text) == 19 and text[14:] == self.message_offset:
             found = self.datetime(text[:14])  # it would be given this offset anyway
             if found is not None:
@@ -86,10 +93,18 @@ class LocalTimes:
         """FHIR date: the date part with its precision."""
         if len(text) == 8 and text.isdecimal() and text.isascii():
             month, day = text[4:6], text[6:]
-            if "01" <= month <= "12" and "01" <= day <= "28" and not text.startswith("0000"):
+            if "01" <= month <= "12" and "01" <= day <= "28" and FIRST_BIRTH <= text[:4] <= self._last:
                 return f"{text[:4]}-{month}-{day}"
-        found = self.datetime(text)
+        known = FIRST_BIRTH <= text[:4] <= self._last
+        found = self._datetime(text) if known else self._implausible(text)
         return found and found[:10]
+
+    def _implausible(self, text: str) -> str | None:
+        """None, with a warning: a time of day without its day (1015), another calendar (2569), a reset clock."""
+        if text.startswith("0000") or not _TIME.fullmatch(text):
+            return self._datetime(text)
+        self._warn("BAD_DATE", "a year in which this cannot have been; left out", text)
+        return None
 
     def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
         """A Period of two times as they were sent, either of which may be absent."""

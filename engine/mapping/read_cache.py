@@ -23,6 +23,8 @@ RANGES_KEPT = 16  # reference ranges beside one key: of sexes and ages
 REST = 200_000  # segments for which a family is not kept whose fields turned out to be new most of the time
 
 Values = list[Any]
+Start = tuple[int, int, int, int, int]
+"""The numbers of warnings, of codes without a row, of results without one, of passing values, and of reads of these."""
 
 
 class _Unset:
@@ -87,15 +89,17 @@ class Loop(dict[tuple[str, ...], Values]):
     Attributes:
         number: among the loops of its mapping.
         passing: places of values that are valid for the result at hand only, because a warning was given for it.
+        asked: how often one of them was read while another value was computed.
     """
 
-    __slots__ = ("_room", "number", "passing")
+    __slots__ = ("_room", "asked", "number", "passing")
 
     def __init__(self, room: Room, number: int = 0) -> None:
         super().__init__()
         self._room = room
         self.number = number
         self.passing: list[tuple[Values, int]] = []
+        self.asked = 0
 
     def keep(self, key: tuple[str, ...], count: int) -> Values:
         """A place for ``count`` values made of these fields; of long texts, and without room, nothing is kept."""
@@ -124,22 +128,29 @@ class Loop(dict[tuple[str, ...], Values]):
             values[place] = UNSET
         self.passing.clear()
 
-    def note(self, run: Any, values: Values, place: int, before: tuple[int, int, int]) -> None:
-        """A warning was given while a value was computed: the value is valid for this result, and the next result warns
-        again.
+    def start(self, run: Any) -> Start:
+        """The computation of a value begins. ``run``: the `engine.mapping.message_context.MessageContext`."""
+        return run.noted, len(run.unmapped), len(run.without_row), len(self.passing), self.asked
 
-        If the warnings were only codes without a row, they can be repeated without computing anything.
+    def ask(self, values: Values, place: int) -> None:
+        """A value was read while another one is computed: the warnings of the first belong to both."""
+        self.asked += any(one is values and at == place for one, at in self.passing)
+
+    def note(self, run: Any, values: Values, place: int, before: Start) -> None:
+        """A warning was given while a value was computed, or belongs to a value that was asked: this value is valid for
+        this result, and the next result warns again.
+
+        If the warnings were only codes without a row, all of them given now, they can be repeated without computing
+        anything.
 
         Args:
-            run: the `engine.mapping.message_context.MessageContext`.
-            before: the numbers of warnings, of codes among them, and of passing values at the beginning.
+            before: as `start` gave it.
         """
-        noted, unmapped, passing = before
-        if run.noted - noted == len(run.unmapped) - unmapped and len(self.passing) == passing:
+        noted, unmapped, without_row, *others = before
+        if run.noted - noted == len(run.unmapped) - unmapped and others == [len(self.passing), self.asked]:
             if values[-1] is None:
                 values[-1] = {}
-            without_row = run.at is not None and run.at.position in run.without_row
-            values[-1][place] = values[place], run.unmapped[unmapped:], without_row
+            values[-1][place] = values[place], run.unmapped[unmapped:], len(run.without_row) > without_row
         self.passing.append((values, place))
 
     def tell_again(self, run: Any, values: Values, place: int) -> Any:
@@ -147,8 +158,8 @@ class Loop(dict[tuple[str, ...], Values]):
         made, told, without_row = values[-1][place]
         run.noted += len(told)
         run.unmapped += told
-        if without_row and run.at is not None:
-            run.without_row.add(run.at.position)
+        if without_row:
+            run.without_row.append(run.at.position)
         values[place] = made
         self.passing.append((values, place))
         return made

@@ -34,7 +34,7 @@ def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -
         return None
     _note_unmapped(run, table, key, unit_at)
     if unit_at != 0 and run.at is not None:
-        run.without_row.add(run.at.position)
+        run.without_row.append(run.at.position)
     policy = run.settings.get("on_missing") or table.on_missing or run.policy("on_missing") or "local"
     if policy == "dead":
         raise run.dead(ReasonCode.UNMAPPED_CODE, f"table {table.name} does not have the code")

@@ -15,7 +15,8 @@
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
 An answer at order entry is no result: OBX-29 ``QST``, ``SCI``.
-A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``.
+A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``,
+and each that the mapping's filter takes out (`engine.model.controls`).
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
 no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
@@ -23,9 +24,10 @@ ordered (GeneXpert: an assay has several results), then as it came, then without
 it (Roche: test / dilution / pre-dilution), unless two tests have the same code then.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
+from engine.model.controls import ASTM_ROLE, ROLES
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
 from engine.model.ports import Dialogue
@@ -39,7 +41,6 @@ CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
 WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
 _REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
 _DECIDED = frozenset("FCX")  # of a report, whatever its format
-_NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: who orders says it, and no analyzer measures it
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
@@ -76,6 +77,7 @@ def tubes_in(
     parsed: Parsed,
     codes: Mapping[str, str],
     groups: tuple[str, ...] = (),
+    controls: Container[int] = (),
     *,
     redundant: bool = False,
     measured: Callable[[str], int] = lambda _: 0,
@@ -86,6 +88,7 @@ def tubes_in(
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        controls: positions of the results that the mapping's filter has taken out.
         measured: reads a time, as `engine.processing.measured_times` does.
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
         dialogue: of the channel; None: the analyzer is asked nothing.
@@ -99,7 +102,7 @@ def tubes_in(
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for row, (code, status) in zip(rows, codes_and_states(rows, parsed), strict=True):
         patient, specimen, segment, item, order = row[:5]
-        if not specimen or len(specimen) > SPECIMEN_LENGTH:
+        if not specimen or len(specimen) > SPECIMEN_LENGTH or segment.position in controls:
             continue
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
@@ -186,7 +189,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
         elif segment.name == "O":
             order = segment
             specimen = next(filter(None, (tube_of(segment.get(at), parsed.delimiters) for at in tube_at)), "")
-            control = first_of(segment.get(12), parsed.delimiters) == "Q"
+            control = first_of(segment.get(12), parsed.delimiters) == ASTM_ROLE
             specimen = "" if control else specimen
         elif segment.name == "R":
             rows.append(Row(patient, specimen, segment, "", order, "", control))
@@ -232,7 +235,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             ordered, apart, control = None, False, False
         elif name == "SPM":
             specimen = first_of(segment.get(2), cut)
-            apart = first_of(segment.get(11), cut) in _NO_PATIENTS
+            apart = first_of(segment.get(11), cut) in ROLES
             drawn = first_of(segment.get(17), cut)
             if leads == "OBR":
                 tubes.append(("" if apart else specimen, drawn, apart))
@@ -251,7 +254,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             order = first_of(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
-            control = bool(role) and first_of(role[0], cut) in _NO_PATIENTS
+            control = bool(role) and first_of(role[0], cut) in ROLES
         elif name == "OBX" and first_of(segment.get(29), cut) not in _ANSWERS:
             tube = "" if apart or control else specimen or order
             rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))

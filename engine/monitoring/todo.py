@@ -4,9 +4,9 @@ An entry comes from the snapshot of the site and from the journal's counts; it i
 the same as long as the cause is the same, also where its count or words change: people's words about it (`TodoState`:
 who has it, a note, a snooze) are kept under the key.
 
-A snoozed entry comes back at its time, and before it while it is worse than it was: at a higher level, or with twice
-the count. Where an entry goes and comes back within `FORGET_AFTER_US`, its cause flaps, and nothing is forgotten;
-after that it is new.
+A snoozed entry comes back at its time, and before it while it is worse than it was: at a higher level, with a critical
+result, or with twice the count. One with a critical result is snoozed until the end of the shift at most. Where an
+entry goes and comes back within `FORGET_AFTER_US`, its cause flaps, and nothing is forgotten; after that it is new.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from engine.model.todo import TodoState
 from engine.monitoring.snapshot.abdm import AbdmFault
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
-from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
+from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.store.operations.alerts import CRITICAL_KEY
 from engine.store.operations.dead_letters import Group, by_cause
@@ -66,6 +66,8 @@ class Entry:
         subject: the channel or destination concerned, or empty.
         destination: of an entry about a channel's results for it.
         code: the reason of dead letters.
+        critical: a critical result waits, so it is not put off beyond the shift.
+        first: nothing is stored as long as it is there, so it comes before all others.
     """
 
     key: str
@@ -78,6 +80,8 @@ class Entry:
     destination: str = ""
     code: str = ""
     cause: str = ""
+    critical: bool = False
+    first: bool = False
 
     @property
     def tab(self) -> str:
@@ -88,6 +92,11 @@ class Entry:
     def undecided(self) -> str:
         """What a person has to decide of ABDM (`engine.store.queries.abdm.Undecided`)."""
         return self.kind.split("-", 2)[2]
+
+    @property
+    def rank(self) -> int:
+        """Of its urgency, 0 the worst of `Level`; below that where a critical result waits."""
+        return -1 if self.critical else self.level.rank
 
     @property
     def kind(self) -> str:
@@ -123,7 +132,7 @@ def entries(
     sinks: Sequence[FailingSink] = (),
     webhooks: Sequence[FailingWebhook] = (),
 ) -> list[Entry]:
-    """All entries, the worst first, of equal ones the oldest.
+    """All entries: a full disk, then the worst first, of equal ones the oldest.
 
     Args:
         letters, gaps: None: they cannot be read; then one entry has the count of the snapshot.
@@ -160,7 +169,9 @@ def entries(
     for entry in found:
         if entry.key not in worst or entry.level.rank < worst[entry.key].level.rank:
             worst[entry.key] = entry
-    return sorted(worst.values(), key=lambda entry: (entry.level.rank, entry.since or site.now, entry.key))
+    return sorted(
+        worst.values(), key=lambda entry: (not entry.first, entry.level.rank, entry.since or site.now, entry.key)
+    )
 
 
 def _notices(site: SiteSnapshot) -> Iterator[Entry]:
@@ -168,7 +179,14 @@ def _notices(site: SiteSnapshot) -> Iterator[Entry]:
     said = [(text, Level.PROBLEM) for text in site.alarms] + [(text, Level.ATTENTION) for text in site.notes]
     for about, group in groupby(sorted(said, key=lambda one: one[0].about), key=lambda one: one[0].about):
         (text, level), *more = group
-        yield Entry(key=about.value, level=level, phrase=phrase_of(text), step=_STEPS[about], count=1 + len(more))
+        yield Entry(
+            key=about.value,
+            level=level,
+            phrase=phrase_of(text),
+            step=_STEPS[about],
+            count=1 + len(more),
+            first=about is About.DISK and level is Level.PROBLEM,  # the disk is full
+        )
 
 
 def _uncounted(site: SiteSnapshot) -> Iterator[Entry]:
@@ -257,6 +275,7 @@ def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
         since=_ago(site.now, age_s),
         subject=name,
         destination=lane.destination,
+        critical=bool(lane.held_critical),
     )
 
 
@@ -264,18 +283,15 @@ def _destination(one: DestinationSnapshot, now: datetime) -> Iterator[Entry]:
     """Not reachable, trying and failing are one cause, so that an entry does not change while they alternate."""
     if one.state.level is Level.OK:
         return
-    key, state, since = "away", one.words, _ago(now, one.oldest_age_s)
+    key, since = "away", _ago(now, one.oldest_age_s)
     step = "labrelay check --online"
     if one.state is DestinationState.PAUSED and one.paused is not None:
-        key, state, since = "paused-destination", one.paused.words, one.paused.since
+        key, since = "paused-destination", one.paused.since
         step = f"labrelay resume destination {one.name} --reason TEXT"
-    words = Phrase("{name} {state}", {"name": one.name, "state": state})
-    if one.waiting:
-        words = Phrase("{name} {state}, {n} waiting", {**words.values, "n": one.waiting})
     yield Entry(
         key=f"{key}/{one.name}",
         level=one.state.level,
-        phrase=words,
+        phrase=destination_phrase(one),
         step=step,
         count=max(1, one.waiting),
         since=since,
@@ -409,6 +425,24 @@ _UNDECIDED = {
         "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's own list.",
         "labrelay abdm consents --reason suspended",
     ),
+    "leaving": (
+        Level.PROBLEM,
+        "Reports of patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}."
+        " Withdraw each, or link it again with the patient's card.",
+        "labrelay abdm contexts --reason leaving",
+    ),
+    "unshared": (
+        Level.ATTENTION,
+        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: {n}. Let the"
+        " patients scan the code again.",
+        "labrelay abdm status",
+    ),
+    "doubtful": (
+        Level.ATTENTION,
+        "Consents of which the gateway has not taken our answer, under which nothing goes out: {n}. Look at the"
+        " network's own list.",
+        "labrelay abdm consents --reason doubtful",
+    ),
     "damaged": (
         Level.PROBLEM,
         "Requests for records (ABDM) that ended because a row of the journal cannot be opened: {n}",
@@ -418,7 +452,11 @@ _UNDECIDED = {
 """What a person has to decide of ABDM: how urgent it is, words, and the command that lists it."""
 
 
-_OF = {**dict.fromkeys(("suspended", "bad_signature", "other_patient"), "consents"), "damaged": "transfers"}
+_OF = {
+    **dict.fromkeys(("suspended", "bad_signature", "other_patient", "doubtful"), "consents"),
+    "damaged": "transfers",
+    "unshared": "shares",
+}
 
 
 def _persons(one: Undecided) -> Entry:
@@ -442,6 +480,7 @@ def _critical(one: CriticalValue) -> Entry:
         step=f"labrelay alert acknowledge {key}",
         since=from_us(one.seen_us),
         subject=one.channel,
+        critical=True,
     )
 
 
@@ -503,7 +542,7 @@ def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:
     snooze = state.snooze
     if snooze is None or not snooze.at_us - AHEAD_US <= now_us < snooze.until_us:
         return False
-    return entry.level.rank >= snooze.rank and entry.count < 2 * snooze.count
+    return entry.rank >= snooze.rank and entry.count < 2 * snooze.count
 
 
 def _is_forgotten(state: TodoState, now_us: int) -> bool:

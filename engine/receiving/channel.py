@@ -220,10 +220,14 @@ class Channel:
                 raise
             if data and (fault := door.hear(data)) is not None:
                 connection.turned_away = True
-                self.monitor.turned_away(fault, connection.peer)
+                if connection.trace is not None and fault.kind == "early-frame":  # an analyzer's, as a refused frame is
+                    connection.trace.heard(data, self._clock.now_us())
+                    connection.trace.about(f"{fault.kind}: {fault.detail}", self._clock.now_us())
+                self.monitor.turned_away(fault, connection.peer, is_check=door.is_check)
                 return b""
             if door.open or not data:
                 connection.door = None
+            if not (data and door.holds):
                 return door.release()
 
     async def _was_answered(self, connection: Connection) -> None:
@@ -401,6 +405,7 @@ class Channel:
             sent=header.sent,
             measured=header.measured,
             line=connection.line,
+            certain=self.settings.certain_ids,
         )
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ logger = logging.getLogger("labrelay.channel")
 # are not.
 UNREAD_KINDS = frozenset({"noise", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
 UNREAD_SAID = 5  # so many without a message in between are logged as a warning
+# Seconds that a connection that was refused at its first bytes is listed: one that may bring something, and a monitor's
+# bare check, which is off the list soon after its monitor leaves the port alone.
+STRANGERS_S, CHECKS_S = 86_400.0, 3_600.0
 
 
 @dataclass(slots=True)
@@ -29,11 +32,13 @@ class UnreadFaults:
 
 @dataclass(slots=True)
 class Strangers:
-    """Connections that were refused at their first bytes for one reason, since the start, and the latest of them."""
+    """Connections that were refused at their first bytes for one reason, since the start, the latest of them, and how
+    long they are listed.
+    """
 
     connections: int
     peer: str
-    at: float
+    until: float
 
 
 @dataclass(slots=True)
@@ -75,11 +80,11 @@ class LinkMonitor:
         if fault.kind in UNREAD_KINDS:
             self._unread(fault, peer)
 
-    def turned_away(self, fault: LinkFault, peer: str) -> None:
+    def turned_away(self, fault: LinkFault, peer: str, *, is_check: bool = False) -> None:
         """A connection is refused at its first bytes (`engine.receiving.door`)."""
-        strangers, now = self.counts.strangers, self._count(fault.kind)
-        before = strangers[fault.detail].connections if fault.detail in strangers else 0
-        strangers[fault.detail] = Strangers(before + 1, peer, now)
+        now, before = self._count(fault.kind), self.counts.strangers.get(fault.detail, Strangers(0, "", 0.0))
+        until = max(before.until, now + (CHECKS_S if is_check else STRANGERS_S))
+        self.counts.strangers[fault.detail] = Strangers(before.connections + 1, peer, until)
         logger.warning("connection refused at its first bytes", extra=self._fields(fault, peer))
 
     def _count(self, kind: str) -> float:

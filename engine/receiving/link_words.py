@@ -3,6 +3,8 @@
 Each text states the event from a person's point of view; docs/page.md has the remedy.
 """
 
+import re
+
 FAULT_WORDS = {
     # ASTM E1381
     "bad-checksum": "frame with a wrong checksum, refused",
@@ -51,18 +53,15 @@ FAULT_WORDS = {
 SPEAKS_TLS = "it speaks TLS: encryption is on at the sender, and `tls:` is not set for this channel"
 # First bytes of peers that are no analyzers, with their texts.
 _STRANGERS = (
-    (
-        (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"TRACE "),
-        "it speaks HTTP: a browser, a monitor, a scanner",
-    ),
-    ((b"\x16\x03",), SPEAKS_TLS),
-    ((b"SSH-",), "it speaks SSH: another program, or a scanner"),
+    (rb"\x16\x03", SPEAKS_TLS),
+    (rb"SSH-", "it speaks SSH: another program, or a scanner"),
+    (rb"[^\x00-\x20\x7f]+ ", "it speaks HTTP: a browser, a monitor, a scanner"),
 )
 
 
 def stranger_words(first: bytes) -> str:
     """The text for a connection with the first bytes of another program (`engine.receiving.door`); empty: of none."""
-    return next((words for begins, words in _STRANGERS if first.startswith(begins)), "")
+    return next((words for begins, words in _STRANGERS if re.match(begins, first)), "")
 
 
 def fault_words(kind: str) -> str:

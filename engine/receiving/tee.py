@@ -187,12 +187,13 @@ class TeeChannel(Channel):
             line.connection.last_byte = now = self._clock.monotonic()
             if data and (door := doors.get(way)) is not None:
                 if (fault := door.hear(data)) is not None:
-                    self.monitor.turned_away(fault, line.connection.peer)
+                    self.monitor.turned_away(fault, line.connection.peer, is_check=door.is_check)
                     line.listener = self._new_listener()
                     return
-                if not door.open:
+                if door.holds:
                     continue
-                del doors[way]
+                if door.open:
+                    del doors[way]
                 data = door.release()
             if data:
                 self._take_heard(line, partial(line.listener.hear, way, data, now))

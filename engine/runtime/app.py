@@ -187,6 +187,7 @@ class App:
             self.clock,
             self.observer.missing_codes.by_channel,
             self.webhooks.failing,
+            lambda: parts.built.site.config.web.shifts,
         )
         self.alerting = Alerting(
             self.journal,

@@ -1,6 +1,7 @@
 """Messages on the page about the site as a whole: paused deliveries, the clock, the key, missing parts."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from os.path import ismount
 from pathlib import Path
 
 from engine.model.accounts import OF_NO_USER
@@ -34,6 +35,25 @@ def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
         else:
             why = Phrase("paused by {name}", {"name": pause.actor}) if pause.actor else Phrase("paused")
         yield Said("Nothing is delivered: {why}; labrelay resume deliveries lets it go on", why=why)
+
+
+def no_room(journal: Journal) -> Iterator[str]:
+    """The alarm that the disk is full, and what helps."""
+    upkeep = journal.upkeep
+    if upkeep.full:
+        folder = journal.path.parent.absolute()
+        kept = Phrase("the rest of it is kept for acts of people")
+        if upkeep.spent:
+            kept = Phrase("the room for acts of people is used up, too: pauses and decisions may fail")
+        yield Said(
+            "The disk is full: nothing is stored, so nothing is acknowledged; free {n} MiB on the disk of {folder}, "
+            "mounted at {mount}: delete old logs, downloads, images and backups there, and no file of {folder} "
+            "({kept})",
+            n=max(1, -(-upkeep.lacking >> 20)),
+            folder=str(folder),
+            mount=str(next(one for one in (folder, *folder.parents) if ismount(one))),
+            kept=kept,
+        )
 
 
 def lost_corrections(versions: Sequence[int]) -> Iterator[str]:

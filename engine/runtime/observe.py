@@ -194,6 +194,7 @@ class Observer:
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
         workers = parts.delivery_workers.values()
         alarms = [
+            *about(About.DISK, notices.no_room(app.journal)),
             *about(About.DELIVERIES, notices.standstill(parts.pauses)),
             *about(About.JOURNAL, app.journal.alarms),
             *about(About.CONFIGURATION, notices.lost_corrections(app.lost_corrections)),
@@ -278,6 +279,7 @@ class Observer:
             held_alarm_s=site.limits.held_alarm,
             unsent_after_s=unsent_after_s(parts.built.site.channels),
             facilities=facilities_of(site.destinations),
+            notifies=site.alerts is not None,
             alarms=tuple(alarms),
             notes=tuple(notes),
         )

@@ -1,9 +1,10 @@
-"""Scrub: without copies of the journal, read all of it once a day, so that bit rot is found while analyzers still have
-the lost results.
+"""Scrub: read all of the journal soon after a start, and without copies of it once a day, so that bit rot is found
+while analyzers still have the lost results.
 
-A start checks the newest rows only, and a copy is read back as a whole (`engine.runtime.backup_scheduler`). Without a
-folder of copies an old page would not be read until it is needed. The scrub is `labrelay verify` in a low-priority
-process; its findings are an alarm until the next scrub, or the next start, finds otherwise.
+A start checks the newest rows only, so that it listens at once, and a copy is read back as a whole
+(`engine.runtime.backup_scheduler`). Without a folder of copies an old page would not be read until it is needed. The
+scrub is `labrelay verify` in a low-priority process; its findings are an alarm until the next scrub, or the next start,
+finds otherwise.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.journal")
 
-FIRST_S = 3600.0  # after a start
+FIRST_S = 120.0  # after a start
 EVERY_S = 24 * 3600.0
 POLL_S = 60.0
 MOST = 20  # findings in the alarm; `labrelay verify` lists all
@@ -43,9 +44,11 @@ class Scrub:
 
     async def run(self) -> None:
         """Run without end."""
+        first = True
         while True:
             await asyncio.sleep(POLL_S)
-            if self._clock.monotonic() >= self._next and self._site().config.backup.folder is None:
+            if self._clock.monotonic() >= self._next and (first or self._site().config.backup.folder is None):
+                first = False
                 self._next = self._clock.monotonic() + EVERY_S  # also after a failure: not again with each restart
                 await self._verify()
 

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import time
 from typing import Concatenate, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
 
-from engine.model.clock import Clock
+from engine.config.web import WebConfig
+from engine.model.clock import Clock, from_us
 from engine.model.errors import RefusedError, StoreError
+from engine.model.phrases import Said
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Entry, Todo, changes, entries, listed
 from engine.store.core.batch import Batch
@@ -21,6 +25,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 from engine.store.queries.todo import todo_states
 from engine.store.queries.webhooks import FailingWebhook
+from engine.views.shift import ends
 
 LOOK_EVERY_S = 60.0
 SAME_FOR_S = 2.0
@@ -36,6 +41,7 @@ class TodoList:
     Args:
         missing: by channel, the codes that no code table has now.
         webhooks: those that are for a person.
+        shifts: times of day at which a shift begins.
     """
 
     def __init__(
@@ -45,10 +51,12 @@ class TodoList:
         clock: Clock,
         missing: Callable[[Reader], Sequence[ChannelGaps]] = unmapped_by_channel,
         webhooks: Callable[[], Awaitable[Sequence[FailingWebhook]]] | None = None,
+        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
     ) -> None:
         self._journal = journal
         self._missing = missing
         self._webhooks = webhooks
+        self._shifts = shifts
         self._snapshot = snapshot
         self._clock = clock
         self._making = asyncio.Lock()
@@ -150,8 +158,16 @@ class TodoList:
 
     async def snooze(self, key: str, actor: str, reason: str, seconds: float) -> tuple[str, int]:
         entry = await self._found(key)
-        until_us = self._clock.now_us() + int(seconds * 1_000_000)
-        rank, count = entry.level.rank, entry.count
+        now_us = self._clock.now_us()
+        until_us = now_us + int(seconds * 1_000_000)
+        if entry.critical:
+            zone = ZoneInfo(self._snapshot().timezone)
+            end = ends(from_us(now_us), self._shifts(), zone).astimezone(zone)
+            if until_us > round(end.timestamp() * 1e6):
+                raise RefusedError(
+                    Said("a critical result is put off until the end of the shift at most: {time}", time=f"{end:%H:%M}")
+                )
+        rank, count = entry.rank, entry.count
         act = await self._run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
         return entry.key, act
 

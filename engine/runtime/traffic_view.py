@@ -39,7 +39,6 @@ RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 UNREAD_FAULTS = 5  # after so many unreadable transfers without a message, the page reports it
 UNREAD_S = 900.0  # for so long after the last of them
-STRANGERS_S = 86_400.0  # for so long after the last connection that was refused at its first bytes
 DAY_COUNTS = ("received", "delivered", "dead", "filtered", "repeat", "same_bytes", "incomplete")
 
 
@@ -176,13 +175,14 @@ class TrafficViews:
             name=worker.name,
             kind=config.kind,
             address=config.place,
+            contact=config.contact,
             state=_state(worker, queue["retrying"], expected=expected_until is not None),
             paused=_paused(pauses.get(Target(destination=worker.name)) or pauses.get(DELIVERIES)),
             expected_until=expected_until,
             breaker_until=None if probe is None else reading.now + timedelta(seconds=max(0.0, probe - reading.now_s)),
             in_flight=worker.attempts.in_flight,
             last_delivered_at=_instant(counts.last_delivered_us),
-            last_error=LastError(code=counts.last_error[0], at=from_us(counts.last_error[1]))
+            last_error=LastError(code=counts.last_error[0], at=from_us(counts.last_error[1]), away=counts.last_error[2])
             if counts.last_error
             else None,
             rate_per_min=self._rate(worker, reading.now_s),
@@ -253,7 +253,7 @@ def _notices(source: ChannelSource, now_s: float) -> Iterator[str]:
         what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
         yield f"incoming bytes cannot be read ({what})"
     for why, strangers in source.channel.counts.strangers.items():
-        if now_s - strangers.at <= STRANGERS_S:
+        if now_s <= strangers.until:
             what = f"{strangers.connections} (last from {strangers.peer}: {why})"
             yield f"connections refused at their first bytes: {what}"
 

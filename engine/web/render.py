@@ -69,6 +69,7 @@ class Live:
         states: element id -> name and state as text, to be announced when one changes.
         rows: entries of the to-do list, snoozed ones at its end.
         todo: ids of the rows that are not snoozed.
+        notifies: alerts are configured.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Live:
     states: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Row] = ()
     todo: Sequence[str] = ()
+    notifies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class Renderer:
             views=views,
             todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
             todo_ids=live.todo,
+            notifies=live.notifies,
             looked=None if since is None else looked_row(since, self._words(self._snapshot(), language)),
         )
 
@@ -281,7 +284,9 @@ class Renderer:
             parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
         headline = site.overall().phrase.say(catalogue(language))
         title = f"{headline} · {site.site_name} · LabRelay"
-        return Live(title, parts, order, overview.state_words(), entries, [one["id"] for one in open_ones])
+        return Live(
+            title, parts, order, overview.state_words(), entries, [one["id"] for one in open_ones], site.notifies
+        )
 
 
 @cache

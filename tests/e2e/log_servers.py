@@ -123,7 +123,9 @@ async def log_server() -> AsyncIterator[LogServer]:
 async def test_each_line_arrives_with_its_fields_over_stops_and_a_new_file(name: str, tmp_path: Path) -> None:
     target = Server(mood=Mood.BUSY)
     await target.start()
-    daemon = Daemon(tmp_path / "site", ["mllp"], f'{{kind: fhir, url: "http://127.0.0.1:{target.port}/fhir"}}')
+    daemon = Daemon(
+        tmp_path / "site", ["mllp"], f'{{kind: fhir, url: "http://127.0.0.1:{target.port}/fhir"}}', interpreter=True
+    )
     written: list[str] = []
     try:
         async with log_server() as server:

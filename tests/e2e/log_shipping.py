@@ -60,7 +60,9 @@ async def test_what_litestream_has_copied_is_restored_whole(tmp_path: Path) -> N
     program()
     server = Server()
     await server.start()
-    daemon = Daemon(tmp_path / "site", ["mllp"] * 3, f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}')
+    daemon = Daemon(
+        tmp_path / "site", ["mllp"] * 3, f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}', interpreter=True
+    )
     data, configuration = daemon.folder / "var", tmp_path / "litestream.yml"
     configuration.write_text(settings(data / JOURNAL_NAME, tmp_path / "replica"))
     largest = 0

@@ -89,7 +89,12 @@ async def test_each_panel_has_data_and_no_alert_fires(tmp_path: Path) -> None:
     program("prometheus")
     stack, server = AsyncExitStack(), Server()
     await server.start()
-    daemon = Daemon(tmp_path / "site", ["mllp", "astm"], f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}')
+    daemon = Daemon(
+        tmp_path / "site",
+        ["mllp", "astm"],
+        f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir"}}',
+        interpreter=True,
+    )
     try:
         chat = await stack.enter_async_context(scripted(http(200, b"{}")))
         sinks = {

@@ -98,7 +98,7 @@ def rss(daemon: Daemon) -> int:
 async def test_while_the_disk_is_full_nothing_is_acknowledged_and_then_all_goes_on(tmp_path: Path) -> None:
     """No file of the daemon may grow any more, as on a full disk (EFBIG in place of ENOSPC)."""
     async with running(tmp_path, "mllp", "astm") as (daemon, server):
-        analyzers = [Analyzer(0, daemon.port_of[0], "mllp"), Analyzer(1, daemon.port_of[1], "astm")]
+        analyzers = [Analyzer(n, daemon.port_of[n], kind, pause_s=0.02) for n, kind in enumerate(("mllp", "astm"))]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 240.0)
         for _ in range(2):
@@ -128,7 +128,7 @@ async def test_while_the_disk_is_full_nothing_is_acknowledged_and_then_all_goes_
 
 async def test_sigterm_under_load_ends_in_order_and_loses_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, "mllp", "astm") as (daemon, server):
-        analyzers = [Analyzer(0, daemon.port_of[0], "mllp"), Analyzer(1, daemon.port_of[1], "astm")]
+        analyzers = [Analyzer(n, daemon.port_of[n], kind, pause_s=0.02) for n, kind in enumerate(("mllp", "astm"))]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         for _ in range(2):
             before = [len(analyzer.acked) for analyzer in analyzers]
@@ -252,7 +252,7 @@ def _noise(rng: random.Random) -> bytes:
 async def test_noise_on_every_port_costs_nobody_else_anything(tmp_path: Path) -> None:
     rng = random.Random(2026)
     async with running(tmp_path, "mllp", "astm", "mllp") as (daemon, server):
-        analyzers = [Analyzer(n, daemon.port_of[n], kind, pause_s=0.01) for n, kind in enumerate(("mllp", "astm"))]
+        analyzers = [Analyzer(n, daemon.port_of[n], kind, pause_s=0.1) for n, kind in enumerate(("mllp", "astm"))]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers), 240.0)
         before = rss(daemon)

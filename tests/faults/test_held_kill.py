@@ -26,7 +26,6 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
-from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -92,14 +91,12 @@ async def test_only_what_was_released_arrives(tmp_path: Path, workers: int) -> N
     await server.start()
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
-    mother = await Mother.start()
-    daemon = Daemon(tmp_path / "site", ["mllp"], destination, workers=workers, mother=mother)
+    daemon = Daemon(tmp_path / "site", ["mllp"], destination, workers=workers)
     channel = tmp_path / "site/channels/c0.yaml"
     channel.write_text(channel.read_text() + RULE)
     person = Person(tmp_path / "site/var")
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
-        ending.push_async_callback(mother.stop)
         ending.push_async_callback(daemon.end)
         await daemon.start()
         analyzer = Analyzer(0, daemon.port_of[0], "mllp", pause_s=0.005)

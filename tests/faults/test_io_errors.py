@@ -17,7 +17,7 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE
-from tests.support.forking import SYNC_FAILS, Mother
+from tests.support.forking import SYNC_FAILS
 from tests.support.fragile_files import reachable
 from tests.support.journals import opened
 from tests.support.live import Analyzer, Daemon, Server
@@ -143,10 +143,8 @@ async def test_the_daemon_ends_at_once_when_a_sync_fails_and_starts_again(tmp_pa
     await server.start()
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
         destination = f'{{kind: http, url: "http://127.0.0.1:{server.port}/", retry: {{first: 50ms, max: 200ms}}}}'
-        daemon = Daemon(tmp_path / "site", ["mllp", "astm"], destination, mapped=False, mother=mother, page=False)
+        daemon = Daemon(tmp_path / "site", ["mllp", "astm"], destination, mapped=False, page=False)
         ending.push_async_callback(daemon.end)
         await daemon.start()
         analyzers = [

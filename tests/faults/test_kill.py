@@ -20,7 +20,6 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.examples import examples
-from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
@@ -77,9 +76,7 @@ async def test_nothing_acknowledged_is_lost_when_killed(
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {retry}}}'
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
-        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers, mother=mother, page=False)
+        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, workers=workers, page=False)
         ending.push_async_callback(daemon.end)
         await daemon.start()
         analyzers = [

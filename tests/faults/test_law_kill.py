@@ -22,7 +22,7 @@ from tests.faults.harness.trial import Trial
 from tests.support.asking_hl7 import asking_hl7, values, was_sent
 from tests.support.command_line import labrelay
 from tests.support.failpoints import When
-from tests.support.forking import Life, Mother
+from tests.support.forking import Forked, live
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 
@@ -64,18 +64,18 @@ QUICK: list[tuple[str, When, int]] = [
 class Site:
     """The site, whose daemon lives, is killed, and lives again."""
 
-    def __init__(self, folder: Path, mother: Mother, *, more: str = "") -> None:
+    def __init__(self, folder: Path, *, more: str = "") -> None:
         """``more``: keys of ``orders``."""
-        self.folder, self._mother = folder, mother
+        self.folder = folder
         (self.port,) = quiet_ports(1)
         of_channel = CHANNEL.replace("deadline: 60s", f"deadline: 60s{more}")
         for name, text in (("config/labrelay.yaml", SITE), ("channels/lab.yaml", of_channel)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text.replace("PORT", str(self.port)))
-        self.life: Life | None = None
+        self.life: Forked | None = None
 
     async def lives(self, *point: str) -> None:
-        self.life = await self._mother.live(self.folder, self.folder / "daemon.log", *point)
+        self.life = await live(self.folder, self.folder / "daemon.log", *point)
         async with asyncio.timeout(240.0):
             while True:
                 with contextlib.suppress(OSError):
@@ -151,9 +151,7 @@ async def test_no_order_is_lost_sent_twice_in_silence_or_wrong_wherever_the_daem
     steps = QUICK if trial.scale == "quick" else POINTS
     done = 0
     async with AsyncExitStack() as ending:
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
-        site = Site(tmp_path, mother)
+        site = Site(tmp_path)
         ending.push_async_callback(site.dies)
         for done in trial.rounds(quick=len(steps), long=len(steps), unit="steps"):
             name, when, nth = steps[done]

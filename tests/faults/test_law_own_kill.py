@@ -17,7 +17,6 @@ from tests.faults.test_law_kill import Site
 from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, taking, values, was_sent
 from tests.support.command_line import labrelay
 from tests.support.failpoints import When
-from tests.support.forking import Mother
 from tests.support.waiting import until
 
 WITHIN_S = 240.0
@@ -111,12 +110,10 @@ async def goes_on(site: Site, number: int, tube: str, one: Analyzer) -> None:
 
 async def test_no_order_is_cancelled_while_the_analyzer_has_it_wherever_the_daemon_is_killed(tmp_path: Path) -> None:
     async with AsyncExitStack() as ending:
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
         takes = await ending.enter_async_context(taking())
         one = await ending.enter_async_context(analyzer_on(takes))
         own = f', orders_on: own, connect: "127.0.0.1:{takes.port}"'
-        site = Site(tmp_path, mother, more=own)
+        site = Site(tmp_path, more=own)
         ending.push_async_callback(site.dies)
         for done, point in enumerate(POINTS):
             name, when, nth = point

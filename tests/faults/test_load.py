@@ -74,7 +74,7 @@ async def under_load(
     await server.start()
     kind = "fhir" if mapped else "http"
     destination = f'{{kind: {kind}, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}'
-    daemon = Daemon(folder, protocols, destination, mapped=mapped, wrapper=list(wrapper))
+    daemon = Daemon(folder, protocols, destination, mapped=mapped, wrapper=list(wrapper), interpreter=True)
     playing: list[asyncio.Task[None]] = []
     analyzers: list[Analyzer] = []
     try:

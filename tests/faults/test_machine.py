@@ -21,7 +21,7 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import Tally
 from tests.faults.harness.trial import Trial
-from tests.support.forking import Mother
+from tests.support.forking import live
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.running import QUICK, channel, make_running_site, running_app
 from tests.support.waiting import until
@@ -139,15 +139,12 @@ def settled(app: App) -> bool:
 
 async def test_of_two_daemons_that_start_at_once_one_stays(tmp_path: Path, trial: Trial) -> None:
     ledger = Ledger()
-    async with serving(ledger) as server, AsyncExitStack() as ending:
-        mothers = [await Mother.start() for _ in range(2)]
+    async with serving(ledger) as server:
         destination = f'{{kind: http, url: "http://127.0.0.1:{server.port}/", retry: {{first: 50ms, max: 200ms}}}}'
         daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, mapped=False, page=False)
-        for mother in mothers:
-            ending.push_async_callback(mother.stop)
         async with sending(daemon.port_of, ledger) as analyzers:
             for _ in trial.rounds(quick=1, long=25, unit="pairs of daemons"):
-                lives = [await mother.live(daemon.folder, daemon.log) for mother in mothers]
+                lives = [await live(daemon.folder, daemon.log) for _ in range(2)]
                 try:
                     await until(lambda lives=lives: any(life.returncode is not None for life in lives), 240.0)
                     await until(more(analyzers), 240.0)  # the other one works
@@ -157,7 +154,7 @@ async def test_of_two_daemons_that_start_at_once_one_stays(tmp_path: Path, trial
                     for life in lives:
                         life.kill()
                         await life.wait()
-            last = await mothers[0].live(daemon.folder, daemon.log)
+            last = await live(daemon.folder, daemon.log)
             await until(more(analyzers), 240.0)
         await until(all_arrived(server, analyzers), 240.0)
         last.send_signal(15)
@@ -200,10 +197,9 @@ async def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(tm
     manager = Manager(tmp_path / "notify", trial.goal(quick=2, long=30, unit="s of WatchdogSec"))
     async with serving(ledger) as server, AsyncExitStack() as ending:
         ending.callback(manager.close)
-        mother = await Mother.start({**os.environ, **manager.environ})
-        ending.push_async_callback(mother.stop)
         destination = f'{{kind: http, url: "http://127.0.0.1:{server.port}/", retry: {{first: 50ms, max: 200ms}}}}'
-        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, mapped=False, mother=mother, page=False)
+        environ = {**os.environ, **manager.environ}
+        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, mapped=False, page=False, environ=environ)
         ending.push_async_callback(daemon.end)
         async with sending(daemon.port_of, ledger) as analyzers:
             for _ in trial.rounds(quick=1, long=2, unit="loops that hung"):

@@ -15,7 +15,6 @@ from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.command_line import labrelay
 from tests.support.failpoints import ABDM, CONSENTS, ORDERS, RECORDS, SMS, STEPS, UPGRADE, When
-from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
 
@@ -93,10 +92,8 @@ async def test_nothing_is_lost_wherever_the_process_ends(tmp_path: Path, trial: 
     retry = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 100ms}"
     async with AsyncExitStack() as ending:
         ending.push_async_callback(server.stop)
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
         destination = f'{{kind: http, url: "http://127.0.0.1:{server.port}/", {retry}}}'
-        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, mapped=False, mother=mother, page=False)
+        daemon = Daemon(tmp_path / "site", PROTOCOLS, destination, mapped=False, page=False)
         ending.push_async_callback(daemon.end)
         analyzers = [
             Analyzer(number, daemon.port_of[number], protocol, ledger=ledger, pause_s=0.01)
@@ -121,11 +118,10 @@ async def test_nothing_is_lost_wherever_the_process_ends(tmp_path: Path, trial: 
 
 
 async def test_a_site_whose_first_start_was_cut_short_starts(tmp_path: Path) -> None:
-    mother = await Mother.start()
     for name in CREATED:
         for when in BOTH:
             folder = tmp_path / f"{when} {name}"
-            daemon = Daemon(folder, ["mllp"], "{kind: file, folder: var/out}", mapped=False, mother=mother, page=False)
+            daemon = Daemon(folder, ["mllp"], "{kind: file, folder: var/out}", mapped=False, page=False)
             try:
                 daemon.dies_at = (name, when, "1")
                 await daemon.launch()
@@ -136,4 +132,3 @@ async def test_a_site_whose_first_start_was_cut_short_starts(tmp_path: Path) -> 
                 assert await daemon.terminate() == 0
             finally:
                 await daemon.end()
-    await mother.stop()

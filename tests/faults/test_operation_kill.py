@@ -20,7 +20,6 @@ from engine.store.queries.corrections import list_corrections
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import seeds
-from tests.support.forking import Mother
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -32,11 +31,11 @@ QUICK = "retry: {first: 10ms, max: 50ms}, breaker: {probe_after: 20ms}"
 class Lab:
     """A daemon, its server, and a person at its control socket who may be cut off at any moment."""
 
-    def __init__(self, folder: Path, server: Server, mother: Mother) -> None:
+    def __init__(self, folder: Path, server: Server) -> None:
         self.server = server
         self.data = folder / "var"
         destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {QUICK}}}'
-        self.daemon = Daemon(folder, ["mllp"], destination, mother=mother)
+        self.daemon = Daemon(folder, ["mllp"], destination)
 
     @contextmanager
     def reading(self) -> Iterator[Journal]:
@@ -75,14 +74,12 @@ class Lab:
 async def lab(tmp_path: Path) -> Any:
     server = Server()
     await server.start()
-    mother = await Mother.start()
-    made = Lab(tmp_path / "site", server, mother)
+    made = Lab(tmp_path / "site", server)
     try:
         await made.daemon.start()
         yield made
     finally:
         await made.daemon.end()
-        await mother.stop()
         await server.stop()
 
 

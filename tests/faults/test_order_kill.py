@@ -21,7 +21,6 @@ from tests.faults.harness.trial import Trial
 from tests.support.asking import AskingAnalyzer, asking, fields, question
 from tests.support.command_line import labrelay
 from tests.support.failpoints import When
-from tests.support.forking import Mother
 from tests.support.live import Daemon
 from tests.support.waiting import until
 
@@ -118,9 +117,8 @@ def judged(folder: Path, came: list[bytes], tubes: list[str]) -> None:
 
 @pytest.mark.parametrize("way", ["query", "download"])
 async def test_no_order_is_lost_or_doubled_wherever_the_process_ends(way: str, tmp_path: Path, trial: Trial) -> None:
-    mother = await Mother.start()
     folder = tmp_path / "site"
-    daemon = Daemon(folder, ["astm"], "{kind: file, folder: var/out}", mapped=False, mother=mother, page=False)
+    daemon = Daemon(folder, ["astm"], "{kind: file, folder: var/out}", mapped=False, page=False)
     mode = "answer: query" if way == "query" else "download: on_order"
     with (folder / "channels" / "c0.yaml").open("a") as channel:
         channel.write(f"orders: {{{mode}, deadline: 60s, codes: {{TSH: TSH3, FERR: Ferritin}}}}\n")
@@ -150,7 +148,6 @@ async def test_no_order_is_lost_or_doubled_wherever_the_process_ends(way: str, t
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
         await daemon.end()
-        await mother.stop()
     judged(folder, analyzer.came, tubes)
 
 

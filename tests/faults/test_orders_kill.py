@@ -24,7 +24,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.worklist import ItemFilter, items
 from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
-from tests.support.forking import Life, Mother
+from tests.support.forking import Forked, live
 from tests.support.ordering_lis import OrderingLis, answered, order, segments
 from tests.support.ports import quiet_ports
 from tests.support.running import Json, channel, make_running_site
@@ -110,7 +110,7 @@ class Lis:
         self._port = port
         self._line: OrderingLis | None = None
 
-    async def ask(self, message: bytes, life: Life) -> bytes:
+    async def ask(self, message: bytes, life: Forked) -> bytes:
         """Its answer; empty: the daemon has ended."""
         while life.returncode is None:
             with contextlib.suppress(OSError):
@@ -150,33 +150,29 @@ async def test_orders_are_taken_once_and_answered_once_wherever_the_process_ends
     rng = random.Random(seed)
     (port,) = quiet_ports(1)
     site, model, lis = write_site(tmp_path / "site", port), Model(rng), Lis(port)
-    mother = await Mother.start()
+    pending: tuple[bytes, str] | None = None
+    for point in [*points(rng), None]:
+        life = await live(site, tmp_path / "log", *(point or ()))
+        for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
+            message, wanted = pending or model.next()
+            pending = (message, wanted)
+            said = await lis.ask(message, life)
+            if not said:
+                break
+            pending = None
+            assert (answered(said), segments(said, "MSA")[0][2]) == ([wanted], control_id(message)), point
+        if point is None:
+            life.send_signal(15)
+        assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
+    await lis.close()
+    journal = Reader.beside(site / "var")
     try:
-        pending: tuple[bytes, str] | None = None
-        for point in [*points(rng), None]:
-            life = await mother.live(site, tmp_path / "log", *(point or ()))
-            for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
-                message, wanted = pending or model.next()
-                pending = (message, wanted)
-                said = await lis.ask(message, life)
-                if not said:
-                    break
-                pending = None
-                assert (answered(said), segments(said, "MSA")[0][2]) == ([wanted], control_id(message)), point
-            if point is None:
-                life.send_signal(15)
-            assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
-        await lis.close()
-        journal = Reader.beside(site / "var")
-        try:
-            await until(lambda: len(items(journal, ItemFilter())) == len(model.items))
-            found = [(one.line.placer, one.state.value) for one in reversed(items(journal, ItemFilter()))]
-        finally:
-            journal.close()
-        assert found == model.items
-        assert verify(site / "var", deep=True) == []
+        await until(lambda: len(items(journal, ItemFilter())) == len(model.items))
+        found = [(one.line.placer, one.state.value) for one in reversed(items(journal, ItemFilter()))]
     finally:
-        await mother.stop()
+        journal.close()
+    assert found == model.items
+    assert verify(site / "var", deep=True) == []
 
 
 STEPS_LATER = ("store a message", "flush", "commit", "hand over", "map", "make the answers")
@@ -188,27 +184,23 @@ async def test_each_answer_that_goes_elsewhere_is_made_once_wherever_the_process
     (port,) = quiet_ports(1)
     news = channel({"kind": "order-status", "of": "his", "answers": True}, {"to": "out"})
     site, model, lis = write_site(tmp_path / "site", port, news=news), Model(rng, ("AL", "AL")), Lis(port)
-    mother = await Mother.start()
-    try:
-        pending: bytes | None = None
-        for point in [*points(rng, STEPS_LATER), None]:
-            life = await mother.live(site, tmp_path / "log", *(point or ()))
-            for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
-                message = pending = pending or model.next()[0]
-                said = await lis.ask(message, life)
-                if not said:
-                    break
-                pending = None
-                assert segments(said, "MSA")[0][1:3] == ["CA", control_id(message)], point
-            if point is None:
-                await until(lambda: len(answers_made(site)) >= len(wanted_of(model)))
-                life.send_signal(15)
-            assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
-        await lis.close()
-        assert answers_made(site) == wanted_of(model)
-        assert verify(site / "var", deep=True) == []
-    finally:
-        await mother.stop()
+    pending: bytes | None = None
+    for point in [*points(rng, STEPS_LATER), None]:
+        life = await live(site, tmp_path / "log", *(point or ()))
+        for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
+            message = pending = pending or model.next()[0]
+            said = await lis.ask(message, life)
+            if not said:
+                break
+            pending = None
+            assert segments(said, "MSA")[0][1:3] == ["CA", control_id(message)], point
+        if point is None:
+            await until(lambda: len(answers_made(site)) >= len(wanted_of(model)))
+            life.send_signal(15)
+        assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
+    await lis.close()
+    assert answers_made(site) == wanted_of(model)
+    assert verify(site / "var", deep=True) == []
 
 
 def wanted_of(model: Model) -> list[tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ from engine.store.queries.worklist import ItemFilter, items
 from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
 from tests.support.fhir_orders import OrderServer, order_server, request
-from tests.support.forking import Life, Mother
+from tests.support.forking import Forked, live
 from tests.support.running import channel, make_running_site
 from tests.support.waiting import until
 
@@ -52,7 +52,7 @@ class Lis:
             held = "cancelled" if before == "cancelled" else "held"
             self.states[f"P-{number}"] = {"active": "waiting", "revoked": "cancelled", "on-hold": held}[status]
 
-    async def searched(self, life: Life) -> bool:
+    async def searched(self, life: Forked) -> bool:
         wanted = len(self._server.searches()) + 3  # one under way, one after the change, and the beginning of the next
         await until(lambda: len(self._server.searches()) >= wanted or life.returncode is not None)
         return life.returncode is None
@@ -63,23 +63,19 @@ async def test_each_version_is_taken_once_wherever_the_process_ends(tmp_path: Pa
     rng = random.Random(seed)
     points = [(step, when, str(rng.randint(2, 4))) for step in STEPS for when in BOTH]
     rng.shuffle(points)
-    mother = await Mother.start()
     async with order_server() as server:
         site, lis = write_site(tmp_path / "site", server.url), Lis(server, rng)
-        try:
-            for point in [*points, None]:
-                life = await mother.live(site, tmp_path / "log", *(point or ()))
-                goes_on = await lis.searched(life)  # what the life before has left
-                for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
-                    if not goes_on:
-                        break
-                    lis.change()
-                    goes_on = await lis.searched(life)
-                if point is None:
-                    life.send_signal(15)
-                assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
-        finally:
-            await mother.stop()
+        for point in [*points, None]:
+            life = await live(site, tmp_path / "log", *(point or ()))
+            goes_on = await lis.searched(life)  # what the life before has left
+            for _ in range(AFTER_THE_LAST) if point is None else iter(int, 1):
+                if not goes_on:
+                    break
+                lis.change()
+                goes_on = await lis.searched(life)
+            if point is None:
+                life.send_signal(15)
+            assert await life.wait() == (0 if point is None else -9), (tmp_path / "log").read_text()[-2000:]
     journal = Reader.beside(site / "var")
     try:
         found = [one.control_id for one in messages_page(journal, Filter(channel="his"), limit=500)]

@@ -19,7 +19,7 @@ from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
 from tests.support.forgetful_disk import ForgetfulDisk, forgetful_disk
-from tests.support.forking import NEVER_SYNCS, Mother
+from tests.support.forking import NEVER_SYNCS
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -83,9 +83,7 @@ class Site:
 @contextlib.asynccontextmanager
 async def site_on(disk: ForgetfulDisk, destination: str, ledger: Ledger) -> AsyncIterator[Site]:
     async with contextlib.AsyncExitStack() as ending:
-        mother = await Mother.start()
-        ending.push_async_callback(mother.stop)
-        daemon = OnDisk(disk.path / "site", PROTOCOLS, destination, mapped=False, mother=mother, page=False)
+        daemon = OnDisk(disk.path / "site", PROTOCOLS, destination, mapped=False, page=False)
         ending.push_async_callback(daemon.end)
         disk.keep()  # the configuration is there for long
         analyzers = [

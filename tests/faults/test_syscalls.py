@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace i
 
 async def _traced(tmp_path: Path, protocol: str) -> list[str]:
     folder = tmp_path / "archive"
-    daemon = Daemon(tmp_path / "site", [protocol], f"{{kind: file, folder: {folder}}}", mapped=False)
+    daemon = Daemon(tmp_path / "site", [protocol], f"{{kind: file, folder: {folder}}}", mapped=False, interpreter=True)
     await daemon.start()
     log = tmp_path / "strace.log"
     tracer = await asyncio.create_subprocess_exec(

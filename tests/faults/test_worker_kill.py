@@ -25,6 +25,7 @@ from tests.support.waiting import until
 
 KILLS = int(os.environ.get("LABRELAY_KILLS", "4"))  # each mood of the server once
 PROTOCOLS = ["mllp", "astm", "mllp"]
+PAUSE_S = 0.05  # of each analyzer, between two messages
 RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
 
 
@@ -41,20 +42,20 @@ def resident_mib(pid: int) -> float:
 
 
 class Load:
-    """A daemon with a worker, a server and analyzers that send without a pause."""
+    """A daemon with a worker, a server and analyzers that send all the time."""
 
-    def __init__(self, folder: Path, pause_s: float) -> None:
+    def __init__(self, folder: Path, *, real_workers: bool = False) -> None:
         self.folder = folder
         self.server = Server()
-        self.pause_s = pause_s
+        self.real_workers = real_workers
 
     async def __aenter__(self) -> "Load":
         await self.server.start()
         destination = f'{{kind: fhir, url: "http://127.0.0.1:{self.server.port}/fhir", {RETRY}}}'
-        self.daemon = Daemon(self.folder, PROTOCOLS, destination, workers=1)
+        self.daemon = Daemon(self.folder, PROTOCOLS, destination, workers=1, real_workers=self.real_workers)
         await self.daemon.start()
         self.analyzers = [
-            Analyzer(number, self.daemon.port_of[number], protocol, pause_s=self.pause_s)
+            Analyzer(number, self.daemon.port_of[number], protocol, pause_s=PAUSE_S)
             for number, protocol in enumerate(PROTOCOLS)
         ]
         self._playing = [asyncio.create_task(analyzer.run()) for analyzer in self.analyzers]
@@ -105,7 +106,7 @@ class Load:
 async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp_path: Path) -> None:
     rng = random.Random(4711)
     moods = [Mood.WELL, Mood.LOST, Mood.WELL, Mood.BUSY]
-    async with Load(tmp_path / "site", 0.01) as load:
+    async with Load(tmp_path / "site") as load:
         killed: int | None = None
         for kill in range(KILLS):
             load.server.mood = Mood.WELL
@@ -124,7 +125,7 @@ async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp
 
 
 async def test_a_worker_goes_with_its_main_process_even_if_it_hangs(tmp_path: Path) -> None:
-    async with Load(tmp_path / "site", 0.01) as load:
+    async with Load(tmp_path / "site", real_workers=True) as load:
         for hangs in (False, True):
             pid = await load.worker()
             if hangs:
@@ -138,7 +139,7 @@ async def test_a_worker_goes_with_its_main_process_even_if_it_hangs(tmp_path: Pa
 
 async def test_a_stop_of_the_whole_group_is_a_stop_in_order(tmp_path: Path) -> None:
     """systemd sends SIGTERM to both processes; the worker must finish what the main process waits for."""
-    async with Load(tmp_path / "site", 0.01) as load:
+    async with Load(tmp_path / "site") as load:
         pid = await load.worker()
         os.kill(pid, signal.SIGTERM)
         assert await load.daemon.terminate() == 0
@@ -150,7 +151,7 @@ async def test_a_stop_of_the_whole_group_is_a_stop_in_order(tmp_path: Path) -> N
 
 
 async def test_a_reload_under_load_loses_nothing_and_keeps_the_worker(tmp_path: Path) -> None:
-    async with Load(tmp_path / "site", 0.01) as load:
+    async with Load(tmp_path / "site") as load:
         pid = await load.worker()
         site = tmp_path / "site" / "config" / "labrelay.yaml"
         channel = tmp_path / "site" / "channels" / "c0.yaml"

@@ -21,6 +21,7 @@ from engine.runtime.worker import process as worker_process
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_document
 from tests.support.filled_journal import payload
+from tests.support.forking import forked_workers
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
@@ -78,22 +79,23 @@ async def killed_when(step: str, folder: Path) -> AsyncIterator[Kill]:
         destination = {"kind": "http", "url": f"http://127.0.0.1:{port}/in", **QUICK}
         route = {"mapping": "hl7-results", "to": "server"}
         make_running_site(folder, {"chem": channel(MLLP, route)}, {"server": destination}, workers=1)
-        async with running_app(folder) as app:
-            kill.site = RunningSite(folder, app, Sandbox())
-            process = app.parts.worker_process
-            assert process is not None
-            await until(lambda: process.ready, 240.0)
-            kill.step = step
-            match step:
-                case "a message is handed over":
-                    kill.before(process.processor, "_hand_over")
-                case "an outcome has come":
-                    kill.before(process.processor, "outcome")
-                case "a delivery is handed over":
-                    kill.before(process, "deliver")
-                case "an end has come":
-                    kill.before(process, "_settle")
-            yield kill
+        with forked_workers():
+            async with running_app(folder) as app:
+                kill.site = RunningSite(folder, app, Sandbox())
+                process = app.parts.worker_process
+                assert process is not None
+                await until(lambda: process.ready, 240.0)
+                kill.step = step
+                match step:
+                    case "a message is handed over":
+                        kill.before(process.processor, "_hand_over")
+                    case "an outcome has come":
+                        kill.before(process.processor, "outcome")
+                    case "a delivery is handed over":
+                        kill.before(process, "deliver")
+                    case "an end has come":
+                        kill.before(process, "_settle")
+                yield kill
 
 
 async def all_delivered(kill: Kill) -> list[str]:

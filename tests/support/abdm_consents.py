@@ -10,13 +10,13 @@ import orjson
 from adapters.codecs.abdm.times import written
 from engine.abdm import consents as flow
 from engine.devtools.abdm.people import PEOPLE
-from engine.model.abdm import Callback, CallbackState, ContextState
+from engine.model.abdm import Call, Callback, CallbackState, ContextState, GatewayAnswer, Verdict
 from engine.model.clock import Clock, ManualClock
 from engine.model.consent_rules import Refusal
 from engine.model.consents import DataRequest, Period
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations.abdm import callbacks, consents, contexts, patients, transfers
+from engine.store.operations.abdm import callbacks, calls, consents, contexts, patients, transfers
 from engine.store.queries.reader import Rows
 from tests.support.abdm_site import FACILITY, destination, person, report
 
@@ -48,7 +48,10 @@ class Desk:
 
     Attributes:
         ours: the configuration in force.
+        verdict: of the gateway on our answers to notices; None: it has not answered.
     """
+
+    verdict: Verdict | None = Verdict.TAKEN
 
     def __init__(self, folder: Path, clock: Clock | None = None, *, fill: bool = True) -> None:
         self.folder, self.clock = folder, clock or ManualClock()
@@ -78,7 +81,21 @@ class Desk:
         return int(self.journal.row("SELECT max(number) FROM abdm_callback")[0])
 
     def fold(self, number: int) -> CallbackState:
-        return self.journal.run_alone(callbacks.fold, number, self._handle, self.refused)
+        state = self.journal.run_alone(callbacks.fold, number, self._handle, self.refused)
+        if self.verdict is not None:
+            self.journal.run_alone(self.answer, self.verdict)
+        return state
+
+    def answer(self, batch: Batch, verdict: Verdict) -> None:
+        """The gateway's word on each answer of ours that waits."""
+        select = "SELECT number FROM abdm_call WHERE name = ? AND state = 'waiting'"
+        for (number,) in batch.execute(select, (flow.ANSWER,)).fetchall():
+            call = calls.by_number(batch, number)
+            assert call is not None
+            calls.finish(batch, call, GatewayAnswer(0, verdict), again_s=9.0, ended=self._ended)
+
+    def _ended(self, batch: Batch, call: Call, answer: GatewayAnswer) -> None:
+        flow.FLOW.calls[0].ended(batch, self.ours, call, answer)
 
     def notice(self, body: Any, *, late_s: int = 0, age_s: int = 0, signed: bool = False) -> CallbackState:
         return self.fold(self.keep(body, late_s=late_s, age_s=age_s, signed=signed))

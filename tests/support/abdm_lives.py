@@ -13,7 +13,7 @@ from engine.devtools.abdm import AbdmSandbox, Settings
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import SECRET
 from tests.support.failpoints import When
-from tests.support.forking import Life, Mother
+from tests.support.forking import Forked, live
 from tests.support.ports import quiet_ports
 from tests.support.senders import send_blocks
 from tests.support.waiting import WITHIN_S
@@ -26,15 +26,14 @@ class Lives:
     """``callbacks`` and ``analyzer``: the ports of each life."""
 
     sandbox: AbdmSandbox
-    mother: Mother
     site: Path
     log: Path
     callbacks: int
     analyzer: int
 
-    async def live(self, *point: str) -> Life:
+    async def live(self, *point: str) -> Forked:
         """One more life, which ends at a step, before or after it; without one it does not end by itself."""
-        return await self.mother.live(self.site, self.log, *point)
+        return await live(self.site, self.log, *point)
 
 
 @asynccontextmanager
@@ -64,11 +63,7 @@ async def abdm_lives(
             channel["patient_numbers"] = "lasting"
             channel["settings"] |= {"abha": "later", "patient_system": "urn:example:patients"}
         file.write_text(yaml.safe_dump(channel), encoding="utf-8")
-        mother = await Mother.start()
-        try:
-            yield Lives(sandbox, mother, site, folder / "log", callbacks, analyzer)
-        finally:
-            await mother.stop()
+        yield Lives(sandbox, site, folder / "log", callbacks, analyzer)
     finally:
         await sandbox.stop()
 
@@ -79,7 +74,7 @@ def listening(port: int) -> bool:
     return listens in Path("/proc/net/tcp").read_text(encoding="ascii")
 
 
-async def feed(life: Life, port: int, message: bytes) -> None:
+async def feed(life: Forked, port: int, message: bytes) -> None:
     """Send a message until it is acknowledged, or the daemon has ended; the next life then gets other ones."""
     while life.returncode is None:
         try:

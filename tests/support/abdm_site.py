@@ -25,6 +25,7 @@ from engine.config.destination import KINDS
 from engine.config.destination_abdm import AbdmDestination
 from engine.devtools.abdm import AbdmSandbox, Faults, Settings
 from engine.devtools.abdm.people import PEOPLE
+from engine.model.abdm import GatewayAnswer, Verdict
 from engine.model.abdm_links import held
 from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.care_contexts import Report
@@ -214,6 +215,17 @@ class Ours:
 
     def states(self, table: str = "abdm_context") -> list[str]:
         return [state for (state,) in self.rows(table, "state")]
+
+    def takes_answers(self, *paths: str) -> None:
+        """The gateway takes our answers to callbacks, also to those that no simulated app has sent."""
+        made, ends = self.gateway.call, paths or ("/hip/on-notify", "/status/on-notify", "/on-share")
+
+        async def call(method: str, path: str, body: Any, **more: Any) -> GatewayAnswer:
+            if path.endswith(ends):
+                return GatewayAnswer(202, Verdict.TAKEN)
+            return await made(method, path, body, **more)
+
+        self.gateway.call = call  # type: ignore[method-assign]
 
     async def is_told(self, *numbers: int) -> None:
         """Wait until the patients' apps were told of the newest version of these contexts."""

@@ -24,6 +24,7 @@ from engine.mapping.inputs import FoundMessage, Mapper, own_time
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped
 from tests.support.corpus import corpus_files, payloads
+from tests.support.loaded_once import shipped_mappings_once
 from tests.support.shipped import KEY, MAPPINGS, program, verdict_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -124,4 +125,5 @@ def hashed(said: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with shipped_mappings_once():
+        main()

@@ -78,6 +78,7 @@ class Settings:
     ids: str = "client"
     conflicts: str = "off"
     method: str = "POST"
+    taken: str | None = None
     folder: Path = Path()
 
     def but(self, **changes: Any) -> "Settings":

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,7 @@ from engine.actions.control import SOCKET_NAME, short
 from engine.devtools.bench.messages import astm, control_id, oru
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
-from tests.support.forking import Life, Mother
+from tests.support import forking
 from tests.support.ports import quiet_ports
 from tests.support.serial_peers import Cable
 from tests.support.waiting import until
@@ -223,10 +223,12 @@ class Daemon:
     """`labrelay run` on a made-up site.
 
     Attributes:
-        mother: forks its lives, where it has many; else each is a new interpreter.
+        interpreter: each of its lives is a new one; else they are forked (`tests.support.forking`).
         page: whether it has its page.
-        wrapper: without a mother: what its command begins with, as `MemoryGroup.enter`.
-        dies_at: with a mother: a named step (`tests.support.failpoints`), ``before`` or ``after``, and at which call.
+        wrapper: what the command of a new interpreter begins with, as `MemoryGroup.enter`.
+        real_workers: of a forked life: its workers are new interpreters.
+        environ: of a forked life; by default the test's own.
+        dies_at: of a forked life: a named step (`tests.support.failpoints`), ``before`` or ``after``, and the call.
         watch: what its lives cost, and how long each took to listen after a kill.
     """
 
@@ -239,11 +241,13 @@ class Daemon:
     web_port: int = 0
     cables: dict[int, Cable] = field(default_factory=dict)  # of the channels that are ``pty``
     watch: Watch = field(default_factory=Watch)
-    mother: Mother | None = None
+    interpreter: bool = False
+    real_workers: bool = False
+    environ: Mapping[str, str] | None = None
     page: bool = True
     wrapper: list[str] = field(default_factory=list)
     dies_at: tuple[str, ...] = ()
-    _process: asyncio.subprocess.Process | Life | None = None
+    _process: asyncio.subprocess.Process | forking.Forked | None = None
     _was_killed: bool = False
     _listening: bool = False
 
@@ -280,8 +284,10 @@ class Daemon:
 
     async def launch(self) -> None:
         """Begin a life, and do not wait for anything."""
-        if self.mother is not None:
-            self._process = await self.mother.live(self.folder, self.log, *self.dies_at)
+        if not self.interpreter:
+            self._process = await forking.live(
+                self.folder, self.log, *self.dies_at, environ=self.environ, real_workers=self.real_workers
+            )
         else:
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
@@ -357,5 +363,11 @@ class Daemon:
 
     def worker_pid(self) -> int | None:
         """The worker process that is there now, if there is one."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return int(children[0]) if children else None
+        children = _children(self.pid)
+        if children and not (self.interpreter or self.real_workers):  # the one that forks the workers
+            children = _children(children[0])
+        return children[0] if children else None
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,9 +1,13 @@
 """The command line as root gives it in a site whose data folder belongs to another account, in processes of their own.
 
+A process of root's that has imported the program forks those of `forked`, each as root: what a verb costs is its work,
+and not the thousand modules. `python` and `as_root` start an interpreter.
+
 The account may be kept from the interpreter of the tests (one in root's home); then it is the system's, where that is
 of the same version.
 """
 
+import json
 import os
 import pwd
 import shutil
@@ -13,6 +17,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,3 +84,64 @@ def python(code: str, *arguments: object, of_the_service: bool = False) -> Ran:
 def as_root(*arguments: object, site: Path) -> Ran:
     """Root gives ``labrelay --site SITE ARGUMENTS``."""
     return python("from engine.__main__ import main; main()", "--site", site, *arguments)
+
+
+# Each line on stdin, {"arguments": [...], "code": ..., "folder": ...}, runs code in a fork: its exit code is answered.
+_FORKER = """\
+import ctypes, gc, json, os, pkgutil, signal, sys
+from pathlib import Path
+import engine.commands
+for module in pkgutil.walk_packages(engine.commands.__path__, "engine.commands."):
+    __import__(module.name)
+import engine.runtime.app, engine.web.server
+from engine.config.load import load_site
+
+load_site(Path(sys.argv[1]), require_secrets=False)  # pydantic completes models at their first use
+gc.freeze()
+for line in sys.stdin:
+    asked = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+            for at, name in ((1, "out"), (2, "err")):
+                os.dup2(os.open(os.path.join(asked["folder"], name), os.O_WRONLY | os.O_CREAT, 0o600), at)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.stdin = open(0)
+            sys.argv = ["-c", *asked["arguments"]]
+            exec(asked["code"], {"__name__": "__main__"})
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@cache
+def _forker() -> "subprocess.Popen[str]":
+    assert PYTHON is not None
+    return subprocess.Popen(
+        [PYTHON, "-c", _FORKER, str(ROOT)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT, cwd="/",
+    )  # fmt: skip
+
+
+def forked(code: str, *arguments: object) -> Ran:
+    """Run code as root, in a process that has imported the program."""
+    forker = _forker()
+    assert forker.stdin is not None
+    assert forker.stdout is not None
+    with tempfile.TemporaryDirectory(prefix="labrelay-test-") as folder:
+        asked = {"arguments": [*map(str, arguments)], "code": code, "folder": folder}
+        forker.stdin.write(json.dumps(asked) + "\n")
+        forker.stdin.flush()
+        ended = int(forker.stdout.readline())
+        said = [Path(folder, name).read_text(encoding="utf-8") for name in ("out", "err")]
+    return Ran(ended, *said)

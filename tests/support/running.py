@@ -31,7 +31,7 @@ from engine.store.queries.contents import stored_document
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
 from tests.support.command_line import Ran, labrelay
-from tests.support.forked_workers import forked_workers
+from tests.support.forking import forked_workers
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from engine.model.journal_views import HourCount
@@ -67,6 +68,12 @@ def _poisson(rnd: random.Random, mean: float) -> int:
     return n
 
 
+@cache
+def _same_hours(hour: datetime, zone: ZoneInfo) -> tuple[tuple[int, datetime], ...]:
+    """Most laboratories are watched in the same weeks."""
+    return tuple(same_hours(hour, zone))
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """What happened while a laboratory was watched.
@@ -108,7 +115,7 @@ def watch(
 
     def usual(hour: datetime) -> UsualHour | None:
         if hour not in known:
-            before = [(ago, then) for ago, then in same_hours(hour, where) if then in hours]
+            before = [(ago, then) for ago, then in _same_hours(hour, where) if then in hours]
             known[hour] = learn(
                 [(ago, hours[then]) for ago, then in before if then.astimezone(where).date() not in days_off]
             )
@@ -116,8 +123,11 @@ def watch(
 
     now, last, taken, silent = _at(begins, 0, where), None, 0, list[tuple[datetime, datetime | None]]()
     end = _at(begins + timedelta(days=days), 0, where)
+    hour = hour_of(now, where)
     while now < end:
-        hour, now, before = hour_of(now, where), now + PART, taken
+        if not now.minute % 30:  # no zone's hour begins at another minute
+            hour = hour_of(now, where)
+        now, before = now + PART, taken
         while taken < len(came) and came[taken] < now:
             last, taken = came[taken], taken + 1
         if last is None:

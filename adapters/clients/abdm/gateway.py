@@ -85,6 +85,7 @@ class Gateway:
         self._keys_at_s = 0.0
         self._no_keys = ""  # why the last look brought none
         self._no_keys_until_s = 0.0
+        self._no_look_until_s = 0.0
         self._fetching = asyncio.Lock()
 
     async def start(self) -> None:
@@ -173,7 +174,8 @@ class Gateway:
         """The keys that sign callbacks, and the number of this set.
 
         Args:
-            known: number of a set that lacked a key: another one is fetched, not within `UNKNOWN_KEY_S` of the last.
+            known: number of a set that lacked a key: another one is fetched, not within `UNKNOWN_KEY_S` of the last
+                look for one.
 
         Raises:
             GatewayDownError: there are none, or none but a set that lacked a key, and none can be fetched.
@@ -183,8 +185,10 @@ class Gateway:
             age_s = now_s - self._keys_at_s
             lacks = bool(self._keys) and known == self._set_number
             fresh = bool(self._keys) and age_s < KEYS_S
-            if fresh and (not lacks or age_s < UNKNOWN_KEY_S):
+            if fresh and (not lacks or now_s < self._no_look_until_s):
                 return self._keys, self._set_number
+            if lacks:
+                self._no_look_until_s = now_s + UNKNOWN_KEY_S
             if not self._no_keys or now_s >= self._no_keys_until_s:
                 await self._fetch_keys(now_s)
             if self._no_keys and (lacks or not self._keys):

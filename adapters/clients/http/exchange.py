@@ -56,6 +56,7 @@ LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the eve
 MOST_POSTED_BYTES = LARGE_BODY_BYTES  # in one piece, by `posts`
 SMALLEST_GZIP_BYTES = 512
 NO_HEADER = "a header has a line end or a NUL in it; look at the secret that it is made of"
+NOT_TAKEN = "its answer does not have the text of taken"
 EARLY = "the server answered before it had the whole document"
 _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 CAUSES: tuple[tuple[type[Exception], str], ...] = (

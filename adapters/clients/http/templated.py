@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.exchange import NOT_TAKEN, HttpExchange, Server
 from adapters.clients.http.log_in import Config
 from adapters.clients.http.settings import Secret
 from engine.model.clock import Clock
@@ -85,7 +85,7 @@ class TemplatedRequests:
         if not 200 <= answer.status < 300:
             raise self._http.failure(answer)
         if settings.taken is not None and settings.taken.encode() not in answer.body:
-            raise RefusedDeliveryError(ReasonCode.REFUSED, "its answer does not have the text of taken")
+            raise RefusedDeliveryError(ReasonCode.REFUSED, NOT_TAKEN)
 
 
 def build(name: str, settings: Settings, clock: Clock) -> TemplatedRequests:

@@ -24,7 +24,7 @@ SETTINGS = _codes("1025 1035 1040 2402 2403")
 BEFORE = _codes("1090 1092 1101 1113")
 LOG_IN = frozenset({"900901", "900902"})
 ERRORED = "ERRORED"  # of a notice to the app, or an SMS, with or without an error beside it
-LINKED, OTHER, REFUSED = "ABDM-1056", "ABDM-9999", "ABDM-2500"
+LINKED, OTHER, REFUSED, INVALID = "ABDM-1056", "ABDM-9999", "ABDM-2500", "ABDM-1006"
 
 
 def answer(status: int, body: bytes, *, retry_after_s: float = 0.0) -> GatewayAnswer:
@@ -87,6 +87,8 @@ def _meaning(fault: GatewayFault) -> Verdict | None:
     ):
         if code in codes:
             return verdict
+    if code == INVALID and "hitype" in words.replace(" ", ""):  # `hi_type_key` is wrong
+        return Verdict.SETTINGS
     if code == LINKED and "link" in words:
         return Verdict.BEFORE
     if code == OTHER and "duplicate" in words:

@@ -9,12 +9,13 @@ import re
 from dataclasses import dataclass
 
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, NAK, STX, checksum
-from adapters.codecs.astm.messages import holds_header, split
+from adapters.codecs.astm.messages import goes_on_in_a_record, holds_header, split
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
 _FRAME = re.compile(rb"\x02([^\x02\x03\x17]*[\x03\x17])([0-9A-Fa-f]{2})?")
 _LINE_CONTROL = re.compile(rb"[\x04\x05\x06\x15]+")
+_LONGEST = 4096  # of a record whose end is looked for
 _BLANKS = b"\0\n\r\t "
 
 
@@ -73,7 +74,12 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
         if body == previous or after.lstrip(_BLANKS)[:1] == NAK:
             capture.left_out += 1
         else:
-            sessions[-1] += body[1:-1] if body[:1].isdigit() else body[:-1]
+            text = body[1:-1] if body[:1].isdigit() else body[:-1]
+            if previous is not None and not previous.endswith(ETB):
+                record = sessions[-1][-_LONGEST:].replace(b"\n", b"\r").rpartition(b"\r")[2]
+                if goes_on_in_a_record(record, text[1:2], text):
+                    sessions[-1] += b"\r"
+            sessions[-1] += text
             previous = body
         if ENQ in after or EOT in after:
             sessions.append(b"")

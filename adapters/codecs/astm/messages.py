@@ -5,6 +5,7 @@ EOT says that a message is over: a sender that gives up sends EOT too.
 
     ... L|1|N CR     the end, in whichever frame the CR comes
     ... L|1|N ETX    the end too: some analyzers leave out the last CR
+    ... N ETX R|2|   ETX ends a record as well, where the next frame begins like one: some leave out each CR
     ... L|1| ETB     not yet: the code may be cut off, and T there means that the message must not be used
 
 Several H records before one L are one message. Text that belongs to no message (before H, after L, never ended) is set
@@ -19,6 +20,7 @@ _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
+_NUMBERED = re.compile(rb"[PORCMQL](" + _PUNCTUATION + rb")[0-9]{1,6}(?:\1|[\r\n]|\Z)")
 _BLANKS = b"\0\n\r\t "
 _INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
 _HEAD_BYTES = 64  # of a record: enough to recognise H and L
@@ -44,6 +46,12 @@ def is_terminator(record: bytes, delimiter: bytes) -> bool:
     name, _, rest = record.partition(delimiter)
     number = rest.split(delimiter, 1)[0].strip(_BLANKS)
     return name.strip(_BLANKS) in (b"L", b"l") and (not number or number.isdigit())
+
+
+def goes_on_in_a_record(record: bytes, delimiter: bytes, text: bytes) -> bool:
+    """Whether ``text`` begins a record of its own behind a ``record`` without CR, whose frame ended in ETX."""
+    cut = field_delimiter(record.lstrip(_BLANKS)) or delimiter
+    return bool(record.strip(_BLANKS)) and text[1:2] == cut and _NUMBERED.match(text) is not None
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -75,6 +83,7 @@ class Assembled:
         delimiter: the field delimiter in force.
         aside: text that belongs to no message.
         torn: the text has a hole, and no H record has come since.
+        ended: the frame of the piece ended in ETX.
     """
 
     completes: tuple[bytes, ...]
@@ -84,6 +93,7 @@ class Assembled:
     delimiter: bytes
     aside: bytes
     torn: bool = False
+    ended: bool = False
 
 
 class MessageAssembler:
@@ -102,6 +112,7 @@ class MessageAssembler:
         self._delimiter = b"|"
         self._aside = bytearray()
         self._torn = False
+        self._ended = False  # the last frame ended in ETX
 
     @property
     def held(self) -> int:
@@ -127,6 +138,9 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
+        begun = bytes(self._open[self._record_at :][:_HEAD_BYTES]) if self._ended else b""
+        if begun and goes_on_in_a_record(begun, self._delimiter, text):
+            text = b"\r" + text
         if (
             self._record_at == len(self._open)
             and not self._torn
@@ -135,7 +149,7 @@ class MessageAssembler:
             and text.find(b"\r") == len(text) - 1
             and b"\n" not in text
         ):  # one record between H and L, whole: nearly all that a session sees
-            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"")
+            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"", ended=last)
         if self._torn and not begins_with_header(text):
             return Assembled((), None, b"", self._record_at, self._delimiter, text, torn=True)
         completes: list[bytes] = []
@@ -168,7 +182,7 @@ class MessageAssembler:
                 unfinished = 0
         opens = text[start:] if completes else None
         length = len(opens) if opens is not None else len(self._open) + len(text)
-        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside))
+        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside), ended=last)
 
     def keep(self, assembled: Assembled) -> None:
         """Make it so: the piece is durable."""
@@ -179,6 +193,7 @@ class MessageAssembler:
         self._record_at = assembled.record_at
         self._delimiter = assembled.delimiter
         self._torn = assembled.torn
+        self._ended = assembled.ended
         self._set_aside(assembled.aside)
 
     def tear(self, lost: bytes = b"") -> None:

@@ -155,7 +155,7 @@ def ask(
     from engine.model.errors import UnreachableError
 
     try:
-        return session.call(verb, args, timeout=timeout, content=content)
+        return session.call_also_at_start(verb, args, timeout=timeout, content=content)
     except UnreachableError:
         return without_daemon(session, verb, args, content)
 

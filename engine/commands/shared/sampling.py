@@ -126,7 +126,8 @@ class Channels:
     """The channels of a site, and the channel that each message is for.
 
     A folder with a channel's name holds messages of that channel. Any other message is for the channel that would take
-    it: by format and routes, then by the signs of its analyzer's pack, then the first by name.
+    it: by format and routes, then by the signs of its analyzer's pack, then one whose `when` holds, then the first by
+    name.
     """
 
     def __init__(self, site: "Site", timezone: str | None) -> None:
@@ -166,7 +167,7 @@ class Channels:
 
     def taking(self, found: FoundMessage) -> list[str]:
         """The channels that would take a message, the likeliest first."""
-        signs: dict[str, bool] = {}
+        signs: dict[str, tuple[bool, bool]] = {}
         for name, mapper in self._mappers.items():
             if not mapper.own_format and self._formats[name] not in (found.format, "auto"):
                 continue
@@ -174,9 +175,10 @@ class Channels:
                 parsed = mapper.read(found)
             except ContentError:
                 continue  # not one of this channel's
-            if mapper.taking(parsed):
-                signs[name] = self._shows_signs(name, parsed, found)
-        return sorted(signs, key=lambda name: not signs[name])
+            if routes := mapper.taking(parsed):
+                no_condition = all(route.when is None for route in routes)
+                signs[name] = not self._shows_signs(name, parsed, found), no_condition
+        return sorted(signs, key=lambda name: signs[name])
 
     def _shows_signs(self, name: str, parsed: Parsed, found: FoundMessage) -> bool:
         pack: Pack | None = self._packs.get(self._analyzers[name] or "")

@@ -4,6 +4,7 @@ Everything is looked up on first use, so that a verb pays only for what it uses.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.output import on_terminal, say
-from engine.model.errors import ConfigError, RefusedError
+from engine.model.errors import ConfigError, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.model.corrections import Correction
     from engine.store.integrity.rollback import Witness
     from engine.store.queries.reader import Reader
+
+START_S, LOOK_S = 10.0, 0.1  # how long a daemon that is starting is waited for
 
 
 @dataclass
@@ -202,6 +205,23 @@ class Session:
         from engine.actions.control import SOCKET_NAME, call
 
         return call(self.data / SOCKET_NAME, verb, args, timeout=timeout, content=content)
+
+    def call_also_at_start(
+        self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""
+    ) -> dict[str, Any]:
+        """`call`; a daemon that is starting has the data folder and takes no request yet: it is waited for."""
+        from engine.diagnostics.examine import is_locked
+        from engine.store.core.lock import LOCK_NAME
+
+        until = time.monotonic() + START_S
+        while True:
+            try:
+                return self.call(verb, args, timeout=timeout, content=content)
+            except UnreachableError as error:
+                unsent = isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError))
+                if not unsent or time.monotonic() >= until or not is_locked(self.data / LOCK_NAME):
+                    raise
+            time.sleep(LOOK_S)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -81,7 +81,8 @@ class Compilation:
         hoisted: values of paths read at the start of their scope.
         invariant: expressions that are the same in every round of a loop.
         tests: which value a let is that is one of two; ``taken``: such lets, where it is settled.
-        keeping: number of the kept value whose function is being written; 0: none.
+        keeping: number of the kept value whose function is being written; 0: none. ``asked``: the kept values that it
+            reads, each with its key in `values` and a place behind that.
         function_start: place at the start of the function.
         members: ``list.member`` of all records so far.
         records: id of a scope -> variable of the record that its steps are inside of.
@@ -108,6 +109,7 @@ class Compilation:
     tests: dict[tuple[int, int], Lazy] = field(default_factory=dict)
     taken: Taken = field(default_factory=dict)
     keeping: int = 0
+    asked: list[tuple[Any, Any, Slot]] = field(default_factory=list)
     function_start: Slot = field(init=False)
     lists_results: bool = False
     members: set[str] = field(default_factory=set)

@@ -10,7 +10,7 @@ from typing import Any
 from engine.mapping import nodes
 from engine.mapping.compiler.code import FLAG, NOTHING, Val
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.recurring import Reading, recurring
+from engine.mapping.compiler.recurring import Kept, Reading, Recurring, recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Variable
 from engine.mapping.compiler.values import common_kind, once, with_code
 from engine.mapping.functions import FUNCTIONS
@@ -107,29 +107,59 @@ def keep(c: Compilation, key: Any, reading: Reading, build: Callable[[], Val]) -
     """A value that is computed in the first message that needs it, and kept (see `recurring`)."""
     if reading.choice is not None:
         return _keep_either(c, key, reading, reading.choice, build)
-    code, home = c.code, reading.home
+    home = reading.home
     assert home is not None
     key = (*key, *sorted(reading.decided))
     kept = home.values.get(key)
     if kept is None:
-        before = c.formula, c.keeping, c.hoisted
-        c.keeping, c.hoisted = home.written + 1, {}
+        before = c.formula, c.keeping, c.hoisted, c.asked
+        c.keeping, c.hoisted, c.asked = home.written + 1, {}, []
+
+        def built() -> Val:
+            value = build()
+            home.needs[key] = _always_asked(c, home)
+            return value
+
         try:
-            kept = home.compile(code, key, reading.fields, build)
+            kept = home.compile(c.code, key, reading.fields, built)
         finally:
-            c.formula, c.keeping, c.hoisted = before
-    if isinstance(kept, Val):
-        return kept
+            c.formula, c.keeping, c.hoisted, c.asked = before
+    return kept if isinstance(kept, Val) else _read(c, home, key, kept)
+
+
+def _read(c: Compilation, home: Recurring, key: object, kept: Kept) -> Val:
+    """A kept value at this point, behind those that it is always made of."""
+    code = c.code
     known = ("kept", home.number, key, c.keeping)
     if known not in code.available:
+        for other in home.needs[key]:
+            needed = home.values[other]
+            assert isinstance(needed, Kept)
+            _read(c, home, other, needed)
         variable = kept.variable
         if c.keeping:
             variable = code.new()
             code.emit(f"{variable} = {kept.of.list}[{kept.place}]")
         call = f"{kept.function}(m, making, {home.arguments})"
         code.emit(f"if {variable} is UNSET: {variable} = {call}")
+        if c.keeping:
+            c.asked.append((key, known, code.slot()))
         c.remember(known, Val(variable, kept.value.kind, kept.value.maybe))
     return c.values[known]
+
+
+def _always_asked(c: Compilation, home: Recurring) -> tuple[object, ...]:
+    """The kept values that were read on every way to this point, the end of a function; the others note the reading."""
+    always: dict[object, None] = {}
+    for key, known, behind in c.asked:
+        if known in c.code.available:
+            always[key] = None
+            continue
+        kept = home.values[key]
+        assert isinstance(kept, Kept)
+        with c.code.into(behind):
+            c.code.emit(f"elif {home.memory}.passing: {home.memory}.ask({kept.of.list}, {kept.place})")
+    return tuple(always)
 
 
 def _keep_either(c: Compilation, key: Any, reading: Reading, variable: Variable, build: Callable[[], Val]) -> Val:

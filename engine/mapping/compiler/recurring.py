@@ -14,16 +14,23 @@ same value for the same arguments. Its value is kept from one message to the nex
     if l2 is None: l2 = l0.keep_range(r1, f12[7], 1)
     v9, t2 = l2
     ...
-    if v3 is UNSET: v3 = kept_3(m, making, f12, l0, l1, l2)
+    if v5 is UNSET: v5 = kept_5(m, making, f12, l0, l1, l2)
+    if v3 is UNSET: v3 = kept_3(m, making, f12, l0, l1, l2)     is made of v5, whose warnings come first
 
     def kept_3(m, making, f12, l0, l1, l2): beside the mapping's own function, which stays short by that
      v6 = l1[0]
      if v6 is not UNSET: return v6      another function of this kind has needed it meanwhile
      t2 = l1[-1]
      if t2 is not None and 0 in t2: return l0.tell_again(m, l1, 0)
-     n4 = m.noted, len(m.unmapped), len(l0.passing)
+     n4 = l0.start(m)
+     v7 = l1[1]
+     if v7 is UNSET: v7 = kept_5(m, making, f12, l0, l1, l2)
+     ...
+      v9 = l1[2]                        a value that it is made of in some cases
+      if v9 is UNSET: v9 = kept_8(m, making, f12, l0, l1, l2)
+      elif l0.passing: l0.ask(l1, 2)
      v6 = l1[0] = ...
-     if m.noted != n4[0]: l0.note(m, l1, 0, n4)
+     if m.noted != n4[0] or l0.asked != n4[4]: l0.note(m, l1, 0, n4)
      return v6
 
 Some analyzers compute the reference range for each patient. So it is no part of the key of what does not need it: a
@@ -32,8 +39,10 @@ kept beside each key. Keys that are met anew most of the time are not kept for a
 (`engine.mapping.read_cache.Room`).
 
 A value is computed where a rule first asks for it. A warning or a code without a row that is noted meanwhile is noted
-again for every result: such a value is kept for its own result alone. A value whose computation ends the message is
-not kept. A traced mapping keeps nothing.
+again for every result: such a value is kept for its own result alone. A rule that asks for a value asks before that for
+those that this one is always made of, so that their warnings come in each result. Where a value is made of such a one
+in some cases only, it is kept for its own result, too. A value whose computation ends the message is not kept. A traced
+mapping keeps nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -105,6 +114,7 @@ class Recurring:
         plain, ranged: values that do not read the range, and those that do.
         written: how many functions were begun so far.
         values: key of an expression -> its kept value, or the value where it is known when the mapping is loaded.
+        needs: key of a kept value -> those that it is always made of, in their order.
     """
 
     number: int
@@ -116,6 +126,7 @@ class Recurring:
     ranged: KeptValues
     fields: set[int] = field(default_factory=set)
     values: dict[object, Kept | Val] = field(default_factory=dict)
+    needs: dict[object, tuple[object, ...]] = field(default_factory=dict)
     written: int = 0
 
     @property
@@ -132,12 +143,13 @@ class Recurring:
         before, told, made = code.new("n"), code.new(), code.new()
         with code.function(name, f"m, making, {self.arguments}") as function:
             start = code.slot()
-            code.emit(f"{before} = m.noted, len(m.unmapped), len({self.memory}.passing)")
+            code.emit(f"{before} = {self.memory}.start(m)")
             value = build()
             place = of.count  # others were written meanwhile
             here = f"{of.list}[{place}]"
             code.emit(f"{made} = {here} = {value.code}")
-            code.emit(f"if m.noted != {before}[0]: {self.memory}.note(m, {of.list}, {place}, {before})")
+            noted = f"m.noted != {before}[0] or {self.memory}.asked != {before}[4]"
+            code.emit(f"if {noted}: {self.memory}.note(m, {of.list}, {place}, {before})")
             code.emit(f"return {made}")
             with code.into(start):  # another kept value may have needed it since this result was begun
                 code.emit(f"{made} = {here}")

@@ -14,7 +14,7 @@ of a loop, it reaches over the whole loop: its value may be needed in the next r
 import keyword
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -102,15 +102,14 @@ def marked(source: str) -> str:
     return _CONSTANT.sub(lambda match: repr(_MARK + match[0]), source)
 
 
-def function_of(module: CodeType, name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
+def function_of(codes: Iterable[CodeType], name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
     """The function called ``name`` of compiled `marked` source, with ``constants`` in its code and ``bound`` as its
     globals.
 
-    The other functions in it are made as well, and put into ``bound``.
+    The other functions are made as well, and put into ``bound``.
     """
-    for code in module.co_consts:
-        if isinstance(code, CodeType):
-            bound[code.co_name] = FunctionType(_filled(code, constants), bound, code.co_name)
+    for code in codes:
+        bound[code.co_name] = FunctionType(_filled(code, constants), bound, code.co_name)
     return bound.pop(name)
 
 

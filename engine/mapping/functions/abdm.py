@@ -104,7 +104,7 @@ def local_patient_ids(run: MessageContext, ids: list[Json], system: str) -> list
     return made or None
 
 
-@function("lasting_ids(ids: Identifier[]) -> Identifier[]", steady=True)
+@function("lasting_ids(ids: Identifier[]) -> Identifier[]")
 def lasting_ids(run: MessageContext, ids: list[Json]) -> list[Json] | None:
     """Those identifiers that are one person's for good (`patient_numbers`, `namespaces`), and no counters."""
     return [one for one in ids if (one.get("system"), one["value"]) in run.lasting] or None

@@ -12,7 +12,8 @@ _TIME = re.compile(r"(\d\d)(\d\d)?(?:(\d\d)(\.\d{1,9})?)?([+-]\d{4})?", re.ASCII
 
 @function("datetime(value: text) -> dateTime", method="to_datetime")
 def datetime(run: MessageContext, text: str) -> str | None:
-    """A TS, DTM or DT as a dateTime: precision kept, the offset its own, the message's or the channel's."""
+    """A TS, DTM or DT as a dateTime: precision kept, the offset its own, the message's or the channel's.
+    A year before 1980 (setting `first_year`) or after the next one is none: left out, with a warning."""
     return run.times.datetime(text)
 
 

@@ -150,7 +150,7 @@ def typed_identifier(run: MessageContext, kind: str, system: str | None, value: 
     return make_identifier(system, value, kind)
 
 
-@function("preferred(ids: Identifier[], type: text...) -> Identifier", steady=True)
+@function("preferred(ids: Identifier[], type: text...) -> Identifier")
 def preferred(run: MessageContext, ids: list[Json], *kinds: str | None) -> Json | None:
     """The identifier that names its bearer: the first of the first type listed that there is, else the first of all.
 

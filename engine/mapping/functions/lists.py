@@ -6,6 +6,7 @@ from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.code_maps import worst_status as worst
 from engine.mapping.functions.registry import function
 from engine.mapping.message_context import MessageContext
+from engine.model.message import Segment
 
 
 @function("first(values: any[]) -> any", pure=True)
@@ -41,6 +42,19 @@ def worst_status(run: MessageContext, codes: list[str]) -> str | None:
     """The report status for result statuses of table 0085: `partial` or `preliminary` while one is unfinished."""
     table = CODE_MAPS["0085"]
     return worst([table.values.get(code) or miss("0085", table, code, run) for code in codes])
+
+
+@function("stated_status(table: literal, status: text, results: segment[]?) -> text")
+def stated_status(run: MessageContext, table: str, status: str, results: list[Segment] | None = None) -> str | None:
+    """The status of an order (OBR-25, O-26) for `lookup` in its table. One that the table does not have is left out,
+    with a warning, where each result of the order has a status of its own (OBX-11, R-9): these count."""
+    known = CODE_MAPS[table]
+    if status.upper() in known.values or status.upper() in known.dead or not results:
+        return status
+    if not all(run.present(result.get(11 if run.hl7 else 9)) for result in results):
+        return status
+    run.warn("UNKNOWN_CODE", "a status of the order that its table does not have; that of each result counts")
+    return None
 
 
 @function("joint_status(statuses: code[]) -> code", pure=True)

@@ -23,8 +23,9 @@ Json = dict[str, Any]
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
-    r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
+    r"(?:[*.!#?]{2,}|-{3,}|[*?!]|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
+_GRADE = re.compile(r"\+[1-4]", re.ASCII).fullmatch
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -79,14 +80,17 @@ def number(run: MessageContext, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: MessageContext, raw: str) -> Measured | None:
+@function("decimal(value: field, unit: field?) -> measured", steady=True, settings=("decimal_comma",))
+def decimal(run: MessageContext, raw: str, unit: str | None = None) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
-    Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    Absent where the field holds words, as the signs of urine strips (`+++`, `+-`, `-`) are, and `+1` to `+4` without a
+    unit: grades. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
     """
     if _PLAIN(raw):
         return Measured(raw)
+    if unit is None and _GRADE(raw.strip()):
+        return None
     if run.C in raw and run.hl7:
         return _structured(run, raw)
     text = run.text(raw)
@@ -278,7 +282,7 @@ def unit_text(run: MessageContext, raw: str) -> str | None:
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
     if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
-        return run.text(raw)
+        return run.text(raw) or _sent_unit(run, raw)[0]
     return _sent_unit(run, raw)[0]
 
 
@@ -345,6 +349,8 @@ def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None
             run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
         if unit and all(numbers):
             return "\n".join(f"{line} {unit}" for line in lines)
+    if unit and words in unit.split("/"):
+        return words  # neg/1+/2+/3+: the scale that the word is of, and no unit
     return f"{words} {unit}" if unit else words
 
 
@@ -398,6 +404,17 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("whole_ranges(ranges: field[]) -> field[]", steady=True)
+def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
+    """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
+    two ranges each)."""
+    for raw in ranges if len(ranges) > 1 else ():
+        head, _, told = raw.partition(run.C)
+        if any(map(str.isdigit, head)) and any(map(str.isdigit, told)):
+            return [run.R.join(ranges)]
+    return ranges
 
 
 def _limits(

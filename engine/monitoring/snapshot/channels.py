@@ -36,10 +36,12 @@ class PendingRetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastError:
-    """The last refusal or failure of a destination: reason and time."""
+    """The last refusal or failure of a destination: reason, time, and why it cannot be reached
+    (`engine.delivery.away`)."""
 
     code: ReasonCode
     at: datetime
+    away: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +192,16 @@ def _unwell(lane: LaneSnapshot) -> bool:
     return bool((lane.retrying and not lane.expected) or lane.held or lane.paused)
 
 
+_AWAY = frozenset({DestinationState.RETRYING, DestinationState.BREAKER_OPEN, DestinationState.PROBING})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationSnapshot:
     """One destination, over all channels.
 
     Attributes:
         address: the URL or folder, without user, password, query or token.
+        contact: whom to call when it is down.
         breaker_until: when an open breaker lets the next probe through.
         paused: by a person, else None.
         expected_until: the end of the present window of expected downtime; None outside of any.
@@ -206,6 +212,7 @@ class DestinationSnapshot:
     name: str
     kind: str
     address: str
+    contact: str = ""
     state: DestinationState = DestinationState.IDLE
     breaker_until: datetime | None = None
     paused: Paused | None = None
@@ -236,4 +243,8 @@ class DestinationSnapshot:
         if self.state is DestinationState.RETRYING and one is not None and one.others_taken:
             which: dict[str, str | int | Span | Phrase] = {"n": one.message or 0, "channel": one.channel}
             return Phrase("delivering, but not message {n} of {channel}", which)
+        if self.state in _AWAY and self.last_error is not None and self.last_error.away:
+            return Phrase(
+                "{name}: {notice}", {"name": Phrase(self.state.words), "notice": Phrase(self.last_error.away)}
+            )
         return Phrase(self.state.words)

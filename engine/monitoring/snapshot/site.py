@@ -51,6 +51,7 @@ class SiteSnapshot:
         held_alarm_s: a result held longer than this is a problem.
         unsent_after_s: by channel, where it is not the usual: how long an order may wait that was asked for in vain.
         facilities: laboratories at ABDM, id -> name.
+        notifies: people are notified of what waits for them, wherever they are (`alerts:`).
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -76,6 +77,7 @@ class SiteSnapshot:
     held_alarm_s: float = 86_400.0
     unsent_after_s: Mapping[str, float] = field(default_factory=dict)
     facilities: Mapping[str, str] = field(default_factory=dict)
+    notifies: bool = True
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
 
@@ -134,9 +136,7 @@ class SiteSnapshot:
                     found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=name))
         for one in self.destinations:
             if one.state.level is not Level.OK:
-                state = one.paused.words if one.paused is not None else one.words
-                phrase = _with_waiting(one.name, state, one.waiting)
-                found.append(Finding(level=one.state.level, phrase=phrase, subject=one.name))
+                found.append(Finding(level=one.state.level, phrase=destination_phrase(one), subject=one.name))
         if self.abdm is not None:
             found.extend(Finding(level=one.level, phrase=one.words) for one in self.abdm.faults)
         found.extend(disk_findings(self.disk_free_bytes, self.disk_days_left))
@@ -203,6 +203,14 @@ def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
     if not waiting:
         return Phrase("{name} {state}", values)
     return Phrase("{name} {state}, {n} waiting", values | {"n": waiting})
+
+
+def destination_phrase(one: DestinationSnapshot) -> Phrase:
+    """Its state, how much waits, and whom to call."""
+    if one.paused is not None:
+        return _with_waiting(one.name, one.paused.words, one.waiting)
+    said = _with_waiting(one.name, one.words, one.waiting)
+    return Phrase("{what}. Call {who}", {"what": said, "who": one.contact}) if one.contact else said
 
 
 def disk_findings(free_bytes: int | None, days_left: float | None) -> list[Finding]:

@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
+from engine.delivery.away import away_of
 from engine.mapping.outputs import orders as order_lines
 from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -276,7 +277,8 @@ def failed(request: int, error: DeliveryError) -> Parts:
     retry_after, limit = None, None
     if isinstance(error, TransientDeliveryError):
         retry_after, limit = error.retry_after, error.limit
-    return encode("failed", (request, kind, error.reason.value, error.detail, retry_after, limit), (error.answer,))
+    told = (request, kind, error.reason.value, error.detail, retry_after, limit, away_of(error))
+    return encode("failed", told, (error.answer,))
 
 
 def late(destination: str, refusal: LateRefusal) -> Parts:
@@ -295,9 +297,11 @@ def fault(request: int, error: Exception) -> Parts:
 
 
 def read_failed(frame: Frame) -> DeliveryError:
-    _, kind, code, detail, retry_after, limit = frame.fields
+    _, kind, code, detail, retry_after, limit, away = frame.fields
     reason, answer = ReasonCode[code], frame.blobs[0]
     if kind == "refused":
         return RefusedDeliveryError(reason, detail, answer=answer)
     family = DestinationDownError if kind == "down" else TransientDeliveryError
-    return family(reason, detail, retry_after=retry_after, limit=limit, answer=answer)
+    error = family(reason, detail, retry_after=retry_after, limit=limit, answer=answer)
+    error.away = away
+    return error

@@ -15,11 +15,14 @@ import errno
 import os
 import pwd
 import re
+import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -34,6 +37,8 @@ _OURS = re.compile(
     "|before-upgrade|compiled"
 )
 _NOBODY = 65534
+_AT_ONCE = 1024 * 1024  # bytes that are copied
+_LINKS = 40  # on one way, as the kernel has it
 _PROGRAM = (os.__file__, __file__, orjson.__file__)  # what is imported later is beside these
 
 
@@ -65,6 +70,9 @@ def act_as_owner(folder: Path, *, for_good: bool = False) -> None:
     """
     global _taken
     if os.geteuid() != 0:
+        if for_good and _taken is not None:
+            _keep_no_way_back(_taken)
+            _taken = None
         return
     there = next((one for one in (folder, *folder.absolute().parents) if one.exists()), None)
     if there is None or (facts := there.stat()).st_uid == 0:
@@ -90,8 +98,7 @@ def act_as_owner(folder: Path, *, for_good: bool = False) -> None:
             "tools/install.sh does"
         )
     if for_good:
-        os.setresgid(owner.gid, owner.gid, owner.gid)
-        os.setresuid(owner.uid, owner.uid, owner.uid)
+        _keep_no_way_back(owner)
     os.environ.setdefault(SUDO_USER, user_name(0))  # for the audit trail, as sudo has it
     _taken = None if for_good else owner
 
@@ -121,7 +128,7 @@ def for_a_while() -> Iterator[None]:
 def as_given(*paths: Path) -> Iterator[None]:
     """Meanwhile root again, for what root has named: an output, a program.
 
-    But where one of ``paths`` leads through a folder of the owner it stays the owner, who could put a link there.
+    But where the owner could put a link on the way to one of ``paths`` it stays the owner.
     """
     owner = _taken
     if owner is None or os.geteuid() == 0:
@@ -129,7 +136,7 @@ def as_given(*paths: Path) -> Iterator[None]:
         return
     _become_root(owner)
     try:
-        if any(_is_reached_by(owner.uid, path) for path in paths):
+        if any(_is_led_by(owner, path) for path in paths):
             _become(owner)
         yield
     finally:
@@ -146,9 +153,11 @@ def make_for_owner(folder: Path) -> None:
     owner = _taken
     if owner is None:
         return
+    made: list[Path] = []
     try:
         with as_given(folder):
             if not folder.exists():
+                made = [folder, *(above for above in folder.absolute().parents if not above.exists())]
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir(mode=0o700)
                 if os.geteuid() == 0:
@@ -156,15 +165,100 @@ def make_for_owner(folder: Path) -> None:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        with as_given(folder.parent), suppress(OSError):
+            for one in made:
+                one.rmdir()
         raise StoreError(
             f"{folder}: cannot be written by {user_name(owner.uid)}, to whom the data folder belongs; name a folder "
             "that this account reaches, or give it this one"
         )
 
 
+@contextmanager
+def open_given(path: Path, *below: str) -> Iterator[int]:
+    """Open what root has named, a file or a folder, for an account that could not, or what is ``below`` it. From the
+    place on where the account has a say, no link is followed.
+
+    Raises:
+        StoreError: it cannot be opened so.
+    """
+    known, rest = Path(os.path.abspath(path)), deque(below)
+    with as_given():
+        while _taken is not None and _is_led_by(_taken, known):
+            rest.appendleft(known.name)
+            known = known.parent
+        try:
+            at = os.open(known, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            for part in rest:
+                at = _next(at, part)
+        except OSError as error:
+            raise StoreError(f"{path.joinpath(*below)}: cannot be read: {error.strerror}") from error
+    with _closing(at):
+        yield at
+
+
+def bring(source: int, into: Path, shown: Path, wanted: Callable[[str], bool]) -> None:
+    """Copy the folder that is open as ``source`` into a new one of the account: root opens, and the account writes.
+
+    No link is followed, and a file has one name: the account may have filled the folder before it was closed to it.
+
+    Args:
+        shown: its path, for people.
+        wanted: of a name in it; of a folder that is wanted, the same counts for all in it.
+
+    Raises:
+        StoreError: something in it cannot be taken.
+    """
+    into.mkdir(mode=0o700)
+    for name in sorted(filter(wanted, os.listdir(source))):
+        try:
+            with as_given():
+                at = _next(os.dup(source), name)
+        except OSError as error:
+            why = "it is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+            raise StoreError(f"{shown / name}: {why}") from error
+        with _closing(at):
+            if stat.S_ISDIR(os.fstat(at).st_mode):
+                bring(at, into / name, shown / name, wanted)
+            else:
+                bring_file(at, into / name, shown / name)
+
+
+def bring_file(source: int, into: Path, shown: Path) -> None:
+    """As `bring`, one file."""
+    facts = os.fstat(source)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        raise StoreError(f"{shown}: it is no file with one name; copy its folder anew (cp -r), and restore from there")
+    with open(source, "rb", closefd=False) as old, open(into, "xb", opener=_for_the_owner) as new:
+        shutil.copyfileobj(old, new, _AT_ONCE)
+
+
+def _next(folder: int, name: str) -> int:
+    """An entry of an open folder, which is closed then."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _closing(at: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(at)
+
+
 def is_closed_to_owner(path: Path | None) -> bool:
-    """Whether only root can read ``path``, and not the account that it has taken."""
-    return path is not None and _taken is not None and not os.access(path, os.R_OK)
+    """Whether only root can read ``path`` and all below it, and not the account that it has taken."""
+    if path is None or _taken is None:
+        return False
+    below = path.rglob("*") if os.path.isdir(path) else ()
+    return any(not os.access(one, os.R_OK) for one in (path, *below) if not os.path.islink(one))
 
 
 def give_to_owner(tree: Path, data: Path) -> None:
@@ -177,7 +271,8 @@ def give_to_owner(tree: Path, data: Path) -> None:
     owner = data.stat()
     for _, folders, files, here in os.fwalk(tree, topdown=False, follow_symlinks=False):
         for name in (*folders, *files):
-            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
+            with _where_files_have_owners():
+                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
     _give_folder(tree, owner.st_uid, owner.st_gid)
 
 
@@ -185,9 +280,20 @@ def _give_folder(folder: Path, uid: int, gid: int) -> None:
     """A folder alone: a link or a file that has taken its place is refused."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.fchown(descriptor, uid, gid)
+        with _where_files_have_owners():
+            os.fchown(descriptor, uid, gid)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _where_files_have_owners() -> Iterator[None]:
+    """A file system without owners, as of a USB stick, keeps those that it was mounted with."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
 
 
 def _become(owner: _Owner) -> None:
@@ -197,25 +303,84 @@ def _become(owner: _Owner) -> None:
     os.setresuid(owner.uid, owner.uid, 0)
 
 
+def _keep_no_way_back(owner: _Owner) -> None:
+    os.setresgid(owner.gid, owner.gid, owner.gid)
+    os.setresuid(owner.uid, owner.uid, owner.uid)
+
+
 def _become_root(owner: _Owner) -> None:
     os.setresuid(0, 0, 0)
     os.setresgid(0, 0, 0)
     os.setgroups(owner.roots_groups)
 
 
-def _is_reached_by(uid: int, path: Path) -> bool:
-    """Whether the account owns ``path``, or a folder on the way to it."""
-    for way in {path.absolute(), path.resolve()}:
-        for one in (way, *way.parents):
-            try:
-                if one.lstat().st_uid == uid:
-                    return True
-            except OSError:
-                continue
+def _is_led_by(owner: _Owner, path: Path) -> bool:
+    """Whether the account has a say in what ``path`` leads to: an entry on the way is its own, or is in a folder where
+    it may put another one. Each link is followed here as the kernel does.
+
+    Nothing can change meanwhile: up to the place that was looked at, the account changes nothing.
+    """
+    at, parts, links = Path("/"), deque(path.absolute().parts[1:]), 0
+    while parts:
+        part = parts.popleft()
+        if part == "..":
+            at = at.parent
+            continue
+        one = at / part
+        try:
+            facts = one.lstat()
+        except OSError:
+            return _may_fill(owner, at)
+        stays = parts and at.lstat().st_mode & stat.S_ISVTX  # a neighbour of the last entry may be the account's
+        if facts.st_uid == owner.uid or (_may_fill(owner, at) and not stays):
+            return True
+        if stat.S_ISLNK(facts.st_mode):
+            links += 1
+            if links > _LINKS:
+                return True
+            leads = Path(os.readlink(one))
+            parts.extendleft(reversed(leads.parts[1:] if leads.is_absolute() else leads.parts))
+            at = Path("/") if leads.is_absolute() else at
+        else:
+            at = one
     return False
 
 
+def _may_fill(owner: _Owner, folder: Path) -> bool:
+    facts = folder.lstat()
+    if facts.st_uid == owner.uid or facts.st_mode & stat.S_IWOTH:
+        return True
+    if not facts.st_mode & stat.S_IWGRP:
+        return False
+    with suppress(OSError):  # the bits of the group are then the most that a list of rights gives
+        if "system.posix_acl_access" in os.listxattr(folder):
+            return True
+    return facts.st_gid in {owner.gid, *owner.groups}
+
+
 # -- files ---------------------------------------------------------------------------------------------------------
+
+
+def open_below(folder: Path, relative: str) -> BinaryIO:
+    """Open a file to read below a folder that another account may have filled: no link is followed from there on.
+
+    Raises:
+        StoreError: it is a link, or no file.
+        OSError: it cannot be opened.
+    """
+    way = folder / relative
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in relative.split("/"):
+            at = _next(at, part)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _foreign(way, "it is a link") from error
+        raise
+    if not stat.S_ISREG(os.fstat(at).st_mode):
+        os.close(at)
+        raise _foreign(way, "it is no file")
+    return os.fdopen(at, "rb")
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -284,7 +449,13 @@ def _why_foreign(facts: os.stat_result, owner: int) -> str | None:
 
 
 def _foreign(path: Path, why: str) -> StoreError:
+    try:
+        owner = user_name(path.parent.stat().st_uid)
+    except OSError:
+        owner = "OWNER"
     return StoreError(
         f"{path}: {why}. It is not opened, for it may lead to a file of another account. Find out who put it there; "
-        "move it aside, and put the service's own file in its place, where there is one"
+        "move it aside, and put the service's own file in its place, where there is one. If it is linked on purpose, "
+        "stop the service and give it a file of its own, as its owner: "
+        f"sudo -u {owner} sh -c 'cp -pL {path} {path}.own && mv {path}.own {path}'"
     )

@@ -322,18 +322,12 @@ class Journal(Reader):
 
     @property
     def alarms(self) -> list[str]:
-        """Present problems of the store that need a person."""
+        """Present problems of the store that need a person, but for a full disk (`full`)."""
         found, upkeep = self.damage, self.upkeep
         if upkeep.anchor_fault:
             found.append(f"the anchor cannot be written ({upkeep.anchor_fault}): loss would go unnoticed")
         if upkeep.over_cap:
             found.append("a reader keeps the journal's log from being emptied")
-        if upkeep.full:
-            room = f"free {max(1, -(-upkeep.lacking >> 20))} MiB on the disk of {self.path.parent}"
-            kept = "the rest of it is kept for acts of people"
-            if upkeep.spent:
-                kept = "the room for acts of people is used up, too: pauses and decisions may fail"
-            found.append(f"The disk is full: nothing is stored, so nothing is acknowledged; {room} ({kept})")
         return found
 
 

@@ -692,7 +692,7 @@ CREATE INDEX abdm_context_mobile ON abdm_context (mobile, facility) WHERE mobile
 CREATE INDEX abdm_context_abha ON abdm_context (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_context_patient ON abdm_context (patient, state);
 CREATE INDEX abdm_context_doubt ON abdm_context (reason, number)
-    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified');
+    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified', 'leaving');
 CREATE INDEX abdm_context_failed ON abdm_context (reason, changed_us) WHERE state = 'failed';
 CREATE INDEX abdm_context_message ON abdm_context (message_id);
 CREATE INDEX abdm_context_list ON abdm_context (facility, state, reason);
@@ -767,7 +767,7 @@ CREATE TABLE abdm_consent (
 CREATE INDEX abdm_consent_changed ON abdm_consent (changed_us);
 CREATE INDEX abdm_consent_patient ON abdm_consent (patient);
 CREATE INDEX abdm_consent_doubt ON abdm_consent (reason, changed_us)
-    WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient');
+    WHERE state = 'GRANTED' AND reason IN ('suspended', 'bad_signature', 'other_patient', 'doubtful');
 CREATE INDEX abdm_consent_granted ON abdm_consent (ends_us) WHERE state = 'GRANTED';
 CREATE INDEX abdm_consent_list ON abdm_consent (facility, state, reason);
 
@@ -813,7 +813,7 @@ CREATE TABLE abdm_share (
     counter    TEXT NOT NULL,               -- as the code on the wall names it
     day        TEXT NOT NULL,               -- '2026-03-01' in the site's zone
     token      INTEGER NOT NULL,            -- from 1 for each counter and day
-    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: he has left, or is erased
+    patient    INTEGER NOT NULL,            -- abdm_patient.number; 0: it does not count yet, he has left, or is erased
     until_us   INTEGER NOT NULL,            -- until then a scan has the same token
     made_us    INTEGER NOT NULL,
     changed_us INTEGER NOT NULL,

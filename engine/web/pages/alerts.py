@@ -59,7 +59,8 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _page(asking: Asking) -> Page:
-    return Page("alerts", {"may_act": asking.principal.permissions >= ACTING, "times": _times(asking.words)})
+    may_act = asking.principal.permissions >= ACTING
+    return Page("alerts", {"may_act": may_act, "times": _times(asking.words), "notifies": asking.site.notifies})
 
 
 def _times(words: Words) -> list[tuple[str, str]]:

@@ -31,7 +31,6 @@ UNTIL = {
     "morning": "Until the morning",
 }
 MORNING = time(8)
-MORNING_AHEAD = timedelta(hours=4)  # at least
 FEW_WORDS = "write a few words first"
 GONE = "This is not on the list any more."
 
@@ -64,10 +63,15 @@ def _there(todo: Todo | None, reader: Reader, asking: Asking) -> Values | Gone:
 def _values(todo: Todo | None, asking: Asking) -> dict[str, Any]:
     words = asking.words
     until = _until(asking)
+    critical = todo is not None and todo.entry.critical
     return {
         "row": todo_row(todo, words) if todo is not None else None,
         "may_act": asking.principal.permissions >= ACTING,
-        "until": [(name, words.say(text), short_time(until[name], words)) for name, text in UNTIL.items()],
+        "until": [
+            (name, words.say(text), short_time(until[name], words))
+            for name, text in UNTIL.items()
+            if not critical or until[name] <= until["shift"]
+        ],
     }
 
 
@@ -83,7 +87,7 @@ def until(now: datetime, shifts: Sequence[time], zone: ZoneInfo) -> Mapping[str,
     return {
         "hour": now + timedelta(hours=1),
         "shift": ends(now, shifts, zone),
-        "morning": next(at for at in mornings if at >= now + MORNING_AHEAD),
+        "morning": next(at for at in mornings if at > now),
     }
 
 

@@ -58,6 +58,19 @@ async def test_everything_else_has_its_meaning(answer: Script, kind: type[Delive
     assert caught.value.reason is reason
 
 
+async def test_an_answer_of_200_counts_as_taken_only_where_it_says_so() -> None:
+    """As the portal of invoices answers: 200 also to what it refuses."""
+    refusal = b'{"Status":0,"ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}'
+    async with scripted(http(200, refusal), http(200, b'{"Status":1,"Data":"x"}')) as server:
+        out = await started(Settings(url=server.url, taken='"Status":1'))
+        with pytest.raises(RefusedDeliveryError) as caught:
+            await out.deliver(delivery(HL7))
+        await out.deliver(delivery(HL7))
+        await out.close()
+    assert (caught.value.reason, caught.value.answer) == (ReasonCode.REFUSED, refusal)
+    assert "Duplicate" not in str(caught.value), "the answer's words are sealed, and in no log"
+
+
 @pytest.mark.parametrize(("method", "sent"), [("POST", 1), ("PUT", 2)])
 async def test_only_a_put_is_repeated_within_an_attempt(method: str, sent: int) -> None:
     """The client library repeats requests that HTTP calls idempotent, once, if no answer began."""

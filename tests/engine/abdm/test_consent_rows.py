@@ -12,14 +12,14 @@ from adapters.codecs.abdm.times import written
 from engine.abdm import consents as flow
 from engine.abdm import requests, turns
 from engine.devtools.abdm.people import PEOPLE
-from engine.model.abdm import Callback, CallbackState, PageState
+from engine.model.abdm import Callback, CallbackState, PageState, Verdict
 from engine.model.clock import ManualClock
 from engine.model.consent_rules import Refusal
 from engine.store.core.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from engine.store.operations.abdm import callbacks, consents, forgetting, transfers
-from engine.store.queries.abdm import RefusedCallbacks, refused_callbacks
+from engine.store.queries.abdm import RefusedCallbacks, refused_callbacks, undecided
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Rows
 from tests.support.abdm_consents import OURS, Desk, word
@@ -179,6 +179,60 @@ def test_an_old_or_late_grant_lifts_no_suspension_and_a_new_one_does(desk: Desk,
     desk.notice(again)
     assert desk.consent() == ("GRANTED", "")
     assert desk.refusal() is None
+
+
+# -- the answer to a grant ---------------------------------------------------------------------------------------------
+
+
+def test_a_grant_counts_once_the_gateway_has_taken_our_answer(desk: Desk) -> None:
+    """Any party that has seen a token of the gateway can make one: the gateway refuses an answer to nothing."""
+    desk.verdict = None
+    desk.notice(desk.grant())
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", "doubtful"), None)  # a request is looked at, no page goes
+    number = desk.transfer()
+    desk.notice(desk.grant())  # a repeat, which its own answer proves
+    transfer = desk.journal.run_alone(transfers.by_number, number)
+    assert transfer is not None
+    assert desk.journal.run_alone(turns._waits_us, transfer) > 0
+    desk.journal.run_alone(desk.answer, Verdict.AGAIN)
+    assert desk.refusal() is None
+    desk.journal.run_alone(desk.answer, Verdict.TAKEN)
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", ""), None)
+    assert desk.journal.run_alone(turns._waits_us, transfer) == 0
+    assert desk.journal.rows(PAGE)[0][0] == "sealed"
+
+
+def test_a_grant_of_which_the_gateway_refuses_our_answer_stays_doubtful(desk: Desk, clock: ManualClock) -> None:
+    desk.verdict = None
+    desk.notice(desk.grant())
+    desk.transfer()
+    assert not undecided(desk.journal), "the answer is under way"
+    desk.journal.run_alone(desk.answer, Verdict.FINAL)
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", "doubtful"), Refusal.NOT_GRANTED)
+    assert desk.journal.rows(PAGE) == [("failed", "doubtful", 0)]
+    assert [(one.what, one.count) for one in undecided(desk.journal)] == [("doubtful", 1)]
+
+    desk.verdict = Verdict.TAKEN
+    desk.notice(word("GRANTED"))  # names no reports: it proves nothing of the grant that is here
+    assert desk.consent() == ("GRANTED", "doubtful")
+    desk.notice(desk.grant())
+    assert desk.consent() == ("GRANTED", "")
+    desk.verdict = Verdict.FINAL
+    desk.notice(desk.grant())  # one in force is not lost by a made-up repeat
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", ""), None)
+
+
+def test_a_doubtful_consent_is_resumed_by_a_person_and_suspended_by_a_restore(desk: Desk, clock: ManualClock) -> None:
+    desk.verdict = Verdict.FINAL
+    desk.notice(desk.grant())
+    desk.journal.run_alone(flow.resume, 1, "looked", who="a", looked=True)
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", ""), None)
+    desk.verdict = None
+    desk.notice(desk.grant("c-2"))
+    clock.advance(1)
+    assert desk.journal.run_alone(consents.suspend_all) == 2
+    desk.journal.run_alone(desk.answer, Verdict.TAKEN)
+    assert desk.consent("c-2") == ("GRANTED", "suspended")
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------

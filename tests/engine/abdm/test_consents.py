@@ -286,9 +286,11 @@ async def test_what_notices_make_of_a_consent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: str, state: str, reason: str, why: Refusal | None
 ) -> None:
     async with linked_site(tmp_path, monkeypatch) as site:
+        site.ours.takes_answers()
         known = notices(site)
         for sign in history:
             await put_in(site, known[sign])
+            await site.ours.is_quiet()
 
         assert site.ours.rows("abdm_consent", ROW) == [(state, reason)]
         assert refusal(site, "c-1") is why

@@ -9,6 +9,7 @@ import pytest
 
 from engine.abdm import later, linking, retrying
 from engine.devtools.abdm import Faults
+from engine.devtools.abdm import signing as signing_of_links
 from engine.devtools.abdm.people import PEOPLE
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -73,6 +74,34 @@ async def test_a_report_without_a_patient_of_the_network_waits(tmp_path: Path, m
 
         assert site.ours.states() == ["waiting"]
         assert site.ours.rows("abdm_call") == []
+
+
+async def test_a_link_token_that_has_ended_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        state, journal = site.sandbox.state, site.ours.journal
+        with monkeypatch.context() as patched:
+            patched.setattr(signing_of_links, "LINK_TOKEN_LIFE_S", -1)
+            number = await site.ours.offer(report(), person())
+            await until(lambda: site.ours.rows("abdm_context", "state, reason") == [("failed", "no-token")])
+        assert linked(site) == 0
+        assert {name for (name,) in site.ours.rows("abdm_call", "name")} == {"generate-token"}
+
+        state.drop_token(FACILITY, person().address)
+        await site.fail(calls={"link": ["503"] * 3})
+        await journal.run(retrying.context, site.config, number, "again", who="a")
+        site.ours.dispatcher.changed()
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'link' AND attempt > 0"))
+        state.drop_token(FACILITY, person().address)
+        await journal.run(ends)  # while its call is tried again
+        await site.ours.is_told(number)
+        assert len(site.ours.rows("abdm_call WHERE name = 'generate-token'")) == 3
+        await site.is_clean()
+
+
+@operation(priority=Priority.SETTLE)
+def ends(batch: Batch) -> None:
+    """The life of all link tokens."""
+    batch.execute("UPDATE abdm_link_token SET until_us = ?", (batch.now_us,))
 
 
 CALLS = ("generate-token", "link", "context-notify")

@@ -55,12 +55,24 @@ async def _codes(site: AbdmSite, clock: SystemClock | None = None, **other: Any)
         await gateway.close()
 
 
+def test_callbacks_from_any_address_are_a_fault_in_production() -> None:
+    """`check` warns by `in_clear`, the preflight by its code."""
+    live: dict[str, Any] = {"environment": "abdm", "issuer": "https://issuer.example"}
+    closed = {"url": URL, "allow": ["192.0.2.0/24"]}
+    open_, shut = destination("https://x.example", callbacks={"url": URL}, **live), {"callbacks": closed} | live
+    assert [path for path, _ in open_.in_clear()] == [("callbacks",)]
+    assert list(destination("https://x.example", **shut).in_clear()) == []
+    assert not destination("https://x.example", callbacks={"url": URL}).is_open
+
+
 async def test_the_preflight_names_each_fault_at_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with abdm_site(tmp_path, monkeypatch) as site:
         assert await _codes(site) == []
         assert await _codes(site, facilities={"IN0000000009": {"name": "Another"}}) == ["facility-missing"]
         assert await _codes(site, gateway="http://127.0.0.1:1") == ["gateway-down"]
         assert "clock-off" in await _codes(site, _Late())
+        live = {"environment": "abdm", "issuer": "https://issuer.example"}
+        assert "callbacks-open" in await _codes(site, **live)
         closed = {"url": "http://127.0.0.1:1/abdm"}
         assert await _codes(site, callbacks=closed) == ["url-other", "callbacks-closed"]
         other = {"url": site.sandbox.url}

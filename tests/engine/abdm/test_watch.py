@@ -157,17 +157,30 @@ async def test_a_stolen_url_is_noticed_and_said_once_and_is_over_once_it_is_ours
             looks = [call for call in await site.ask("/calls") if call["call"] == "bridge-services"]
             assert len(looks) == 2  # the next one comes after `watch_every`
             looking.cancel()
+            site.ours.dispatcher.is_elsewhere = lambda: mine.is_elsewhere
+            number = await site.ours.offer(report(), person())
+            await until(lambda: site.ours.rows("abdm_call WHERE state = 'waiting' AND not_before_us > made_us"))
+            assert site.ours.rows("abdm_request") == [], "its result would go to the other system"
             await mine.look()
             await site.ask("/bridge", {"url": site.ours.url})
             await mine.look()
             assert _codes(mine) == ["url-other"]
             await mine.look()
         assert mine.snapshot.faults == ()
+        await site.ours.is_told(number)
         lines = [(one.levelname, one.message, getattr(one, "reason", "")) for one in caplog.records]
         assert [one for one in lines if "our account" in one[1]] == [
             ("ERROR", "a fault of our account at ABDM has begun", "url-other"),
             ("INFO", "a fault of our account at ABDM is over", "url-other"),
         ]
+
+
+async def test_a_wrong_clock_is_named_without_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        mine = _watch(site)
+        assert _codes(mine) == []
+        monkeypatch.setattr(type(site.ours.gateway), "ahead_s", 600.0)
+        assert _codes(mine) == ["clock-off"]
 
 
 async def test_callbacks_that_stay_away_are_missed_until_one_comes(

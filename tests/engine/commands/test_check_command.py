@@ -1,5 +1,6 @@
 """`labrelay check`: what the daemon would refuse, with its place; nothing started, nothing changed."""
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_warnings_count_only_where_one_is_strict(tmp_path: Path) -> None:
     assert labrelay("check", site=folder).code == ExitCode.OK
     assert "warning: " in labrelay("check", site=folder).out
     assert labrelay("check", "--strict", site=folder).code == ExitCode.CONFIG
+
+
+def test_a_backup_folder_that_takes_nothing_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_site(tmp_path, answered=True, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
+    ran = labrelay("check", site=site)
+    assert f"backup.folder: {tmp_path / 'copies'} is not there; mount it, or make it" in ran.out
+    assert (ran.code, labrelay("check", "--strict", site=site).code) == (ExitCode.OK, ExitCode.CONFIG)
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert (
+        "copies cannot be written by this user; let the service's user write there" in labrelay("check", site=site).out
+    )
 
 
 def test_a_channel_that_does_not_say_whose_its_codes_are_is_warned_of_once(tmp_path: Path) -> None:

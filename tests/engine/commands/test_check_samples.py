@@ -97,6 +97,22 @@ def test_each_message_goes_to_the_channel_that_would_take_it(site: Path, folder:
     assert ran.json["remarks"], "what is said about the configuration is said as well"
 
 
+def test_a_condition_that_holds_goes_before_the_alphabet(tmp_path: Path, folder: Path) -> None:
+    channel = """channel: {}
+source: {{kind: mllp, listen: "127.0.0.1:0"}}
+routes: [{{{}to: archive}}]
+"""
+    channels = {"a.yaml": channel.format("alpha", ""), "b.yaml": channel.format("beta", "when: =MSH-9.1 == 'ORU', ")}
+    put(folder, "a.hl7", HL7)
+    settings = f"{SITE_YAML}backup: {{folder: /nowhere}}\n"  # which is warned of
+    site = make_site(tmp_path / "two", site=settings, channels=channels)
+    ran = labrelay("check", "--samples", str(folder), site=site)
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("a.hl7")]
+    assert "beta" in line
+    assert "warning: " in ran.err
+    assert "x1b" not in ran.out + ran.err
+
+
 def test_a_folder_with_a_channels_name_holds_its_messages(site: Path, folder: Path) -> None:
     put(folder, "ward/a.hl7", HL7)
     ran = labrelay("check", "--samples", str(folder), "-o", "json", site=site)

@@ -18,7 +18,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from tests.support.filled_journal import fill_journal
-from tests.support.root_commands import as_root, give, needs_root, open_folder, python
+from tests.support.root_commands import as_root, forked, give, needs_root, open_folder, python
 from tests.support.sites import SITE_YAML, make_site
 
 pytestmark = needs_root
@@ -213,6 +213,6 @@ def _facts(roots: Path) -> dict[str, tuple[object, ...]]:
 
 def _given(site: Path, way: str, verbs: list[list[str]]) -> dict[str, tuple[int, str]]:
     """Exit code and errors of each verb."""
-    ran = python(VERBS, site, way, json.dumps(verbs))
+    ran = forked(VERBS, site, way, json.dumps(verbs))
     assert ran.code == 0, ran.err
     return {verb: (code, err) for verb, (code, err) in json.loads(ran.out.splitlines()[-1]).items()}

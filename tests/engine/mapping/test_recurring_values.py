@@ -4,18 +4,22 @@ one what it would have given for its first, and tells everything that it would h
 import random
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import CodeType, FunctionType
+from typing import Any
 
 import pytest
 
 from engine.devtools.bench.messages import oru
 from engine.mapping import Program
+from engine.mapping.functions import FUNCTIONS
 from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.message_context import MessageContext
 from engine.mapping.read_cache import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, ReadCaches, Room
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files
-from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
+from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse, run_of
 from tests.support.samples import sample_files
 from tests.support.shipped import MAPPINGS
 
@@ -262,7 +266,7 @@ def test_an_analyzers_results_are_computed_once(workshop: Workshop, changing: bo
     assert all(any(value is not UNSET for value in values[:-2]) for values in kept.values())
     ranges = [values for found in kept.values() for values in found[-2].values()]
     assert len(ranges) == len(kept) if not changing else len(ranges) > 4 * len(kept)
-    assert all(values[0] is not UNSET for values in ranges)
+    assert all(values[0] is not UNSET or 0 in values[-1] for values in ranges)  # with the code without a row to tell
 
 
 def test_a_let_of_the_whole_mapping_is_known_inside_what_is_kept(workshop: Workshop) -> None:
@@ -294,3 +298,86 @@ steps:
     for wanted, values in (("all", ["14.8", "yellow"]), ("few", ["14.8"]), ("", ["unasked"])):
         made = apply(program, HL7, {"wanted": wanted})
         assert [one["valueString"] for one in made.all("Observation")] == values
+
+
+def test_a_result_is_without_a_row_for_its_own_look_ups_alone(workshop: Workshop) -> None:
+    """A look-up by the value comes first, and differs; the one by the unit recurs, and says nothing about the test."""
+    workshop.write("c.csv", "code\n14.8\n")
+    workshop.write("u.csv", "unit_in,ucum\nmg/dL,mg/dL\n")
+    tables = (
+        "tables:\n  codes: {csv: c.csv, key: [code], on_missing: local}\n"
+        "  units: {csv: u.csv, key: [unit_in], on_missing: local}\n"
+    )
+    body = "code: =coded(lookup('codes', OBX-5), cwe(OBX-3))\n            valueString: =lookup('units', OBX-6).ucum"
+    before, _, after = STEPS.partition("            status:")
+    program = workshop.steps(f"{before}            status: final\n            {body}\n", tables=tables)
+    assert after
+    found = HL7.replace("|ST|COL^Color^L||yellow|", "|ST|COL^Color^L||14.8|g/dL")
+    missed = found.replace("||14.8|g/dL", "||9.1|g/dL")
+    seen = [program.apply(parse(message), context()) for message in (missed, found, missed)]
+    assert [len(one.without_row) for one in seen] == [2, 0, 2]
+    assert seen[0] == seen[2]
+
+
+PATIENT_FIRST = """\
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - create: Patient
+        key: =cx(PID-3)
+        body: {identifier: =cx(PID-3)}
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            create: Observation
+            key: =[OBX-3.1, OBX-4 | '-']
+            body:
+              status: final
+              code: =cwe(OBX-3)
+              device: {identifier: =preferred(ei(OBX-17) ++ ei(OBX-18))}
+"""
+
+
+def test_a_number_is_preferred_where_it_lasts_in_its_own_message(workshop: Workshop) -> None:
+    program = workshop.load(HEAD + PATIENT_FIRST)
+    message = HL7.replace("|F|||20260301094500", "|F|||20260301094500|||ONE^HOSP|TWO^HOSP")
+    of_device = message.replace("|4711^^^HOSP^MR|", "|TWO^^^HOSP^MR|")
+    given = context(patient_numbers="lasting")
+    chosen = [
+        apply(program, one, patient_numbers="lasting").all("Observation")[0]["device"]["identifier"]["value"]
+        for one in (message, of_device, message)
+    ]
+    assert chosen == ["ONE", "TWO", "ONE"]
+    assert outcome(program, message, given) == outcome(workshop.load(HEAD + PATIENT_FIRST), message, given)
+
+
+# Members of a `MessageContext`: how a text is read; settings of the channel; what is kept by its text; a warning, or
+# the end of the message. `get` is that of a dict.
+STEADY = """C F R S X text whole present part_text component subcomponent repetitions
+context settings setting local_system numbers_with_comma namespace namespaces hl7 policy policies
+concepts reading noted units get
+warn bad_value dead"""
+MEMBERS = {*vars(MessageContext), *vars(run_of())}
+OF_CHANNEL = frozenset(one.name for one in fields(MapContext)) - {"settings", "namespaces"}
+
+
+def test_a_steady_function_reads_nothing_that_differs_between_messages_read_alike() -> None:
+    others = (MEMBERS | OF_CHANNEL).difference(STEADY.split())
+    read = {name: _names_in(one.call, set()) & others for name, one in FUNCTIONS.items() if one.steady and not one.pure}
+    assert {name: found for name, found in read.items() if found} == {}
+
+
+def _names_in(function: Any, seen: set[Any]) -> set[str]:
+    """The names that the code of a function uses, and that of the functions of mappings which it calls."""
+    seen.add(function)
+    found: set[str] = set()
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        found |= set(code.co_names)
+        codes += [one for one in code.co_consts if isinstance(one, CodeType)]
+    for name in tuple(found):
+        called = function.__globals__.get(name)
+        if isinstance(called, FunctionType) and called.__module__.startswith("engine.mapping") and called not in seen:
+            found |= _names_in(called, seen)
+    return found

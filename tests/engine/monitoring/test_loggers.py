@@ -2,13 +2,13 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from engine.monitoring.logs import LOGGERS, OURS
 
 CHECKOUT = Path(__file__).parents[3]
+NAMED = re.compile(rb"[lL]ogger")  # in the text of each module that logs
 LINE = re.compile(r"^\| `(labrelay\.\w+)` \| (\w+) \| `([^`]+)` \|$", re.MULTILINE)
 # They ask for the root, or for the logger above ours, to set it up.
 SET_UP = {"engine/monitoring/logs.py", "engine/commands/shared/listening.py"}
@@ -16,22 +16,26 @@ SET_UP = {"engine/monitoring/logs.py", "engine/commands/shared/listening.py"}
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """The text of each module, read: not while tests are collected, as each process of the suite collects all."""
+    """The text of each module that logs, read: not while tests are collected, as each process collects all."""
     return {
-        path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(path.read_bytes())
+        path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(text)
         for folder in ("engine", "adapters")
         for path in sorted((CHECKOUT / folder).rglob("*.py"))
-        if str(path.relative_to(CHECKOUT)) not in SET_UP
+        if str(path.relative_to(CHECKOUT)) not in SET_UP and NAMED.search(text := path.read_bytes())
     }
 
 
-def calls(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
+@cache
+def calls(tree: ast.AST) -> list[tuple[str, ast.expr | None]]:
     """Each call of a method: its name, and the first argument."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            yield node.func.attr, node.args[0] if node.args else None
+    return [
+        (node.func.attr, node.args[0] if node.args else None)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
 
 
+@cache
 def logger_of(tree: ast.AST) -> str | None:
     """The name of a module's logger, which it makes or imports."""
     for name, argument in calls(tree):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from engine.__main__ import labrelay as root
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
+from engine.model.reasons import ReasonCode
 from engine.model.todo import Mark, Snooze, TodoState
 from engine.monitoring.snapshot.abdm import AbdmFault, AbdmSnapshot
-from engine.monitoring.snapshot.channels import LaneSnapshot
+from engine.monitoring.snapshot.channels import LaneSnapshot, LastError
 from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot
@@ -93,10 +94,14 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
     "the disk is full": (
         replace(
             channel(state=ChannelState.REFUSING),
-            alarms=(Notice("The disk is full", About.JOURNAL),),
+            alarms=(Notice("The disk is full", About.DISK),),
             journal=JournalSnapshot(integrity="rows are missing"),
+            disk_free_bytes=0,
         ),
-        [("journal", RED, "The disk is full", "labrelay verify", 1, None)],
+        [
+            ("disk", RED, "The disk is full", "labrelay journal stats", 1, None),
+            ("journal", RED, "The journal is damaged: rows are missing", "labrelay verify", 1, None),
+        ],
     ),
     "the journal is damaged": (
         site(journal=JournalSnapshot(integrity="rows are missing")),
@@ -132,6 +137,21 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
     "a destination is away": (
         destination(state=DestinationState.BREAKER_OPEN, waiting=40, oldest_age_s=1204.0),
         [("away/lab-fhir", RED, "lab-fhir not reachable, 40 waiting", "labrelay check --online", 40, ago(1204))],
+    ),
+    "a destination is away, and it is known why and whom to call": (
+        destination(
+            state=DestinationState.BREAKER_OPEN,
+            waiting=40,
+            contact="help desk, 022 5550 1234",
+            last_error=LastError(code=ReasonCode.NO_ANSWER, at=NOW, away="host name unknown"),
+        ),
+        [
+            (
+                "away/lab-fhir", RED,
+                "lab-fhir not reachable: host name unknown, 40 waiting. Call help desk, 022 5550 1234",
+                "labrelay check --online", 40, None,
+            )
+        ],
     ),
     "a destination is tried again": (
         destination(state=DestinationState.PROBING),
@@ -316,6 +336,9 @@ UNDECIDED = [
             "ABDM-1092",
             "bad_signature",
             "other_patient",
+            "doubtful",
+            "leaving",
+            "unshared",
         ),
         1,
     )
@@ -325,9 +348,11 @@ UNDECIDED = [
 def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
     found = entries(site(), [], [], str, (), (), UNDECIDED)
     assert [(one.key, one.level, one.count, one.since) for one in found] == [
+        ("abdm-reports-leaving", RED, 13, from_us(LETTER_US)),
         ("abdm-reports-moved", RED, 2, from_us(LETTER_US)),
         ("abdm-transfers-damaged", RED, 6, from_us(LETTER_US)),
         ("abdm-consents-bad_signature", AMBER, 10, from_us(LETTER_US)),
+        ("abdm-consents-doubtful", AMBER, 12, from_us(LETTER_US)),
         ("abdm-consents-other_patient", AMBER, 11, from_us(LETTER_US)),
         ("abdm-consents-suspended", AMBER, 5, from_us(LETTER_US)),
         ("abdm-reports-ABDM-1092", AMBER, 9, from_us(LETTER_US)),
@@ -336,12 +361,17 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         ("abdm-reports-not-notified", AMBER, 8, from_us(LETTER_US)),
         ("abdm-reports-other_name", AMBER, 3, from_us(LETTER_US)),
         ("abdm-reports-same_number", AMBER, 4, from_us(LETTER_US)),
+        ("abdm-shares-unshared", AMBER, 14, from_us(LETTER_US)),
     ]
-    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged"}, "a command alone is its next step"
+    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged", "abdm-shares-unshared"}, (
+        "a command alone is its next step"
+    )
     assert [str(one.phrase).partition(".")[0] for one in found] == [
+        "Reports of patients who have left ABDM by a notice of which the gateway has not taken our answer: 13",
         "Reports that a correction took away from a patient at ABDM: 2",
         "Requests for records (ABDM) that ended because a row of the journal cannot be opened: 6",
         "Consents whose signature no key of ABDM proves, under which nothing goes out: 10",
+        "Consents of which the gateway has not taken our answer, under which nothing goes out: 12",
         "Consents of an ABHA address that is not known as the report's, under which nothing goes out: 11",
         "Consents under which nothing goes out, since they may have been revoked: 5",
         "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: 9",
@@ -350,6 +380,7 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         "Linked reports of which the patient's app does not know the newest version: 8",
         "Reports with the ABHA of a patient of another name, which ABDM does not get: 3",
         "Reports of two patients with one number, which ABDM does not get: 4",
+        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: 14",
     ]
 
 
@@ -540,6 +571,20 @@ def test_a_snoozed_entry_comes_back_in_time_and_when_it_is_worse() -> None:
     assert not is_snoozed(0, RED, 10)
     assert not is_snoozed(0, AMBER, 20)
     assert not is_snoozed(-HOUR_US, AMBER, 10), "the clock was an hour ahead, or a year"
+
+    snooze = replace(snooze, rank=RED.rank)
+    for critical in (False, True):
+        late = entries(lane(held=2, held_age_s=90_000.0, held_critical=int(critical)), [], [], str)
+        states = {late[0].key: TodoState(key=late[0].key, snooze=snooze)}
+        (todo,) = listed(late, states, 0)
+        assert todo.is_snoozed is not critical, "old results are put off; then a critical one is among them"
+
+
+def test_a_full_disk_is_first_before_older_problems() -> None:
+    full = replace(troubled_site(), alarms=(Notice("The disk is full", About.DISK),))
+    found = entries(full, [], [], str, criticals=[CriticalValue(message=1, channel="chemistry", seen_us=1)])
+    assert (found[0].key, found[0].level) == ("disk", RED)
+    assert [one.key for one in found if one.first] == ["disk"]
 
 
 def test_an_entry_that_was_gone_for_long_is_new() -> None:

@@ -1,19 +1,25 @@
 """The first bytes of a connection: which of them end it, however the network cut them, and which are an analyzer's."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+import yaml
 
-from adapters.codecs.text.framing import Framing
+from adapters.codecs.text.framing import Framing, wire
 from adapters.codecs.text.link import TextLink
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
-from engine.receiving.door import HOLD_S, MAX_TARGET, Door, Opening
+from engine.receiving.door import HOLD_S, MAX_TARGET, MAX_WORDS, Door, Opening
+from engine.receiving.link_monitor import CHECKS_S, STRANGERS_S, LinkMonitor
 from engine.receiving.link_words import SPEAKS_TLS
+from engine.store.operations.line_trace import LineWay
 from tests.support.astm_peer import ENQ, EOT, wire_frame
-from tests.support.channels import MemoryStream, ScriptedStore, block, channel, hl7
+from tests.support.channels import MemoryStream, ScriptedStore, astm_link_of, block, channel, hl7
+from tests.support.clocks import MovedClock
 from tests.support.waiting import until
 
+ROOT = Path(__file__).parents[3]
 FRAME = wire_frame(1, b"H|\\^&\r")
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
@@ -29,6 +35,25 @@ STRANGERS = {
     "TLS": HELLO,
     "SSH": b"SSH-2.0-x\r\n",
 }
+PROXY_2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(range(12))
+# A page chooses the method where it has the name of this machine (DNS rebinding).
+ANY_METHODS = {
+    "small letters": b"get / HTTP/1.1\r",
+    "letters of its own": b"PATIENT 1 HTTP/1.1\r",
+    "another version": b"POST a HTTP/2.0\r",
+    "each character of a token": b"!#$%&'*+.^_`|~0-9Az- * HTTP/0.9",
+    "a beginning of HL7": b"MSH|^~!& /|LAB||L|2026||ORU^R01|1|P|2.5 HTTP/1.1\r\n\r\nOBX|1|NM|K||9\r",
+    "a beginning of ASTM": b"H|~^& /||1 HTTP/1.1\r\n",
+    "an address": b"x http://h/<<5.4>> HTTP/1.1\r\n",
+    "a long target": b"x /" + b"5" * MAX_TARGET,
+}
+BEFORE = {
+    "empty lines": b"\r\n\n\r\n",
+    "PROXY 1": b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 2575\r\n",
+    "PROXY 1 of an unknown sender": b"PROXY UNKNOWN\r\n",
+    "PROXY 1 and empty lines": b"\r\nPROXY TCP6 ::1 ::2 1 2\r\n\r\n",
+    "PROXY 2": PROXY_2,
+}
 ANALYZERS = {
     "a block": block(hl7()),
     "a header without VT": hl7(),
@@ -42,12 +67,16 @@ ANALYZERS = {
     "a text of a word": b"GET\r",
     "a text like a request": b"GET 5.4\r",
     "two words": b"PUT a b\r",
-    "of almost the version": b"POST a HTTP/2.0\r",
+    "of almost the version": b"POST a HTTP/x\r",
     "without a target": b"GET  HTTP/1.1\r",
     "a line end in the target": b"GET /\rHTTP/1.1\r",
-    "other letters": b"PATIENT 1 HTTP/1.1\r",
-    "small letters": b"get / HTTP/1.1\r",
-    "a line before it": b"\r\nGET / HTTP/1.1\r\n",
+    "letters of no token": b"(get) / HTTP/1.1\r",
+    "a long token": b"x" * 33 + b" / HTTP/1.1\r",
+    "lines before it": b"\r\n5.4\rGET / HTTP/1.1\r\n",
+    "words on two lines": b"5.4 mg\r/ HTTP/1.1\r",
+    "a long text": b"5 " + b"x" * MAX_WORDS,
+    "PROXY that is none": b"PROXY 5.4 6\r",
+    **{f"{before} before ENQ": BEFORE[before] + ENQ for before in BEFORE},
     "SYN": b"\x16text\r",
     "SYN and ETX": b"\x16\x03\r",
     "a record of TLS that is no hello": b"\x16\x03\x01\x00\x07\x02",
@@ -65,7 +94,7 @@ def through(door: Door, *parts: bytes) -> bytes | None:
         if door.hear(part) is not None:
             assert given == b""
             return None
-        if door.open:
+        if not door.holds:
             given += door.release()
     return given
 
@@ -78,6 +107,32 @@ def test_another_programs_first_bytes_end_the_connection(case: str, bytewise: bo
     assert through(Door(Opening()), *parts) is None
 
 
+@pytest.mark.parametrize("case", ANY_METHODS)
+def test_a_page_chooses_any_method_and_ends_its_connection_all_the_same(case: str) -> None:
+    first = ANY_METHODS[case]
+    assert through(Door(Opening()), first) is None
+    door, given, slash = Door(Opening()), b"", first.find(b" ") + 2
+    for at in range(min(len(first), 3 * MAX_TARGET)):
+        if (fault := door.hear(first[at : at + 1])) is not None:
+            assert "it speaks HTTP" in fault.detail
+            break
+        given += b"" if door.holds else door.release()
+    else:
+        pytest.fail("the connection goes on")
+    assert len(given) < slash or case in ("letters of its own", "another version", "an address"), (
+        "a path or an address waits"
+    )
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_empty_lines_and_a_header_of_a_proxy_hide_no_request(before: str) -> None:
+    for first in (STRANGERS["GET"], ANY_METHODS["small letters"], HELLO, STRANGERS["SSH"]):
+        assert through(Door(Opening()), BEFORE[before] + first) is None
+        door = Door(Opening())
+        faults = [door.hear((BEFORE[before] + first)[at : at + 1]) for at in range(len(BEFORE[before] + first))]
+        assert any(faults)
+
+
 @pytest.mark.parametrize("bytewise", [False, True])
 @pytest.mark.parametrize("case", ANALYZERS)
 def test_an_analyzers_first_bytes_are_all_its_links(case: str, bytewise: bool) -> None:
@@ -88,11 +143,67 @@ def test_an_analyzers_first_bytes_are_all_its_links(case: str, bytewise: bool) -
     assert door.open
 
 
+def test_not_more_than_some_empty_lines_are_judged() -> None:
+    door = Door(Opening())
+    assert through(door, b"\r\n" * MAX_TARGET) == b"\r\n" * MAX_TARGET
+    assert not door.open
+    assert door.hear(b"\n") is None
+    assert door.open
+
+
 @pytest.mark.parametrize("first", [b"\x0b", b"\x05", b"\x02", b"\x04", b"\x00", b"\r", b"M", b"1", b"<", b"\xff"])
 def test_a_first_byte_of_no_pattern_decides_at_once(first: bytes) -> None:
     door = Door(Opening(frame_waits=True))
     assert through(door, first) == first
-    assert door.open
+    assert door.open is (first not in (b"\r", b"M", b"1"))  # those may become one: the link has them, and it goes on
+
+
+@pytest.mark.parametrize("part", [b"5.4", b"5.4 ", b"5.4 mg", b"5.4 mg ", b"MSH|^~", b"PROXY TCP4 1", PROXY_2[:15]])
+def test_a_text_that_may_become_a_request_and_names_no_path_is_the_links_at_once(part: bytes) -> None:
+    door = Door(Opening())
+    assert through(door, part) == part
+    assert not door.open
+
+
+def test_no_sample_and_no_layout_begins_as_a_request() -> None:
+    samples = [path for kind in ("hl7", "astm", "txt") for path in ROOT.glob(f"samples/*/*.{kind}")]
+    layouts = [yaml.safe_load(path.read_text())["framing"] for path in ROOT.glob("layouts/*.yaml")]
+    assert len(samples) > 50
+    firsts = [path.read_bytes() for path in samples]
+    firsts += [wire(framing["start"]) + b"x / HTTP/1.1\r" for framing in layouts]
+    for first in firsts:
+        door = Door(Opening())
+        assert door.hear(first) is None, first[:40]
+        assert door.open, first[:40]
+
+
+@pytest.mark.parametrize(
+    ("first", "ends"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", True),
+        (b"HEAD /health?a=1 HTTP/1.0\r\nHost: a\r\nUser-Agent: check_http\r\n\r\n", True),
+        (BEFORE["PROXY 1"] + b"OPTIONS / HTTP/1.1\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", False),
+        (b"GET / HTTP/1.1\r\n\r\n<<5.4>>", False),
+        (b"GET /<<5.4>> HTTP/1.1\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nUser-Agent: Mozilla/5.0\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\norigin: http://a\r\n\r\n", False),
+        (HELLO, False),
+    ],
+)
+def test_a_bare_check_of_a_monitor_is_off_the_list_after_an_hour(first: bytes, ends: bool) -> None:
+    door, clock = Door(Opening()), MovedClock()
+    monitor = LinkMonitor("chem", clock)
+    fault = door.hear(first)
+    assert fault is not None
+    monitor.turned_away(fault, "192.0.2.1:1", is_check=door.is_check)
+    (listed,) = monitor.counts.strangers.values()
+    assert listed.until - clock.monotonic() == pytest.approx(CHECKS_S if ends else STRANGERS_S, abs=60)
+    monitor.turned_away(fault, "192.0.2.1:1", is_check=True)  # after a page's it shortens nothing
+    (listed,) = monitor.counts.strangers.values()
+    assert listed.connections == 2
+    assert listed.until - clock.monotonic() == pytest.approx(CHECKS_S if ends else STRANGERS_S, abs=60)
 
 
 def test_the_reason_is_named_and_no_byte_of_it() -> None:
@@ -122,6 +233,8 @@ def test_the_reason_is_named_and_no_byte_of_it() -> None:
         (Opening(frame_waits=True, blocks=True), ENQ + block(hl7()), False),
         (Opening(frame_waits=True, blocks=True), block(b"MSH|^~\\&|\x05|\x02\r"), False),
         (Opening(frame_waits=True, blocks=True), block(b"MSH|^~\\&|\x05|\x02\r")[:-3], False),
+        (Opening(frame_waits=True), ENQ + EOT + FRAME, False),  # of no session
+        (Opening(frame_waits=True), ENQ + EOT + ENQ + FRAME, True),
         (Opening(), ENQ + FRAME, False),  # of senders that wait for no answer
     ],
 )
@@ -134,6 +247,17 @@ def test_a_frame_before_our_answer_ends_a_connection_whose_senders_wait(
 def test_a_frame_in_a_later_read_is_the_links() -> None:
     door = Door(Opening(frame_waits=True))
     assert through(door, ENQ, FRAME) == ENQ + FRAME
+
+
+async def test_the_bytes_of_an_early_frame_are_in_the_trace_of_the_line() -> None:
+    store, stream = ScriptedStore(), MemoryStream()
+    served = channel(store, new_link=astm_link_of(), opening=Opening(frame_waits=True))
+    stream.feed(ENQ + FRAME)
+    await served.handle(stream)
+    assert (store.messages, store.incomplete, stream.written) == ([], [], b"")
+    (line,) = store.lines
+    assert [(one.way, one.data) for one in line.entries[:1]] == [(LineWay.IN, ENQ + FRAME)]
+    assert b"early-frame" in line.entries[1].data
 
 
 def text_channel(store: ScriptedStore, framing: Framing) -> Channel:
@@ -150,7 +274,7 @@ async def test_a_text_that_begins_as_a_request_does_and_ends_by_silence_is_taken
     await task
 
 
-@pytest.mark.parametrize("cut", [1, 4, 6, 13])
+@pytest.mark.parametrize("cut", [1, 4, 6, 12])
 async def test_a_request_whose_line_stops_amid_is_refused_all_the_same(cut: int) -> None:
     store, stream = ScriptedStore(), MemoryStream()
     served = text_channel(store, Framing(end=b"\r"))

@@ -40,6 +40,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.corrections import list_corrections
 from tests.results.test_reprocessing import message
 from tests.support.examples import examples
+from tests.support.forking import forked_workers
 from tests.support.journals import opened
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -237,8 +238,9 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox)
         "lab-fhir": {"kind": "fhir", "url": sandbox.url, **QUICK},
     }
     make_running_site(tmp_path, {"lab": hl7_channel()}, destinations, workers=request.param)
-    async with running_app(tmp_path) as app:
-        yield RunningSite(tmp_path, app, sandbox)
+    with forked_workers():
+        async with running_app(tmp_path) as app:
+            yield RunningSite(tmp_path, app, sandbox)
 
 
 def codes(site: RunningSite, message: int) -> list[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.monitoring.metrics import LINK_FAULTS
+from engine.receiving.link_monitor import STRANGERS_S
 from engine.receiving.link_words import SPEAKS_TLS
-from engine.runtime.traffic_view import STRANGERS_S
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.worklist import ItemFilter
 from engine.store.queries.worklist import items as read_items
@@ -118,7 +118,7 @@ async def test_a_browser_puts_nothing_into_any_port(tmp_path: Path, caplog: pyte
 
 
 async def test_a_frame_before_our_answer_ends_the_connection_where_its_sender_waits(tmp_path: Path) -> None:
-    channels = {name: one for name, one in ports(tmp_path).items() if name in ("astm", "asking", "enq-less", "auto")}
+    channels = {name: one for name, one in ports(tmp_path).items() if name in ("astm", "asking", "auto")}
     async with running_site(tmp_path, channels) as site:
         for name in channels:
             for first in (SESSION, ENQ + SESSION, EOT + SESSION):
@@ -131,11 +131,16 @@ async def test_a_frame_before_our_answer_ends_the_connection_where_its_sender_wa
 
 
 async def test_a_sender_that_waits_for_no_answer_may_send_all_at_once(tmp_path: Path) -> None:
-    channels = {name: ports(tmp_path)[name] for name in ("astm", "auto", "bare-records")}
+    channels = {name: ports(tmp_path)[name] for name in ("astm", "auto", "enq-less", "bare-records")}
     for name in ("astm", "auto"):
         channels[name]["source"]["acks"] = "none"
     async with running_site(tmp_path, channels) as site:
-        for name, sent in (("astm", SESSION), ("auto", SESSION), ("bare-records", ENQ + RECORDS + EOT)):
+        for name, sent in (
+            ("astm", SESSION),
+            ("auto", SESSION),
+            ("enq-less", SESSION),
+            ("bare-records", ENQ + RECORDS + EOT),
+        ):
             _, writer = await asyncio.open_connection(HOST, site.port(name))
             writer.write(sent)
             await until(lambda name=name: len(site.messages(name)) == 1)

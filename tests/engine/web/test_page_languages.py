@@ -23,6 +23,7 @@ from engine.actions import switch_effects
 from engine.config import changes
 from engine.config.alerts import AlertsConfig
 from engine.config.oidc import OidcConfig
+from engine.delivery.away import AWAY
 from engine.mapping.differences import Kind
 from engine.model.accounts import shown_name
 from engine.model.consents import PURPOSES
@@ -113,7 +114,7 @@ def said_in_code() -> set[str]:
                     either = (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,)
                     found |= {one.value for one in either if isinstance(one, ast.Constant)}
     found.add(f"backup: {recovery_point.SAME_DISK}")
-    found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
+    found |= {*AWAY, *SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
     found |= {*FAULT_WORDS.values(), *(set(line_rows.WHO.values()) - {"LabRelay"})}
     found |= {*rows.LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}

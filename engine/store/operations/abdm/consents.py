@@ -2,8 +2,8 @@
 here is what is kept of it.
 
 Records go out under a consent that is GRANTED and has no ``reason`` alone. A reason says why nothing goes: the grant
-cannot be ours, is disputed, is not proven, or is suspended. What ends a consent ends what is open of its transfers, at
-once.
+cannot be ours, is disputed, is not proven, is doubtful (the gateway has not taken our answer to it), or is suspended.
+What ends a consent ends what is open of its transfers, at once.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from engine.store.core.rows import Rows
 from engine.store.operations.abdm import sealing, transfers
 
 TABLE = "abdm_consent"
-DISPUTED, SUSPENDED, BAD_SIGNATURE = "disputed", "suspended", "bad_signature"
+DISPUTED, SUSPENDED, BAD_SIGNATURE, DOUBTFUL = "disputed", "suspended", "bad_signature", "doubtful"
 ENDED = (ConsentState.EXPIRED, ConsentState.DENIED, ConsentState.REVOKED)
 DOUBTED_US = "consents_doubted_us"  # key of the table `meta`: when the journal went on from an earlier state
 _SELECT = (
@@ -167,8 +167,8 @@ def suspend(batch: Batch, number: int) -> None:
     """Nothing goes out under a consent until the gateway grants it again, or a person resumes it."""
     changed = batch.execute(
         "UPDATE abdm_consent SET reason = ?, changed_us = ? WHERE number = ? AND state IN ('REQUESTED', 'GRANTED')"
-        " AND reason = ''",
-        (SUSPENDED, batch.now_us, number),
+        " AND reason IN ('', ?)",
+        (SUSPENDED, batch.now_us, number, DOUBTFUL),
     )
     if changed.rowcount:
         transfers.end_of_consent(batch, number, SUSPENDED)
@@ -178,7 +178,9 @@ def suspend_all(batch: Batch) -> int:
     """The journal goes on from an earlier state: a consent may have been revoked since, also one that is not known in
     that state, or lets nothing out for another reason. Return how many were in force."""
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (DOUBTED_US, batch.now_us))
-    found = batch.execute("SELECT number FROM abdm_consent WHERE state = 'GRANTED' AND reason = ''").fetchall()
+    found = batch.execute(
+        "SELECT number FROM abdm_consent WHERE state = 'GRANTED' AND reason IN ('', ?)", (DOUBTFUL,)
+    ).fetchall()
     for (number,) in found:
         suspend(batch, number)
     return len(found)
@@ -190,13 +192,19 @@ def doubted_us(rows: Rows) -> int:
     return 0 if row is None else int(row[0])
 
 
-def lift(batch: Batch, number: int) -> bool:
-    """A person resumes a suspended consent; False: it is not suspended."""
-    changed = batch.execute(
-        "UPDATE abdm_consent SET reason = '', changed_us = ? WHERE number = ? AND state = 'GRANTED' AND reason = ?",
-        (batch.now_us, number, SUSPENDED),
+def is_doubtful(rows: Rows, number: int) -> bool:
+    """Whether the gateway has not taken our answer to the grant."""
+    row = rows.execute("SELECT 1 FROM abdm_consent WHERE number = ? AND reason = ?", (number, DOUBTFUL)).fetchone()
+    return row is not None
+
+
+def lift(batch: Batch, number: int, *reasons: str) -> None:
+    """Put a granted consent in force that one of these reasons keeps from it."""
+    batch.execute(
+        "UPDATE abdm_consent SET reason = '', changed_us = ? WHERE number = ? AND state = 'GRANTED'"  # noqa: S608 - question marks
+        f" AND reason IN ({', '.join('?' * len(reasons))})",
+        (batch.now_us, number, *reasons),
     )
-    return bool(changed.rowcount)
 
 
 def _consent(rows: Rows, row: Any) -> KeptConsent:

@@ -26,6 +26,7 @@ _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
 _PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
 _STANDING = re.compile(r"(\d{6})-(\d{12})-([0-9a-f]{64})\.state")
 _MAKING = "making-"
+_SHELF = "labrelay-"  # and the beginning of a journal's id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ class Shelf:
             folder: as configured; it must exist.
         """
         self.root = folder
-        self.path = folder / f"labrelay-{journal_id.hex()[:8]}"
+        self.path = folder / f"{_SHELF}{journal_id.hex()[:8]}"
 
     def open(self) -> None:
         """Create the journal's own folder.
@@ -210,6 +211,11 @@ class Shelf:
         return said
 
 
+def names_copies(name: str) -> bool:
+    """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
+    return name in (MANIFEST_NAME, VERIFIED_NAME) or name.startswith(_SHELF) or _FULL.fullmatch(name) is not None
+
+
 def copies(path: Path) -> list[Copy]:
     """The copies in a journal's folder, newest first."""
     found = []
@@ -234,7 +240,9 @@ def read_copy(path: Path) -> Copy | None:
         bytes.fromhex(manifest.chain)
         if not all(isinstance(number, int) for number in (manifest.last_id, manifest.bytes, manifest.schema)):
             return None
-    except (KeyError, TypeError, ValueError):
+        if not all(isinstance(part, str) for row in manifest.files.items() for part in row):
+            return None
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     checked = read_json(path / VERIFIED_NAME)
     verified = None

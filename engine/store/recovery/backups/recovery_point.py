@@ -37,6 +37,16 @@ def is_on_one_disk(copies: Path, data: Path) -> bool:
         return False
 
 
+def folder_fault(folder: Path) -> tuple[str, str] | None:
+    """Why no copy can be made there, and what helps; None: one can."""
+    if not folder.is_dir():
+        return f"{folder} is not there", "mount it, or make it"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        advice = "let the service's user write there; for systemd: sudo labrelay service --write"
+        return f"{folder} cannot be written by this user", advice
+    return None
+
+
 def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = False) -> Iterator[Line]:
     """The lines of `labrelay doctor` about the copies.
 
@@ -52,12 +62,8 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
         advice = "name a folder on another disk: backup: {folder: /mnt/backup}"
         yield Line(Health.FAIL, _SUBJECT, "no folder for copies is configured", advice)
         return
-    if not folder.is_dir():
-        yield Line(Health.FAIL, _SUBJECT, f"{folder} is not there", "mount it, or make it")
-        return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        advice = "let the service's user write there; for systemd: sudo labrelay service --write"
-        yield Line(Health.FAIL, _SUBJECT, f"{folder} cannot be written by this user", advice)
+    if (fault := folder_fault(folder)) is not None:
+        yield Line(Health.FAIL, _SUBJECT, *fault)
         return
     if is_on_one_disk(folder, data):
         text, _, advice = SAME_DISK.partition("; ")

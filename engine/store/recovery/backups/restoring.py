@@ -44,6 +44,7 @@ from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
 from engine.store.core.durable import sync_file
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
+from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
@@ -55,11 +56,13 @@ from engine.store.operations.access import sessions
 from engine.store.operations.worklist import earlier, erasing
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
+from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
 
 DATA_FOLDER = "var"
 RESERVED = 1_000_000  # numbers that lost rows may have had, where the journal's end is unknown
 _PUT_KEY = "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)"
+_AT_ONCE = 1024 * 1024  # bytes
 BOOTS = 1_000  # possible starts since the copy: leases and sessions are numbered by them
 
 
@@ -113,6 +116,7 @@ def run(
     old_anchor: Path | None = None,
     progress: Progress | None = None,
     leave_key: bool = True,
+    ours: bool = False,
 ) -> RestoreResult:
     """Restore a site into folder ``target``, which is new or empty.
 
@@ -122,6 +126,7 @@ def run(
         old_anchor: the anchor of the journal that was lost, where there is one.
         progress: called with (rows, rows in all).
         leave_key: put the key beside the new journal, where it was a file.
+        ours: the copy is a working copy, whose journal may be moved.
 
     Raises:
         StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
@@ -133,7 +138,9 @@ def run(
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
-            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key).run(actor, reason)
+            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours).run(
+                actor, reason
+            )
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             publish(Path(scratch), target, last=DATA_FOLDER)
             return restored
@@ -153,6 +160,7 @@ class _Restoration:
     _old_anchor: Path | None
     _progress: Progress
     _leave_key: bool
+    _ours: bool
 
     def __post_init__(self) -> None:
         self._data = self._folder / DATA_FOLDER
@@ -212,7 +220,11 @@ class _Restoration:
 
     def _copy_files(self, path: Path) -> None:
         source = self._copy.path
-        shutil.copyfile(source / JOURNAL_NAME, path)
+        if self._ours:
+            (source / JOURNAL_NAME).rename(path)
+        else:
+            with open_below(source, JOURNAL_NAME) as journal, open(path, "xb") as new:
+                shutil.copyfileobj(journal, new, _AT_ONCE)
         path.chmod(0o600)
         if self._copy.verified is not None:
             with open(path, "rb") as file:
@@ -221,7 +233,13 @@ class _Restoration:
                         f"{source}: its journal is not what was verified; take an older copy (labrelay backup list)"
                     )
         for relative, expected in self._copy.manifest.files.items():
-            content = (source / SITE_FOLDER / relative).read_bytes()
+            if not _is_configuration(relative):
+                self._restored.wrong.append(
+                    f"{relative}: no file of a configuration, left out; see who changed the copy"
+                )
+                continue
+            with open_below(source / SITE_FOLDER, relative) as file:
+                content = file.read()
             if sha256(content).hexdigest() != expected:
                 self._restored.wrong.append(f"{relative}: not what was copied; look at it before you start LabRelay")
             place = self._folder / relative
@@ -408,6 +426,12 @@ class _Restoration:
             journal.run_alone(partial(_note_gap, what, skipped, actor))
         finally:
             journal.close()
+
+
+def _is_configuration(relative: str) -> bool:
+    """Whether it is a place that `copying` takes files from: a manifest is no more trusted than its folder."""
+    first, *more = relative.split("/")
+    return first in CONFIGURATION and bool(more) and not {"", ".", ".."} & set(more) and "\0" not in relative
 
 
 def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:

@@ -2,11 +2,14 @@
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs.abdm import verdicts
 from adapters.codecs.abdm.faults import MAX_BODY_BYTES, MAX_FAULTS, MAX_MESSAGE, GatewayFault, has_error, read_faults
+from engine.model.abdm import Verdict
 
 # body -> shape, code, message of each error
 BODIES: dict[bytes, list[tuple[str, str, str]]] = {
@@ -83,3 +86,15 @@ def test_any_answer_has_an_error_and_a_short_text(body: bytes) -> None:
     found = read_faults(body)
     assert 0 < len(found) <= MAX_FAULTS
     assert all(len(one.message) <= MAX_MESSAGE and len(one.code) <= 13 for one in found)
+
+
+def test_a_type_of_records_that_the_gateway_does_not_take_is_a_setting() -> None:
+    """Of the same code as a notice that comes before its link, which is tried again soon."""
+    for words, verdict in (
+        ("Invalid HIType", Verdict.SETTINGS),
+        ("Invalid hi type", Verdict.SETTINGS),
+        ("No care context linked with the given details", Verdict.FINAL),
+    ):
+        body = orjson.dumps({"error": {"code": "ABDM-1006", "message": words}})
+        assert verdicts.answer(400, body).verdict is verdict
+        assert verdicts.result(orjson.loads(body), body).verdict is verdict

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.delivery.away import REFUSED
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,
@@ -157,6 +158,11 @@ def test_a_message_arrives_with_all_that_judging_looks_at(
     assert frames.read_map(over_the_wire(frames.map_message(9, stored, others))) == (9, stored, others)
 
 
+def away(error: DeliveryError) -> DeliveryError:
+    error.away = REFUSED
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -165,6 +171,7 @@ def test_a_message_arrives_with_all_that_judging_looks_at(
         DestinationDownError(ReasonCode.NOT_AUTHORIZED, "HTTP 401"),
         RefusedDeliveryError(ReasonCode.REFUSED, "HTTP 422", answer=b"{}" * 1000),
         DeliveryError(ReasonCode.REFUSED),
+        away(TransientDeliveryError(ReasonCode.NO_ANSWER, "HTTP 503")),
     ],
 )
 def test_a_failure_keeps_its_class_and_all_its_attributes(error: DeliveryError) -> None:

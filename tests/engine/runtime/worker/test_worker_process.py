@@ -1,10 +1,12 @@
 """A real worker process: what it answers, what it holds, and what becomes of it."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker import process as worker_process
 from engine.runtime.worker.wire import Decoder
+from tests.support.forking import forked_workers
 from tests.support.waiting import until
 from tests.support.workers import KEY, delivery, http_server, make_worker_site, response, running_worker, whole
 
@@ -31,6 +34,18 @@ HOSTILE = [
     b"MSH|^~\\&|a|b|c|d|20260301||ORU^R01|1|P|9.9\rOBX|\xff\xfe",
     b"H|\\^&\rL|1",
 ]
+
+# A new interpreter, as an installation starts it; every other worker is forked.
+STARTED = {
+    "test_it_opens_neither_journal_nor_listener_and_its_key_stands_nowhere_to_be_read",
+    "test_where_no_process_can_be_started_the_main_process_does_the_work",
+}
+
+
+@pytest.fixture(autouse=True)
+def workers(request: pytest.FixtureRequest) -> Iterator[None]:
+    with contextlib.nullcontext() if request.node.name in STARTED else forked_workers():
+        yield
 
 
 def files_of(pid: int) -> list[str]:

@@ -13,6 +13,7 @@ from engine.model.errors import LockedError, StoreError
 from engine.store.core import anchor
 from engine.store.core.anchor import SLOT_BYTES, Anchor, Mark, decode, encode, read
 from engine.store.core.lock import SiteLock
+from engine.store.core.ownership import raise_if_foreign
 
 JOURNAL = bytes(range(16))
 CHAIN = bytes(range(32))
@@ -77,6 +78,21 @@ def test_a_file_that_is_not_the_owners_own_is_neither_read_nor_written(tmp_path:
         with pytest.raises(StoreError, match=r"(lock|anchor): it (is a link|has 3 names|is no file)\. .*move it aside"):
             act()
     assert other.read_bytes() == b"another account's"
+
+
+@pytest.mark.parametrize("name", ["journal.db", "labrelay.key"])
+def test_a_file_with_a_second_name_is_refused_with_the_command_that_makes_it_the_services_own(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"kept")
+    (tmp_path / "snapshot").hardlink_to(path)  # what is written to one of them, as to a database, changes the other
+    with pytest.raises(StoreError, match="it has 2 names") as refused:
+        raise_if_foreign(tmp_path)
+    command = str(refused.value).partition("sh -c '")[2].rstrip("'")
+    assert subprocess.run(["/bin/sh", "-c", command], check=False).returncode == 0
+    raise_if_foreign(tmp_path)
+    assert path.read_bytes() == b"kept"
 
 
 def test_a_torn_write_leaves_the_mark_before(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from engine.model.errors import ConfigError, DamagedError, LockedError, LossErro
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision
+from engine.runtime import notices
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, read
@@ -257,10 +258,11 @@ async def test_a_walk_of_retention_leaves_open_work_alone(tmp_path: Path) -> Non
 
 async def test_a_full_disk_is_an_alarm_as_long_as_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(tmp_path) as journal:
-        assert (journal.full, journal.alarms) == (False, [])
+        assert (journal.full, [*notices.no_room(journal)], journal.alarms) == (False, [], [])
         monkeypatch.setattr(type(journal.upkeep), "full", True)
         assert journal.full
-        (alarm,) = journal.alarms
+        (alarm,) = notices.no_room(journal)
+        assert ", mounted at /" in alarm
         assert alarm.startswith(
             "The disk is full: nothing is stored, so nothing is acknowledged; free 1 MiB on the disk"
         )

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from engine.store.queries.messages import messages_page, not_all_numbers, trace_
 from engine.store.queries.reader import Reader
 from engine.store.queries.webhooks import stored_webhooks
 from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
-from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf
+from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf, read_copy
 from engine.store.recovery.backups.restoring import RESERVED
 from tests.support.copies import Place, complete
 from tests.support.journals import opened, queue, received, routed, running, store
@@ -252,6 +252,24 @@ def test_nothing_is_ever_written_over(place: Place, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError):
         place.restore(copy, tmp_path / "file")
+
+    # Nor by a manifest that a stranger has changed.
+    names = ("../../x", "config/../../x", "/x", str(tmp_path / "x"), "var/x", "config", "config//x", "", "config/a\0b")
+    changed = replace(copy, manifest=replace(copy.manifest, files={**copy.manifest.files, **dict.fromkeys(names, "")}))
+    restored = place.restore(changed, tmp_path / "restored")
+    assert [one.partition(": no file of a configuration")[0] for one in restored.wrong] == list(names)
+    assert (tmp_path / "restored" / "config" / "labrelay.yaml").exists()
+    assert [*tmp_path.rglob("x")] == []
+    for name, why in (("site/config/labrelay.yaml", "a link"), ("site/channels", "a link"), (JOURNAL_NAME, "no file")):
+        kept, path = tmp_path / "kept", copy.path / name
+        path.rename(kept)
+        path.symlink_to(kept) if why == "a link" else path.mkdir()
+        with pytest.raises(StoreError, match=f"{path}.*: it is {why}"):
+            place.restore(copy, tmp_path / "again")
+        path.unlink() if why == "a link" else path.rmdir()
+        kept.rename(path)
+    (copy.path / MANIFEST_NAME).write_bytes(orjson.dumps({**asdict(copy.manifest), "files": {"config/x": 1}}))
+    assert read_copy(copy.path) is None
 
 
 def test_without_the_key_nothing_is_restored_and_with_it_beside_the_copy_it_is(place: Place, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.journals import NOW_US, opened
 from tests.support.status_server import Element
+from tests.support.status_sites import quiet_site
 
 AWAY = Alert(
     key="away/lis",
@@ -159,3 +160,14 @@ async def test_enter_in_the_note_takes_no_alert(operator: Browser) -> None:
     _, page = await operator.get("/alerts?lang=en")
     first, second = page.one("main").all("form")[0].all("button")
     assert ("disabled" in first.attributes, second.attributes["value"]) == (True, "take away/lis")
+
+
+async def test_where_no_person_is_notified_the_pages_say_so_and_how_to_begin(here: Site, operator: Browser) -> None:
+    for path in ("/alerts?lang=en", "/?lang=en"):
+        here.page.site = replace(quiet_site(), notifies=True)
+        assert (await operator.get(path))[1].all("p", id="no-alerts") == []
+        here.page.site = replace(quiet_site(), notifies=False)
+        (said,) = (await operator.get(path))[1].all("p", id="no-alerts")
+        assert "No person is notified: no alerts are configured." in said.text
+        assert said.one("a").attributes["href"].startswith("/help/alerts?")
+        assert said.one("code").text == "labrelay help alerts"

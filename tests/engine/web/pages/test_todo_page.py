@@ -13,12 +13,14 @@ import pytest
 from engine.actions.control import Request
 from engine.config.web import WebConfig
 from engine.model.clock import from_us
+from engine.model.errors import RefusedError
 from engine.model.message import Received
 from engine.model.outcome import Outcome
 from engine.model.permissions import ROLES, WATCHING, Permission, Principal
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.model.todo import Since
+from engine.monitoring.snapshot.channels import LaneSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.store import BackupSnapshot
@@ -282,9 +284,11 @@ async def test_peoples_words_are_text_whatever_is_in_them(operator: Browser) -> 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 # Now on the site's clock -> the end of the shift, and the morning.
 TIMES = {
-    "2026-03-02T05:59": ("2026-03-02T06:00", "2026-03-03T08:00"),
+    "2026-03-02T05:59": ("2026-03-02T06:00", "2026-03-02T08:00"),
     "2026-03-02T01:00": ("2026-03-02T06:00", "2026-03-02T08:00"),
-    "2026-03-02T06:00": ("2026-03-02T14:00", "2026-03-03T08:00"),
+    "2026-03-02T06:00": ("2026-03-02T14:00", "2026-03-02T08:00"),
+    "2026-03-02T07:59": ("2026-03-02T14:00", "2026-03-02T08:00"),
+    "2026-03-02T08:00": ("2026-03-02T14:00", "2026-03-03T08:00"),
     "2026-03-02T13:00": ("2026-03-02T14:00", "2026-03-03T08:00"),
     "2026-03-02T21:59": ("2026-03-02T22:00", "2026-03-03T08:00"),
     "2026-03-02T23:30": ("2026-03-03T06:00", "2026-03-03T08:00"),
@@ -298,6 +302,26 @@ def test_the_times_that_an_entry_is_put_off_for(now: str) -> None:
     assert found["hour"] == at + timedelta(hours=1)
     shift, morning = (datetime.fromisoformat(text).replace(tzinfo=KOLKATA) for text in TIMES[now])
     assert (found["shift"], found["morning"]) == (shift, morning)
+
+
+async def test_a_critical_result_is_put_off_until_the_end_of_the_shift_at_most(
+    here: Site, operator: Browser, lists: Lists
+) -> None:
+    quiet = quiet_site()
+    held = (LaneSnapshot(destination="lab-fhir", held=1, held_critical=1),)
+    channels = (replace(quiet.channels[0], lanes=held),)
+    here.page.site = replace(quiet, now=from_us(NOW_US), channels=channels)
+    key = "held/chemistry/lab-fhir"
+    page = await home(operator, f"/todo?key={key}&lang=en")
+    offered = [one.attributes.get("value", "") for one in page.one("main").all("button")]
+    assert f"hour {key}" in offered
+    assert f"shift {key}" in offered
+    assert f"morning {key}" not in offered
+    with pytest.raises(RefusedError, match="until the end of the shift at most: 14:00"):
+        await lists.list.snooze(key, "asha", WORDS, 9_001)  # it is 11:30
+    assert lists.acts() == []
+    await lists.list.snooze(key, "asha", WORDS, 9_000)
+    assert [todo.is_snoozed for todo in await lists.list.look() if todo.entry.key == key] == [True]
 
 
 # -- since a person last looked --------------------------------------------------------------------------------------
