@@ -85,7 +85,7 @@ archive:
     """Request method."""
 
     taken: Text | None = None
-    """A text that the answer has where the document was taken, as `'"Status":1'`, for a service that answers 200 also
+    """A text that the answer has where the document was taken, as `'"Status":1,'`, for a service that answers 200 also
     to what it refuses. Without it in the answer the delivery is a dead letter, which has the answer's own words."""
 
     concurrency: Whole = Field(default=8, ge=1, le=256)

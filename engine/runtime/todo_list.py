@@ -30,6 +30,7 @@ from engine.views.shift import ends
 LOOK_EVERY_S = 60.0
 SAME_FOR_S = 2.0
 CALLBACKS_FOR_US = 7 * 86_400_000_000  # how long a callback that could not be used is on the list
+PAGE_AGE_US = 120_000_000  # a page counts the seconds to the end of a shift from its own, earlier time
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,10 +164,12 @@ class TodoList:
         if entry.critical:
             zone = ZoneInfo(self._snapshot().timezone)
             end = ends(from_us(now_us), self._shifts(), zone).astimezone(zone)
-            if until_us > round(end.timestamp() * 1e6):
+            end_us = round(end.timestamp() * 1e6)
+            if until_us > end_us + PAGE_AGE_US:
                 raise RefusedError(
                     Said("a critical result is put off until the end of the shift at most: {time}", time=f"{end:%H:%M}")
                 )
+            until_us = min(until_us, end_us)
         rank, count = entry.rank, entry.count
         act = await self._run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
         return entry.key, act

@@ -216,12 +216,12 @@ class Ours:
     def states(self, table: str = "abdm_context") -> list[str]:
         return [state for (state,) in self.rows(table, "state")]
 
-    def takes_answers(self, *paths: str) -> None:
+    def takes_answers(self) -> None:
         """The gateway takes our answers to callbacks, also to those that no simulated app has sent."""
-        made, ends = self.gateway.call, paths or ("/hip/on-notify", "/status/on-notify", "/on-share")
+        made = self.gateway.call
 
         async def call(method: str, path: str, body: Any, **more: Any) -> GatewayAnswer:
-            if path.endswith(ends):
+            if path.endswith(("/hip/on-notify", "/status/on-notify", "/on-share")):
                 return GatewayAnswer(202, Verdict.TAKEN)
             return await made(method, path, body, **more)
 

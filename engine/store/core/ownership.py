@@ -254,11 +254,13 @@ def _closing(at: int) -> Iterator[None]:
 
 
 def is_closed_to_owner(path: Path | None) -> bool:
-    """Whether only root can read ``path`` and all below it, and not the account that it has taken."""
+    """Whether only root can read ``path``, also through a link, and all below it, and not the account it has taken."""
     if path is None or _taken is None:
         return False
+    if not os.access(path, os.R_OK):
+        return True
     below = path.rglob("*") if os.path.isdir(path) else ()
-    return any(not os.access(one, os.R_OK) for one in (path, *below) if not os.path.islink(one))
+    return any(not os.access(one, os.R_OK) for one in below if not os.path.islink(one))
 
 
 def give_to_owner(tree: Path, data: Path) -> None:

@@ -62,7 +62,7 @@ async def test_an_answer_of_200_counts_as_taken_only_where_it_says_so() -> None:
     """As the portal of invoices answers: 200 also to what it refuses."""
     refusal = b'{"Status":0,"ErrorDetails":[{"ErrorCode":"2150","ErrorMessage":"Duplicate IRN"}]}'
     async with scripted(http(200, refusal), http(200, b'{"Status":1,"Data":"x"}')) as server:
-        out = await started(Settings(url=server.url, taken='"Status":1'))
+        out = await started(Settings(url=server.url, taken='"Status":1,'))
         with pytest.raises(RefusedDeliveryError) as caught:
             await out.deliver(delivery(HL7))
         await out.deliver(delivery(HL7))

@@ -136,9 +136,11 @@ def test_root_restores_from_where_only_root_may_look(site: Path) -> None:
     (place / "copies").rename(place / "usb")
     for path in (place / "usb", *(place / "usb").rglob("*")):
         os.chown(path, 0, 0)
-    ran = as_root("restore", place / "usb", "--to", place / "restored", "--reason", "a new disk", site=site)
-    assert ran.code == ExitCode.OK, ran.err
-    assert strangers(place / "restored") == []
+    (place / "link").symlink_to(place / "usb")
+    for named, restored in (("usb", "restored"), ("link", "again")):
+        ran = as_root("restore", place / named, "--to", place / restored, "--reason", "a new disk", site=site)
+        assert ran.code == ExitCode.OK, ran.err
+        assert strangers(place / restored) == []
 
 
 @needs_root
