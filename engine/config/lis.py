@@ -47,8 +47,7 @@ class LisConfig(Model):
     are held."""
 
     control_numbers: Texts | None = None
-    """Specimen numbers of control materials, `*` for any text, as `["QC*"]`. An order for one is rejected, and for a
-    blank (`Background`)."""
+    """Specimen numbers of control materials, `*` for any text, as `["QC*"]`. An order for one is rejected."""
 
     deadline: Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)
     """How long the LIS may wait for its answer. Later than that it gets a commit accept (CA), where it asked for one;

@@ -27,7 +27,6 @@ from engine.model.errors import ConfigError
 FOLDER = "analyzers"
 PACK_FILE, CHANNEL_FILE, CODES_FILE = "pack.yaml", "channel.yaml", "codes.csv"
 SUGGESTIONS_FILE = "suggestions.csv"
-CONTROLS = ("control_numbers", "control_orders")  # lists of patterns: `engine.model.controls`
 TABLE = "analytes"  # what the shipped mappings call their table of codes
 
 Texts = Annotated[
@@ -181,9 +180,6 @@ class Pack:
             return  # the model says so
         tables = own.get("tables", {})
         settings = {**gives.settings, **own}
-        for name in CONTROLS:  # a site adds to the controls of its pack, and takes none away
-            if name in gives.settings and isinstance(own.get(name), list):
-                settings[name] = [*gives.settings[name], *own[name]]
         if self.codes is not None and isinstance(tables, dict):
             settings["tables"] = {TABLE: f"{self.name}/{CODES_FILE}", **tables}
         if settings:

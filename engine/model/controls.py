@@ -1,28 +1,44 @@
 """Who is no patient: a control, a calibrator, a blank or a pool, known by its role, its number or its order. Pure.
 
-    role      OBR-15.7 and SPM-11 of HL7 table 0369; O-12 ``Q``
-    number    of the specimen or the order, by a pattern in which ``*`` is any text: those of `BLANKS` for every
-              analyzer, and those that a channel or its pack lists (`control_numbers`)
-    order     the code of the order, by the patterns of `control_orders`
+    role      OBR-15.7 and SPM-11 of HL7 table 0369, ``L`` (a pool) in SPM-11 alone; O-12 ``Q``; in upper or lower case
+    number    of the specimen or the order: the word for a blank count, or lot and level between two signs (Snibe:
+              ``#49324031Q2#``), for every analyzer; and by the patterns that a channel lists (`control_numbers`)
+    order     the code of the order, by the patterns that a channel or its pack lists (`control_orders`)
 
-Upper and lower case are the same.
+In a pattern ``*`` is any text, and every other character is itself, in upper or lower case as it is written.
 """
 
+import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
-ROLES = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
+ROLES = frozenset("QCBEFORV")  # HL7 table 0369: controls, calibrators, proficiency tests ...
+SPECIMEN_ROLES = ROLES | {"L"}  # a pool of several patients' specimens
 ASTM_ROLE = "Q"
-# A blank count (Mindray, Erba, Sysmex); lot and level between two signs (Snibe: ``#49324031Q2#``).
-BLANKS = ("background", "background check", "backgroundcheck", "#*q[0-9]#")
+_BLANK = re.compile(r"background(?: ?check)?|#[0-9]+q[0-9]#", re.IGNORECASE | re.ASCII)
 
 
 def matches(text: str, patterns: Iterable[str]) -> bool:
     """Whether a number or a code is one of these patterns."""
-    folded = text.strip().casefold()
-    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)
+    text = text.strip()
+    return any(_fits(text, pattern) for pattern in patterns)
 
 
 def is_control_number(number: str, listed: Iterable[str] = ()) -> bool:
-    """Whether a number of a specimen or an order is that of a control; ``listed``: patterns of the site or the pack."""
-    return matches(number, BLANKS) or matches(number, listed)
+    """Whether a number of a specimen or an order is that of a control; ``listed``: patterns of the site."""
+    return _BLANK.fullmatch(number.strip()) is not None or matches(number, listed)
+
+
+def _fits(text: str, pattern: str) -> bool:
+    first, *inner = pattern.split("*")
+    if not inner:
+        return text == pattern
+    last = inner.pop()
+    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in inner:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

@@ -27,7 +27,7 @@ it (Roche: test / dilution / pre-dilution), unless two tests have the same code 
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
-from engine.model.controls import ASTM_ROLE, ROLES
+from engine.model.controls import ASTM_ROLE, ROLES, SPECIMEN_ROLES
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
 from engine.model.ports import Dialogue
@@ -189,7 +189,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
         elif segment.name == "O":
             order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
-            control = first_of(segment.get(12), parsed.delimiters) == ASTM_ROLE
+            control = first_of(segment.get(12), parsed.delimiters).upper() == ASTM_ROLE
             specimen = "" if control else specimen
         elif segment.name == "R":
             rows.append(Row(patient, specimen, segment, "", order, "", control))
@@ -235,7 +235,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             ordered, apart, control = None, False, False
         elif name == "SPM":
             specimen = first_of(segment.get(2), cut)
-            apart = first_of(segment.get(11), cut) in ROLES
+            apart = first_of(segment.get(11), cut).upper() in SPECIMEN_ROLES
             drawn = first_of(segment.get(17), cut)
             if leads == "OBR":
                 tubes.append(("" if apart else specimen, drawn, apart))
@@ -254,7 +254,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
             order = first_of(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
-            control = bool(role) and first_of(role[0], cut) in ROLES
+            control = bool(role) and first_of(role[0], cut).upper() in ROLES
         elif name == "OBX" and first_of(segment.get(29), cut) not in _ANSWERS:
             tube = "" if apart or control else specimen or order
             rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))

@@ -33,7 +33,7 @@ def _of_lis(settings: TakeSettings, lis: LisConfig, *, later: bool) -> TakeSetti
         panels=lis.panels or {},
         specimen_reuse_us=round(lis.specimen_reuse * 1_000_000),
         expires_us=round(lis.expires * 1_000_000),
-        is_control=partial(is_control_number, listed=lis.control_numbers or ()),
+        is_control=partial(is_control_number, listed=lis.control_numbers) if lis.control_numbers else None,
         cancel_by_specimen=lis.cancel == "specimen",
         answers_later=later,
     )

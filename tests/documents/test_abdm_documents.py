@@ -264,6 +264,23 @@ def test_what_is_missing_or_wrong_is_dead_with_its_reason(old: bytes, new: bytes
     assert (said.reason.value if said.reason else "") == reason, said.detail
 
 
+@pytest.mark.parametrize(
+    ("order", "result", "status"),
+    [
+        ("HM", "P", "partial"),  # no status, but a section of the laboratory (Mindray)
+        ("", "P", "partial"),
+        ("HM", "F", "final"),
+        ("F", "P", "final"),
+        ("P", "F", "partial"),
+    ],
+)
+def test_an_order_without_a_status_has_that_of_its_results(order: str, result: str, status: str) -> None:
+    other = (
+        f"OBR|2|ORD-89|F9|RBC^RBC^L|||20260301091500{'|' * 18}{order}\nOBX|1|NM|RBC^RBC^L||4.9|10*6/uL|||||{result}\n"
+    )
+    assert one(document(STRUCTURED + other.encode()), "DiagnosticReport")["status"] == status
+
+
 def test_a_document_is_about_one_patient() -> None:
     second = b"PID|2||MR-9~91123456789019^^^^HIN||Other^One\nOBR|1||F9|GLU\nOBX|1|NM|GLU||5||||||F\n"
     said = verdict(STRUCTURED + second)

@@ -4,19 +4,23 @@
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
-from adapters.codecs.astm.messages import MessageAssembler
+from adapters.codecs.astm.messages import MessageAssembler, goes_on_in_a_record
 from engine.commands.shared.mapping_options import BARE_SETTINGS
+from engine.config.mapping_settings import with_known_forms
 from engine.config.pack import read_pack
 from engine.config.yaml_nodes import Node
 from engine.mapping.hold_rules.rules import compile_holding
 from engine.mapping.hold_rules.stated import StatedHistory
 from engine.mapping.inputs import FoundMessage, Mapper, messages_in
-from engine.model.controls import is_control_number
+from engine.mapping.local_time import years_of_events
+from engine.model.controls import is_control_number, matches
 from engine.model.reasons import ReasonCode
 from tests.support.corpus import field_faults
 from tests.support.shipped import ANALYZERS, verdict_of
@@ -121,7 +125,8 @@ FACTS: dict[str, Says] = {
     "uwam-strip.astm": Says(
         ["C-PRO/MAINFORMAT: -", "C-GLU/MAINFORMAT: +-", "C-NIT/MAINFORMAT: +", "C-BLD/MAINFORMAT: 3+"]
     ),
-    # OBX-2 of KET is NM: there a dash is a measurement that failed, with a warning.
+    # OBX-2 of KET is NM: there a dash is a measurement that failed, with a warning. That BLD is NM says little beside
+    # the sign of PRO.
     "hl7-plus-untyped.hl7": Says(["PRO: +++", "GLU: ++", f"KET: {FAILED}", "BLD: +1"], {"NO_NUMBER", "RULE"}),
     "bs240-two-tests.astm": Says(["ALT: 52 U/L", "AST: 480 U/L"]),
     "d10.astm": Says(["A1c A1c AREA: 5.4 %", "F F AREA: 0.3 %", "A2 A2 AREA: 2.8 %"]),
@@ -158,9 +163,7 @@ def said(found: FoundMessage, settings: dict[str, Any]) -> tuple[list[str], set[
     verdict, _ = verdict_of(found.payload, found.format, {**BARE_SETTINGS, **settings})
     results = []
     for document in verdict.documents:
-        for entry in orjson.loads(document[0].body)["entry"]:
-            if entry["resource"]["resourceType"] == "Observation":
-                results.append(one_result(entry["resource"]))
+        results += map(one_result, observations(document[0].body))
     return results, {issue.code for issue in verdict.issues}, verdict.reason.name if verdict.reason else ""
 
 
@@ -170,6 +173,15 @@ def check(data: bytes, says: Says, settings: dict[str, Any] | None = None) -> No
     assert (results, reason) == (says.results, says.reason)
     assert says.issues <= issues
     assert not says.refused & issues
+
+
+def resources(body: bytes, kind: str) -> list[dict[str, Any]]:
+    found = (entry["resource"] for entry in orjson.loads(body)["entry"])
+    return [resource for resource in found if resource["resourceType"] == kind]
+
+
+def observations(body: bytes) -> list[dict[str, Any]]:
+    return resources(body, "Observation")
 
 
 def one_result(observation: dict[str, Any]) -> str:
@@ -199,17 +211,25 @@ def test_a_file_says_what_it_says(name: str) -> None:
     check(field_faults()[name].read_bytes(), FACTS[name])
 
 
-def astm(*records: str, order: str = "O|1|S1||^^^X") -> bytes:
-    return "\r".join(["H|\\^&|||X^1|||||LIS||P|1|20260301101500", "P|1||4711", order, *records, "L|1|N", ""]).encode()
+def astm(*records: str, order: str = "O|1|S1||^^^X", patient: str = "P|1||4711") -> bytes:
+    return "\r".join(["H|\\^&|||X^1|||||LIS||P|1|20260301101500", patient, order, *records, "L|1|N", ""]).encode()
 
 
-def hl7(*segments: str, order: str = "OBR|1||S1|PAN^Panel^L|||20260301091500||||||||||||||||||F") -> bytes:
-    header = "MSH|^~\\&|L|F|||20260301101500||ORU^R01|m1|P|2.5.1"
-    return "\r".join([header, "PID|1||4711^^^H^MR||Rao^Asha||19800101|F", order, *segments, ""]).encode()
+def hl7(
+    *segments: str,
+    order: str = "OBR|1||S1|PAN^Panel^L|||20260301091500||||||||||||||||||F",
+    kind: str = "ORU^R01",
+) -> bytes:
+    header = f"MSH|^~\\&|L|F|||20260301101500||{kind}|m1|P|2.5.1"
+    person = "PID|1||4711^^^H^MR||Rao^Asha||19800101|F"
+    return "\r".join([header, person, *filter(None, [order]), *segments, ""]).encode()
 
 
+MARKS = ["+++++", "*--*", "--.-*", "---*", "-*", "+.-", "---"]
 CONTROL = Says(reason="QUALITY_CONTROL")
+PATIENT = Says(["K: 4.9 mmol/L"])
 ONE = "OBX|1|NM|K||4.9|mmol/L|||||F"
+OF_NONE = "OBR|1|||PAN"
 OWN: dict[str, tuple[bytes, Says]] = {
     "K1 signs are words": (
         astm("R|1|^^^PRO|+++", "R|2|^^^KET|--", "R|3|^^^UBG|-+"),
@@ -221,13 +241,27 @@ OWN: dict[str, tuple[bytes, Says]] = {
         Says([f"K: {FAILED}", "U: -", "V: --"], {"NO_NUMBER"}),
     ),
     "K1 an excess with its unit is a number": (
-        hl7("OBX|1|NM|BE||+2|mmol/L|||||F", "OBX|2|NM|BLD||+2||||||F"),
-        Says(["BE: 2 mmol/L", "BLD: +2"], {"RULE"}),
+        hl7("OBX|1|NM|BE||+2|mmol/L|||||F", "OBX|2|NM|BED||+2||||||F"),
+        Says(["BE: 2 mmol/L", "BED: 2"], refused={"RULE"}),
+    ),
+    "K1 a grade is a word": (astm("R|1|^^^BLD|+1", "R|2|^^^LEU|+++|neg/+/++/+++"), Says(["BLD: +1", "LEU: +++"])),
+    "K1 marks of failures": (
+        astm(*(f"R|{at}|^^^X{at}|{mark}" for at, mark in enumerate(MARKS, 1))),
+        Says([f"X{at}: {FAILED}" for at in range(1, len(MARKS) + 1)]),
+    ),
+    "K1 a sign in the place of a number with its unit": (
+        astm(*(f"R|{at}|^^^X{at}|{mark}|10*9/L" for at, mark in enumerate(["-", "--", "++++"], 1))),
+        Says([f"X{at}: {FAILED}" for at in (1, 2, 3)], {"NO_NUMBER"}),
     ),
     "K2 a name before counts": (
         astm("R|1|TSH^1^2^0|1.5|mIU/L", "R|2|T3^1^2^0|1.5|nmol/L"),
         Says(["TSH: 1.5 m[IU]/L", "T3: 1.5 nmol/L"]),
     ),
+    "K2 no name before anything else": (
+        astm("R|1|SERUM^^^101|5|mg/dL", "R|2|SERUM^^^102|6|mg/dL", "R|3|GLU^Glucose^L^103|7|mg/dL"),
+        Says(["101: 5 mg/dL", "102: 6 mg/dL", "Glucose/103: 7 mg/dL"]),
+    ),
+    "K2 component 11 is no kind": (astm("R|1|^^^HIV^^^^Ct^^^X|31"), Says(["HIV/Ct: 31"])),
     "K2 a lot is no part of a code": (
         astm("R|1|^^^16^TSHX^UNDILUTED^P^LOT1^77^^F|1.5|mIU/L", "R|2|^^^16^TSHX^UNDILUTED^P^LOT2^77^^P|900|RLU"),
         Says(["16 TSHX: 1.5 m[IU]/L", "16/P TSHX: 900 RLU"]),
@@ -246,9 +280,35 @@ OWN: dict[str, tuple[bytes, Says]] = {
         Says(["K: 4.9 mmol/L", "K: 4.8 mmol/L"], refused={"SAME_CODE"}),
     ),
     "K3 a blank": (hl7(ONE, order="OBR|1||BACKGROUND|1^Count"), CONTROL),
+    "K3 a blank in ORC-3": (hl7(OF_NONE, ONE, order="ORC|RE||Background"), CONTROL),
+    "K3 a blank in SPM-30": (hl7(ONE, "SPM|1|||BLD" + "|" * 26 + "Background", order=OF_NONE), CONTROL),
+    "K3 a blank in SAC-4": (hl7(ONE, "SPM|1|||BLD", "SAC||||Background", order=OF_NONE), CONTROL),
+    "K3 a blank among words": (hl7(ONE, order="OBR|1||Background 7|1^Count"), PATIENT),
     "K3 a pool": (hl7(ONE, "SPM|1|S1||BLD|||||||L"), CONTROL),
+    "K3 the left knee": (hl7(ONE, order="OBR|1||S1|PAN|||||||||||SYN^^^KNEE^^^L"), PATIENT),
+    "K3 a role in lower case": (hl7(ONE, "SPM|1|S1||BLD|||||||q"), CONTROL),
+    "K3 a role in lower case (ASTM)": (astm("R|1|^^^A|1", order="O|1|S1||^^^A|R||||||q"), CONTROL),
+    "K3 two roles": (hl7(ONE, "SPM|1|S1||BLD|||||||Q", order="OBR|1||S1|PAN|||||||||||B^^^^^^P"), CONTROL),
     "K3 lot and level": (astm("R|1|^^^A|1", order="O|1|#12345Q1#||^^^A"), CONTROL),
-    "K3 a number of the site": (astm("R|1|^^^A|1", order="O|1||1^2^LJ-77|^^^A"), CONTROL),
+    "K3 a number between signs": (astm("R|1|^^^A|1", order="O|1|#A17Q1#||^^^A"), Says(["A: 1"])),
+    "K3 rack, position and namespace": (
+        astm("R|1|^^^A|1", order="O|1|S1^LJ-1^LJ-2|LJ-3^LJ-4^9^A|^^^A"),
+        Says(["A: 1"]),
+    ),
+    "K3 an authority": (hl7(ONE, order="OBR|1|7^LJ-1|S1^LJ-2|PAN"), PATIENT),
+    "K3 a number in P": (astm("R|1|^^^A|1", order="C|1|I|x", patient="P|1||LJ-7"), CONTROL),
+    "K3 of several tests one": (astm("R|1|^^^A|1", order="O|1|S1||^^^A\\^^^X QCR"), Says(["A: 1"])),
+    "K3 a pattern is as written": (astm("R|1|^^^A|1", order="O|1|lj-1||^^^A"), Says(["A: 1"])),
+    "K3 a control among the orders of a specimen": (
+        hl7(
+            *("SPM|1|S1||BLD|||||||P", "OBR|1||S1|PAN", ONE),
+            *("OBR|2||LJ-1|PAN", ONE.replace("|K|", "|NA|")),
+            order="",
+            kind="OUL^R22^OUL_R22",
+        ),
+        PATIENT,
+    ),
+    "K3 a number of the site": (astm("R|1|^^^A|1", order="O|1||1^2^LJ-77^B|^^^A"), CONTROL),
     "K3 an order of the site": (hl7(ONE, order="OBR|1||17|00003^LJ QCR^99MRC"), CONTROL),
     "K5 a unit in component 2": (hl7("OBX|1|ST|V||<20|^Copies/mL|||||F"), Says(["V: <20 Copies/mL"])),
     "K7 a birth in another century": (hl7(ONE).replace(b"19800101", b"1640"), Says(["K: 4.9 mmol/L"], {"BAD_DATE"})),
@@ -256,6 +316,10 @@ OWN: dict[str, tuple[bytes, Says]] = {
     "K10 an order of its own": (
         hl7(ONE, order="OBR|1||S1|PAN^Panel^L|||20260301091500||||||||||||||||||HM"),
         Says(["K: 4.9 mmol/L"], {"UNKNOWN_CODE"}),
+    ),
+    "K10 a word that may mean preliminary": (
+        hl7(ONE, order="OBR|1||S1|PAN^Panel^L|||20260301091500||||||||||||||||||PRELIM"),
+        Says(reason="UNMAPPED_STATUS"),
     ),
     "K10 no result says more": (
         hl7(ONE.removesuffix("F"), order="OBR|1||S1|PAN^Panel^L|||20260301091500||||||||||||||||||HM"),
@@ -266,7 +330,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
         Says(["ID: E. coli", "CIP: S", "ID: K. oxytoca", "CIP: R"], {"UNLINKED"}),
     ),
 }
-SITE = {"control_numbers": ["LJ-*"], "control_orders": "*qcr"}
+SITE = {"control_numbers": ["LJ-*"], "control_orders": "*QCR", "specimen_in_patient": "yes"}
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -284,22 +348,153 @@ def test_a_blank_is_no_patient_in_any_output_and_no_order() -> None:
         verdict, _ = verdict_of(data, messages_in(data)[0].format, mapping=mapping)
         assert verdict.reason is ReasonCode.QUALITY_CONTROL, mapping
     assert is_control_number("Background")
+    assert is_control_number("BACKGROUND CHECK")
     assert not is_control_number("QC-1")
-    assert is_control_number("qc-1", ("QC*",))
 
 
-def test_a_pack_keeps_its_controls_beside_those_of_the_site() -> None:
-    channel: dict[str, Any] = {"settings": {"control_numbers": ["LJ*"]}}
-    read_pack(ANALYZERS / "mindray-bc5380").fill(channel)
-    assert channel["settings"]["control_numbers"] == ["QC[0-9]*", "LJ*"]
+@pytest.mark.parametrize(
+    ("number", "pattern", "is_one"),
+    [
+        ("QC-1", "QC*", True),
+        ("qc-1", "QC*", False),
+        ("QC-1", "QC?1", False),
+        ("Q5", "Q[0-9]", False),
+        ("Q[0-9]", "Q[0-9]", True),
+        ("1-QC-2", "*QC*", True),
+        ("LJ-7-end", "LJ*7*end", True),
+        ("LJ-7-end", "LJ*8*end", False),
+        ("aba", "ab*ba", False),
+    ],
+)
+def test_a_star_is_any_text_and_nothing_else_is_a_sign(number: str, pattern: str, is_one: bool) -> None:
+    assert matches(number, [pattern]) is is_one
+
+
+@pytest.mark.parametrize("listed", ["5", 5, ["5"], [5, None], None, []])
+def test_one_number_is_a_list_of_it(listed: Any) -> None:
+    verdict, _ = verdict_of(hl7(ONE, order="OBR|1||5|PAN"), "hl7v2", {"control_numbers": listed})
+    assert (verdict.reason is ReasonCode.QUALITY_CONTROL) is bool(listed)
+
+
+def test_a_pack_knows_its_controls_until_the_site_names_others() -> None:
+    found = []
+    for own in ({}, {"control_orders": "LJ*"}, {"control_orders": []}):
+        channel: dict[str, Any] = {"settings": own}
+        read_pack(ANALYZERS / "mindray-bc5380").fill(channel)
+        found.append(channel["settings"]["control_orders"])
+        assert "control_numbers" not in channel["settings"]
+    assert found == [["*QCR*"], "LJ*", []]
 
 
 def test_ranges_are_whole_in_every_output() -> None:
-    data = astm("R|1|^^^A|1|g/L|0^120|N||F", "R|2|^^^B|1|g/L|4\\4^12\\24|N||F")
+    data = astm(
+        "R|1|^^^A|1|g/L|0^120|N||F", "R|2|^^^B|1|g/L|4\\4^12\\24|N||F", "R|3|^^^C|1|g/L|3-5\\2-6^critical 1|N||F"
+    )
     verdict, _ = verdict_of(data, "astm", mapping="astm-to-csv")
     body = verdict.documents[0][0].body.decode()
     assert ",0^120," in body
     assert ",4\\4^12\\24," in body
+    verdict, _ = verdict_of(data, "astm")
+    ranges = [one.get("referenceRange") for one in observations(verdict.documents[0][0].body)]
+    assert [len(one) for one in ranges] == [1, 1, 2]
+    assert ranges[2][0]["low"]["value"] == 3
+
+
+def test_signs_say_the_same_in_every_output() -> None:
+    rows = ("R|1|^^^A|-|mmol/L", "R|2|^^^B|--", "R|3|^^^C|+2", "R|4|^^^D|+2|mmol/L")
+    (hl7_text,) = (verdict_of(astm(*rows), "astm", mapping="astm-to-hl7")[0].documents[0][0].body.decode(),)
+    told = [row.split("|") for row in hl7_text.split("\r") if row.startswith("OBX")]
+    assert [(row[2], row[5], row[11]) for row in told] == [
+        ("ST", "-", "X"),
+        ("ST", "--", "R"),
+        ("ST", "+2", "R"),
+        ("NM", "2", "R"),
+    ]
+    for mapping, data in (
+        ("astm-to-json", astm(*rows)),
+        ("hl7-to-json", hl7("OBX|1|NM|A||-|mmol/L", "OBX|2|ST|B||--", "OBX|3|ST|C||+2", "OBX|4|NM|D||+2|mmol/L")),
+    ):
+        verdict, _ = verdict_of(data, messages_in(data)[0].format, mapping=mapping)
+        document = orjson.loads(verdict.documents[0][0].body)
+        results = document["patients"][0]["orders"][0]["results"]
+        assert [(one.get("value"), one["text"]) for one in results[:2]] == [(None, "-"), (None, "--")], mapping
+        assert results[3]["value"] == 2
+        assert "NO_NUMBER" in {issue.code for issue in verdict.issues}, mapping
+    data = hl7("OBX|1|NM|A||-|mmol/L")
+    verdict, _ = verdict_of(data, "hl7v2", mapping="hl7-to-csv")
+    assert "NO_NUMBER" in {issue.code for issue in verdict.issues}
+
+
+# -- times of events, and other dates --------------------------------------------------------------------------------
+
+
+def test_a_year_that_cannot_be_is_left_out_of_events_alone() -> None:
+    rows = ("OBX|1|DT|LMP||19750312||||||F", "OBX|2|DT|EXP||20400101||||||F", "OBX|3|NM|K||4.9|mmol/L|||||F|||19750312")
+    data = hl7(*rows).replace(b"||19800101|F", b"||195503120830|F||||||||||||||||||||||19790101")
+    verdict, _ = verdict_of(data, "hl7v2")
+    found = observations(verdict.documents[0][0].body)
+    assert [one.get("valueDateTime") for one in found] == ["1975-03-12", "2040-01-01", None]
+    assert [one.get("effectiveDateTime", "")[:10] for one in found] == ["2026-03-01"] * 3
+    assert [issue.code for issue in verdict.issues] == ["BAD_DATE"]
+    (patient,) = resources(verdict.documents[0][0].body, "Patient")
+    assert patient["birthDate"] == "1955-03-12"
+
+
+@pytest.mark.parametrize(
+    ("received", "message_time", "last"),
+    [
+        (2026, "20260301", "2027"),
+        (2026, "20270301", "2028"),
+        (2000, "20280301", "2029"),  # our clock was reset
+        (2000, "", "2027"),
+        (2026, "20990301", "2100"),  # all of the message is of a day to come
+        (2026, "25690301", "2027"),  # another calendar
+        (2026, "19700101", "2027"),
+        (2026, "abc", "2027"),
+    ],
+)
+def test_events_are_not_later_than_receipt_or_message(received: int, message_time: str, last: str) -> None:
+    at = datetime(received, 3, 1, tzinfo=UTC)
+    assert years_of_events("1980", at, message_time) == ("1980", last)
+    assert years_of_events("1980", None, message_time) == ("1980", "9999")
+
+
+def test_identity_is_of_the_time_that_was_sent() -> None:
+    """Two days of an impossible year are two days, as of any other."""
+    ids = []
+    for day in ("25690301", "25690302"):
+        verdict, _ = verdict_of(astm(f"R|1|^^^A|1|g/L||||F||||{day}101500", order="O|1|S1||^^^A"), "astm")
+        ids.append([entry["fullUrl"] for entry in orjson.loads(verdict.documents[0][0].body)["entry"]])
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(("year", "is_one"), [("1995", True), (1995, True), ("abc", False), (95, False), (True, False)])
+def test_the_first_year_has_four_digits(year: Any, is_one: bool) -> None:
+    if is_one:
+        assert with_known_forms({"first_year": year}) == {"first_year": year}
+        return
+    with pytest.raises(ValidationError, match="four digits"):
+        with_known_forms({"first_year": year})
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "ends"),
+    [
+        (b"R|1|^^^ABO|", b"O|1||N||F", False),  # the blood group
+        (b"R|1|^^^A|5", b"R|2|^^^B|6", True),
+        (b"R|1|^^^A|5", b"R|3|^^^B|6", False),
+        (b"R|1|^^^A|5", b"C|1|I|x", True),
+        (b"R|1|^^^A|5\rC|1|I|x", b"R|2|^^^B|6", True),
+        (b"R|1|^^^A|5\rC|1|I|x", b"C|1|I|y", False),
+        (b"R|7|^^^A|5", b"O|2|S2", True),
+        (b"R|7|^^^A|5", b"O|3|S2", False),
+        (b"R|1|^^^A|5", b"L|1|N", True),
+        (b"R|1|^^^A|5\r", b"R|2|^^^B|6", False),
+    ],
+)
+def test_only_the_next_record_of_its_kind_ends_one_without_cr(told: bytes, text: bytes, ends: bool) -> None:
+    whole = b"H|\\^&|||X\rP|1\rO|1|S1||^^^A\r" + told
+    assert goes_on_in_a_record(whole, whole.rfind(b"\r") + 1, b"|", text) is ends
 
 
 def test_etx_ends_a_record_where_the_next_frame_begins_one() -> None:

@@ -15,7 +15,6 @@ from engine.model.reasons import ReasonCode
 
 _FRAME = re.compile(rb"\x02([^\x02\x03\x17]*[\x03\x17])([0-9A-Fa-f]{2})?")
 _LINE_CONTROL = re.compile(rb"[\x04\x05\x06\x15]+")
-_LONGEST = 4096  # of a record whose end is looked for
 _BLANKS = b"\0\n\r\t "
 
 
@@ -76,8 +75,9 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
         else:
             text = body[1:-1] if body[:1].isdigit() else body[:-1]
             if previous is not None and not previous.endswith(ETB):
-                record = sessions[-1][-_LONGEST:].replace(b"\n", b"\r").rpartition(b"\r")[2]
-                if goes_on_in_a_record(record, text[1:2], text):
+                told = sessions[-1]
+                at = max(told.rfind(b"\r"), told.rfind(b"\n")) + 1
+                if goes_on_in_a_record(told, at, text[1:2], text):
                     sessions[-1] += b"\r"
             sessions[-1] += text
             previous = body

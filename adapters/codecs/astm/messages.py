@@ -20,9 +20,11 @@ _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
-_NUMBERED = re.compile(rb"[PORCMQL](" + _PUNCTUATION + rb")[0-9]{1,6}(?:\1|[\r\n]|\Z)")
+_NUMBERED = re.compile(rb"([PORCMQL])(" + _PUNCTUATION + rb")([0-9]{1,6})(?:\2|[\r\n]|\Z)")
+_ABOVE = {b"P": b"HL", b"O": b"HLP", b"R": b"HLPO", b"Q": b"HL", b"C": b"HLPOR", b"M": b"HLPOR", b"L": b"H"}
 _BLANKS = b"\0\n\r\t "
 _INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
+_LOOKED_AT = 1 << 16  # of a message whose records end with their frames
 _HEAD_BYTES = 64  # of a record: enough to recognise H and L
 
 
@@ -48,10 +50,40 @@ def is_terminator(record: bytes, delimiter: bytes) -> bool:
     return name.strip(_BLANKS) in (b"L", b"l") and (not number or number.isdigit())
 
 
-def goes_on_in_a_record(record: bytes, delimiter: bytes, text: bytes) -> bool:
-    """Whether ``text`` begins a record of its own behind a ``record`` without CR, whose frame ended in ETX."""
-    cut = field_delimiter(record.lstrip(_BLANKS)) or delimiter
-    return bool(record.strip(_BLANKS)) and text[1:2] == cut and _NUMBERED.match(text) is not None
+def goes_on_in_a_record(message: bytes | bytearray, at: int, delimiter: bytes, text: bytes) -> bool:
+    """Whether ``text`` begins a record of its own, behind the open one without CR.
+
+    It does where it has the number that comes next for its kind, and an open result has its value. Else it is the rest
+    of a field, as of the blood group O, that a frame has cut off.
+
+    Args:
+        message: the text of the open message; its last frame ended in ETX. at: where its open record begins.
+    """
+    record = bytes(message[at : at + _LOOKED_AT]).lstrip(_BLANKS)
+    begun = _NUMBERED.match(text)
+    if begun is None or not record:
+        return False
+    kind, cut, number = begun[1], begun[2], int(begun[3])
+    if cut != (field_delimiter(record) or delimiter):
+        return False
+    if record[:1] == b"R":
+        fields = record.split(cut, 4)
+        if len(fields) < 4 or not fields[3].strip():
+            return False
+    end, floor = len(message), max(0, at - _LOOKED_AT)
+    while end > floor:  # from the open record back to the last one of this kind, or the one that it is below
+        start = max(message.rfind(b"\r", floor, end), message.rfind(b"\n", floor, end)) + 1
+        if start <= floor > 0:
+            return False
+        head = bytes(message[start : min(end, start + _HEAD_BYTES)]).lstrip(_BLANKS)
+        name = head[:1].upper()
+        if name == kind:
+            last = head.split(cut, 2)[1:2]
+            return bool(last) and last[0].isdigit() and number == int(last[0]) + 1
+        if name and name in _ABOVE[kind]:
+            return number == 1
+        end = start - 1
+    return False
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -138,8 +170,12 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
-        begun = bytes(self._open[self._record_at :][:_HEAD_BYTES]) if self._ended else b""
-        if begun and goes_on_in_a_record(begun, self._delimiter, text):
+        if (
+            self._ended
+            and self._record_at < len(self._open)
+            and _NUMBERED.match(text)
+            and goes_on_in_a_record(self._open, self._record_at, self._delimiter, text)
+        ):
             text = b"\r" + text
         if (
             self._record_at == len(self._open)

@@ -25,7 +25,8 @@ SETTING = "test_code"
 TABLE_SETTING = "table_code"
 RAW_SETTING = "raw_results"
 COMPONENTS = 11
-FINAL = "F"  # component 11: the result, neither its interpretation nor its signal
+FINAL, KINDS = "F", ("F", "I", "P")  # component 11: the result, its interpretation, its signal
+_COUNT = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _LETTER = re.compile(r"[^\W\d_]").search
 _NAME = re.compile(r"[A-Za-z].*[A-Za-z]{3}", re.ASCII).search
 
@@ -54,11 +55,11 @@ def _test_code(run: MessageContext, raw: str) -> str | None:
     if wanted is not None:
         chosen = _chosen(parts, wanted)
     else:
-        first, panel, _, fourth, fifth, _, analyte, measured, kind, _, told = parts
-        if told is not None:
+        first, panel, third, fourth, fifth, _, analyte, measured, kind, _, told = parts
+        if told in KINDS:
             measured, kind = None, told if told != FINAL else None
         test = fourth or fifth
-        if first is not None and fifth is None and (fourth or "").isdecimal() and _LETTER(first):
+        if first and fifth is None and _LETTER(first) and all(_COUNT(part or "") for part in (panel, third, fourth)):
             test, panel = first, None  # a name, and counts behind it
         if test is None:
             test, panel = panel or first, None
@@ -100,7 +101,8 @@ def astm_test_name(run: MessageContext, raw: str) -> str | None:
             if result.name == "R" and (id := result.get(3)):
                 said = _parts(run, id)
                 run.test_names.setdefault(said[4], set()).add(said[3])
-    return f"{test} {name}" if len(run.test_names.get(name, ())) > 1 else name
+    shared = len(run.test_names.get(name, ())) > 1
+    return f"{test} {name}" if shared and not name.startswith(test) else name
 
 
 @function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))

@@ -23,9 +23,11 @@ Json = dict[str, Any]
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
-    r"(?:[*.!#?]{2,}|-{3,}|[*?!]|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
+    r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
-_GRADE = re.compile(r"\+[1-4]", re.ASCII).fullmatch
+_SIGNS = re.compile(r"(?!---)[+-]{1,4}|\+[1-4]", re.ASCII).fullmatch
+_DASHES = ("-", "--")
+_NUMBERS = ("NM", "SN")
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -46,6 +48,7 @@ class Measured:
         low, high: of a range (SN with ``-``).
         numerator, denominator: of a titer or ratio (SN with ``:`` or ``/``).
         failed: the analyzer says that it could not measure (``----``, ``ERR``).
+        dash: it is a dash, which says elsewhere that a test is negative.
     """
 
     # Defaults of the class, because nearly every number is a value and nothing else.
@@ -55,6 +58,7 @@ class Measured:
     numerator: str | None = None
     denominator: str | None = None
     failed = False
+    dash = False
 
     def __init__(self, value: str | None = None) -> None:
         self.value = value
@@ -68,6 +72,7 @@ MEASURED_MEMBERS = {
     "numerator": "decimal",
     "denominator": "decimal",
     "failed": "flag",
+    "dash": "flag",
 }
 
 
@@ -80,17 +85,25 @@ def number(run: MessageContext, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field, unit: field?) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: MessageContext, raw: str, unit: str | None = None) -> Measured | None:
+@function(
+    "decimal(value: field, unit: field?, row: row?, type: text?) -> measured",
+    whole_message=True,
+    settings=("decimal_comma",),
+)
+def decimal(
+    run: MessageContext, raw: str, unit: str | None = None, row: Row | None = None, kind: str | None = None
+) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
-    Absent where the field holds words, as the signs of urine strips (`+++`, `+-`, `-`) are, and `+1` to `+4` without a
-    unit: grades. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    The signs of urine strips (`+++`, `+-`, `-`) and their grades (`+1` to `+4`) are words, where neither the unit nor
+    the row of the code table nor `type` (OBX-2) says that the test is a number.
     """
     if _PLAIN(raw):
         return Measured(raw)
-    if unit is None and _GRADE(raw.strip()):
-        return None
+    sign = raw.strip(f"{run.C} ")
+    if _SIGNS(sign):
+        return _sign(run, sign, unit, row, kind)
     if run.C in raw and run.hl7:
         return _structured(run, raw)
     text = run.text(raw)
@@ -178,6 +191,41 @@ def _measured(run: MessageContext, text: str) -> Measured | None:
         failed.failed = True
         return failed
     return None
+
+
+def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kind: str | None) -> Measured | None:
+    """What a urine strip writes, and a counter that could not measure: `-`, `+++`, `+1`."""
+    if row is not None and (meant := row.cells.get("type")):
+        counts = meant in _NUMBERS
+    else:
+        named = unit_text(run, unit) if unit is not None else None
+        declared = kind in _NUMBERS and not (sign[0] == "+" and _strip_beside(run))
+        counts = declared or (named is not None and not _is_scale(named, sign))
+    if not counts:
+        return None
+    made = _measured(run, sign)
+    if made is not None:
+        made.dash = sign in _DASHES
+    return made
+
+
+def _is_scale(unit: str, word: str) -> bool:
+    """Whether the words of a scale are in the place of the unit, as in ``neg/1+/2+/3+``, and this word is one."""
+    return word in unit.split("/")
+
+
+def _strip_beside(run: MessageContext) -> bool:
+    """Whether a result of the message, which nothing declares a number, is a sign: there a number type says little."""
+    if run.has_signs is None:
+        name, kind, value, unit = ("OBX", 2, 5, 6) if run.hl7 else ("R", 0, 4, 5)
+        run.has_signs = any(
+            result.name == name
+            and not (kind and result.get(kind) in _NUMBERS)
+            and not result.get(unit)
+            and _SIGNS(result.get(value).strip()) is not None
+            for result in run.parsed.segments
+        )
+    return run.has_signs
 
 
 def _compared(value: str, comparator: str | None) -> Measured:
@@ -349,8 +397,8 @@ def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None
             run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
         if unit and all(numbers):
             return "\n".join(f"{line} {unit}" for line in lines)
-    if unit and words in unit.split("/"):
-        return words  # neg/1+/2+/3+: the scale that the word is of, and no unit
+    if unit and _is_scale(unit, words):
+        return words
     return f"{words} {unit}" if unit else words
 
 
@@ -410,11 +458,15 @@ def reference_range(
 def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
     """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
     two ranges each)."""
-    for raw in ranges if len(ranges) > 1 else ():
-        head, _, told = raw.partition(run.C)
-        if any(map(str.isdigit, head)) and any(map(str.isdigit, told)):
-            return [run.R.join(ranges)]
+    if len(ranges) > 1 and any(_is_half(run, *raw.split(run.C, 1)) for raw in ranges if run.C in raw):
+        return [run.R.join(ranges)]
     return ranges
+
+
+def _is_half(run: MessageContext, head: str, behind: str) -> bool:
+    """Whether both sides of a delimiter have digits, and the first is no range."""
+    digits = any(map(str.isdigit, head)) and any(map(str.isdigit, behind))
+    return digits and _ends(run, run.text(head) or "")[:2] == (None, None)
 
 
 def _limits(
