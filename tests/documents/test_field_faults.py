@@ -262,6 +262,10 @@ OWN: dict[str, tuple[bytes, Says]] = {
         Says(["101: 5 mg/dL", "102: 6 mg/dL", "Glucose/103: 7 mg/dL"]),
     ),
     "K2 component 11 is no kind": (astm("R|1|^^^HIV^^^^Ct^^^X|31"), Says(["HIV/Ct: 31"])),
+    "K2 a shared name has the test before it once": (
+        astm("R|1|^^^Xpert^Xpert Ultra|NEG", "R|2|^^^Trace^Xpert Ultra|NEG"),
+        Says(["Xpert Xpert Ultra: NEG", "Trace Trace Xpert Ultra: NEG"]),
+    ),
     "K2 a lot is no part of a code": (
         astm("R|1|^^^16^TSHX^UNDILUTED^P^LOT1^77^^F|1.5|mIU/L", "R|2|^^^16^TSHX^UNDILUTED^P^LOT2^77^^P|900|RLU"),
         Says(["16 TSHX: 1.5 m[IU]/L", "16/P TSHX: 900 RLU"]),

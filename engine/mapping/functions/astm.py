@@ -102,7 +102,7 @@ def astm_test_name(run: MessageContext, raw: str) -> str | None:
                 said = _parts(run, id)
                 run.test_names.setdefault(said[4], set()).add(said[3])
     shared = len(run.test_names.get(name, ())) > 1
-    return f"{test} {name}" if shared and not name.startswith(test) else name
+    return f"{test} {name}" if shared and not f"{name} ".startswith(f"{test} ") else name
 
 
 @function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))

@@ -74,6 +74,8 @@ CASES = {
         ["PID|1||P1", "OBR|1||A||||||||||||^^^^^^Q", GLU, "OBR|2||B", GLU],
         [("B", 1)],
     ),
+    "a role in lower case": ("ORU^R01", ["PID|1||P1", "OBR|1||A", GLU, "SPM|1|A|||||||||q"], []),
+    "a left knee is no pool": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^L", GLU], [("A", 1)]),
     "no specimen at all": (
         "ORU^R01",
         ["PID|1||P1", "OBR|1||X1", GLU, "PID|2||P2", "OBR|1||X2", GLU],
