@@ -27,7 +27,7 @@ from engine.model.phrases import Phrase, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
-from engine.store.operations.abdm import contexts, patients
+from engine.store.operations.abdm import contexts, leaving, patients
 from engine.store.operations.abdm.contexts import Context
 from engine.store.operations.abdm.forgetting import ERASED, RETENTION
 from engine.store.operations.abdm.patients import Person
@@ -142,6 +142,7 @@ def withdraw(batch: Batch, number: int, reason: str, *, who: str) -> None:
     if context.state is ContextState.DROPPED and context.reason == Gone.WITHDRAWN:
         raise RefusedError("it is withdrawn already")
     contexts.withdraw(batch, number, Gone.WITHDRAWN)
+    leaving.confirm(batch, context.patient)
     audit.note(batch, who, "abdm-withdraw", {"context": number, "state": context.state.value, "reason": reason})
 
 

@@ -148,7 +148,7 @@ def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     patient = patients.by_number(batch, context.patient)
     if context.state is not ContextState.LINKED or context.notified >= context.version:
         return
-    if patient is None or patient.person is None:
+    if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return

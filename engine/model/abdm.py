@@ -41,6 +41,7 @@ class PatientState(StrEnum):
     """Of a patient as the network knows him."""
 
     KNOWN = "known"
+    LEAVING = "leaving"  # a notice says that he has left, and the gateway has not taken our answer
     DROPPED = "dropped"  # deactivated, opted out or erased: no address is left
 
 

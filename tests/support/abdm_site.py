@@ -216,12 +216,12 @@ class Ours:
     def states(self, table: str = "abdm_context") -> list[str]:
         return [state for (state,) in self.rows(table, "state")]
 
-    def takes_answers(self) -> None:
+    def takes_answers(self, *paths: str) -> None:
         """The gateway takes our answers to callbacks, also to those that no simulated app has sent."""
-        made = self.gateway.call
+        made, ends = self.gateway.call, paths or ("/hip/on-notify", "/status/on-notify", "/on-share")
 
         async def call(method: str, path: str, body: Any, **more: Any) -> GatewayAnswer:
-            if path.endswith(("/hip/on-notify", "/status/on-notify", "/on-share")):
+            if path.endswith(ends):
                 return GatewayAnswer(202, Verdict.TAKEN)
             return await made(method, path, body, **more)
 

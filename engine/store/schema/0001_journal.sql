@@ -692,7 +692,7 @@ CREATE INDEX abdm_context_mobile ON abdm_context (mobile, facility) WHERE mobile
 CREATE INDEX abdm_context_abha ON abdm_context (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_context_patient ON abdm_context (patient, state);
 CREATE INDEX abdm_context_doubt ON abdm_context (reason, number)
-    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified');
+    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified', 'leaving');
 CREATE INDEX abdm_context_failed ON abdm_context (reason, changed_us) WHERE state = 'failed';
 CREATE INDEX abdm_context_message ON abdm_context (message_id);
 CREATE INDEX abdm_context_list ON abdm_context (facility, state, reason);

@@ -11,6 +11,7 @@ was done before, or does the same once more.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -82,6 +83,19 @@ def is_open(rows: Rows, name: str, subject: int) -> bool:
         (name, subject),
     ).fetchone()
     return row is not None
+
+
+def under_way(rows: Rows, name: str, most: int) -> list[Call]:
+    """The newest such calls that have not ended, as far as they can be opened."""
+    found = rows.execute(
+        f"{_SELECT} WHERE state IN ('waiting', 'sending', 'accepted') AND name = ? ORDER BY number DESC LIMIT ?",
+        (name, most),
+    ).fetchall()
+    opened_ones = []
+    for row in found:
+        with suppress(IntegrityError):
+            opened_ones.append(_call(rows, row))
+    return opened_ones
 
 
 def failed_last(rows: Rows, name: str, subject: int) -> tuple[Call, str] | None:

@@ -27,23 +27,26 @@ LEFT = "left"
 OF_PATIENT, OF_CONTEXT = ("generate-token", "link"), ("context-notify", "sms-notify")  # calls, by their subject
 
 
+def stop(batch: Batch, address: str) -> bool:
+    """Nothing more is sent of the patient with this address: his consents are suspended, and no report is linked.
+    False: there is nothing of his."""
+    rows, _ = _his(batch, address)
+    for number in rows:
+        patients.suspect(batch, number)
+        for (consent,) in batch.execute("SELECT number FROM abdm_consent WHERE patient = ?", (number,)).fetchall():
+            consents.suspend(batch, consent)
+    return any(row.state != "dropped" for row in rows.values())
+
+
 def leave(batch: Batch, address: str, facilities: Iterable[str], reference: Callable[[], str]) -> bool:
     """The patient with this address has left; False: there was nothing of his.
-
-    Where a row of his has his number, or the address is made of it, all rows with it are his.
 
     Args:
         facilities: of ours: where he has no row he gets one, so that a report that comes later is not linked there
             either.
         reference: of such a row.
     """
-    found = _rows(batch, "address", sealing.address_token(batch.vault, address))
-    made_of = AbhaNumber.read(address.partition("@")[0])  # the network makes such an address of each number
-    own = [_digits(batch, row.number) for row in found] + ([made_of.digits] if made_of is not None else [])
-    digits = sorted({digits for digits in own if digits})
-    for one in digits:
-        found += _rows(batch, "abha", sealing.abha_token(batch.vault, one))
-    rows = {row.number: row for row in found}
+    rows, digits = _his(batch, address)
     words = {address, *(row.reference for row in rows.values())}
     for number in rows:
         words |= _drop(batch, number)
@@ -56,10 +59,34 @@ def leave(batch: Batch, address: str, facilities: Iterable[str], reference: Call
     return any(row.state != "dropped" for row in rows.values())
 
 
+def confirm(batch: Batch, number: int) -> None:
+    """A person has withdrawn a report: where it was the last one of a patient who may have left, he has."""
+    row = batch.execute(
+        "SELECT 1 FROM abdm_patient WHERE number = ?1 AND state = ?2 AND NOT EXISTS (SELECT 1 FROM abdm_context"
+        " WHERE patient = ?1 AND state <> 'dropped')",
+        (number, patients.LEAVING),
+    ).fetchone()
+    if row is not None:
+        consents.end_all_of_patient(batch, number, LEFT)
+        patients.drop(batch, number)
+
+
 class _Row(NamedTuple):
     number: int
     reference: str
     state: str
+
+
+def _his(batch: Batch, address: str) -> tuple[dict[int, _Row], list[str]]:
+    """The rows of a patient, and the ABHA numbers in them. Where a row of his has his number, or the address is made of
+    it, all rows with it are his."""
+    found = _rows(batch, "address", sealing.address_token(batch.vault, address))
+    made_of = AbhaNumber.read(address.partition("@")[0])  # the network makes such an address of each number
+    own = [_digits(batch, row.number) for row in found] + ([made_of.digits] if made_of is not None else [])
+    digits = sorted({digits for digits in own if digits})
+    for one in digits:
+        found += _rows(batch, "abha", sealing.abha_token(batch.vault, one))
+    return {row.number: row for row in found}, digits
 
 
 def _rows(batch: Batch, column: str, token: bytes) -> list[_Row]:

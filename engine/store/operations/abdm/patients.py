@@ -17,6 +17,7 @@ from engine.store.operations.abdm import sealing
 
 TABLE = "abdm_patient"
 TOKEN_TABLE = "abdm_link_token"  # noqa: S105 - a table
+LEAVING = PatientState.LEAVING.value  # also the reason of his reports
 _SELECT = "SELECT number, facility, reference, state, content FROM abdm_patient"
 
 
@@ -87,7 +88,7 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
         (number,) = row
         known = by_number(batch, number)
         if known is not None and not person.verified:
-            if known.state is PatientState.DROPPED:
+            if known.state is not PatientState.KNOWN:
                 return int(number)
             if known.person is not None and known.person.verified:
                 person = replace(
@@ -95,6 +96,7 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
                     patient=known.person.patient or person.patient,
                     mobile=known.person.mobile or person.mobile,
                 )
+    batch.execute("UPDATE abdm_context SET reason = '' WHERE patient = ? AND reason = ?", (number, LEAVING))
     if person.verified and person.number:
         _lift(batch, facility, number, person.number)
     vault = batch.vault
@@ -135,7 +137,7 @@ def has_left(rows: Rows, facility: str, person: Person) -> bool:
     """Whether he has left the network, under this address, or under another one of his number."""
     one = by_address(rows, facility, person.address)
     found = [one] if one is not None else by_abha(rows, facility, person.number)
-    return any(each.state is PatientState.DROPPED for each in found)
+    return any(each.state is not PatientState.KNOWN for each in found)
 
 
 def is_taken(rows: Rows, reference: str) -> bool:
@@ -196,6 +198,18 @@ def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
         " abha = CASE WHEN ? THEN x'' ELSE abha END, mobile = x'', patient = x'', content = x'', changed_us = ?"
         " WHERE number = ?",
         (erased, erased, batch.now_us, number),
+    )
+
+
+def suspect(batch: Batch, number: int) -> None:
+    """The patient may have left: none of his reports is linked until he is verified anew, or a person links one."""
+    batch.execute(
+        "UPDATE abdm_patient SET state = ?, changed_us = ? WHERE number = ? AND state = 'known'",
+        (LEAVING, batch.now_us, number),
+    )
+    batch.execute(
+        "UPDATE abdm_context SET reason = ?, changed_us = ? WHERE patient = ? AND state NOT IN ('waiting', 'dropped')",
+        (LEAVING, batch.now_us, number),
     )
 
 

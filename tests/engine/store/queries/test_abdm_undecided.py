@@ -20,6 +20,7 @@ REPORTS: dict[tuple[ContextState, str], str] = {
     (S.READY, "ABDM-1092"): "",
     (S.READY, "blocked"): "blocked",
     (S.LINKED, "not-notified"): "not-notified",
+    (S.LINKED, "leaving"): "leaving",
     (S.LINKED, ""): "",
     (S.WAITING, "no_abha"): "",
     (S.WAITING, "same_number"): "same_number",
