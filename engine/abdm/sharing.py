@@ -22,7 +22,7 @@ from engine.abdm import linking
 from engine.abdm.flow import CallKind, Flow
 from engine.config.destination_abdm import AbdmDestination
 from engine.model import shares as model
-from engine.model.abdm import Call, Callback, GatewayAnswer, PatientState, Verdict
+from engine.model.abdm import Call, Callback, GatewayAnswer, PatientState
 from engine.model.abdm_links import held, may_be
 from engine.model.care_contexts import Wait
 from engine.model.shares import COUNTER, Profile
@@ -78,7 +78,7 @@ def _pending(batch: Batch, facility: str, counter: str, address: str) -> int:
 
 def _answered(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
     """The patient is known by the network's word once the gateway has taken our answer."""
-    if answer.verdict not in (Verdict.TAKEN, Verdict.BEFORE) or not call.about.get("callback"):
+    if not call.was_taken(answer) or not call.about.get("callback"):
         return
     body = callbacks.body(batch, call.about["callback"])
     profile = model.read(_object(body.get("profile")).get("patient"), ours.environment)
@@ -112,7 +112,7 @@ def _link(batch: Batch, ours: AbdmDestination, facility: str, patient: int, prof
     waiting = shares.waiting(batch, facility, WAITS, MOST_LOOKED_AT)
     if his := [one.number for one in waiting if _names(one, profile)]:
         shares.give(batch, his, patient)
-        linking.go_on(batch, ours, patient)
+    linking.come_back(batch, ours, patient)
 
 
 def _names(context: Context, profile: Profile) -> bool:

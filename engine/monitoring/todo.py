@@ -427,8 +427,8 @@ _UNDECIDED = {
     ),
     "leaving": (
         Level.PROBLEM,
-        "Reports of patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}."
-        " Withdraw each, or link it again with the patient's card.",
+        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}. Withdraw the"
+        " reports of each, or link one again with the patient's card.",
         "labrelay abdm contexts --reason leaving",
     ),
     "unshared": (
@@ -454,6 +454,7 @@ _UNDECIDED = {
 
 _OF = {
     **dict.fromkeys(("suspended", "bad_signature", "other_patient", "doubtful"), "consents"),
+    "leaving": "patients",
     "damaged": "transfers",
     "unshared": "shares",
 }

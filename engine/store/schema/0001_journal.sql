@@ -641,6 +641,7 @@ CREATE TABLE abdm_patient (
     facility   TEXT NOT NULL,               -- id at the gateway
     reference  TEXT NOT NULL UNIQUE,        -- as which the network knows the patient here: drawn by chance
     state      TEXT NOT NULL,               -- model/abdm.py
+    notice     INTEGER NOT NULL,            -- leaving: abdm_callback.number of the first notice of it; else 0
     address    BLOB NOT NULL,               -- 16-byte keyed hashes, or empty
     abha       BLOB NOT NULL,
     mobile     BLOB NOT NULL,
@@ -654,6 +655,7 @@ CREATE UNIQUE INDEX abdm_patient_address ON abdm_patient (address, facility) WHE
 CREATE INDEX abdm_patient_abha ON abdm_patient (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_patient_mobile ON abdm_patient (mobile, facility) WHERE mobile <> x'';
 CREATE INDEX abdm_patient_patient ON abdm_patient (patient, facility) WHERE patient <> x'';
+CREATE INDEX abdm_patient_leaving ON abdm_patient (number) WHERE state = 'leaving';
 
 -- Link tokens: with one the facility links records of the patient.
 CREATE TABLE abdm_link_token (
@@ -692,7 +694,7 @@ CREATE INDEX abdm_context_mobile ON abdm_context (mobile, facility) WHERE mobile
 CREATE INDEX abdm_context_abha ON abdm_context (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_context_patient ON abdm_context (patient, state);
 CREATE INDEX abdm_context_doubt ON abdm_context (reason, number)
-    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified', 'leaving');
+    WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified');
 CREATE INDEX abdm_context_failed ON abdm_context (reason, changed_us) WHERE state = 'failed';
 CREATE INDEX abdm_context_message ON abdm_context (message_id);
 CREATE INDEX abdm_context_list ON abdm_context (facility, state, reason);

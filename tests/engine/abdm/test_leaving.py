@@ -142,7 +142,8 @@ def test_his_consents_and_codes_end_and_no_page_is_left(tmp_path: Path) -> None:
         for n, state in enumerate((None, TransferState.ENDED, None)):
             journal.run_alone(fill, n, state)
         for n in range(2):
-            assert journal.run_alone(leaving.leave, person(n).address, [FACILITY, WEST], linking.reference)
+            assert journal.run_alone(leaving.stop, person(n).address, 1, [FACILITY, WEST], linking.reference)
+            journal.run_alone(leaving.leave, person(n).address, 1)
         gone = ("REVOKED", "left")
         assert journal.rows("SELECT state, reason, content = x'' FROM abdm_consent ORDER BY number") == [
             (*gone, 0),  # its transfer is still to be reported
@@ -287,7 +288,8 @@ async def test_where_the_gateway_takes_no_answer_a_person_drops_the_links(
         numbers = [await site.ours.offer(report(f"A-{n}", message_id=n), person()) for n in (1, 2)]
         await site.ours.is_told(*numbers)
         await site.ask("/app/status", {"patient": HIS, "status": "DELETED"})
-        await until(lambda: {one.what: one.count for one in undecided(site.ours.journal)} == {"leaving": 2})
+        await until(lambda: {one.what: one.count for one in undecided(site.ours.journal)} == {"leaving": 1})
+        assert site.ours.rows("abdm_context", "reason") == [("leaving",)] * 2
         for number in numbers:
             assert site.ours.states("abdm_patient") == ["leaving"]
             await site.ours.journal.run(acts.withdraw, number, "he has left", who="a")

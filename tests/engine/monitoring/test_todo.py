@@ -348,7 +348,7 @@ UNDECIDED = [
 def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
     found = entries(site(), [], [], str, (), (), UNDECIDED)
     assert [(one.key, one.level, one.count, one.since) for one in found] == [
-        ("abdm-reports-leaving", RED, 13, from_us(LETTER_US)),
+        ("abdm-patients-leaving", RED, 13, from_us(LETTER_US)),
         ("abdm-reports-moved", RED, 2, from_us(LETTER_US)),
         ("abdm-transfers-damaged", RED, 6, from_us(LETTER_US)),
         ("abdm-consents-bad_signature", AMBER, 10, from_us(LETTER_US)),
@@ -367,7 +367,7 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         "a command alone is its next step"
     )
     assert [str(one.phrase).partition(".")[0] for one in found] == [
-        "Reports of patients who have left ABDM by a notice of which the gateway has not taken our answer: 13",
+        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: 13",
         "Reports that a correction took away from a patient at ABDM: 2",
         "Requests for records (ABDM) that ended because a row of the journal cannot be opened: 6",
         "Consents whose signature no key of ABDM proves, under which nothing goes out: 10",

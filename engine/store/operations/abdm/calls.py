@@ -28,7 +28,10 @@ MOST_WITHOUT_RESULT = 3  # attempts whose callback never came, then a person has
 NO_RESULT = "NO_CALLBACK"  # as a code
 ENDED = "GAVE_UP"
 DAMAGED = "DAMAGED"
-_SELECT = "SELECT number, facility, name, subject, state, attempt, made_us, ends_us, content FROM abdm_call"
+_SELECT = (
+    "SELECT number, facility, name, subject, state, attempt, made_us, ends_us, content, status > 0 OR code <> ''"
+    " OR fault <> x'' FROM abdm_call"
+)
 
 Ended = Callable[[Batch, Call, GatewayAnswer], None]
 """What follows on the end of a call, in the same transaction."""
@@ -312,9 +315,9 @@ def _row(batch: Batch, number: int) -> Any:
 
 
 def _call(rows: Rows, row: Any) -> Call:
-    number, facility, name, subject, state, attempt, made_us, ends_us, content = row
+    number, facility, name, subject, state, attempt, made_us, ends_us, content, is_heard = row
     said = opened(rows, TABLE, "content", number, content) or {}
     return Call(
         number, facility, name, subject, CallState(state), attempt, made_us, ends_us,
-        said.get("body"), said.get("about", {}),
+        said.get("body"), said.get("about", {}), bool(is_heard),
     )  # fmt: skip

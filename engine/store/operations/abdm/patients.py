@@ -80,8 +80,8 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     if row is None:
         (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
         batch.execute(
-            "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
-            " changed_us, content) VALUES (?, ?, ?, 'known', x'', x'', x'', x'', ?, ?, x'')",
+            "INSERT INTO abdm_patient (number, facility, reference, state, notice, address, abha, mobile, patient,"
+            " made_us, changed_us, content) VALUES (?, ?, ?, 'known', 0, x'', x'', x'', x'', ?, ?, x'')",
             (number, facility, reference, batch.now_us, batch.now_us),
         )
     else:
@@ -102,8 +102,8 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     vault = batch.vault
     content = {name: getattr(person, name) for name in Person.__slots__}
     batch.execute(
-        "UPDATE abdm_patient SET state = 'known', address = ?, abha = ?, mobile = ?, patient = ?, changed_us = ?,"
-        " content = ? WHERE number = ?",
+        "UPDATE abdm_patient SET state = 'known', notice = 0, address = ?, abha = ?, mobile = ?, patient = ?,"
+        " changed_us = ?, content = ? WHERE number = ?",
         (
             *(address, sealing.abha_token(vault, person.number), sealing.mobile_token(vault, person.mobile)),
             *(sealing.patient_token(vault, person.patient), batch.now_us),
@@ -194,35 +194,36 @@ def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
     """
     batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (number,))
     batch.execute(
-        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END,"
+        "UPDATE abdm_patient SET state = 'dropped', notice = 0, address = CASE WHEN ? THEN x'' ELSE address END,"
         " abha = CASE WHEN ? THEN x'' ELSE abha END, mobile = x'', patient = x'', content = x'', changed_us = ?"
         " WHERE number = ?",
         (erased, erased, batch.now_us, number),
     )
 
 
-def suspect(batch: Batch, number: int) -> None:
+def suspect(batch: Batch, number: int, notice: int) -> None:
     """The patient may have left: none of his reports is linked until he is verified anew, or a person links one."""
     batch.execute(
-        "UPDATE abdm_patient SET state = ?, changed_us = ? WHERE number = ? AND state = 'known'",
-        (LEAVING, batch.now_us, number),
+        "UPDATE abdm_patient SET state = ?, notice = ?, changed_us = ? WHERE number = ? AND state = 'known'",
+        (LEAVING, notice, batch.now_us, number),
     )
     batch.execute(
-        "UPDATE abdm_context SET reason = ?, changed_us = ? WHERE patient = ? AND state NOT IN ('waiting', 'dropped')",
+        "UPDATE abdm_context SET reason = ?, changed_us = ? WHERE patient = ? AND state NOT IN ('waiting', 'dropped')"
+        " AND reason = ''",
         (LEAVING, batch.now_us, number),
     )
 
 
-def bar(batch: Batch, facility: str, reference: str, address: str, digits: str) -> None:
-    """One who is not known here has left the network: no report is to link him. The keyed hashes of his address and
-    ABHA number (empty: unknown) are all that is kept.
+def bar(batch: Batch, facility: str, reference: str, address: str, digits: str, notice: int) -> None:
+    """One who is not known here may have left the network: no report is to link him. The keyed hashes of his address
+    and ABHA number (empty: unknown) are all that is kept.
     """
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
     batch.execute(
-        "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
-        " changed_us, content) VALUES (?, ?, ?, 'dropped', ?, ?, x'', x'', ?, ?, x'')",
+        "INSERT INTO abdm_patient (number, facility, reference, state, notice, address, abha, mobile, patient, made_us,"
+        " changed_us, content) VALUES (?, ?, ?, 'leaving', ?, ?, ?, x'', x'', ?, ?, x'')",
         (
-            *(number, facility, reference, sealing.address_token(batch.vault, address)),
+            *(number, facility, reference, notice, sealing.address_token(batch.vault, address)),
             *(sealing.abha_token(batch.vault, digits), batch.now_us, batch.now_us),
         ),
     )
