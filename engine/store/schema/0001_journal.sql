@@ -760,6 +760,7 @@ CREATE TABLE abdm_consent (
     state      TEXT NOT NULL,               -- model/consents.py
     reason     TEXT NOT NULL,
     signed     INTEGER NOT NULL,            -- 1: the signature of its grant was proven
+    granted    INTEGER NOT NULL,            -- doubtful: abdm_callback.number of the first grant since then; else 0
     ends_us    INTEGER NOT NULL,            -- dataEraseAt; 0: unknown, as of one that was revoked before it came
     served     INTEGER NOT NULL,            -- requests for records that were taken
     made_us    INTEGER NOT NULL,
