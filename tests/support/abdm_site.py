@@ -33,7 +33,7 @@ from engine.model.clock import Clock, SystemClock, from_us
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
-from engine.store.operations.abdm import patients
+from engine.store.operations.abdm import leaving, patients
 from engine.store.operations.abdm.contexts import NewReport
 from engine.store.operations.abdm.patients import Person
 from tests.support.waiting import until
@@ -128,6 +128,12 @@ def keep(batch: Batch, ours: AbdmDestination, new: NewReport, one: Person | None
     )
     number: int = reports.keep(batch, ours, came, issue(new, one))
     return number
+
+
+def leave(batch: Batch, address: str, *facilities: str) -> None:
+    """The patient with this address leaves, and the gateway takes our answer to the notice of it."""
+    leaving.stop(batch, address, 1, facilities, linking.reference)
+    leaving.leave(batch, address, 1)
 
 
 offer = operation(priority=Priority.SETTLE)(keep)

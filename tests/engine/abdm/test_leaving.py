@@ -142,7 +142,7 @@ def test_his_consents_and_codes_end_and_no_page_is_left(tmp_path: Path) -> None:
         for n, state in enumerate((None, TransferState.ENDED, None)):
             journal.run_alone(fill, n, state)
         for n in range(2):
-            assert journal.run_alone(leaving.stop, person(n).address, 1, [FACILITY, WEST], linking.reference)
+            assert journal.run_alone(leaving.stop, person(n).address, 1, (FACILITY, WEST), linking.reference)
             journal.run_alone(leaving.leave, person(n).address, 1)
         gone = ("REVOKED", "left")
         assert journal.rows("SELECT state, reason, content = x'' FROM abdm_consent ORDER BY number") == [
