@@ -35,7 +35,7 @@ from engine.abdm.flow import CallKind, Flow
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
 from engine.model import consent_rules
-from engine.model.abdm import CONSENT_NOTICE, Call, Callback, GatewayAnswer
+from engine.model.abdm import CONSENT_NOTICE, Call, Callback, GatewayAnswer, PatientState
 from engine.model.clock import Clock, from_us, to_us
 from engine.model.consent_rules import Refusal, Standing, Unfit
 from engine.model.consents import Artefact, ConsentState, DataRequest, Holding, Notice
@@ -89,7 +89,8 @@ def artefact(kept: KeptConsent) -> Artefact | None:
 
 def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
     """A consent as records may go out under it: one that is not ours to serve, is not proven, or is suspended, is not
-    granted, and so is that of a patient who has left the network. One whose answer is under way is (`is_awaited`).
+    granted, and so is that of a patient who has left the network, or may have. One whose answer is under way is
+    (`is_awaited`).
 
     Raises:
         IntegrityError: the patient's row is not what was sealed.
@@ -99,7 +100,7 @@ def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
         return so_far
     patient = patients.by_number(rows, kept.patient) if kept.patient else None
     is_kept_back = bool(kept.reason) and not is_awaited(rows, kept)
-    if is_kept_back or not _is_proven(ours, kept.signed) or patient is None or patient.person is None:
+    if is_kept_back or not _is_proven(ours, kept.signed) or patient is None or patient.state is not PatientState.KNOWN:
         return Standing(state=ConsentState.REQUESTED, artefact=so_far.artefact)
     return so_far
 

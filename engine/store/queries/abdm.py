@@ -111,7 +111,7 @@ def undecided(reader: Reader, since_us: int = 0) -> list[Undecided]:
         " SELECT 'leaving', count(*), min(changed_us) FROM abdm_patient WHERE state = 'leaving'"
         " AND (changed_us >= ? OR EXISTS (SELECT 1 FROM abdm_context WHERE patient = abdm_patient.number"
         " AND state <> 'dropped')) AND NOT EXISTS (SELECT 1 FROM abdm_call WHERE name = 'status-on-notify'"
-        " AND subject >= notice AND state IN ('waiting', 'sending') AND attempt < 2) UNION ALL"
+        " AND subject = notice AND state IN ('waiting', 'sending') AND attempt < 2) UNION ALL"
         " SELECT iif(reason = 'ABDM-1092', reason, 'failed') AS what, count(*), min(changed_us) FROM abdm_context"
         " WHERE state = 'failed' GROUP BY what UNION ALL"
         " SELECT 'blocked', count(*), min(changed_us) FROM abdm_context"

@@ -18,12 +18,12 @@ from engine.model.consent_rules import Refusal
 from engine.store.core.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
-from engine.store.operations.abdm import callbacks, consents, forgetting, transfers
+from engine.store.operations.abdm import callbacks, consents, forgetting, leaving, patients, transfers
 from engine.store.queries.abdm import RefusedCallbacks, refused_callbacks, undecided
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Rows
 from tests.support.abdm_consents import OURS, Desk, word
-from tests.support.abdm_site import FACILITY, destination
+from tests.support.abdm_site import FACILITY, destination, person
 
 DAY_S = 86_400.0
 PAGE = "SELECT state, reason, length(body) FROM abdm_page"
@@ -298,6 +298,18 @@ def test_a_grant_takes_the_place_of_one_that_was_made_up(
     if not became:
         erase_at = given["notification"]["consentDetail"]["permission"]["dataEraseAt"]
         assert from_us(kept.ends_us) == instant(erase_at)
+
+
+def test_nothing_goes_out_of_a_patient_who_may_have_left_also_under_a_consent_that_a_person_has_resumed(
+    desk: Desk,
+) -> None:
+    desk.notice(desk.grant())
+    desk.journal.run_alone(lambda batch: leaving.stop(batch, PEOPLE[0].address, 9, (), lambda: "LR-X"))
+    assert desk.consent() == ("GRANTED", "suspended")
+    desk.journal.run_alone(flow.resume, 1, "looked", who="a", looked=True)
+    assert desk.refusal() is Refusal.NOT_GRANTED
+    desk.journal.run_alone(lambda batch: patients.put(batch, FACILITY, "LR-X", person(verified=True)))
+    assert desk.refusal() is None
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------

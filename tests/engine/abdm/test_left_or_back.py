@@ -152,23 +152,30 @@ def test_what_an_answer_proves(desk: Desk, name: str) -> None:
     assert desk.patient == became
 
 
+def scan(desk: Desk) -> int:
+    """A scan at the counter; the number of its callback."""
+    said = {"abhaAddress": HIS, "abhaNumber": person().number, "name": "A", "gender": "F", "yearOfBirth": "1990"}
+    body = orjson.dumps({"profile": {"patient": said}})
+    desk.run(callbacks.store, sharing.SHARE, FACILITY, "s-1", body, 0)
+    return int(desk.journal.row("SELECT max(number) FROM abdm_callback")[0])
+
+
+def share(batch: Batch, scanned: int, answers: list[GatewayAnswer | None]) -> None:
+    """The attempts of our answer to a scan, with the gateway's answers."""
+    number = calls.queue(batch, FACILITY, sharing.ON_SHARE, 1, {}, about={"callback": scanned})
+    for n, answer in enumerate(answers, start=1):
+        batch.execute("UPDATE abdm_call SET attempt = ? WHERE number = ?", (n, number))
+        one = calls.by_number(batch, number)
+        assert one is not None
+        if answer is not None:
+            sharing.FLOW.calls[0].ended(batch, OURS, one, answer)
+
+
 def test_a_share_counts_by_an_answer_to_it_alone(desk: Desk) -> None:
     """A refusal of an answer that was cut does not count there: a record may go out by it."""
-    person_ = {"abhaAddress": HIS, "abhaNumber": person().number, "name": "A", "gender": "F", "yearOfBirth": "1990"}
-    body = orjson.dumps({"profile": {"patient": person_}})
-    desk.run(callbacks.store, sharing.SHARE, FACILITY, "s-1", body, 0)
-
-    def share(batch: Batch, answers: list[GatewayAnswer | None]) -> None:
-        number = calls.queue(batch, FACILITY, sharing.ON_SHARE, 1, {}, about={"callback": 1})
-        for n, answer in enumerate(answers, start=1):
-            batch.execute("UPDATE abdm_call SET attempt = ? WHERE number = ?", (n, number))
-            one = calls.by_number(batch, number)
-            assert one is not None
-            if answer is not None:
-                sharing.FLOW.calls[0].ended(batch, OURS, one, answer)
-
+    scanned = scan(desk)
     for answers, count in (([BEFORE], 0), ([CUT, NOT_OPEN], 0), ([CUT, BEFORE], 1)):
-        desk.run(share, answers)
+        desk.run(share, scanned, answers)
         assert len(desk.rows("abdm_patient")) == count, answers
 
 
@@ -204,6 +211,19 @@ def test_a_repeat_of_a_notice_is_the_same(desk: Desk) -> None:
     assert desk.patient == "leaving"
     desk.attempt(first, T)
     assert desk.patient == "dropped"
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_scan_brings_back_where_it_came_after_the_notice(desk: Desk, is_before: bool) -> None:
+    desk.known()
+    if is_before:
+        scanned = scan(desk)
+        desk.run(lambda batch: batch.execute("UPDATE abdm_callback SET state = 'folded'"))
+    desk.notice()
+    if not is_before:
+        scanned = scan(desk)
+    desk.run(share, scanned, [T])
+    assert desk.patient == ("leaving" if is_before else "known")
 
 
 def test_where_one_is_back_his_open_calls_go_on(desk: Desk) -> None:

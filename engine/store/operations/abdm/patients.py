@@ -140,6 +140,12 @@ def has_left(rows: Rows, facility: str, person: Person) -> bool:
     return any(each.state is not PatientState.KNOWN for each in found)
 
 
+def notice_of(rows: Rows, number: int) -> int:
+    """Number of the callback by which a patient may have left; 0: there is none."""
+    row = rows.execute("SELECT notice FROM abdm_patient WHERE number = ?", (number,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def is_taken(rows: Rows, reference: str) -> bool:
     """Whether a patient has this reference, or had it."""
     return rows.execute("SELECT 1 FROM abdm_patient WHERE reference = ?", (reference,)).fetchone() is not None
