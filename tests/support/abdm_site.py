@@ -152,6 +152,7 @@ class Ours:
     pushing: Pushing
     texts: TemplatedRequests | None = None
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    taken: set[tuple[str, ...]] = field(default_factory=set)  # ends of paths (`takes_answers`)
 
     @classmethod
     async def start(
@@ -225,6 +226,9 @@ class Ours:
     def takes_answers(self, *paths: str) -> None:
         """The gateway takes our answers to callbacks, also to those that no simulated app has sent."""
         made, ends = self.gateway.call, paths or ("/hip/on-notify", "/status/on-notify", "/on-share")
+        if ends in self.taken:
+            return
+        self.taken.add(ends)
 
         async def call(method: str, path: str, body: Any, **more: Any) -> GatewayAnswer:
             if path.endswith(ends):

@@ -361,6 +361,7 @@ async def test_nothing_of_his_goes_out_after_he_has_left(
     returned: list[tuple[int, int, int]] = []  # person, step, time
     soon = lambda url: destination(url, answer_within="1s")  # noqa: E731 - a token of before he left never comes
     async with abdm_site(tmp_path, monkeypatch, faults, config=soon) as site:
+        site.ours.takes_answers()
         made = site.ours.gateway.call
 
         async def call(method: str, path: str, body: Any, *, request_id: str, headers: Any = None) -> Any:
