@@ -11,7 +11,7 @@ from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.model.errors import NoRoomError, StoreError
 from engine.monitoring.snapshot.states import ChannelState
-from engine.runtime import observe
+from engine.runtime import notices, observe
 from engine.runtime.app import App
 from engine.store.core import reserve
 from engine.store.core.reserve import RESERVE_NAME, Reserve
@@ -88,7 +88,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
             await until(lambda: app.journal.full, 240.0)
             await until(each_refused_again(app), 240.0)  # no answer to what came before is under way any more
             held = [len(analyzer.acked) for analyzer in analyzers]
-            assert any("disk is full" in alarm for alarm in app.journal.alarms)
+            assert any("disk is full" in alarm for alarm in notices.no_room(app.journal))
             for shown_s in (observe.STORE_FAULT_S, 0.0):  # also where nobody has tried for long
                 with monkeypatch.context() as patched:
                     patched.setattr(observe, "STORE_FAULT_S", shown_s)
@@ -112,7 +112,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
                 lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 240.0
             )
             await until(lambda: size(disk) == KEPT)
-            assert app.journal.alarms == []
+            assert (app.journal.alarms, [*notices.no_room(app.journal)]) == ([], [])
             app.observer.expire()
             assert not {row.state for row in app.observer.snapshot().channels} & {ChannelState.REFUSING}
         for analyzer in analyzers:
@@ -144,10 +144,10 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     with pytest.raises(NoRoomError):
         await journal.run(append.store_message, received(b"second"), repeat_window_s=WINDOW_S)
     await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="seen")
-    (alarm,) = journal.alarms
+    (alarm,) = notices.no_room(journal)
     assert "the rest of it is kept for acts of people" in alarm
     disk.fill()  # what was given back is gone as well
-    (alarm,) = journal.alarms
+    (alarm,) = notices.no_room(journal)
     assert "is used up, too: pauses and decisions may fail" in alarm
     with pytest.raises(StoreError, match="SQLITE_FULL"):
         for _ in range(1000):
