@@ -95,6 +95,8 @@ async def test_a_block_by_the_network_lasts_its_day(
         await site.ours.is_quiet()
         assert site.ours.rows("abdm_context", "state, reason") == [("ready", "blocked")]
         await set_right(site, clock, restarts=restarts)
+        a_day_on_us = clock.now_us() + round(DAY_S * 1_000_000)
+        await until(lambda: not site.ours.rows(f"abdm_link_token WHERE until_us > {a_day_on_us + 60_000_000}"))
 
         async def offered(number: int, *, told: bool) -> None:
             made = await site.ours.offer(report(f"A-{number}", message_id=number), person())
