@@ -151,7 +151,9 @@ def _leaving(batch: Batch, context: Context) -> list[int]:
     """The patient of a report; of one that waits, whom it names."""
     if context.patient:
         return [context.patient]
-    found = (patients.by_address(batch, context.facility, one) for one in held(context.content).addresses)
+    said = held(context.content)
+    found = [patients.by_address(batch, context.facility, one) for one in said.addresses]
+    found += [one for digits in said.numbers for one in patients.by_abha(batch, context.facility, digits)]
     return [one.number for one in found if one is not None]
 
 

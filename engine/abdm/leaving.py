@@ -66,7 +66,7 @@ def _answered(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAn
         return
     address = _address(callbacks.body(batch, call.subject))
     if address is not None:  # else he was erased meanwhile
-        leaving.leave(batch, address.text, call.subject)
+        leaving.leave(batch, address.text, call.subject, call.number)
 
 
 def _is_not_open(answer: GatewayAnswer) -> bool:

@@ -85,7 +85,7 @@ def _answered(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAn
     if isinstance(profile, str):  # it was erased meanwhile
         return
     known = patients.by_address(batch, call.facility, profile.address)
-    if known is not None and patients.notice_of(batch, known.number) > call.about["callback"]:
+    if patients.notice_of(batch, call.facility, profile.address, profile.number) > call.about["callback"]:
         return  # the notice that he has left came after the scan
     if known is not None and known.state is PatientState.DROPPED:
         invitations.returned(batch, known.number)

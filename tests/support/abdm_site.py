@@ -133,7 +133,7 @@ def keep(batch: Batch, ours: AbdmDestination, new: NewReport, one: Person | None
 def leave(batch: Batch, address: str, *facilities: str) -> None:
     """The patient with this address leaves, and the gateway takes our answer to the notice of it."""
     leaving.stop(batch, address, 1, facilities, linking.reference)
-    leaving.leave(batch, address, 1)
+    leaving.leave(batch, address, 1, leaving.ALL)
 
 
 offer = operation(priority=Priority.SETTLE)(keep)

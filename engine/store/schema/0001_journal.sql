@@ -642,6 +642,7 @@ CREATE TABLE abdm_patient (
     reference  TEXT NOT NULL UNIQUE,        -- as which the network knows the patient here: drawn by chance
     state      TEXT NOT NULL,               -- model/abdm.py
     notice     INTEGER NOT NULL,            -- leaving: abdm_callback.number of the first notice of it; else 0
+    noticed    INTEGER NOT NULL,            -- abdm_callback.number of the newest notice of leaving; 0: there is none
     address    BLOB NOT NULL,               -- 16-byte keyed hashes, or empty
     abha       BLOB NOT NULL,
     mobile     BLOB NOT NULL,

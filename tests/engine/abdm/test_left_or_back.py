@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.abdm import later, leaving, linking, sharing
+from engine.abdm import discovery, later, leaving, linking, sharing
 from engine.model.abdm import Call, Callback, CallbackState, CallState, ContextState, GatewayAnswer, Verdict
 from engine.model.clock import ManualClock
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations.abdm import callbacks, calls, contexts, invitations, patients
+from engine.store.operations.abdm import callbacks, calls, contexts, invitations, offers, patients
 from engine.store.queries.abdm import undecided
 from tests.support.abdm_site import FACILITY, destination, keep, person, report
 
@@ -34,7 +34,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
         self.journal = Journal.open(folder, clock=self.clock)
-        self.notices = 0
+        self.notices = self.scans = 0
 
     def run(self, work: Any, *arguments: Any) -> Any:
         return self.journal.run_alone(work, *arguments)
@@ -152,12 +152,15 @@ def test_what_an_answer_proves(desk: Desk, name: str) -> None:
     assert desk.patient == became
 
 
-def scan(desk: Desk) -> int:
+def scan(desk: Desk, address: str = HIS) -> int:
     """A scan at the counter; the number of its callback."""
-    said = {"abhaAddress": HIS, "abhaNumber": person().number, "name": "A", "gender": "F", "yearOfBirth": "1990"}
+    said = {"abhaAddress": address, "abhaNumber": person().number, "name": "A", "gender": "F", "yearOfBirth": "1990"}
     body = orjson.dumps({"profile": {"patient": said}})
-    desk.run(callbacks.store, sharing.SHARE, FACILITY, "s-1", body, 0)
-    return int(desk.journal.row("SELECT max(number) FROM abdm_callback")[0])
+    desk.scans += 1
+    desk.run(callbacks.store, sharing.SHARE, FACILITY, f"s-{desk.scans}", body, 0)
+    number = int(desk.journal.row("SELECT max(number) FROM abdm_callback")[0])
+    desk.run(lambda batch: batch.execute("UPDATE abdm_callback SET state = 'folded' WHERE number = ?", (number,)))
+    return number
 
 
 def share(batch: Batch, scanned: int, answers: list[GatewayAnswer | None]) -> None:
@@ -218,12 +221,54 @@ def test_a_scan_brings_back_where_it_came_after_the_notice(desk: Desk, is_before
     desk.known()
     if is_before:
         scanned = scan(desk)
-        desk.run(lambda batch: batch.execute("UPDATE abdm_callback SET state = 'folded'"))
     desk.notice()
     if not is_before:
         scanned = scan(desk)
     desk.run(share, scanned, [T])
     assert desk.patient == ("leaving" if is_before else "known")
+
+
+def test_a_scan_before_the_notice_brings_no_one_back_once_he_has_left(desk: Desk) -> None:
+    """Also under another address of the same number, which is not known here."""
+    desk.known()
+    scanned, other = scan(desk), scan(desk, "other@sbx")
+    desk.attempt(desk.notice(), T)
+    assert desk.patient == "dropped"
+    desk.run(share, scanned, [T])
+    desk.run(share, other, [T])
+    assert desk.rows("abdm_patient", "state") == [("dropped",)]
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_scan_before_another_notice_brings_no_one_back(desk: Desk, is_taken: bool) -> None:
+    desk.known()
+    first = desk.notice()
+    if is_taken:
+        desk.attempt(first, T)
+    scanned = scan(desk)
+    second = desk.notice()
+    desk.run(share, scanned, [T])
+    assert desk.patient == ("dropped" if is_taken else "leaving")
+    desk.run(share, scan(desk), [T])
+    assert desk.patient == "known"
+    desk.attempt(second, T)
+    assert desk.patient == "known"
+
+
+def test_one_who_scans_between_the_notice_and_its_answer_has_his_token(desk: Desk) -> None:
+    desk.known()
+    before = desk.run(lambda batch: calls.queue(batch, FACILITY, "made-up", 7, {"a": HIS}))
+    call = desk.notice()
+    answer = desk.run(lambda batch: calls.queue(batch, FACILITY, sharing.ON_SHARE, 1, {"abhaAddress": HIS}))
+    desk.attempt(call, T)
+    assert (desk.patient, desk.made(before)[0], desk.made(answer)[0]) == ("dropped", "failed", "waiting")
+
+
+def test_one_who_is_back_under_another_address_has_the_reports_with_his_number(desk: Desk) -> None:
+    number = person().number
+    desk.notice(f"{number}@sbx")
+    desk.run(lambda batch: patients.put(batch, FACILITY, "LR-BACK", person(verified=True)))
+    assert not desk.run(lambda batch: patients.has_left(batch, FACILITY, person(address=f"{number}@sbx")))
 
 
 def test_where_one_is_back_his_open_calls_go_on(desk: Desk) -> None:
@@ -357,3 +402,33 @@ def test_one_of_whom_reports_wait_alone_is_listed_and_a_person_says_that_he_has_
     desk.run(lambda batch: later.withdraw(batch, number, "he has left", who="a"))
     assert desk.patient == "dropped"
     assert listed(desk) == {}
+
+
+def test_a_person_who_says_that_one_has_left_ends_all_that_names_him(desk: Desk) -> None:
+    number = desk.known()
+    desk.run(lambda batch: calls.queue(batch, FACILITY, "made-up", 7, {"a": HIS}))
+    desk.attempt(desk.notice(), F)
+    desk.run(lambda batch: later.withdraw(batch, number, "he has left", who="a"))
+    assert desk.patient == "dropped"
+    assert desk.rows("abdm_call WHERE name = 'made-up'", "state, code") == [("failed", "left")]
+    assert desk.run(lambda batch: invitations.is_barred(batch, person().mobile, ""))
+
+
+def test_what_was_offered_before_the_notice_ends_with_it(desk: Desk) -> None:
+    """Also the SMS with a code, and the list of his reports."""
+    desk.known()
+    reference = desk.rows("abdm_patient", "reference")[0][0]
+
+    def offer(batch: Batch) -> int:
+        number = offers.offer(batch, "t", FACILITY, HIS, life_us=9**9, content={"contexts": {}})
+        of = offers.by_number(batch, number)
+        assert of is not None
+        offers.new_code(batch, of, "c", "r", digits="123456", mobile="9", ends_us=9**18, content={})
+        body = {"patient": [{"referenceNumber": reference}]}
+        return calls.queue(batch, FACILITY, discovery.ON_DISCOVER, number, body)
+
+    call = desk.run(offer)
+    desk.notice()
+    assert desk.rows("abdm_code", "state, reason, text") == [("over", "left", b"")]
+    assert desk.rows("abdm_offer", "content") == [(b"",)]
+    assert desk.made(call) == ("failed", 0)

@@ -25,12 +25,13 @@ from engine.store.core.batch import Batch
 from engine.store.operations.abdm import calls, consents, ended_consents, invitations, offers, patients, sealing, shares
 
 LEFT = "left"
+ALL = 2**63 - 1  # above each number of a call
 OF_PATIENT, OF_CONTEXT = ("generate-token", "link"), ("context-notify", "sms-notify")  # calls, by their subject
 
 
 def stop(batch: Batch, address: str, notice: int, facilities: Iterable[str], reference: Callable[[], str]) -> bool:
-    """Nothing more is sent of the patient with this address: his consents are suspended, and no report is linked.
-    False: there is nothing of his.
+    """Nothing more is sent of the patient with this address: his consents are suspended, no report is linked, and what
+    his app was offered goes. False: there is nothing of his.
 
     Args:
         notice: number of the callback that says it.
@@ -39,6 +40,8 @@ def stop(batch: Batch, address: str, notice: int, facilities: Iterable[str], ref
         reference: of such a row.
     """
     rows, digits = _his(batch, address)
+    for said in sorted({address}.union(*(_words(batch, number) for number in rows))):
+        offers.leave(batch, said, LEFT)
     for number in rows:
         patients.suspect(batch, number, notice)
         for (consent,) in batch.execute("SELECT number FROM abdm_consent WHERE patient = ?", (number,)).fetchall():
@@ -49,8 +52,12 @@ def stop(batch: Batch, address: str, notice: int, facilities: Iterable[str], ref
     return any(row.state != "dropped" for row in rows.values())
 
 
-def leave(batch: Batch, address: str, notice: int) -> None:
-    """The patient with this address has left, by this notice. Where he was verified after it he is back, and stays."""
+def leave(batch: Batch, address: str, notice: int, answer: int) -> None:
+    """The patient with this address has left, by this notice. Where he was verified after it he is back, and stays.
+
+    Args:
+        answer: number of the call with our answer to the notice: what was queued after it goes on.
+    """
     rows, _ = _his(batch, address)
     back = [row.number for row in rows.values() if row.state == PatientState.KNOWN or row.notice > notice]
     words = {address}
@@ -59,21 +66,18 @@ def leave(batch: Batch, address: str, notice: int) -> None:
             words |= {row.reference} | _drop(batch, row.number)
     for number in back:
         words -= _words(batch, number)
-    _withdraw(batch, words)
-    for said in sorted(one for one in words if "@" in one):
-        offers.leave(batch, said, LEFT)
+    _withdraw(batch, words, answer)
 
 
 def confirm(batch: Batch, number: int) -> None:
     """A person has withdrawn a report: where it was the last one of a patient who may have left, he has."""
     row = batch.execute(
-        "SELECT 1 FROM abdm_patient WHERE number = ?1 AND state = ?2 AND NOT EXISTS (SELECT 1 FROM abdm_context"
+        "SELECT reference FROM abdm_patient WHERE number = ?1 AND state = ?2 AND NOT EXISTS (SELECT 1 FROM abdm_context"
         " WHERE patient = ?1 AND state <> 'dropped')",
         (number, patients.LEAVING),
     ).fetchone()
     if row is not None:
-        consents.end_all_of_patient(batch, number, LEFT)
-        patients.drop(batch, number)
+        _withdraw(batch, {row[0]} | _drop(batch, number))
 
 
 class _Row(NamedTuple):
@@ -151,13 +155,14 @@ def _words(batch: Batch, number: int) -> set[str]:
     return set()
 
 
-def _withdraw(batch: Batch, words: Collection[str]) -> None:
-    """End the open calls whose body has one of these texts, of whichever flow they are."""
+def _withdraw(batch: Batch, words: Collection[str], before: int = ALL) -> None:
+    """End the open calls, of a lower number, whose body has one of these texts, of whichever flow they are."""
     sought = [orjson.dumps(word.lower()) for word in words if word]  # in quotes: another address may end alike
     select = (
         "SELECT number, content FROM abdm_call WHERE state IN ('waiting', 'sending', 'accepted') AND content <> x''"
+        " AND number < ?"
     )
-    for number, content in batch.execute(select).fetchall():
+    for number, content in batch.execute(select, (before,)).fetchall():
         try:
             body = orjson.dumps(sealing.opened(batch, calls.TABLE, "content", number, content)).lower()
         except IntegrityError:  # it is not made, either (`calls.claim`)

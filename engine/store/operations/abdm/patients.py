@@ -80,8 +80,8 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     if row is None:
         (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
         batch.execute(
-            "INSERT INTO abdm_patient (number, facility, reference, state, notice, address, abha, mobile, patient,"
-            " made_us, changed_us, content) VALUES (?, ?, ?, 'known', 0, x'', x'', x'', x'', ?, ?, x'')",
+            "INSERT INTO abdm_patient (number, facility, reference, state, notice, noticed, address, abha, mobile,"
+            " patient, made_us, changed_us, content) VALUES (?, ?, ?, 'known', 0, 0, x'', x'', x'', x'', ?, ?, x'')",
             (number, facility, reference, batch.now_us, batch.now_us),
         )
     else:
@@ -114,10 +114,11 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
 
 
 def _lift(batch: Batch, facility: str, number: int, digits: str) -> None:
-    """One who had left is back: that he has left under another address does not keep his reports from him."""
+    """One who had left is back: that he has left under another address, of which nothing is kept but hashes, does not
+    keep his reports from him."""
     batch.execute(
-        "UPDATE abdm_patient SET address = x'', abha = x'', changed_us = ? WHERE abha = ? AND facility = ?"
-        " AND number <> ? AND state = 'dropped'",
+        "UPDATE abdm_patient SET state = 'dropped', notice = 0, address = x'', abha = x'', changed_us = ?"
+        " WHERE abha = ? AND facility = ? AND number <> ? AND state IN ('dropped', 'leaving') AND content = x''",
         (batch.now_us, sealing.abha_token(batch.vault, digits), facility, number),
     )
 
@@ -140,10 +141,15 @@ def has_left(rows: Rows, facility: str, person: Person) -> bool:
     return any(each.state is not PatientState.KNOWN for each in found)
 
 
-def notice_of(rows: Rows, number: int) -> int:
-    """Number of the callback by which a patient may have left; 0: there is none."""
-    row = rows.execute("SELECT notice FROM abdm_patient WHERE number = ?", (number,)).fetchone()
-    return 0 if row is None else int(row[0])
+def notice_of(rows: Rows, facility: str, address: str, digits: str) -> int:
+    """Number of the newest callback by which one with this address or ABHA number may have left; 0: there is none."""
+    tokens = (sealing.address_token(rows.vault, address), sealing.abha_token(rows.vault, digits))
+    (newest,) = rows.execute(
+        "SELECT coalesce(max(noticed), 0) FROM abdm_patient WHERE facility = ?"
+        " AND ((address = ? AND address <> x'') OR (abha = ? AND abha <> x''))",
+        (facility, *tokens),
+    ).fetchone()
+    return int(newest)
 
 
 def is_taken(rows: Rows, reference: str) -> bool:
@@ -213,6 +219,7 @@ def suspect(batch: Batch, number: int, notice: int) -> None:
         "UPDATE abdm_patient SET state = ?, notice = ?, changed_us = ? WHERE number = ? AND state = 'known'",
         (LEAVING, notice, batch.now_us, number),
     )
+    batch.execute("UPDATE abdm_patient SET noticed = ? WHERE number = ?", (notice, number))
     batch.execute(
         "UPDATE abdm_context SET reason = ?, changed_us = ? WHERE patient = ? AND state NOT IN ('waiting', 'dropped')"
         " AND reason = ''",
@@ -226,10 +233,10 @@ def bar(batch: Batch, facility: str, reference: str, address: str, digits: str, 
     """
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
     batch.execute(
-        "INSERT INTO abdm_patient (number, facility, reference, state, notice, address, abha, mobile, patient, made_us,"
-        " changed_us, content) VALUES (?, ?, ?, 'leaving', ?, ?, ?, x'', x'', ?, ?, x'')",
+        "INSERT INTO abdm_patient (number, facility, reference, state, notice, noticed, address, abha, mobile, patient,"
+        " made_us, changed_us, content) VALUES (?, ?, ?, 'leaving', ?, ?, ?, ?, x'', x'', ?, ?, x'')",
         (
-            *(number, facility, reference, notice, sealing.address_token(batch.vault, address)),
+            *(number, facility, reference, notice, notice, sealing.address_token(batch.vault, address)),
             *(sealing.abha_token(batch.vault, digits), batch.now_us, batch.now_us),
         ),
     )
