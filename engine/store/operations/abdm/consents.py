@@ -156,15 +156,19 @@ def next_end_us(rows: Rows) -> int | None:
 # -- suspended -----------------------------------------------------------------------------------------------------
 
 
-def suspend(batch: Batch, number: int) -> None:
-    """Nothing goes out under a consent until the gateway grants it again, or a person resumes it."""
+def suspend(batch: Batch, number: int, why: str = SUSPENDED) -> None:
+    """Nothing goes out under a consent until the gateway grants it again, or a person resumes it.
+
+    Args:
+        why: its open transfers end.
+    """
     changed = batch.execute(
         "UPDATE abdm_consent SET reason = ?, changed_us = ? WHERE number = ? AND state IN ('REQUESTED', 'GRANTED')"
         " AND reason IN ('', ?)",
         (SUSPENDED, batch.now_us, number, DOUBTFUL),
     )
     if changed.rowcount:
-        transfers.end_of_consent(batch, number, SUSPENDED)
+        transfers.end_of_consent(batch, number, why)
 
 
 def suspend_all(batch: Batch) -> int:

@@ -45,7 +45,7 @@ def stop(batch: Batch, address: str, notice: int, facilities: Iterable[str], ref
     for number in rows:
         patients.suspect(batch, number, notice)
         for (consent,) in batch.execute("SELECT number FROM abdm_consent WHERE patient = ?", (number,)).fetchall():
-            consents.suspend(batch, consent)
+            consents.suspend(batch, consent, LEFT)
     for facility in facilities:
         if patients.by_address(batch, facility, address) is None:
             patients.bar(batch, facility, reference(), address, min(digits, default=""), notice)
