@@ -281,7 +281,7 @@ def _token_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[s
     """None where the patient may have left."""
     if _is_known(batch, call.subject):
         return {}
-    calls.withdraw(batch, call, "changed")
+    calls.withdraw(batch, call, Hold.LEFT.value)
     patients.forget_link_token(batch, call.subject)
     return None
 
@@ -293,9 +293,10 @@ def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[st
     is_held = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
     found = [contexts.by_number(batch, number) for number in call.about["contexts"]]
     are_linking = all(one is not None and one.state is ContextState.LINKING for one in found)
-    if token is not None and is_held and are_linking and _is_known(batch, call.subject):
+    is_known = _is_known(batch, call.subject)
+    if token is not None and is_held and are_linking and is_known:
         return {"X-LINK-TOKEN": token.token}
-    calls.withdraw(batch, call, "changed" if is_held else NO_TOKEN)
+    calls.withdraw(batch, call, Hold.LEFT.value if not is_known else "changed" if is_held else NO_TOKEN)
     contexts.move(batch, call.about["contexts"], ContextState.READY)
     go_on(batch, ours, call.subject)
     return None
@@ -325,9 +326,10 @@ def _was_renewed(batch: Batch, number: int) -> bool:
 def _notice_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
     """None where the report is not given out any more, or its patient may have left."""
     context = contexts.by_number(batch, call.subject)
-    if context is not None and context.state is ContextState.LINKED and _is_known(batch, context.patient):
+    has_left = context is not None and not _is_known(batch, context.patient)
+    if context is not None and context.state is ContextState.LINKED and not has_left:
         return {}
-    calls.withdraw(batch, call, "changed")
+    calls.withdraw(batch, call, Hold.LEFT.value if has_left else "changed")
     return None
 
 

@@ -143,7 +143,7 @@ def test_his_consents_and_codes_end_and_no_page_is_left(tmp_path: Path) -> None:
             journal.run_alone(fill, n, state)
         for n in range(2):
             assert journal.run_alone(leaving.stop, person(n).address, 1, (FACILITY, WEST), linking.reference)
-            journal.run_alone(leaving.leave, person(n).address, 1)
+            journal.run_alone(leaving.leave, person(n).address, 1, leaving.ALL)
         gone = ("REVOKED", "left")
         assert journal.rows("SELECT state, reason, content = x'' FROM abdm_consent ORDER BY number") == [
             (*gone, 0),  # its transfer is still to be reported
