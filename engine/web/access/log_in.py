@@ -1,12 +1,13 @@
 """Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from aiohttp import web
 
 from engine.access.set_up_link import GONE
-from engine.model.errors import LabRelayError, LogInError
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING
 from engine.web.access.desk import LOG_IN, Desk, local_path, say, signed_in
 from engine.web.access.identity import (
@@ -27,6 +28,7 @@ from engine.web.routes import OPEN_TO_ALL, Route
 CODE = "/log-in/code"
 CHANGE_USER = "/change-user"
 SET_UP = "/set-up"
+LATE_S = 1.0  # so much later comes the answer to a log-in that is turned away without a look
 
 
 class LogInPages:
@@ -76,13 +78,19 @@ class LogInPages:
                     device=cookie(request, BROWSER),
                 )
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await log_in_page(self._desk, request, status, to=to, name=name, trouble=trouble)
             if done.second_factor:
                 return await self._ask_code(request, done.secret, to)
             return await self._desk.enter(request, done, to)
 
         return await self._desk.answer(request, act)
+
+    async def _refused(self, request: web.Request, error: LogInError) -> tuple[int, str]:
+        """The status and the sentence; of one that was not looked at late, so that a flood of them costs little."""
+        if isinstance(error, (BusyError, LockedOutError)):
+            await asyncio.sleep(LATE_S)
+        return self._desk.refused(request, error)
 
     async def _ask_code(
         self, request: web.Request, waiting: str, to: str, status: int = 200, trouble: str = ""
@@ -95,7 +103,7 @@ class LogInPages:
             try:
                 done = await self._accounts.give_code(waiting, form["code"], address=request.remote or "")
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await self._ask_code(request, waiting, to, status, trouble)
             return await self._desk.enter(request, done, to)
 
@@ -125,7 +133,7 @@ class LogInPages:
                     leaving=cookie(request, SESSION),
                 )
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await self._draw_users(request, status, form["name"], trouble)
             answer = self._desk.go(request, "/")
             begin_session(request, answer, done)

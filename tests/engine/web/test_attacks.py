@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest import mock
@@ -17,6 +18,7 @@ from engine.access.accounts import Accounts
 from engine.model.accounts import FREE_OF_USER
 from engine.store.operations import append
 from engine.web import forms
+from engine.web.access import log_in
 from engine.web.access.desk import local_path
 from tests.support.access import GOOD, ROOT, Site, site
 from tests.support.journals import received
@@ -106,11 +108,17 @@ async def test_log_ins_beyond_a_few_that_wait_are_turned_away(here: Site) -> Non
 
     async with here.browser() as one, here.browser() as other, here.browser() as third:
         action, fields = await third.fields("/log-in")
-        with mock.patch.object(passwords, "matches", slow), mock.patch.object(proving, "MOST_WAITING", 1):
+        with (
+            mock.patch.object(passwords, "matches", slow),
+            mock.patch.object(proving, "MOST_WAITING", 1),
+            mock.patch.object(log_in, "LATE_S", 0.2),
+        ):
             first = asyncio.create_task(one.log_in("viewer"))
             assert await asyncio.to_thread(began.wait, 240.0)
+            at = time.monotonic()
             status, page = await third.post(action, fields | {"name": "viewer", "password": GOOD})
             assert (status, "in a few seconds" in page.one("main").one(role="alert").text) == (503, True)
+            assert time.monotonic() - at >= 0.2, "a flood of these costs little"
             assert (await other.get("/healthz"))[0] == 200
             go_on.set()
             assert (await first)[0] == 200
