@@ -17,7 +17,7 @@ from engine.access import passwords, proving
 from engine.access.accounts import Accounts
 from engine.model.accounts import FREE_OF_USER
 from engine.store.operations import append
-from engine.web import forms
+from engine.web import forms, guard
 from engine.web.access import log_in
 from engine.web.access.desk import local_path
 from tests.support.access import GOOD, ROOT, Site, site
@@ -415,3 +415,26 @@ async def test_an_answer_that_asks_to_wait_says_for_how_long(here: Site) -> None
         here.page.missing = ["the journal is not open"]
         async with browser.client.get("/readyz") as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /messages?q=Meera%20Nair" + b"x" * 4096 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Name: Meera Nair" + b"x" * 4096 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00Meera Nair\r\n\r\n",
+        b"GET /Meera Nair Meera HTTP/1.1\r\n\r\n",
+    ],
+    ids=["long line", "long header", "TLS", "no request"],
+)
+async def test_what_is_no_request_gets_an_answer_with_our_headers_and_none_of_its_words(
+    here: Site, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    head, _, body = (await speak(here, sent)).decode().partition("\r\n\r\n")
+    assert head.split()[1] == "400"
+    assert {f"{name}: {value}" for name, value in guard.HEADERS.items()} <= set(head.split("\r\n"))
+    assert "Cache-Control: no-store" in head
+    assert "Server: LabRelay" in head, "and not the versions of what it is made of"
+    assert body == "This request cannot be understood.\n"
+    assert "Meera" not in caplog.text
