@@ -24,6 +24,7 @@ from engine.web.access.identity import (
 from engine.web.access.person import person_of
 from engine.web.forms import Form
 from engine.web.routes import OPEN_TO_ALL, Route
+from engine.web.sender import sender_of
 
 CODE = "/log-in/code"
 CHANGE_USER = "/change-user"
@@ -74,7 +75,7 @@ class LogInPages:
                 done = await self._accounts.log_in(
                     name,
                     form.secret("password"),
-                    address=request.remote or "",
+                    address=sender_of(request),
                     device=cookie(request, BROWSER),
                 )
             except LogInError as error:
@@ -101,7 +102,7 @@ class LogInPages:
         async def act(form: Form) -> web.Response:
             to, waiting = local_path(form["next"]), form["waiting"]
             try:
-                done = await self._accounts.give_code(waiting, form["code"], address=request.remote or "")
+                done = await self._accounts.give_code(waiting, form["code"], address=sender_of(request))
             except LogInError as error:
                 status, trouble = await self._refused(request, error)
                 return await self._ask_code(request, waiting, to, status, trouble)
@@ -128,7 +129,7 @@ class LogInPages:
                 done = await self._accounts.switch(
                     form["name"],
                     form.secret("pin"),
-                    address=request.remote or "",
+                    address=sender_of(request),
                     device=cookie(request, BROWSER),
                     leaving=cookie(request, SESSION),
                 )
@@ -152,7 +153,7 @@ class LogInPages:
     async def _set_up(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
             code, name, password = form["code"], form["name"], form.secret("password")
-            address = request.remote or ""
+            address = sender_of(request)
             try:
                 if password != form.secret("again"):
                     raise LogInError("the two passwords are not the same")
@@ -175,7 +176,7 @@ class LogInPages:
 
     async def _wall(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
-            secret = await self._accounts.tokens.exchange(form["token"], address=request.remote or "")
+            secret = await self._accounts.tokens.exchange(form["token"], address=sender_of(request))
             if not secret:
                 return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
             answer = self._desk.go(request, "/?wall")
@@ -188,7 +189,7 @@ class LogInPages:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         async def act(_form: Form) -> web.Response:
-            kept = await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+            kept = await self._accounts.log_out(cookie(request, SESSION), address=sender_of(request))
             answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
             drop_cookie(request, answer, SESSION)
             return answer

@@ -11,13 +11,15 @@ from urllib.parse import urlencode
 
 import pyotp
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from yarl import URL
 
 from engine.access import passwords, proving
 from engine.access.accounts import Accounts
 from engine.model.accounts import FREE_OF_USER
 from engine.store.operations import append
-from engine.web import forms, guard
+from engine.web import forms, guard, sender
 from engine.web.access import log_in
 from engine.web.access.desk import local_path
 from tests.support.access import GOOD, ROOT, Site, site
@@ -140,6 +142,36 @@ async def test_no_password_and_no_code_is_in_the_log(here: Site, caplog: pytest.
     )
     for secret in ("the wrong password", GOOD, "274913", "a new passphrase", "a third password", *cookies):
         assert secret not in said
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "named"),
+    [
+        ([], "127.0.0.1"),
+        (["192.0.2.9"], "192.0.2.9"),
+        (["203.0.113.1, 192.0.2.9"], "192.0.2.9"),
+        (["203.0.113.1", "192.0.2.9, 10.1.0.1,10.1.0.2"], "192.0.2.9"),
+        (["10.1.0.1"], "10.1.0.1"),
+        (["203.0.113.1, unknown"], "127.0.0.1"),
+        (["2001:db8::7"], "2001:db8::7"),
+    ],
+)
+def test_the_last_address_that_is_no_relay_is_the_senders(forwarded: list[str], named: str) -> None:
+    transport = mock.Mock()
+    transport.get_extra_info = {"peername": ("::ffff:127.0.0.1", 5)}.get
+    headers = CIMultiDict[str]([(sender.HEADER, one) for one in forwarded])
+    request = make_mocked_request("GET", "/", headers=headers, transport=transport)
+    relays = sender.networks(["127.0.0.1", "10.1.0.0/24"])
+    assert sender.named(request, relays).removeprefix("::ffff:") == named
+    assert sender.named(request, sender.networks(["10.1.0.0/24"])) == "::ffff:127.0.0.1", "its connection is no relay's"
+
+
+async def test_a_log_in_is_of_the_address_that_a_listed_relay_names(here: Site) -> None:
+    for relays, address in ((), "127.0.0.1"), (("127.0.0.1",), "192.0.2.9"):
+        here.page.server.follow(here.page.server.config.model_copy(update={"relays": relays}))
+        async with here.browser(**{sender.HEADER: "203.0.113.1, 192.0.2.9"}) as browser:
+            await browser.log_in("viewer")
+            assert next(session.address for _, session in await here.accounts.sessions()) == address
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
