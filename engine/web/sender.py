@@ -41,7 +41,8 @@ def note(request: web.Request, relays: Collection[Network]) -> None:
 
 def sender_of(request: web.Request) -> str:
     """What `note` has found; of a server without relays the address of the connection."""
-    return request.get(_SENDER, request.remote or "")
+    noted: str = request.get(_SENDER, request.remote or "")
+    return noted
 
 
 def _read(text: str) -> IPv4Address | IPv6Address | None:
