@@ -33,7 +33,7 @@ class WebConfig(Model):
 
     relays: Networks = ()
     """Addresses of relays before this machine. Where a connection comes from one, log-ins and audit trail have the last
-    address of `X-Forwarded-For` that is no relay; from any other address that header counts for nothing."""
+    address of `X-Forwarded-For`; from any other address that header counts for nothing."""
 
     names: Texts = ()
     """Names under which the page answers, besides those of its certificate and of this machine. A request under

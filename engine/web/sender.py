@@ -1,15 +1,18 @@
 """Whose request it is: the address of the connection, or the one that a relay before this machine names.
 
 A relay adds the address that it was reached from to the end of ``X-Forwarded-For``; what is before that is the sender's
-own word. So the last address that is no relay counts, and the header of any other connection counts for nothing.
+own word. So its last address counts, also where it is a relay's, and the header of any other connection counts for
+nothing.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 
 HEADER = "X-Forwarded-For"
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+):\d+")  # as some relays write them
 _SENDER = web.RequestKey("address of the sender", str)
 
 Network = IPv4Network | IPv6Network
@@ -25,18 +28,19 @@ def is_in(address: str, places: Collection[Network]) -> bool:
 
 
 def named(request: web.BaseRequest, relays: Collection[Network]) -> str:
-    """The address that the relays name, or that of the connection; empty: neither is known."""
+    """The address of the connection, or of the sender that its relay names; empty: it is not known."""
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     sender = str(peer[0]) if isinstance(peer, (tuple, list)) else ""
-    for text in reversed(",".join(request.headers.getall(HEADER, [])).split(",")):
-        if not is_in(sender, relays) or _read(text.strip()) is None:
-            break
-        sender = text.strip()
-    return sender
+    if not is_in(sender, relays):
+        return sender
+    last = ",".join(request.headers.getall(HEADER, [])).rpartition(",")[2].strip()
+    found = _WITH_PORT.fullmatch(last)
+    text = (found[1] or found[2]) if found else last
+    return text if _read(text) is not None else ""
 
 
 def note(request: web.Request, relays: Collection[Network]) -> None:
-    request[_SENDER] = named(request, relays)
+    request[_SENDER] = named(request, relays) or request.remote or ""
 
 
 def sender_of(request: web.Request) -> str:
