@@ -126,6 +126,8 @@ async def test_searches_of_a_year_ahead_lock_a_patient_out_for_an_hour_at_most(
             assert await choose(site, transaction) == "otp-sent"
         await set_right(site, clock, restarts=False)
         assert (await search(site))[1]["state"] == "no-match"
+        made = " UNION ALL ".join(f"SELECT made_us FROM {table}" for table in ("abdm_offer", "abdm_code"))
+        await until(lambda: not site.ours.rows(f"({made}) WHERE made_us > {clock.now_us()}"))
         clock.passed_s = gateway_clock.passed_s = HOUR_S + 60
         transaction, found = await search(site)
         assert found["state"] == "found"
