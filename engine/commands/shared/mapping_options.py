@@ -282,16 +282,19 @@ class ChannelMapper(Mapper):
         self.conditions = ""
         self.numbers_open = False
 
-    def refuse_unread(self, messages: Iterable[FoundMessage]) -> None:
-        """Refuse a value of ``--set`` that no mapping of the messages reads: a misspelt one would have no effect.
+    def refuse_unread(self, messages: Iterable[FoundMessage] = ()) -> None:
+        """Refuse a value of ``--set`` that neither a mapping of the messages reads, nor one that was used before: a
+        misspelt one would have no effect.
 
         Raises:
             click.UsageError: there is one.
         """
+        if not self.given:
+            return
         from engine.mapping.rules import POLICIES
         from engine.model.spelling import did_you_mean
 
-        programs = {}
+        programs = {program.name: program for program in (*self.programs(), *self._programs.values())}
         for one in messages:
             with suppress(ContentError):  # it is reported where it is mapped
                 program = self.program_for(self.read(one))

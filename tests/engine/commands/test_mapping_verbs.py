@@ -370,6 +370,11 @@ def test_a_setting_that_no_rule_reads_is_refused_with_the_near_one(site: Path, m
     assert (ran.code, ran.out) == (2, "")
     assert "did you mean local_system?" in ran.err
     assert labrelay("explain", str(message), "--mapping", "small", "--set", "lab=x", site=site).code == 2
+    folder = str(message.parent)
+    for given in (["local_sistem=urn:x"], ["local_system=urn:x"]):
+        ran = labrelay("check", "--samples", folder, "--mapping", "hl7-results", "--set", *given, site=site)
+        assert (ran.code == 2) == ("local_sistem" in given[0]), ran.err
+    assert labrelay("check", "--set", "local_system=urn:x", site=site).code == 2
     assert labrelay("map", str(message), "--set", "on_missing=dead").code != 2
     ran = labrelay("map", str(message), "--set", "patient_numbers=last")
     assert (ran.code, ran.out) == (2, "")
@@ -745,6 +750,10 @@ def test_explain_a_message_of_the_journal_with_its_channels_mapping(with_journal
     assert "results.yaml:12 <- MSH[1]-4.1" in ran.out
     assert CANARY not in ran.out
     assert audit(with_journal) == []
+    assert labrelay("explain", str(DELIVERED), "--set", "on_missing=local", site=with_journal).code == 0
+    ran = labrelay("explain", str(DELIVERED), "--set", "on_mising=local", site=with_journal)
+    assert ran.code == 2
+    assert "did you mean on_missing?" in ran.err
 
 
 def test_values_of_the_journal_are_shown_with_a_row_in_the_audit_trail(with_journal: Path) -> None:
