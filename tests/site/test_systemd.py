@@ -42,7 +42,7 @@ def install(destination: Path | None, *arguments: str, check: bool = True) -> su
     if destination is not None:
         environ["DESTDIR"] = str(destination)
     result = subprocess.run(
-        ["sh", str(INSTALL), *arguments], env=environ, capture_output=True, text=True, timeout=300, check=False
+        ["sh", str(INSTALL), *arguments], env=environ, capture_output=True, text=True, timeout=540, check=False
     )
     assert not check or result.returncode == 0, result.stderr
     return result
@@ -314,7 +314,7 @@ def test_at_no_moment_of_an_upgrade_is_there_no_program(tmp_path: Path, same: bo
         DESTDIR= PROGRAM={tmp_path} new={tmp_path}/venv.new
         {function[0]}
         put_in_place"""
-    done = subprocess.run(["sh", "-c", steps], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(["sh", "-c", steps], capture_output=True, text=True, timeout=540, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     kept = {path.name: (path / "bin" / "python").read_text().split()[2] for path in tmp_path.iterdir()}
     assert kept == {"venv": "venv.new", "venv.old": "venv.old" if same else "venv"}
@@ -327,7 +327,7 @@ def without_network(*command: str, **environ: str) -> subprocess.CompletedProces
         alone = []
     environ = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PIP_INDEX_URL": "http://127.0.0.1:9/", **environ}
     return subprocess.run(
-        [*alone, *command], env=environ, capture_output=True, text=True, timeout=300, check=False, cwd="/"
+        [*alone, *command], env=environ, capture_output=True, text=True, timeout=540, check=False, cwd="/"
     )
 
 
@@ -335,7 +335,7 @@ def without_network(*command: str, **environ: str) -> subprocess.CompletedProces
 def test_the_archive_installs_without_network_and_the_earlier_program_comes_back(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "bundle.py"), "--to", str(tmp_path / "dist")],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=540, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (archive,) = (tmp_path / "dist").iterdir()
