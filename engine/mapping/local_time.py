@@ -17,6 +17,10 @@ from zoneinfo import ZoneInfo
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
 
 _MAX_HOURS = 1024
+FIRST_YEAR = "1980"  # of an event, where the channel says no other (setting `first_year`): no analyzer is older
+FIRST_BIRTH = "1850"
+_BUILT = 2026  # a clock of ours that says an earlier year is wrong
+_CENTURY = 100  # a clock of an analyzer that is so far ahead has another calendar (2569 for 2026)
 
 Warn = Callable[[str, str, str], None]
 
@@ -31,17 +35,21 @@ class LocalTimes:
     Args:
         message_time: MSH-7 or H-14, as sent.
         zone: IANA name.
+        years: the first and the last that an event may have; a birth may be earlier.
         warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
-    def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
+    def __init__(self, message_time: str, zone: str, warn: Warn, years: tuple[str, str] = ("0001", "9999")) -> None:
+        self._first, self._last = years
         self.message_time = message_time
         self._zone = zone
         self._warn = warn
         self.message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message every segment has the same few times.
         self._dates: dict[str, str] = {}
-        self.sent: dict[str, str] = {}  # fields as they were sent -> dateTime, filled in by generated code
+        # Fields as they were sent -> dateTime, filled in by generated code.
+        self.sent: dict[str, str] = {}
+        self.events_sent: dict[str, str] = {}
         self._hours = _hours_of(zone, self.message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
 
@@ -90,6 +98,21 @@ class LocalTimes:
                 return f"{text[:4]}-{month}-{day}"
         found = self.datetime(text)
         return found and found[:10]
+
+    def event(self, text: str) -> str | None:
+        """The dateTime at which something was measured, collected, reported or sent; None, with a warning, where the
+        year says that this is none: a time of day without its day (1015), a clock that was reset, another calendar."""
+        return self.datetime(text) if self._first <= text[:4] <= self._last else self._implausible(text)
+
+    def birth(self, text: str) -> str | None:
+        """The date of a birth; None, with a warning, where no patient was born in this year."""
+        return self.date(text) if FIRST_BIRTH <= text[:4] <= self._last else self._implausible(text)
+
+    def _implausible(self, text: str) -> str | None:
+        found = self.datetime(text)  # which warns of what is no time at all
+        if found is not None:
+            self._warn("BAD_DATE", "a year in which this cannot have been; left out", text)
+        return None
 
     def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
         """A Period of two times as they were sent, either of which may be absent."""
@@ -165,6 +188,18 @@ class LocalTimes:
             words = "a local time that the change of clocks makes double or missing; first taken"
             self._warn("AMBIGUOUS_TIME", words, text)
         return _offset_text(at.utcoffset() or timedelta(0))
+
+
+def years_of_events(first: str, received: datetime | None, message_time: str) -> tuple[str, str]:
+    """The first and the last year that an event of a message may have: the next one after it came, as our clock says
+    it or the sender's, whichever is later."""
+    if received is None:
+        return first, "9999"
+    year = received.year
+    said = int(message_time[:4]) if re.match(r"[0-9]{4}", message_time) else 0
+    if year < said < year + _CENTURY:
+        year = said
+    return first, f"{max(year, _BUILT) + 1:04}"
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, NAK, STX, checksum
-from adapters.codecs.astm.messages import holds_header, split
+from adapters.codecs.astm.messages import goes_on_in_a_record, holds_header, split
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -73,7 +73,13 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
         if body == previous or after.lstrip(_BLANKS)[:1] == NAK:
             capture.left_out += 1
         else:
-            sessions[-1] += body[1:-1] if body[:1].isdigit() else body[:-1]
+            text = body[1:-1] if body[:1].isdigit() else body[:-1]
+            if previous is not None and not previous.endswith(ETB):
+                told = sessions[-1]
+                at = max(told.rfind(b"\r"), told.rfind(b"\n")) + 1
+                if goes_on_in_a_record(told, at, text[1:2], text):
+                    sessions[-1] += b"\r"
+            sessions[-1] += text
             previous = body
         if ENQ in after or EOT in after:
             sessions.append(b"")

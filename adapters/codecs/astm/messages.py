@@ -5,6 +5,7 @@ EOT says that a message is over: a sender that gives up sends EOT too.
 
     ... L|1|N CR     the end, in whichever frame the CR comes
     ... L|1|N ETX    the end too: some analyzers leave out the last CR
+    ... N ETX R|2|   ETX ends a record as well, where the next frame begins like one: some leave out each CR
     ... L|1| ETB     not yet: the code may be cut off, and T there means that the message must not be used
 
 Several H records before one L are one message. Text that belongs to no message (before H, after L, never ended) is set
@@ -19,8 +20,11 @@ _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
+_NUMBERED = re.compile(rb"([PORCMQL])(" + _PUNCTUATION + rb")([0-9]{1,6})(?:\2|[\r\n]|\Z)")
+_ABOVE = {b"P": b"HL", b"O": b"HLP", b"R": b"HLPO", b"Q": b"HL", b"C": b"HLPOR", b"M": b"HLPOR", b"L": b"H"}
 _BLANKS = b"\0\n\r\t "
 _INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
+_LOOKED_AT = 1 << 16  # of a message whose records end with their frames
 _HEAD_BYTES = 64  # of a record: enough to recognise H and L
 
 
@@ -44,6 +48,42 @@ def is_terminator(record: bytes, delimiter: bytes) -> bool:
     name, _, rest = record.partition(delimiter)
     number = rest.split(delimiter, 1)[0].strip(_BLANKS)
     return name.strip(_BLANKS) in (b"L", b"l") and (not number or number.isdigit())
+
+
+def goes_on_in_a_record(message: bytes | bytearray, at: int, delimiter: bytes, text: bytes) -> bool:
+    """Whether ``text`` begins a record of its own, behind the open one without CR.
+
+    It does where it has the number that comes next for its kind, and an open result has its value. Else it is the rest
+    of a field, as of the blood group O, that a frame has cut off.
+
+    Args:
+        message: the text of the open message; its last frame ended in ETX. at: where its open record begins.
+    """
+    record = bytes(message[at : at + _LOOKED_AT]).lstrip(_BLANKS)
+    begun = _NUMBERED.match(text)
+    if begun is None or not record:
+        return False
+    kind, cut, number = begun[1], begun[2], int(begun[3])
+    if cut != (field_delimiter(record) or delimiter):
+        return False
+    if record[:1] == b"R":
+        fields = record.split(cut, 4)
+        if len(fields) < 4 or not fields[3].strip():
+            return False
+    end, floor = len(message), max(0, at - _LOOKED_AT)
+    while end > floor:  # from the open record back to the last one of this kind, or the one that it is below
+        start = max(message.rfind(b"\r", floor, end), message.rfind(b"\n", floor, end)) + 1
+        if start <= floor > 0:
+            return False
+        head = bytes(message[start : min(end, start + _HEAD_BYTES)]).lstrip(_BLANKS)
+        name = head[:1].upper()
+        if name == kind:
+            last = head.split(cut, 2)[1:2]
+            return bool(last) and last[0].isdigit() and number == int(last[0]) + 1
+        if name and name in _ABOVE[kind]:
+            return number == 1
+        end = start - 1
+    return False
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -75,6 +115,7 @@ class Assembled:
         delimiter: the field delimiter in force.
         aside: text that belongs to no message.
         torn: the text has a hole, and no H record has come since.
+        ended: the frame of the piece ended in ETX.
     """
 
     completes: tuple[bytes, ...]
@@ -84,6 +125,7 @@ class Assembled:
     delimiter: bytes
     aside: bytes
     torn: bool = False
+    ended: bool = False
 
 
 class MessageAssembler:
@@ -102,6 +144,7 @@ class MessageAssembler:
         self._delimiter = b"|"
         self._aside = bytearray()
         self._torn = False
+        self._ended = False  # the last frame ended in ETX
 
     @property
     def held(self) -> int:
@@ -128,6 +171,13 @@ class MessageAssembler:
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
         if (
+            self._ended
+            and self._record_at < len(self._open)
+            and _NUMBERED.match(text)
+            and goes_on_in_a_record(self._open, self._record_at, self._delimiter, text)
+        ):
+            text = b"\r" + text
+        if (
             self._record_at == len(self._open)
             and not self._torn
             and text
@@ -135,7 +185,7 @@ class MessageAssembler:
             and text.find(b"\r") == len(text) - 1
             and b"\n" not in text
         ):  # one record between H and L, whole: nearly all that a session sees
-            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"")
+            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"", ended=last)
         if self._torn and not begins_with_header(text):
             return Assembled((), None, b"", self._record_at, self._delimiter, text, torn=True)
         completes: list[bytes] = []
@@ -168,7 +218,7 @@ class MessageAssembler:
                 unfinished = 0
         opens = text[start:] if completes else None
         length = len(opens) if opens is not None else len(self._open) + len(text)
-        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside))
+        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside), ended=last)
 
     def keep(self, assembled: Assembled) -> None:
         """Make it so: the piece is durable."""
@@ -179,6 +229,7 @@ class MessageAssembler:
         self._record_at = assembled.record_at
         self._delimiter = assembled.delimiter
         self._torn = assembled.torn
+        self._ended = assembled.ended
         self._set_aside(assembled.aside)
 
     def tear(self, lost: bytes = b"") -> None:

@@ -25,6 +25,9 @@ _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
+_SIGNS = re.compile(r"(?!---)[+-]{1,4}|\+[1-4]", re.ASCII).fullmatch
+_PLUSES = re.compile(r"[+-]*\+[+-]*").fullmatch
+_NUMBERS = ("NM", "SN")
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -45,6 +48,7 @@ class Measured:
         low, high: of a range (SN with ``-``).
         numerator, denominator: of a titer or ratio (SN with ``:`` or ``/``).
         failed: the analyzer says that it could not measure (``----``, ``ERR``).
+        sign: it is a sign, which is a word elsewhere: a dash says that a test is negative.
     """
 
     # Defaults of the class, because nearly every number is a value and nothing else.
@@ -54,6 +58,7 @@ class Measured:
     numerator: str | None = None
     denominator: str | None = None
     failed = False
+    sign = False
 
     def __init__(self, value: str | None = None) -> None:
         self.value = value
@@ -67,6 +72,7 @@ MEASURED_MEMBERS = {
     "numerator": "decimal",
     "denominator": "decimal",
     "failed": "flag",
+    "sign": "flag",
 }
 
 
@@ -79,14 +85,25 @@ def number(run: MessageContext, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: MessageContext, raw: str) -> Measured | None:
+@function(
+    "decimal(value: field, unit: field?, row: row?, type: text?) -> measured",
+    steady=True,
+    settings=("decimal_comma",),
+)
+def decimal(
+    run: MessageContext, raw: str, unit: str | None = None, row: Row | None = None, kind: str | None = None
+) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
     Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    The signs of urine strips (`+++`, `+-`, `-`) and their grades (`+1` to `+4`) are words, where neither the unit nor
+    the row of the code table nor `type` (OBX-2) says that the test is a number; `+++` is one beside `type` alone, too.
     """
     if _PLAIN(raw):
         return Measured(raw)
+    sign = raw.strip(f"{run.C} ")
+    if _SIGNS(sign):
+        return _sign(run, sign, unit, row, kind)
     if run.C in raw and run.hl7:
         return _structured(run, raw)
     text = run.text(raw)
@@ -174,6 +191,27 @@ def _measured(run: MessageContext, text: str) -> Measured | None:
         failed.failed = True
         return failed
     return None
+
+
+def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kind: str | None) -> Measured | None:
+    """What a urine strip writes, and a counter that could not measure: `-`, `+++`, `+1`."""
+    if row is not None and (meant := row.cells.get("type")):
+        counts = meant in _NUMBERS
+    else:
+        named = unit_text(run, unit) if unit is not None else None
+        declared = kind in _NUMBERS and not _PLUSES(sign)
+        counts = declared or (named is not None and not _is_scale(named, sign))
+    if not counts:
+        return None
+    made = _measured(run, sign)
+    if made is not None:
+        made.sign = made.failed
+    return made
+
+
+def _is_scale(unit: str, word: str) -> bool:
+    """Whether the words of a scale are in the place of the unit, as in ``neg/1+/2+/3+``, and this word is one."""
+    return word in unit.split("/")
 
 
 def _compared(value: str, comparator: str | None) -> Measured:
@@ -278,7 +316,7 @@ def unit_text(run: MessageContext, raw: str) -> str | None:
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
     if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
-        return run.text(raw)
+        return run.text(raw) or _sent_unit(run, raw)[0]
     return _sent_unit(run, raw)[0]
 
 
@@ -345,6 +383,8 @@ def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None
             run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
         if unit and all(numbers):
             return "\n".join(f"{line} {unit}" for line in lines)
+    if unit and _is_scale(unit, words):
+        return words
     return f"{words} {unit}" if unit else words
 
 
@@ -398,6 +438,21 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("whole_ranges(ranges: field[]) -> field[]", steady=True)
+def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
+    """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
+    two ranges each)."""
+    if len(ranges) > 1 and any(_is_half(run, *raw.split(run.C, 1)) for raw in ranges if run.C in raw):
+        return [run.R.join(ranges)]
+    return ranges
+
+
+def _is_half(run: MessageContext, head: str, behind: str) -> bool:
+    """Whether both sides of a delimiter have digits, and the first is no range."""
+    digits = any(map(str.isdigit, head)) and any(map(str.isdigit, behind))
+    return digits and _ends(run, run.text(head) or "")[:2] == (None, None)
 
 
 def _limits(
