@@ -12,7 +12,8 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from adapters.codecs.astm.messages import MessageAssembler, goes_on_in_a_record
+from adapters.codecs.astm.capture import read_capture
+from adapters.codecs.astm.messages import MessageAssembler, goes_on_in_a_record, holds_header
 from engine.commands.shared.mapping_options import BARE_SETTINGS
 from engine.config.mapping_settings import with_known_forms
 from engine.config.pack import read_pack
@@ -578,6 +579,47 @@ def test_etx_ends_a_record_where_the_next_frame_begins_one() -> None:
         assembler.keep(taken)
     records = [b"H|\\^&|||X", b"P|1", b"O|1|S1||^^^A", b"R|1|^^^A|5.1|g/L", b"R|2|^^^B|R|1", b"L|1|N"]
     assert done == [b"\r".join(records)]
+
+
+HEAD = [b"H|\\^&|||X", b"P|1||P1", b"O|1|T1||^^^X|R"]
+LAST = b"L|1|N"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param([*HEAD, b"R|1|^^^A|5", b"R|3|^^^B|7", LAST], id="a number left out"),
+        pytest.param([*HEAD, b"R|1|^^^A|5", b"R|1|^^^B|7", LAST], id="one number for all"),
+        pytest.param([*HEAD, b"R|1|^^^A|5", b"O|2|T2||^^^X|R", b"R|2|^^^B|7", LAST], id="numbers run on over orders"),
+        pytest.param(
+            [*HEAD, b"R|1|^^^A|5", b"P|2||P2", b"O|2|T2||^^^X|R", b"R|1|^^^B|7", LAST], id="orders run on over patients"
+        ),
+        pytest.param([*HEAD, b"R|0|^^^A|5", b"R|1|^^^B|7", LAST], id="results from 0"),
+        pytest.param([HEAD[0], b"P|0||P1", HEAD[2], b"R|1|^^^A|5", LAST], id="patients from 0"),
+        pytest.param([*HEAD, b"R|1|^^^A|5", b"C|1|I|a", b"C|1|I|b", b"R|2|^^^B|7", LAST], id="comments that are all 1"),
+        pytest.param([*HEAD, b"R|1|^^^A|", b"R|2|^^^B|7", LAST], id="a result without value"),
+        pytest.param([*HEAD, b"R|1|^^^A|5", b"r|2|^^^B|7", LAST], id="a small letter"),
+        pytest.param(
+            [*(one + b"\r" for one in HEAD), b"R|1|^^^A|5", b"R|3|^^^B|7\r", LAST], id="one record without CR"
+        ),
+    ],
+)
+def test_no_message_is_whole_where_a_frame_may_begin_a_record_or_not(frames: list[bytes]) -> None:
+    whole = [*HEAD, b"R|1|^^^A|5", b"R|2|^^^B|7", LAST]
+    assembler = MessageAssembler(max_message=10_000)
+    done: list[bytes] = []
+    for text in [*frames, *whole, *whole]:
+        taken = assembler.take(text, last=True)
+        done += taken.completes
+        assembler.keep(taken)
+    assert done == [b"\r".join(whole)] * 2
+    completed, aside = assembler.end(complete=True)
+    assert not completed
+    assert aside.replace(b"\r", b"") == b"".join(frames).replace(b"\r", b"")
+    captured = read_capture(b"".join(b"\x021" + text + b"\x03" for text in [*whole, *frames])).messages
+    first, *rest = captured
+    assert first == b"\r".join(whole) + b"\r"
+    assert not [text for text in rest if holds_header(text) and LAST in text]
 
 
 def test_a_route_may_hold_what_its_mapping_warned_of() -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, NAK, STX, checksum
-from adapters.codecs.astm.messages import goes_on_in_a_record, holds_header, split
+from adapters.codecs.astm.messages import goes_on_in_a_record, holds_header, is_terminator, split, tears
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -67,6 +67,7 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
     """The text of each session: ENQ or EOT between two frames begins another."""
     sessions = [b""]
     previous: bytes | None = None
+    cut = False
     for number, frame in enumerate(frames):
         body = _read(frame, capture)
         after = data[frame.end() : frames[number + 1].start() if number + 1 < len(frames) else len(data)]
@@ -77,13 +78,21 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
             if previous is not None and not previous.endswith(ETB):
                 told = sessions[-1]
                 at = max(told.rfind(b"\r"), told.rfind(b"\n")) + 1
-                if goes_on_in_a_record(told, at, text[1:2], text):
+                if text[1:2] and is_terminator(told[at:], text[1:2]):
                     sessions[-1] += b"\r"
+                    cut = False
+                elif goes_on_in_a_record(told, at, text[1:2], text):
+                    sessions[-1] += b"\r"
+                    cut = True
+                elif tears(told, at, text[1:2], text, cut=cut):
+                    sessions.append(b"")  # the rest has no H record, so that neither part is a message
+                    cut = False
             sessions[-1] += text
             previous = body
         if ENQ in after or EOT in after:
             sessions.append(b"")
             previous = None
+            cut = False
     return sessions
 
 

@@ -6,6 +6,7 @@ EOT says that a message is over: a sender that gives up sends EOT too.
     ... L|1|N CR     the end, in whichever frame the CR comes
     ... L|1|N ETX    the end too: some analyzers leave out the last CR
     ... N ETX R|2|   ETX ends a record as well, where the next frame begins like one: some leave out each CR
+    ... N ETX R|4|   none of both: a message in which this is not clear never becomes whole
     ... L|1| ETB     not yet: the code may be cut off, and T there means that the message must not be used
 
 Several H records before one L are one message. Text that belongs to no message (before H, after L, never ended) is set
@@ -59,8 +60,8 @@ def goes_on_in_a_record(message: bytes | bytearray, at: int, delimiter: bytes, t
     Args:
         message: the text of the open message; its last frame ended in ETX. at: where its open record begins.
     """
-    record = bytes(message[at : at + _LOOKED_AT]).lstrip(_BLANKS)
     begun = _NUMBERED.match(text)
+    record = bytes(message[at : at + _LOOKED_AT]).lstrip(_BLANKS) if begun else b""
     if begun is None or not record:
         return False
     kind, cut, number = begun[1], begun[2], int(begun[3])
@@ -84,6 +85,19 @@ def goes_on_in_a_record(message: bytes | bytearray, at: int, delimiter: bytes, t
             return number == 1
         end = start - 1
     return False
+
+
+def tears(message: bytes | bytearray, at: int, delimiter: bytes, text: bytes, *, cut: bool) -> bool:
+    """Whether ``text``, which `goes_on_in_a_record` does not take for one, may be one nevertheless.
+
+    Joined to the open record it would be lost, or become a part of another patient's. ``cut``: another record of the
+    message ended with its frame. The other arguments are those of `goes_on_in_a_record`.
+    """
+    record = bytes(message[at : at + _HEAD_BYTES]).lstrip(_BLANKS)
+    if not record or text[:1] in _BLANKS:
+        return False
+    begun = _NUMBERED.match(text)
+    return cut or (begun is not None and begun[2] == (field_delimiter(record) or delimiter))
 
 
 def split(payload: bytes) -> list[bytes]:
@@ -116,6 +130,7 @@ class Assembled:
         aside: text that belongs to no message.
         torn: the text has a hole, and no H record has come since.
         ended: the frame of the piece ended in ETX.
+        cut: a record of the open message ended with its frame, without CR.
     """
 
     completes: tuple[bytes, ...]
@@ -126,6 +141,7 @@ class Assembled:
     aside: bytes
     torn: bool = False
     ended: bool = False
+    cut: bool = False
 
 
 class MessageAssembler:
@@ -145,6 +161,7 @@ class MessageAssembler:
         self._aside = bytearray()
         self._torn = False
         self._ended = False  # the last frame ended in ETX
+        self._cut = False
 
     @property
     def held(self) -> int:
@@ -170,13 +187,13 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
-        if (
-            self._ended
-            and self._record_at < len(self._open)
-            and _NUMBERED.match(text)
-            and goes_on_in_a_record(self._open, self._record_at, self._delimiter, text)
-        ):
-            text = b"\r" + text
+        cut = self._cut
+        if self._ended and self._record_at < len(self._open):
+            place = self._open, self._record_at, self._delimiter
+            if goes_on_in_a_record(*place, text):
+                text, cut = b"\r" + text, True
+            elif tears(*place, text, cut=cut):
+                return Assembled((), b"", b"", 0, self._delimiter, bytes(self._open) + text, torn=True)
         if (
             self._record_at == len(self._open)
             and not self._torn
@@ -185,7 +202,7 @@ class MessageAssembler:
             and text.find(b"\r") == len(text) - 1
             and b"\n" not in text
         ):  # one record between H and L, whole: nearly all that a session sees
-            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"", ended=last)
+            return Assembled((), None, text, self._record_at + len(text), self._delimiter, b"", ended=last, cut=cut)
         if self._torn and not begins_with_header(text):
             return Assembled((), None, b"", self._record_at, self._delimiter, text, torn=True)
         completes: list[bytes] = []
@@ -218,7 +235,9 @@ class MessageAssembler:
                 unfinished = 0
         opens = text[start:] if completes else None
         length = len(opens) if opens is not None else len(self._open) + len(text)
-        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, b"".join(aside), ended=last)
+        cut = cut and not completes
+        rest = b"".join(aside)
+        return Assembled(tuple(completes), opens, text, length - unfinished, delimiter, rest, ended=last, cut=cut)
 
     def keep(self, assembled: Assembled) -> None:
         """Make it so: the piece is durable."""
@@ -230,6 +249,7 @@ class MessageAssembler:
         self._delimiter = assembled.delimiter
         self._torn = assembled.torn
         self._ended = assembled.ended
+        self._cut = assembled.cut
         self._set_aside(assembled.aside)
 
     def tear(self, lost: bytes = b"") -> None:
