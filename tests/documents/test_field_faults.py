@@ -471,7 +471,7 @@ def test_a_year_that_cannot_be_is_left_out_of_events_alone() -> None:
     verdict, _ = verdict_of(data, "hl7v2")
     found = observations(verdict.documents[0][0].body)
     assert [one.get("valueDateTime") for one in found] == ["1975-03-12", "2040-01-01", None]
-    assert [one.get("effectiveDateTime", "")[:10] for one in found] == ["2026-03-01"] * 3
+    assert [one.get("effectiveDateTime", "")[:10] for one in found] == ["2026-03-01", "2026-03-01", ""]
     assert [issue.code for issue in verdict.issues] == ["BAD_DATE"]
     (patient,) = resources(verdict.documents[0][0].body, "Patient")
     assert patient["birthDate"] == "1955-03-12"
@@ -497,22 +497,15 @@ def test_events_are_not_later_than_receipt_or_message(received: int, message_tim
 
 
 LATE, GOOD = "25690301101500", "20260301101400"
-OF_ASTM = (
-    *((name, astm(f"R|1|^^^A|1|g/L||||F|||{GOOD}|{LATE}")) for name in ("astm-to-csv", "astm-to-json", "astm-to-hl7")),
-    *(
-        (name, astm(f"R|1|^^^A|1|g/L||||F|||{LATE}|{LATE}", order=f"O|1|S1||^^^A|||{GOOD}"))
-        for name in ("astm-results", "astm-to-csv", "astm-to-json", "astm-to-hl7")
-    ),
-)
 OF_HL7 = hl7(
-    f"OBX|1|NM|K||4.9|mmol/L|||||F|||{LATE}",
+    "OBX|1|NM|K||4.9|mmol/L|||||F",
     f"SPM|1|S1||BLD{'|' * 13}{GOOD}|{LATE}",
     order=f"OBR|1||S1|PAN|||{LATE}|||||||20260301101300||||||||20260301101500|||F",
 )
 OF_OUL = hl7(
     f"SPM|1|S1||BLD{'|' * 13}{LATE}|{LATE}",
     f"OBR|1||S1|PAN|||{LATE}|{GOOD}||||||20260301101300",
-    f"OBX|1|NM|K||4.9|mmol/L|||||F|||{LATE}",
+    "OBX|1|NM|K||4.9|mmol/L|||||F",
     order="",
     kind="OUL^R22^OUL_R22",
 )
@@ -520,15 +513,46 @@ OF_OUL = hl7(
 
 @pytest.mark.parametrize(
     ("mapping", "data"),
-    [*OF_ASTM, *((name, OF_HL7) for name in ("hl7-results", "hl7-to-csv", "hl7-to-json")), ("hl7-oul-results", OF_OUL)],
+    [*((name, OF_HL7) for name in ("hl7-results", "hl7-to-csv", "hl7-to-json")), ("hl7-oul-results", OF_OUL)],
 )
-def test_behind_a_time_that_cannot_be_the_next_one_counts(mapping: str, data: bytes) -> None:
+def test_behind_a_collection_time_that_cannot_be_the_next_one_counts(mapping: str, data: bytes) -> None:
     verdict, _ = verdict_of(data, messages_in(data)[0].format, mapping=mapping)
     body = verdict.documents[0][0].body.decode()
     assert "2569" not in body
     assert re.search(r"2026-03-01T10:14|20260301101400", body), body
     if not mapping.startswith("astm") and mapping != "hl7-to-csv":
         assert re.search(r"2026-03-01T10:13", body), body
+
+
+RERUN = "20260301090000"
+OF_RERUN = (
+    *(
+        (name, astm(f"R|1|^^^A|1|g/L||||F|||{started}|{ended}", order=f"O|1|S1||^^^A|||{RERUN}"))
+        for name in ("astm-results", "astm-to-csv", "astm-to-json", "astm-to-hl7")
+        for started, ended in (("", "19700101000312"), (RERUN, "1040"), (LATE, ""))
+    ),
+    *(
+        (name, hl7("OBX|1|NM|K||4.9|mmol/L|||||F|||19700101000312", order=f"OBR|1||S1|PAN|||{RERUN}"))
+        for name in ("hl7-results", "hl7-to-csv", "hl7-to-json")
+    ),
+)
+
+
+@pytest.mark.parametrize(("mapping", "data"), OF_RERUN)
+def test_behind_a_measurement_time_that_cannot_be_there_is_none(mapping: str, data: bytes) -> None:
+    """The time of collection is that of the first run as well: the rerun would be older than it."""
+    verdict, _ = verdict_of(data, messages_in(data)[0].format, mapping=mapping)
+    assert "BAD_DATE" in {issue.code for issue in verdict.issues}
+    body = verdict.documents[0][0].body
+    if mapping.endswith("results"):
+        assert [one.get("effectiveDateTime") for one in observations(body)] == [None]
+    elif mapping.endswith("json"):
+        assert not orjson.loads(body)["patients"][0]["orders"][0]["results"][0].get("measured")
+    elif mapping.endswith("csv"):
+        assert b"2026-03-01T09:00" not in body
+    else:
+        (row,) = (line.split("|") for line in body.decode().split("\r") if line.startswith("OBX"))
+        assert not row[14:] or not row[14]
 
 
 def test_identity_is_of_the_time_that_was_sent() -> None:
