@@ -325,7 +325,8 @@ OWN: dict[str, tuple[bytes, Says]] = {
         hl7("SPM|1|S1||BLD", "OBR|1|Background||PAN", ONE, order="", kind="OUL^R22^OUL_R22"),
         PATIENT,
     ),
-    "K3 a number of the site that was ordered": (hl7(ONE, order="OBR|1|LJ-1|S1|PAN"), CONTROL),
+    "K3 a number of the site that was ordered": (hl7(ONE, order="OBR|1|LJ-1||PAN"), CONTROL),
+    "K3 a number of the site beside the one of a tube": (hl7(ONE, order="OBR|1|LJ-1|S1|PAN"), PATIENT),
     "K3 lot and level": (astm("R|1|^^^A|1", order="O|1|#12345Q1#||^^^A"), CONTROL),
     "K3 a number between signs": (astm("R|1|^^^A|1", order="O|1|#A17Q1#||^^^A"), Says(["A: 1"])),
     "K3 rack, position and namespace": (
@@ -411,6 +412,31 @@ def test_a_star_is_any_text_and_nothing_else_is_a_sign(number: str, pattern: str
 def test_one_number_is_a_list_of_it(listed: Any) -> None:
     verdict, _ = verdict_of(hl7(ONE, order="OBR|1||5|PAN"), "hl7v2", {"control_numbers": listed})
     assert (verdict.reason is ReasonCode.QUALITY_CONTROL) is bool(listed)
+
+
+@pytest.mark.parametrize(
+    ("order", "specimen", "is_one"),
+    [
+        ("OBR|1|QC778|T1|GLU", "SPM|1|T1||SER|||||||P", False),
+        ("OBR|1|QC778||GLU", "SPM|1|T1||SER", False),
+        ("OBR|1|QC778||GLU", None, True),
+        ("OBR|1|5|QC778|GLU", None, True),
+    ],
+)
+def test_a_number_of_who_ordered_counts_where_it_is_the_only_one(
+    order: str, specimen: str | None, is_one: bool
+) -> None:
+    data = hl7(ONE, *filter(None, [specimen]), order=order)
+    verdict, _ = verdict_of(data, "hl7v2", {"control_numbers": ["QC*"]})
+    assert (verdict.reason is ReasonCode.QUALITY_CONTROL) is is_one
+
+
+@pytest.mark.parametrize("name", ["control_numbers", "control_orders"])
+def test_a_pattern_that_fits_everything_is_refused(name: str) -> None:
+    assert with_known_forms({name: ["QC*", "", 5, None]})
+    for given in ("*", ["QC*", "**"]):
+        with pytest.raises(ValidationError, match="fits each number"):
+            with_known_forms({name: given})
 
 
 def test_a_pack_knows_its_controls_until_the_site_names_others() -> None:

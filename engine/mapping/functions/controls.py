@@ -24,7 +24,7 @@ def is_control(
     """Whether an order is of a control, a blank, a calibrator or a pool: by its role (O-12 is Q; OBR-15.7, SPM-11 of
     table 0369, where P, a patient, counts before OBR-15.7), by a number of its specimen or its own, or by its code; of
     several tests each has to be one. The settings `control_numbers` and `control_orders` list such numbers and codes,
-    `*` for any text: `[QC*]`. `Background` is a blank everywhere; among `placers`, numbers of who ordered, where no
+    `*` for any text: `[QC*]`. `Background` is a blank everywhere. The `placers`, numbers of who ordered, count where no
     other number is there."""
     if run.hl7:
         said = {role.upper() for role in specimen_roles or ()}
@@ -32,11 +32,9 @@ def is_control(
             return True
     elif any(role.upper() == ASTM_ROLE for role in roles or ()):
         return True
-    if any(is_control_number(number) for number in numbers or placers or ()):
-        return True
-    if numbers or placers:
+    if known := numbers or placers:
         listed = _listed(run, NUMBERS)
-        if any(matches(number, listed) for number in [*(numbers or ()), *(placers or ())]):
+        if any(is_control_number(number, listed) for number in known):
             return True
     codes = _listed(run, ORDERS) if orders else ()
     return bool(codes) and all(
