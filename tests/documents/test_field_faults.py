@@ -349,6 +349,7 @@ OWN: dict[str, tuple[bytes, Says]] = {
     "K3 a number of the site": (astm("R|1|^^^A|1", order="O|1||1^2^LJ-77^B|^^^A"), CONTROL),
     "K3 an order of the site": (hl7(ONE, order="OBR|1||17|00003^LJ QCR^99MRC"), CONTROL),
     "K5 a unit in component 2": (hl7("OBX|1|ST|V||<20|^Copies/mL|||||F"), Says(["V: <20 Copies/mL"])),
+    "K5 a number that its unit begins with": (hl7("OBX|1|ST|B||100|100/uL|||||F"), Says(["B: 100 100/uL"])),
     "K7 a birth in another century": (hl7(ONE).replace(b"19800101", b"1640"), Says(["K: 4.9 mmol/L"], {"BAD_DATE"})),
     "K7 another calendar": (astm("R|1|^^^A|1|g/L||||F||||25690301101500"), Says(["A: 1 g/L"], {"BAD_DATE"})),
     "K10 an order of its own": (

@@ -210,8 +210,9 @@ def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kin
 
 
 def _is_scale(unit: str, word: str) -> bool:
-    """Whether the words of a scale are in the place of the unit, as in ``neg/1+/2+/3+``, and this word is one."""
-    return word in unit.split("/")
+    """Whether the words of a scale are in the place of the unit, as in ``neg/1+/2+/3+``, and this word is one; the
+    number 100 is none of ``100/uL``."""
+    return word in unit.split("/") and not _PLAIN(word)
 
 
 def _compared(value: str, comparator: str | None) -> Measured:
