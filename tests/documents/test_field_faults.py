@@ -3,6 +3,8 @@
 `FACTS` has one entry for each file. Below it each kind of fault has a message of our own.
 """
 
+import csv
+import io
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -481,12 +483,29 @@ def test_signs_say_the_same_in_every_output() -> None:
         verdict, _ = verdict_of(data, messages_in(data)[0].format, mapping=mapping)
         document = orjson.loads(verdict.documents[0][0].body)
         results = document["patients"][0]["orders"][0]["results"]
-        assert [(one.get("value"), one["text"]) for one in results[:2]] == [(None, "-"), (None, "--")], mapping
+        told = [tuple(one.get(name) for name in ("value", "text", "comment", "status")) for one in results[:2]]
+        assert told == [(None, None, "-", "cancelled"), (None, "--", None, told[1][3])], mapping
+        assert told[1][3] in ("final", "unknown")
         assert results[3]["value"] == 2
         assert "NO_NUMBER" in {issue.code for issue in verdict.issues}, mapping
-    data = hl7("OBX|1|NM|A||-|mmol/L")
-    verdict, _ = verdict_of(data, "hl7v2", mapping="hl7-to-csv")
-    assert "NO_NUMBER" in {issue.code for issue in verdict.issues}
+    for mapping, data in (
+        ("astm-to-csv", astm("R|1|^^^A|-|mmol/L||||F", "R|2|^^^B|***|||||F", "R|3|^^^C|--|||||F")),
+        (
+            "hl7-to-csv",
+            hl7(
+                "OBX|1|NM|A||-|mmol/L|||||F", "OBX|2|NM|B||***||||||F", "OBX|3|ST|C||--||||||F", "OBX|4|NM|D||-||||||D"
+            ),
+        ),
+    ):
+        verdict, _ = verdict_of(data, messages_in(data)[0].format, {"csv_guard": "no"}, mapping=mapping)
+        assert "NO_NUMBER" in {issue.code for issue in verdict.issues}, mapping
+        lines = csv.DictReader(io.StringIO(verdict.documents[0][0].body.decode()))
+        told = [tuple(line[name] for name in ("value", "comment", "status")) for line in lines]
+        assert told[:3] == [("", "-", "cancelled"), ("", "***", "cancelled"), ("--", "", "final")], mapping
+        assert told[3:] in ([], [("", "-", "entered-in-error")]), mapping
+    data = hl7("OBX|1|NM|A||-|mmol/L|||||?")
+    reasons = {verdict_of(data, "hl7v2", mapping=name)[0].reason for name in (None, "hl7-to-csv", "hl7-to-json")}
+    assert reasons == {ReasonCode.UNMAPPED_STATUS}
 
 
 # -- times of events, and other dates --------------------------------------------------------------------------------
