@@ -445,15 +445,18 @@ def reference_range(
 def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
     """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
     two ranges each)."""
-    if len(ranges) > 1 and any(_is_half(run, *raw.split(run.C, 1)) for raw in ranges if run.C in raw):
-        return [run.R.join(ranges)]
-    return ranges
+    if len(ranges) < 2 or any(_is_range(run, raw.partition(run.C)[0]) for raw in ranges):
+        return ranges
+    halves = (raw.partition(run.C) for raw in ranges)
+    return [run.R.join(ranges)] if any(_has_digit(head) and _has_digit(rest) for head, _, rest in halves) else ranges
 
 
-def _is_half(run: MessageContext, head: str, behind: str) -> bool:
-    """Whether both sides of a delimiter have digits, and the first is no range."""
-    digits = any(map(str.isdigit, head)) and any(map(str.isdigit, behind))
-    return digits and _ends(run, run.text(head) or "")[:2] == (None, None)
+def _is_range(run: MessageContext, text: str) -> bool:
+    return _ends(run, (run.text(text) or "").strip())[:2] != (None, None)
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
 
 
 def _limits(
