@@ -281,6 +281,16 @@ def test_an_order_without_a_status_has_that_of_its_results(order: str, result: s
     assert one(document(STRUCTURED + other.encode()), "DiagnosticReport")["status"] == status
 
 
+@pytest.mark.parametrize("sent", [b"25690301100000", b"19700101000000"])
+def test_a_report_without_a_day_that_can_be_is_refused_for_that(sent: bytes) -> None:
+    assert STRUCTURED.count(b"20260301101500||CH|F") == 1
+    header, rest = STRUCTURED.split(b"||ORU^R01", 1)
+    early = header.rpartition(b"|")[0] + b"|" + sent + b"||ORU^R01" + rest
+    said = verdict(early.replace(b"20260301101500||CH|F", b"||CH|F"))
+    assert (said.reason.value if said.reason else "") == "REQUIRED_ABSENT"
+    assert "neither OBR-22 nor MSH-7 is a time of issue that can be" in said.detail
+
+
 def test_a_report_of_an_impossible_day_is_issued_with_its_message() -> None:
     assert STRUCTURED.count(b"20260301101500||CH|F") == 1
     bundles = [
