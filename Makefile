@@ -78,14 +78,14 @@ docs-site: $(VENV)/.docs  ## the pages and the topics of labrelay help as a stat
 	@$(BIN)/python -m tools.docs_site
 
 test: check  ## formatting, lint, types and the fast set of tests, in five minutes; TEST="-k mllp" runs these, slow ones, too
-	@$(BIN)/python -m pytest --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast)
+	@$(BIN)/python tools/run_tests.py --numprocesses=auto $(if $(TEST),--dist=loadfile --no-loadscope-reorder $(TEST),--dist=each --fast)
 
 test-all: check  ## the same with every test; CORE=1 is coverage, too
 	@$(if $(TEST),,echo "Tests: about 27,000. A failing one is named at once.")
-	@$(BIN)/python $(if $(CORE),tools/core.py --all,-m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder) $(TEST)
+	@$(BIN)/python $(if $(CORE),tools/core.py --all,tools/run_tests.py --numprocesses=auto --dist=loadfile --no-loadscope-reorder) $(TEST)
 
-timings: setup-dev  ## tests/timings.tsv, by a run of every test: how long each takes decides which are slow
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder --fewer-examples --timings tests/timings.tsv
+timings: setup-dev  ## tests/timings.tsv, by a run of every test: how long each takes decides which are slow; TEST=--fast renews the fast set's alone
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder --fewer-examples --timings tests/timings.tsv $(TEST)
 
 $(VALIDATION)/.installed: tests/validation/package.json tests/validation/package-lock.json | $(BIN)/python
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || { \

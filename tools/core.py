@@ -37,16 +37,17 @@ def measure(more: list[str], *, every_test: bool = False, write: bool = False) -
         write: keep the figures.
     """
     import coverage
-    import pytest
 
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
+    from tools import run_tests
+
     tests = [] if every_test else ["-q", "-m", "not hypothesis", *CORE_TESTS]
     with tempfile.TemporaryDirectory() as kept:
         os.environ["PYTEST_PLUGINS"] = "tools.core_coverage"
         os.environ["LABRELAY_CORE_COVERAGE"] = data = f"{kept}/data"
         processes = ["--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
-        failed = pytest.main(["-p", "no:cacheprovider", *processes, *tests, *more])
+        failed = run_tests.run([*processes, *tests, *more])
         cov = coverage.Coverage(data_file=data, branch=True, include=list(CORE_MODULES), config_file=False)
         cov.combine([kept])
         reached = cov.report(show_missing=True, skip_covered=True, precision=2)

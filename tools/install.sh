@@ -106,6 +106,25 @@ is_installed() {
     return 1
 }
 
+# The old program runs on until this moment; an interruption before it changes nothing, and at none is there no program. It
+# is kept beside the new one, so that `labrelay upgrade --rollback` can go back to it. The same one once more is no
+# earlier program: the one that is kept then stays, and with it the way back.
+put_in_place() {
+    old=$DESTDIR$PROGRAM/venv.old
+    if is_installed; then old=$DESTDIR$PROGRAM/venv.same; fi
+    run rm -rf "$old"
+    if [ -d "$DESTDIR$PROGRAM/venv" ]; then
+        run sync -f "$new"
+        run "$new/bin/python" -I -c 'import pathlib, sys
+from engine.diagnostics.installed import exchange
+exchange(*map(pathlib.Path, sys.argv[1:]))' "$new" "$DESTDIR$PROGRAM/venv"
+        run mv "$new" "$old"
+    else
+        run mv "$new" "$DESTDIR$PROGRAM/venv"
+    fi
+    run rm -rf "$DESTDIR$PROGRAM/venv.same"
+}
+
 install_program() {
     new=$DESTDIR$PROGRAM/venv.new
     pip="$new/bin/python -I -m pip --disable-pip-version-check --quiet --no-input"
@@ -140,15 +159,7 @@ install_program() {
         run "$new/bin/python" -I -m engine --site "$SITE" upgrade --check ||
             fail "the new program does not run with the site in $SITE as it is (above). The old one stays; nothing was changed"
     fi
-    # The old program runs on until this moment; an interruption before it changes nothing. It is kept beside the new
-    # one, so that `labrelay upgrade --rollback` can go back to it. The same one once more is no earlier program: the
-    # one that is kept then stays, and with it the way back.
-    old=$DESTDIR$PROGRAM/venv.old
-    if is_installed; then old=$DESTDIR$PROGRAM/venv.same; fi
-    run rm -rf "$old"
-    if [ -d "$DESTDIR$PROGRAM/venv" ]; then run mv "$DESTDIR$PROGRAM/venv" "$old"; fi
-    run mv "$new" "$DESTDIR$PROGRAM/venv"
-    run rm -rf "$DESTDIR$PROGRAM/venv.same"
+    put_in_place
     run mkdir -p "$DESTDIR$(dirname "$COMMAND")"
     run ln -sfn "$PROGRAM/venv/bin/labrelay" "$DESTDIR$COMMAND"
 }

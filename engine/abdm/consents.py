@@ -10,7 +10,8 @@ A notice that ends a consent needs no signature.
 
 A grant counts once the gateway has taken our answer to it: any party may have seen a token of the gateway, and made the
 grant itself. Until then it is doubtful: a request under it is looked at, and no page goes. Where the gateway refuses
-our answer it stays so until another grant comes, or a person resumes it.
+our answer it stays so until another grant comes, which takes its place, or a person resumes it. An answer counts for
+the grants after which the consent is doubtful, and for none before.
 
 A grant that cannot be ours is kept with the reason, answered with an error, and lets nothing out. So is a consent of
 which two different grants came. A notice that cannot be read ends a consent all the same where its bytes name the
@@ -34,7 +35,7 @@ from engine.abdm.flow import CallKind, Flow
 from engine.config import registry
 from engine.config.destination_abdm import AbdmDestination
 from engine.model import consent_rules
-from engine.model.abdm import CONSENT_NOTICE, Call, Callback, GatewayAnswer, Verdict
+from engine.model.abdm import CONSENT_NOTICE, Call, Callback, GatewayAnswer, PatientState
 from engine.model.clock import Clock, from_us, to_us
 from engine.model.consent_rules import Refusal, Standing, Unfit
 from engine.model.consents import Artefact, ConsentState, DataRequest, Holding, Notice
@@ -88,7 +89,8 @@ def artefact(kept: KeptConsent) -> Artefact | None:
 
 def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
     """A consent as records may go out under it: one that is not ours to serve, is not proven, or is suspended, is not
-    granted, and so is that of a patient who has left the network. One whose answer is under way is (`is_awaited`).
+    granted, and so is that of a patient who has left the network, or may have. One whose answer is under way is
+    (`is_awaited`).
 
     Raises:
         IntegrityError: the patient's row is not what was sealed.
@@ -98,9 +100,15 @@ def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
         return so_far
     patient = patients.by_number(rows, kept.patient) if kept.patient else None
     is_kept_back = bool(kept.reason) and not is_awaited(rows, kept)
-    if is_kept_back or not _is_proven(ours, kept.signed) or patient is None or patient.person is None:
+    if is_kept_back or not _is_proven(ours, kept.signed) or patient is None or patient.state is not PatientState.KNOWN:
         return Standing(state=ConsentState.REQUESTED, artefact=so_far.artefact)
     return so_far
+
+
+def _replaces(rows: Rows, notice: Notice, kept: KeptConsent) -> bool:
+    """Whether a grant takes the place of one of which the gateway has taken no answer, and none is under way."""
+    is_open = kept.reason != DOUBTFUL or calls.is_open(rows, ANSWER, kept.number)
+    return not is_open and notice.artefact not in (None, artefact(kept))
 
 
 def is_awaited(rows: Rows, kept: KeptConsent | None) -> bool:
@@ -175,24 +183,34 @@ def _notice(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     except ContentError:
         raise CallbackBodyError(UNREADABLE) from None
     kept = consents.by_id(batch, notice.consent_id)
+    is_replaced = kept is not None and _replaces(batch, notice, kept)
     before = _so_far(kept) if kept is not None else Standing()
+    if is_replaced:
+        before = Standing(state=before.state)
     after = consent_rules.noticed(before, notice)
     reason = _reason(batch, ours, callback, notice, kept, after)
     given = notice.artefact
-    signed = (given is not None and callback.is_signed) or (kept is not None and kept.signed)
+    signed = (given is not None and callback.is_signed) or (kept is not None and kept.signed and not is_replaced)
     signed = signed and reason != BAD_SIGNATURE
+    granted = 0
+    if reason == DOUBTFUL:
+        goes_on = kept is not None and kept.reason == DOUBTFUL and not is_replaced
+        granted = kept.granted if kept is not None and goes_on else callback.number
     is_new = kept is None or (kept.state, kept.reason, kept.signed) != (after.state, reason, signed)
     is_other = before.artefact is None or (after.disputed and not before.disputed)
     patient = _patient(batch, callback.facility, given) if given is not None else 0
     is_known_now = kept is not None and not kept.patient and patient > 0
     if given is not None and (is_other or is_known_now) and after.state not in ENDED:
-        ends_us = max(to_us(given.erase_at), kept.ends_us if kept is not None else 0)
+        ends_us = max(to_us(given.erase_at), kept.ends_us if kept is not None and not is_replaced else 0)
         number = consents.put(
             batch, notice.consent_id, given.facility, after.state, patient=patient, reason=reason, signed=signed,
-            ends_us=ends_us, content=[*grants.grants(kept), *([callback.raw.decode()] if is_other else ())],
+            granted=granted, ends_us=ends_us,
+            content=[*(() if is_replaced else grants.grants(kept)), *([callback.raw.decode()] if is_other else ())],
         )  # fmt: skip
     elif is_new:
-        number = consents.put(batch, notice.consent_id, callback.facility, after.state, reason=reason, signed=signed)
+        number = consents.put(
+            batch, notice.consent_id, callback.facility, after.state, reason=reason, signed=signed, granted=granted
+        )
     else:
         number = kept.number if kept is not None else 0
     if after.state in ENDED or reason not in ("", DOUBTFUL):
@@ -277,17 +295,18 @@ def _answer(
         body["acknowledgement"] = {"status": "OK", "consentId": consent_id}
     else:
         body["error"] = {"code": error[0], "message": error[1]}
-    about = {"grant": is_grant}
+    about = {"grant": callback.number if is_grant else 0}
     calls.queue(batch, callback.facility, ANSWER, number, body, about=about, ends_us=batch.now_us + ANSWER_US)
 
 
 def _answered(batch: Batch, ours: AbdmDestination, call: Call, answer: GatewayAnswer) -> None:
     """A grant counts where the gateway has taken our answer to it, and else nothing goes."""
-    if not call.about.get("grant"):
+    grant = call.about.get("grant")
+    if not grant or not consents.waits_for(batch, call.subject, grant):
         return
-    if answer.verdict in (Verdict.TAKEN, Verdict.BEFORE):
+    if call.was_taken(answer):
         consents.lift(batch, call.subject, DOUBTFUL)
-    elif consents.is_doubtful(batch, call.subject) and not calls.is_open(batch, ANSWER, call.subject):
+    elif not calls.is_open(batch, ANSWER, call.subject):
         transfers.end_of_consent(batch, call.subject, DOUBTFUL)
 
 

@@ -342,6 +342,8 @@ def _link(batch: Batch, ours: AbdmDestination, callback: Callback, offer: Offer,
     patient = patients.put(batch, offer.facility, reference, person)
     numbers = [one.number for one in found.contexts]
     contexts.link_to(batch, numbers, patient)
+    if known is not None and known.state is PatientState.LEAVING:
+        linking.go_on(batch, ours, patient)  # he is back
     offers.end(batch, code.number, CodeState.LINKED)
     answer = {
         "patient": [_listed(ours, reference, found.contexts)],

@@ -27,7 +27,7 @@ from engine.model.phrases import Phrase, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
-from engine.store.operations.abdm import contexts, patients
+from engine.store.operations.abdm import contexts, leaving, patients
 from engine.store.operations.abdm.contexts import Context
 from engine.store.operations.abdm.forgetting import ERASED, RETENTION
 from engine.store.operations.abdm.patients import Person
@@ -122,7 +122,7 @@ def link(
         contexts.assign(batch, context.number, patient)
     more = {"readmit": readmit, "confirmed": confirmed}
     audit.note(batch, who, "abdm-link", done | {name: True for name, said in more.items() if said} | {"reason": reason})
-    linking.go_on(batch, ours, patient, confirmed=confirmed)
+    linking.come_back(batch, ours, patient, confirmed=confirmed)
     return context.number
 
 
@@ -142,7 +142,19 @@ def withdraw(batch: Batch, number: int, reason: str, *, who: str) -> None:
     if context.state is ContextState.DROPPED and context.reason == Gone.WITHDRAWN:
         raise RefusedError("it is withdrawn already")
     contexts.withdraw(batch, number, Gone.WITHDRAWN)
+    for patient in _leaving(batch, context):
+        leaving.confirm(batch, patient)
     audit.note(batch, who, "abdm-withdraw", {"context": number, "state": context.state.value, "reason": reason})
+
+
+def _leaving(batch: Batch, context: Context) -> list[int]:
+    """The patient of a report; of one that waits, whom it names."""
+    if context.patient:
+        return [context.patient]
+    said = held(context.content)
+    found = [patients.by_address(batch, context.facility, one) for one in said.addresses]
+    found += [one for digits in said.numbers for one in patients.by_abha(batch, context.facility, digits)]
+    return [one.number for one in found if one is not None]
 
 
 def checked(person: Person, environment: str, year: int) -> Person:

@@ -87,6 +87,18 @@ def go_on(batch: Batch, ours: AbdmDestination, patient: int, *, confirmed: bool 
         _link(batch, ours, known, known.person, ready)
 
 
+def come_back(batch: Batch, ours: AbdmDestination, patient: int, *, confirmed: bool = False) -> None:
+    """Go on for a patient who is verified now, also with what was not sent as he might have left.
+
+    Args:
+        confirmed: as of `go_on`.
+    """
+    for context in contexts.of_patient(batch, patient, ContextState.LINKED, MOST_BLOCKED):
+        if context.reason != NOT_NOTIFIED:  # else a person has it tried again
+            tell(batch, ours, context)
+    go_on(batch, ours, patient, confirmed=confirmed)
+
+
 def _ask_token(batch: Batch, patient: Patient, person: Person) -> None:
     patients.set_link_token(batch, patient.number, TokenState.ASKED)
     calls.queue(batch, patient.facility, TOKEN, patient.number, _asks_for(person))
@@ -148,7 +160,7 @@ def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
     patient = patients.by_number(batch, context.patient)
     if context.state is not ContextState.LINKED or context.notified >= context.version:
         return
-    if patient is None or patient.person is None:
+    if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
         return
     if calls.is_open(batch, NOTIFY, context.number):  # its end looks again
         return
@@ -178,7 +190,7 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
             _fail_waiting(batch, call.subject, OTHER_ADDRESS)
             return
         known = patients.by_number(batch, call.subject)
-        if known is None or known.state is not PatientState.KNOWN:  # he has left meanwhile
+        if known is None or known.state is PatientState.DROPPED:  # he has left meanwhile
             return
         until_us = _ends_us(batch, token)
         if until_us <= batch.now_us:
@@ -186,6 +198,8 @@ def _token_ended(batch: Batch, ours: AbdmDestination, call: Call, answer: Gatewa
             _fail_waiting(batch, call.subject, NO_TOKEN)
             return
         patients.set_link_token(batch, call.subject, TokenState.HELD, until_us=until_us, token=token)
+        if known.state is PatientState.LEAVING:
+            return
         _verified(batch, call)
         given_up = contexts.of_patient(batch, call.subject, ContextState.FAILED, AT_ONCE)
         numbers = [one.number for one in given_up if one.reason == calls.NO_RESULT]
@@ -257,14 +271,32 @@ def _verified(batch: Batch, call: Call) -> None:
     patients.put(batch, known.facility, known.reference, person)
 
 
+def _is_known(rows: Rows, number: int) -> bool:
+    """Whether something may be sent of a patient: he has not left, and no notice says so."""
+    patient = patients.by_number(rows, number)
+    return patient is not None and patient.state is PatientState.KNOWN
+
+
+def _token_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
+    """None where the patient may have left."""
+    if _is_known(batch, call.subject):
+        return {}
+    calls.withdraw(batch, call, Hold.LEFT.value)
+    patients.forget_link_token(batch, call.subject)
+    return None
+
+
 def _link_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
-    """None where there is no token, or a report was dropped meanwhile: the others are linked by another call."""
+    """None where the patient may have left, there is no token, or a report was dropped meanwhile: the others are linked
+    by another call."""
     token = patients.link_token(batch, call.subject)
     is_held = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
     found = [contexts.by_number(batch, number) for number in call.about["contexts"]]
-    if token is not None and is_held and all(one is not None and one.state is ContextState.LINKING for one in found):
+    are_linking = all(one is not None and one.state is ContextState.LINKING for one in found)
+    is_known = _is_known(batch, call.subject)
+    if token is not None and is_held and are_linking and is_known:
         return {"X-LINK-TOKEN": token.token}
-    calls.withdraw(batch, call, "changed" if is_held else NO_TOKEN)
+    calls.withdraw(batch, call, Hold.LEFT.value if not is_known else "changed" if is_held else NO_TOKEN)
     contexts.move(batch, call.about["contexts"], ContextState.READY)
     go_on(batch, ours, call.subject)
     return None
@@ -292,11 +324,12 @@ def _was_renewed(batch: Batch, number: int) -> bool:
 
 
 def _notice_headers(batch: Batch, ours: AbdmDestination, call: Call) -> Mapping[str, str] | None:
-    """None where the report is not given out any more."""
+    """None where the report is not given out any more, or its patient may have left."""
     context = contexts.by_number(batch, call.subject)
-    if context is not None and context.state is ContextState.LINKED:
+    has_left = context is not None and not _is_known(batch, context.patient)
+    if context is not None and context.state is ContextState.LINKED and not has_left:
         return {}
-    calls.withdraw(batch, call, "changed")
+    calls.withdraw(batch, call, Hold.LEFT.value if has_left else "changed")
     return None
 
 
@@ -343,6 +376,7 @@ FLOW = Flow(
             result="/v3/hip/token/on-generate-token",
             ended=_token_ended,
             late=_token_late,
+            headers=_token_headers,
         ),
         CallKind(
             name=LINK,

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from ipaddress import ip_address, ip_network
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -32,6 +31,7 @@ from engine.model.consents import Notice
 from engine.model.errors import CallbackError, ContentError, GatewayDownError, StoreError, UnknownGatewayKeyError
 from engine.store.journal import Journal
 from engine.store.operations.abdm import callbacks
+from engine.web import sender
 from engine.web.listener import Listener
 
 PATIENCE_S = 10.0
@@ -86,8 +86,8 @@ class CallbackListener:
         self._paths = paths
         self._stored = stored
         self._kept_broken = kept_broken
-        self._relays = [ip_network(one) for one in self._config.relays]
-        self._allowed = [ip_network(one) for one in self._config.allow]
+        self._relays = sender.networks(self._config.relays)
+        self._allowed = sender.networks(self._config.allow)
         self._listener = Listener(_Door(self._config), most=self._config.max_connections, patience_s=PATIENCE_S)
         self._server: web.Server | None = None
         self._proof: ModuleType
@@ -192,12 +192,7 @@ class CallbackListener:
         """
         if not self._allowed:
             return
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        sender = str(peer[0]) if peer else ""
-        if _in(sender, self._relays):
-            forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
-            sender = forwarded.rpartition(",")[2].strip()
-        if not _in(sender, self._allowed):
+        if not sender.is_in(sender.named(request, self._relays), self._allowed):
             raise CallbackError("address")
 
     def _path(self, request: web.BaseRequest) -> str:
@@ -310,12 +305,3 @@ def _is_object(body: bytes) -> bool:
         return isinstance(orjson.loads(body), dict)
     except orjson.JSONDecodeError:
         return False
-
-
-def _in(text: str, networks: Collection[Any]) -> bool:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in one for one in networks)

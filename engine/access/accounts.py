@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from engine.access import passwords, second_factor
@@ -16,13 +16,14 @@ from engine.access.set_up_link import SetUpLink
 from engine.access.tokens import Tokens
 from engine.access.users import Users
 from engine.config.access import AccessConfig
-from engine.model.accounts import Credentials, Identity, Known, LogInSession, User, hashed
+from engine.model.accounts import Credentials, Device, Identity, Known, LogInSession, User, hashed
 from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import LogInError
 from engine.model.permissions import Principal
 from engine.store.journal import Journal
 from engine.store.operations.access import sessions, tokens, users
+from engine.store.operations.access.refusals import Origin
 from engine.store.operations.access.sessions import NewSession
 from engine.store.queries import accounts
 
@@ -148,13 +149,7 @@ class Accounts:
             LogInError: refused; the text is for the page and does not say what is wrong.
             LockedOutError: refused without a look.
         """
-        async with self._prover.turn():
-            known = await self._directory.known()
-            user = known.named(name)
-            origins = self._prover.origins(
-                user, name, address, known.devices.get((hashed(device), user.id)) if user else None
-            )
-            await self._prover.raise_if_locked(user, origins)
+        async with self._turn(name, address, device) as (known, user, _, origins):
             may = user is not None and not user.disabled
             right = await self._prover.is_right(user.credentials.password if user and may else "", password)
             if user is None or not right:
@@ -166,7 +161,7 @@ class Accounts:
                 return await self._begin(known, user, "password", address, device, credentials)
             if not code:
                 return self._wait_for_code(user, device)
-            return await self._take_code(known, user, code, address, device, credentials)
+            return await self._take_code(known, user, code, address, device, credentials, origins)
 
     async def come_in(self, identity: Identity, *, kept: str, address: str, device: str) -> LogIn:
         """Begin the session of a person whom the identity provider has proven; the role is that of their groups today.
@@ -177,7 +172,7 @@ class Accounts:
         Raises:
             LogInError: the user is kept out here, or no admin has a password.
         """
-        async with self._prover.turn():
+        async with self._prover.turn(address, f"{identity.issuer} {identity.subject}"):
             number = await self._directory.run(users.take_in, identity, address)
             known = await self._directory.known()
             return await self._begin(known, known.users[number], PROVIDER, address, device, kept=kept)
@@ -208,15 +203,14 @@ class Accounts:
         Raises:
             LogInError, LockedOutError: as `log_in`; it has waited for more than five minutes.
         """
-        async with self._prover.turn():
-            nowhere = self._prover.origins_of_address(address)
-            await self._prover.raise_if_locked(None, nowhere)
+        half = self._half.get(hashed(secret))
+        user = (await self._directory.known()).users.get(half.user) if half is not None else None
+        name, device = (user.name, half.device) if user is not None and half is not None else ("", "")
+        async with self._turn(name, address, device) as (known, user, _, origins):
             half = self._half.get(hashed(secret))
-            known = await self._directory.known()
-            user = known.users.get(half.user) if half is not None else None
             if half is None or user is None or user.disabled or self._clock.now_us() >= half.until_us:
-                await self._prover.refuse(None, address, nowhere)
-            done = await self._take_code(known, user, code, address, half.device, user.credentials)
+                await self._prover.refuse(None, address, self._prover.origins_of_address(address))
+            done = await self._take_code(known, user, code, address, half.device, user.credentials, origins)
             self._half.pop(hashed(secret), None)
             return done
 
@@ -230,12 +224,7 @@ class Accounts:
         Raises:
             LogInError: refused; after five wrong PINs in a row only a full log-in helps.
         """
-        async with self._prover.turn():
-            known = await self._directory.known()
-            user = known.named(name)
-            here = known.devices.get((hashed(device), user.id)) if user is not None else None
-            origins = self._prover.origins(user, name, address, here)
-            await self._prover.raise_if_locked(user, origins)
+        async with self._turn(name, address, device) as (known, user, here, origins):
             ready = (
                 user is not None and not user.disabled and here is not None and here.pin_until_us > self._clock.now_us()
             )
@@ -260,6 +249,28 @@ class Accounts:
             and here.pin_until_us > now_us
         ]
 
+    @asynccontextmanager
+    async def _turn(
+        self, name: str, address: str, device: str
+    ) -> AsyncIterator[tuple[Known, User | None, Device | None, list[Origin]]]:
+        """Wait for the ones before; whether a delay lasts is looked at before a place is taken, and again on its turn.
+
+        Raises:
+            LogInError: it does, or too many wait.
+        """
+
+        async def look() -> tuple[Known, User | None, Device | None, list[Origin]]:
+            known = await self._directory.known()
+            user = known.named(name)
+            here = known.devices.get((hashed(device), user.id)) if user is not None else None
+            origins = self._prover.origins(user, name, address, here)
+            await self._prover.raise_if_locked(user, origins)
+            return known, user, here, origins
+
+        _, _, here, _ = await look()
+        async with self._prover.turn(address, f"browser {here.number}" if here is not None else ""):
+            yield await look()
+
     def _wait_for_code(self, user: User, device: str) -> LogIn:
         now_us = self._clock.now_us()
         self._half = {token: half for token, half in self._half.items() if half.until_us > now_us}
@@ -270,12 +281,16 @@ class Accounts:
         return LogIn(secret=secret, device=device, second_factor=True, ends_us=until_us)
 
     async def _take_code(
-        self, known: Known, user: User, code: str, address: str, device: str, credentials: Credentials
+        self,
+        known: Known,
+        user: User,
+        code: str,
+        address: str,
+        device: str,
+        credentials: Credentials,
+        origins: Sequence[Origin],
     ) -> LogIn:
         """Begin the session if the code is right; it is used up then."""
-        here = known.devices.get((hashed(device), user.id))
-        origins = self._prover.origins(user, user.name, address, here)
-        await self._prover.raise_if_locked(user, origins)
         left = second_factor.used(credentials, code, self._clock.now_us() / 1e6)
         if left is None:
             await self._prover.refuse(user, address, origins, WRONG)

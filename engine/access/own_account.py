@@ -13,6 +13,7 @@ from engine.model.accounts import Credentials, User, hashed
 from engine.model.actor import Actor
 from engine.model.errors import LogInError, RefusedError
 from engine.store.operations.access import users
+from engine.store.operations.access.refusals import Origin
 
 NO_SESSION = "the session has ended; log in again"
 
@@ -94,7 +95,8 @@ class OwnAccount:
     @asynccontextmanager
     async def _proven(self, secret: str, password: str, address: str) -> AsyncIterator[User]:
         """The user of the session, once the password was given again."""
-        async with self._prover.turn():
+
+        async def look() -> tuple[User, int, list[Origin]]:
             known = await self._directory.known()
             session = known.sessions.get(hashed(secret))
             user = known.users.get(session.user) if session is not None else None
@@ -104,6 +106,11 @@ class OwnAccount:
                 raise RefusedError("you log in at the identity provider, which keeps your password and second factor")
             origins = self._prover.origins_in_session(user, session.number)
             await self._prover.raise_if_locked(user, origins)
+            return user, session.number, origins
+
+        _, number, _ = await look()
+        async with self._prover.turn(address, f"session {number}"):
+            user, _, origins = await look()
             if not await self._prover.is_right(user.credentials.password, password):
                 await self._prover.refuse(user, address, origins, "the password is wrong")
             yield user

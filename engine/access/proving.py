@@ -1,13 +1,14 @@
 """Prove who is there: a password or a code is looked at in turn, and refusals are counted and delay the next one.
 
 A name that is no user's costs as much work and is delayed as a user's. A browser that a user has logged in from counts
-by itself, so refusals elsewhere do not keep this user out of it; sessions go on in any case.
+by itself, so refusals elsewhere do not keep this user out of it; sessions go on in any case. Such a browser has a place
+of its own, too, and waits behind one unknown log-in at most.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import NoReturn
 
 from engine.access import passwords
@@ -28,7 +29,8 @@ from engine.store.operations.access import refusals
 from engine.store.operations.access.refusals import Origin
 from engine.store.queries import accounts
 
-MOST_WAITING = 20  # log-ins; each takes some 30 ms
+MOST_WAITING = 20  # log-ins, of those known and of others each; one takes some 30 ms
+MOST_OF_ONE = 4  # of them from one address, or one known browser
 BUSY_US = 5_000_000
 WRONG = "the name, the password or the code is wrong"
 NOTED_EVERY_US = 60_000_000
@@ -41,25 +43,32 @@ class Prover:
     def __init__(self, directory: Directory, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
-        self._waiting = 0
+        self._waiting: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}  # known or not -> who waits
+        self._unknown = asyncio.Lock()
         self._unseen: Counter[int] = Counter()  # user -> refused without a look, not in the store yet
         self._noted_us = -NOTED_EVERY_US
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the ones before.
+    async def turn(self, address: str, known: str = "") -> AsyncIterator[None]:
+        """Wait for the ones before; those known come before the others.
+
+        Args:
+            known: the session of the sender, or the browser that this user has logged in from; empty: neither.
 
         Raises:
             BusyError: too many wait.
         """
-        if self._waiting >= MOST_WAITING:
+        waiting, one = self._waiting[bool(known)], known or network_of(address)
+        if waiting.total() >= MOST_WAITING or waiting[one] >= MOST_OF_ONE:
             raise BusyError("many log in at this moment; try again in a few seconds", self.now_us() + BUSY_US)
-        self._waiting += 1
+        waiting[one] += 1
         try:
-            async with self._directory.changing:
+            async with nullcontext() if known else self._unknown, self._directory.changing:
                 yield
         finally:
-            self._waiting -= 1
+            waiting[one] -= 1
+            if not waiting[one]:
+                del waiting[one]
 
     def now_us(self) -> int:
         return self._clock.now_us()

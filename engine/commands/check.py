@@ -96,8 +96,8 @@ def command(
     timezone: str | None,
     form: Form,
 ) -> ExitCode:
-    if samples is None and (mapping or channel or timezone):
-        raise click.UsageError("--channel, --mapping and --timezone are about messages: give --samples")
+    if samples is None and (mapping or channel or timezone or session.settings):
+        raise click.UsageError("--channel, --mapping, --set and --timezone are about messages: give --samples")
     if samples is not None and session.folder_or_none is None:
         return _run_samples(session, samples, None, mapping, channel, timezone, strict, {}, form)
     site, remarks = read_site(session)
@@ -153,11 +153,14 @@ def _run_samples(
     if mapping or channel or site is None or not site.channels:
         one = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
         sampler = Sampler(one, channel or "", strict=strict)
+    elif session.settings:
+        raise click.UsageError("--set is in place of one channel's: name it with --channel, or a --mapping")
     else:
         bare = mapper_for(session, timezone=timezone)
         sampler = Sampler(channels=Channels(site, timezone), bare=bare, strict=strict)
     report = sample_report.collect(folder, sampler)
     if sampler.one is not None:
+        sampler.one.refuse_unread()
         say_packs(sampler.one)
     if not report.samples and form is Form.TABLE:
         say(f"{folder}: no messages in it")

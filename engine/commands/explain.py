@@ -83,9 +83,11 @@ def command(
     stored = _stored(session, what, show_values, purpose) if is_number else None
     of_channel = stored.message.channel if stored is not None else None
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
-    messages = inputs((what,), mapper)
-    if stored is not None:
-        messages = (Input(f"message {what}", one) for one in stored.found(mapper))
+    if stored is None:
+        messages = inputs((what,), mapper)
+    else:
+        mapper.refuse_unread(of_number := stored.found(mapper))
+        messages = (Input(f"message {what}", one) for one in of_number)
     failed = found = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []

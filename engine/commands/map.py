@@ -7,7 +7,8 @@ The output is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 
 Without --channel it is not known how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
-warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. The
+warning that names the key a channel needs. The site answers patient_numbers and namespaces, where there is one.
+Settings that a mapping asks for are given by --set, or by a channel. The
 pack of an analyzer is used only by a channel that names it; where the analyzer is recognised, a line says so. With
 --channel everything is as in the daemon, for the first message of an order: a file says nothing of results accepted
 before, so nothing is left out, amended or held for it.
@@ -24,6 +25,7 @@ import click
 
 from engine.commands.shared.mapping_options import (
     FIRST_OF_ALL,
+    NUMBERS_OPEN,
     Input,
     held_by,
     input_file,
@@ -141,6 +143,8 @@ def command(
                 bodies.append(view.document.body.decode())
     if made and channel is not None and not quiet:
         say(FIRST_OF_ALL)
+    if mapper.numbers_open and not quiet and any(row.get("patients") for row in rows):
+        say(NUMBERS_OPEN)
     if wanting is not None:
         say_settings(*wanting)
     if form == "table":

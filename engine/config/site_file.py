@@ -39,6 +39,28 @@ def site_zone(folder: Path) -> ZoneInfo | None:
         return None
 
 
+def patient_numbers(folder: Path) -> str:
+    """The site's answer to `patient_numbers`; empty without one."""
+    return _texts(folder, "patient_numbers").get("patient_numbers", "")
+
+
+def namespaces(folder: Path) -> dict[str, str]:
+    """The site's namespaces; none where they cannot be read."""
+    return _texts(folder, "namespaces")
+
+
+def _texts(folder: Path, key: str) -> dict[str, str]:
+    """The text of a key by its name, or the texts of a map."""
+    try:
+        node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get(key)
+        if node is None:
+            return {}
+        pairs = [(name.value, value) for name, value in node.pairs] or [(key, node)]
+        return {name: expand(value.value) for name, value in pairs if value.kind == "scalar"}
+    except (ConfigError, ValueError):
+        return {}
+
+
 def destinations(folder: Path) -> list[str]:
     """Names of the site's destinations. Raises ConfigError where the file cannot be read."""
     node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("destinations")

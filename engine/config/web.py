@@ -31,6 +31,10 @@ class WebConfig(Model):
     """Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once. This machine
     always may. By default any."""
 
+    relays: Networks = ()
+    """Addresses of relays before this machine. Where a connection comes from one, log-ins and audit trail have the last
+    address of `X-Forwarded-For`; from any other address that header counts for nothing."""
+
     names: Texts = ()
     """Names under which the page answers, besides those of its certificate and of this machine. A request under
     another name is refused."""

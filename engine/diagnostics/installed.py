@@ -147,13 +147,13 @@ def roll_back(program: Path, journal: Path) -> Program:
         )
     try:
         with as_given(program):
-            _exchange(program, old.folder)
+            exchange(program, old.folder)
     except OSError as error:
         raise LabRelayError(f"{program.parent}: {error.strerror}; run this as root") from error
     return Program(program, old.version, old.schema)
 
 
-def _exchange(one: Path, other: Path) -> None:
+def exchange(one: Path, other: Path) -> None:
     """Swap two names in one step, so that no moment is without a program."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:

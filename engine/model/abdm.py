@@ -41,6 +41,7 @@ class PatientState(StrEnum):
     """Of a patient as the network knows him."""
 
     KNOWN = "known"
+    LEAVING = "leaving"  # a notice says that he has left, and the gateway has not taken our answer
     DROPPED = "dropped"  # deactivated, opted out or erased: no address is left
 
 
@@ -124,10 +125,11 @@ class Call:
     """A call to the gateway, as the journal has it.
 
     Attributes:
-        subject: number of the patient, context, consent or transfer that it is about.
+        subject: number of the patient, context, consent, transfer or callback that it is about.
         attempt: how many were made, with the one under way.
         body: as JSON.
         about: more that its result needs; numbers of rows, no names.
+        is_heard: an answer to an attempt is noted, or that there was none.
     """
 
     number: int
@@ -140,6 +142,16 @@ class Call:
     ends_us: int
     body: Any = field(repr=False)
     about: Mapping[str, Any] = field(default_factory=dict)
+    is_heard: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Earlier attempts were made, and each ended with the process: no answer to one is noted."""
+        return self.attempt > 1 and not self.is_heard
+
+    def was_taken(self, answer: GatewayAnswer) -> bool:
+        """Whether the gateway has taken this attempt, or one before: it says so of no first one that is true."""
+        return answer.is_taken or (answer.verdict is Verdict.BEFORE and self.attempt > 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,9 +281,11 @@ class Pause:
     Attributes:
         since_us: 0 where it is not known.
         actor, reason: who paused it, and why, in that person's words; empty where the keys are not at hand.
+        by_itself: LabRelay did, or a restore; the reason is no person's.
     """
 
     target: Target
     since_us: int
     actor: str = ""
     reason: str = ""
+    by_itself: bool = False

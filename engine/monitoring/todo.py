@@ -425,6 +425,18 @@ _UNDECIDED = {
         "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's own list.",
         "labrelay abdm consents --reason suspended",
     ),
+    "leaving": (
+        Level.PROBLEM,
+        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}. Withdraw the"
+        " reports of each, or link one again with the patient's card.",
+        "labrelay abdm contexts --reason leaving",
+    ),
+    "unshared": (
+        Level.ATTENTION,
+        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: {n}. Let the"
+        " patients scan the code again.",
+        "labrelay abdm status",
+    ),
     "doubtful": (
         Level.ATTENTION,
         "Consents of which the gateway has not taken our answer, under which nothing goes out: {n}. Look at the"
@@ -442,7 +454,9 @@ _UNDECIDED = {
 
 _OF = {
     **dict.fromkeys(("suspended", "bad_signature", "other_patient", "doubtful"), "consents"),
+    "leaving": "patients",
     "damaged": "transfers",
+    "unshared": "shares",
 }
 
 

@@ -21,7 +21,7 @@ from engine.model.phrases import Said
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.integrity import rollback
+from engine.store.integrity import looks
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page
@@ -311,7 +311,7 @@ class BackupScheduler:
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         await asyncio.to_thread(shelf.tidy, config.keep)
         logger.info("backup made and verified", extra={"count": made.manifest.last_id})
-        await self._journal.run(rollback.note_verified, made.manifest.last_id)
+        await self._journal.run(looks.note_verified, made.manifest.last_id)
         await self._journal.run(
             audit.note,
             "labrelay",

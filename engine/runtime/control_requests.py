@@ -23,7 +23,9 @@ def _selection(given: Any) -> Selection:
 Selected = Annotated[Selection, PlainValidator(_selection)]
 Purpose = Annotated[str, Field(min_length=1)]
 LONGEST_TYPED = 200  # characters of what a person types of a patient
-RowNumber = Annotated[int, Field(ge=0, lt=2**63 - 1)]
+RowNumber = Annotated[int, Field(ge=1, lt=2**63 - 1)]
+NumberOrNone = Annotated[int, Field(ge=0, lt=2**63 - 1)]  # 0: none
+Seconds = Annotated[float, Field(ge=1, le=30 * 86_400)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
 
@@ -186,7 +188,7 @@ class TableRow(Act):
         version: of the corrections that the person has seen; a dry run says it.
     """
 
-    version: RowNumber | None = None
+    version: NumberOrNone | None = None
     channel: str
     table: str
     where: Annotated[Cells, Field(min_length=1, max_length=10)]
@@ -196,7 +198,7 @@ class TableRow(Act):
 class TableUndo(Act):
     """``version`` as of `TableRow`."""
 
-    version: RowNumber | None = None
+    version: NumberOrNone | None = None
     correction: RowNumber
 
 
@@ -209,7 +211,7 @@ class EntryNote(OneEntry):
 
 
 class EntrySnooze(OneEntry):
-    seconds: Annotated[float, Field(gt=0, le=30 * 86_400)]
+    seconds: Seconds
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -240,7 +242,7 @@ class SilenceMade(NoArguments):
     """``pattern``: a key, or the beginning of keys with a ``*`` behind it."""
 
     pattern: Annotated[str, Field(min_length=1, max_length=300)]
-    seconds: Annotated[float, Field(gt=0, le=30 * 86_400)]
+    seconds: Seconds
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -249,12 +251,14 @@ class OneSilence(NoArguments):
 
 
 OrderText = Annotated[str, Field(max_length=SPECIMEN_LENGTH)]
+# No question over ASTM names a tube with a delimiter in its number.
+TypedSpecimen = Annotated[str, Field(min_length=1, max_length=SPECIMEN_LENGTH, pattern=r"^[^|\\^&]+$", repr=False)]
 
 
 class OrderAdd(NoArguments):
     """Tests of one tube. ``targets``: channels or groups that may run them; none: each that has a code for the test."""
 
-    specimen: Annotated[str, Field(min_length=1, max_length=SPECIMEN_LENGTH, repr=False)]
+    specimen: TypedSpecimen
     tests: Annotated[list[Annotated[str, Field(min_length=1, max_length=50)]], Field(min_length=1, max_length=200)]
     priority: Priority = "routine"
     placer: OrderText = ""
@@ -343,9 +347,9 @@ class AbdmRetry(NoArguments):
     ``confirmed``: the network has refused the patient's data, and the person means that they are right.
     """
 
-    context: RowNumber = 0
-    transfer: RowNumber = 0
-    call: RowNumber = 0
+    context: NumberOrNone = 0
+    transfer: NumberOrNone = 0
+    call: NumberOrNone = 0
     confirmed: bool = False
     reason: Why
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from os.path import ismount
 from pathlib import Path
 
-from engine.model.accounts import OF_NO_USER
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
 from engine.model.phrases import Phrase, Said
@@ -29,8 +28,7 @@ SHEET_AFTER_US = 86_400_000_000  # how long a new key may be without a confirmed
 def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
     """The alarm that nothing is delivered at all, and why."""
     if (pause := pauses.get(DELIVERIES)) is not None:
-        by_itself = pause.actor in OF_NO_USER  # then the reason is no person's
-        if by_itself:
+        if pause.by_itself:
             why = Phrase("{text}", {"text": pause.reason})
         else:
             why = Phrase("paused by {name}", {"name": pause.actor}) if pause.actor else Phrase("paused")

@@ -4,7 +4,8 @@ while analyzers still have the lost results.
 A start checks the newest rows only, so that it listens at once, and a copy is read back as a whole
 (`engine.runtime.backup_scheduler`). Without a folder of copies an old page would not be read until it is needed. The
 scrub is `labrelay verify` in a low-priority process; its findings are an alarm until the next scrub, or the next start,
-finds otherwise.
+finds otherwise. A start within a day of a look that found nothing, or within an hour of one that did not end, waits
+until then (`engine.store.integrity.looks`).
 """
 
 import asyncio
@@ -17,13 +18,14 @@ from engine.config.load import Site
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.runtime.low_priority import run_gently
-from engine.store.integrity import rollback
+from engine.store.integrity import looks
 from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.journal")
 
 FIRST_S = 120.0  # after a start
 EVERY_S = 24 * 3600.0
+AGAIN_S = 3600.0  # after a look that failed, or was cut
 POLL_S = 60.0
 MOST = 20  # findings in the alarm; `labrelay verify` lists all
 _READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
@@ -40,19 +42,28 @@ class Scrub:
         self._journal = journal
         self._site = site
         self._clock = clock
-        self._next = clock.monotonic() + FIRST_S
+        self._first = True  # until a look has ended
+        with journal.snapshot() as execute:
+            kept_us = looks.wait_us(
+                execute, clock.now_us(), every_us=round(EVERY_S * 1e6), again_us=round(AGAIN_S * 1e6)
+            )
+        self._next = clock.monotonic() + max(FIRST_S, kept_us / 1e6)
+
+    @property
+    def is_due(self) -> bool:
+        return self._clock.monotonic() >= self._next
 
     async def run(self) -> None:
         """Run without end."""
-        first = True
         while True:
             await asyncio.sleep(POLL_S)
-            if self._clock.monotonic() >= self._next and (first or self._site().config.backup.folder is None):
-                first = False
-                self._next = self._clock.monotonic() + EVERY_S  # also after a failure: not again with each restart
+            if self.is_due and (self._first or self._site().config.backup.folder is None):
+                self._next = self._clock.monotonic() + AGAIN_S
                 await self._verify()
 
     async def _verify(self) -> None:
+        with suppress(StoreError):  # reported elsewhere
+            await self._journal.run(looks.begin, self._clock.now_us())
         ended = await run_gently(self._site().folder, "verify", "--output", "json")
         if ended.code not in _READ:
             logger.warning("the journal was not looked through", extra={"detail": ended.words})
@@ -66,6 +77,9 @@ class Scrub:
         else:
             logger.info("the journal was looked through, nothing is wrong", extra={"count": document["rows"]})
         self._journal.looked_through(found)
-        if not found:
-            with suppress(StoreError):  # reported elsewhere
-                await self._journal.run(rollback.note_verified, document["rows"])
+        self._first, self._next = False, self._clock.monotonic() + EVERY_S
+        with suppress(StoreError):
+            if found:
+                await self._journal.run(looks.end_with_findings)
+            else:
+                await self._journal.run(looks.end, document["rows"], self._clock.now_us())

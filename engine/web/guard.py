@@ -36,7 +36,7 @@ RETRY_S = web.RequestKey("seconds until the same request may be served", int)
 USUAL_RETRY_S = 5
 EXPIRED = "This form is too old. Please open the page again."
 UNREADABLE = "The journal cannot be read just now."
-_HEADERS = {
+HEADERS = {
     # No inline script or style, no foreign resources, no frames: injected text stays text. Forms send queries only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
     "img-src 'self'; "
@@ -144,7 +144,7 @@ def wall(error_page: ErrorPage, refusal: Callable[[web.Request], int]) -> Middle
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The ``on_response_prepare`` signal: headers on every answer, errors and streams included."""
-    response.headers.update(_HEADERS)
+    response.headers.update(HEADERS)
     if response.status in (429, 503):
         response.headers.setdefault(hdrs.RETRY_AFTER, str(request.get(RETRY_S, USUAL_RETRY_S)))
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")

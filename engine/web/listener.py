@@ -15,12 +15,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from engine.config import registry
 from engine.config.tls import ServerTls
 from engine.model.units import HostPort
 from engine.web.certificate import Certificate
+from engine.web.guard import HEADERS, MESSAGES
 
 logger = logging.getLogger("labrelay.web")
 
@@ -140,7 +141,8 @@ class Listener:
 
     def _protocol(self) -> asyncio.BaseProtocol:
         assert self._server is not None
-        made: asyncio.BaseProtocol = self._server()
+        made = self._server()
+        made.__class__ = _Connection
         self.heard(made)
         return made
 
@@ -169,6 +171,28 @@ class Listener:
             return False
         longest.transport.abort()
         return True
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what is no request gets an answer of ours, without the words of the sender, and ends it."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        level = logging.ERROR if status >= 500 else logging.DEBUG
+        logger.log(level, "request not understood", extra={"cause": type(exc).__name__ if exc is not None else ""})
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent")
+        own = {hdrs.SERVER: "LabRelay", hdrs.CACHE_CONTROL: "no-store"}
+        answer = web.Response(status=status, text=f"{MESSAGES.get(status, MESSAGES[400])}\n", headers=HEADERS | own)
+        answer.force_close()
+        return answer
 
 
 def _host_of(connection: web.RequestHandler) -> str:

@@ -42,7 +42,7 @@ from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
-from engine.web import bodies
+from engine.web import bodies, sender
 from engine.web.access.access_pages import access_pages
 from engine.web.access.account import ACCOUNT
 from engine.web.access.desk import LOG_IN, Desk
@@ -144,6 +144,7 @@ class StatusServer:
         self._snapshot = snapshot
         self._readiness = readiness
         self._look = look
+        self._relays = sender.networks(config.relays)
         self._registry = registry
         self._reagents = reagents
         self._searching = asyncio.Lock()
@@ -201,6 +202,7 @@ class StatusServer:
         """Follow a new configuration, but for the keys of `AT_START`."""
         self.config = config.model_copy(update={key: getattr(self.config, key) for key in AT_START})
         self.listener.follow(self.config)
+        self._relays = sender.networks(self.config.relays)
 
     def _place(self) -> HostPort:
         listen = self.config.listen
@@ -261,6 +263,7 @@ class StatusServer:
     async def _record_request(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        sender.note(request, self._relays)
         request[IN_USE] = InUse(partial(self.listener.heard, request.protocol))
         request[IN_USE].again()
         if request.path not in _WITHOUT_TEMPLATES and not request.path.startswith(API):

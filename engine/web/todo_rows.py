@@ -65,6 +65,7 @@ STEPS = {  # by `Entry.kind`
     "abdm-reports-same_number": _REPORTS,
     "abdm-reports-other_name": _REPORTS,
     "abdm-reports-not-notified": _REPORTS,
+    "abdm-patients-leaving": _REPORTS,
     "abdm-reports-blocked": _REPORTS,
     "abdm-reports-failed": Step("Decide: {n}", "/abdm/contexts", {"state": "undecided"}),
     "abdm-reports-ABDM-1092": _REPORTS,

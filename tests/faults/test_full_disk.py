@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,6 +156,28 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     disk.free()
     await until(lambda: not journal.full)
     assert (await journal.run(append.store_message, received(b"second"), repeat_window_s=WINDOW_S)).id
+    await journal.stop()
+
+
+async def test_people_can_act_where_another_program_takes_what_was_given_back(disk: SmallDisk) -> None:
+    journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
+    recover(journal)
+    journal.start(asyncio.get_running_loop())
+    await until(lambda: size(disk) == KEPT)
+    for number in range(6):  # an ordinary log
+        content = random.Random(number).randbytes(MiB // 2)
+        await journal.run(append.store_message, received(content), repeat_window_s=WINDOW_S)
+    disk.fill()
+    with pytest.raises(StoreError):  # until the log has used up its own room
+        for number in range(6, 40):
+            content = random.Random(number).randbytes(MiB // 2)
+            await journal.run(append.store_message, received(content), repeat_window_s=WINDOW_S)
+    assert journal.full
+    disk.fill()
+    assert disk.left == 0
+    for _ in range(100):
+        await journal.run(audit.note, "ann", "token-revoke", {"token": "screen"})
+    disk.free()
     await journal.stop()
 
 

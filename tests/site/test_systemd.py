@@ -299,6 +299,27 @@ def installed(program: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120, check=False)
 
 
+@pytest.mark.parametrize("same", [False, True])
+def test_at_no_moment_of_an_upgrade_is_there_no_program(tmp_path: Path, same: bool) -> None:
+    function = re.search(r"^put_in_place\(\) \{.*?^\}\n", INSTALL.read_text(), re.MULTILINE | re.DOTALL)
+    assert function is not None
+    for name in ("venv", "venv.new", "venv.old"):
+        python = tmp_path / name / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\n# {name}\nshift\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+    steps = f"""set -eu
+        run() {{ "$@"; [ -x {tmp_path}/venv/bin/python ] || echo "$*"; }}
+        is_installed() {{ {str(same).lower()}; }}
+        DESTDIR= PROGRAM={tmp_path} new={tmp_path}/venv.new
+        {function[0]}
+        put_in_place"""
+    done = subprocess.run(["sh", "-c", steps], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    kept = {path.name: (path / "bin" / "python").read_text().split()[2] for path in tmp_path.iterdir()}
+    assert kept == {"venv": "venv.new", "venv.old": "venv.old" if same else "venv"}
+
+
 def without_network(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run it where there is no network at all, if this user may make such a place; else without an index."""
     alone = ["unshare", "--net"]

@@ -86,10 +86,10 @@ class Desk:
             self.journal.run_alone(self.answer, self.verdict)
         return state
 
-    def answer(self, batch: Batch, verdict: Verdict) -> None:
-        """The gateway's word on each answer of ours that waits."""
-        select = "SELECT number FROM abdm_call WHERE name = ? AND state = 'waiting'"
-        for (number,) in batch.execute(select, (flow.ANSWER,)).fetchall():
+    def answer(self, batch: Batch, verdict: Verdict, only: int = 0) -> None:
+        """The gateway's word on each answer of ours that waits; or on the one with this number."""
+        select = "SELECT number FROM abdm_call WHERE name = ?1 AND state = 'waiting' AND ?2 IN (0, number)"
+        for (number,) in batch.execute(select, (flow.ANSWER, only)).fetchall():
             call = calls.by_number(batch, number)
             assert call is not None
             calls.finish(batch, call, GatewayAnswer(0, verdict), again_s=9.0, ended=self._ended)

@@ -33,7 +33,7 @@ from engine.model.clock import Clock, SystemClock, from_us
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
-from engine.store.operations.abdm import patients
+from engine.store.operations.abdm import leaving, patients
 from engine.store.operations.abdm.contexts import NewReport
 from engine.store.operations.abdm.patients import Person
 from tests.support.waiting import until
@@ -130,6 +130,12 @@ def keep(batch: Batch, ours: AbdmDestination, new: NewReport, one: Person | None
     return number
 
 
+def leave(batch: Batch, address: str, *facilities: str) -> None:
+    """The patient with this address leaves, and the gateway takes our answer to the notice of it."""
+    leaving.stop(batch, address, 1, facilities, linking.reference)
+    leaving.leave(batch, address, 1, leaving.ALL)
+
+
 offer = operation(priority=Priority.SETTLE)(keep)
 
 
@@ -146,6 +152,7 @@ class Ours:
     pushing: Pushing
     texts: TemplatedRequests | None = None
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    taken: set[tuple[str, ...]] = field(default_factory=set)  # ends of paths (`takes_answers`)
 
     @classmethod
     async def start(
@@ -216,12 +223,15 @@ class Ours:
     def states(self, table: str = "abdm_context") -> list[str]:
         return [state for (state,) in self.rows(table, "state")]
 
-    def takes_answers(self) -> None:
+    def takes_answers(self, *paths: str) -> None:
         """The gateway takes our answers to callbacks, also to those that no simulated app has sent."""
-        made = self.gateway.call
+        made, ends = self.gateway.call, paths or ("/hip/on-notify", "/status/on-notify", "/on-share")
+        if ends in self.taken:
+            return
+        self.taken.add(ends)
 
         async def call(method: str, path: str, body: Any, **more: Any) -> GatewayAnswer:
-            if path.endswith(("/hip/on-notify", "/status/on-notify", "/on-share")):
+            if path.endswith(ends):
                 return GatewayAnswer(202, Verdict.TAKEN)
             return await made(method, path, body, **more)
 

@@ -136,7 +136,8 @@ class Judged:
 
     def __init__(self, config: pytest.Config) -> None:
         self._written = config.getoption("--timings")
-        self._fewer = config.getoption("--fast") or config.getoption("--fewer-examples")
+        self._fast = config.getoption("--fast")  # then the slow ones keep their time
+        self._fewer = self._fast or config.getoption("--fewer-examples")
         self._known = read_timings()
         self._taken: dict[str, float] = {}
         self._drawn: set[str] = set()
@@ -171,7 +172,8 @@ class Judged:
         if kept := os.environ.get("LABRELAY_PASSED"):
             Path(kept).write_text("".join(f"{one}\n" for one in sorted(self._passed)), encoding="utf-8")
         if self._written:
-            lines = sorted((name, seconds) for name, seconds in self._taken.items() if seconds >= LISTED_S)
+            taken = (self._known if self._fast else {}) | self._taken
+            lines = sorted((name, seconds) for name, seconds in taken.items() if seconds >= LISTED_S)
             text = "".join(f"{seconds:.2g}\t{name}\n" for name, seconds in lines)
             Path(self._written).write_text(text, encoding="utf-8")
             return

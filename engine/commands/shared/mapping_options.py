@@ -1,9 +1,9 @@
 """Common options of the verbs that map files: the mapping, the channel, the zone and the time."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +41,13 @@ FIRST_OF_ALL = (
     "mapped as if nothing was known of their orders; labrelay explain NUMBER shows a stored message as it went out"
 )
 
+# What a site answers besides `settings:`, as the settings of a mapping test name it.
+ANSWERS = {"patient_numbers": ("lasting", "counter"), "specimen_ids": ("restart", "day", "unique")}
+NUMBERS_OPEN = (
+    "patient_numbers: no site answers it here, so numbers are counters, and no Patient has one; where they last: "
+    "--set patient_numbers=lasting"
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -75,7 +82,8 @@ def settings_option(command: F) -> F:
         expose_value=False,
         callback=_settings,
         metavar="NAME=VALUE",
-        help="A setting that rules read, in place of the channel's. Repeatable; a name given twice is a list.",
+        help="A setting that rules read, or patient_numbers or specimen_ids, in place of the channel's. Repeatable; a "
+        "name given twice is a list.",
     )
     return option(command)
 
@@ -93,6 +101,9 @@ def _settings(ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
             found[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
             found[name] = value
+    for name, choices in ANSWERS.items():
+        if name in found and found[name] not in choices:
+            raise click.BadParameter(f"{name} is one of {', '.join(choices)}")
     if found:
         _check_forms(found)
     ctx.ensure_object(Session).settings = found
@@ -143,15 +154,26 @@ def mapper_for(
         ConfigError: the site or the channel is missing, or wrong.
     """
     if channel is None:
+        from engine.config.pack import packs
+        from engine.config.site_file import namespaces, patient_numbers
+
         folder = session.folder_or_none
+        numbers = patient_numbers(folder) if folder is not None else ""
+        context = MapContext(
+            timezone=timezone or _site_zone(folder),
+            settings=BARE_SETTINGS,
+            patient_numbers=numbers if numbers in ANSWERS["patient_numbers"] else "counter",
+            namespaces=namespaces(folder) if folder is not None else {},
+        )
         made = ChannelMapper(
             mapping_path(folder),
             mapping,
             options=BARE_OPTIONS,
-            context=MapContext(timezone=timezone or _site_zone(folder), settings={**BARE_SETTINGS, **session.settings}),
+            context=_with(context, session.settings),
             received=received,
         )
-        from engine.config.pack import packs
+        made.given = frozenset(session.settings)
+        made.numbers_open = not numbers and not context.namespaces and "patient_numbers" not in session.settings
 
         with suppress(ConfigError):  # a pack that is wrong: `labrelay check` says so
             made.packs = packs(folder)
@@ -160,6 +182,13 @@ def mapper_for(
     return channel_mapper(
         site, channel, mapping=mapping, timezone=timezone, received=received, settings=session.settings
     )
+
+
+def _with(context: MapContext, given: dict[str, Any]) -> MapContext:
+    """The context with the values of ``--set`` above its own."""
+    answers = {name: value for name, value in given.items() if name in ANSWERS}
+    settings = {name: value for name, value in given.items() if name not in ANSWERS}
+    return replace(context, settings={**context.settings, **settings}, **answers)
 
 
 def known_channel(site: "Site", name: str) -> "ChannelConfig":
@@ -185,7 +214,7 @@ def channel_mapper(
     context = MapContext(
         channel=name,
         timezone=timezone or config.timezone,
-        settings={**config.settings, **(settings or {})},
+        settings=config.settings,
         namespaces=site.config.namespaces,
         specimen_ids=config.specimen_ids,
         reuse_days=config.reuse_days,
@@ -197,10 +226,12 @@ def channel_mapper(
         mapping,
         tables=site.tables_of(config),
         options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
-        context=context,
+        context=_with(context, settings or {}),
         received=received,
         message_format=format_of(config.source, config.dialect),
     )
+    made.given = frozenset(settings or {})
+    made.conditions = " ".join(str(route.hold) for route in config.routes)
     made.own_format = config.source.reads_as not in (config.source.format, EITHER)
     for index, route in enumerate(config.routes):
         place = site.node(name, "routes", index, "when").place if route.when is not None else ""
@@ -236,6 +267,9 @@ class ChannelMapper(Mapper):
         own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are parsed into their records.
         packs: the analyzers that may be recognised, where no channel names one.
         unused: those whose messages were read, with the evidence; empty once it was said.
+        given: names of the values of ``--set``.
+        conditions: of the channel's hold rules, which may read a setting.
+        numbers_open: neither a site nor ``--set`` answers `patient_numbers`.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -244,6 +278,32 @@ class ChannelMapper(Mapper):
         self.own_format = False
         self.packs: list[Pack] = []
         self.unused: dict[str, str] = {}
+        self.given: frozenset[str] = frozenset()
+        self.conditions = ""
+        self.numbers_open = False
+
+    def refuse_unread(self, messages: Iterable[FoundMessage] = ()) -> None:
+        """Refuse a value of ``--set`` that neither a mapping of the messages reads, nor one that was used before: a
+        misspelt one would have no effect.
+
+        Raises:
+            click.UsageError: there is one.
+        """
+        if not self.given:
+            return
+        from engine.mapping.rules import POLICIES
+        from engine.model.spelling import did_you_mean
+
+        programs = {program.name: program for program in (*self.programs(), *self._programs.values())}
+        for one in messages:
+            with suppress(ContentError):  # it is reported where it is mapped
+                program = self.program_for(self.read(one))
+                programs[program.name] = program
+        read = {*POLICIES, *ANSWERS, *BARE_SETTINGS}.union(*(program.settings_read for program in programs.values()))
+        for name in sorted(self.given - read) if programs else ():
+            if name not in self.conditions:
+                near = did_you_mean(name, read) or f"they read {', '.join(sorted(read))}"
+                raise click.UsageError(f"--set {name}: no rule of {', '.join(sorted(programs))} reads it; {near}")
 
     def read(self, found: FoundMessage) -> Parsed:
         parsed = super().read(found)
@@ -326,8 +386,16 @@ def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
     """All messages of all files, in order, as ``mapper`` finds them; ``-`` is standard input.
 
     Raises:
-        click.UsageError: a file cannot be read.
+        click.UsageError: a file cannot be read, or a value of ``--set`` is one that no mapping of them reads.
     """
+    found = _inputs(files, mapper)
+    if mapper.given:
+        found = iter(every := list(found))
+        mapper.refuse_unread(one.found for one in every)
+    return found
+
+
+def _inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
     for name in files:
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()

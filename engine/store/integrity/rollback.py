@@ -24,14 +24,12 @@ from engine.store.core.batch import Batch
 from engine.store.core.loss import last_number
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
+from engine.store.integrity import looks
 from engine.store.operations import audit, pauses
 from engine.store.operations.abdm import consents
 from engine.store.operations.worklist import earlier
 
-# Keys of the table `meta`: the audit row before which witnesses do not count; the newest row that was verified, and its
-# chain value.
-HISTORY_FROM = "history_from"
-VERIFIED = "verified"
+HISTORY_FROM = "history_from"  # key of the table `meta`: the audit row before which witnesses do not count
 WHAT_TO_DO = (
     "let the analyzers send again from then on, correct what is known to be newer elsewhere, then let it deliver: "
     "labrelay resume deliveries --reason TEXT"
@@ -119,20 +117,7 @@ def note(batch: Batch, found: Rollback) -> int:
 def begin_history(batch: Batch, act: int) -> None:
     """Ignore witnesses of rows before ``act`` from now on: they belong to an earlier history."""
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (HISTORY_FROM, act))
-    batch.execute("DELETE FROM meta WHERE name = ?", (VERIFIED,))
-
-
-def verified(execute: Execute, row_id: int) -> None:
-    """Record that the rows up to ``row_id`` were verified: a later start checks those after it."""
-    row = execute("SELECT id, chain FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1", (row_id,)).fetchone()
-    said = orjson.dumps([row[0], row[1].hex()] if row is not None else [0, ""])
-    execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
-
-
-@operation(priority=Priority.RECEIVE)
-def note_verified(batch: Batch, row_id: int) -> None:
-    """As `verified`, beside the writer's other work."""
-    verified(batch.execute, row_id)
+    looks.forget(batch.execute)
 
 
 def undecided(execute: Execute) -> Rollback | None:

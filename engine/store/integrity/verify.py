@@ -28,7 +28,7 @@ from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import rollback, sealed_notes, worklist_check
+from engine.store.integrity import looks, rollback, sealed_notes, worklist_check
 from engine.store.integrity.rollback import Witness
 from engine.store.integrity.row_check import (
     CHUNK_ROWS,
@@ -105,7 +105,7 @@ def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
     At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: the cost of a
     start depends on new rows, not on kept ones.
     """
-    row = connection.execute("SELECT value FROM meta WHERE name = ?", (rollback.VERIFIED,)).fetchone()
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (looks.VERIFIED,)).fetchone()
     known, chain_there = orjson.loads(row[0]) if row is not None else (0, "")
     there = connection.execute("SELECT chain FROM journal WHERE id = ?", (known,)).fetchone()
     if there is not None and there[0].hex() != chain_there:

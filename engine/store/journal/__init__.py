@@ -38,7 +38,7 @@ from engine.store.core.ownership import raise_if_foreign
 from engine.store.core.reserve import Reserve
 from engine.store.core.vault import Vault
 from engine.store.core.writer import Job, Writer
-from engine.store.integrity import before_upgrade, rollback, verify
+from engine.store.integrity import before_upgrade, looks, rollback, verify
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.opening import connect, count_boot, note_loss, unlock, unopened, wal_of
 from engine.store.journal.upkeep import StoreUpkeep
@@ -117,7 +117,7 @@ class Journal(Reader):
         self._looked: list[str] = []
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id)]
         if not self._damaged:
-            rollback.verified(connection.execute, tail.last_id)
+            looks.verified(connection.execute, tail.last_id)
 
     @classmethod
     def open(

@@ -7,7 +7,6 @@ have a deadline), a little at a time.
 """
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -212,9 +211,11 @@ class StoreUpkeep:
         return None if self._reserve is None or self._reserve.given else self._reserve.ended
 
     def make_room(self) -> bool:
-        """Release the reserve; checkpoint and truncate the log, so that its space can be used again."""
+        """Release the reserve, and begin the log anew. The file of a log that is not large keeps its room, for acts: no
+        other program can take that.
+        """
         given = self._reserve is not None and self._reserve.give()
-        self._run_checkpoint("TRUNCATE")
+        self._run_checkpoint("TRUNCATE" if self._log_bytes() > 2 * CHECKPOINT_BYTES else "RESTART")
         return given
 
     def _look_at_reserve(self) -> None:
@@ -295,11 +296,11 @@ class StoreUpkeep:
         if complete and self._batches:  # then the log was restarted after the one before, and all of it is ours
             self._overhead = max((log * PAGE_BYTES - self._stored_bytes) // self._batches, PAGE_BYTES)
         self._batches = self._stored_bytes = 0
-        try:
-            self.wal_bytes = os.stat(self._wal).st_size
-        except FileNotFoundError:
-            self.wal_bytes = 0
+        self.wal_bytes = self._log_bytes()
         self.over_cap = self.wal_bytes >= WAL_CAP_BYTES and not self._run_checkpoint("TRUNCATE")[0]
+
+    def _log_bytes(self) -> int:
+        return self._wal.stat().st_size if self._wal.exists() else 0
 
     def _run_checkpoint(self, kind: str) -> tuple[bool, int]:
         """Whether all of the log is in the database now, and how many pages the log had."""

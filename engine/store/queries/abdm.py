@@ -92,7 +92,8 @@ class Undecided:
 
     Attributes:
         what: of reports `moved`, `same_number`, `other_name`, `not-notified`, `failed`, `ABDM-1092` (those that failed
-            with it) or `blocked`; of consents `suspended`, `bad_signature`, `other_patient` or `doubtful`.
+            with it) or `blocked`; of patients `leaving`; of consents `suspended`, `bad_signature`, `other_patient` or
+            `doubtful`; of profiles `unshared`.
     """
 
     what: str
@@ -101,11 +102,16 @@ class Undecided:
 
 
 def undecided(reader: Reader, since_us: int = 0) -> list[Undecided]:
-    """Those at which no person has looked yet; not those that are erased or deleted. Of requests for records those that
-    ended since then as a row of theirs cannot be opened."""
+    """Those at which no person has looked yet; not those that are erased or deleted. Since then: of
+    requests for records those that ended as a row of theirs cannot be opened, profiles that do not count, and patients
+    who may have left, of whom no report is known."""
     found = reader.rows(
         "SELECT reason, count(*), min(changed_us) FROM abdm_context"
         " WHERE reason IN ('moved', 'same_number', 'other_name', 'not-notified') GROUP BY reason UNION ALL"
+        " SELECT 'leaving', count(*), min(changed_us) FROM abdm_patient WHERE state = 'leaving'"
+        " AND (changed_us >= ? OR EXISTS (SELECT 1 FROM abdm_context WHERE patient = abdm_patient.number"
+        " AND state <> 'dropped')) AND NOT EXISTS (SELECT 1 FROM abdm_call WHERE name = 'status-on-notify'"
+        " AND subject = notice AND state IN ('waiting', 'sending') AND attempt < 2) UNION ALL"
         " SELECT iif(reason = 'ABDM-1092', reason, 'failed') AS what, count(*), min(changed_us) FROM abdm_context"
         " WHERE state = 'failed' GROUP BY what UNION ALL"
         " SELECT 'blocked', count(*), min(changed_us) FROM abdm_context"
@@ -115,8 +121,11 @@ def undecided(reader: Reader, since_us: int = 0) -> list[Undecided]:
         " AND NOT (reason = 'doubtful' AND EXISTS (SELECT 1 FROM abdm_call WHERE name = 'consent-on-notify'"
         " AND subject = abdm_consent.number AND state IN ('waiting', 'sending') AND attempt < 2)) GROUP BY reason"
         " UNION ALL"
+        " SELECT 'unshared', count(*), min(changed_us) FROM abdm_call WHERE name = 'on-share' AND subject > 0"
+        " AND state = 'failed' AND code NOT IN ('left', 'erased') AND changed_us >= ? AND EXISTS"
+        " (SELECT 1 FROM abdm_share WHERE number = subject AND patient = 0) UNION ALL"
         " SELECT 'damaged', count(*), min(changed_us) FROM abdm_transfer"
         " WHERE changed_us >= ? AND state = 'ended' AND reason = 'damaged-row' ORDER BY 1",
-        (since_us,),
+        (since_us, since_us, since_us),
     )
     return [Undecided(*row) for row in found if row[1]]

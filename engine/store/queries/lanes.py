@@ -67,6 +67,7 @@ def list_pauses(reader: Reader) -> list[Pause]:
                 since_us=since_us,
                 actor=str(said.get("actor", "")),
                 reason=str(what.get("paused") or what.get("reason", "")),
+                by_itself=said.get("verb", "pause") != "pause",
             )
         )
     return found

@@ -641,6 +641,8 @@ CREATE TABLE abdm_patient (
     facility   TEXT NOT NULL,               -- id at the gateway
     reference  TEXT NOT NULL UNIQUE,        -- as which the network knows the patient here: drawn by chance
     state      TEXT NOT NULL,               -- model/abdm.py
+    notice     INTEGER NOT NULL,            -- leaving: abdm_callback.number of the first notice of it; else 0
+    noticed    INTEGER NOT NULL,            -- abdm_callback.number of the newest notice of leaving; 0: there is none
     address    BLOB NOT NULL,               -- 16-byte keyed hashes, or empty
     abha       BLOB NOT NULL,
     mobile     BLOB NOT NULL,
@@ -654,6 +656,7 @@ CREATE UNIQUE INDEX abdm_patient_address ON abdm_patient (address, facility) WHE
 CREATE INDEX abdm_patient_abha ON abdm_patient (abha, facility) WHERE abha <> x'';
 CREATE INDEX abdm_patient_mobile ON abdm_patient (mobile, facility) WHERE mobile <> x'';
 CREATE INDEX abdm_patient_patient ON abdm_patient (patient, facility) WHERE patient <> x'';
+CREATE INDEX abdm_patient_leaving ON abdm_patient (number) WHERE state = 'leaving';
 
 -- Link tokens: with one the facility links records of the patient.
 CREATE TABLE abdm_link_token (
@@ -758,6 +761,7 @@ CREATE TABLE abdm_consent (
     state      TEXT NOT NULL,               -- model/consents.py
     reason     TEXT NOT NULL,
     signed     INTEGER NOT NULL,            -- 1: the signature of its grant was proven
+    granted    INTEGER NOT NULL,            -- doubtful: abdm_callback.number of the first grant since then; else 0
     ends_us    INTEGER NOT NULL,            -- dataEraseAt; 0: unknown, as of one that was revoked before it came
     served     INTEGER NOT NULL,            -- requests for records that were taken
     made_us    INTEGER NOT NULL,

@@ -14,6 +14,7 @@ from engine.web.access.identity import SESSION, cookie
 from engine.web.forms import Form
 from engine.web.languages import LANGUAGES
 from engine.web.routes import PRINCIPAL, Route
+from engine.web.sender import sender_of
 
 ACCOUNT = "/account"
 FIRST = {PASSWORD: ("password",), SECOND_FACTOR: ("offer", "confirm")}  # all that a person who is held up may do
@@ -80,13 +81,13 @@ class AccountPages:
         new = form.secret("new")
         if new != form.secret("again"):
             raise LogInError("the two passwords are not the same")
-        secret, address = cookie(request, SESSION), request.remote or ""
+        secret, address = cookie(request, SESSION), sender_of(request)
         was_first = signed_in(request).first
         await self._accounts.own.change_password(secret, form.secret("password"), new, address=address)
         return self._desk.go(request, "/") if was_first else self._done(request, "password")
 
     async def _pin(self, request: web.Request, form: Form) -> web.Response:
-        secret, address = cookie(request, SESSION), request.remote or ""
+        secret, address = cookie(request, SESSION), sender_of(request)
         await self._accounts.own.set_pin(secret, form.secret("password"), form.secret("pin"), address=address)
         return self._done(request, "pin" if form.secret("pin") else "no-pin")
 
@@ -98,7 +99,7 @@ class AccountPages:
         return self._desk.go(request, ACCOUNT, done="language", **({"lang": chosen} if chosen else {}))
 
     async def _offer(self, request: web.Request, form: Form) -> web.Response:
-        secret, address = cookie(request, SESSION), request.remote or ""
+        secret, address = cookie(request, SESSION), sender_of(request)
         shown, picture = await self._accounts.own.offer_second_factor(
             secret, form.secret("password"), address=address, site=self._desk.site_name
         )
@@ -120,7 +121,7 @@ class AccountPages:
         )
 
     async def _confirm(self, request: web.Request, form: Form) -> web.Response:
-        user, address = signed_in(request).user, request.remote or ""
+        user, address = signed_in(request).user, sender_of(request)
         try:
             codes = await self._accounts.own.confirm_second_factor(
                 cookie(request, SESSION), form.secret("password"), form["code"], address=address
@@ -136,7 +137,7 @@ class AccountPages:
         )
 
     async def _drop(self, request: web.Request, form: Form) -> web.Response:
-        secret, address = cookie(request, SESSION), request.remote or ""
+        secret, address = cookie(request, SESSION), sender_of(request)
         await self._accounts.own.drop_second_factor(secret, form.secret("password"), address=address)
         return self._done(request, "no-second-factor")
 

@@ -33,6 +33,7 @@ from engine.web.guard import RETRY_S
 from engine.web.languages import catalogue
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
+from engine.web.sender import sender_of
 
 LOG_IN = "/log-in"
 STEP_S = 10  # of the time left: a page that is drawn again within it is the same
@@ -156,7 +157,7 @@ class Desk:
 
     async def enter(self, request: web.Request, done: LogIn, to: str) -> web.Response:
         """Into the new session; the one that this browser had before ends."""
-        await self.accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+        await self.accounts.log_out(cookie(request, SESSION), address=sender_of(request))
         answer = self.go(request, to)
         begin_session(request, answer, done)
         return answer

@@ -15,6 +15,7 @@ from engine.model.actor import Actor
 from engine.model.permissions import ROLES, WATCHING, Principal
 from engine.web.access.person import BY_ITSELF
 from engine.web.languages import choose
+from engine.web.sender import sender_of
 
 SIGNED_IN = web.RequestKey("signed in", SignedIn)
 
@@ -37,7 +38,7 @@ class Identity:
         Raises:
             StoreError: the accounts cannot be read.
         """
-        address = request.remote or ""
+        address = sender_of(request)
         if self._accounts is None:
             return _local_user(address)
         if hdrs.AUTHORIZATION in request.headers:
@@ -67,7 +68,7 @@ async def _signed_in(accounts: Accounts, request: web.Request) -> SignedIn | Non
     if not secret:
         return None
     by_itself = request.path.endswith(RENEWING) or request.path.startswith(PROGRAMS) or BY_ITSELF in request.query
-    return await accounts.principal_of_session(secret, address=request.remote or "", by_person=not by_itself)
+    return await accounts.principal_of_session(secret, address=sender_of(request), by_person=not by_itself)
 
 
 def _local_user(address: str) -> Principal:

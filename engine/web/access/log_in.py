@@ -1,12 +1,13 @@
 """Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from aiohttp import web
 
 from engine.access.set_up_link import GONE
-from engine.model.errors import LabRelayError, LogInError
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING
 from engine.web.access.desk import LOG_IN, Desk, local_path, say, signed_in
 from engine.web.access.identity import (
@@ -23,10 +24,12 @@ from engine.web.access.identity import (
 from engine.web.access.person import person_of
 from engine.web.forms import Form
 from engine.web.routes import OPEN_TO_ALL, Route
+from engine.web.sender import sender_of
 
 CODE = "/log-in/code"
 CHANGE_USER = "/change-user"
 SET_UP = "/set-up"
+LATE_S = 1.0  # so much later comes the answer to a log-in that is turned away without a look
 
 
 class LogInPages:
@@ -72,17 +75,23 @@ class LogInPages:
                 done = await self._accounts.log_in(
                     name,
                     form.secret("password"),
-                    address=request.remote or "",
+                    address=sender_of(request),
                     device=cookie(request, BROWSER),
                 )
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await log_in_page(self._desk, request, status, to=to, name=name, trouble=trouble)
             if done.second_factor:
                 return await self._ask_code(request, done.secret, to)
             return await self._desk.enter(request, done, to)
 
         return await self._desk.answer(request, act)
+
+    async def _refused(self, request: web.Request, error: LogInError) -> tuple[int, str]:
+        """The status and the sentence; of one that was not looked at late, so that a flood of them costs little."""
+        if isinstance(error, (BusyError, LockedOutError)):
+            await asyncio.sleep(LATE_S)
+        return self._desk.refused(request, error)
 
     async def _ask_code(
         self, request: web.Request, waiting: str, to: str, status: int = 200, trouble: str = ""
@@ -93,9 +102,9 @@ class LogInPages:
         async def act(form: Form) -> web.Response:
             to, waiting = local_path(form["next"]), form["waiting"]
             try:
-                done = await self._accounts.give_code(waiting, form["code"], address=request.remote or "")
+                done = await self._accounts.give_code(waiting, form["code"], address=sender_of(request))
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await self._ask_code(request, waiting, to, status, trouble)
             return await self._desk.enter(request, done, to)
 
@@ -120,12 +129,12 @@ class LogInPages:
                 done = await self._accounts.switch(
                     form["name"],
                     form.secret("pin"),
-                    address=request.remote or "",
+                    address=sender_of(request),
                     device=cookie(request, BROWSER),
                     leaving=cookie(request, SESSION),
                 )
             except LogInError as error:
-                status, trouble = self._desk.refused(request, error)
+                status, trouble = await self._refused(request, error)
                 return await self._draw_users(request, status, form["name"], trouble)
             answer = self._desk.go(request, "/")
             begin_session(request, answer, done)
@@ -144,7 +153,7 @@ class LogInPages:
     async def _set_up(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
             code, name, password = form["code"], form["name"], form.secret("password")
-            address = request.remote or ""
+            address = sender_of(request)
             try:
                 if password != form.secret("again"):
                     raise LogInError("the two passwords are not the same")
@@ -167,7 +176,7 @@ class LogInPages:
 
     async def _wall(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
-            secret = await self._accounts.tokens.exchange(form["token"], address=request.remote or "")
+            secret = await self._accounts.tokens.exchange(form["token"], address=sender_of(request))
             if not secret:
                 return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
             answer = self._desk.go(request, "/?wall")
@@ -180,7 +189,7 @@ class LogInPages:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         async def act(_form: Form) -> web.Response:
-            kept = await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+            kept = await self._accounts.log_out(cookie(request, SESSION), address=sender_of(request))
             answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
             drop_cookie(request, answer, SESSION)
             return answer

@@ -19,6 +19,7 @@ from engine.web.access.identity import BROWSER, SIGNED_IN, cookie, drop_cookie, 
 from engine.web.access.log_in import log_in_page
 from engine.web.forms import read_fields
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route
+from engine.web.sender import sender_of
 
 if TYPE_CHECKING:
     from engine.access.oidc.flow import Flow
@@ -73,12 +74,12 @@ class OidcPages:
         try:
             if len(set(query)) != len(query):  # a name twice
                 raise IdentityProviderError(LATE, "address")
-            await self._desk.accounts.raise_if_locked(request.remote or "")
+            await self._desk.accounts.raise_if_locked(sender_of(request))
             proven = await flow.finish(sealed, query)
             done = await self._desk.accounts.come_in(
                 proven.identity,
                 kept=proven.kept,
-                address=request.remote or "",
+                address=sender_of(request),
                 device=cookie(request, BROWSER),
             )
         except LabRelayError as error:
@@ -119,7 +120,7 @@ class OidcPages:
         flow = await self._flow()
         _, fields = await read_fields(request, MOST_NOTICE)
         try:
-            end = partial(self._desk.accounts.end_by_provider, address=request.remote or "")
+            end = partial(self._desk.accounts.end_by_provider, address=sender_of(request))
             await flow.ended(fields.get("logout_token", ""), end)
         except IdentityProviderError as error:
             logger.warning("notice of an ended log-in refused", extra={"reason": error.reason})
@@ -143,7 +144,7 @@ class OidcPages:
     async def _refused(self, request: web.Request, error: LabRelayError, to: str = "/", *, tried: bool) -> web.Response:
         status, trouble = self._desk.refused(request, error)
         if isinstance(error, IdentityProviderError):
-            await self._desk.accounts.note_refused(request.remote or "", tried=tried)
+            await self._desk.accounts.note_refused(sender_of(request), tried=tried)
             logger.warning("log-in at the identity provider refused", extra={"reason": error.reason})
             status = 503 if error.args[0] == UNREACHABLE else status
         return await log_in_page(self._desk, request, status, to=to, trouble=trouble)

@@ -28,6 +28,7 @@ from engine.web.api.sources import Sources
 from engine.web.bodies import Body, prepared
 from engine.web.kept_bodies import KeptBodies
 from engine.web.routes import PRINCIPAL, Route
+from engine.web.sender import sender_of
 
 if TYPE_CHECKING:
     from engine.web.api.event_stream import EventStreams
@@ -104,7 +105,7 @@ class Api:
 
     def _limit(self, request: web.Request, cost: float) -> None:
         now = asyncio.get_running_loop().time()
-        for name in (f"caller {request[PRINCIPAL].actor}", f"address {request.remote}"):
+        for name in (f"caller {request[PRINCIPAL].actor}", f"address {sender_of(request)}"):
             if (wait_s := self._buckets.take(name, cost, now)) > 0:
                 raise ProblemError("too-many", "ask less often", retry_after=wait_s)
 

@@ -18,6 +18,7 @@ from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.store.operations.abdm import calls, consents, contexts, transfers
 from engine.store.operations.abdm.consents import DOUBTFUL, SUSPENDED
 from engine.store.operations.abdm.forgetting import ERASED, RETENTION
+from engine.store.operations.abdm.patients import LEAVING
 from engine.store.queries.abdm import look
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
@@ -122,7 +123,8 @@ def acts_of_context(state: ContextState, reason: str, *, is_told: bool) -> Seque
     if reason in (ERASED, RETENTION):
         return ()
     found = []
-    if state in (ContextState.WAITING, ContextState.FAILED, ContextState.DROPPED) and reason not in ENDS:
+    is_open = state in (ContextState.WAITING, ContextState.FAILED, ContextState.DROPPED) or reason == LEAVING
+    if is_open and reason not in ENDS:
         found.append(LINK)
     if state is ContextState.FAILED or (state is ContextState.READY and reason in MISTAKEN):
         found.append(RETRY)

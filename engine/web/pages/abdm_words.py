@@ -90,6 +90,7 @@ REASONS: Mapping[str, str] = {
     "not-confirmed": "The gateway did not confirm the link.",
     "not-notified": "The patient's app has not heard of the newest version.",
     "left": "The patient has left the network.",
+    "leaving": "The patient has left the network.",
     "erased": "The patient's data were erased.",
     "retention": "Its time here is over.",
     # of consents
@@ -155,6 +156,7 @@ HELP: Mapping[str, str] = {
     "left": "Reports wait until the patient comes back to the network, or asks for a link here.",
     "same_number": "Look whose report it is. Then link it with its patient, or withdraw it.",
     "other_name": "Look whose report it is. Then link it with its patient, or withdraw it.",
+    "leaving": "Look whose report it is. Then link it with its patient, or withdraw it.",
     "moved": "The patient's app may have it: tell the patient. Then link the report with its patient, or withdraw it.",
     "withdrawn": "A link by a person takes that back.",
     "blocked": "It is asked for again when the day is over.",

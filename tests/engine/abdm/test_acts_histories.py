@@ -19,10 +19,10 @@ from engine.model.abdm import Attempt, Call, ContextState, GatewayAnswer, Verdic
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError
 from engine.store.core.batch import Batch
-from engine.store.operations.abdm import calls, contexts, leaving, patients
+from engine.store.operations.abdm import calls, contexts, patients
 from engine.store.operations.abdm.patients import Person
 from tests.support.abdm_consents import OURS, Desk
-from tests.support.abdm_site import keep, person, report
+from tests.support.abdm_site import keep, leave, person, report
 
 KINDS = dispatcher.Table.of(dispatcher.FLOWS).calls
 DAY_S = 86_400.0
@@ -111,7 +111,7 @@ class History:
 
     def leave(self) -> None:
         address = person(self.chance.randrange(PEOPLE)).address
-        self.run(leaving.leave, address, [], linking.reference)
+        self.run(leave, address)
         self.blocked.clear()  # nothing of him stays, neither that he was blocked
         self.by_hand = {one: said for one, said in self.by_hand.items() if said != address}
 

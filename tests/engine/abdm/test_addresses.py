@@ -15,10 +15,10 @@ from engine.model.abdm import ContextState
 from engine.model.clock import ManualClock, to_us
 from engine.model.consents import Artefact, DataRequest, Period
 from engine.store.core.batch import Batch
-from engine.store.operations.abdm import consents, contexts, leaving, patients
+from engine.store.operations.abdm import consents, contexts, patients
 from engine.store.queries.reader import Rows
 from tests.support.abdm_consents import DAY, Desk
-from tests.support.abdm_site import FACILITY, person, report
+from tests.support.abdm_site import FACILITY, leave, person, report
 
 WEST = "IN0000000002"
 NUMBER = str(person(0).number)
@@ -120,7 +120,7 @@ def test_a_patient_who_leaves_by_either_address_ends_it(desk: Desk, name: str, b
     fill(desk, row, other)
     desk.notice(desk.grant(patient={"id": address}))
     left = row.address if by == "the report's" else address
-    desk.journal.run_alone(leaving.leave, left, [FACILITY], lambda: "LR-X")
+    desk.journal.run_alone(leave, left, FACILITY)
     assert desk.consent() == ("REVOKED", "left")
     assert desk.journal.rows("SELECT state FROM abdm_context") == [("dropped",)]
 
@@ -137,5 +137,5 @@ def test_a_grant_that_is_sent_again_once_its_patient_is_known_is_in_force(desk: 
     assert desk.refusal() is None
     desk.notice(grant)
     assert desk.journal.rows("SELECT patient FROM abdm_consent") == [(2,)]
-    desk.journal.run_alone(leaving.leave, OWN, [FACILITY], lambda: "LR-X")
+    desk.journal.run_alone(leave, OWN, FACILITY)
     assert desk.consent() == ("REVOKED", "left")

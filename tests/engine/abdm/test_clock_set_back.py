@@ -95,6 +95,8 @@ async def test_a_block_by_the_network_lasts_its_day(
         await site.ours.is_quiet()
         assert site.ours.rows("abdm_context", "state, reason") == [("ready", "blocked")]
         await set_right(site, clock, restarts=restarts)
+        a_day_on_us = clock.now_us() + round(DAY_S * 1_000_000)
+        await until(lambda: not site.ours.rows(f"abdm_link_token WHERE until_us > {a_day_on_us + 60_000_000}"))
 
         async def offered(number: int, *, told: bool) -> None:
             made = await site.ours.offer(report(f"A-{number}", message_id=number), person())
@@ -124,6 +126,8 @@ async def test_searches_of_a_year_ahead_lock_a_patient_out_for_an_hour_at_most(
             assert await choose(site, transaction) == "otp-sent"
         await set_right(site, clock, restarts=False)
         assert (await search(site))[1]["state"] == "no-match"
+        made = " UNION ALL ".join(f"SELECT made_us FROM {table}" for table in ("abdm_offer", "abdm_code"))
+        await until(lambda: not site.ours.rows(f"({made}) WHERE made_us > {clock.now_us()}"))
         clock.passed_s = gateway_clock.passed_s = HOUR_S + 60
         transaction, found = await search(site)
         assert found["state"] == "found"

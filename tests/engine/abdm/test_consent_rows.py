@@ -8,22 +8,22 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.codecs.abdm.times import written
+from adapters.codecs.abdm.times import instant, written
 from engine.abdm import consents as flow
 from engine.abdm import requests, turns
 from engine.devtools.abdm.people import PEOPLE
 from engine.model.abdm import Callback, CallbackState, PageState, Verdict
-from engine.model.clock import ManualClock
+from engine.model.clock import ManualClock, from_us
 from engine.model.consent_rules import Refusal
 from engine.store.core.batch import Batch
 from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
-from engine.store.operations.abdm import callbacks, consents, forgetting, transfers
+from engine.store.operations.abdm import callbacks, consents, forgetting, leaving, patients, transfers
 from engine.store.queries.abdm import RefusedCallbacks, refused_callbacks, undecided
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Rows
 from tests.support.abdm_consents import OURS, Desk, word
-from tests.support.abdm_site import FACILITY, destination
+from tests.support.abdm_site import FACILITY, destination, person
 
 DAY_S = 86_400.0
 PAGE = "SELECT state, reason, length(body) FROM abdm_page"
@@ -233,6 +233,83 @@ def test_a_doubtful_consent_is_resumed_by_a_person_and_suspended_by_a_restore(de
     assert desk.journal.run_alone(consents.suspend_all) == 2
     desk.journal.run_alone(desk.answer, Verdict.TAKEN)
     assert desk.consent("c-2") == ("GRANTED", "suspended")
+
+
+def test_an_answer_counts_for_no_grant_after_which_the_consent_was_suspended(desk: Desk, clock: ManualClock) -> None:
+    desk.verdict, given = None, desk.grant()
+    desk.notice(given)
+    desk.journal.run_alone(consents.suspend, 1)
+    clock.advance(60)
+    desk.notice(given)  # it may be made up
+    first, second = (number for (number,) in desk.journal.rows("SELECT number FROM abdm_call ORDER BY number"))
+    desk.journal.run_alone(desk.answer, Verdict.TAKEN, first)
+    assert desk.consent() == ("GRANTED", "doubtful")
+    desk.journal.run_alone(desk.answer, Verdict.FINAL, second)
+    assert (desk.consent(), desk.refusal()) == (("GRANTED", "doubtful"), Refusal.NOT_GRANTED)
+
+
+def test_an_answer_to_any_grant_counts_after_which_the_consent_is_doubtful(desk: Desk) -> None:
+    desk.verdict = None
+    desk.notice(desk.grant())
+    desk.notice(desk.grant())
+    first, second = (number for (number,) in desk.journal.rows("SELECT number FROM abdm_call ORDER BY number"))
+    desk.journal.run_alone(desk.answer, Verdict.FINAL, second)
+    assert desk.consent() == ("GRANTED", "doubtful")
+    desk.journal.run_alone(desk.answer, Verdict.TAKEN, first)
+    assert desk.consent() == ("GRANTED", "")
+
+
+def test_that_the_first_attempt_was_done_before_proves_no_grant(desk: Desk) -> None:
+    desk.verdict = None
+    desk.notice(desk.grant())
+    desk.journal.run_alone(lambda batch: batch.execute("UPDATE abdm_call SET attempt = 1"))
+    desk.journal.run_alone(desk.answer, Verdict.BEFORE)
+    assert desk.consent() == ("GRANTED", "doubtful")
+    desk.notice(desk.grant())
+    desk.journal.run_alone(lambda batch: batch.execute("UPDATE abdm_call SET attempt = 2"))
+    desk.journal.run_alone(desk.answer, Verdict.BEFORE)
+    assert desk.consent() == ("GRANTED", "")
+
+
+OTHER = {"purpose": {"code": "PATRQT"}}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "became", "grants"),
+    [
+        (Verdict.FINAL, "", 1),  # it takes the place of the one that the gateway does not know
+        (None, "disputed", 2),  # which of them is the gateway's is not known yet
+        (Verdict.TAKEN, "disputed", 2),
+    ],
+)
+def test_a_grant_takes_the_place_of_one_that_was_made_up(
+    desk: Desk, verdict: Verdict | None, became: str, grants: int
+) -> None:
+    desk.verdict = verdict
+    desk.notice(desk.grant(days=9, **OTHER))
+    desk.verdict = Verdict.TAKEN
+    given = desk.grant()
+    desk.notice(given)
+    assert desk.consent() == ("GRANTED", became)
+    kept = desk.journal.run_alone(consents.by_number, 1)
+    assert kept is not None
+    assert [orjson.loads(one) for one in kept.content][-1] == given
+    assert len(kept.content) == grants
+    if not became:
+        erase_at = given["notification"]["consentDetail"]["permission"]["dataEraseAt"]
+        assert from_us(kept.ends_us) == instant(erase_at)
+
+
+def test_nothing_goes_out_of_a_patient_who_may_have_left_also_under_a_consent_that_a_person_has_resumed(
+    desk: Desk,
+) -> None:
+    desk.notice(desk.grant())
+    desk.journal.run_alone(lambda batch: leaving.stop(batch, PEOPLE[0].address, 9, (), lambda: "LR-X"))
+    assert desk.consent() == ("GRANTED", "suspended")
+    desk.journal.run_alone(flow.resume, 1, "looked", who="a", looked=True)
+    assert desk.refusal() is Refusal.NOT_GRANTED
+    desk.journal.run_alone(lambda batch: patients.put(batch, FACILITY, "LR-X", person(verified=True)))
+    assert desk.refusal() is None
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from engine.abdm import discovery, linking
+from engine.abdm import discovery
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm.people import PEOPLE
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.abdm import callbacks, contexts, leaving
+from engine.store.operations.abdm import callbacks, contexts
 from tests.support.abdm_finding import (
     choose,
     codes,
@@ -24,7 +24,7 @@ from tests.support.abdm_finding import (
     type_code,
     with_sms,
 )
-from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person
+from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, leave, person
 from tests.support.waiting import until
 
 DISCOVER = "/v3/hip/patient/care-context/discover"
@@ -384,10 +384,10 @@ async def gets_a_twin(site: AbdmSite) -> None:
 
 async def leaves_the_network(site: AbdmSite) -> None:
     @operation(priority=Priority.SETTLE)
-    def leave(batch: Batch) -> None:
-        leaving.leave(batch, PEOPLE[0].address, [FACILITY], linking.reference)
+    def left(batch: Batch) -> None:
+        leave(batch, PEOPLE[0].address, FACILITY)
 
-    await site.ours.journal.run(leave)
+    await site.ours.journal.run(left)
 
 
 MEANWHILE = [leaves_the_network, becomes_anothers, is_linked_to_another, is_withdrawn, gets_a_twin]

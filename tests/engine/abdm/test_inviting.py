@@ -192,6 +192,7 @@ async def test_one_who_leaves_while_his_sms_waits_gets_none(tmp_path: Path, monk
         await site.ours.journal.run(take, site.config, new)
         site.ours.dispatcher.changed()
         await until(lambda: sent(site) == 1)
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'sms-notify' AND state = 'waiting'"))
         await notice(site, left())
         clock.passed_s += 121
         site.ours.dispatcher.changed()

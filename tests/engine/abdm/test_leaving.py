@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.abdm import later as acts
 from engine.abdm import linking
 from engine.abdm.leaving import STATUS
 from engine.config.destination_abdm import AbdmDestination
@@ -15,12 +16,14 @@ from engine.devtools.abdm.people import PEOPLE
 from engine.model.abdm import TransferState
 from engine.model.clock import SystemClock
 from engine.model.consents import ConsentState
+from engine.model.errors import RefusedError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.operations.abdm import callbacks, calls, consents, contexts, leaving, offers, patients, transfers
 from engine.store.operations.abdm.transfers import NewPage
+from engine.store.queries.abdm import undecided
 from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report
 from tests.support.waiting import until
 
@@ -35,11 +38,15 @@ def both(url: str) -> AbdmDestination:
 
 
 async def notice(site: AbdmSite, body: Any, request_id: str = "r-1", facility: str = FACILITY) -> tuple[str, str]:
-    """A callback that no simulated app sends; return what became of it."""
+    """A callback that no simulated app sends, and of which the gateway takes our answer; return what became of it."""
+    site.ours.takes_answers()
     await site.ours.journal.run(callbacks.store, STATUS, facility, request_id, orjson.dumps(body), 0)
     site.ours.dispatcher.stored()
     select = f"abdm_callback WHERE request_id = '{request_id}' AND state <> 'stored'"
     await until(lambda: site.ours.rows(select))
+    await until(
+        lambda: not site.ours.rows("abdm_call WHERE name = 'status-on-notify' AND state IN ('waiting', 'sending')")
+    )
     found: tuple[str, str] = site.ours.rows(select, "state, reason")[0]
     return found
 
@@ -135,7 +142,8 @@ def test_his_consents_and_codes_end_and_no_page_is_left(tmp_path: Path) -> None:
         for n, state in enumerate((None, TransferState.ENDED, None)):
             journal.run_alone(fill, n, state)
         for n in range(2):
-            assert journal.run_alone(leaving.leave, person(n).address, [FACILITY, WEST], linking.reference)
+            assert journal.run_alone(leaving.stop, person(n).address, 1, (FACILITY, WEST), linking.reference)
+            journal.run_alone(leaving.leave, person(n).address, 1, leaving.ALL)
         gone = ("REVOKED", "left")
         assert journal.rows("SELECT state, reason, content = x'' FROM abdm_consent ORDER BY number") == [
             (*gone, 0),  # its transfer is still to be reported
@@ -246,6 +254,50 @@ async def test_a_forged_notice_for_another_facility_drops_nothing(
         assert site.ours.states() == ["linked"]
 
 
+async def test_a_made_up_notice_stops_what_is_sent_and_drops_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any party that has seen a token of the gateway can make one: the gateway refuses an answer to nothing."""
+    async with abdm_site(tmp_path, monkeypatch, Faults(pushes=["503"] * 1000)) as site:
+        number = await site.ours.offer(report(), person())
+        await site.ours.is_told(number)
+        await site.ask("/app/grant", {"patient": HIS, "facility": FACILITY})
+        await until(lambda: site.ours.rows("abdm_consent WHERE state = 'GRANTED' AND reason = ''"))
+        await site.ours.journal.run(callbacks.store, STATUS, FACILITY, "forged", orjson.dumps(left()), 0)
+        site.ours.dispatcher.stored()
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'status-on-notify' AND state = 'failed'"))
+
+        assert site.ours.rows("abdm_consent", "state, reason") == [("GRANTED", "suspended")]
+        assert site.ours.rows("abdm_context", "state, reason") == [("linked", "leaving")]
+        assert site.ours.rows("abdm_patient", "state, content = x''") == [("leaving", 0)]
+        assert {one.what: one.count for one in undecided(site.ours.journal)} == {"leaving": 1, "suspended": 1}
+        later = await site.ours.offer(report("A-2", message_id=2), person())
+        assert site.ours.rows(f"abdm_context WHERE number = {later}", "state, reason") == [("waiting", "left")]
+
+        with pytest.raises(RefusedError, match="readmit"):
+            await site.ours.journal.run(acts.link, site.config, number, person(), who="a", reason="b")
+        await site.ours.journal.run(acts.link, site.config, number, person(), who="a", reason="b", readmit=True)
+        assert site.ours.rows("abdm_context WHERE number = 1", "state, reason") == [("linked", "")]
+        assert site.ours.states("abdm_patient") == ["known"]
+
+
+async def test_where_the_gateway_takes_no_answer_a_person_drops_the_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with abdm_site(tmp_path, monkeypatch, Faults(calls={"status-on-notify": ["404"] * 1000})) as site:
+        numbers = [await site.ours.offer(report(f"A-{n}", message_id=n), person()) for n in (1, 2)]
+        await site.ours.is_told(*numbers)
+        await site.ask("/app/status", {"patient": HIS, "status": "DELETED"})
+        await until(lambda: {one.what: one.count for one in undecided(site.ours.journal)} == {"leaving": 1})
+        assert site.ours.rows("abdm_context", "reason") == [("leaving",)] * 2
+        for number in numbers:
+            assert site.ours.states("abdm_patient") == ["leaving"]
+            await site.ours.journal.run(acts.withdraw, number, "he has left", who="a")
+        assert site.ours.states("abdm_patient") == ["dropped"]
+        assert site.ours.rows("abdm_link_token") == []
+        assert not undecided(site.ours.journal)
+
+
 UPPER = HIS.upper()
 BODIES: dict[str, tuple[Any, tuple[str, str], bool]] = {
     "no status": ({"notification": {"abhaAddress": HIS}}, ("folded", ""), True),
@@ -309,6 +361,7 @@ async def test_nothing_of_his_goes_out_after_he_has_left(
     returned: list[tuple[int, int, int]] = []  # person, step, time
     soon = lambda url: destination(url, answer_within="1s")  # noqa: E731 - a token of before he left never comes
     async with abdm_site(tmp_path, monkeypatch, faults, config=soon) as site:
+        site.ours.takes_answers()
         made = site.ours.gateway.call
 
         async def call(method: str, path: str, body: Any, *, request_id: str, headers: Any = None) -> Any:

@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.abdm import later, linking, retrying
+from engine.abdm import later, retrying
 from engine.devtools.abdm import Faults
 from engine.devtools.abdm import signing as signing_of_links
 from engine.devtools.abdm.people import PEOPLE
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.abdm import callbacks, forgetting, leaving
+from engine.store.operations.abdm import callbacks, forgetting
 from engine.store.queries.abdm import undecided
-from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, person, report
+from tests.support.abdm_site import FACILITY, AbdmSite, abdm_site, destination, leave, person, report
 from tests.support.waiting import until
 
 
@@ -388,7 +388,7 @@ async def test_a_person_is_asked_about_reports_that_were_moved_or_share_a_number
 
 @operation(priority=Priority.SETTLE)
 def leaves(batch: Batch, address: str) -> None:
-    leaving.leave(batch, address, [], linking.reference)
+    leave(batch, address)
 
 
 @pytest.mark.parametrize("way", ["erased", "deleted", "left"])

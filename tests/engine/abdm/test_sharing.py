@@ -21,6 +21,7 @@ from engine.store.integrity.verify import run as verify
 from engine.store.lifecycle import erasure
 from engine.store.operations.abdm import callbacks, patients
 from engine.store.operations.abdm.share_messages import Listener, announce
+from engine.store.queries.abdm import undecided
 from engine.store.queries.abdm_shares import has_shares, tokens
 from engine.store.queries.contents import stored_message
 from tests.support.abdm_reports import write_site
@@ -159,8 +160,10 @@ BODIES: dict[str, tuple[Any, str, int]] = {  # body, reason, tokens
 @pytest.mark.parametrize("name", BODIES)
 async def test_a_profile_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     body, reason, count = BODIES[name]
-    async with abdm_site(tmp_path, monkeypatch, Faults(calls={"on-share": ["503"] * 1000})) as site:
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        site.ours.takes_answers()
         assert await hears(site, body) == ("folded", reason)
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'on-share' AND state = 'done'"))
         assert len(given(site)) == count
         assert len(site.ours.rows("abdm_patient")) == count
         assert len(site.ours.rows("abdm_call WHERE name = 'on-share'")) == 1
@@ -267,19 +270,47 @@ async def test_one_who_has_left_comes_back_by_a_scan(tmp_path: Path, monkeypatch
 async def test_one_who_leaves_is_in_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with abdm_site(tmp_path, monkeypatch, Faults(calls={"on-share": ["503"] * 1000})) as site:
         await hears(site, shared())
-        assert has_shares(site.ours.journal)
+        assert not has_shares(site.ours.journal), "the gateway has not taken our answer"
+        site.ours.takes_answers("/status/on-notify")
         body = {"notification": {"abhaAddress": PEOPLE[0].address, "status": "DELETED"}}
         await site.ours.journal.run(callbacks.store, STATUS, FACILITY, "r-2", orjson.dumps(body), 0)
         site.ours.dispatcher.stored()
-        await until(lambda: not has_shares(site.ours.journal))
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'on-share'", "state, code") == [("failed", "left")])
         assert site.ours.rows("abdm_share", "patient, content = x''") == [(0, 1)]
-        assert site.ours.rows("abdm_call WHERE name = 'on-share'", "state, code") == [("failed", "left")]
+        assert not undecided(site.ours.journal)
+
+        site.ours.takes_answers()
+        await hears(site, shared(), "r-3")
+        await until(lambda: has_shares(site.ours.journal))
+        await site.ours.journal.run(callbacks.store, STATUS, FACILITY, "r-4", orjson.dumps(body), 0)
+        site.ours.dispatcher.stored()
+        await until(lambda: not has_shares(site.ours.journal))
+
+
+async def test_a_profile_counts_once_the_gateway_has_taken_our_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any party that has seen a token of the gateway can make one: the gateway refuses an answer to nothing."""
+    async with abdm_site(tmp_path, monkeypatch) as site:
+        waits = await site.ours.offer(report(**names(MEERA)), None)
+        await hears(site, shared())
+        await until(lambda: site.ours.rows("abdm_call WHERE name = 'on-share' AND state = 'failed'"))
+        assert given(site) == [("1", 1)]
+        assert site.ours.rows("abdm_patient") == []
+        assert not has_shares(site.ours.journal)
+        assert site.ours.states() == ["waiting"]
+        assert [(one.what, one.count) for one in undecided(site.ours.journal)] == [("unshared", 1)]
+        await scan(site)
+        await site.ours.is_told(waits)
+        assert has_shares(site.ours.journal)
 
 
 async def test_an_erased_patient_is_in_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with abdm_site(tmp_path, monkeypatch, Faults(calls={"*": ["503"] * 1000})) as site:
         await site.ours.offer(report(), person())
+        site.ours.takes_answers()
         await hears(site, shared())
+        await until(lambda: has_shares(site.ours.journal))
         await site.ours.journal.run(erasure.erase, [], ["PID-0"], actor="a", reason="b", more={})
         assert site.ours.rows("abdm_share", "patient, content = x''") == [(0, 1)]
         assert site.ours.rows("abdm_patient", "state, content = x''") == [("dropped", 1)]

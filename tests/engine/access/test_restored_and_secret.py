@@ -5,20 +5,25 @@ import io
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import orjson
 import pyotp
 import pytest
 
+from engine.access import passwords
 from engine.access.accounts import Accounts
-from engine.access.proving import MOST_WAITING
-from engine.model.accounts import FORGOTTEN_US, FREE_OF_USER
+from engine.access.proving import MOST_OF_ONE, MOST_WAITING
+from engine.model.accounts import FORGOTTEN_US, FREE_OF_ADDRESS, FREE_OF_USER
 from engine.model.actor import Actor
 from engine.model.clock import Clock, ManualClock
-from engine.model.errors import LockedOutError, LogInError
+from engine.model.errors import BusyError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING, ROLES, WATCHING
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
@@ -29,6 +34,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups.restoring import RestoreResult
 from tests.support.copies import Place
 from tests.support.journals import running
+from tests.support.waiting import until
 
 ROOT = Actor("root", role="root")
 HERE = "10.0.0.5"
@@ -209,6 +215,132 @@ async def test_guesses_at_once_count_as_guesses_in_turn(tmp_path: Path) -> None:
         assert all(isinstance(one, LogInError) for one in found)
         assert sum(not isinstance(one, LockedOutError) for one in found) == FREE_OF_USER
         assert sum("at this moment" in str(one) for one in found) == 60 - MOST_WAITING
+
+
+class Busy:
+    """Other people's log-ins, of which the first is looked at until `end`: of each address as many as have a place."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts, self.looked, self._go_on, self._matches = (
+            accounts,
+            list[str](),
+            threading.Event(),
+            passwords.matches,
+        )
+
+    def matches(self, encoded: str, secret: str) -> bool:
+        self.looked.append(secret)
+        if secret.startswith("guess"):
+            assert self._go_on.wait(240.0)
+            return False
+        return self._matches(encoded, secret)
+
+    async def fill(self, addresses: list[str]) -> list["asyncio.Task[Any]"]:
+        """Begin log-ins until each further one is turned away at once."""
+        tasks = [
+            asyncio.create_task(self.accounts.log_in(f"nobody {n}", f"guess {n}", address=address))
+            for n, address in enumerate(addresses)
+        ]
+        await until(lambda: sum(task.done() for task in tasks) == len(tasks) - self.places(addresses))
+        return tasks
+
+    def waiting(self) -> tuple[int, int]:
+        """Log-ins that hold a place: of strangers, and of those known."""
+        found = self.accounts._prover._waiting
+        return found[False].total(), found[True].total()
+
+    @staticmethod
+    def places(addresses: list[str]) -> int:
+        return min(MOST_WAITING, sum(min(many, MOST_OF_ONE) for many in Counter(addresses).values()))
+
+    def end(self) -> None:
+        self._go_on.set()
+
+
+@asynccontextmanager
+async def busy(folder: Path) -> AsyncIterator[tuple[Accounts, Busy]]:
+    clock = ManualClock()
+    async with running(folder, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        others = Busy(accounts)
+        with mock.patch.object(passwords, "matches", others.matches):
+            try:
+                yield accounts, others
+            finally:
+                others.end()
+
+
+async def test_a_known_browser_is_next_while_strangers_hold_all_places(tmp_path: Path) -> None:
+    async with busy(tmp_path) as (accounts, others):
+        known = await accounts.log_in("Anna", GOOD, address=HERE)
+        others.looked.clear()
+        tasks = await others.fill([f"10.0.{n}.1" for n in range(40)])
+        assert len(others.looked) == 1
+        with pytest.raises(BusyError):
+            await accounts.log_in("Anna", GOOD, address=HERE)
+        mine = asyncio.create_task(accounts.log_in("Anna", GOOD, address=HERE, device=known.device))
+        again = asyncio.create_task(accounts.own.set_pin(known.secret, GOOD, PIN, address=HERE))
+        await until(lambda: others.waiting() == (MOST_WAITING, 2))
+        others.end()
+        assert (await mine).secret
+        await again
+        assert others.looked[1:3] == [GOOD, GOOD], "after the one that was looked at already"
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert others.waiting() == (0, 0)
+
+
+async def test_one_address_leaves_places_to_the_others_and_a_known_browser_to_other_browsers(tmp_path: Path) -> None:
+    async with busy(tmp_path) as (accounts, others):
+        known = await accounts.log_in("Anna", GOOD, address=HERE)
+        tasks = await others.fill(["10.0.0.1", "2001:db8::1"] * 20)
+        with pytest.raises(BusyError):
+            await accounts.log_in("Anna", GOOD, address="2001:db8::2")
+        guesses = {
+            asyncio.create_task(accounts.log_in("Anna", "guess", address=HERE, device=known.device)) for _ in range(20)
+        }
+        await until(lambda: sum(task.done() for task in guesses) == 20 - MOST_OF_ONE)
+        elsewhere = asyncio.create_task(accounts.log_in("Anna", GOOD, address=HERE))
+        await until(lambda: others.waiting() == (2 * MOST_OF_ONE + 1, MOST_OF_ONE))
+        others.end()
+        assert (await elsewhere).secret
+        await asyncio.gather(*tasks, *guesses, return_exceptions=True)
+
+
+async def test_a_delay_is_looked_at_before_a_place_is_taken(tmp_path: Path) -> None:
+    async with busy(tmp_path) as (accounts, others):
+        for _ in range(FREE_OF_USER):
+            with pytest.raises(LogInError):
+                await accounts.log_in("Anna", "wrong", address=HERE)
+        tasks = await others.fill([f"10.0.{n}.1" for n in range(40)])
+        with pytest.raises(LockedOutError):
+            await accounts.log_in("Anna", GOOD, address=HERE)
+        with pytest.raises(LockedOutError):
+            await accounts.switch("Anna", PIN, address=HERE, device="")
+        others.end()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_code_in_a_known_browser_is_looked_at_while_its_address_is_locked(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        known = await accounts.log_in("Anna", GOOD, address=HERE)
+        shown, _ = await accounts.own.offer_second_factor(known.secret, GOOD, address=HERE, site="X")
+        app = pyotp.parse_uri(shown)
+        assert isinstance(app, pyotp.TOTP)
+        now_s = int(clock.now_us() / 1e6)
+        codes = await accounts.own.confirm_second_factor(known.secret, GOOD, app.at(now_s), address=HERE)
+        known = await accounts.log_in("Anna", GOOD, address=HERE, code=codes[1])
+        unknown = await accounts.log_in("Anna", GOOD, address=HERE)
+        for n in range(FREE_OF_ADDRESS):
+            with pytest.raises(LogInError):
+                await accounts.log_in(f"nobody {n}", "guess", address=HERE)
+        with pytest.raises(LockedOutError):
+            await accounts.give_code(unknown.secret, codes[0], address=HERE)
+        half = await accounts.log_in("Anna", GOOD, address=HERE, device=known.device)
+        assert not (await accounts.give_code(half.secret, codes[0], address=HERE)).second_factor
 
 
 async def test_a_code_given_twice_at_once_opens_one_session(tmp_path: Path) -> None:

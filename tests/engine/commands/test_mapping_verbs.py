@@ -277,7 +277,7 @@ def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
     ran = labrelay("map", str(message), "--mapping", "small", site=site)
     types = [entry["resource"]["resourceType"] for entry in ran.json["entry"]]
     assert types == ["Patient", "Observation", "Observation", "Provenance"]
-    by_path = labrelay("map", str(message), "--mapping", str(site / "mappings/small.yaml"))
+    by_path = labrelay("map", str(message), "--mapping", str(site / "mappings/small.yaml"), site=site)
     assert by_path.json["entry"][0] == ran.json["entry"][0]
 
 
@@ -359,6 +359,52 @@ def test_a_setting_given_twice_is_a_list_and_stands_above_the_channels(site: Pat
         "map", path, "--mapping", "small", "--set", "processing_ids=T", "--set", "processing_ids=D", site=site
     )
     assert ran.code == 0, ran.err
+
+
+def test_a_setting_that_no_rule_reads_is_refused_with_the_near_one(site: Path, message: Path) -> None:
+    ran = labrelay("map", str(message), "--set", "nonsense=1")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--set nonsense: no rule of hl7-results reads it; they read " in ran.err
+    assert "local_system" in ran.err
+    ran = labrelay("map", str(message), "--set", "local_sistem=urn:x")
+    assert (ran.code, ran.out) == (2, "")
+    assert "did you mean local_system?" in ran.err
+    assert labrelay("explain", str(message), "--mapping", "small", "--set", "lab=x", site=site).code == 2
+    folder = str(message.parent)
+    for given in (["local_sistem=urn:x"], ["local_system=urn:x"]):
+        ran = labrelay("check", "--samples", folder, "--mapping", "hl7-results", "--set", *given, site=site)
+        assert (ran.code == 2) == ("local_sistem" in given[0]), ran.err
+    assert labrelay("check", "--set", "local_system=urn:x", site=site).code == 2
+    assert labrelay("map", str(message), "--set", "on_missing=dead").code != 2
+    ran = labrelay("map", str(message), "--set", "patient_numbers=last")
+    assert (ran.code, ran.out) == (2, "")
+    assert "patient_numbers is one of lasting, counter" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("answer", "given", "numbers", "open_"),
+    [
+        ("", [], 0, True),
+        ("", ["--set", "patient_numbers=lasting"], 1, False),
+        ("", ["--set", "patient_numbers=counter"], 0, False),
+        ("patient_numbers: lasting\n", [], 1, False),
+        ("patient_numbers: lasting\n", ["--set", "patient_numbers=counter"], 0, False),
+        ("patient_numbers: counter\n", ["--set", "patient_numbers=lasting"], 1, False),
+        ("namespaces: {HOSP: 'urn:oid:1.2.3'}\n", [], 1, False),
+    ],
+)
+def test_the_site_answers_which_numbers_last_and_an_option_says_it_in_its_place(
+    tmp_path: Path, message: Path, answer: str, given: list[str], numbers: int, open_: bool
+) -> None:
+    folder = tmp_path / "answering"
+    (folder / "config").mkdir(parents=True)
+    (folder / "config" / "labrelay.yaml").write_text(f"site: {{name: Lab, timezone: Asia/Kolkata}}\n{answer}")
+    ran = labrelay("map", str(message), *given, site=folder)
+    assert ran.code == 0, ran.err
+    patients = [one["resource"] for one in ran.json["entry"] if one["resource"]["resourceType"] == "Patient"]
+    known = [one["value"] for patient in patients for one in patient["identifier"]]
+    assert known.count("4711") == numbers
+    assert ("patient_numbers: no site answers it" in ran.err) == open_
 
 
 # -- explain -----------------------------------------------------------------------------------------------------
@@ -704,6 +750,10 @@ def test_explain_a_message_of_the_journal_with_its_channels_mapping(with_journal
     assert "results.yaml:12 <- MSH[1]-4.1" in ran.out
     assert CANARY not in ran.out
     assert audit(with_journal) == []
+    assert labrelay("explain", str(DELIVERED), "--set", "on_missing=local", site=with_journal).code == 0
+    ran = labrelay("explain", str(DELIVERED), "--set", "on_mising=local", site=with_journal)
+    assert ran.code == 2
+    assert "did you mean on_missing?" in ran.err
 
 
 def test_values_of_the_journal_are_shown_with_a_row_in_the_audit_trail(with_journal: Path) -> None:

@@ -337,6 +337,8 @@ UNDECIDED = [
             "bad_signature",
             "other_patient",
             "doubtful",
+            "leaving",
+            "unshared",
         ),
         1,
     )
@@ -346,6 +348,7 @@ UNDECIDED = [
 def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
     found = entries(site(), [], [], str, (), (), UNDECIDED)
     assert [(one.key, one.level, one.count, one.since) for one in found] == [
+        ("abdm-patients-leaving", RED, 13, from_us(LETTER_US)),
         ("abdm-reports-moved", RED, 2, from_us(LETTER_US)),
         ("abdm-transfers-damaged", RED, 6, from_us(LETTER_US)),
         ("abdm-consents-bad_signature", AMBER, 10, from_us(LETTER_US)),
@@ -358,9 +361,13 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         ("abdm-reports-not-notified", AMBER, 8, from_us(LETTER_US)),
         ("abdm-reports-other_name", AMBER, 3, from_us(LETTER_US)),
         ("abdm-reports-same_number", AMBER, 4, from_us(LETTER_US)),
+        ("abdm-shares-unshared", AMBER, 14, from_us(LETTER_US)),
     ]
-    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged"}, "a command alone is its next step"
+    assert {one.kind for one in found} - STEPS.keys() == {"abdm-transfers-damaged", "abdm-shares-unshared"}, (
+        "a command alone is its next step"
+    )
     assert [str(one.phrase).partition(".")[0] for one in found] == [
+        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: 13",
         "Reports that a correction took away from a patient at ABDM: 2",
         "Requests for records (ABDM) that ended because a row of the journal cannot be opened: 6",
         "Consents whose signature no key of ABDM proves, under which nothing goes out: 10",
@@ -373,6 +380,7 @@ def test_each_kind_of_decision_on_abdm_is_one_entry() -> None:
         "Linked reports of which the patient's app does not know the newest version: 8",
         "Reports with the ABHA of a patient of another name, which ABDM does not get: 3",
         "Reports of two patients with one number, which ABDM does not get: 4",
+        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: 14",
     ]
 
 

@@ -12,9 +12,12 @@ from engine.runtime.control_requests import (
     Backup,
     ContentsExported,
     ContentsShown,
+    EntrySnooze,
     Erase,
     NoArguments,
     OneOperation,
+    OrderAdd,
+    OrderChange,
     Replay,
     Tap,
     TapContents,
@@ -47,6 +50,10 @@ CHOSEN = {"selection": {"ids": [5]}}
         (Backup, {"do": "SHARMA"}, "do: "),
         (Tap, {"channel": "a", "stages": []}, "stages: "),
         (NoArguments, {"all": "SHARMA"}, "all: "),
+        (OneOperation, {"number": 0}, "number: "),
+        (OrderChange, {"order": 0, "reason": "typed twice"}, "order: "),
+        (EntrySnooze, {"key": "down/a", "seconds": 5e-324, "reason": "later"}, "seconds: "),
+        *((OrderAdd, {"specimen": f"SHARMA{sign}1", "tests": ["GLU"]}, "specimen: ") for sign in "|\\^&"),
     ],
 )
 def test_a_field_that_is_wrong_is_named_and_its_value_is_not(

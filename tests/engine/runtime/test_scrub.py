@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from engine.config.load import Site, load_site
-from engine.model.clock import SystemClock
+from engine.model.clock import ManualClock, SystemClock
 from engine.runtime import scrub
 from engine.runtime.scrub import MOST, Scrub
 from engine.store.core.batch import Batch
-from tests.support.journals import opened
+from tests.support.journals import opened, running
 from tests.support.running import hl7_channel, make_running_site, running_site
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
@@ -26,6 +26,7 @@ LOOKED_WITHIN_S = 300.0  # each look is a process, at the lowest priority
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrub, "FIRST_S", 0.0)
     monkeypatch.setattr(scrub, "EVERY_S", 0.0)
+    monkeypatch.setattr(scrub, "AGAIN_S", 0.0)
     monkeypatch.setattr(scrub, "POLL_S", 0.01)
 
 
@@ -133,7 +134,7 @@ async def test_a_look_under_way_ends_with_the_daemon(tmp_path: Path, monkeypatch
 async def test_a_look_that_fails_is_not_made_again_before_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scrub, "EVERY_S", 3600.0)
+    monkeypatch.setattr(scrub, "AGAIN_S", 3600.0)
     stand_in(tmp_path, monkeypatch, f"echo . >> {tmp_path}/looks; echo 'no JSON'")
     site, journal, asked = site_of(tmp_path / "site"), opened(tmp_path / "var"), 0
 
@@ -160,3 +161,28 @@ async def test_a_look_that_fails_is_not_made_again_before_its_time(
     await asyncio.wait({again})
     journal.close()
     assert (tmp_path / "looks").read_text() == ".\n"
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "failed"])
+async def test_the_next_process_waits_for_the_time_of_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(scrub, "EVERY_S", 24 * 3600.0)
+    monkeypatch.setattr(scrub, "AGAIN_S", 3600.0)
+    answer = 'echo \'{"findings": [], "rows": 0}\'' if whole else "exit 1"
+    stand_in(tmp_path, monkeypatch, f"echo . >> {tmp_path}/looks; {answer}")
+    kept = "look_ended_us" if whole else "look_begun_us"
+    site, clock = site_of(tmp_path / "site"), ManualClock()
+
+    def names() -> set[str]:
+        with journal.snapshot() as execute:
+            return {row[0] for row in execute("SELECT name FROM meta")}
+
+    async with running(tmp_path / "var", clock=clock) as journal:
+        first = asyncio.create_task(Scrub(journal, lambda: site, clock).run())
+        await until(lambda: (tmp_path / "looks").exists() and kept in names(), LOOKED_WITHIN_S)
+        first.cancel()
+        await asyncio.wait({first})
+        for later_s, due in [(3599.0, False), (1.0, not whole), (82_800.0, True)]:
+            clock.advance(later_s)
+            assert Scrub(journal, lambda: site, clock).is_due == due

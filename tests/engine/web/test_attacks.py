@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from unittest import mock
@@ -10,13 +11,16 @@ from urllib.parse import urlencode
 
 import pyotp
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from yarl import URL
 
 from engine.access import passwords, proving
 from engine.access.accounts import Accounts
 from engine.model.accounts import FREE_OF_USER
 from engine.store.operations import append
-from engine.web import forms
+from engine.web import forms, guard, sender
+from engine.web.access import log_in
 from engine.web.access.desk import local_path
 from tests.support.access import GOOD, ROOT, Site, site
 from tests.support.journals import received
@@ -106,11 +110,17 @@ async def test_log_ins_beyond_a_few_that_wait_are_turned_away(here: Site) -> Non
 
     async with here.browser() as one, here.browser() as other, here.browser() as third:
         action, fields = await third.fields("/log-in")
-        with mock.patch.object(passwords, "matches", slow), mock.patch.object(proving, "MOST_WAITING", 1):
+        with (
+            mock.patch.object(passwords, "matches", slow),
+            mock.patch.object(proving, "MOST_WAITING", 1),
+            mock.patch.object(log_in, "LATE_S", 0.2),
+        ):
             first = asyncio.create_task(one.log_in("viewer"))
             assert await asyncio.to_thread(began.wait, 240.0)
+            at = time.monotonic()
             status, page = await third.post(action, fields | {"name": "viewer", "password": GOOD})
             assert (status, "in a few seconds" in page.one("main").one(role="alert").text) == (503, True)
+            assert time.monotonic() - at >= 0.2, "a flood of these costs little"
             assert (await other.get("/healthz"))[0] == 200
             go_on.set()
             assert (await first)[0] == 200
@@ -132,6 +142,38 @@ async def test_no_password_and_no_code_is_in_the_log(here: Site, caplog: pytest.
     )
     for secret in ("the wrong password", GOOD, "274913", "a new passphrase", "a third password", *cookies):
         assert secret not in said
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "named"),
+    [
+        ([], ""),
+        (["192.0.2.9"], "192.0.2.9"),
+        (["203.0.113.1, 192.0.2.9"], "192.0.2.9"),
+        (["203.0.113.1", "192.0.2.9, 10.1.0.2"], "10.1.0.2"),
+        (["192.0.2.9:4711"], "192.0.2.9"),
+        (["[2001:db8::7]:4711"], "2001:db8::7"),
+        (["203.0.113.1, unknown"], ""),
+        (["192.0.2.9, "], ""),
+        (["2001:db8::7"], "2001:db8::7"),
+    ],
+)
+def test_behind_a_relay_the_last_address_is_the_senders(forwarded: list[str], named: str) -> None:
+    transport = mock.Mock()
+    transport.get_extra_info = {"peername": ("::ffff:127.0.0.1", 5)}.get
+    headers = CIMultiDict[str]([(sender.HEADER, one) for one in forwarded])
+    request = make_mocked_request("GET", "/", headers=headers, transport=transport)
+    relays = sender.networks(["127.0.0.1", "10.1.0.0/24"])
+    assert sender.named(request, relays).removeprefix("::ffff:") == named
+    assert sender.named(request, sender.networks(["10.1.0.0/24"])) == "::ffff:127.0.0.1", "its connection is no relay's"
+
+
+async def test_a_log_in_is_of_the_address_that_a_listed_relay_names(here: Site) -> None:
+    for relays, address in ((), "127.0.0.1"), (("127.0.0.1",), "192.0.2.9"):
+        here.page.server.follow(here.page.server.config.model_copy(update={"relays": relays}))
+        async with here.browser(**{sender.HEADER: "203.0.113.1, 192.0.2.9"}) as browser:
+            await browser.log_in("viewer")
+            assert next(session.address for _, session in await here.accounts.sessions()) == address
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -407,3 +449,26 @@ async def test_an_answer_that_asks_to_wait_says_for_how_long(here: Site) -> None
         here.page.missing = ["the journal is not open"]
         async with browser.client.get("/readyz") as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /messages?q=Meera%20Nair" + b"x" * 4096 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Name: Meera Nair" + b"x" * 4096 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00Meera Nair\r\n\r\n",
+        b"GET /Meera Nair Meera HTTP/1.1\r\n\r\n",
+    ],
+    ids=["long line", "long header", "TLS", "no request"],
+)
+async def test_what_is_no_request_gets_an_answer_with_our_headers_and_none_of_its_words(
+    here: Site, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    head, _, body = (await speak(here, sent)).decode().partition("\r\n\r\n")
+    assert head.split()[1] == "400"
+    assert {f"{name}: {value}" for name, value in guard.HEADERS.items()} <= set(head.split("\r\n"))
+    assert "Cache-Control: no-store" in head
+    assert "Server: LabRelay" in head, "and not the versions of what it is made of"
+    assert body == "This request cannot be understood.\n"
+    assert "Meera" not in caplog.text

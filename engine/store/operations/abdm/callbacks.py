@@ -125,6 +125,14 @@ def refuse(batch: Batch, number: int, reason: str, refused: Refused = nothing_fo
     _end(batch, number, CallbackState.REFUSED, reason)
 
 
+def body(rows: Rows, number: int) -> dict[str, Any]:
+    """What a callback says; empty: it is deleted, or no JSON."""
+    row = rows.execute("SELECT body FROM abdm_callback WHERE number = ?", (number,)).fetchone()
+    with suppress(CallbackBodyError, IntegrityError):
+        return _read(opened_bytes(rows, TABLE, "body", number, row[0] if row is not None else b""))
+    return {}
+
+
 def waiting(rows: Rows, most: int) -> list[int]:
     """The oldest callbacks that are no state yet, in their order."""
     found = rows.execute("SELECT number FROM abdm_callback WHERE state = 'stored' ORDER BY number LIMIT ?", (most,))

@@ -11,6 +11,7 @@ was done before, or does the same once more.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +28,10 @@ MOST_WITHOUT_RESULT = 3  # attempts whose callback never came, then a person has
 NO_RESULT = "NO_CALLBACK"  # as a code
 ENDED = "GAVE_UP"
 DAMAGED = "DAMAGED"
-_SELECT = "SELECT number, facility, name, subject, state, attempt, made_us, ends_us, content FROM abdm_call"
+_SELECT = (
+    "SELECT number, facility, name, subject, state, attempt, made_us, ends_us, content, status > 0 OR code <> ''"
+    " OR fault <> x'' FROM abdm_call"
+)
 
 Ended = Callable[[Batch, Call, GatewayAnswer], None]
 """What follows on the end of a call, in the same transaction."""
@@ -82,6 +86,19 @@ def is_open(rows: Rows, name: str, subject: int) -> bool:
         (name, subject),
     ).fetchone()
     return row is not None
+
+
+def under_way(rows: Rows, name: str, most: int) -> list[Call]:
+    """The newest such calls that have not ended, as far as they can be opened."""
+    found = rows.execute(
+        f"{_SELECT} WHERE state IN ('waiting', 'sending', 'accepted') AND name = ? ORDER BY number DESC LIMIT ?",
+        (name, most),
+    ).fetchall()
+    opened_ones = []
+    for row in found:
+        with suppress(IntegrityError):
+            opened_ones.append(_call(rows, row))
+    return opened_ones
 
 
 def failed_last(rows: Rows, name: str, subject: int) -> tuple[Call, str] | None:
@@ -298,9 +315,9 @@ def _row(batch: Batch, number: int) -> Any:
 
 
 def _call(rows: Rows, row: Any) -> Call:
-    number, facility, name, subject, state, attempt, made_us, ends_us, content = row
+    number, facility, name, subject, state, attempt, made_us, ends_us, content, is_heard = row
     said = opened(rows, TABLE, "content", number, content) or {}
     return Call(
         number, facility, name, subject, CallState(state), attempt, made_us, ends_us,
-        said.get("body"), said.get("about", {}),
+        said.get("body"), said.get("about", {}), bool(is_heard),
     )  # fmt: skip

@@ -19,7 +19,7 @@ DISPUTED, SUSPENDED, BAD_SIGNATURE, DOUBTFUL = "disputed", "suspended", "bad_sig
 ENDED = (ConsentState.EXPIRED, ConsentState.DENIED, ConsentState.REVOKED)
 DOUBTED_US = "consents_doubted_us"  # key of the table `meta`: when the journal went on from an earlier state
 _SELECT = (
-    "SELECT number, consent_id, facility, patient, state, reason, signed, ends_us, served, changed_us, content"
+    "SELECT number, consent_id, facility, patient, state, reason, signed, granted, ends_us, served, changed_us, content"
     " FROM abdm_consent"
 )
 
@@ -30,6 +30,7 @@ class KeptConsent:
 
     Attributes:
         signed: the signature of its grant was proven.
+        granted: where it is doubtful, number of the callback with the first grant of which an answer makes it certain.
         content: the bodies of its grants as texts, as they came, each another one; None: no grant has come, or its
             content was deleted.
     """
@@ -41,6 +42,7 @@ class KeptConsent:
     state: ConsentState
     reason: str
     signed: bool
+    granted: int
     ends_us: int
     served: int
     changed_us: int
@@ -72,6 +74,7 @@ def put(
     patient: int = 0,
     reason: str = "",
     signed: bool = False,
+    granted: int = 0,
     ends_us: int = 0,
     content: Any = None,
 ) -> int:
@@ -80,28 +83,18 @@ def put(
     if not number:
         (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_consent").fetchone()
         batch.execute(
-            "INSERT INTO abdm_consent (number, consent_id, facility, patient, state, reason, signed, ends_us, served,"
-            " made_us, changed_us, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+            "INSERT INTO abdm_consent (number, consent_id, facility, patient, state, reason, signed, granted, ends_us,"
+            " served, made_us, changed_us, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
             (
-                *(
-                    number,
-                    consent_id,
-                    facility,
-                    patient,
-                    state.value,
-                    reason,
-                    signed,
-                    ends_us,
-                    batch.now_us,
-                    batch.now_us,
-                ),
+                *(number, consent_id, facility, patient, state.value, reason, signed, granted, ends_us),
+                *(batch.now_us, batch.now_us),
                 sealing.sealed(batch, TABLE, "content", number, content),
             ),
         )
         return int(number)
     batch.execute(
-        "UPDATE abdm_consent SET state = ?, reason = ?, signed = ?, changed_us = ? WHERE number = ?",
-        (state.value, reason, signed, batch.now_us, number),
+        "UPDATE abdm_consent SET state = ?, reason = ?, signed = ?, granted = ?, changed_us = ? WHERE number = ?",
+        (state.value, reason, signed, granted, batch.now_us, number),
     )
     if content is not None:
         sealed = sealing.sealed(batch, TABLE, "content", number, content)
@@ -163,15 +156,19 @@ def next_end_us(rows: Rows) -> int | None:
 # -- suspended -----------------------------------------------------------------------------------------------------
 
 
-def suspend(batch: Batch, number: int) -> None:
-    """Nothing goes out under a consent until the gateway grants it again, or a person resumes it."""
+def suspend(batch: Batch, number: int, why: str = SUSPENDED) -> None:
+    """Nothing goes out under a consent until the gateway grants it again, or a person resumes it.
+
+    Args:
+        why: its open transfers end.
+    """
     changed = batch.execute(
         "UPDATE abdm_consent SET reason = ?, changed_us = ? WHERE number = ? AND state IN ('REQUESTED', 'GRANTED')"
         " AND reason IN ('', ?)",
         (SUSPENDED, batch.now_us, number, DOUBTFUL),
     )
     if changed.rowcount:
-        transfers.end_of_consent(batch, number, SUSPENDED)
+        transfers.end_of_consent(batch, number, why)
 
 
 def suspend_all(batch: Batch) -> int:
@@ -192,9 +189,11 @@ def doubted_us(rows: Rows) -> int:
     return 0 if row is None else int(row[0])
 
 
-def is_doubtful(rows: Rows, number: int) -> bool:
-    """Whether the gateway has not taken our answer to the grant."""
-    row = rows.execute("SELECT 1 FROM abdm_consent WHERE number = ? AND reason = ?", (number, DOUBTFUL)).fetchone()
+def waits_for(rows: Rows, number: int, callback: int) -> bool:
+    """Whether a consent is doubtful until the gateway has taken an answer such as that to this callback."""
+    row = rows.execute(
+        "SELECT 1 FROM abdm_consent WHERE number = ? AND reason = ? AND granted <= ?", (number, DOUBTFUL, callback)
+    ).fetchone()
     return row is not None
 
 
@@ -208,9 +207,9 @@ def lift(batch: Batch, number: int, *reasons: str) -> None:
 
 
 def _consent(rows: Rows, row: Any) -> KeptConsent:
-    number, consent_id, facility, patient, state, reason, signed, ends_us, served, changed_us, content = row
+    number, consent_id, facility, patient, state, reason, signed, granted, ends_us, served, changed_us, content = row
     said = sealing.opened(rows, TABLE, "content", number, content)
     known = ConsentState(state)
     return KeptConsent(
-        number, consent_id, facility, patient, known, reason, bool(signed), ends_us, served, changed_us, said
+        number, consent_id, facility, patient, known, reason, bool(signed), granted, ends_us, served, changed_us, said
     )

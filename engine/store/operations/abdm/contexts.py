@@ -248,9 +248,10 @@ def link_to(batch: Batch, numbers: Iterable[int], patient: int) -> None:
 
 
 def move(batch: Batch, numbers: Iterable[int], state: ContextState, reason: str = "") -> None:
-    """One that is dropped or held stays so: the result of a call that was under way then does not bring it back."""
+    """One that is dropped or held stays so: the result of a call that was under way then does not bring it back. One of
+    a patient who may have left keeps that reason until the patient is verified anew."""
     batch.executemany(
-        "UPDATE abdm_context SET state = ?, reason = ?, changed_us = ?"
+        "UPDATE abdm_context SET state = ?, reason = CASE reason WHEN 'leaving' THEN reason ELSE ? END, changed_us = ?"
         " WHERE number = ? AND state NOT IN ('dropped', 'waiting')",
         [(state.value, reason, batch.now_us, number) for number in numbers],
     )

@@ -104,7 +104,7 @@ def _with_same_abha(rows: Rows, found: Collection[int]) -> set[int]:
     for column in ("address", "abha"):
         select = (
             f"SELECT o.number FROM abdm_patient p JOIN abdm_patient o ON o.{column} = p.{column} AND o.{column} <> x''"  # noqa: S608 - constants
-            " WHERE p.number = ? AND o.state = 'known'"
+            " WHERE p.number = ? AND o.state <> 'dropped'"
         )
         for number in found:
             same.update(_column(rows, select, number))

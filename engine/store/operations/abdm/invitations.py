@@ -72,10 +72,12 @@ def bar(batch: Batch, leaver: int, mobile: str, own: str) -> None:
 
 
 def is_barred(rows: Rows, mobile: str, own: str) -> bool:
-    """Whether one with this mobile, or this number of the laboratory, has left the network."""
+    """Whether one with this mobile, or this number of the laboratory, has left the network, or may have."""
     row = rows.execute(
-        "SELECT 1 FROM abdm_invitation WHERE leaver > 0 AND mobile <> x'' AND mobile = ? UNION ALL"
-        " SELECT 1 FROM abdm_invitation WHERE leaver > 0 AND patient <> x'' AND patient = ? LIMIT 1",
+        "SELECT 1 FROM abdm_invitation WHERE leaver > 0 AND mobile <> x'' AND mobile = ?1 UNION ALL"
+        " SELECT 1 FROM abdm_invitation WHERE leaver > 0 AND patient <> x'' AND patient = ?2 UNION ALL"
+        " SELECT 1 FROM abdm_patient WHERE state = 'leaving' AND mobile <> x'' AND mobile = ?1 UNION ALL"
+        " SELECT 1 FROM abdm_patient WHERE state = 'leaving' AND patient <> x'' AND patient = ?2 LIMIT 1",
         (sealing.mobile_token(rows.vault, mobile), sealing.patient_token(rows.vault, own)),
     ).fetchone()
     return row is not None

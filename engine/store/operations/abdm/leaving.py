@@ -18,53 +18,90 @@ from typing import NamedTuple
 
 import orjson
 
+from engine.model.abdm import PatientState
 from engine.model.abha import AbhaNumber
 from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch
 from engine.store.operations.abdm import calls, consents, ended_consents, invitations, offers, patients, sealing, shares
 
 LEFT = "left"
+ALL = 2**63 - 1  # above each number of a call
 OF_PATIENT, OF_CONTEXT = ("generate-token", "link"), ("context-notify", "sms-notify")  # calls, by their subject
 
 
-def leave(batch: Batch, address: str, facilities: Iterable[str], reference: Callable[[], str]) -> bool:
-    """The patient with this address has left; False: there was nothing of his.
-
-    Where a row of his has his number, or the address is made of it, all rows with it are his.
+def stop(batch: Batch, address: str, notice: int, facilities: Iterable[str], reference: Callable[[], str]) -> bool:
+    """Nothing more is sent of the patient with this address: his consents are suspended, no report is linked, and what
+    his app was offered goes. False: there is nothing of his.
 
     Args:
+        notice: number of the callback that says it.
         facilities: of ours: where he has no row he gets one, so that a report that comes later is not linked there
             either.
         reference: of such a row.
     """
-    found = _rows(batch, "address", sealing.address_token(batch.vault, address))
-    made_of = AbhaNumber.read(address.partition("@")[0])  # the network makes such an address of each number
-    own = [_digits(batch, row.number) for row in found] + ([made_of.digits] if made_of is not None else [])
-    digits = sorted({digits for digits in own if digits})
-    for one in digits:
-        found += _rows(batch, "abha", sealing.abha_token(batch.vault, one))
-    rows = {row.number: row for row in found}
-    words = {address, *(row.reference for row in rows.values())}
-    for number in rows:
-        words |= _drop(batch, number)
-    _withdraw(batch, words)
-    for said in sorted(one for one in words if "@" in one):
+    rows, digits = _his(batch, address)
+    for said in sorted({address}.union(*(_words(batch, number) for number in rows))):
         offers.leave(batch, said, LEFT)
+    for number in rows:
+        patients.suspect(batch, number, notice)
+        for (consent,) in batch.execute("SELECT number FROM abdm_consent WHERE patient = ?", (number,)).fetchall():
+            consents.suspend(batch, consent, LEFT)
     for facility in facilities:
         if patients.by_address(batch, facility, address) is None:
-            patients.bar(batch, facility, reference(), address, min(digits, default=""))
+            patients.bar(batch, facility, reference(), address, min(digits, default=""), notice)
     return any(row.state != "dropped" for row in rows.values())
+
+
+def leave(batch: Batch, address: str, notice: int, answer: int) -> None:
+    """The patient with this address has left, by this notice. Where he was verified after it he is back, and stays.
+
+    Args:
+        answer: number of the call with our answer to the notice: what was queued after it goes on.
+    """
+    rows, _ = _his(batch, address)
+    back = [row.number for row in rows.values() if row.state == PatientState.KNOWN or row.notice > notice]
+    words = {address}
+    for row in rows.values():
+        if row.number not in back:
+            words |= {row.reference} | _drop(batch, row.number)
+    for number in back:
+        words -= _words(batch, number)
+    _withdraw(batch, words, answer)
+
+
+def confirm(batch: Batch, number: int) -> None:
+    """A person has withdrawn a report: where it was the last one of a patient who may have left, he has."""
+    row = batch.execute(
+        "SELECT reference FROM abdm_patient WHERE number = ?1 AND state = ?2 AND NOT EXISTS (SELECT 1 FROM abdm_context"
+        " WHERE patient = ?1 AND state <> 'dropped')",
+        (number, patients.LEAVING),
+    ).fetchone()
+    if row is not None:
+        _withdraw(batch, {row[0]} | _drop(batch, number))
 
 
 class _Row(NamedTuple):
     number: int
     reference: str
     state: str
+    notice: int
+
+
+def _his(batch: Batch, address: str) -> tuple[dict[int, _Row], list[str]]:
+    """The rows of a patient, and the ABHA numbers in them. Where a row of his has his number, or the address is made of
+    it, all rows with it are his."""
+    found = _rows(batch, "address", sealing.address_token(batch.vault, address))
+    made_of = AbhaNumber.read(address.partition("@")[0])  # the network makes such an address of each number
+    own = [_digits(batch, row.number) for row in found] + ([made_of.digits] if made_of is not None else [])
+    digits = sorted({digits for digits in own if digits})
+    for one in digits:
+        found += _rows(batch, "abha", sealing.abha_token(batch.vault, one))
+    return {row.number: row for row in found}, digits
 
 
 def _rows(batch: Batch, column: str, token: bytes) -> list[_Row]:
     """Patients with this keyed hash."""
-    select = f"SELECT number, reference, state FROM abdm_patient WHERE {column} = ? AND {column} <> x''"  # noqa: S608 - constant
+    select = f"SELECT number, reference, state, notice FROM abdm_patient WHERE {column} = ? AND {column} <> x''"  # noqa: S608 - constant
     return [_Row(*row) for row in batch.execute(select, (token,)).fetchall()]
 
 
@@ -99,26 +136,33 @@ def _drop(batch: Batch, number: int) -> set[str]:
         " AND t.state NOT IN ('ended', 'refused'))",
         (batch.now_us, number),
     )
-    words: set[str] = set()
-    try:
+    words = _words(batch, number)
+    with suppress(IntegrityError):  # `labrelay verify` names the row
         one = patients.by_number(batch, number)
         if one is not None and one.person is not None:
-            words = {one.person.number, one.person.address}
             invitations.bar(batch, number, one.person.mobile, one.person.patient)
-    except IntegrityError:  # `labrelay verify` names the row
-        pass
     shares.forget(batch, number)
     patients.drop(batch, number)
     return words
 
 
-def _withdraw(batch: Batch, words: Collection[str]) -> None:
-    """End the open calls whose body has one of these texts, of whichever flow they are."""
+def _words(batch: Batch, number: int) -> set[str]:
+    """ABHA number and address of a patient."""
+    with suppress(IntegrityError):
+        one = patients.by_number(batch, number)
+        if one is not None and one.person is not None:
+            return {one.person.number, one.person.address}
+    return set()
+
+
+def _withdraw(batch: Batch, words: Collection[str], before: int = ALL) -> None:
+    """End the open calls, of a lower number, whose body has one of these texts, of whichever flow they are."""
     sought = [orjson.dumps(word.lower()) for word in words if word]  # in quotes: another address may end alike
     select = (
         "SELECT number, content FROM abdm_call WHERE state IN ('waiting', 'sending', 'accepted') AND content <> x''"
+        " AND number < ?"
     )
-    for number, content in batch.execute(select).fetchall():
+    for number, content in batch.execute(select, (before,)).fetchall():
         try:
             body = orjson.dumps(sealing.opened(batch, calls.TABLE, "content", number, content)).lower()
         except IntegrityError:  # it is not made, either (`calls.claim`)

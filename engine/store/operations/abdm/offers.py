@@ -333,13 +333,18 @@ def sweep(batch: Batch, most: int) -> bool:
 
 
 def leave(batch: Batch, address: str, reason: str) -> None:
-    """The person with this address has left the network: what he was offered is offered no more, and no code goes to
-    him."""
+    """The person with this address has left the network, or may have: what he was offered is offered no more, and no
+    code goes to him."""
     token = sealing.address_token(batch.vault, address)
     for (number,) in batch.execute("SELECT number FROM abdm_offer WHERE asker = ?", (token,)).fetchall():
         for one in codes_of(batch, number):
             if one.state not in (CodeState.LINKED, CodeState.OVER):
                 end(batch, one.number, CodeState.OVER, reason)
+        batch.execute(
+            "UPDATE abdm_call SET state = 'failed', code = ?, changed_us = ?, content = x'', fault = x''"
+            " WHERE name = 'on-discover' AND subject = ? AND state IN ('waiting', 'sending', 'accepted')",
+            (reason, batch.now_us, number),
+        )
         batch.execute(
             "UPDATE abdm_offer SET content = x'', asker = x'', changed_us = ? WHERE number = ?", (batch.now_us, number)
         )

@@ -17,6 +17,7 @@ from engine.store.operations.abdm import sealing
 
 TABLE = "abdm_patient"
 TOKEN_TABLE = "abdm_link_token"  # noqa: S105 - a table
+LEAVING = PatientState.LEAVING.value  # also the reason of his reports
 _SELECT = "SELECT number, facility, reference, state, content FROM abdm_patient"
 
 
@@ -79,15 +80,15 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
     if row is None:
         (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
         batch.execute(
-            "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
-            " changed_us, content) VALUES (?, ?, ?, 'known', x'', x'', x'', x'', ?, ?, x'')",
+            "INSERT INTO abdm_patient (number, facility, reference, state, notice, noticed, address, abha, mobile,"
+            " patient, made_us, changed_us, content) VALUES (?, ?, ?, 'known', 0, 0, x'', x'', x'', x'', ?, ?, x'')",
             (number, facility, reference, batch.now_us, batch.now_us),
         )
     else:
         (number,) = row
         known = by_number(batch, number)
         if known is not None and not person.verified:
-            if known.state is PatientState.DROPPED:
+            if known.state is not PatientState.KNOWN:
                 return int(number)
             if known.person is not None and known.person.verified:
                 person = replace(
@@ -95,13 +96,14 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
                     patient=known.person.patient or person.patient,
                     mobile=known.person.mobile or person.mobile,
                 )
+    batch.execute("UPDATE abdm_context SET reason = '' WHERE patient = ? AND reason = ?", (number, LEAVING))
     if person.verified and person.number:
         _lift(batch, facility, number, person.number)
     vault = batch.vault
     content = {name: getattr(person, name) for name in Person.__slots__}
     batch.execute(
-        "UPDATE abdm_patient SET state = 'known', address = ?, abha = ?, mobile = ?, patient = ?, changed_us = ?,"
-        " content = ? WHERE number = ?",
+        "UPDATE abdm_patient SET state = 'known', notice = 0, address = ?, abha = ?, mobile = ?, patient = ?,"
+        " changed_us = ?, content = ? WHERE number = ?",
         (
             *(address, sealing.abha_token(vault, person.number), sealing.mobile_token(vault, person.mobile)),
             *(sealing.patient_token(vault, person.patient), batch.now_us),
@@ -112,10 +114,11 @@ def put(batch: Batch, facility: str, reference: str, person: Person) -> int:
 
 
 def _lift(batch: Batch, facility: str, number: int, digits: str) -> None:
-    """One who had left is back: that he has left under another address does not keep his reports from him."""
+    """One who had left is back: that he has left under another address, of which nothing is kept but hashes, does not
+    keep his reports from him."""
     batch.execute(
-        "UPDATE abdm_patient SET address = x'', abha = x'', changed_us = ? WHERE abha = ? AND facility = ?"
-        " AND number <> ? AND state = 'dropped'",
+        "UPDATE abdm_patient SET state = 'dropped', notice = 0, address = x'', abha = x'', changed_us = ?"
+        " WHERE abha = ? AND facility = ? AND number <> ? AND state IN ('dropped', 'leaving') AND content = x''",
         (batch.now_us, sealing.abha_token(batch.vault, digits), facility, number),
     )
 
@@ -135,7 +138,18 @@ def has_left(rows: Rows, facility: str, person: Person) -> bool:
     """Whether he has left the network, under this address, or under another one of his number."""
     one = by_address(rows, facility, person.address)
     found = [one] if one is not None else by_abha(rows, facility, person.number)
-    return any(each.state is PatientState.DROPPED for each in found)
+    return any(each.state is not PatientState.KNOWN for each in found)
+
+
+def notice_of(rows: Rows, facility: str, address: str, digits: str) -> int:
+    """Number of the newest callback by which one with this address or ABHA number may have left; 0: there is none."""
+    tokens = (sealing.address_token(rows.vault, address), sealing.abha_token(rows.vault, digits))
+    (newest,) = rows.execute(
+        "SELECT coalesce(max(noticed), 0) FROM abdm_patient WHERE facility = ?"
+        " AND ((address = ? AND address <> x'') OR (abha = ? AND abha <> x''))",
+        (facility, *tokens),
+    ).fetchone()
+    return int(newest)
 
 
 def is_taken(rows: Rows, reference: str) -> bool:
@@ -192,23 +206,37 @@ def drop(batch: Batch, number: int, *, erased: bool = False) -> None:
     """
     batch.execute("DELETE FROM abdm_link_token WHERE patient = ?", (number,))
     batch.execute(
-        "UPDATE abdm_patient SET state = 'dropped', address = CASE WHEN ? THEN x'' ELSE address END,"
+        "UPDATE abdm_patient SET state = 'dropped', notice = 0, address = CASE WHEN ? THEN x'' ELSE address END,"
         " abha = CASE WHEN ? THEN x'' ELSE abha END, mobile = x'', patient = x'', content = x'', changed_us = ?"
         " WHERE number = ?",
         (erased, erased, batch.now_us, number),
     )
 
 
-def bar(batch: Batch, facility: str, reference: str, address: str, digits: str) -> None:
-    """One who is not known here has left the network: no report is to link him. The keyed hashes of his address and
-    ABHA number (empty: unknown) are all that is kept.
+def suspect(batch: Batch, number: int, notice: int) -> None:
+    """The patient may have left: none of his reports is linked until he is verified anew, or a person links one."""
+    batch.execute(
+        "UPDATE abdm_patient SET state = ?, notice = ?, changed_us = ? WHERE number = ? AND state = 'known'",
+        (LEAVING, notice, batch.now_us, number),
+    )
+    batch.execute("UPDATE abdm_patient SET noticed = ? WHERE number = ?", (notice, number))
+    batch.execute(
+        "UPDATE abdm_context SET reason = ?, changed_us = ? WHERE patient = ? AND state NOT IN ('waiting', 'dropped')"
+        " AND reason = ''",
+        (LEAVING, batch.now_us, number),
+    )
+
+
+def bar(batch: Batch, facility: str, reference: str, address: str, digits: str, notice: int) -> None:
+    """One who is not known here may have left the network: no report is to link him. The keyed hashes of his address
+    and ABHA number (empty: unknown) are all that is kept.
     """
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_patient").fetchone()
     batch.execute(
-        "INSERT INTO abdm_patient (number, facility, reference, state, address, abha, mobile, patient, made_us,"
-        " changed_us, content) VALUES (?, ?, ?, 'dropped', ?, ?, x'', x'', ?, ?, x'')",
+        "INSERT INTO abdm_patient (number, facility, reference, state, notice, noticed, address, abha, mobile, patient,"
+        " made_us, changed_us, content) VALUES (?, ?, ?, 'leaving', ?, ?, ?, ?, x'', x'', ?, ?, x'')",
         (
-            *(number, facility, reference, sealing.address_token(batch.vault, address)),
+            *(number, facility, reference, notice, notice, sealing.address_token(batch.vault, address)),
             *(sealing.abha_token(batch.vault, digits), batch.now_us, batch.now_us),
         ),
     )

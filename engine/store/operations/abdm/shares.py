@@ -1,7 +1,8 @@
 """Tokens of patients who have shared their profile at a counter.
 
-A token is counted for each laboratory, counter and day. Its row names the patient by his number alone; the profile is
-here, sealed, until its messages are made (`share_messages`), and where no channel wants them it is deleted at once.
+A token is counted for each laboratory, counter and day. It counts once the gateway has taken our answer: then its row
+names the patient, by his number alone, and the profile is here, sealed, until its messages are made
+(`share_messages`); where no channel wants them it is deleted at once.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,22 +21,28 @@ MOST_TOKENS = 9_999  # of one counter and day
 
 @value(kw_only=True)
 class Token:
-    """``is_new``: no token of his was in force."""
+    """``number``: of its row. ``is_new``: no token of his was in force."""
 
+    number: int
     token: int
     until_us: int
     is_new: bool
 
 
-def take(batch: Batch, facility: str, counter: str, patient: int, profile: Profile, valid_s: float) -> Token | None:
-    """Give a patient a token, or the one that he has; None: the counter has given all of this day."""
+def take(batch: Batch, facility: str, counter: str, patient: int, pending: int, valid_s: float) -> Token | None:
+    """Give a patient a token, or the one that he has; None: the counter has given all of this day.
+
+    Args:
+        patient: 0: he is not known yet.
+        pending: number of a token of his that does not count yet; 0: there is none.
+    """
     row = batch.execute(
-        "SELECT token, until_us FROM abdm_share WHERE patient = ? AND facility = ? AND counter = ? AND until_us > ?"
-        " ORDER BY number DESC LIMIT 1",
-        (patient, facility, counter, batch.now_us),
+        "SELECT number, token, until_us FROM abdm_share WHERE (number = ? OR (patient = ? AND patient > 0"
+        " AND facility = ? AND counter = ?)) AND until_us > ? ORDER BY number DESC LIMIT 1",
+        (pending, patient, facility, counter, batch.now_us),
     ).fetchone()
     if row is not None:
-        return Token(token=row[0], until_us=row[1], is_new=False)
+        return Token(number=row[0], token=row[1], until_us=row[2], is_new=False)
     day = batch.day_of(batch.now_us)
     (token,) = batch.execute(
         "SELECT coalesce(max(token), 0) + 1 FROM abdm_share WHERE facility = ? AND counter = ? AND day = ?",
@@ -47,13 +54,18 @@ def take(batch: Batch, facility: str, counter: str, patient: int, profile: Profi
     until_us = batch.now_us + round(valid_s * 1_000_000)
     batch.execute(
         "INSERT INTO abdm_share (number, facility, counter, day, token, patient, until_us, made_us, changed_us,"
-        " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(number, facility, counter, day, token, patient, until_us, batch.now_us, batch.now_us),
-            sealing.sealed(batch, TABLE, "content", number, asdict(profile)),
-        ),
+        " content) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, x'')",
+        (number, facility, counter, day, token, until_us, batch.now_us, batch.now_us),
     )
-    return Token(token=token, until_us=until_us, is_new=True)
+    return Token(number=number, token=token, until_us=until_us, is_new=True)
+
+
+def count(batch: Batch, number: int, patient: int, profile: Profile) -> None:
+    """A token counts; nothing follows where it counted before."""
+    batch.execute(
+        "UPDATE abdm_share SET patient = ?, changed_us = ?, content = ? WHERE number = ? AND patient = 0",
+        (patient, batch.now_us, sealing.sealed(batch, TABLE, "content", number, asdict(profile)), number),
+    )
 
 
 def waiting(rows: Rows, facility: str, reasons: Collection[str], most: int) -> list[Context]:

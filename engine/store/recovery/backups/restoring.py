@@ -46,7 +46,7 @@ from engine.store.core.durable import sync_file
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
-from engine.store.integrity import verify
+from engine.store.integrity import looks, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
@@ -436,6 +436,7 @@ def _is_configuration(relative: str) -> bool:
 
 def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:
     act = audit.give_up(batch, actor, "restore", what, [skipped] if skipped is not None else [])
+    looks.forget_times(batch.execute)
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
     erasing.erase_again(batch, act)

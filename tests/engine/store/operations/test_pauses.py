@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
-from engine.model.records import Target
+from engine.model.records import DELIVERIES, Target
+from engine.runtime import notices
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
+from engine.store.integrity import rollback
 from engine.store.journal import Journal
 from engine.store.operations import pauses
 from engine.store.operations.outbox import claims
@@ -15,6 +17,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.reader import Reader
 from engine.store.recovery.salvage import saving
+from tests.support.copies import Place
 from tests.support.journals import queue, running
 
 CHANNEL = Target(channel="chem")
@@ -39,6 +42,31 @@ async def test_a_pause_is_kept_with_who_when_and_why_until_it_is_resumed(tmp_pat
         assert list_pauses(journal) == []
         noted = acts_page(journal, limit=1)[0]
         assert (noted.verb, noted.actor, noted.what["reason"]) == ("resume", "bela", "done")
+
+
+async def test_a_persons_reason_is_in_clear_neither_in_the_journal_nor_in_a_copy_nor_in_an_alarm(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    async with running(place.data) as journal:
+        copy = await place.copy(journal)
+        for target in (CHANNEL, DESTINATION, LANE, DELIVERIES):  # by the account of the service, which has our name
+            await journal.run(pauses.pause, target, actor="labrelay", reason="Meera Nair complains")
+        assert place.standing(copy)
+        paused = {pause.target: pause for pause in list_pauses(journal)}
+        assert paused[DELIVERIES].reason == "Meera Nair complains"
+        said = [str(notice) for notice in notices.standstill(paused)]
+        assert said == ["Nothing is delivered: paused by labrelay; labrelay resume deliveries lets it go on"]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240
+    assert any(path.suffix == ".state" for path in written)
+    assert [path for path in written if b"Meera Nair" in path.read_bytes()] == []
+
+
+async def test_the_reason_of_a_rolled_back_journal_is_in_the_alarm(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await journal.run(rollback.note, rollback.Rollback("rows are missing"))
+        (pause,) = list_pauses(journal)
+        assert "rows are missing" in str(next(notices.standstill({pause.target: pause})))
 
 
 async def test_what_changes_nothing_is_no_act(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from engine.model.abdm import ContextState
 from engine.model.clock import ManualClock
 from engine.model.consents import ConsentState
 from engine.store.core.batch import Batch
-from engine.store.operations.abdm import consents, contexts
+from engine.store.operations.abdm import consents, contexts, patients
 from engine.store.queries.abdm import undecided
 from tests.support.abdm_consents import Desk
-from tests.support.abdm_site import FACILITY, report
+from tests.support.abdm_site import FACILITY, person, report
 
 S, C = ContextState, ConsentState
 # State and reason -> what the list calls it; empty: there is nothing to decide.
@@ -20,6 +20,7 @@ REPORTS: dict[tuple[ContextState, str], str] = {
     (S.READY, "ABDM-1092"): "",
     (S.READY, "blocked"): "blocked",
     (S.LINKED, "not-notified"): "not-notified",
+    (S.LINKED, "leaving"): "",  # its patient is on the list
     (S.LINKED, ""): "",
     (S.WAITING, "no_abha"): "",
     (S.WAITING, "same_number"): "same_number",
@@ -51,10 +52,21 @@ def test_each_row_is_on_the_list_or_is_not(tmp_path: Path) -> None:
                 batch.execute("UPDATE abdm_context SET state = ?, reason = ? WHERE number = ?", (state, reason, number))
 
             desk.journal.run_alone(put)
+        for n, is_known in enumerate((True, False)):
+
+            def suspect(batch: Batch, n: int = n, is_known: bool = is_known) -> None:
+                number = patients.put(batch, FACILITY, f"LR-{n}", person(n))
+                patients.suspect(batch, number, 1)
+                if is_known:
+                    contexts.hold(batch, contexts.put(batch, report(f"W-{n}", patient=number)), "other_name")
+
+            desk.journal.run_alone(suspect)
         for n, (kept, why) in enumerate(CONSENTS):
             desk.journal.run_alone(consents.put, f"c-{n}", FACILITY, kept, reason=why)
-        wanted = [what for what in (*REPORTS.values(), *CONSENTS.values()) if what]
-        found = undecided(desk.journal)
-        assert {one.what: one.count for one in found} == {what: wanted.count(what) for what in wanted}
+        wanted = [what for what in (*REPORTS.values(), "other_name", *CONSENTS.values()) if what]
+        for since_us, leaving in ((0, 2), (desk.clock.now_us() + 1, 1)):  # one of whom no report is known for a while
+            found = undecided(desk.journal, since_us)
+            wanted_now = {what: wanted.count(what) for what in wanted} | {"leaving": leaving}
+            assert {one.what: one.count for one in found} == wanted_now
     finally:
         desk.journal.close()
