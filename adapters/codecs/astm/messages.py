@@ -258,6 +258,7 @@ class MessageAssembler:
         self._open.clear()
         self._record_at = 0
         self._torn = True
+        self._ended = self._cut = False
 
     def end(self, *, complete: bool) -> tuple[tuple[bytes, ...], bytes]:
         """End the session: the messages that its end completes, and the text that never became one (or empty).
@@ -276,7 +277,7 @@ class MessageAssembler:
         self._aside.clear()
         self._record_at = 0
         self._delimiter = b"|"
-        self._torn = False
+        self._torn = self._ended = self._cut = False
         return completes, incomplete if incomplete.strip(_BLANKS) else b""
 
     def _from_header(self, text: bytes) -> tuple[bytes, bytes]:
