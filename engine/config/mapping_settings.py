@@ -58,19 +58,19 @@ def _year(given: Any) -> Any:
     return given
 
 
-def _patterns(given: Any) -> Any:
-    if any(
-        isinstance(one, str) and one and not one.strip("* ") for one in (given if isinstance(given, list) else [given])
-    ):
-        raise ValueError("this pattern fits each number, so that each result is one of a control; as QC*")
+def number_patterns(given: Any) -> Any:
+    """A pattern of controls, or several; refused where one of them fits everything."""
+    listed = given if isinstance(given, (list, tuple)) else (given,)
+    if any(isinstance(one, str) and one and not one.strip("* ") for one in listed):
+        raise ValueError("this pattern fits each number, so that each is that of a control; as QC*")
     return given
 
 
 class MappingSettings(Model):
     """The settings that have a form of their own."""
 
-    control_numbers: Annotated[Any, AfterValidator(_patterns)] = None
-    control_orders: Annotated[Any, AfterValidator(_patterns)] = None
+    control_numbers: Annotated[Any, AfterValidator(number_patterns)] = None
+    control_orders: Annotated[Any, AfterValidator(number_patterns)] = None
 
     first_year: Annotated[Any, AfterValidator(_year)] = None
 
