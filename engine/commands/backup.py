@@ -106,7 +106,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.store.core.connecting import JOURNAL_NAME
     from engine.store.core.ownership import make_for_owner
     from engine.store.journal import Journal
-    from engine.store.recovery.backups import checking, copying
+    from engine.store.recovery.backups import checking, copying, incarnation
     from engine.store.recovery.backups.catalog import Shelf, read_copy
 
     config = site.config.backup
@@ -116,6 +116,8 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
         if folder is not None and folder.is_dir():
             make_for_owner(shelf.path)
         shelf.open()
+        with journal.snapshot() as execute:
+            shelf.claim(incarnation.of(execute))
         copying.room(shelf, session.journal)
         making = shelf.begin()
         journal.writer.lend_alone(copying.job(making / JOURNAL_NAME))
@@ -197,11 +199,14 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
     from engine.model.clock import SystemClock
+    from engine.store.recovery.backups import incarnation
     from engine.store.recovery.backups.restore_test import run
 
     be_gentle(gently)
     site = session.load(require_secrets=False)
     shelf = _shelf(session, site, folder)
+    with session.reader() as reader, reader.snapshot() as execute:
+        shelf.claim(incarnation.of(execute))
     scratch = site.config.backup.scratch or shelf.path
     found = run(shelf, scratch, keys=session.data, clock=SystemClock())
     lines = [

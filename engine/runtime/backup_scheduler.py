@@ -25,7 +25,7 @@ from engine.store.integrity import looks
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page
-from engine.store.recovery.backups import copying, increments, recovery_point, state_snapshot
+from engine.store.recovery.backups import copying, incarnation, increments, recovery_point, state_snapshot
 from engine.store.recovery.backups.catalog import Copy, Shelf, read_copy
 from engine.store.recovery.backups.recovery_point import OVERDUE
 
@@ -54,6 +54,8 @@ class BackupScheduler:
         self._journal = journal
         self._site = site
         self._clock = clock
+        with journal.snapshot() as execute:
+            self._own = incarnation.of(execute)
         self._wanted = ""  # a person's request: "now" or "drill"
         self._running = ""
         self._fault = ""
@@ -195,6 +197,7 @@ class BackupScheduler:
         """
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
+        self._shelf(self._config).claim(self._own)
         try:
             state_snapshot.write(copy, path)
         except OtherHistoryError:
@@ -242,10 +245,13 @@ class BackupScheduler:
             return
         shelf = self._shelf(config)
         shelf.open()
+        shelf.claim(self._own)
         self._same_disk = recovery_point.is_on_one_disk(shelf.root, self._site().config.data)
         if self._folder != config.folder:  # a reload has changed it
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
-        self._copy = shelf.newest(whole=True)
+        self._copy = shelf.newest(whole=True, of=self._own)
+        if self._copy is None and (earlier := shelf.newest(whole=True)) is not None:
+            self._begin_anew(earlier, MADE_ANEW["restore"])
         if self._copy is not None:
             self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())
         drill = shelf.drill()
@@ -281,6 +287,7 @@ class BackupScheduler:
 
         def begin() -> Path:
             shelf.open()
+            shelf.claim(self._own)
             copying.room(shelf, data / JOURNAL_NAME)
             return shelf.begin()
 
@@ -326,6 +333,7 @@ class BackupScheduler:
         self._running, self._wanted = "drill: restoring a copy for practice", ""
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         try:
+            await asyncio.to_thread(self._shelf(config).claim, self._own)
             await self._command("backup", "drill")
             self._drill_fault = ""
         except StoreError as error:

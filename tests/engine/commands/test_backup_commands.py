@@ -21,6 +21,7 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups.catalog import Shelf
+from engine.store.recovery.backups.incarnation import Incarnation
 from engine.store.recovery.salvage import saving
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
@@ -238,6 +239,32 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
         app.backup.ask("now")
         await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         assert app.backup.alarms() == []
+
+
+async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says_where(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
+    assert labrelay("backup", "now", site=site).code == ExitCode.OK
+    (folder,) = (site.parent / "copies").iterdir()
+    journal = opened(site / "var")
+    Shelf(site.parent / "copies", journal.journal_id).claim(Incarnation(2, "ab" * 8, "lab-pc2"))
+    journal.close()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    async with running_app(site) as app:
+        await until(lambda: app.backup.alarms() != [], within_s=300.0)
+        (alarm,) = app.backup.alarms()
+        assert "this journal goes on elsewhere, as incarnation 2 on lab-pc2" in alarm
+        assert "Stop this one, and use the other" in alarm
+    for verb in ("now", "drill"):
+        told = labrelay("backup", verb, site=site)
+        assert told.code != ExitCode.OK
+        assert "incarnation 2 on lab-pc2" in told.err
+    told = labrelay("restore", "--to", str(site.parent / "new"), "--reason", "x", site=site)
+    assert told.code != ExitCode.OK
+    assert "went on after it: incarnation 2 on lab-pc2" in told.err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,18 @@ import orjson
 
 from engine.model.errors import StoreError
 from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
+from engine.store.recovery.backups.incarnation import Incarnation
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
 DRILL_NAME = "drill.json"
+CLAIM_NAME = "claim.json"  # the machine with a later incarnation than the first
 SITE_FOLDER = "site"
 VERSION = 1
+GO_ON = (
+    "Stop this one, and use the other. To go on here all the same: stop the other, and restore the newest copy here "
+    "(labrelay restore)"
+)
 AHEAD = timedelta(hours=1)  # the clocks of two machines may differ by this much
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
@@ -41,6 +47,7 @@ class Manifest:
         files: of the configuration -> SHA-256.
         left_out: files that hold a private key and are not in it.
         key: whether the key is beside it.
+        incarnation, history, machine: of the journal (`engine.store.recovery.backups.incarnation`).
     """
 
     journal_id: str
@@ -53,6 +60,9 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     key: bool = False
+    incarnation: int = 1
+    history: str = ""
+    machine: str = ""
     version: int = VERSION
 
 
@@ -113,6 +123,11 @@ class Copy:
     def made_at(self) -> datetime:
         return datetime.fromisoformat(self.manifest.made_at)
 
+    @property
+    def incarnation(self) -> Incarnation:
+        said = self.manifest
+        return Incarnation(said.incarnation, said.history, said.machine, said.made_at)
+
     def pieces(self) -> list[Increment]:
         """Its pieces, in order."""
         found = (Increment(path, int(match[1]), int(match[2])) for path, match in self._files(_PIECE))
@@ -167,8 +182,32 @@ class Shelf:
         """Every completed copy, newest first."""
         return copies(self.path)
 
-    def newest(self, *, whole: bool = False) -> Copy | None:
-        return next((copy for copy in self.copies() if copy.is_whole or not whole), None)
+    def newest(self, *, whole: bool = False, of: Incarnation | None = None) -> Copy | None:
+        return next(
+            (one for one in self.copies() if (one.is_whole or not whole) and of in (None, one.incarnation)), None
+        )
+
+    def overtaken(self, own: Incarnation) -> str:
+        """Why a machine with the incarnation ``own`` writes nothing here; empty where it may."""
+        later = own.overtaken_by(incarnations(self.path))
+        if later is None:
+            return ""
+        return f"{self.path}: this journal goes on elsewhere, as {later}; here is {own}, and it writes nothing there"
+
+    def claim(self, own: Incarnation) -> None:
+        """Before anything is written here: note that the journal goes on as ``own``.
+
+        Raises:
+            StoreError: it goes on elsewhere; or this cannot be noted.
+        """
+        if text := self.overtaken(own):
+            raise StoreError(f"{text}. {GO_ON}")
+        if own.number > 1 and _claimed(self.path) != own:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            try:
+                write_json(self.path / CLAIM_NAME, asdict(replace(own, at=at)))
+            except OSError as error:
+                raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def begin(self) -> Path:
         """A folder to make a copy in; leftovers of a crash are removed."""
@@ -213,11 +252,15 @@ class Shelf:
 
 def names_copies(name: str) -> bool:
     """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
-    return name in (MANIFEST_NAME, VERIFIED_NAME) or name.startswith(_SHELF) or _FULL.fullmatch(name) is not None
+    return (
+        name in (MANIFEST_NAME, VERIFIED_NAME, CLAIM_NAME)
+        or name.startswith(_SHELF)
+        or _FULL.fullmatch(name) is not None
+    )
 
 
 def copies(path: Path) -> list[Copy]:
-    """The copies in a journal's folder, newest first."""
+    """The copies in a journal's folder, newest first: those of the latest incarnation before all others."""
     found = []
     with suppress(OSError):
         for entry in path.iterdir():
@@ -225,7 +268,26 @@ def copies(path: Path) -> list[Copy]:
                 found.append(copy)
     # A copy with a future time was made while the clock was wrong: it must not be the newest for years.
     soon = datetime.now(UTC) + AHEAD
-    return sorted(found, key=lambda copy: (copy.made_at <= soon, copy.made_at, copy.manifest.last_id), reverse=True)
+    return sorted(
+        found,
+        key=lambda copy: (copy.manifest.incarnation, copy.made_at <= soon, copy.made_at, copy.manifest.last_id),
+        reverse=True,
+    )
+
+
+def incarnations(path: Path) -> list[Incarnation]:
+    """Those that have written in a journal's folder."""
+    claimed = _claimed(path)
+    return [*(copy.incarnation for copy in copies(path)), *([claimed] if claimed is not None else [])]
+
+
+def _claimed(path: Path) -> Incarnation | None:
+    said = read_json(path / CLAIM_NAME)
+    try:
+        _instant(said["at"])
+        return Incarnation(int(said["number"]), *(str(said[name]) for name in ("history", "machine", "at")))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_copy(path: Path) -> Copy | None:
@@ -238,7 +300,10 @@ def read_copy(path: Path) -> Copy | None:
         manifest = Manifest(**{**said, "left_out": tuple(said["left_out"])})
         _instant(manifest.made_at)
         bytes.fromhex(manifest.chain)
-        if not all(isinstance(number, int) for number in (manifest.last_id, manifest.bytes, manifest.schema)):
+        if not all(
+            isinstance(number, int)
+            for number in (manifest.last_id, manifest.bytes, manifest.schema, manifest.incarnation)
+        ):
             return None
         if not all(isinstance(part, str) for row in manifest.files.items() for part in row):
             return None

@@ -14,7 +14,8 @@ from engine.config.keeping import BackupConfig
 from engine.model.health import Health, Line
 from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.recovery.backups.catalog import Copy, Shelf
+from engine.store.recovery.backups import incarnation
+from engine.store.recovery.backups.catalog import GO_ON, Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
 ROWS_OVERDUE_S = 900.0  # at least: an older row that is not in the folder is a problem
@@ -74,7 +75,11 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
         with closing(connect(data / JOURNAL_NAME)) as connection:
             (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             shelf = Shelf(folder, journal_id)
-            copy = shelf.newest(whole=True)
+            own = incarnation.of(connection.execute)
+            if text := shelf.overtaken(own):
+                yield Line(Health.FAIL, _SUBJECT, text, GO_ON)
+                return
+            copy = shelf.newest(whole=True, of=own)
             now = datetime.now(UTC)
             yield _newest(config, copy, now, runs=runs)
             if copy is None:
