@@ -22,10 +22,7 @@ DRILL_NAME = "drill.json"
 CLAIM_NAME = "claim.json"  # the machine with a later incarnation than the first
 SITE_FOLDER = "site"
 VERSION = 1
-GO_ON = (
-    "Stop this one, and use the other. To go on here all the same: stop the other, and restore the newest copy here "
-    "(labrelay restore)"
-)
+GO_ON = "Stop this one, and use the other; or stop the other, and restore the newest copy here"
 AHEAD = timedelta(hours=1)  # the clocks of two machines may differ by this much
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
