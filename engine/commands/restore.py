@@ -86,6 +86,8 @@ def command(
     lines = [
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
+        "it writes no copies beside those of another machine until you say that it takes over: labrelay backup go-on "
+        "--reason TEXT",
     ]
     show_document(form, asdict(restored), lines)
     if restored.findings:
@@ -101,7 +103,7 @@ def _brought(
     """
     from engine.store.core.ownership import bring, bring_file, is_closed_to_owner, open_given
     from engine.store.core.vault import KEY_NAME
-    from engine.store.recovery.backups.catalog import names_copies, read_copy
+    from engine.store.recovery.backups.catalog import names_copies, notes_beside, read_copy
 
     beside = None
     if source is not None and is_closed_to_owner(source):
@@ -109,7 +111,11 @@ def _brought(
         with open_given(source) as opened:
             bring(opened, work / "notes", source, names_copies)
         found = _chosen(session, work / "notes", source).path.relative_to(work / "notes")
-        beside = (work / "notes" / found).parent if found.name else None
+        beside = (work / "notes" / found).parent
+        if not found.name:  # a copy by its own path
+            beside = work / "beside"
+            with suppress(StoreError), open_given(source.parent) as opened:
+                bring(opened, beside, source.parent, notes_beside)
         place = work / (found.name or source.name)
         with open_given(source, *found.parts) as opened:
             bring(opened, place, source / found, lambda name: True)

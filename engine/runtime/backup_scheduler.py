@@ -8,7 +8,8 @@ process reads a copy back and restores it as a test. A failure costs only the co
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,16 +17,24 @@ from pathlib import Path
 from engine.config.keeping import BackupConfig
 from engine.config.load import Site
 from engine.model.clock import Clock, from_us
-from engine.model.errors import IntegrityError, LabRelayError, OtherHistoryError, StoreError
+from engine.model.errors import (
+    IntegrityError,
+    LabRelayError,
+    OtherHistoryError,
+    OvertakenError,
+    RefusedError,
+    StoreError,
+)
 from engine.model.phrases import Said
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
+from engine.runtime.other_history import those_that_wrote
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.integrity import looks
+from engine.store.integrity import looks, rollback
 from engine.store.journal import Journal
-from engine.store.operations import audit
+from engine.store.operations import audit, incarnation
 from engine.store.queries.acts import acts_page
-from engine.store.recovery.backups import copying, incarnation, increments, recovery_point, state_snapshot
+from engine.store.recovery.backups import copying, increments, recovery_point, state_snapshot
 from engine.store.recovery.backups.catalog import Copy, Shelf, read_copy
 from engine.store.recovery.backups.recovery_point import OVERDUE
 
@@ -34,11 +43,13 @@ logger = logging.getLogger("labrelay.backup")
 POLL_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
-LONGEST_ERROR = 300
+LONGEST_ERROR = 400
+NO_FOLDER = "no folder for backups is configured: backup.folder in config/labrelay.yaml"
 # Actions after which a journal need not continue earlier copies.
 MADE_ANEW = {
     "salvage": "the journal was salvaged; a new full copy is begun",
     "restore": "the journal was restored; a new full copy is begun",
+    "go-on": "the journal goes on here; a new full copy is begun",
     "rollback": "the data folder was put back to an earlier state; a new full copy is begun",
 }
 
@@ -46,14 +57,18 @@ MADE_ANEW = {
 class BackupScheduler:
     """Keeps the copies of one running site."""
 
-    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+    def __init__(
+        self, journal: Journal, site: Callable[[], Site], clock: Clock, stopped: Callable[[], Awaitable[None]]
+    ) -> None:
         """
         Args:
             site: returns the configuration in force; a reload changes it.
+            stopped: called after all deliveries were paused, for the journal goes on elsewhere.
         """
         self._journal = journal
         self._site = site
         self._clock = clock
+        self._stopped = stopped
         with journal.snapshot() as execute:
             self._own = incarnation.of(execute)
         self._wanted = ""  # a person's request: "now" or "drill"
@@ -134,11 +149,41 @@ class BackupScheduler:
             LabRelayError: no folder is configured, or one is under way.
         """
         if self._config.folder is None:
-            raise LabRelayError("no folder for backups is configured: backup.folder in config/labrelay.yaml")
+            raise LabRelayError(NO_FOLDER)
         if self._running or self._wanted:
             raise LabRelayError(f"one is under way: {self._running or self._wanted}")
         self._fault = self._drill_fault = ""
         self._wanted = what
+
+    async def go_on(self, actor: str, reason: str) -> None:
+        """A person says that the journal goes on here, and not where other machines have written into the folder.
+
+        Raises:
+            LabRelayError: no folder is configured, a reason is missing, or as `Shelf.before`.
+        """
+        config = self._config
+        if config.folder is None:
+            raise LabRelayError(NO_FOLDER)
+        if not reason.strip():
+            raise RefusedError("to go on needs a reason")
+        shelf = self._shelf(config)
+        others = await asyncio.to_thread(shelf.before, self._own, practice=self._site().config.site.practice)
+        self._own = await self._journal.run(incarnation.go_on, actor, reason, others)
+        self._copy, self._is_read, self._fault, self._rows_fault, self._wanted = None, False, "", "", "now"
+        await asyncio.to_thread(shelf.claim, self._own)
+
+    async def _stand_still(self, error: Exception) -> None:
+        """Where the journal goes on elsewhere, deliver nothing: as a start does that finds this."""
+        if not isinstance(error, OvertakenError):
+            return
+        with suppress(LabRelayError, OSError):
+            shelf = self._shelf(self._config)
+            found = await asyncio.to_thread(those_that_wrote, shelf, self._journal.journal_id)
+            with self._journal.snapshot() as execute:
+                back = rollback.find(execute, found, self._journal.journal_id, None)
+            if back is not None:
+                await self._journal.run(rollback.note, back)
+                await self._stopped()
 
     @property
     def is_busy(self) -> bool:
@@ -165,6 +210,7 @@ class BackupScheduler:
                 if self._wanted == asked:  # a request that came meanwhile has not been tried
                     self._wanted = ""
                 self._failed(str(error), config)
+                await self._stand_still(error)
             finally:
                 self._running = ""
 
@@ -185,6 +231,7 @@ class BackupScheduler:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
                 self._rows_fault = str(error)[:LONGEST_ERROR]
+                await self._stand_still(error)
                 # After a restore of an older copy, for example, no row continues the newest one: a full copy helps.
                 if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
                     self._left, self._wanted = self._copy.name, "now"  # once, since it does not help a damaged journal
@@ -251,7 +298,7 @@ class BackupScheduler:
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
         self._copy = shelf.newest(whole=True, of=self._own)
         if self._copy is None and (earlier := shelf.newest(whole=True)) is not None:
-            self._begin_anew(earlier, MADE_ANEW["restore"])
+            self._begin_anew(earlier, MADE_ANEW["go-on"])
         if self._copy is not None:
             self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())
         drill = shelf.drill()

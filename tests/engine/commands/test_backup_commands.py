@@ -16,12 +16,13 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.model.errors import StoreError
+from engine.model.records import DELIVERIES
 from engine.runtime import backup_scheduler
 from engine.store.core.vault import KEY_NAME
 from engine.store.operations import audit
+from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups.catalog import Shelf
-from engine.store.recovery.backups.incarnation import Incarnation
 from engine.store.recovery.salvage import saving
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
@@ -187,6 +188,13 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
         assert told.code in {ExitCode.OK, ExitCode.PARTLY}, told.err
         (site / "var").rename(site / "old")
         (site.parent / "new" / "var").rename(site / "var")
+        waits = await asyncio.to_thread(labrelay, "backup", "now", site=site)
+        assert "copies wait, for this journal was restored, and incarnation 1 on " in waits.err
+        assert "labrelay backup go-on --reason TEXT" in waits.err
+        assert "labrelay backup go-on" in (await asyncio.to_thread(labrelay, "doctor", site=site)).out
+        assert "labrelay backup go-on" in told.out
+        goes_on = await asyncio.to_thread(labrelay, "backup", "go-on", "--reason", "a new disk", site=site)
+        assert goes_on.code == ExitCode.OK, goes_on.err
     else:
         await asyncio.to_thread(salvaged, site)
     async with running_app(site) as app:
@@ -200,7 +208,8 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
         assert app.backup.alarms() == []
     assert errors(caplog.records) == []
     said = [record.getMessage() for record in caplog.records if "a new full copy is begun" in record.getMessage()]
-    assert said == [f"the journal was {way}d; a new full copy is begun"]
+    words = {"salvage": "the journal was salvaged", "restore": "the journal goes on here"}
+    assert said == [f"{words[way]}; a new full copy is begun"]
 
 
 @pytest.mark.parametrize("since", ["nothing", "a salvage before the copy", "a salvage after the copy"])
@@ -253,10 +262,11 @@ async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says
     journal.close()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     async with running_app(site) as app:
+        assert "goes on elsewhere, as incarnation 2" in app.parts.pauses[DELIVERIES].reason
         await until(lambda: app.backup.alarms() != [], within_s=300.0)
         (alarm,) = app.backup.alarms()
         assert "this journal goes on elsewhere, as incarnation 2 on lab-pc2" in alarm
-        assert "Stop this one, and use the other" in alarm
+        assert "labrelay backup go-on --reason TEXT" in alarm
     for verb in ("now", "drill"):
         told = labrelay("backup", verb, site=site)
         assert told.code != ExitCode.OK
@@ -265,6 +275,28 @@ async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says
     assert told.code != ExitCode.OK
     assert "went on after it: incarnation 2 on lab-pc2" in told.err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    goes_on = ("backup", "go-on", "--reason", "that one was a trial")
+    async with running_app(site) as app:
+        told = await asyncio.to_thread(labrelay, *goes_on, site=site)
+        assert told.code == ExitCode.OK, told.err
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
+        assert app.backup.alarms() == []
+        assert acts_page(app.journal)[0].verb in {"go-on", "backup"}
+        shelf = Shelf(site.parent / "copies", app.journal.journal_id)
+        newest = shelf.newest(whole=True)
+        assert newest is not None
+        assert newest.incarnation.number == 3
+        again = await asyncio.to_thread(labrelay, *goes_on, site=site)
+        assert "nothing keeps this machine" in again.err
+        told = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", "looked", "--yes", site=site)
+        assert DELIVERIES not in app.parts.pauses, told.err
+        shelf.claim(Incarnation(4, "cd" * 8, "lab-pc3"))
+        app.backup.ask("now")
+        await until(lambda: DELIVERIES in app.parts.pauses, within_s=300.0)
+        assert "goes on elsewhere, as incarnation 4 on lab-pc3" in app.parts.pauses[DELIVERIES].reason
+        app.backup.ask("now")
+        await until(lambda: not app.backup.is_busy, within_s=300.0)
+        assert [act.verb for act in acts_page(app.journal)].count("rollback") == 2
 
 
 async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from engine.model.errors import StoreError
+from engine.model.errors import OvertakenError, RefusedError, StoreError
 from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
-from engine.store.recovery.backups.incarnation import Incarnation
+from engine.store.operations.incarnation import GO_ON, Incarnation
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
@@ -22,7 +22,6 @@ DRILL_NAME = "drill.json"
 CLAIM_NAME = "claim.json"  # the machine with a later incarnation than the first
 SITE_FOLDER = "site"
 VERSION = 1
-GO_ON = "Stop this one, and use the other; or stop the other, and restore the newest copy here"
 AHEAD = timedelta(hours=1)  # the clocks of two machines may differ by this much
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
@@ -44,7 +43,7 @@ class Manifest:
         files: of the configuration -> SHA-256.
         left_out: files that hold a private key and are not in it.
         key: whether the key is beside it.
-        incarnation, history, machine: of the journal (`engine.store.recovery.backups.incarnation`).
+        incarnation, history, machine: of the journal (`engine.store.operations.incarnation`).
     """
 
     journal_id: str
@@ -61,6 +60,10 @@ class Manifest:
     history: str = ""
     machine: str = ""
     version: int = VERSION
+
+    @property
+    def of(self) -> Incarnation:
+        return Incarnation(self.incarnation, self.history, self.machine, self.made_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +125,7 @@ class Copy:
 
     @property
     def incarnation(self) -> Incarnation:
-        said = self.manifest
-        return Incarnation(said.incarnation, said.history, said.machine, said.made_at)
+        return self.manifest.of
 
     def pieces(self) -> list[Increment]:
         """Its pieces, in order."""
@@ -184,27 +186,56 @@ class Shelf:
             (one for one in self.copies() if (one.is_whole or not whole) and of in (None, one.incarnation)), None
         )
 
-    def overtaken(self, own: Incarnation) -> str:
-        """Why a machine with the incarnation ``own`` writes nothing here; empty where it may."""
-        later = own.overtaken_by(incarnations(self.path))
-        if later is None:
-            return ""
-        return f"{self.path}: this journal goes on elsewhere, as {later}; here is {own}, and it writes nothing there"
+    def refused(self, own: Incarnation) -> StoreError | None:
+        """Why a machine with the incarnation ``own`` writes nothing here; None where it may.
+
+        Raises:
+            StoreError: it is not known who has written here.
+        """
+        others = [one for one in incarnations(self.path) if one != own]
+        if (later := own.overtaken_by(others)) is not None:
+            return OvertakenError(
+                f"{self.path}: this journal goes on elsewhere, as {later}; here is {own}, and it writes nothing there"
+            )
+        if others and not own.claims:
+            return StoreError(
+                f"{self.path}: copies wait, for this journal was restored, and {max(others)} writes there"
+            )
+        return None
 
     def claim(self, own: Incarnation) -> None:
         """Before anything is written here: note that the journal goes on as ``own``.
 
         Raises:
-            StoreError: it goes on elsewhere; or this cannot be noted.
+            OvertakenError: it goes on elsewhere.
+            StoreError: no person has said that it goes on here; or this cannot be read or noted.
         """
-        if text := self.overtaken(own):
-            raise StoreError(f"{text}. {GO_ON}")
+        if (refused := self.refused(own)) is not None:
+            raise type(refused)(f"{refused}. {GO_ON}")
         if own.number > 1 and _claimed(self.path) != own:
             at = datetime.now(UTC).isoformat(timespec="seconds")
             try:
                 write_json(self.path / CLAIM_NAME, asdict(replace(own, at=at)))
             except OSError as error:
                 raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def before(self, own: Incarnation, *, practice: bool) -> list[Incarnation]:
+        """Those that have written here, before a person says that the journal goes on on this machine.
+
+        Args:
+            own: of this machine, which writes nothing here until then.
+            practice: the site's patients are invented.
+
+        Raises:
+            RefusedError: this machine may write here, or never does.
+            StoreError: they are not known, or the configured folder is missing.
+        """
+        if practice:
+            raise RefusedError("this site is for practice: name another folder for its copies")
+        self.open()
+        if self.refused(own) is None:
+            raise RefusedError(f"{self.path}: nothing keeps this machine from writing there; nothing was done")
+        return incarnations(self.path)
 
     def begin(self) -> Path:
         """A folder to make a copy in; leftovers of a crash are removed."""
@@ -249,11 +280,12 @@ class Shelf:
 
 def names_copies(name: str) -> bool:
     """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
-    return (
-        name in (MANIFEST_NAME, VERIFIED_NAME, CLAIM_NAME)
-        or name.startswith(_SHELF)
-        or _FULL.fullmatch(name) is not None
-    )
+    return name.startswith(_SHELF) or notes_beside(name)
+
+
+def notes_beside(name: str) -> bool:
+    """As `names_copies`, below a journal's own folder."""
+    return name in (MANIFEST_NAME, VERIFIED_NAME, CLAIM_NAME) or _FULL.fullmatch(name) is not None
 
 
 def copies(path: Path) -> list[Copy]:
@@ -273,18 +305,32 @@ def copies(path: Path) -> list[Copy]:
 
 
 def incarnations(path: Path) -> list[Incarnation]:
-    """Those that have written in a journal's folder."""
-    claimed = _claimed(path)
-    return [*(copy.incarnation for copy in copies(path)), *([claimed] if claimed is not None else [])]
+    """Those that have written in a journal's folder.
+
+    Raises:
+        StoreError: the folder, or a note in it, cannot be read, so there may be others.
+    """
+    try:
+        names = [name for name in os.listdir(path) if _FULL.fullmatch(name)]
+        made = [_manifest(_read(path / name / MANIFEST_NAME) or {}) for name in names]
+        claimed = _claimed(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+    return [*(one.of for one in made if one is not None), *([claimed] if claimed is not None else [])]
 
 
 def _claimed(path: Path) -> Incarnation | None:
-    said = read_json(path / CLAIM_NAME)
+    """Raises StoreError where the note is there and says nothing, and OSError."""
+    place = path / CLAIM_NAME
+    if (said := _read(place)) is None:
+        return None
     try:
         _instant(said["at"])
-        return Incarnation(int(said["number"]), *(str(said[name]) for name in ("history", "machine", "at")))
+        return Incarnation(int(said["number"]), str(said["history"]), str(said["machine"]), str(said["at"]))
     except (KeyError, TypeError, ValueError):
-        return None
+        raise StoreError(f"{place}: is damaged; where no other machine goes on with this journal, delete it") from None
 
 
 def read_copy(path: Path) -> Copy | None:
@@ -292,7 +338,17 @@ def read_copy(path: Path) -> Copy | None:
 
     With an unreadable manifest it is no copy; with an unreadable note of verification it counts as unverified.
     """
-    said = read_json(path / MANIFEST_NAME)
+    manifest = _manifest(read_json(path / MANIFEST_NAME))
+    if manifest is None:
+        return None
+    checked = read_json(path / VERIFIED_NAME)
+    verified = None
+    with suppress(KeyError, TypeError):
+        verified = CopyVerified(**{**checked, "findings": tuple(checked["findings"])})
+    return Copy(path, manifest, verified)
+
+
+def _manifest(said: dict[str, Any]) -> Manifest | None:
     try:
         manifest = Manifest(**{**said, "left_out": tuple(said["left_out"])})
         _instant(manifest.made_at)
@@ -302,15 +358,12 @@ def read_copy(path: Path) -> Copy | None:
             for number in (manifest.last_id, manifest.bytes, manifest.schema, manifest.incarnation)
         ):
             return None
-        if not all(isinstance(part, str) for row in manifest.files.items() for part in row):
+        texts = (manifest.history, manifest.machine, *(part for row in manifest.files.items() for part in row))
+        if not all(isinstance(text, str) for text in texts):
             return None
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    checked = read_json(path / VERIFIED_NAME)
-    verified = None
-    with suppress(KeyError, TypeError):
-        verified = CopyVerified(**{**checked, "findings": tuple(checked["findings"])})
-    return Copy(path, manifest, verified)
+    return manifest
 
 
 def _instant(text: str) -> datetime:
@@ -327,8 +380,18 @@ def _instant(text: str) -> datetime:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
+        return _read(path) or {}
+    except OSError:
+        return {}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """As `read_json`; None where there is no file. Raises OSError where it cannot be read."""
+    try:
         said = orjson.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
 

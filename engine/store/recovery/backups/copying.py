@@ -29,7 +29,7 @@ from engine.store.core.vault import KEY_NAME, read_kek, write_kek
 from engine.store.core.writer import Job, Pump
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.recovery.backups import incarnation
+from engine.store.operations import incarnation
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.store.recovery.backups.far_file import FarFile
 

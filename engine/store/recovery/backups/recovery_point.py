@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.config.keeping import BackupConfig
+from engine.model.errors import StoreError
 from engine.model.health import Health, Line
 from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.recovery.backups import incarnation
-from engine.store.recovery.backups.catalog import GO_ON, Copy, Shelf
+from engine.store.operations import incarnation
+from engine.store.operations.incarnation import GO_ON
+from engine.store.recovery.backups.catalog import Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
 ROWS_OVERDUE_S = 900.0  # at least: an older row that is not in the folder is a problem
@@ -76,8 +78,8 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
             (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             shelf = Shelf(folder, journal_id)
             own = incarnation.of(connection.execute)
-            if text := shelf.overtaken(own):
-                yield Line(Health.FAIL, _SUBJECT, text, GO_ON)
+            if (refused := shelf.refused(own)) is not None:
+                yield Line(Health.FAIL, _SUBJECT, str(refused), GO_ON)
                 return
             copy = shelf.newest(whole=True, of=own)
             now = datetime.now(UTC)
@@ -86,7 +88,7 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
                 return
             yield _missing(config, connection, copy, now, runs=runs)
             yield _drill(config, shelf, copy, now)
-    except (sqlite3.Error, TypeError, KeyError, OSError) as error:
+    except (sqlite3.Error, TypeError, KeyError, OSError, StoreError) as error:
         yield Line(Health.FAIL, _SUBJECT, f"the copies cannot be looked at: {error}", "labrelay backup list")
 
 

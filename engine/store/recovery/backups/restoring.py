@@ -9,7 +9,7 @@
        delivered: they are sent under their old keys, so a server that has them recognises them
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor
        still shows the journal's end; else a million
-    6  the journal begins its next incarnation (`engine.store.recovery.backups.incarnation`); log-in sessions end; users
+    6  the journal begins its next incarnation (`engine.store.operations.incarnation`); log-in sessions end; users
        and tokens are those of the copy; operations that were under way end as cancelled
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
@@ -51,11 +51,12 @@ from engine.store.integrity import looks, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, bulk, dedup, incomplete, pauses, search_index
+from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
 from engine.store.operations.abdm import consents
 from engine.store.operations.access import sessions
+from engine.store.operations.incarnation import Incarnation
 from engine.store.operations.worklist import earlier, erasing
-from engine.store.recovery.backups import decisions, erasing_again, incarnation, increments, state_snapshot
+from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
@@ -142,7 +143,15 @@ def run(
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
             restored = _Restoration(
-                copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours, beside or copy.path.parent
+                copy,
+                Path(scratch),
+                clock,
+                keys,
+                old_anchor,
+                said,
+                leave_key,
+                ours,
+                beside or copy.path.absolute().parent,
             ).run(actor, reason)
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             publish(Path(scratch), target, last=DATA_FOLDER)
@@ -196,7 +205,7 @@ class _Restoration:
             sessions.end_all(connection.execute)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
-            others = incarnations(self._beside)
+            others = self._others()
             if (later := self._copy.incarnation.overtaken_by(others)) is not None:
                 self._restored.wrong.append(
                     f"{self._copy.name} is of {self._copy.incarnation}, and the journal went on after it: {later}"
@@ -222,6 +231,14 @@ class _Restoration:
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
         self._restored.check_seconds = round(time.monotonic() - began, 2)
         return self._restored
+
+    def _others(self) -> list[Incarnation]:
+        """Those that have written beside the copy. Where that cannot be read, a sentence says so."""
+        try:
+            return incarnations(self._beside)
+        except StoreError as error:
+            self._restored.wrong.append(f"{error}: whether the journal went on after this copy is not known")
+            return [self._copy.incarnation]
 
     def _vault(self, connection: sqlite3.Connection) -> Vault:
         return Vault(self._kek, data_keys(connection))

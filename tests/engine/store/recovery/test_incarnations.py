@@ -1,5 +1,5 @@
-"""Machines that go on with one journal, one after the other, and come back at any time: only the latest writes into the
-folder of copies, and a restore takes its history, or says that it cannot.
+"""Machines that go on with one journal, one after the other, and come back at any time: only the latest that a person
+lets go on writes into the folder of copies, and a restore takes its history, or says that it cannot.
 
 The model knows who has written in the folder, and whom of them a machine could see when it was restored. It knows
 nothing of numbers.
@@ -8,20 +8,34 @@ nothing of numbers.
 import asyncio
 import random
 import sqlite3
+from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from engine.commands import restore
 from engine.commands.shared.session import Session
-from engine.model.errors import StoreError
+from engine.model.errors import RefusedError, StoreError
+from engine.store.core.anchor import Mark
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.recovery.backups import incarnation
-from engine.store.recovery.backups.catalog import VERIFIED_NAME, Copy, CopyVerified, Manifest, Shelf, write_json
-from engine.store.recovery.backups.incarnation import Incarnation
+from engine.store.integrity import rollback
+from engine.store.integrity.rollback import Rollback, Witness, find, undecided
+from engine.store.operations import audit, incarnation
+from engine.store.operations.incarnation import Incarnation
+from engine.store.queries.acts import acts_page
+from engine.store.recovery.backups.catalog import (
+    VERIFIED_NAME,
+    Copy,
+    CopyVerified,
+    Manifest,
+    Shelf,
+    incarnations,
+    write_json,
+)
 from tests.support.copies import Place
 from tests.support.journals import opened, running, store
 
@@ -30,11 +44,16 @@ JOURNAL = bytes(range(16))
 
 @dataclass(eq=False)
 class Machine:
-    """``seen``: the machines that had written in the folder when this one was restored."""
+    """A machine with its journal; one with which a person goes on is another.
+
+    ``seen``: those that had written in the folder when a restore, or a person, began this one. ``trial``: restored, and
+    no person goes on with it.
+    """
 
     own: Incarnation
     seen: set["Machine"] = field(default_factory=set)
     ahead: timedelta = timedelta()  # of its clock
+    trial: bool = False
 
 
 class Histories:
@@ -47,19 +66,22 @@ class Histories:
         self.machines = [Machine(Incarnation(machine="pc0"))]
         self.written: list[Machine] = []  # in the order of their first writing
         self.whole: dict[str, Machine] = {}  # copy -> whose
-        self.refused = 0
+        self.refused: dict[str, int] = dict.fromkeys(("goes on elsewhere, as ", "copies wait, "), 0)
 
-    def may_write(self, machine: Machine) -> bool:
-        return all(one is machine or one in machine.seen for one in self.written)
+    def refusal(self, machine: Machine) -> str:
+        """Why it may not write; "" where it may."""
+        if any(one is not machine and one not in machine.seen for one in self.written):
+            return "goes on elsewhere, as "
+        return "copies wait, " if machine.trial else ""
 
     def begin(self, machine: Machine) -> bool:
         """A start: the daemon looks into the folder before it writes there."""
-        if not self.may_write(machine):
+        if why := self.refusal(machine):
             before = sorted(path.name for path in self.shelf.path.rglob("*"))
-            with pytest.raises(StoreError, match=f"goes on elsewhere, as .* here is {machine.own}, and it writes noth"):
+            with pytest.raises(StoreError, match=rf"{why}.*labrelay backup go-on .*; or restore the newest"):
                 self.shelf.claim(machine.own)
             assert sorted(path.name for path in self.shelf.path.rglob("*")) == before
-            self.refused += 1
+            self.refused[why] += 1
             return False
         self.shelf.claim(machine.own)
         if machine.own.number > 1 and machine not in self.written:
@@ -93,31 +115,47 @@ class Histories:
         assert copy.name == expected[-1]
         return copy
 
-    def restore(self, copy: Copy | None) -> None:
+    def restore(self, copy: Copy | None, *, taken_along: bool = False) -> None:
+        """``taken_along``: of the folder nothing but the copy is there."""
         if copy is None:
             return
+        others = [copy.incarnation] if taken_along else incarnations(self.shelf.path)
+        latest = max(at for at, one in enumerate(self.written) if one.own in others)
+        seen = self.written[: latest + 1]
+        hours = timedelta(hours=self.chance.choice([-200, -3, 0, 3, 200]))
+        self.machines.append(Machine(self.next(others), set(seen), hours, trial=True))
+
+    def go_on(self, machine: Machine) -> None:
+        """A person says that the journal goes on on this machine."""
+        if not self.refusal(machine):
+            with pytest.raises(RefusedError, match="nothing keeps this machine"):
+                self.shelf.before(machine.own, practice=False)
+            return
+        with pytest.raises(RefusedError, match="for practice"):
+            self.shelf.before(machine.own, practice=True)
+        others = self.shelf.before(machine.own, practice=False)
+        on = Machine(self.next(others, machine.own), {*self.written}, machine.ahead)
+        self.machines[self.machines.index(machine)] = on
+        assert self.begin(on)
+
+    def next(self, others: list[Incarnation], own: Incarnation | None = None) -> Incarnation:
+        """As a restore begins it; or, with ``own``, as a person does."""
         with closing(sqlite3.connect(":memory:")) as journal:
             journal.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value)")
-            incarnation.begin(journal.execute, max(one.number for one in self.shelf_incarnations()))
-            own = incarnation.of(journal.execute)
-        named = Incarnation(own.number, own.history, f"pc{len(self.machines)}")
-        hours = timedelta(hours=self.chance.choice([-200, -3, 0, 3, 200]))
-        self.machines.append(Machine(named, set(self.written), hours))
-
-    def shelf_incarnations(self) -> list[Incarnation]:
-        from engine.store.recovery.backups.catalog import incarnations
-
-        return incarnations(self.shelf.path)
+            if own is not None and own.number > 1:
+                incarnation.begin(journal.execute, own.number - 1)
+            incarnation.begin(journal.execute, max(one.number for one in others), claims=own is not None)
+            return replace(incarnation.of(journal.execute), machine=f"pc{len(self.machines)}")
 
 
 def test_in_random_histories_only_the_latest_writes_and_its_history_is_restored(tmp_path: Path) -> None:
-    refused = 0
-    for seed in range(25):
+    refused: Counter[str] = Counter()
+    for seed in range(14):
         one = Histories(tmp_path / str(seed), random.Random(seed))
         one.copy(one.machines[0])
-        for _ in range(14):
+        for _ in range(18):
             machine = one.chance.choice([*one.machines, one.machines[-1]])
-            match one.chance.randrange(6):
+            match one.chance.randrange(9):
                 case 0:
                     one.begin(machine)
                 case 1 | 2:
@@ -127,10 +165,12 @@ def test_in_random_histories_only_the_latest_writes_and_its_history_is_restored(
                 case 4:
                     one.restore(one.chosen())
                 case 5:  # a person names an older one
-                    one.restore(one.chance.choice(one.shelf.copies()))
+                    one.restore(one.chance.choice(one.shelf.copies()), taken_along=one.chance.random() < 0.5)
+                case _:
+                    one.go_on(machine)
             one.chosen()
-        refused += one.refused
-    assert refused > 30
+        refused.update(one.refused)
+    assert min(refused.values()) > 10
 
 
 @pytest.mark.parametrize(
@@ -152,6 +192,60 @@ def test_a_machine_is_overtaken_by_a_later_one_and_by_another_of_its_number(
     assert found == (None if later is None else Incarnation(*later))
 
 
+def test_where_it_is_not_known_who_has_written_nothing_is_written(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, JOURNAL)
+    shelf.claim(Incarnation())  # there is no folder yet
+    shelf.open()
+    full = shelf.path / "full-20260101T000000.000Z-000000000001"
+    full.write_text("a file")
+    shelf.claim(Incarnation())
+    full.unlink()
+    for unreadable, words in (("claim.json", "cannot be read"), (f"{full.name}/manifest.json", "cannot be read")):
+        (shelf.path / unreadable).mkdir(parents=True)  # each way in which a file is there and cannot be read
+        with pytest.raises(StoreError, match=words):
+            shelf.claim(Incarnation())
+        (shelf.path / unreadable).rmdir()
+    for damaged in ("", "{}", "[]", '{"at": "2026-01-01T00:00:00+00:00", "number": "x"}'):
+        (shelf.path / "claim.json").write_text(damaged)
+        with pytest.raises(StoreError, match=r"claim\.json: is damaged; where no other machine goes on"):
+            shelf.claim(Incarnation())
+    (shelf.path / "claim.json").unlink()
+    shelf.path.rename(tmp_path / "kept")
+    shelf.path.write_text("a file")
+    with pytest.raises(StoreError, match="cannot be read: Not a directory"):
+        shelf.claim(Incarnation())
+
+
+def test_the_journal_that_goes_on_elsewhere_is_said_once_for_each_later_one(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+
+    def found(*others: Incarnation, rows: int = 0) -> Rollback | None:
+        mark = Mark(journal.journal_id, rows, b"\1" * 32)
+        with journal.snapshot() as execute:
+            return find(execute, [Witness("there", mark, incarnation=one) for one in others], journal.journal_id, None)
+
+    journal.run_alone(partial(audit.note, actor="anna", verb="look", what={}))
+    assert found(Incarnation(), rows=0) is None
+    for number in (2, 3):
+        later = Incarnation(number, "b", "pc2")
+        back = found(Incarnation(), later)
+        assert back is not None
+        assert (f"goes on elsewhere, as incarnation {number} on pc2" in back.text, back.first, back.last) == (
+            True,
+            0,
+            0,
+        )
+        journal.run_alone(rollback.note, back)
+        with journal.snapshot() as execute:
+            assert undecided(execute) is not None
+        assert found(Incarnation(), later) is None, "it was noted, and a person decides"
+    assert found(later, rows=900) is not None
+    journal.run_alone(incarnation.go_on, "anna", "this one is right", [later])
+    assert found(Incarnation(), later, rows=900) is None, "a person has decided"
+    assert found(Incarnation(4, "c"), rows=900) is not None
+    journal.close()
+
+
 def test_the_old_machine_writes_nothing_and_a_restore_has_the_rows_of_the_new_one(tmp_path: Path) -> None:
     async def run() -> None:
         place = Place(tmp_path)
@@ -165,11 +259,21 @@ def test_the_old_machine_writes_nothing_and_a_restore_has_the_rows_of_the_new_on
         async with running(other.data) as second:
             await store(second, b"two")
             with second.snapshot() as execute:
-                shelf.claim(incarnation.of(execute))
-            with pytest.raises(StoreError, match=r"is of incarnation 1 .*the journal went on after it: incarnation 2"):
+                waits = incarnation.of(execute)
+            with pytest.raises(StoreError, match=r"copies wait, .* and incarnation 1 on"):
+                shelf.claim(waits)
+            assert restore._chosen(Session(), place.copies).name == older.name  # a trial ends nothing
+            others = shelf.before(waits, practice=False)
+            shelf.claim(await second.run(incarnation.go_on, "anna", "the old disk broke", others))
+            assert acts_page(second)[0].what == {
+                "incarnation": 3,
+                "after": str(older.incarnation),
+                "reason": "the old disk broke",
+            }
+            with pytest.raises(StoreError, match=r"is of incarnation 1 .*the journal went on after it: incarnation 3"):
                 restore._chosen(Session(), place.copies)
             newer = await other.copy(second)
-        assert (newer.manifest.incarnation, older.manifest.incarnation) == (2, 1)
+        assert (newer.manifest.incarnation, older.manifest.incarnation) == (3, 1)
         async with running(place.data) as first:
             await store(first, b"of the old machine")
             with first.snapshot() as execute, pytest.raises(StoreError, match="restore the newest copy here"):
@@ -181,10 +285,14 @@ def test_the_old_machine_writes_nothing_and_a_restore_has_the_rows_of_the_new_on
         assert not again.wrong
         journal = opened(tmp_path / "c" / "var")
         with journal.snapshot() as execute:
-            assert incarnation.of(execute).number == 3
+            assert (incarnation.of(execute).number, incarnation.of(execute).claims) == (4, False)
         journal.close()
+        (newer.path.parent / "claim.json").write_text("")
+        doubted = place.restore(older, tmp_path / "e")
+        assert any("claim.json: is damaged" in text and "is not known" in text for text in doubted.wrong)
+        (newer.path.parent / "claim.json").unlink()
         named = place.restore(older, tmp_path / "d")
-        assert any("is of incarnation 1" in text and "went on after it: incarnation 2" in text for text in named.wrong)
+        assert any("is of incarnation 1" in text and "went on after it: incarnation 3" in text for text in named.wrong)
         assert (tmp_path / "d" / "var" / JOURNAL_NAME).exists()
 
     asyncio.run(run())
