@@ -17,7 +17,7 @@ SQLite's backup steps run on the writer's connection (``Writer.lend``): a job ca
 commits waiting operations. Another connection reads the pieces, since rows never change. A restored journal has
 ``meta.restored_to``: documents of messages up to there are born *maybe delivered*.
 
-Modules: `catalog` knows this layout, `incarnation` which machine goes on with the journal, `copying` makes a full copy,
+Modules: `catalog` knows this layout, and which machine may write in it, `copying` makes a full copy,
 `increments` writes the rows since, `state_snapshot` the state of messages, `recovery_point` reports the present value
 of the copies, `checking` reads a copy back, `restoring` makes a site from all of these: `decisions` redoes later
 decisions of people, `erasing_again` erasures.
