@@ -5,6 +5,8 @@ Messages are taken in journal order, which keeps every channel's order (P3). New
 with their payload. After a start, or when more wait than memory may hold, they are read back from the store by number.
 The same path serves both, so a crash between journal and intake needs no code of its own.
 
+Where messages are late, or one is processed aside, channels take turns (`engine.processing.turns`), until none waits.
+
 Orders go beside this queue, since a laboratory system waits for their answer: a message of a channel that brings orders
 is processed as it becomes durable, unless an older one of its channel waits. What fails there takes its turn here.
 """
@@ -13,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +29,9 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded, Routed
 from engine.model.values import value
+from engine.processing.names import names_of
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
+from engine.processing.turns import Names, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -40,6 +44,11 @@ logger = logging.getLogger("labrelay.processing")
 MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
+TURNS = 4096  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
+TURNS_AT_ONCE = (
+    4  # are added before one is taken: the longer many of one channel wait, the sooner others are among them
+)
+LATE_US = 1_000_000  # an older message that waits makes the channels take turns
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
 ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
@@ -94,6 +103,7 @@ class Intake:
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: LargeMessageProcessor | None = None,
+        names: Callable[[Stored, ChannelRoutes], Generator[None, None, Names | None]] = names_of,
     ) -> None:
         """
         Args:
@@ -101,6 +111,7 @@ class Intake:
             asked: called with every message that is handed to the mapping.
             mapped: called with every outcome that became durable.
             aside: processes large messages; without it they are processed like all others.
+            names: the names of a message, read in pieces.
             warily: the last process was killed, perhaps by a message (`engine.store.operations.poison_message`).
         """
         self._journal = journal
@@ -112,9 +123,10 @@ class Intake:
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
-        # Channel -> its large message that is processed aside, and its messages that wait for that one.
-        self._behind: dict[str, deque[Stored]] = {}
-        self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
+        self._aside_bytes = 0  # of the large messages that are processed aside
+        self._names = names
+        self._reading: Generator[None, None, Names | None] | None = None  # of the first message in the queue
+        self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
         self._committing = 0
@@ -129,7 +141,7 @@ class Intake:
         self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
         self._held = 0
         self._resting = False  # the store failed to write an outcome; it is retried a little later
-        self._bytes = 0  # of the payloads in both
+        self._bytes = 0  # of the payloads in memory, without those that are processed aside
         self._caught_up = False  # False: the store has messages that are not in memory
         self._last_id = 0  # the last message taken out of the queue
         self._newest = 0  # the last message put into it
@@ -167,25 +179,18 @@ class Intake:
 
     def _recall(self) -> None:
         """Have messages without an answer processed anew, in their order."""
-        back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
+        if (oldest := self._turns.oldest()) is not None:
+            self._go_back(oldest.stored.id)
+            return
+        self._reading = None
         self._processor.forget()
+        self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
-        self._queue.extendleft(reversed(back))
-
-    def _forget_aside(self) -> list[Stored]:
-        """Take back the large messages that are processed aside, and those that wait behind them, as if not taken."""
-        if self._aside is not None:
-            self._aside.forget()
-        back = [stored for waiting in self._behind.values() for stored in waiting]
-        self._bytes += sum(len(waiting[0].payload) for waiting in self._behind.values())
-        self._behind.clear()
-        self._aside_bytes = self._behind_bytes = 0
-        return back
 
     @property
     def waiting(self) -> int:
         """Stored messages in memory that are not processed."""
-        return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
+        return len(self._queue) + len(self._asked) + len(self._turns)
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
@@ -205,7 +210,7 @@ class Intake:
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
-        if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        if not self._caught_up or len(self._queue) >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
         else:
             self._queue.append(stored)
@@ -244,9 +249,9 @@ class Intake:
         done = 0
         while True:
             heartbeat()
-            if not self._queue and not self._caught_up and not self._resting and self._read_back():
+            if not self._queue and not self._caught_up and self._may_read_back() and self._read_back():
                 continue
-            if not self._queue or self._held or not self._processor.has_room() or self._is_busy():
+            if self._held or not self._processor.has_room() or self._is_busy() or not self._step():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -254,9 +259,8 @@ class Intake:
                 except TimeoutError:
                     pass
                 continue
-            self._take(self._queue.popleft())
             done += 1
-            if done >= self._processor.burst:
+            if done >= self._processor.burst or self._reading is not None:
                 done = 0
                 await asyncio.sleep(0)
 
@@ -284,13 +288,77 @@ class Intake:
                         await self._all_committed.wait()
 
     def _is_busy(self) -> bool:
-        return (
-            self._committing >= COMMITTING
-            or self._committing_bytes >= COMMITTING_BYTES
-            or (len(self._behind) > 1 and self._aside_bytes >= ASIDE_BYTES)
-            or self._behind_bytes >= MEMORY_BYTES
-            or sum(map(len, self._behind.values())) >= MEMORY_MESSAGES
-        )
+        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
+
+    def _may_read_back(self) -> bool:
+        return not self._resting and not self._held and len(self._turns) < TURNS
+
+    def _step(self) -> bool:
+        """Take a message, or a step towards it; False: there is none to be taken now."""
+        if self._queue and not self._turns and not self._is_late(first := self._queue[0]) and not self._is_large(first):
+            self._take(self._queue.popleft())
+            return True
+        added = False
+        for _ in range(TURNS_AT_ONCE):
+            if not self._queue or len(self._turns) >= TURNS:
+                break
+            added = True
+            self._add_to_turns(self._queue[0])
+            if self._reading is not None:
+                break
+        waiting = self._turns.next(large=not self._aside_bytes or self._aside_bytes < ASIDE_BYTES)
+        if waiting is None or (waiting.large and self._asked):  # what it waits for may be asked and not answered yet
+            return added
+        self._turns.begin(waiting)
+        if (stored := self._with_payload(waiting)) is None:
+            self._turns.done(waiting)
+            return True
+        if waiting.large and self._aside is not None:
+            self._bytes -= waiting.size  # other messages get its room in memory meanwhile
+            self._aside_bytes += waiting.size
+            self._ask_aside(self._aside, stored, waiting)
+        else:
+            self._turns.done(waiting)
+            self._take(stored)
+        return True
+
+    def _is_late(self, stored: Stored) -> bool:
+        return self._clock.now_us() - stored.received_us > LATE_US
+
+    def _is_large(self, stored: Stored) -> bool:
+        return self._aside is not None and self._aside.takes(stored)
+
+    def _add_to_turns(self, stored: Stored) -> None:
+        """Have the first message of the queue take turns, once its names are read: this reads a piece."""
+        channel = self._channels.get(stored.channel)
+        if channel is None:
+            self._take(self._queue.popleft())
+            return
+        self._reading = self._reading or self._names(stored, channel)
+        try:
+            next(self._reading)
+            return
+        except StopIteration as read:
+            names: Names | None = read.value
+        self._reading = None
+        self._last_id = max(self._last_id, self._queue.popleft().id)
+        size, large = len(stored.payload), self._is_large(stored)
+        if self._bytes > MEMORY_BYTES // 2:
+            self._bytes -= size
+            stored = replace(stored, payload=b"")
+        self._turns.add(Waiting(stored=stored, size=size, names=names, large=large))
+
+    def _with_payload(self, waiting: Waiting) -> Stored | None:
+        """The message whose turn it is; None: it has its outcome already."""
+        stored = waiting.stored
+        if stored.payload or not waiting.size:
+            return stored
+        self._bytes += waiting.size
+        found = unprocessed(self._journal, stored.id - 1, 1)
+        if found and found[0].id == stored.id:
+            return found[0]
+        self._bytes -= waiting.size
+        return None
 
     def _take(self, stored: Stored) -> None:
         """Have one message processed."""
@@ -302,27 +370,20 @@ class Intake:
             self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
-        if (waiting := self._behind.get(stored.channel)) is not None:
-            waiting.append(stored)
-            self._behind_bytes += len(stored.payload)
-            return
         self._asked_for(stored)
-        if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
-            self._behind[stored.channel] = deque([stored])
-            self._aside_bytes += len(stored.payload)
-            self._bytes -= len(stored.payload)  # other messages get its room in memory meanwhile
-            self._aside.ask(stored, channel, lambda outcome: self._processed_aside(stored, outcome))
-            return
         self._asked.append(stored)
         self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
 
-    def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
-        """Take the outcome of a large message: its channel continues with the messages that waited for it."""
-        waiting = self._behind.pop(stored.channel)
-        self._aside_bytes -= len(waiting.popleft().payload)
-        self._behind_bytes -= sum(len(one.payload) for one in waiting)
-        self._queue.extendleft(reversed(waiting))
-        self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+    def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
+        """Have a large message processed aside: its channel continues when that has its outcome."""
+
+        def processed(outcome: Processed) -> None:
+            self._aside_bytes -= waiting.size
+            self._turns.done(waiting)
+            self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+
+        self._asked_for(stored)
+        aside.ask(stored, self._channels[stored.channel], processed)
 
     def _processed(self, stored: Stored, outcome: Processed) -> None:
         """Take the outcome of the oldest message that was asked for."""
@@ -463,7 +524,15 @@ class Intake:
 
     def _go_back(self, stored_id: int) -> None:
         # Messages aside, or waiting for those, may be older.
-        oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
+        first = self._turns.oldest()
+        oldest = min(
+            [stored_id, *(one.id for one in (*self._queue, *self._asked)), *([first.stored.id] if first else [])]
+        )
+        if self._aside is not None:
+            self._aside.forget()
+        self._turns.clear()
+        self._reading = None
+        self._aside_bytes = 0
         self._processor.forget()
         self._queue.clear()
         self._asked.clear()

@@ -4,7 +4,8 @@ import base64
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,68 @@ async def test_the_channels_next_ones_wait_for_it_and_no_other_channel_does(tmp_
         later.release()
         await made.drain()
         assert of(made, "a") == ["00001", "00002L", "00003", "00004L", "00005"]
-        assert made.intake.waiting == made.intake._bytes == made.intake._aside_bytes == made.intake._behind_bytes == 0
+        assert made.intake.waiting == made.intake._bytes == made.intake._aside_bytes == 0
+
+
+async def test_across_channels_a_message_waits_for_a_large_one_with_its_names_also_after_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of one channel, whose payloads memory does not hold: what names none of its results goes out at once."""
+    monkeypatch.setattr(intake_module, "MEMORY_BYTES", 40)
+
+    async def waits(made: Plant, later: Later, b: list[str]) -> None:
+        await until(lambda: len(later.asked) == 1)
+        await until(lambda: of(made, "b") == b)
+        await made.settle()
+        assert of(made, "c") == of(made, "d") == of(made, "flood") == []
+
+    later = Later()
+    async with configured(tmp_path, later) as made:
+        await made.send("flood", *(f"{number:05d}|order {number}|P{number}||L" for number in range(1, 31)))
+        await made.send("c", "00031|order 30|", "00032")  # of an order of the flood, and the next of its channel
+        await made.send("b", "00033|other|")
+        await made.send("d", "*0034")
+        await made.send("b", "00035")
+        await waits(made, later, ["00033|other|"])
+    later = Later()
+    async with configured(tmp_path, later) as made:
+        await waits(made, later, [])
+        for number in range(1, 31):
+            await until(lambda: bool(later.asked))
+            assert later.asked[0][0].payload.startswith(f"{number:05d}".encode())
+            assert not of(made, "c")
+            later.release()
+        await made.drain()
+        assert of(made, "c") == ["00031|order 30|", "00032"]
+        assert of(made, "d") == ["*0034"]
+        assert of(made, "b") == ["00035"]
+        assert len(of(made, "flood")) == 30
+        assert made.intake.waiting == made.intake._bytes == made.intake._aside_bytes == 0
+
+
+@asynccontextmanager
+async def configured(folder: Path, later: Later) -> AsyncIterator[Plant]:
+    async with plant(folder, aside=later) as made:
+        await made.destination("server")
+        for channel in ("flood", "b", "c", "d"):
+            made.channel(channel, "server")
+        yield made
+
+
+async def test_messages_that_are_late_take_turns(tmp_path: Path) -> None:
+    """The one of a quiet channel does not wait for the whole backlog of another."""
+    async with plant(tmp_path) as made:
+        server = await made.destination("server")
+        made.channel("flood", "server")
+        made.channel("quiet", "server")
+        async with made.intake.between_messages():
+            await made.send("flood", *numbers(100))
+            await made.send("quiet", "00101|other|")
+            made.clock.advance(intake_module.LATE_US / 1e6 + 1)
+        await made.drain()
+        assert of(made, "flood") == numbers(100)
+        at = server.taken.index(("quiet", "00101|other|"))
+        assert at < 100 / intake_module.TURNS_AT_ONCE + 10
 
 
 @pytest.mark.parametrize("limit", ["", "MEMORY_MESSAGES", "MEMORY_BYTES", "ASIDE_BYTES"])
@@ -145,7 +207,7 @@ async def test_every_order_of_answers_faults_and_reloads_keeps_each_channels_ord
         await made.drain(within_s=60.0)
         assert len(server.taken) == 80  # each once
         assert later.taken > 10
-        assert made.intake.waiting == made.intake._aside_bytes == made.intake._behind_bytes == 0
+        assert made.intake.waiting == made.intake._aside_bytes == 0
 
 
 async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is_replaced(
