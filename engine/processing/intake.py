@@ -309,8 +309,9 @@ class Intake:
         waiting = self._turns.next(large=not self._aside_bytes or self._aside_bytes < ASIDE_BYTES)
         if waiting is None or (waiting.large and self._asked):  # what it waits for may be asked and not answered yet
             return added
+        stored = self._with_payload(waiting)
         self._turns.begin(waiting)
-        if (stored := self._with_payload(waiting)) is None:
+        if stored is None:
             self._turns.done(waiting)
             return True
         if waiting.large and self._aside is not None:
@@ -353,12 +354,11 @@ class Intake:
         stored = waiting.stored
         if stored.payload or not waiting.size:
             return stored
-        self._bytes += waiting.size
         found = unprocessed(self._journal, stored.id - 1, 1)
-        if found and found[0].id == stored.id:
-            return found[0]
-        self._bytes -= waiting.size
-        return None
+        if not found or found[0].id != stored.id:
+            return None
+        self._bytes += waiting.size
+        return found[0]
 
     def _take(self, stored: Stored) -> None:
         """Have one message processed."""
