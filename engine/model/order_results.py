@@ -193,10 +193,11 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
     return rows
 
 
-def tube_of(field: str, cut: Delimiters) -> str:
+def tube_of(field: str, cut: Delimiters, *, counted: bool = False) -> str:
+    """The number of a tube. ``counted``: also one that the analyzer has counted."""
     parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
     if len(parts) > 3 and parts[3] in _ATTRIBUTES:
-        return "" if parts[3] == _COUNTED else parts[2]
+        return "" if parts[3] == _COUNTED and not counted else parts[2]
     return parts[0]
 
 

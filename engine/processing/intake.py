@@ -31,7 +31,7 @@ from engine.model.records import Recorded, Routed
 from engine.model.values import value
 from engine.processing.names import names_of
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
-from engine.processing.turns import Names, Turns, Waiting
+from engine.processing.turns import MESSAGE_COSTS, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -45,6 +45,8 @@ MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
 TURNS = 4096  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
+NAMES = 200_000  # of these messages together, before no further one is added
+NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
 TURNS_AT_ONCE = (
     4  # are added before one is taken: the longer many of one channel wait, the sooner others are among them
 )
@@ -103,7 +105,7 @@ class Intake:
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: LargeMessageProcessor | None = None,
-        names: Callable[[Stored, ChannelRoutes], Generator[None, None, Names | None]] = names_of,
+        names: Callable[[Stored, ChannelRoutes], Generator[None, None, Named]] = names_of,
     ) -> None:
         """
         Args:
@@ -125,7 +127,8 @@ class Intake:
         self._aside = aside
         self._aside_bytes = 0  # of the large messages that are processed aside
         self._names = names
-        self._reading: Generator[None, None, Names | None] | None = None  # of the first message in the queue
+        self._reading: tuple[int, Generator[None, None, Named]] | None = None  # a message, and the way to its names
+        self._read_bytes = 0  # of messages whose names were read in this turn of the loop
         self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
@@ -260,8 +263,8 @@ class Intake:
                     pass
                 continue
             done += 1
-            if done >= self._processor.burst or self._reading is not None:
-                done = 0
+            if done >= self._processor.burst or self._has_read_enough():
+                done = self._read_bytes = 0
                 await asyncio.sleep(0)
 
     async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
@@ -291,20 +294,28 @@ class Intake:
         return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
 
     def _may_read_back(self) -> bool:
-        return not self._resting and not self._held and len(self._turns) < TURNS
+        return not self._resting and not self._held and self._has_turns()
+
+    def _has_turns(self) -> bool:
+        return len(self._turns) < TURNS and self._turns.names < NAMES
+
+    def _has_read_enough(self) -> bool:
+        """Whether others of the loop get their turn before more names are read."""
+        return self._reading is not None or self._read_bytes >= NAMES_BYTES
 
     def _step(self) -> bool:
         """Take a message, or a step towards it; False: there is none to be taken now."""
         if self._queue and not self._turns and not self._is_late(first := self._queue[0]) and not self._is_large(first):
+            self._reading = None
             self._take(self._queue.popleft())
             return True
         added = False
         for _ in range(TURNS_AT_ONCE):
-            if not self._queue or len(self._turns) >= TURNS:
+            if not self._queue or not self._has_turns():
                 break
             added = True
             self._add_to_turns(self._queue[0])
-            if self._reading is not None:
+            if self._has_read_enough():
                 break
         waiting = self._turns.next(large=not self._aside_bytes or self._aside_bytes < ASIDE_BYTES)
         if waiting is None or (waiting.large and self._asked):  # what it waits for may be asked and not answered yet
@@ -335,19 +346,21 @@ class Intake:
         if channel is None:
             self._take(self._queue.popleft())
             return
-        self._reading = self._reading or self._names(stored, channel)
+        if self._reading is None or self._reading[0] != stored.id:
+            self._reading = (stored.id, self._names(stored, channel))
         try:
-            next(self._reading)
+            next(self._reading[1])
             return
         except StopIteration as read:
-            names: Names | None = read.value
+            named: Named = read.value
         self._reading = None
         self._last_id = max(self._last_id, self._queue.popleft().id)
         size, large = len(stored.payload), self._is_large(stored)
+        self._read_bytes += size + 4 * MESSAGE_COSTS
         if self._bytes > MEMORY_BYTES // 2:
             self._bytes -= size
             stored = replace(stored, payload=b"")
-        self._turns.add(Waiting(stored=stored, size=size, names=names, large=large))
+        self._turns.add(Waiting(stored=stored, size=size, named=named, large=large))
 
     def _with_payload(self, waiting: Waiting) -> Stored | None:
         """The message whose turn it is; None: it has its outcome already."""

@@ -2,8 +2,7 @@
 
 A channel's messages go in their order. Among channels the one goes first that had the fewest bytes so far: a flood of
 one channel delays another by a few messages only. Across channels a message waits for earlier ones that name its order,
-specimen or patient (`engine.processing.names`). One that names none of these, or takes back a result, waits for all
-earlier ones, and all later ones wait for it.
+specimen or patient (`engine.processing.names`). One whose names are not all known waits for all earlier ones.
 
 A message is *under way* from `begin` to `done`. One that is processed aside stays so for a while: its channel waits,
 and so do those that wait for it.
@@ -11,11 +10,23 @@ and so do those that wait for it.
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.model.message import Stored
 
-Names = frozenset[int]
 MESSAGE_COSTS = 512  # bytes that each message counts beside its own
+
+
+class Named(NamedTuple):
+    """The names of a message.
+
+    Attributes:
+        names: None: it has more than memory holds. It waits for all earlier ones, and all later ones for it.
+        complete: False: it may have others, too. It waits for all earlier ones.
+    """
+
+    names: frozenset[int] | None
+    complete: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -24,14 +35,13 @@ class Waiting:
 
     Attributes:
         stored: without its payload where memory has no room for it.
-        names: None: it waits for all earlier ones, and all later ones for it.
         large: it is processed aside.
         waits_for: ids of earlier messages; one that is not in the turns any more holds nothing back.
     """
 
     stored: Stored
     size: int
-    names: Names | None
+    named: Named
     large: bool
     waits_for: tuple[int, ...] = ()
 
@@ -40,6 +50,7 @@ class Turns:
     """Messages are added in journal order."""
 
     def __init__(self) -> None:
+        self.names = 0  # of all messages
         self._messages: dict[int, Waiting] = {}
         self._oldest_first: deque[int] = deque()  # their ids, and ids of those that are done
         self._lines: dict[str, deque[Waiting]] = {}
@@ -55,18 +66,19 @@ class Turns:
     def clear(self) -> None:
         for kept in (self._messages, self._oldest_first, self._lines, self._under_way, self._latest, self._used):
             kept.clear()
-        self._barrier = self._now = 0
+        self.names = self._barrier = self._now = 0
 
     def add(self, waiting: Waiting) -> None:
         number, channel = waiting.stored.id, waiting.stored.channel
         if not self._messages:
             self.clear()
-        names = waiting.names or ()
+        names = waiting.named.names or ()
+        self.names += len(names)
         waiting.waits_for = tuple(
             {self._barrier, *(self._latest.get(name, 0) for name in names)} & self._messages.keys()
         )
         self._latest.update(dict.fromkeys(names, number))
-        if waiting.names is None:
+        if waiting.named.names is None:
             self._barrier = number
         self._messages[number] = waiting
         self._oldest_first.append(number)
@@ -95,7 +107,7 @@ class Turns:
         return best
 
     def _may_go(self, waiting: Waiting) -> bool:
-        if waiting.names is None:
+        if waiting.named.names is None or not waiting.named.complete:
             return waiting is self.oldest()
         return not any(number in self._messages for number in waiting.waits_for)
 
@@ -106,8 +118,8 @@ class Turns:
         line.popleft()
         if not line:
             del self._lines[channel]
-        self._now = self._used[channel]
-        self._used[channel] += waiting.size + MESSAGE_COSTS
+        self._now = max(self._now, self._used[channel])
+        self._used[channel] = self._now + waiting.size + MESSAGE_COSTS
         self._under_way.add(channel)
 
     def done(self, waiting: Waiting) -> None:
@@ -115,6 +127,11 @@ class Turns:
         number = waiting.stored.id
         self._under_way.discard(waiting.stored.channel)
         del self._messages[number]
-        for name in waiting.names or ():
+        names = waiting.named.names or ()
+        self.names -= len(names)
+        for name in names:
             if self._latest.get(name) == number:
                 del self._latest[name]
+        self.oldest()
+        if len(self._oldest_first) > 2 * len(self._messages) + 64:  # behind an old one that takes its time
+            self._oldest_first = deque(self._messages)

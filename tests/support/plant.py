@@ -45,7 +45,7 @@ from engine.model.message import (
 from engine.model.reasons import ReasonCode
 from engine.processing.intake import Intake, LargeMessageProcessor
 from engine.processing.process import ChannelRoutes, Processor, Route
-from engine.processing.turns import Names
+from engine.processing.turns import Named
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -95,12 +95,12 @@ class LineProgram:
         return Mapped(documents=(document,))
 
 
-def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Names | None]:
+def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
     """Its number, report and patient, in two pieces; one whose number begins with ``*`` may have others."""
     yield
     number, *rest = stored.payload.decode().split("|")
     names = [f"{stored.channel} {number}", *filter(None, rest[:2])]
-    return None if number.startswith("*") else frozenset(map(hash, names))
+    return Named(frozenset(map(hash, names)), complete=not number.startswith("*"))
 
 
 def _hash(text: str) -> bytes:

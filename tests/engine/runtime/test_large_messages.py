@@ -121,7 +121,7 @@ async def test_across_channels_a_message_waits_for_a_large_one_with_its_names_al
         await made.send("b", "00033|other|")
         await made.send("d", "*0034")
         await made.send("b", "00035")
-        await waits(made, later, ["00033|other|"])
+        await waits(made, later, ["00033|other|", "00035"])
     later = Later()
     async with configured(tmp_path, later) as made:
         await waits(made, later, [])
