@@ -549,7 +549,6 @@ class Intake:
         self._processor.forget()
         self._queue.clear()
         self._asked.clear()
-        self._before.clear()
         self._in_turn.clear()
         self._bytes = 0
         self._caught_up = self._is_in_order = False

@@ -25,8 +25,10 @@ class Silent:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, Callable[[Processed], None]]] = []
+        self.recorded: list[tuple[int, int]] = []
 
-    def run(self, *_: Any, **more: Any) -> "asyncio.Future[Any]":
+    def run(self, function: Any, stored_id: int, *_: Any, after: int, **more: Any) -> "asyncio.Future[Any]":
+        self.recorded.append((stored_id, after))
         return asyncio.get_running_loop().create_future()
 
     def has_room(self) -> bool:
@@ -98,6 +100,30 @@ async def test_no_message_gets_the_names_of_another() -> None:
     waiting = intake._turns.oldest()
     assert waiting is not None
     assert (waiting.stored.id, waiting.named.names) == (3, frozenset({3}))
+
+
+async def test_after_a_reload_an_outcome_waits_for_the_one_before_that_is_not_durable_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent, reading = Silent(), Reading(1)
+    intake, clock = intake_of(silent, reading)
+    first, large, second = (
+        stored(number, channel, payload, clock)
+        for number, channel, payload in ((1, "a", b""), (2, "b", b"L"), (3, "a", b""))
+    )
+    intake.accept(first)
+    intake._step()
+    silent.asked.pop()[1](Outcome("filtered"))
+    intake.accept(large)
+    intake._step()
+    assert [number for number, _ in silent.asked] == [2]
+    intake.configure(intake._channels, {})
+    monkeypatch.setattr(intake_module, "unprocessed", lambda *_: [large, second])
+    intake._read_back()
+    while len(silent.asked) < 2:
+        intake._step()
+    silent.asked.pop()[1](Outcome("filtered"))
+    assert silent.recorded == [(1, 0), (3, 1)]
 
 
 @pytest.mark.parametrize(("size", "most"), [(16 * 1024, 9), (100, 64)])
