@@ -356,7 +356,7 @@ class Intake:
         self._reading = None
         self._last_id = max(self._last_id, self._queue.popleft().id)
         size, large = len(stored.payload), self._is_large(stored)
-        self._read_bytes += size + 4 * MESSAGE_COSTS
+        self._read_bytes += size + 16 * MESSAGE_COSTS
         if self._bytes > MEMORY_BYTES // 2:
             self._bytes -= size
             stored = replace(stored, payload=b"")

@@ -26,6 +26,7 @@ from engine.processing.process import ChannelRoutes, about_orders
 from engine.processing.turns import Named
 
 PIECE = 64 * 1024
+LINES = 128  # that are parsed at once
 MOST = 100_000  # of one message are kept in memory; the others wait for one that has more
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
@@ -89,7 +90,11 @@ def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Na
     for number, (lines, is_cut) in enumerate(_pieces(payload)):
         if number:
             yield
-        found.take(lines, is_cut=is_cut)
+        kept = found.take(lines, is_cut=is_cut)
+        for first in range(0, len(kept), LINES):
+            if first:
+                yield
+            found.parse(kept[first : first + LINES])
         if len(found.names) > MOST:
             return Named(None)
     if len(payload) <= PIECE and (found.failed or (not found.has_results and channel.dialogue is not None)):
@@ -141,8 +146,8 @@ class _Lines:
         complete = self.complete and bool(self.names or self._is_silent)
         return Named(frozenset(self.names), complete=complete)
 
-    def take(self, lines: list[bytes], *, is_cut: bool = False) -> None:
-        """Read some lines. ``is_cut``: of the last one this is the beginning."""
+    def take(self, lines: list[bytes], *, is_cut: bool = False) -> list[bytes]:
+        """Look at some lines, and return those to be parsed. ``is_cut``: of the last one this is the beginning."""
         form, sign = self._form, self._sign
         kept: list[bytes] = []
         for line in lines:
@@ -169,8 +174,7 @@ class _Lines:
             if numbers != self._before.get(name):
                 self._before[name] = numbers
                 kept.append(sign.join(fields[: most + 1]))
-        if kept:
-            self._parse(b"\r".join([self._header, *kept]))
+        return kept
 
     def _no_segment(self, line: bytes) -> None:
         if not line:
@@ -180,7 +184,8 @@ class _Lines:
             self.complete = False
             self.names |= _words(line)
 
-    def _parse(self, text: bytes) -> None:
+    def parse(self, lines: list[bytes]) -> None:
+        text = b"\r".join([self._header, *lines])
         try:
             parsed = self._channel.message_format.parse(text, self._channel.options)
         except Exception:  # whatever is wrong with it, its mapping says it
@@ -256,7 +261,7 @@ def _in_whole(payload: bytes, channel: ChannelRoutes) -> Named:
             is_silent = all(segment.name.encode() in form.silent for segment in parsed.segments)
             return Named(frozenset(names), complete=complete and bool(names or is_silent))
         if parsed.tree is not None:
-            names.update(_in_values(parsed.tree))
+            names = _in_values(parsed.tree)
             return Named(frozenset(names), complete=bool(names))
     except ContentError:  # a dead letter, whatever came before it
         return Named(frozenset())
@@ -265,8 +270,8 @@ def _in_whole(payload: bytes, channel: ChannelRoutes) -> Named:
     return Named(frozenset(_words(payload)), complete=False)
 
 
-def _in_values(tree: Any) -> Iterator[int]:
-    waiting = [tree]
+def _in_values(tree: Any) -> set[int]:
+    waiting, texts = [tree], []
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
@@ -274,9 +279,9 @@ def _in_values(tree: Any) -> Iterator[int]:
         elif isinstance(one, list):
             waiting += one
         elif isinstance(one, str):
-            yield from _words(one.encode())
-            if len(one) <= MAX_LENGTH and (name := _bare(one)):
-                yield hash(name)
+            texts.append(one)
+    whole = {hash(name) for one in texts if len(one) <= MAX_LENGTH and not one.isalnum() and (name := _bare(one))}
+    return whole | _words(" ".join(texts).encode("utf-8", "replace"))
 
 
 def _in_words(payload: bytes) -> Generator[None, None, Named]:

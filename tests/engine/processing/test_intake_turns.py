@@ -126,7 +126,7 @@ async def test_after_a_reload_an_outcome_waits_for_the_one_before_that_is_not_du
     assert silent.recorded == [(1, 0), (3, 1)]
 
 
-@pytest.mark.parametrize(("size", "most"), [(16 * 1024, 9), (100, 64)])
+@pytest.mark.parametrize(("size", "most"), [(16 * 1024, 9), (100, 20)])
 async def test_others_of_the_loop_get_their_turn_while_names_are_read(size: int, most: int) -> None:
     """However many messages the worker process takes at once."""
     silent, reading = Silent(), Reading(1)
