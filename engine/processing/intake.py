@@ -195,6 +195,15 @@ class Intake:
         """Stored messages in memory that are not processed."""
         return len(self._queue) + len(self._asked) + len(self._turns)
 
+    def oldest_us(self) -> dict[str, int]:
+        """Channel -> when the oldest of its messages in memory was received that are not processed. The oldest of all
+        channels is among them.
+        """
+        found: dict[str, int] = {}
+        for stored in (*self._queue, *self._asked, *(waiting.stored for waiting in self._turns)):
+            found[stored.channel] = min(stored.received_us, found.get(stored.channel, stored.received_us))
+        return found
+
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
         if stored.repeat_of is not None:  # it has its state already

@@ -9,6 +9,7 @@ and so do those that wait for it.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +63,9 @@ class Turns:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(self._messages.values())
 
     def clear(self) -> None:
         for kept in (self._messages, self._oldest_first, self._lines, self._under_way, self._latest, self._used):

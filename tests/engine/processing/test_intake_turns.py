@@ -102,6 +102,25 @@ async def test_no_message_gets_the_names_of_another() -> None:
     assert (waiting.stored.id, waiting.named.names) == (3, frozenset({3}))
 
 
+async def test_the_age_of_the_oldest_of_each_channel_is_known() -> None:
+    silent, reading = Silent(), Reading(1)
+    intake, clock = intake_of(silent, reading)
+    at = {}
+    for number, (channel, payload) in enumerate([("b", b"L"), ("a", b""), ("b", b""), ("a", b"")], start=1):
+        one = stored(number, channel, payload, clock)
+        at[number] = one.received_us
+        clock.advance(1.0)
+        intake.accept(one)
+    assert intake.oldest_us() == {"b": at[1], "a": at[2]}
+    intake._step()  # the large one is processed aside
+    intake._step()
+    assert intake.oldest_us() == {"b": at[1], "a": at[2]}
+    for _, answer in tuple(silent.asked):
+        answer(Outcome("filtered"))
+    intake._step()
+    assert intake.oldest_us()["a"] == at[4]
+
+
 async def test_after_a_reload_an_outcome_waits_for_the_one_before_that_is_not_durable_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
