@@ -5,7 +5,7 @@ of the time of their mapping. They are read in pieces, since each piece holds th
 
     HL7 v2      PID-2, -3, -4; MRG-1 to -4; ORC-2, -3, -4; OBR-2, -3; SPM-2, -30; SAC-3, -4; TXA-12 to -15
     E1394       P-3, -4, -5; O-3, -4. A text with a layout is read as these
-    JSON        each value, and each word of it
+    JSON        each value, and each word of it; of a large one, and of another text, words that look like numbers
 
 The dialect of the analyzer moves numbers before they are read. A number is compared without the signs and leading zeros
 that some senders leave out, and whatever it is of: a patient's number may be that of a specimen.
@@ -285,7 +285,7 @@ def _in_values(tree: Any) -> set[int]:
 
 
 def _in_words(payload: bytes) -> Generator[None, None, Named]:
-    """The words of a large text; its names may be other parts of it."""
+    """The words of a large text that look like numbers; its names may be other parts of it."""
     names: set[int] = set()
     at = 0
     while at < len(payload):
@@ -293,7 +293,7 @@ def _in_words(payload: bytes) -> Generator[None, None, Named]:
             yield
         end = max(payload.rfind(sign, at, at + PIECE) for sign in (b" ", b'"', b",", b"\n", b"\r")) + 1
         end = end if end > at and at + PIECE < len(payload) else at + PIECE
-        names |= _words(payload[at:end])
+        names |= _words(payload[at:end], least=4)
         if len(names) > MOST:
             return Named(None)
         at = end
@@ -304,8 +304,11 @@ _IN_WORDS = b"-_./"
 _SPACES = bytes(code if code > 0x7F or chr(code).isalnum() else 0x20 for code in range(256))
 
 
-def _words(text: bytes) -> set[int]:
-    words = text.translate(_SPACES, _IN_WORDS).decode("utf-8", "ignore").upper().split()
+def _words(text: bytes, *, least: int = 0) -> set[int]:
+    """``least``: only words with a digit, of so many characters."""
+    words = set(text.translate(_SPACES, _IN_WORDS).decode("utf-8", "ignore").upper().split())
+    if least:
+        words = {word for word in words if len(word) >= least and not word.isalpha()}
     return {hash(word.lstrip("0") or "0") for word in words}
 
 
