@@ -283,7 +283,7 @@ class Intake:
         finds, and is the one noted there.
         """
         noted = False
-        for _ in range(COMMITTING + 2):
+        for _ in range(TURNS + COMMITTING + 2):
             if self._held or self._resting or not (self._queue or self._read_back()):
                 return
             first = self._queue[0]
@@ -333,6 +333,8 @@ class Intake:
         self._turns.begin(waiting)
         if stored is None:
             self._turns.done(waiting)
+            if self._in_turn.get(waiting.stored.channel) == waiting.stored.id:
+                del self._in_turn[waiting.stored.channel]
             return True
         if waiting.large and self._aside is not None:
             self._bytes -= waiting.size  # other messages get its room in memory meanwhile
@@ -362,6 +364,9 @@ class Intake:
             return
         except StopIteration as read:
             named: Named = read.value
+        except Exception:  # P7: an error of ours; it waits for all earlier ones, and all later ones for it
+            logger.exception("reading names failed inside LabRelay", extra={"journal_id": stored.id})
+            named = Named(None)
         self._reading = None
         self._last_id = max(self._last_id, self._queue.popleft().id)
         size, large = len(stored.payload), self._is_large(stored)

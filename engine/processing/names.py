@@ -10,17 +10,18 @@ of the time of their mapping. They are read in pieces, since each piece holds th
 The dialect of the analyzer moves numbers before they are read. A number is compared without the signs and leading zeros
 that some senders leave out, and whatever it is of: a patient's number may be that of a specimen.
 
-A correction or a withdrawal is a message with names as any other. Recording an outcome looks at earlier messages by the
-number of an order, a specimen or a patient alone, and by channel; so two messages of two channels that share no number
-have the same outcomes in either order.
+Recording an outcome looks at earlier messages by the number of an order, a specimen or a patient alone, and by channel;
+so two messages of two channels that share no number have the same outcomes in either order. A correction or a
+withdrawal waits for all earlier ones: one of them may be its result under a number that was not read.
 """
 
+import re
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored
-from engine.model.order_results import tube_of
+from engine.model.order_results import CORRECTS, WITHDRAWN, tube_of
 from engine.model.search_keys import MAX_LENGTH
 from engine.processing.process import ChannelRoutes, about_orders
 from engine.processing.turns import Named
@@ -30,6 +31,7 @@ LINES = 128  # that are parsed at once
 MOST = 100_000  # of one message are kept in memory; the others wait for one that has more
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
+_WORD = re.compile("[A-Za-z]+")
 
 _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     "hl7v2": {
@@ -43,6 +45,11 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "astm": {"P": (3, 4, 5), "O": (3, 4)},
 }
+_REPORT_TAKES_BACK = frozenset("CX")
+_STATUS = {  # a segment's name -> the field of its status, and the codes of a correction or a withdrawal
+    "hl7v2": {"OBX": (11, CORRECTS["hl7v2"] | WITHDRAWN["hl7v2"]), "OBR": (25, _REPORT_TAKES_BACK)},
+    "astm": {"R": (9, CORRECTS["astm"] | WITHDRAWN["astm"]), "O": (26, _REPORT_TAKES_BACK)},
+}
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # a number in each component
 
 
@@ -54,6 +61,7 @@ class _Form(NamedTuple):
         places: a segment's name -> its fields with numbers, counted from the name as 0.
         result: the segment of a result.
         silent: segments that say nothing about a result, an order or a patient.
+        status: as `_STATUS`.
     """
 
     format: str
@@ -61,11 +69,13 @@ class _Form(NamedTuple):
     places: dict[bytes, tuple[int, ...]]
     result: bytes
     silent: frozenset[bytes]
+    status: dict[bytes, tuple[int, frozenset[str]]]
 
 
 def _form(kind: str, length: int, first: int, result: bytes, silent: bytes) -> _Form:
     places = {name.encode(): tuple(at - first for at in fields) for name, fields in _PLACES[kind].items()}
-    return _Form(kind, length, places, result, frozenset(silent.split()))
+    status = {name.encode(): (at - first, codes) for name, (at, codes) in _STATUS[kind].items()}
+    return _Form(kind, length, places, result, frozenset(silent.split()), status)
 
 
 _HL7 = _form(
@@ -126,7 +136,7 @@ class _Lines:
     """Reads the lines of a message.
 
     Attributes:
-        complete: False: there may be names that were not read.
+        complete: False: there may be names that were not read, or it takes back a result.
         failed: a piece of it cannot be parsed.
     """
 
@@ -159,6 +169,11 @@ class _Lines:
                     self._no_segment(line)
                     continue
             self._header = self._header or line
+            if self.complete and (status := form.status.get(name)) is not None:
+                fields = line.split(sign, status[0] + 1)
+                self.complete = len(fields) <= status[0] or not _takes_back(
+                    fields[status[0]].decode("latin-1"), status[1]
+                )
             wanted = form.places.get(name)
             self._is_named = wanted is not None
             if wanted is None:
@@ -198,11 +213,18 @@ class _Lines:
         self.complete = _add_numbers(parsed, self.names) and self.complete
 
 
+def _takes_back(said: str, codes: frozenset[str]) -> bool:
+    """Whether a field with a status says so, however it is written."""
+    return said not in ("F", "") and any(part[0].upper() in codes for part in _WORD.findall(said))
+
+
 def _add_numbers(parsed: Parsed, names: set[int]) -> bool:
-    """Add the numbers of these segments; False: one of them is not readable."""
+    """Add the numbers of these segments; False: one of them is not readable, or they take back a result."""
     places = _PLACES[parsed.format]
     complete = True
     for segment in parsed.segments:
+        if (status := _STATUS[parsed.format].get(segment.name)) and _takes_back(segment.get(status[0]), status[1]):
+            complete = False
         for at in places.get(segment.name, ()):
             if not (field := segment.get(at)):
                 continue

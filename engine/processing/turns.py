@@ -2,7 +2,8 @@
 
 A channel's messages go in their order. Among channels the one goes first that had the fewest bytes so far: a flood of
 one channel delays another by a few messages only. Across channels a message waits for earlier ones that name its order,
-specimen or patient (`engine.processing.names`). One whose names are not all known waits for all earlier ones.
+specimen or patient (`engine.processing.names`). One whose names are not all known, and one that takes back a result,
+waits for all earlier ones.
 
 A message is *under way* from `begin` to `done`. One that is processed aside stays so for a while: its channel waits,
 and so do those that wait for it.
@@ -23,7 +24,7 @@ class Named(NamedTuple):
 
     Attributes:
         names: None: it has more than memory holds. It waits for all earlier ones, and all later ones for it.
-        complete: False: it may have others, too. It waits for all earlier ones.
+        complete: False: it may have others, too, or takes back a result. It waits for all earlier ones.
     """
 
     names: frozenset[int] | None

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
+from engine.model.worklist import TakeSettings
 from engine.processing import intake as intake_module
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
@@ -119,6 +121,39 @@ async def test_the_age_of_the_oldest_of_each_channel_is_known() -> None:
         answer(Outcome("filtered"))
     intake._step()
     assert intake.oldest_us()["a"] == at[4]
+
+
+async def test_a_message_whose_names_cannot_be_read_keeps_the_order_of_all() -> None:
+    def failing(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
+        if stored.id == 2:
+            raise IndexError
+        return Named(frozenset({stored.id}))
+        yield
+
+    silent, reading = Silent(), Reading(1)
+    reading.names_of = failing  # type: ignore[method-assign]
+    intake, clock = intake_of(silent, reading)
+    for number, channel in enumerate("abab", start=1):
+        intake.accept(stored(number, channel, b"", clock))
+    clock.advance(intake_module.LATE_US / 1e6 + 1)
+    while intake._step():
+        pass
+    assert [number for number, _ in silent.asked] == [1, 2, 3, 4]
+
+
+async def test_orders_do_not_wait_for_one_of_their_channel_that_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its payload was not in memory, and cannot be read back: it has its outcome already."""
+    monkeypatch.setattr(intake_module, "MEMORY_BYTES", 2)
+    monkeypatch.setattr(intake_module, "unprocessed", lambda *_: [])
+    silent, reading = Silent(), Reading(1)
+    intake, clock = intake_of(silent, reading)
+    intake._channels = {"a": replace(intake._channels["a"], takes=TakeSettings(known_channels={}))}
+    intake.accept(stored(1, "a", b"xL", clock))
+    assert intake._in_turn == {"a": 1}
+    while intake._step():
+        pass
+    assert not silent.asked
+    assert not intake._in_turn
 
 
 async def test_after_a_reload_an_outcome_waits_for_the_one_before_that_is_not_durable_yet(

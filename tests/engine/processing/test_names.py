@@ -86,20 +86,26 @@ def test_messages_share_their_order_specimen_or_patient_in_each_format() -> None
 @pytest.mark.parametrize(
     ("was", "becomes"),
     [
-        *(("5.5|mmol/L||||F", f"5.5|mmol/L||||{said}") for said in ("C", "X", "C\\R", "C^x", "|C")),
+        *(("5.5|mmol/L||||F", f"5.5|mmol/L||||{said}") for said in ("C", "X", "C\\R", "C^x")),
         ("|^^^GLU\rR", f"|^^^GLU{'|' * 21}C\\F\rR"),
-        ("\rR|1|", "\rr|1|"),
-        ("\rR|1|", "\r\0R|1|"),
+        *(("\rR|1|^^^GLU|5.5|mmol/L||||F", f"\r{name}|1|^^^GLU|5.5|mmol/L||||C") for name in ("r", "\0R")),
         *(("|||||F\r", f"|||||{said}\r") for said in ("A", "B", "C", "D", "W", "X", "C^x", "C~F", "c")),
         ("|CHEM", f"|CHEM{'|' * 21}C^x"),
     ],
 )
-def test_a_correction_has_the_names_of_its_result(was: str, becomes: str) -> None:
-    """However it is written: it waits for that result, and one after it waits for it, by these names."""
+def test_a_correction_waits_for_all_and_those_with_its_names_wait_for_it(was: str, becomes: str) -> None:
+    """However it is written."""
     first = ORU if was in ORU else ASTM
     assert was in first
-    assert read(first.replace(was, becomes))[0] == read(first)[0]
     assert read(first)[0].complete
+    assert read(first.replace(was, becomes))[0] == read(first)[0]._replace(complete=False)
+
+
+def test_another_status_takes_nothing_back() -> None:
+    for said in ("", "P", "I", "R", "f", "Final", '""'):
+        assert read(ORU.replace("|||||F\r", f"|||||{said}\r"))[0] == read(ORU)[0]
+    for said in ("A", "F", "P"):  # HL7 table 0123, A: some results are available
+        assert read(ORU.replace("|CHEM", f"|CHEM{'|' * 21}{said}"))[0] == read(ORU)[0]
 
 
 @pytest.mark.parametrize(
