@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.processing")
 
-MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
+MEMORY_MESSAGES = 2048  # stored messages that wait in memory, beside those that take turns ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
 TURNS = 4096  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
@@ -222,7 +222,8 @@ class Intake:
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
-        if not self._caught_up or len(self._queue) >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        waiting = len(self._queue) + len(self._asked)
+        if not self._caught_up or waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
         else:
             self._queue.append(stored)
