@@ -28,6 +28,7 @@ from engine.model.clock import from_us
 from engine.model.journal_views import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
+from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of
 from engine.views.messages import MESSAGE
 from engine.views.text import Head, local, plural
@@ -94,10 +95,9 @@ def list_messages(
         note_searched(session, patient)
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
-        if not found and control_id is not None and wanted.channel is not None:  # not processed yet, so not noted
-            found = messages_page(
-                reader, replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit
-            )
+        if control_id is not None and not ids:  # some are not processed yet, so not noted
+            more = _with_control_id(reader, replace(wanted, number=None, control_id=control_id), before, limit)
+            found = sorted({view.id: view for view in (*more, *found)}.values(), key=lambda view: -view.id)[:limit]
         by_number = patient or specimen or control_id
         unread = not_all_numbers(reader) if by_number else 0
         kept = kept_of(reader)
@@ -243,6 +243,16 @@ def export(
         messages, deliveries = write_file(path, reader, wanted, up_to=up_to, contents=unmask)
     say(f"{path}: {plural(messages, 'message')}, {deliveries} deliver{'y' if deliveries == 1 else 'ies'}")
     return ExitCode.OK
+
+
+def _with_control_id(reader: "Reader", wanted: Filter, before: int | None, limit: int) -> list[MessageView]:
+    """The latest messages with a control id, which means something within its channel alone."""
+    channels = [wanted.channel] if wanted.channel is not None else [one.name for one in list_channels(reader)]
+    return [
+        view
+        for channel in channels
+        for view in messages_page(reader, replace(wanted, channel=channel), before_id=before, limit=limit)
+    ]
 
 
 def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:

@@ -5,6 +5,8 @@ Messages are taken in journal order, which keeps every channel's order (P3). New
 with their payload. After a start, or when more wait than memory may hold, they are read back from the store by number.
 The same path serves both, so a crash between journal and intake needs no code of its own.
 
+Where messages are late, or one is processed aside, channels take turns (`engine.processing.turns`), until none waits.
+
 Orders go beside this queue, since a laboratory system waits for their answer: a message of a channel that brings orders
 is processed as it becomes durable, unless an older one of its channel waits. What fails there takes its turn here.
 """
@@ -13,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +29,9 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded, Routed
 from engine.model.values import value
+from engine.processing.names import names_of
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
+from engine.processing.turns import MESSAGE_COSTS, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -37,9 +41,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.processing")
 
-MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
+MEMORY_MESSAGES = 2048  # stored messages that wait in memory, beside those that take turns ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
+TURNS = 4096  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
+NAMES = 200_000  # of these messages together, before no further one is added
+NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
+TURNS_AT_ONCE = (
+    4  # are added before one is taken: the longer many of one channel wait, the sooner others are among them
+)
+LATE_US = 1_000_000  # an older message that waits makes the channels take turns
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
 ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
@@ -94,6 +105,7 @@ class Intake:
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: LargeMessageProcessor | None = None,
+        names: Callable[[Stored, ChannelRoutes], Generator[None, None, Named]] = names_of,
     ) -> None:
         """
         Args:
@@ -101,6 +113,7 @@ class Intake:
             asked: called with every message that is handed to the mapping.
             mapped: called with every outcome that became durable.
             aside: processes large messages; without it they are processed like all others.
+            names: the names of a message, read in pieces.
             warily: the last process was killed, perhaps by a message (`engine.store.operations.poison_message`).
         """
         self._journal = journal
@@ -112,9 +125,11 @@ class Intake:
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
-        # Channel -> its large message that is processed aside, and its messages that wait for that one.
-        self._behind: dict[str, deque[Stored]] = {}
-        self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
+        self._aside_bytes = 0  # of the large messages that are processed aside
+        self._names = names
+        self._reading: tuple[int, Generator[None, None, Named]] | None = None  # a message, and the way to its names
+        self._read_bytes = 0  # of messages whose names were read in this turn of the loop
+        self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
         self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
         self._committing = 0
@@ -129,7 +144,7 @@ class Intake:
         self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
         self._held = 0
         self._resting = False  # the store failed to write an outcome; it is retried a little later
-        self._bytes = 0  # of the payloads in both
+        self._bytes = 0  # of the payloads in memory, without those that are processed aside
         self._caught_up = False  # False: the store has messages that are not in memory
         self._last_id = 0  # the last message taken out of the queue
         self._newest = 0  # the last message put into it
@@ -167,25 +182,27 @@ class Intake:
 
     def _recall(self) -> None:
         """Have messages without an answer processed anew, in their order."""
-        back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
+        if (oldest := self._turns.oldest()) is not None:
+            self._go_back(oldest.stored.id)
+            return
+        self._reading = None
         self._processor.forget()
+        self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
-        self._queue.extendleft(reversed(back))
-
-    def _forget_aside(self) -> list[Stored]:
-        """Take back the large messages that are processed aside, and those that wait behind them, as if not taken."""
-        if self._aside is not None:
-            self._aside.forget()
-        back = [stored for waiting in self._behind.values() for stored in waiting]
-        self._bytes += sum(len(waiting[0].payload) for waiting in self._behind.values())
-        self._behind.clear()
-        self._aside_bytes = self._behind_bytes = 0
-        return back
 
     @property
     def waiting(self) -> int:
         """Stored messages in memory that are not processed."""
-        return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
+        return len(self._queue) + len(self._asked) + len(self._turns)
+
+    def oldest_us(self) -> dict[str, int]:
+        """Channel -> when the oldest of its messages in memory was received that are not processed. The oldest of all
+        channels is among them.
+        """
+        found: dict[str, int] = {}
+        for stored in (*self._queue, *self._asked, *(waiting.stored for waiting in self._turns)):
+            found[stored.channel] = min(stored.received_us, found.get(stored.channel, stored.received_us))
+        return found
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
@@ -205,7 +222,8 @@ class Intake:
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
-        if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        waiting = len(self._queue) + len(self._asked)
+        if not self._caught_up or waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
         else:
             self._queue.append(stored)
@@ -244,9 +262,9 @@ class Intake:
         done = 0
         while True:
             heartbeat()
-            if not self._queue and not self._caught_up and not self._resting and self._read_back():
+            if not self._queue and not self._caught_up and self._may_read_back() and self._read_back():
                 continue
-            if not self._queue or self._held or not self._processor.has_room() or self._is_busy():
+            if self._held or not self._processor.has_room() or self._is_busy() or not self._step():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -254,10 +272,9 @@ class Intake:
                 except TimeoutError:
                     pass
                 continue
-            self._take(self._queue.popleft())
             done += 1
-            if done >= self._processor.burst:
-                done = 0
+            if done >= self._processor.burst or self._has_read_enough():
+                done = self._read_bytes = 0
                 await asyncio.sleep(0)
 
     async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
@@ -267,7 +284,7 @@ class Intake:
         finds, and is the one noted there.
         """
         noted = False
-        for _ in range(COMMITTING + 2):
+        for _ in range(TURNS + COMMITTING + 2):
             if self._held or self._resting or not (self._queue or self._read_back()):
                 return
             first = self._queue[0]
@@ -284,13 +301,92 @@ class Intake:
                         await self._all_committed.wait()
 
     def _is_busy(self) -> bool:
-        return (
-            self._committing >= COMMITTING
-            or self._committing_bytes >= COMMITTING_BYTES
-            or (len(self._behind) > 1 and self._aside_bytes >= ASIDE_BYTES)
-            or self._behind_bytes >= MEMORY_BYTES
-            or sum(map(len, self._behind.values())) >= MEMORY_MESSAGES
-        )
+        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
+
+    def _may_read_back(self) -> bool:
+        return not self._resting and not self._held and self._has_turns()
+
+    def _has_turns(self) -> bool:
+        return len(self._turns) < TURNS and self._turns.names < NAMES
+
+    def _has_read_enough(self) -> bool:
+        """Whether others of the loop get their turn before more names are read."""
+        return self._reading is not None or self._read_bytes >= NAMES_BYTES
+
+    def _step(self) -> bool:
+        """Take a message, or a step towards it; False: there is none to be taken now."""
+        if self._queue and not self._turns and not self._is_late(first := self._queue[0]) and not self._is_large(first):
+            self._reading = None
+            self._take(self._queue.popleft())
+            return True
+        added = False
+        for _ in range(TURNS_AT_ONCE):
+            if not self._queue or not self._has_turns():
+                break
+            added = True
+            self._add_to_turns(self._queue[0])
+            if self._has_read_enough():
+                break
+        waiting = self._turns.next(large=not self._aside_bytes or self._aside_bytes < ASIDE_BYTES)
+        if waiting is None or (waiting.large and self._asked):  # what it waits for may be asked and not answered yet
+            return added
+        stored = self._with_payload(waiting)
+        self._turns.begin(waiting)
+        if stored is None:
+            self._turns.done(waiting)
+            if self._in_turn.get(waiting.stored.channel) == waiting.stored.id:
+                del self._in_turn[waiting.stored.channel]
+            return True
+        if waiting.large and self._aside is not None:
+            self._bytes -= waiting.size  # other messages get its room in memory meanwhile
+            self._aside_bytes += waiting.size
+            self._ask_aside(self._aside, stored, waiting)
+        else:
+            self._turns.done(waiting)
+            self._take(stored)
+        return True
+
+    def _is_late(self, stored: Stored) -> bool:
+        return self._clock.now_us() - stored.received_us > LATE_US
+
+    def _is_large(self, stored: Stored) -> bool:
+        return self._aside is not None and self._aside.takes(stored)
+
+    def _add_to_turns(self, stored: Stored) -> None:
+        """Have the first message of the queue take turns, once its names are read: this reads a piece."""
+        channel = self._channels.get(stored.channel)
+        if channel is None:
+            self._take(self._queue.popleft())
+            return
+        if self._reading is None or self._reading[0] != stored.id:
+            self._reading = (stored.id, self._names(stored, channel))
+        try:
+            next(self._reading[1])
+            return
+        except StopIteration as read:
+            named: Named = read.value
+        except Exception:  # P7: an error of ours; it waits for all earlier ones, and all later ones for it
+            logger.exception("reading names failed inside LabRelay", extra={"journal_id": stored.id})
+            named = Named(None)
+        self._reading = None
+        self._last_id = max(self._last_id, self._queue.popleft().id)
+        size, large = len(stored.payload), self._is_large(stored)
+        self._read_bytes += size + 16 * MESSAGE_COSTS
+        if self._bytes > MEMORY_BYTES // 2:
+            self._bytes -= size
+            stored = replace(stored, payload=b"")
+        self._turns.add(Waiting(stored=stored, size=size, named=named, large=large))
+
+    def _with_payload(self, waiting: Waiting) -> Stored | None:
+        """The message whose turn it is; None: it has its outcome already."""
+        stored = waiting.stored
+        if stored.payload or not waiting.size:
+            return stored
+        found = unprocessed(self._journal, stored.id - 1, 1)
+        if not found or found[0].id != stored.id:
+            return None
+        self._bytes += waiting.size
+        return found[0]
 
     def _take(self, stored: Stored) -> None:
         """Have one message processed."""
@@ -302,27 +398,20 @@ class Intake:
             self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
-        if (waiting := self._behind.get(stored.channel)) is not None:
-            waiting.append(stored)
-            self._behind_bytes += len(stored.payload)
-            return
         self._asked_for(stored)
-        if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
-            self._behind[stored.channel] = deque([stored])
-            self._aside_bytes += len(stored.payload)
-            self._bytes -= len(stored.payload)  # other messages get its room in memory meanwhile
-            self._aside.ask(stored, channel, lambda outcome: self._processed_aside(stored, outcome))
-            return
         self._asked.append(stored)
         self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
 
-    def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
-        """Take the outcome of a large message: its channel continues with the messages that waited for it."""
-        waiting = self._behind.pop(stored.channel)
-        self._aside_bytes -= len(waiting.popleft().payload)
-        self._behind_bytes -= sum(len(one.payload) for one in waiting)
-        self._queue.extendleft(reversed(waiting))
-        self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+    def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
+        """Have a large message processed aside: its channel continues when that has its outcome."""
+
+        def processed(outcome: Processed) -> None:
+            self._aside_bytes -= waiting.size
+            self._turns.done(waiting)
+            self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+
+        self._asked_for(stored)
+        aside.ask(stored, self._channels[stored.channel], processed)
 
     def _processed(self, stored: Stored, outcome: Processed) -> None:
         """Take the outcome of the oldest message that was asked for."""
@@ -463,11 +552,18 @@ class Intake:
 
     def _go_back(self, stored_id: int) -> None:
         # Messages aside, or waiting for those, may be older.
-        oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
+        first = self._turns.oldest()
+        oldest = min(
+            [stored_id, *(one.id for one in (*self._queue, *self._asked)), *([first.stored.id] if first else [])]
+        )
+        if self._aside is not None:
+            self._aside.forget()
+        self._turns.clear()
+        self._reading = None
+        self._aside_bytes = 0
         self._processor.forget()
         self._queue.clear()
         self._asked.clear()
-        self._before.clear()
         self._in_turn.clear()
         self._bytes = 0
         self._caught_up = self._is_in_order = False

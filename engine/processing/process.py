@@ -196,7 +196,7 @@ def _route(
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
     context: MapContext | None = None
-    if channel.dialogue is not None and (about := _about_orders(parsed, channel.dialogue)):
+    if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
@@ -270,7 +270,7 @@ def _route(
     )
 
 
-def _about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
+def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     """Why a message of an analyzer that gets orders is for `engine.ordering` alone; None: it may have results."""
     if question_in(parsed, dialogue) is not None:
         return ReasonCode.QUESTION
