@@ -31,7 +31,7 @@ from engine.model.records import Recorded, Routed
 from engine.model.values import value
 from engine.processing.names import names_of
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
-from engine.processing.turns import MESSAGE_COSTS, Named, Turns, Waiting
+from engine.processing.turns import MESSAGE_COSTS, UNKNOWN, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -44,8 +44,7 @@ logger = logging.getLogger("labrelay.processing")
 MEMORY_MESSAGES = 2048  # stored messages that wait in memory, beside those that take turns ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
-TURNS = 4096  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
-NAMES = 200_000  # of these messages together, before no further one is added
+TURNS = 8192  # messages that take turns; of those beyond `MEMORY_BYTES` the payload is read back when its turn comes
 NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
 TURNS_AT_ONCE = (
     4  # are added before one is taken: the longer many of one channel wait, the sooner others are among them
@@ -131,7 +130,7 @@ class Intake:
         self._read_bytes = 0  # of messages whose names were read in this turn of the loop
         self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
-        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
+        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet, beside those in the turns
         self._committing = 0
         self._committing_bytes = 0
         self._all_committed = asyncio.Event()
@@ -182,7 +181,7 @@ class Intake:
 
     def _recall(self) -> None:
         """Have messages without an answer processed anew, in their order."""
-        if (oldest := self._turns.oldest()) is not None:
+        if oldest := self._turns.oldest():
             self._go_back(oldest.stored.id)
             return
         self._reading = None
@@ -304,10 +303,7 @@ class Intake:
         return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
 
     def _may_read_back(self) -> bool:
-        return not self._resting and not self._held and self._has_turns()
-
-    def _has_turns(self) -> bool:
-        return len(self._turns) < TURNS and self._turns.names < NAMES
+        return not self._resting and not self._held and len(self._turns) < TURNS
 
     def _has_read_enough(self) -> bool:
         """Whether others of the loop get their turn before more names are read."""
@@ -321,30 +317,33 @@ class Intake:
             return True
         added = False
         for _ in range(TURNS_AT_ONCE):
-            if not self._queue or not self._has_turns():
+            if not self._queue or len(self._turns) >= TURNS:
                 break
             added = True
             self._add_to_turns(self._queue[0])
             if self._has_read_enough():
                 break
-        waiting = self._turns.next(large=not self._aside_bytes or self._aside_bytes < ASIDE_BYTES)
-        if waiting is None or (waiting.large and self._asked):  # what it waits for may be asked and not answered yet
+        # A large one may wait for one that was asked before turns began.
+        waiting = self._turns.next(large=self._aside_bytes < ASIDE_BYTES and not self._asked)
+        if waiting is None:
             return added
+        self._begin(waiting)
+        return True
+
+    def _begin(self, waiting: Waiting) -> None:
+        """Have a message processed whose turn it is."""
         stored = self._with_payload(waiting)
         self._turns.begin(waiting)
         if stored is None:
             self._turns.done(waiting)
             if self._in_turn.get(waiting.stored.channel) == waiting.stored.id:
                 del self._in_turn[waiting.stored.channel]
-            return True
-        if waiting.large and self._aside is not None:
+        elif waiting.large and self._aside is not None:
             self._bytes -= waiting.size  # other messages get its room in memory meanwhile
             self._aside_bytes += waiting.size
             self._ask_aside(self._aside, stored, waiting)
         else:
-            self._turns.done(waiting)
-            self._take(stored)
-        return True
+            self._take(stored, waiting)
 
     def _is_late(self, stored: Stored) -> bool:
         return self._clock.now_us() - stored.received_us > LATE_US
@@ -367,15 +366,22 @@ class Intake:
             named: Named = read.value
         except Exception:  # P7: an error of ours; it waits for all earlier ones, and all later ones for it
             logger.exception("reading names failed inside LabRelay", extra={"journal_id": stored.id})
-            named = Named(None)
+            named = UNKNOWN
         self._reading = None
-        self._last_id = max(self._last_id, self._queue.popleft().id)
+        self._read_bytes += len(stored.payload) + 16 * MESSAGE_COSTS
+        self._put_in_turns(named)
+
+    def _put_in_turns(self, named: Named) -> Waiting:
+        """Take the first message of the queue into the turns."""
+        stored = self._queue[0]
         size, large = len(stored.payload), self._is_large(stored)
-        self._read_bytes += size + 16 * MESSAGE_COSTS
         if self._bytes > MEMORY_BYTES // 2:
             self._bytes -= size
             stored = replace(stored, payload=b"")
-        self._turns.add(Waiting(stored=stored, size=size, named=named, large=large))
+        waiting = Waiting(stored=stored, size=size, named=named, large=large)
+        self._turns.add(waiting)
+        self._last_id = max(self._last_id, self._queue.popleft().id)
+        return waiting
 
     def _with_payload(self, waiting: Waiting) -> Stored | None:
         """The message whose turn it is; None: it has its outcome already."""
@@ -388,8 +394,8 @@ class Intake:
         self._bytes += waiting.size
         return found[0]
 
-    def _take(self, stored: Stored) -> None:
-        """Have one message processed."""
+    def _take(self, stored: Stored, waiting: Waiting | None = None) -> None:
+        """Have one message processed, in its turn where it takes turns."""
         self._last_id = max(self._last_id, stored.id)
         channel = self._channels.get(stored.channel)
         if channel is None:
@@ -399,8 +405,9 @@ class Intake:
             self._bytes -= len(stored.payload)
             return
         self._asked_for(stored)
-        self._asked.append(stored)
-        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
+        if waiting is None:
+            self._asked.append(stored)
+        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome, waiting))
 
     def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
         """Have a large message processed aside: its channel continues when that has its outcome."""
@@ -413,9 +420,12 @@ class Intake:
         self._asked_for(stored)
         aside.ask(stored, self._channels[stored.channel], processed)
 
-    def _processed(self, stored: Stored, outcome: Processed) -> None:
+    def _processed(self, stored: Stored, outcome: Processed, waiting: Waiting | None) -> None:
         """Take the outcome of the oldest message that was asked for."""
-        self._asked.popleft()
+        if waiting is None:
+            self._asked.popleft()
+        else:
+            self._turns.done(waiting)
         self._bytes -= len(stored.payload)
         self._outcome(stored, outcome)
 
@@ -551,11 +561,8 @@ class Intake:
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
 
     def _go_back(self, stored_id: int) -> None:
-        # Messages aside, or waiting for those, may be older.
-        first = self._turns.oldest()
-        oldest = min(
-            [stored_id, *(one.id for one in (*self._queue, *self._asked)), *([first.stored.id] if first else [])]
-        )
+        turns = (waiting.stored for waiting in self._turns)  # one aside, or waiting for that, may be older
+        oldest = min([stored_id, *(one.id for one in (*self._queue, *self._asked, *turns))])
         if self._aside is not None:
             self._aside.forget()
         self._turns.clear()

@@ -1,37 +1,45 @@
 """The names of a message before it is mapped: its orders, specimens and patients, for `engine.processing.turns`.
 
-Only lines with such numbers are parsed, each once where several have the same: reading 20,000 results takes a fraction
-of the time of their mapping. They are read in pieces, since each piece holds the interpreter.
+Only lines with such numbers are read, each once where several have the same: reading 20,000 results takes a fraction of
+the time of their mapping. They are read in pieces, since each piece holds the interpreter.
 
     HL7 v2      PID-2, -3, -4; MRG-1 to -4; ORC-2, -3, -4; OBR-2, -3; SPM-2, -30; SAC-3, -4; TXA-12 to -15
     E1394       P-3, -4, -5; O-3, -4. A text with a layout is read as these
-    JSON        each value, and each word of it; of a large one, and of another text, words that look like numbers
+    JSON        each value with a digit, and each word of it; no times, short decimals, codes and values of results
 
 The dialect of the analyzer moves numbers before they are read. A number is compared without the signs and leading zeros
 that some senders leave out, and whatever it is of: a patient's number may be that of a specimen.
 
 Recording an outcome looks at earlier messages by the number of an order, a specimen or a patient alone, and by channel;
-so two messages of two channels that share no number have the same outcomes in either order. A correction or a
-withdrawal waits for all earlier ones: one of them may be its result under a number that was not read.
+so two messages of two channels that share no number have the same outcomes in either order, a correction or withdrawal
+as any other. A message of which a number is not read keeps its place among all messages.
 """
 
+import json
 import re
+from array import array
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored
-from engine.model.order_results import CORRECTS, WITHDRAWN, tube_of
+from engine.model.order_results import tube_of
 from engine.model.search_keys import MAX_LENGTH
+from engine.processing.formats import MEDIA_TYPES, InDialect
 from engine.processing.process import ChannelRoutes, about_orders
-from engine.processing.turns import Named
+from engine.processing.turns import UNKNOWN, Named
 
-PIECE = 64 * 1024
-LINES = 128  # that are parsed at once
-MOST = 100_000  # of one message are kept in memory; the others wait for one that has more
+SMALL = 64 * 1024  # a message up to this is read at once where its lines or texts are not enough
+PIECE = 32 * 1024
+LINES = 64  # that are parsed at once
+TEXTS = 512  # of JSON, that are read at once
+SORTED = 4096  # names that are sorted at once
+FEW = 128  # names; those of a message with more are kept sorted, in 4 bytes each
+MOST = 100_000  # of one message are kept in memory
+MOST_LINES = 25_000  # no format reads more
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
-_WORD = re.compile("[A-Za-z]+")
 
 _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     "hl7v2": {
@@ -45,12 +53,8 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "astm": {"P": (3, 4, 5), "O": (3, 4)},
 }
-_REPORT_TAKES_BACK = frozenset("CX")
-_STATUS = {  # a segment's name -> the field of its status, and the codes of a correction or a withdrawal
-    "hl7v2": {"OBX": (11, CORRECTS["hl7v2"] | WITHDRAWN["hl7v2"]), "OBR": (25, _REPORT_TAKES_BACK)},
-    "astm": {"R": (9, CORRECTS["astm"] | WITHDRAWN["astm"]), "O": (26, _REPORT_TAKES_BACK)},
-}
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # a number in each component
+_JSON = frozenset({MEDIA_TYPES["json"], MEDIA_TYPES["fhir"]})
 
 
 class _Form(NamedTuple):
@@ -59,23 +63,22 @@ class _Form(NamedTuple):
     Attributes:
         length: of a segment's name.
         places: a segment's name -> its fields with numbers, counted from the name as 0.
+        first: the number of the field that is counted as 0.
         result: the segment of a result.
         silent: segments that say nothing about a result, an order or a patient.
-        status: as `_STATUS`.
     """
 
     format: str
     length: int
     places: dict[bytes, tuple[int, ...]]
+    first: int
     result: bytes
     silent: frozenset[bytes]
-    status: dict[bytes, tuple[int, frozenset[str]]]
 
 
 def _form(kind: str, length: int, first: int, result: bytes, silent: bytes) -> _Form:
     places = {name.encode(): tuple(at - first for at in fields) for name, fields in _PLACES[kind].items()}
-    status = {name.encode(): (at - first, codes) for name, (at, codes) in _STATUS[kind].items()}
-    return _Form(kind, length, places, result, frozenset(silent.split()), status)
+    return _Form(kind, length, places, first, result, frozenset(silent.split()))
 
 
 _HL7 = _form(
@@ -83,19 +86,45 @@ _HL7 = _form(
     b"MSH SFT UAC NTE MSA ERR EVN EQU ISD INV NDS ROL ECD ECR CNS TCC TCD SID QRD QRF QPD RCP QAK DSC",
 )  # fmt: skip
 _ASTM = _form("astm", 1, 1, b"R", b"H C M Q L")
+_FORMS = {MEDIA_TYPES["hl7v2"]: (_HL7,), MEDIA_TYPES["astm"]: (_ASTM,), "": (_HL7, _ASTM)}  # empty: either
 
 
 def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
-    """The names of a message, as hashes.
+    """The names of a message.
 
     A question for orders is without names: its outcome is the same at any time.
     """
     payload = stored.payload
-    form = _HL7 if payload.startswith(b"MSH") else _ASTM if payload.startswith(b"H") else None
-    if form is None:
-        if len(payload) <= PIECE:
-            return _in_whole(payload, channel)
-        return (yield from _in_words(payload))
+    form = next(
+        (one for one in _FORMS.get(channel.media_type, ()) if payload.startswith((b"MSH", b"H")[one.first])), None
+    )
+    if form is not None:
+        names = yield from _in_lines(payload, channel, form)
+    elif channel.media_type in _JSON:
+        names = yield from _in_texts(payload)
+    else:
+        names = None
+    if names is None:
+        return _in_whole(payload, channel) if len(payload) <= SMALL else UNKNOWN
+    return (yield from _named(names))
+
+
+def _named(names: set[int]) -> Generator[None, None, Named]:
+    if len(names) <= FEW:
+        return Named(frozenset(names))
+    if len(names) > MOST:
+        return UNKNOWN
+    left, many = iter(names), []
+    while piece := sorted(islice(left, SORTED)):
+        many.append(array("I", piece))
+        yield
+    return Named(frozenset(), many=tuple(many))
+
+
+def _in_lines(payload: bytes, channel: ChannelRoutes, form: _Form) -> Generator[None, None, set[int] | None]:
+    """None: they are not all known."""
+    if max(payload.count(b"\r"), payload.count(b"\n")) > MOST_LINES:
+        return None
     found = _Lines(form, channel, payload[form.length : form.length + 1])
     for number, (lines, is_cut) in enumerate(_pieces(payload)):
         if number:
@@ -104,12 +133,10 @@ def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Na
         for first in range(0, len(kept), LINES):
             if first:
                 yield
-            found.parse(kept[first : first + LINES])
-        if len(found.names) > MOST:
-            return Named(None)
-    if len(payload) <= PIECE and (found.failed or (not found.has_results and channel.dialogue is not None)):
-        return _in_whole(payload, channel)
-    return found.named()
+            found.read(kept[first : first + LINES])
+        if not found.complete or len(found.names) > MOST:
+            return None
+    return found.names if found.are_all else None
 
 
 def _pieces(payload: bytes) -> Iterator[tuple[list[bytes], bool]]:
@@ -136,28 +163,30 @@ class _Lines:
     """Reads the lines of a message.
 
     Attributes:
-        complete: False: there may be names that were not read, or it takes back a result.
-        failed: a piece of it cannot be parsed.
+        complete: False: there may be names that were not read.
     """
 
     def __init__(self, form: _Form, channel: ChannelRoutes, sign: bytes) -> None:
         self.names: set[int] = set()
         self.complete = True
-        self.failed = self.has_results = False
         self._form = form
         self._channel = channel
         self._sign = sign
         self._header = b""
         self._before: dict[bytes, list[bytes]] = {}  # a segment's name -> its numbers where it was last
+        self._cut: Delimiters | None = None  # once a line was parsed, and no dialect moves numbers
+        self._has_results = False
         self._is_named = False  # the last line is of a segment with numbers
         self._is_silent = True
 
-    def named(self) -> Named:
-        complete = self.complete and bool(self.names or self._is_silent)
-        return Named(frozenset(self.names), complete=complete)
+    @property
+    def are_all(self) -> bool:
+        """Whether the names found are all, and it is no question."""
+        is_known = self._has_results or self._channel.dialogue is None
+        return self.complete and is_known and bool(self.names or self._is_silent)
 
     def take(self, lines: list[bytes], *, is_cut: bool = False) -> list[bytes]:
-        """Look at some lines, and return those to be parsed. ``is_cut``: of the last one this is the beginning."""
+        """Look at some lines, and return those to be read. ``is_cut``: of the last one this is the beginning."""
         form, sign = self._form, self._sign
         kept: list[bytes] = []
         for line in lines:
@@ -166,18 +195,14 @@ class _Lines:
                 line = line.strip(_BLANKS)
                 name = line[: form.length].upper()
                 if line[form.length : form.length + 1] != sign and len(line) != form.length:
-                    self._no_segment(line)
+                    self._is_silent = self._is_silent and not line
+                    self.complete = self.complete and not (line and self._is_named)  # it may be a part of that one
                     continue
             self._header = self._header or line
-            if self.complete and (status := form.status.get(name)) is not None:
-                fields = line.split(sign, status[0] + 1)
-                self.complete = len(fields) <= status[0] or not _takes_back(
-                    fields[status[0]].decode("latin-1"), status[1]
-                )
             wanted = form.places.get(name)
             self._is_named = wanted is not None
             if wanted is None:
-                self.has_results = self.has_results or name == form.result
+                self._has_results = self._has_results or name == form.result
                 self._is_silent = self._is_silent and name in form.silent
                 continue
             self._is_silent = False
@@ -191,48 +216,43 @@ class _Lines:
                 kept.append(sign.join(fields[: most + 1]))
         return kept
 
-    def _no_segment(self, line: bytes) -> None:
-        if not line:
+    def read(self, lines: list[bytes]) -> None:
+        """Add the numbers of these lines."""
+        if (cut := self._cut) is not None and all(map(bytes.isascii, lines)):
+            for line in lines:
+                fields = line.decode("ascii").split(cut.field)
+                name = fields[0].strip().upper()
+                for at in self._form.places[name.encode()]:
+                    if at < len(fields):
+                        self._add(fields[at], cut, name, at + self._form.first)
             return
-        self._is_silent = False
-        if self._is_named:  # a part of the line before it
-            self.complete = False
-            self.names |= _words(line)
-
-    def parse(self, lines: list[bytes]) -> None:
         text = b"\r".join([self._header, *lines])
         try:
             parsed = self._channel.message_format.parse(text, self._channel.options)
         except Exception:  # whatever is wrong with it, its mapping says it
-            parsed = None
-        if parsed is None or parsed.format != self._form.format:
-            self.failed = True
             self.complete = False
-            self.names |= _words(text)
             return
-        self.complete = _add_numbers(parsed, self.names) and self.complete
+        if parsed.format != self._form.format:
+            self.complete = False
+            return
+        if not isinstance(self._channel.message_format, InDialect):
+            self._cut = parsed.delimiters
+        for segment in parsed.segments:
+            for at in _PLACES[parsed.format].get(segment.name, ()):
+                self._add(segment.get(at), parsed.delimiters, segment.name, at)
+
+    def _add(self, field: str, cut: Delimiters, segment: str, at: int) -> None:
+        self.complete = _add_number(field, cut, segment, at, self.names) and self.complete
 
 
-def _takes_back(said: str, codes: frozenset[str]) -> bool:
-    """Whether a field with a status says so, however it is written."""
-    return said not in ("F", "") and any(part[0].upper() in codes for part in _WORD.findall(said))
-
-
-def _add_numbers(parsed: Parsed, names: set[int]) -> bool:
-    """Add the numbers of these segments; False: one of them is not readable, or they take back a result."""
-    places = _PLACES[parsed.format]
+def _add_number(field: str, cut: Delimiters, segment: str, at: int, names: set[int]) -> bool:
+    """Add the numbers of a field; False: one of them is not readable."""
     complete = True
-    for segment in parsed.segments:
-        if (status := _STATUS[parsed.format].get(segment.name)) and _takes_back(segment.get(status[0]), status[1]):
+    for text in _texts(field, cut, segment, at) if field else ():
+        if len(text) > MAX_LENGTH or not text.isprintable():
             complete = False
-        for at in places.get(segment.name, ()):
-            if not (field := segment.get(at)):
-                continue
-            for text in _texts(field, parsed.delimiters, segment.name, at):
-                if len(text) > MAX_LENGTH or not text.isprintable():
-                    complete = False
-                elif text != '""' and (name := _bare(text)):
-                    names.add(hash(name))
+        elif text != '""' and (name := _bare(text)):
+            names.add(_hash(name))
     return complete
 
 
@@ -276,65 +296,97 @@ def _in_whole(payload: bytes, channel: ChannelRoutes) -> Named:
         parsed = channel.message_format.parse(payload, channel.options)
         if channel.dialogue is not None and about_orders(parsed, channel.dialogue):
             return Named(frozenset())
-        names: set[int] = set()
-        if parsed.format in _PLACES:
-            complete = _add_numbers(parsed, names)
-            form = _HL7 if parsed.format == "hl7v2" else _ASTM
-            is_silent = all(segment.name.encode() in form.silent for segment in parsed.segments)
-            return Named(frozenset(names), complete=complete and bool(names or is_silent))
-        if parsed.tree is not None:
-            names = _in_values(parsed.tree)
-            return Named(frozenset(names), complete=bool(names))
+        names = _of_segments(parsed) if parsed.format in _PLACES else None
     except ContentError:  # a dead letter, whatever came before it
         return Named(frozenset())
-    except Exception:  # noqa: S110  its mapping says it
-        pass
-    return Named(frozenset(_words(payload)), complete=False)
+    except Exception:  # its mapping says it
+        return UNKNOWN
+    return UNKNOWN if names is None or len(names) > FEW else Named(frozenset(names))
 
 
-def _in_values(tree: Any) -> set[int]:
-    waiting, texts = [tree], []
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-        elif isinstance(one, str):
-            texts.append(one)
-    whole = {hash(name) for one in texts if len(one) <= MAX_LENGTH and not one.isalnum() and (name := _bare(one))}
-    return whole | _words(" ".join(texts).encode("utf-8", "replace"))
-
-
-def _in_words(payload: bytes) -> Generator[None, None, Named]:
-    """The words of a large text that look like numbers; its names may be other parts of it."""
+def _of_segments(parsed: Parsed) -> set[int] | None:
+    """None: they are not all known."""
     names: set[int] = set()
-    at = 0
-    while at < len(payload):
-        if at:
-            yield
-        end = max(payload.rfind(sign, at, at + PIECE) for sign in (b" ", b'"', b",", b"\n", b"\r")) + 1
-        end = end if end > at and at + PIECE < len(payload) else at + PIECE
-        names |= _words(payload[at:end], least=4)
-        if len(names) > MOST:
-            return Named(None)
-        at = end
-    return Named(frozenset(names), complete=False)
+    form = _HL7 if parsed.format == "hl7v2" else _ASTM
+    for segment in parsed.segments:
+        for at in _PLACES[parsed.format].get(segment.name, ()):
+            if not _add_number(segment.get(at), parsed.delimiters, segment.name, at, names):
+                return None
+    is_silent = all(segment.name.encode() in form.silent for segment in parsed.segments)
+    return names if names or is_silent else None
 
 
+# -- JSON --------------------------------------------------------------------------------------------------------------
+
+_TEXT = rb'"(?:[^"\\]++|\\.)*+"'
+_VALUE = rb"(?:" + _TEXT + rb"|-?\d[\d.eE+-]*+)"
+
+
+def _members(*names: bytes) -> bytes:
+    """Members of one object, one after another."""
+    return rb"\s*+,\s*+".join(rb'"' + name + rb'"\s*+:\s*+' + _VALUE for name in names)
+
+
+_SOME_TEXTS = re.compile(  # and what is left of an object
+    rb'(?:[^"]*+%b){1,%d}+(?:[^"}]*+%b){0,%d}+' % (_TEXT, TEXTS, _TEXT, TEXTS), re.DOTALL
+)
+_FOUND = re.compile(  # the name of a member, and the code and value of a result, are no names
+    b"|".join(
+        [
+            _members(b"code", b"value", b"units?"),
+            _members(b"system", b"code"),
+            _TEXT + rb"\s*+:",
+            rb"(" + _VALUE + rb")",
+        ]
+    ),
+    re.DOTALL,
+)
+_NO_NUMBER = re.compile(r"[+-]?\d*[.,]\d+|\d{4}-\d\d-\d\d(?:[T ].*)?")
+_DECIMAL = 6  # characters; a longer one may be a number of another kind
 _IN_WORDS = b"-_./"
 _SPACES = bytes(code if code > 0x7F or chr(code).isalnum() else 0x20 for code in range(256))
 
 
-def _words(text: bytes, *, least: int = 0) -> set[int]:
-    """``least``: only words with a digit, of so many characters."""
-    words = set(text.translate(_SPACES, _IN_WORDS).decode("utf-8", "ignore").upper().split())
-    if least:
-        words = {word for word in words if len(word) >= least and not word.isalpha()}
-    return {hash(word.lstrip("0") or "0") for word in words}
+def _in_texts(payload: bytes) -> Generator[None, None, set[int] | None]:
+    """None: they are not all known."""
+    names: set[int] = set()
+    at = 0
+    while at < len(payload):
+        some = _SOME_TEXTS.match(payload, at)
+        end = some.end() if some is not None else len(payload)
+        for value in set(_FOUND.findall(payload, at, end)):
+            if len(value) > SMALL and b" " not in value:  # a file
+                continue
+            if len(value) > SMALL or not _add_words(value, names):
+                return None
+        if len(names) > MOST:
+            return None
+        at = end
+        yield
+    return names or None
+
+
+def _add_words(value: bytes, names: set[int]) -> bool:
+    """Add a value of JSON and its words; False: it cannot be read."""
+    try:
+        text = json.loads(value.decode()) if value[:1] == b'"' else value.decode()
+    except ValueError:
+        return False
+    if _NO_NUMBER.fullmatch(text) and (len(text) <= _DECIMAL or text[4] == "-"):
+        return True
+    said = text.encode("utf-8", "replace")
+    words = set(said.translate(_SPACES, _IN_WORDS).decode("utf-8", "ignore").upper().split())
+    if len(text) <= MAX_LENGTH:
+        words.add(_bare(text))
+    names.update(_hash(word.lstrip("0") or "0") for word in words if not word.isalpha() and word)
+    return True
 
 
 def _bare(text: str) -> str:
     """A number as it is compared; empty: there is none."""
     found = "".join(filter(str.isalnum, text)).upper()
     return found.lstrip("0") or found[:1]
+
+
+def _hash(name: str) -> int:
+    return hash(name) & 0xFFFF_FFFF

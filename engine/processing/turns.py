@@ -2,13 +2,16 @@
 
 A channel's messages go in their order. Among channels the one goes first that had the fewest bytes so far: a flood of
 one channel delays another by a few messages only. Across channels a message waits for earlier ones that name its order,
-specimen or patient (`engine.processing.names`). One whose names are not all known, and one that takes back a result,
-waits for all earlier ones.
+specimen or patient (`engine.processing.names`). One whose names are not all known waits for all earlier ones, and all
+later ones wait for it.
 
-A message is *under way* from `begin` to `done`. One that is processed aside stays so for a while: its channel waits,
-and so do those that wait for it.
+A message is *under way* from `begin` to `done`. The processor of small ones answers in the order of asking, so that
+these wait for no answer. A large one is processed aside: it begins once those before it are done, and its channel and
+those that wait for it stay until it is done.
 """
 
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,18 +20,23 @@ from typing import NamedTuple
 from engine.model.message import Stored
 
 MESSAGE_COSTS = 512  # bytes that each message counts beside its own
+NAMES = 4_000_000  # of messages with many, together, 4 bytes each; one that has more is as one with unknown names
 
 
 class Named(NamedTuple):
-    """The names of a message.
+    """The names of a message, each a number of 32 bits.
 
     Attributes:
-        names: None: it has more than memory holds. It waits for all earlier ones, and all later ones for it.
-        complete: False: it may have others, too, or takes back a result. It waits for all earlier ones.
+        complete: False: it may have others, too.
+        many: of a message with many: in sorted pieces, in place of ``names``.
     """
 
-    names: frozenset[int] | None
+    names: frozenset[int]
     complete: bool = True
+    many: "tuple[array[int], ...]" = ()
+
+
+UNKNOWN = Named(frozenset(), complete=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +46,7 @@ class Waiting:
     Attributes:
         stored: without its payload where memory has no room for it.
         large: it is processed aside.
+        is_asked: it is under way.
         waits_for: ids of earlier messages; one that is not in the turns any more holds nothing back.
     """
 
@@ -45,22 +54,37 @@ class Waiting:
     size: int
     named: Named
     large: bool
+    is_asked: bool = False
     waits_for: tuple[int, ...] = ()
+
+    def has_one_of(self, names: frozenset[int]) -> bool:
+        """Of one with many names."""
+        return any(
+            (at := bisect_left(piece, name)) < len(piece) and piece[at] == name
+            for piece in self.named.many
+            for name in names
+        )
 
 
 class Turns:
     """Messages are added in journal order."""
 
     def __init__(self) -> None:
-        self.names = 0  # of all messages
+        self.clear()
+
+    def clear(self) -> None:
+        self.names = 0  # of messages with many
         self._messages: dict[int, Waiting] = {}
         self._oldest_first: deque[int] = deque()  # their ids, and ids of those that are done
         self._lines: dict[str, deque[Waiting]] = {}
-        self._under_way: set[str] = set()  # channels
-        self._latest: dict[int, int] = {}  # name -> the latest message with it
-        self._barrier = 0  # the latest message without names
+        self._aside: set[str] = set()  # channels of which a large message is under way
+        self._latest: dict[int, int] = {}  # name -> the latest message with it, of those with few
+        self._many: dict[int, Waiting] = {}  # messages with many
+        self._last_of: dict[str, int] = {}  # channel -> its latest message
+        self._barrier = 0  # the latest message whose names are not all known
         self._used: dict[str, int] = {}  # channel -> bytes that it had
         self._now = 0  # bytes that the channel had that was served last, before that
+        self._last = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -68,23 +92,29 @@ class Turns:
     def __iter__(self) -> Iterator[Waiting]:
         return iter(self._messages.values())
 
-    def clear(self) -> None:
-        for kept in (self._messages, self._oldest_first, self._lines, self._under_way, self._latest, self._used):
-            kept.clear()
-        self.names = self._barrier = self._now = 0
-
     def add(self, waiting: Waiting) -> None:
         number, channel = waiting.stored.id, waiting.stored.channel
         if not self._messages:
             self.clear()
-        names = waiting.named.names or ()
-        self.names += len(names)
-        waiting.waits_for = tuple(
-            {self._barrier, *(self._latest.get(name, 0) for name in names)} & self._messages.keys()
-        )
-        self._latest.update(dict.fromkeys(names, number))
-        if waiting.named.names is None:
+        assert number > self._last
+        self._last = number
+        many = sum(map(len, waiting.named.many))
+        if self.names + many > NAMES:
+            waiting.named, many = UNKNOWN, 0
+        names = waiting.named.names
+        before = {self._barrier, self._last_of.get(channel, 0), *(self._latest.get(name, 0) for name in names)}
+        if many:
+            self.names += many
+            before.update(self._many)  # these are few
+            before.update(self._latest[name] for piece in waiting.named.many for name in piece if name in self._latest)
+            self._many[number] = waiting
+        else:
+            before.update(other for other, one in self._many.items() if one.has_one_of(names))
+            self._latest.update(dict.fromkeys(names, number))
+        waiting.waits_for = tuple(before & self._messages.keys())
+        if not waiting.named.complete:
             self._barrier = number
+        self._last_of[channel] = number
         self._messages[number] = waiting
         self._oldest_first.append(number)
         if channel not in self._lines:
@@ -104,7 +134,7 @@ class Turns:
         least = 0
         for channel, line in self._lines.items():
             used = self._used[channel]
-            if channel in self._under_way or (best is not None and used >= least):
+            if channel in self._aside or (best is not None and used >= least):
                 continue
             first = line[0]
             if (large or not first.large) and self._may_go(first):
@@ -112,9 +142,22 @@ class Turns:
         return best
 
     def _may_go(self, waiting: Waiting) -> bool:
-        if waiting.named.names is None or not waiting.named.complete:
-            return waiting is self.oldest()
-        return not any(number in self._messages for number in waiting.waits_for)
+        if not waiting.named.complete:
+            return self._is_first(waiting)
+        return not any(self._holds_back(self._messages.get(number), waiting) for number in waiting.waits_for)
+
+    def _is_first(self, waiting: Waiting) -> bool:
+        """Whether no earlier one holds it back."""
+        for number in self._oldest_first:
+            if (one := self._messages.get(number)) is waiting:
+                return True
+            if self._holds_back(one, waiting):
+                return False
+        return True
+
+    @staticmethod
+    def _holds_back(one: Waiting | None, waiting: Waiting) -> bool:
+        return one is not None and (waiting.large or one.large or not one.is_asked)
 
     def begin(self, waiting: Waiting) -> None:
         """It is under way; it came from `next`."""
@@ -125,16 +168,19 @@ class Turns:
             del self._lines[channel]
         self._now = max(self._now, self._used[channel])
         self._used[channel] = self._now + waiting.size + MESSAGE_COSTS
-        self._under_way.add(channel)
+        waiting.is_asked = True
+        if waiting.large:
+            self._aside.add(channel)
 
     def done(self, waiting: Waiting) -> None:
         """Its outcome comes before that of each message that is taken from now on."""
         number = waiting.stored.id
-        self._under_way.discard(waiting.stored.channel)
+        if waiting.large:
+            self._aside.discard(waiting.stored.channel)
         del self._messages[number]
-        names = waiting.named.names or ()
-        self.names -= len(names)
-        for name in names:
+        if self._many.pop(number, None) is not None:
+            self.names -= sum(map(len, waiting.named.many))
+        for name in waiting.named.names:
             if self._latest.get(name) == number:
                 del self._latest[name]
         self.oldest()

@@ -123,6 +123,25 @@ async def test_the_age_of_the_oldest_of_each_channel_is_known() -> None:
     assert intake.oldest_us()["a"] == at[4]
 
 
+async def test_a_large_message_waits_for_answers_about_its_channel_and_names_only() -> None:
+    """And no other waits for the large one meanwhile."""
+    silent, reading = Silent(), Reading(1)
+    intake, clock = intake_of(silent, reading)
+    for number, (channel, payload) in enumerate([("a", b""), ("b", b"L"), ("a", b"L"), ("b", b"")], start=1):
+        intake.accept(stored(number, channel, payload, clock))
+    clock.advance(intake_module.LATE_US / 1e6 + 1)
+    while intake._step():
+        pass
+    assert [number for number, _ in silent.asked] == [1, 2]
+    silent.asked[1][1](Outcome("filtered"))
+    while intake._step():
+        pass
+    assert [number for number, _ in silent.asked] == [1, 2, 4]
+    silent.asked[0][1](Outcome("filtered"))
+    intake._step()
+    assert [number for number, _ in silent.asked] == [1, 2, 4, 3]
+
+
 async def test_a_message_whose_names_cannot_be_read_keeps_the_order_of_all() -> None:
     def failing(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
         if stored.id == 2:

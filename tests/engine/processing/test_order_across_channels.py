@@ -47,17 +47,16 @@ def text(number: int, rng: random.Random) -> bytes:
 
 
 def named(stored: Stored) -> Named:
-    """By these alone: a correction waits for no other message, as if turns had not seen that it is one."""
     reading = names_of(stored, routes(stored.channel))
     with pytest.raises(StopIteration) as end:
         next(reading)
     found: Named = end.value.value
     assert found.names
-    return Named(found.names)
+    return found
 
 
 def another_order(messages: Sequence[Stored], rng: random.Random) -> list[Stored]:
-    """As turns have them end where some are processed aside."""
+    """As turns have them end where some are processed aside, and others by a worker that answers in order."""
     turns, under_way, ended = Turns(), [], []
     for one in messages:
         turns.add(Waiting(stored=one, size=rng.randrange(5_000), named=named(one), large=rng.random() < 0.5))
@@ -66,7 +65,10 @@ def another_order(messages: Sequence[Stored], rng: random.Random) -> list[Stored
             turns.begin(waiting)
             under_way.append(waiting)
             continue
-        waiting = under_way.pop(rng.randrange(len(under_way)))
+        waiting = rng.choice(under_way)
+        if not waiting.large:
+            waiting = next(one for one in under_way if not one.large)
+        under_way.remove(waiting)
         turns.done(waiting)
         ended.append(waiting.stored)
     return ended
