@@ -144,7 +144,8 @@ class Intake:
         self._held = 0
         self._resting = False  # the store failed to write an outcome; it is retried a little later
         self._bytes = 0  # of the payloads in memory, without those that are processed aside
-        self._caught_up = False  # False: the store has messages that are not in memory
+        self._caught_up = False  # False: the store has messages that are not in memory ...
+        self._behind: dict[str, tuple[int, int]] = {}  # ... channel -> when the first came, and the id of the last
         self._last_id = 0  # the last message taken out of the queue
         self._newest = 0  # the last message put into it
         self._wake = asyncio.Event()
@@ -195,10 +196,10 @@ class Intake:
         return len(self._queue) + len(self._asked) + len(self._turns)
 
     def oldest_us(self) -> dict[str, int]:
-        """Channel -> when the oldest of its messages in memory was received that are not processed. The oldest of all
-        channels is among them.
+        """Channel -> when the oldest of its messages was received that are not processed, of an earlier process once it
+        was read.
         """
-        found: dict[str, int] = {}
+        found = {channel: first_us for channel, (first_us, _) in self._behind.items()}
         for stored in (*self._queue, *self._asked, *(waiting.stored for waiting in self._turns)):
             found[stored.channel] = min(stored.received_us, found.get(stored.channel, stored.received_us))
         return found
@@ -224,11 +225,17 @@ class Intake:
         waiting = len(self._queue) + len(self._asked)
         if not self._caught_up or waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
+            self._put_behind(stored)
         else:
             self._queue.append(stored)
             self._newest = stored.id
             self._bytes += len(stored.payload)
         self._wake.set()
+
+    def _put_behind(self, stored: Stored) -> None:
+        """It is not in memory."""
+        first_us, last = self._behind.get(stored.channel, (stored.received_us, stored.id))
+        self._behind[stored.channel] = (min(first_us, stored.received_us), max(last, stored.id))
 
     def _note_turns(self, waiting: Iterable[Stored]) -> None:
         """These wait for their turn, and later orders of their channels behind them."""
@@ -280,24 +287,39 @@ class Intake:
         """Process the messages that the last process may have had under way one by one; note the first of them.
 
         Each is durable before the next is taken. So if one ends this process, too, it is the first that the next start
-        finds, and is the one noted there.
+        finds, and is the one noted there. Where channels took turns it may be behind more than these: each start gets
+        further.
         """
-        noted = False
-        for _ in range(TURNS + COMMITTING + 2):
+        noted, asked = False, 0
+        while asked < COMMITTING + 2:
             if self._held or self._resting or not (self._queue or self._read_back()):
                 return
             first = self._queue[0]
-            if not noted and first.channel in self._channels:
+            if first.channel not in self._channels:
+                self._take(self._queue.popleft())
+                continue
+            if not noted:
                 noted = True
                 with suppress(StoreError):
                     await self._journal.run(poison_message.note, first.id)
                 continue  # much may have changed meanwhile
-            self._take(self._queue.popleft())
-            while self._committing:
+            asked += 1
+            if self._is_large(first):
+                self._begin_alone()
+            else:
+                self._take(self._queue.popleft())
+            while self._committing or self._asked or self._turns:
                 heartbeat()
+                self._wake.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
-                        await self._all_committed.wait()
+                        await (self._all_committed.wait() if self._committing else self._wake.wait())
+
+    def _begin_alone(self) -> None:
+        """Have the first message of the queue processed aside while no other is."""
+        self._put_in_turns(UNKNOWN)
+        if (waiting := self._turns.next()) is not None:
+            self._begin(waiting)
 
     def _is_busy(self) -> bool:
         return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
@@ -448,9 +470,14 @@ class Intake:
         if not batch:  # an empty batch, not just a short one: large and damaged messages make short batches
             self._caught_up = True
             self._is_in_order = True
+            self._behind.clear()
             return False
         self._queue.extend(batch)
         self._note_turns(batch)
+        for stored in batch:
+            first_us, last = self._behind.pop(stored.channel, (0, 0))
+            if last > stored.id:
+                self._behind[stored.channel] = (max(first_us, stored.received_us), last)
         self._newest = batch[-1].id
         self._bytes += sum(len(stored.payload) for stored in batch)
         return True
@@ -562,7 +589,10 @@ class Intake:
 
     def _go_back(self, stored_id: int) -> None:
         turns = (waiting.stored for waiting in self._turns)  # one aside, or waiting for that, may be older
-        oldest = min([stored_id, *(one.id for one in (*self._queue, *self._asked, *turns))])
+        back = (*self._queue, *self._asked, *turns)
+        for one in back:
+            self._put_behind(one)
+        oldest = min([stored_id, *(one.id for one in back)])
         if self._aside is not None:
             self._aside.forget()
         self._turns.clear()

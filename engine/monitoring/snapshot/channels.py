@@ -116,7 +116,7 @@ class ChannelSnapshot:
             are not known.
         today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
-        stored_age_s: since the oldest of these that is in memory was received; None: none is.
+        stored_age_s: since the oldest of these that is known was received; None: none is.
         dead: open dead letters that died before they had a destination (unreadable, mapping errors).
         incomplete: messages that broke off and wait for a person; none of them is a dead letter.
         link_faults: violations of the protocol by the peer since the start, by kind.

@@ -21,7 +21,9 @@ from engine.processing import intake as intake_module
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
 from engine.processing.turns import Named
+from engine.store.operations import poison_message
 from tests.support.plant import LineFormat
+from tests.support.waiting import until
 
 MESSAGES = 40
 
@@ -58,10 +60,15 @@ class Store:
         self.came = came
         self.ended: list[int] = []
         self.failed: set[int] = set()
+        self.suspects: list[int] = []
         self._waiting: list[tuple[int, int, asyncio.Future[Any]]] = []
 
-    def run(self, function: Any, stored_id: int, *_: Any, after: int, **more: Any) -> "asyncio.Future[Any]":
+    def run(self, function: Any, stored_id: int, *_: Any, after: int = 0, **more: Any) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if function is poison_message.note:
+            self.suspects.append(stored_id)
+            future.set_result(None)
+            return future
         self._waiting.append((stored_id, after, future))
         return future
 
@@ -219,3 +226,29 @@ async def test_a_reload_shortly_after_another_loses_no_message(monkeypatch: pyte
         one.worker.answer()
     one.reload()
     one.check()
+
+
+async def test_after_a_kill_messages_go_one_by_one_and_a_large_one_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of a channel that was removed do not count."""
+    monkeypatch.setattr(intake_module, "COMMITTING", 2)
+    one = History(0)
+    monkeypatch.setattr(intake_module, "unprocessed", one.store.unprocessed)
+    one.intake._warily = True
+    for number in range(1, 19):
+        one.large = float(number == 12)
+        one.come("gone" if number <= 10 else "ab"[number % 2])
+    task = asyncio.create_task(one.intake.run())
+    for number in (11, 12, 13, 14):
+        asked = one.aside if number == 12 else one.worker
+        await until(lambda asked=asked: len(asked.asked) == 1)  # type: ignore[misc]
+        assert len(one.worker.asked) + len(one.aside.asked) == 1
+        assert one.intake._is_careful
+        asked.answer()
+        one.commit()
+        await asyncio.sleep(0)
+        assert one.store.ended[-1] == number
+    await until(lambda: len(one.worker.asked) == 4)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert one.store.suspects == [11]
+    assert not one.intake._is_careful

@@ -123,6 +123,35 @@ async def test_the_age_of_the_oldest_of_each_channel_is_known() -> None:
     assert intake.oldest_us()["a"] == at[4]
 
 
+async def test_the_age_of_the_oldest_is_known_of_a_channel_that_is_not_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", 1)
+    silent, reading = Silent(), Reading(1)
+    intake, clock = intake_of(silent, reading)
+    came = []
+    for number, channel in enumerate("abab", start=1):
+        came.append(stored(number, channel, b"", clock))
+        clock.advance(5.0)
+        intake.accept(came[-1])
+    at = [one.received_us for one in came]
+    assert intake.oldest_us() == {"a": at[0], "b": at[1]}
+    intake._step()
+    intake._go_back(1)
+    assert intake.oldest_us() == {"a": at[0], "b": at[1]}
+    batches = [came[1:2], came[2:], []]
+    monkeypatch.setattr(intake_module, "unprocessed", lambda *_: batches.pop(0))
+    intake._read_back()
+    assert intake.oldest_us()["b"] == at[1]
+    intake._queue.clear()  # as if it was processed: the next one is not older
+    assert intake.oldest_us()["b"] == at[1]
+    intake._read_back()
+    assert intake.oldest_us() == {"a": at[2], "b": at[3]}
+    intake._queue.clear()
+    intake._read_back()
+    assert intake.oldest_us() == {}
+
+
 async def test_a_large_message_waits_for_answers_about_its_channel_and_names_only() -> None:
     """And no other waits for the large one meanwhile."""
     silent, reading = Silent(), Reading(1)
