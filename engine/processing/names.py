@@ -18,10 +18,11 @@ as any other. A message of which a number is not read keeps its place among all 
 import json
 import re
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from itertools import islice
 from typing import NamedTuple
 
+from engine.mapping.identity_fields import IdentityFields
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Parsed, Stored
 from engine.model.order_results import tube_of
@@ -53,6 +54,7 @@ _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "astm": {"P": (3, 4, 5), "O": (3, 4)},
 }
+_HEADERS = frozenset({"MSH", "H"})  # they have no number of an order or patient
 _PAIRS = frozenset({("SPM", 2), ("SAC", 3), ("SAC", 4)})  # a number in each component
 _JSON = frozenset({MEDIA_TYPES["json"], MEDIA_TYPES["fhir"]})
 
@@ -94,6 +96,8 @@ def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Na
 
     A question for orders is without names: its outcome is the same at any time.
     """
+    if channel.has_other_numbers:
+        return UNKNOWN
     payload = stored.payload
     form = next(
         (one for one in _FORMS.get(channel.media_type, ()) if payload.startswith((b"MSH", b"H")[one.first])), None
@@ -107,6 +111,13 @@ def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Na
     if names is None:
         return _in_whole(payload, channel) if len(payload) <= SMALL else UNKNOWN
     return (yield from _named(names))
+
+
+def are_read(message_format: str, report_numbers: Set[tuple[str, int]], identity: IdentityFields) -> bool:
+    """Whether all numbers are read here that a mapping knows its reports by: (segment, field)."""
+    numbers = {*report_numbers, *((identity.order, at) for at in identity.order_number)}
+    places = _PLACES.get(message_format, {})
+    return all(at in places.get(segment, ()) for segment, at in numbers if at and segment not in _HEADERS)
 
 
 def _named(names: set[int]) -> Generator[None, None, Named]:

@@ -97,6 +97,7 @@ class ChannelRoutes:
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
         groups: of analyzers, that it is of. redundant: as in `engine.model.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
+        has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
     channel: str
@@ -110,6 +111,7 @@ class ChannelRoutes:
     groups: tuple[str, ...] = ()
     takes: TakeSettings | None = None
     redundant: bool = False
+    has_other_numbers: bool = False
 
     @property
     def notes_controls(self) -> bool:

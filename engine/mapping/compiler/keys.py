@@ -18,6 +18,9 @@ def natural_key(c: Compilation, step: Step, scope: Scope, kind: str) -> tuple[st
     code = c.code
     assert step.key is not None
     formula, read_in = _key_formula(step.key, scope)
+    if kind == "DiagnosticReport" and isinstance(formula, Formula):
+        first = formula.tree.items[0] if isinstance(formula.tree, nodes.ListOf) and formula.tree.items else formula.tree
+        c.setting.report_numbers |= {(path.segment, path.field) for path in _paths_of(first, read_in, set())}
     if isinstance(formula, Formula) and isinstance(formula.tree, nodes.ListOf):
         return _list_key(c, step, formula, formula.tree, read_in)
     value = rule_value(c, formula, read_in, "text")
@@ -107,7 +110,7 @@ def _check_rounds(c: Compilation, step: Step, scope: Scope, inner: Scope) -> Non
     if inner.group is c.setting.root or step.key is None:
         return
     segments = {segment for group in inner.group.walk() for segment in group.segments}
-    read = _paths_of(step.key, scope, set()) if isinstance(step.key, Formula) else []
+    read = _paths_of(step.key.tree, scope, set()) if isinstance(step.key, Formula) else []
     if not any(path.segment in segments for path in read):
         name = inner.group.name
         c.problems.warning(
@@ -130,7 +133,7 @@ def check_key(c: Compilation, step: Step, scope: Scope, kind: str) -> None:
     if kind != "Observation" or not isinstance(step.key, Formula):
         return
     if c.setting.message_format == "hl7v2" and inner.group is not None and "OBX" in inner.group.segments:
-        read = {(path.segment, path.field) for path in _paths_of(step.key, scope, set())}
+        read = {(path.segment, path.field) for path in _paths_of(step.key.tree, scope, set())}
         if ("OBX", 3) in read and ("OBX", 4) not in read:
             c.problems.warning(
                 step.key.node,
@@ -138,15 +141,15 @@ def check_key(c: Compilation, step: Step, scope: Scope, kind: str) -> None:
             )
 
 
-def _paths_of(formula: Formula, scope: Scope, seen: set[int]) -> list[nodes.Path]:
+def _paths_of(tree: nodes.Expression, scope: Scope, seen: set[int]) -> list[nodes.Path]:
     """All paths that an expression reads, through the variables it names."""
     found: list[nodes.Path] = []
-    for part in nodes.walk(formula.tree):
+    for part in nodes.walk(tree):
         if isinstance(part, nodes.Path):
             found.append(part)
         elif isinstance(part, nodes.Name):
             variable = scope.find(part.name)
             if isinstance(variable, Variable) and isinstance(variable.value, Formula) and id(variable) not in seen:
                 seen.add(id(variable))
-                found += _paths_of(variable.value, variable.scope, seen)
+                found += _paths_of(variable.value.tree, variable.scope, seen)
     return found

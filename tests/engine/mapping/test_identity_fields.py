@@ -56,6 +56,13 @@ def ids(made: Made) -> Mapping[str, str]:
     return {resource["resourceType"]: resource["id"] for resource in made_by_us}
 
 
+def test_the_numbers_that_reports_are_known_by_are_known(tmp_path: Path) -> None:
+    assert program(tmp_path, NAMED).report_numbers == {("O", 3)}
+    steps = STEPS.replace("key: =[O-3, '-']", "let: {a: =O-19 | O-3}\n            key: =[a | '-', O-5 | '-']")
+    found = Workshop(tmp_path).load(HERE + steps)
+    assert found.report_numbers == {("O", 3), ("O", 19)}
+
+
 @pytest.mark.parametrize("where", ["taken", "measured"])
 @pytest.mark.parametrize("patient", ["4711", ""], ids=["with a patient", "without one"])
 def test_a_correction_of_the_next_day_has_the_ids_of_its_result(tmp_path: Path, where: str, patient: str) -> None:

@@ -10,6 +10,7 @@ from adapters.codecs.astm import records
 from adapters.codecs.astm.dialogue import dialogue
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import mindray_bs, roche_cobas_c311
+from engine.mapping.identity_fields import STANDARD
 from engine.model.message import FormatOptions, MapContext, Parsed, Stored
 from engine.processing import names
 from engine.processing.formats import MEDIA_TYPES, InDialect
@@ -147,6 +148,15 @@ def test_numbers_are_read_as_the_dialect_leaves_them() -> None:
     assert of("CL240370") <= (found.names or of())
     bed = MSH + "PID|1|854||12|T\rOBR|1|00002|2|Mindray^BS-200E\rOBX|1|NM|2|t|5\r"
     assert read(bed, channel(InDialect(hl7v2, mindray_bs)))[0] == Named(of("854", "2"))
+
+
+def test_a_channel_whose_reports_are_known_by_other_numbers_keeps_its_place() -> None:
+    standard = STANDARD["hl7v2"]
+    assert names.are_read("hl7v2", {("OBR", 3), ("SPM", 2), ("MSH", 9), ("PV1", 0)}, standard)
+    assert not names.are_read("hl7v2", {("OBR", 3), ("OBR", 20)}, standard)
+    assert not names.are_read("hl7v2", set(), replace(standard, order_number=(3, 18)))
+    assert names.are_read("json", set(), STANDARD["json"])
+    assert read(ORU, replace(channel(hl7v2), has_other_numbers=True))[0] == UNKNOWN
 
 
 def test_a_question_waits_for_no_result() -> None:
