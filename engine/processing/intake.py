@@ -297,6 +297,7 @@ class Intake:
             first = self._queue[0]
             if first.channel not in self._channels:
                 self._take(self._queue.popleft())
+                await asyncio.sleep(0)
                 continue
             if not noted:
                 noted = True
@@ -305,7 +306,7 @@ class Intake:
                 continue  # much may have changed meanwhile
             asked += 1
             if self._is_large(first):
-                self._begin_alone()
+                self._begin(self._put_in_turns(UNKNOWN))
             else:
                 self._take(self._queue.popleft())
             while self._committing or self._asked or self._turns:
@@ -314,12 +315,6 @@ class Intake:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
                         await (self._all_committed.wait() if self._committing else self._wake.wait())
-
-    def _begin_alone(self) -> None:
-        """Have the first message of the queue processed aside while no other is."""
-        self._put_in_turns(UNKNOWN)
-        if (waiting := self._turns.next()) is not None:
-            self._begin(waiting)
 
     def _is_busy(self) -> bool:
         return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
