@@ -29,7 +29,7 @@ MESSAGES = 40
 
 
 class Worker:
-    """Answers in the order of asking, when it is told to."""
+    """Answers in the order of asking, when the test says so."""
 
     burst = 64
 
@@ -54,7 +54,7 @@ class Worker:
 
 
 class Store:
-    """Takes outcomes in the order in which they come, when it is told to; some it fails to take."""
+    """Takes outcomes in the order in which they come, when the test says so; some it fails to take."""
 
     def __init__(self, came: dict[int, Stored]) -> None:
         self.came = came
