@@ -14,6 +14,7 @@ import pytest
 from tests.support import fast_set
 from tests.support.corpus import skip_what_is_absent
 from tests.support.failures import FailuresAtOnce
+from tests.support.few_reports import FewReports
 from tests.support.outside import OpensNothingOutside
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
@@ -43,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(outside, "opens-nothing-outside")
     if os.environ.get("CI"):
         config.pluginmanager.register(SkipGuard(), "skip-guard")
-    if not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(FewReports(), "few-reports")
+    else:
         config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
 
 
@@ -110,6 +113,16 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The site and credentials of whoever runs the tests are not the tests'."""
     for name in ("LABRELAY_SITE", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def zone_of_no_command() -> Iterator[None]:
+    """The command line of an earlier test has left its site's time zone behind."""
+    from engine.views.text import ZONE
+
+    before = ZONE.set(ZONE.get())
+    yield
+    ZONE.reset(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,7 @@ from tests.support import examples
 T = TypeVar("T")
 TESTS = Path(__file__).parents[1]
 TIMINGS = TESTS / "timings.tsv"
-SLOW_S = 0.1  # the figure with which `make test` takes five minutes on two quiet cores
+SLOW_S = 0.08  # the figure with which `make test` takes five minutes on two quiet cores
 LISTED_S = 0.05  # of a test that the file names
 OUTGROWN = 2.0  # a test of the fast set that takes so many times SLOW_S is named
 PER_TEST_S = 0.012  # of one that the file does not name, with its share of the collection: for equal parts
