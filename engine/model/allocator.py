@@ -1,6 +1,21 @@
-"""The C library's allocator: return the memory that a large message or a build has freed to the system."""
+"""The C library's allocator: memory that a large message or a build has freed goes back to the system."""
 
 import ctypes
+
+LARGE_BYTES = 256 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def keep_large_apart() -> None:
+    """Map each block above `LARGE_BYTES` by itself, so that freeing it gives it back.
+
+    Otherwise glibc puts blocks as large as one that was freed, up to 32 MiB, on the heap (mallopt(3)), and smaller
+    ones between them keep their memory for good.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # as below
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, LARGE_BYTES)
 
 
 def trim() -> None:

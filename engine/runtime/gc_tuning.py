@@ -25,4 +25,5 @@ def settle(*, first: bool = False) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
+    allocator.keep_large_apart()
     allocator.trim()

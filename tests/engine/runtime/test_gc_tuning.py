@@ -78,5 +78,26 @@ async def test_holes_in_the_heap_are_given_back_before_a_large_message_is_stored
     assert len(end) == 100_000
 
 
+def test_what_a_large_message_took_is_given_back_at_once() -> None:
+    """Without a setting, a large block that was freed makes glibc put the next ones on the heap."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+from engine.runtime.gc_tuning import settle
+from tests.engine.runtime.test_gc_tuning import MiB, _resident_bytes
+settle()
+bytes(30 * MiB)
+before = _resident_bytes()
+blocks, between = [], []
+for _ in range(8):
+    blocks.append(b"x" * 5 * MiB)
+    between.append(bytes(100_000))
+del blocks
+print(_resident_bytes() - before < 5 * MiB)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "True\n", ran.stderr
+
+
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
