@@ -13,6 +13,7 @@ import click
 
 from engine.commands.shared.long_running import Progress, be_gentle, gently_option
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, LockedError, StoreError, UnreachableError
 from engine.model.units import duration_text, size_words
@@ -106,6 +107,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.store.core.connecting import JOURNAL_NAME
     from engine.store.core.ownership import make_for_owner
     from engine.store.journal import Journal
+    from engine.store.operations import incarnation
     from engine.store.recovery.backups import checking, copying
     from engine.store.recovery.backups.catalog import Shelf, read_copy
 
@@ -116,6 +118,8 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
         if folder is not None and folder.is_dir():
             make_for_owner(shelf.path)
         shelf.open()
+        with journal.snapshot() as execute:
+            shelf.claim(incarnation.of(execute))
         copying.room(shelf, session.journal)
         making = shelf.begin()
         journal.writer.lend_alone(copying.job(making / JOURNAL_NAME))
@@ -197,11 +201,14 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
     from engine.model.clock import SystemClock
+    from engine.store.operations import incarnation
     from engine.store.recovery.backups.restore_test import run
 
     be_gentle(gently)
     site = session.load(require_secrets=False)
     shelf = _shelf(session, site, folder)
+    with session.reader() as reader, reader.snapshot() as execute:
+        shelf.claim(incarnation.of(execute))
     scratch = site.config.backup.scratch or shelf.path
     found = run(shelf, scratch, keys=session.data, clock=SystemClock())
     lines = [
@@ -212,6 +219,41 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     ]
     show_document(form, found, lines)
     return ExitCode.INTEGRITY if found["wrong"] else ExitCode.OK
+
+
+@command.command("go-on")
+@stated_reason
+@pass_session
+def go_on(session: Session, reason: str) -> None:
+    """Say that the journal goes on on this machine: its copies go into the folder, and no others.
+
+    For a restored site that takes over, and for a machine that is right although the journal went on elsewhere. Stop
+    the other machine first: it writes no copies from then on, and delivers nothing.
+    """
+    from engine.model.actor import of_this_process
+    from engine.model.clock import SystemClock
+    from engine.store.journal import Journal
+    from engine.store.operations import incarnation
+    from engine.store.recovery.backups.catalog import Shelf
+
+    site = session.load(require_secrets=False)
+    try:
+        session.call_also_at_start("backup", {"do": "go-on", "reason": reason})
+    except UnreachableError:
+        journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
+        try:
+            folder, practice = site.config.backup.folder, site.config.site.practice
+            shelf = Shelf(folder, journal.journal_id) if folder is not None else None
+            others = shelf.before(practice=practice) if shelf is not None else []
+            own = journal.run_alone(incarnation.go_on, of_this_process(), reason, others)
+            if shelf is not None:
+                shelf.claim(own)
+        finally:
+            journal.close()
+    say(
+        "noted in the audit trail; this machine writes copies from now on. Where deliveries are paused: "
+        "labrelay resume deliveries --reason TEXT"
+    )
 
 
 # -- where copies are ----------------------------------------------------------------------------------------------

@@ -61,12 +61,12 @@ def command(
         anchor = _newest_anchor(session, data)
     make_for_owner(target)
     with ExitStack() as steps:
-        place = target
+        place, beside = target, None
         if closed:  # only root reads them: the owner of the data folder gets working copies, and restores from these
             raise_if_in_use(target)
             work = Path(steps.enter_context(TemporaryDirectory(prefix=RESTORING, dir=target)))
             place = work / "site"
-            copy, keys, anchor = _brought(session, source, keys, anchor, work)
+            copy, keys, anchor, beside = _brought(session, source, keys, anchor, work)
         else:
             copy = _chosen(session, source)
         restored = restoring.run(
@@ -79,12 +79,14 @@ def command(
             old_anchor=anchor,
             progress=steps.enter_context(Progress()),
             ours=closed and copy.path.parent == place.parent,
+            beside=beside,
         )
         if closed:
             publish(place, target, last=restoring.DATA_FOLDER)
     lines = [
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
+        "it writes no copies until you say that it takes over: labrelay backup go-on --reason TEXT",
     ]
     show_document(form, asdict(restored), lines)
     if restored.findings:
@@ -94,17 +96,25 @@ def command(
 
 def _brought(
     session: Session, source: Path | None, keys: Path | None, anchor: Path | None, work: Path
-) -> "tuple[Copy, Path | None, Path | None]":
-    """The copy, the folder of keys and the anchor: of those that only root reads, working copies in ``work``."""
+) -> "tuple[Copy, Path | None, Path | None, Path | None]":
+    """The copy, the folder of keys, the anchor, and the folder with notes of all copies: of those that only root reads,
+    working copies in ``work``.
+    """
     from engine.store.core.ownership import bring, bring_file, is_closed_to_owner, open_given
     from engine.store.core.vault import KEY_NAME
-    from engine.store.recovery.backups.catalog import names_copies, read_copy
+    from engine.store.recovery.backups.catalog import names_copies, notes_beside, read_copy
 
+    beside = None
     if source is not None and is_closed_to_owner(source):
         source = source.absolute()
         with open_given(source) as opened:
             bring(opened, work / "notes", source, names_copies)
         found = _chosen(session, work / "notes", source).path.relative_to(work / "notes")
+        beside = (work / "notes" / found).parent
+        if not found.name:  # a copy by its own path
+            beside = work / "beside"
+            with suppress(StoreError), open_given(source.parent) as opened:
+                bring(opened, beside, source.parent, notes_beside)
         place = work / (found.name or source.name)
         with open_given(source, *found.parts) as opened:
             bring(opened, place, source / found, lambda name: True)
@@ -120,7 +130,7 @@ def _brought(
         with open_given(anchor) as opened:
             bring_file(opened, work / "anchor", anchor)
         anchor = work / "anchor"
-    return copy, keys, anchor
+    return copy, keys, anchor, beside
 
 
 def _data(session: Session) -> Path | None:
@@ -148,7 +158,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
 
 def _chosen(session: Session, source: Path | None, shown: Path | None = None) -> "Copy":
     """The newest whole copy in ``source``; people know that folder as ``shown``."""
-    from engine.store.recovery.backups.catalog import copies, read_copy
+    from engine.store.recovery.backups.catalog import copies, incarnations, read_copy
 
     if source is None:
         source = session.load(require_secrets=False).config.backup.folder
@@ -164,4 +174,9 @@ def _chosen(session: Session, source: Path | None, shown: Path | None = None) ->
     if len({copy.manifest.journal_id for copy in found}) > 1:
         names = ", ".join(str(shown / copy.path.relative_to(source)) for copy in found)
         raise StoreError(f"{shown}: copies of several journals; name one: {names}")
+    if (later := found[0].incarnation.overtaken_by(incarnations(found[0].path.parent))) is not None:
+        raise StoreError(
+            f"{shown}: the newest whole copy, {found[0].name}, is of {found[0].incarnation}, and the journal went on "
+            f"after it: {later}. Let that machine make a copy (labrelay backup now), or name the older copy here"
+        )
     return found[0]

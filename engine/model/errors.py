@@ -178,6 +178,10 @@ class IntegrityError(StoreError):
     exit_code = 6
 
 
+class OvertakenError(StoreError):
+    """The journal went on on another machine: this one writes no copies."""
+
+
 class LossError(IntegrityError):
     """The anchor proves that rows are missing, or that it belongs to another journal.
 

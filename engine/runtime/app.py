@@ -35,7 +35,7 @@ from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.records import Recovery
+from engine.model.records import DELIVERIES, Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.ordering import expiry, status
 from engine.runtime import gc_tuning, notices, state_events
@@ -68,6 +68,7 @@ from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
 from engine.store.queries.corrections import list_corrections
+from engine.store.queries.lanes import list_pauses
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
@@ -177,7 +178,7 @@ class App:
             )
         self.parts = parts = Parts(self.journal, built, self.clock, recovery, self._settled)
         self.second_anchor = SecondAnchor(self.journal, site)
-        self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock)
+        self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
         self.webhooks = Webhooks(self.journal, lambda: parts.built.site.config.webhooks, self.clock)
@@ -254,7 +255,8 @@ class App:
         running.push_async_callback(acts.stop)
         taken_up = acts.operations.take_up(bulk_acts(acts))
         await acts.give_up(act for act in recovery.acts if act not in taken_up)
-        switches = Switches(self.journal, Switchboard(parts, self.observer.expire))
+        self._switchboard = Switchboard(parts, self.observer.expire)
+        switches = Switches(self.journal, self._switchboard)
         verbs = handlers(self, acts, switches)
         self._control = control = ControlServer(
             site.config.data / SOCKET_NAME,
@@ -280,7 +282,8 @@ class App:
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
-        supervisor.supervise("daily look", Scrub(self.journal, lambda: parts.built.site, self.clock).run)
+        scrub = Scrub(self.journal, lambda: parts.built.site, self.clock, killed=recovery.killed)
+        supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("to-do list", self.todo.run)
         supervisor.supervise("alerts", self.alerting.run)
@@ -318,6 +321,11 @@ class App:
         if failed.done():
             failed.result()
         failed.cancel()
+
+    async def _paused_by_itself(self) -> None:
+        """All deliveries were paused in the journal: follow."""
+        pauses = {pause.target: pause for pause in list_pauses(self.journal)}
+        await self._switchboard.switched(DELIVERIES, pauses.get(DELIVERIES))
 
     async def _write_heads(self) -> None:
         """Log the head of the journal's chain, out of reach of the journal's writer; see

@@ -7,8 +7,10 @@ process reads a copy back and restores it as a test. A failure costs only the co
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,14 +18,23 @@ from pathlib import Path
 from engine.config.keeping import BackupConfig
 from engine.config.load import Site
 from engine.model.clock import Clock, from_us
-from engine.model.errors import IntegrityError, LabRelayError, OtherHistoryError, StoreError
+from engine.model.errors import (
+    IntegrityError,
+    LabRelayError,
+    OtherHistoryError,
+    OvertakenError,
+    RefusedError,
+    StoreError,
+)
 from engine.model.phrases import Said
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
+from engine.runtime.other_history import those_that_wrote
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.integrity import looks
+from engine.store.integrity import looks, rollback
 from engine.store.journal import Journal
-from engine.store.operations import audit
+from engine.store.operations import audit, incarnation
+from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups import copying, increments, recovery_point, state_snapshot
 from engine.store.recovery.backups.catalog import Copy, Shelf, read_copy
@@ -34,11 +45,12 @@ logger = logging.getLogger("labrelay.backup")
 POLL_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
-LONGEST_ERROR = 300
+LONGEST_ERROR = 400
 # Actions after which a journal need not continue earlier copies.
 MADE_ANEW = {
     "salvage": "the journal was salvaged; a new full copy is begun",
     "restore": "the journal was restored; a new full copy is begun",
+    "go-on": "the journal goes on here; a new full copy is begun",
     "rollback": "the data folder was put back to an earlier state; a new full copy is begun",
 }
 
@@ -46,14 +58,23 @@ MADE_ANEW = {
 class BackupScheduler:
     """Keeps the copies of one running site."""
 
-    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+    def __init__(
+        self, journal: Journal, site: Callable[[], Site], clock: Clock, stopped: Callable[[], Awaitable[None]]
+    ) -> None:
         """
         Args:
             site: returns the configuration in force; a reload changes it.
+            stopped: called after all deliveries were paused, for the journal goes on elsewhere.
         """
         self._journal = journal
         self._site = site
         self._clock = clock
+        self._stopped = stopped
+        with journal.snapshot() as execute:
+            self._own = incarnation.of(execute)
+        self._claiming = threading.Lock()  # the tasks and a person's request are threads of their own
+        self._standing_still = asyncio.Lock()
+        self._going_on = False
         self._wanted = ""  # a person's request: "now" or "drill"
         self._running = ""
         self._fault = ""
@@ -138,6 +159,46 @@ class BackupScheduler:
         self._fault = self._drill_fault = ""
         self._wanted = what
 
+    async def go_on(self, actor: str, reason: str) -> None:
+        """A person says that the journal goes on here, and not where other machines have written into the folder.
+
+        Raises:
+            LabRelayError: a reason is missing, one is under way, or as `Shelf.before` and `Shelf.claim`.
+        """
+        if not reason.strip():
+            raise RefusedError("to go on needs a reason")
+        if self._going_on:  # where the folder hangs, each would keep a thread
+            raise LabRelayError("one is under way: go-on")
+        self._going_on = True
+        try:
+            shelf = self._shelf(self._config) if self._config.folder is not None else None
+            others: list[Incarnation] = []
+            if shelf is not None:
+                others = await asyncio.to_thread(shelf.before, practice=self._site().config.site.practice)
+            self._own = await self._journal.run(incarnation.go_on, actor, reason, others)
+            self._copy, self._is_read, self._fault, self._rows_fault, self._wanted = None, False, "", "", "now"
+            if shelf is not None:
+                await asyncio.to_thread(self._claim, shelf)
+        finally:
+            self._going_on = False
+
+    def _claim(self, shelf: Shelf) -> None:
+        with self._claiming:
+            shelf.claim(self._own)
+
+    async def _stand_still(self, error: Exception, config: BackupConfig) -> None:
+        """Where the journal goes on elsewhere, deliver nothing: as a start does that finds this."""
+        if not isinstance(error, OvertakenError):
+            return
+        with suppress(LabRelayError, OSError):
+            async with self._standing_still:  # one of the two tasks notes it
+                found = await asyncio.to_thread(those_that_wrote, self._shelf(config), self._journal.journal_id)
+                with self._journal.snapshot() as execute:
+                    back = rollback.find(execute, found, self._journal.journal_id, None)
+                if back is not None:
+                    await self._journal.run(rollback.note, back)
+                    await self._stopped()
+
     @property
     def is_busy(self) -> bool:
         return bool(self._running or self._wanted)
@@ -163,6 +224,7 @@ class BackupScheduler:
                 if self._wanted == asked:  # a request that came meanwhile has not been tried
                     self._wanted = ""
                 self._failed(str(error), config)
+                await self._stand_still(error, config)
             finally:
                 self._running = ""
 
@@ -183,6 +245,7 @@ class BackupScheduler:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
                 self._rows_fault = str(error)[:LONGEST_ERROR]
+                await self._stand_still(error, config)
                 # After a restore of an older copy, for example, no row continues the newest one: a full copy helps.
                 if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
                     self._left, self._wanted = self._copy.name, "now"  # once, since it does not help a damaged journal
@@ -195,6 +258,7 @@ class BackupScheduler:
         """
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
+        self._claim(self._shelf(self._config))
         try:
             state_snapshot.write(copy, path)
         except OtherHistoryError:
@@ -242,10 +306,13 @@ class BackupScheduler:
             return
         shelf = self._shelf(config)
         shelf.open()
+        self._claim(shelf)
         self._same_disk = recovery_point.is_on_one_disk(shelf.root, self._site().config.data)
         if self._folder != config.folder:  # a reload has changed it
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
-        self._copy = shelf.newest(whole=True)
+        self._copy = shelf.newest(whole=True, of=self._own)
+        if self._copy is None and (earlier := shelf.newest(whole=True)) is not None:
+            self._begin_anew(earlier, MADE_ANEW["go-on"])
         if self._copy is not None:
             self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())
         drill = shelf.drill()
@@ -281,6 +348,7 @@ class BackupScheduler:
 
         def begin() -> Path:
             shelf.open()
+            self._claim(shelf)
             copying.room(shelf, data / JOURNAL_NAME)
             return shelf.begin()
 
@@ -326,6 +394,7 @@ class BackupScheduler:
         self._running, self._wanted = "drill: restoring a copy for practice", ""
         self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
         try:
+            await asyncio.to_thread(self._claim, self._shelf(config))
             await self._command("backup", "drill")
             self._drill_fault = ""
         except StoreError as error:

@@ -112,7 +112,8 @@ class OneOperation(NoArguments):
 
 
 class Backup(NoArguments):
-    do: Literal["now", "drill", "state"]
+    do: Literal["now", "drill", "state", "go-on"]
+    reason: str = ""  # for going on
 
 
 class ContentsShown(NoArguments):

@@ -20,7 +20,7 @@ from engine.store.core import anchor
 from engine.store.core.anchor import Mark
 from engine.store.core.trail_check import heads_in
 from engine.store.integrity.rollback import Witness
-from engine.store.recovery.backups.catalog import Shelf
+from engine.store.recovery.backups.catalog import Shelf, incarnations
 
 HEADS_NAME = "audit-head"  # in `HEADS_FOLDER` beside the service's runtime folder, see systemd/labrelay.service
 HEADS_FOLDER = "labrelay-log"
@@ -89,7 +89,14 @@ class OtherPlaces:
     def _copies(self, journal_id: bytes) -> list[Witness]:
         """The folder of copies:"""
         root = self._config.backup.folder
-        return list(_of_copies(Shelf(root, journal_id), journal_id)) if root is not None else []
+        if root is None:
+            return []
+        found = list(_of_copies(Shelf(root, journal_id), journal_id))
+        try:
+            found += those_that_wrote(Shelf(root, journal_id), journal_id)
+        except StoreError as error:
+            self.silent.append(str(error))
+        return found
 
     def _heads(self, journal_id: bytes) -> list[Witness]:
         """The head in the log:"""
@@ -103,12 +110,19 @@ class OtherPlaces:
         return [Witness("the log", Mark(journal_id, row, bytes.fromhex(head))) for row, head in heads_in(own)]
 
 
+def those_that_wrote(shelf: Shelf, journal_id: bytes) -> list[Witness]:
+    """The incarnations that have written in the folder of copies.
+
+    Raises:
+        StoreError: they are not known.
+    """
+    return [Witness(str(shelf.path), Mark(journal_id, 0, b""), incarnation=one) for one in incarnations(shelf.path)]
+
+
 def _of_copies(shelf: Shelf, journal_id: bytes) -> Iterator[Witness]:
     for copy in shelf.copies():
         if copy.manifest.journal_id != journal_id.hex():
             continue
-        yield Witness(
-            f"the copy {copy.path}", Mark(journal_id, copy.manifest.last_id, bytes.fromhex(copy.manifest.chain))
-        )
-        for piece in copy.pieces()[-1:]:
-            yield Witness(f"the copy {copy.path}", Mark(journal_id, piece.last, b""))
+        marks = [Mark(journal_id, copy.manifest.last_id, bytes.fromhex(copy.manifest.chain))]
+        marks += [Mark(journal_id, piece.last, b"") for piece in copy.pieces()[-1:]]
+        yield from (Witness(f"the copy {copy.path}", mark, incarnation=copy.incarnation) for mark in marks)

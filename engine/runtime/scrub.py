@@ -5,7 +5,8 @@ A start checks the newest rows only, so that it listens at once, and a copy is r
 (`engine.runtime.backup_scheduler`). Without a folder of copies an old page would not be read until it is needed. The
 scrub is `labrelay verify` in a low-priority process; its findings are an alarm until the next scrub, or the next start,
 finds otherwise. A start within a day of a look that found nothing, or within an hour of one that did not end, waits
-until then (`engine.store.integrity.looks`).
+until then (`engine.store.integrity.looks`). The day does not count after a kill or power cut, nor where the start's own
+check found something.
 """
 
 import asyncio
@@ -34,18 +35,20 @@ _READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
 class Scrub:
     """Scrubs the journal of one running site, day by day."""
 
-    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock, *, killed: bool = False) -> None:
         """
         Args:
             site: returns the configuration in force; a reload changes it.
+            killed: the process before this one did not stop in order.
         """
         self._journal = journal
         self._site = site
         self._clock = clock
         self._first = True  # until a look has ended
+        every_s = 0.0 if killed or journal.damage else EVERY_S
         with journal.snapshot() as execute:
             kept_us = looks.wait_us(
-                execute, clock.now_us(), every_us=round(EVERY_S * 1e6), again_us=round(AGAIN_S * 1e6)
+                execute, clock.now_us(), every_us=round(every_s * 1e6), again_us=round(AGAIN_S * 1e6)
             )
         self._next = clock.monotonic() + max(FIRST_S, kept_us / 1e6)
 

@@ -40,7 +40,9 @@ async def reload(site: RunningSite, request: Request, asked: Reload) -> Result:
 
 async def backup(site: RunningSite, request: Request, asked: Backup) -> Result:
     keeper = site.app.backup
-    if asked.do != "state":
+    if asked.do == "go-on":
+        await keeper.go_on(request.actor, asked.reason)
+    elif asked.do != "state":
         keeper.ask(asked.do)
     said = keeper.snapshot()
     return {"busy": keeper.is_busy, "running": said.running, "fault": said.fault}

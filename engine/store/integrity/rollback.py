@@ -4,6 +4,9 @@ A snapshot of a machine, or a copy of the folder, brings journal and anchor back
 right, and rows acknowledged since are gone. Only sources outside the folder reveal it: a second anchor, the copies of
 the backup, the head of the chain in the log (`engine.runtime.other_history`).
 
+A journal that goes on on another machine is such a one, too: the folder of copies names a later incarnation
+(`engine.store.operations.incarnation`), which delivers what is open here.
+
 Analyzers go on sending, so such a journal receives and acknowledges. It delivers nothing until a person resumes
 deliveries: it does not know which corrections, withdrawals and newer results it had sent, and an older one would
 overwrite them. One transaction records the loss (action ``rollback``), leaves the lost numbers unused, marks open
@@ -25,11 +28,13 @@ from engine.store.core.loss import last_number
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.integrity import looks
-from engine.store.operations import audit, pauses
+from engine.store.operations import audit, incarnation, pauses
 from engine.store.operations.abdm import consents
+from engine.store.operations.incarnation import GO_ON, Incarnation
 from engine.store.operations.worklist import earlier
 
-HISTORY_FROM = "history_from"  # key of the table `meta`: the audit row before which witnesses do not count
+# Keys of the table `meta`: the audit row before which witnesses do not count; the later incarnation that was noted.
+HISTORY_FROM, OVERTAKEN = "history_from", "overtaken_by"
 WHAT_TO_DO = (
     "let the analyzers send again from then on, correct what is known to be newer elsewhere, then let it deliver: "
     "labrelay resume deliveries --reason TEXT"
@@ -44,11 +49,13 @@ class Witness:
         place: description of the source: "the anchor in /mnt/other".
         mark: ``chain`` is empty where only the number is known.
         sealed: it is an anchor, so it must have the journal's seal.
+        incarnation: of the journal, where it has written this; one that only claims the folder of copies knows row 0.
     """
 
     place: str
     mark: Mark
     sealed: bool = False
+    incarnation: Incarnation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,13 @@ class Rollback:
     Attributes:
         text: the problem, with the range and the witness.
         first, last: the missing row numbers; 0 and 0 where they are unknown.
+        later: the incarnation that the journal goes on as.
     """
 
     text: str
     first: int = 0
     last: int = 0
+    later: Incarnation | None = None
 
 
 def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal: Sealing | None) -> Rollback | None:
@@ -71,25 +80,41 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
     Args:
         seal: `Vault.anchor_seal`, where the key was found: without it the seal of an anchor cannot be checked.
     """
-    last_id, since = last_number(execute), _history_from(execute)
+    last_id, since, own = last_number(execute), _history_from(execute), incarnation.of(execute)
+    witnesses = list(witnesses)
+    later = own.overtaken_by(one.incarnation for one in witnesses if one.incarnation is not None)
     furthest: Witness | None = None
     doubted: Rollback | None = None
     for one in witnesses:
         mark = one.mark
         if mark.journal_id != journal_id or mark.last_id == 0 or mark.last_id < since:
             continue
+        if own.claims and one.incarnation is not None and one.incarnation.number < own.number:
+            continue  # a person has said that the journal goes on here, and not there
         if one.sealed and seal is not None and not compare_digest(mark.seal, seal(mark.said)):
             doubted = doubted or Rollback(f"{one.place} was not written with this journal's key")
         elif mark.last_id > last_id:
             furthest = one if furthest is None or mark.last_id > furthest.mark.last_id else furthest
         elif doubted is None and (text := _differs(execute, mark)):
             doubted = Rollback(f"{text} ({one.place} knows it): this journal goes on from an earlier state of itself")
+    first, last = (0, 0) if furthest is None else (last_id + 1, furthest.mark.last_id)
+    if later is not None and (furthest is not None or not _is_noted(execute, later)):
+        # It has the rows that are missing here.
+        return Rollback(f"this journal goes on elsewhere, as {later}; here is {own}. {GO_ON}", first, last, later)
     if furthest is None:
         return doubted
-    first, last = last_id + 1, furthest.mark.last_id
     rows = f"row {first} was" if first == last else f"rows {first} to {last} were"
     text = f"{rows} acknowledged and are not in the journal ({furthest.place} knows): its folder was put back, or cut"
     return Rollback(text.replace("was acknowledged and are", "was acknowledged and is"), first, last)
+
+
+def _is_noted(execute: Execute, later: Incarnation) -> bool:
+    row = execute("SELECT value FROM meta WHERE name = ?", (OVERTAKEN,)).fetchone()
+    return row is not None and bool(row[0] == _noted(later))
+
+
+def _noted(later: Incarnation) -> bytes:
+    return orjson.dumps([later.number, later.history])
 
 
 @operation(priority=Priority.SETTLE)
@@ -111,6 +136,8 @@ def note(batch: Batch, found: Rollback) -> int:
     batch.tail.restored_to = before
     said = orjson.dumps({"act": act, "first": found.first, "last": found.last, "text": found.text})
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (pauses.ROLLED_BACK, said))
+    if found.later is not None:
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (OVERTAKEN, _noted(found.later)))
     return act
 
 

@@ -208,7 +208,8 @@ class Journal(Reader):
                     journal.notes.append(f"Started although rows are missing: {loss}")
                 if back is not None:
                     journal.run_alone(rollback.note, back)
-                    journal.notes.append(f"Nothing is delivered: {back.text}; {rollback.WHAT_TO_DO}")
+                    to_do = f"; {rollback.WHAT_TO_DO}" if back.later is None else ""
+                    journal.notes.append(f"Nothing is delivered: {back.text}{to_do}")
             except DAMAGE as error:
                 raise unopened(path, error) from error
             except OSError as error:

@@ -75,7 +75,7 @@ OFFERED: Mapping[str, str] = {
     "alert_unsilence": "end a silence",
     "alert_test": "send a test to where alerts go",
     "reload": "read the configuration again; a dry run says what that changes",
-    "backup": "make a copy of the journal, or try whether one can be restored",
+    "backup": "make a copy of the journal, try whether one can be restored, or say that the journal goes on here",
     "prune": "let retention delete now what it may",
 }
 NOT_OFFERED: Mapping[str, str] = {

@@ -15,10 +15,12 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
-from engine.model.errors import StoreError
+from engine.model.errors import LabRelayError, RefusedError, StoreError
+from engine.model.records import DELIVERIES
 from engine.runtime import backup_scheduler
 from engine.store.core.vault import KEY_NAME
 from engine.store.operations import audit
+from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups.catalog import Shelf
 from engine.store.recovery.salvage import saving
@@ -186,6 +188,13 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
         assert told.code in {ExitCode.OK, ExitCode.PARTLY}, told.err
         (site / "var").rename(site / "old")
         (site.parent / "new" / "var").rename(site / "var")
+        waits = await asyncio.to_thread(labrelay, "backup", "now", site=site)
+        assert "copies wait, for this journal was restored. If this machine goes on" in waits.err
+        assert "labrelay backup go-on --reason TEXT" in waits.err
+        assert "labrelay backup go-on" in (await asyncio.to_thread(labrelay, "doctor", site=site)).out
+        assert "labrelay backup go-on" in told.out
+        goes_on = await asyncio.to_thread(labrelay, "backup", "go-on", "--reason", "a new disk", site=site)
+        assert goes_on.code == ExitCode.OK, goes_on.err
     else:
         await asyncio.to_thread(salvaged, site)
     async with running_app(site) as app:
@@ -199,7 +208,8 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
         assert app.backup.alarms() == []
     assert errors(caplog.records) == []
     said = [record.getMessage() for record in caplog.records if "a new full copy is begun" in record.getMessage()]
-    assert said == [f"the journal was {way}d; a new full copy is begun"]
+    words = {"salvage": "the journal was salvaged", "restore": "the journal goes on here"}
+    assert said == [f"{words[way]}; a new full copy is begun"]
 
 
 @pytest.mark.parametrize("since", ["nothing", "a salvage before the copy", "a salvage after the copy"])
@@ -238,6 +248,87 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
         app.backup.ask("now")
         await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         assert app.backup.alarms() == []
+
+
+async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says_where(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
+    assert labrelay("backup", "now", site=site).code == ExitCode.OK
+    (folder,) = (site.parent / "copies").iterdir()
+    journal = opened(site / "var")
+    Shelf(site.parent / "copies", journal.journal_id).claim(Incarnation(2, "ab" * 8, "lab-pc2"))
+    journal.close()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    async with running_app(site) as app:
+        assert "goes on elsewhere, as incarnation 2" in app.parts.pauses[DELIVERIES].reason
+        await until(lambda: app.backup.alarms() != [], within_s=300.0)
+        (alarm,) = app.backup.alarms()
+        assert "this journal goes on elsewhere, as incarnation 2 on lab-pc2" in alarm
+        assert "labrelay backup go-on --reason TEXT" in alarm
+    for verb in ("now", "drill"):
+        told = labrelay("backup", verb, site=site)
+        assert told.code != ExitCode.OK
+        assert "incarnation 2 on lab-pc2" in told.err
+    told = labrelay("restore", "--to", str(site.parent / "new"), "--reason", "x", site=site)
+    assert told.code != ExitCode.OK
+    assert "went on after it: incarnation 2 on lab-pc2" in told.err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    goes_on = ("backup", "go-on", "--reason", "that one was a trial")
+    async with running_app(site) as app:
+        told = await asyncio.to_thread(labrelay, *goes_on, site=site)
+        assert (told.code, "labrelay resume deliveries" in told.err) == (ExitCode.OK, True), told.err
+        await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
+        assert app.backup.alarms() == []
+        assert acts_page(app.journal)[0].verb in {"go-on", "backup"}
+        shelf = Shelf(site.parent / "copies", app.journal.journal_id)
+        newest = shelf.newest(whole=True)
+        assert newest is not None
+        assert newest.incarnation.number == 3
+        told = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", "looked", "--yes", site=site)
+        assert DELIVERIES not in app.parts.pauses, told.err
+        shelf.claim(Incarnation(4, "cd" * 8, "lab-pc3"))
+        app.backup.ask("now")
+        await until(lambda: DELIVERIES in app.parts.pauses, within_s=300.0)
+        assert "goes on elsewhere, as incarnation 4 on lab-pc3" in app.parts.pauses[DELIVERIES].reason
+        app.backup.ask("now")
+        await until(lambda: not app.backup.is_busy, within_s=300.0)
+        assert [act.verb for act in acts_page(app.journal)].count("rollback") == 2
+
+
+def test_a_site_whose_copies_are_made_by_hand_goes_on_after_a_restore(site: Path, tmp_path: Path) -> None:
+    usb, new = str(tmp_path / "copies"), tmp_path / "new"
+    (site / "config" / "labrelay.yaml").write_text(SITE_YAML + "backup: {without: by hand}\n")
+    assert labrelay("backup", "now", "--folder", usb, site=site).code == ExitCode.OK
+    assert labrelay("restore", usb, "--to", str(new), "--reason", "a new disk", site=site).code == ExitCode.OK
+    assert "copies wait, for this journal was restored" in labrelay("backup", "now", "--folder", usb, site=new).err
+    assert labrelay("backup", "go-on", "--reason", "a new disk", site=new).code == ExitCode.OK
+    assert labrelay("backup", "now", "--folder", usb, site=new).code == ExitCode.OK
+    assert "incarnation 3" in labrelay("backup", "now", "--folder", usb, site=site).err
+
+
+async def test_a_folder_that_hangs_keeps_one_thread_however_often_a_person_asks(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def hang(*given: Any, **named: Any) -> list[Incarnation]:
+        answers.wait(300.0)
+        return []
+
+    async with running_app(site) as app:
+        Shelf(site.parent / "copies", app.journal.journal_id).open()
+        monkeypatch.setattr(Shelf, "before", hang)
+        first = asyncio.ensure_future(app.backup.go_on("anna", "it is right"))
+        await asyncio.sleep(0)
+        with pytest.raises(LabRelayError, match="one is under way"):
+            await app.backup.go_on("anna", "it is right")
+        with pytest.raises(RefusedError, match="needs a reason"):
+            await app.backup.go_on("anna", " ")
+        answers.set()
+        await first
+        await app.backup.go_on("anna", "it is right")
 
 
 async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(

@@ -186,3 +186,8 @@ async def test_the_next_process_waits_for_the_time_of_the_next_look(
         for later_s, due in [(3599.0, False), (1.0, not whole), (82_800.0, True)]:
             clock.advance(later_s)
             assert Scrub(journal, lambda: site, clock).is_due == due
+            # After a kill, or with damage that the start has found, a look that ended is no reason to wait.
+            assert Scrub(journal, lambda: site, clock, killed=True).is_due == (due or whole)
+            journal.looked_through(["row 2: not what was stored"])
+            assert Scrub(journal, lambda: site, clock).is_due == (due or whole)
+            journal.looked_through([])

@@ -5,21 +5,25 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from engine.model.errors import StoreError
+from engine.model.errors import OvertakenError, RefusedError, StoreError
 from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
+from engine.store.core.ownership import open_below
+from engine.store.operations.incarnation import GO_ON, Incarnation
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
 DRILL_NAME = "drill.json"
+CLAIM_NAME = "claim.json"  # the machine with a later incarnation than the first
 SITE_FOLDER = "site"
 VERSION = 1
+LARGEST_NOTE = 16 << 20  # of the files in JSON
 AHEAD = timedelta(hours=1)  # the clocks of two machines may differ by this much
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
@@ -41,6 +45,7 @@ class Manifest:
         files: of the configuration -> SHA-256.
         left_out: files that hold a private key and are not in it.
         key: whether the key is beside it.
+        incarnation, history, machine: of the journal (`engine.store.operations.incarnation`).
     """
 
     journal_id: str
@@ -53,7 +58,14 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     key: bool = False
+    incarnation: int = 1
+    history: str = ""
+    machine: str = ""
     version: int = VERSION
+
+    @property
+    def of(self) -> Incarnation:
+        return Incarnation(self.incarnation, self.history, self.machine, self.made_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +125,10 @@ class Copy:
     def made_at(self) -> datetime:
         return datetime.fromisoformat(self.manifest.made_at)
 
+    @property
+    def incarnation(self) -> Incarnation:
+        return self.manifest.of
+
     def pieces(self) -> list[Increment]:
         """Its pieces, in order."""
         found = (Increment(path, int(match[1]), int(match[2])) for path, match in self._files(_PIECE))
@@ -167,8 +183,58 @@ class Shelf:
         """Every completed copy, newest first."""
         return copies(self.path)
 
-    def newest(self, *, whole: bool = False) -> Copy | None:
-        return next((copy for copy in self.copies() if copy.is_whole or not whole), None)
+    def newest(self, *, whole: bool = False, of: Incarnation | None = None) -> Copy | None:
+        return next(
+            (one for one in self.copies() if (one.is_whole or not whole) and of in (None, one.incarnation)), None
+        )
+
+    def refused(self, own: Incarnation) -> StoreError | None:
+        """Why a machine with the incarnation ``own`` writes nothing here; None where it may.
+
+        Raises:
+            StoreError: it is not known who has written here.
+        """
+        others = [one for one in incarnations(self.path) if one != own]
+        if (later := own.overtaken_by(others)) is not None:
+            return OvertakenError(
+                f"{self.path}: this journal goes on elsewhere, as {later}; here is {own}, and it writes nothing there"
+            )
+        if not own.claims:
+            return StoreError(f"{self.path}: copies wait, for this journal was restored")
+        return None
+
+    def claim(self, own: Incarnation) -> None:
+        """Before anything is written here: note that the journal goes on as ``own``.
+
+        Raises:
+            OvertakenError: it goes on elsewhere.
+            StoreError: no person has said that it goes on here; or this cannot be read or noted.
+        """
+        try:  # read first: where a later one comes in between, its note stays
+            claimed = _claimed(self.path) if own.number > 1 else own
+            if (refused := self.refused(own)) is not None:
+                raise type(refused)(f"{refused}. {GO_ON}")
+            if claimed != own:
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                write_json(self.path / CLAIM_NAME, asdict(replace(own, at=at)))
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.path}: cannot be used: {error.strerror}") from error
+
+    def before(self, *, practice: bool) -> list[Incarnation]:
+        """Those that have written here, before a person says that the journal goes on on this machine.
+
+        Args:
+            practice: the site's patients are invented.
+
+        Raises:
+            RefusedError: a site for practice goes on in an empty folder only: it may be a clone of the one that wrote.
+            StoreError: they are not known, or the configured folder is missing.
+        """
+        self.open()
+        found = incarnations(self.path)
+        if practice and found:
+            raise RefusedError("this site is for practice: name another folder for its copies")
+        return found
 
     def begin(self) -> Path:
         """A folder to make a copy in; leftovers of a crash are removed."""
@@ -213,11 +279,16 @@ class Shelf:
 
 def names_copies(name: str) -> bool:
     """Whether a copy is found and chosen by this file or folder, below the folder of copies."""
-    return name in (MANIFEST_NAME, VERIFIED_NAME) or name.startswith(_SHELF) or _FULL.fullmatch(name) is not None
+    return name.startswith(_SHELF) or notes_beside(name)
+
+
+def notes_beside(name: str) -> bool:
+    """As `names_copies`, below a journal's own folder."""
+    return name in (MANIFEST_NAME, VERIFIED_NAME, CLAIM_NAME) or _FULL.fullmatch(name) is not None
 
 
 def copies(path: Path) -> list[Copy]:
-    """The copies in a journal's folder, newest first."""
+    """The copies in a journal's folder, newest first: those of the latest incarnation before all others."""
     found = []
     with suppress(OSError):
         for entry in path.iterdir():
@@ -225,7 +296,40 @@ def copies(path: Path) -> list[Copy]:
                 found.append(copy)
     # A copy with a future time was made while the clock was wrong: it must not be the newest for years.
     soon = datetime.now(UTC) + AHEAD
-    return sorted(found, key=lambda copy: (copy.made_at <= soon, copy.made_at, copy.manifest.last_id), reverse=True)
+    return sorted(
+        found,
+        key=lambda copy: (copy.manifest.incarnation, copy.made_at <= soon, copy.made_at, copy.manifest.last_id),
+        reverse=True,
+    )
+
+
+def incarnations(path: Path) -> list[Incarnation]:
+    """Those that have written in a journal's folder.
+
+    Raises:
+        StoreError: the folder, or a note in it, cannot be read, so there may be others.
+    """
+    try:
+        names = [name for name in os.listdir(path) if _FULL.fullmatch(name)]
+        made = [_manifest(_read(path / name / MANIFEST_NAME) or {}) for name in names]
+        claimed = _claimed(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+    return [*(one.of for one in made if one is not None), *([claimed] if claimed is not None else [])]
+
+
+def _claimed(path: Path) -> Incarnation | None:
+    """Raises StoreError where the note is there and says nothing, and OSError."""
+    place = path / CLAIM_NAME
+    if (said := _read(place)) is None:
+        return None
+    try:
+        _instant(said["at"])
+        return Incarnation.read(said["number"], said["history"], said["machine"], said["at"])
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{place}: is damaged; where no other machine goes on with this journal, delete it") from None
 
 
 def read_copy(path: Path) -> Copy | None:
@@ -233,7 +337,17 @@ def read_copy(path: Path) -> Copy | None:
 
     With an unreadable manifest it is no copy; with an unreadable note of verification it counts as unverified.
     """
-    said = read_json(path / MANIFEST_NAME)
+    manifest = _manifest(read_json(path / MANIFEST_NAME))
+    if manifest is None:
+        return None
+    checked = read_json(path / VERIFIED_NAME)
+    verified = None
+    with suppress(KeyError, TypeError):
+        verified = CopyVerified(**{**checked, "findings": tuple(checked["findings"])})
+    return Copy(path, manifest, verified)
+
+
+def _manifest(said: dict[str, Any]) -> Manifest | None:
     try:
         manifest = Manifest(**{**said, "left_out": tuple(said["left_out"])})
         _instant(manifest.made_at)
@@ -242,13 +356,10 @@ def read_copy(path: Path) -> Copy | None:
             return None
         if not all(isinstance(part, str) for row in manifest.files.items() for part in row):
             return None
+        Incarnation.read(manifest.incarnation, manifest.history, manifest.machine, manifest.made_at)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    checked = read_json(path / VERIFIED_NAME)
-    verified = None
-    with suppress(KeyError, TypeError):
-        verified = CopyVerified(**{**checked, "findings": tuple(checked["findings"])})
-    return Copy(path, manifest, verified)
+    return manifest
 
 
 def _instant(text: str) -> datetime:
@@ -265,8 +376,23 @@ def _instant(text: str) -> datetime:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        said = orjson.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return _read(path) or {}
+    except (OSError, StoreError):
+        return {}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """As `read_json`; None where there is no file.
+
+    Raises:
+        OSError, StoreError: it cannot be read, or is a link or no file: a pipe would keep the reader for good.
+    """
+    try:
+        with open_below(path.parent, path.name) as file:
+            said = orjson.loads(file.read(LARGEST_NOTE))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -29,6 +29,7 @@ from engine.store.core.vault import KEY_NAME, read_kek, write_kek
 from engine.store.core.writer import Job, Pump
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.operations import incarnation
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.store.recovery.backups.far_file import FarFile
 
@@ -114,6 +115,7 @@ def complete(
             schema = migrate.version(copy)
             row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
             check = key_check(copy)
+            own = incarnation.of(copy.execute)
         made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
         last_id, chain = row if row is not None else (0, bytes(32))
         Anchor(making / ANCHOR_NAME, journal_id, last_id, chain, seal).close()
@@ -145,6 +147,9 @@ def complete(
             files=files,
             left_out=tuple(left_out),
             key=(making / KEY_NAME).exists(),
+            incarnation=own.number,
+            history=own.history,
+            machine=own.machine,
         )
         copy_made = shelf.finish(making, manifest)
     except (sqlite3.Error, OSError) as error:

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.config.keeping import BackupConfig
+from engine.model.errors import StoreError
 from engine.model.health import Health, Line
 from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
+from engine.store.operations import incarnation
+from engine.store.operations.incarnation import GO_ON
 from engine.store.recovery.backups.catalog import Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
@@ -74,14 +77,18 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
         with closing(connect(data / JOURNAL_NAME)) as connection:
             (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             shelf = Shelf(folder, journal_id)
-            copy = shelf.newest(whole=True)
+            own = incarnation.of(connection.execute)
+            if (refused := shelf.refused(own)) is not None:
+                yield Line(Health.FAIL, _SUBJECT, str(refused), GO_ON)
+                return
+            copy = shelf.newest(whole=True, of=own)
             now = datetime.now(UTC)
             yield _newest(config, copy, now, runs=runs)
             if copy is None:
                 return
             yield _missing(config, connection, copy, now, runs=runs)
             yield _drill(config, shelf, copy, now)
-    except (sqlite3.Error, TypeError, KeyError, OSError) as error:
+    except (sqlite3.Error, TypeError, KeyError, OSError, StoreError) as error:
         yield Line(Health.FAIL, _SUBJECT, f"the copies cannot be looked at: {error}", "labrelay backup list")
 
 

@@ -9,12 +9,13 @@
        delivered: they are sent under their old keys, so a server that has them recognises them
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor
        still shows the journal's end; else a million
-    6  log-in sessions end; users and tokens are those of the copy; operations that were under way end as cancelled
+    6  the journal begins its next incarnation (`engine.store.operations.incarnation`); log-in sessions end; users
+       and tokens are those of the copy; operations that were under way end as cancelled
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
     8  orders of erased messages are erased, too; those that wait may have gone out since
        (`engine.store.operations.worklist.earlier`)
-9  consents of ABDM are suspended: one may have been revoked since (`engine.store.operations.abdm.consents`)
+    9  consents of ABDM are suspended: one may have been revoked since (`engine.store.operations.abdm.consents`)
 
 The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
@@ -50,12 +51,13 @@ from engine.store.integrity import looks, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, bulk, dedup, incomplete, pauses, search_index
+from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
 from engine.store.operations.abdm import consents
 from engine.store.operations.access import sessions
+from engine.store.operations.incarnation import Incarnation
 from engine.store.operations.worklist import earlier, erasing
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
-from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
+from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION
 from engine.store.recovery.rebuilding import moment, put_state
 
@@ -117,6 +119,7 @@ def run(
     progress: Progress | None = None,
     leave_key: bool = True,
     ours: bool = False,
+    beside: Path | None = None,
 ) -> RestoreResult:
     """Restore a site into folder ``target``, which is new or empty.
 
@@ -127,6 +130,7 @@ def run(
         progress: called with (rows, rows in all).
         leave_key: put the key beside the new journal, where it was a file.
         ours: the copy is a working copy, whose journal may be moved.
+        beside: the journal's folder of copies, where that of the copy is another.
 
     Raises:
         StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
@@ -138,9 +142,17 @@ def run(
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
-            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours).run(
-                actor, reason
-            )
+            restored = _Restoration(
+                copy,
+                Path(scratch),
+                clock,
+                keys,
+                old_anchor,
+                said,
+                leave_key,
+                ours,
+                beside or copy.path.absolute().parent,
+            ).run(actor, reason)
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             publish(Path(scratch), target, last=DATA_FOLDER)
             return restored
@@ -161,6 +173,7 @@ class _Restoration:
     _progress: Progress
     _leave_key: bool
     _ours: bool
+    _beside: Path
 
     def __post_init__(self) -> None:
         self._data = self._folder / DATA_FOLDER
@@ -192,6 +205,12 @@ class _Restoration:
             sessions.end_all(connection.execute)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
+            others = self._others()
+            if (later := self._copy.incarnation.overtaken_by(others)) is not None:
+                self._restored.wrong.append(
+                    f"{self._copy.name} is of {self._copy.incarnation}, and the journal went on after it: {later}"
+                )
+            incarnation.begin(connection.execute, max((one.number for one in others), default=0))
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
             connection.execute("COMMIT")
@@ -212,6 +231,14 @@ class _Restoration:
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
         self._restored.check_seconds = round(time.monotonic() - began, 2)
         return self._restored
+
+    def _others(self) -> list[Incarnation]:
+        """Those that have written beside the copy. Where that cannot be read, a sentence says so."""
+        try:
+            return incarnations(self._beside)
+        except StoreError as error:
+            self._restored.wrong.append(f"{error}: whether the journal went on after this copy is not known")
+            return [self._copy.incarnation]
 
     def _vault(self, connection: sqlite3.Connection) -> Vault:
         return Vault(self._kek, data_keys(connection))

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,17 @@ def test_root_restores_from_where_only_root_may_look(site: Path) -> None:
         ran = as_root("restore", place / named, "--to", place / restored, "--reason", "a new disk", site=site)
         assert ran.code == ExitCode.OK, ran.err
         assert strangers(place / restored) == []
+    # A copy by its own path, while another machine goes on with the journal.
+    (copy,) = (place / "usb").glob("*/full-*")
+    claim = {"number": 5, "history": "ab", "machine": "lab-pc2", "at": "2026-03-02T10:00:00+00:00"}
+    (copy.parent / "claim.json").write_text(json.dumps(claim))
+    (copy.parent / "labrelay-1.0.tar").symlink_to("/dev/full")
+    ran = as_root("restore", copy, "--to", place / "older", "--reason", "the disk of lab-pc2 broke", site=site)
+    assert ran.code == ExitCode.PARTLY, ran.err
+    assert "the journal went on after it: incarnation 5 on lab-pc2" in ran.out
+    with closing(sqlite3.connect(place / "older" / "var" / "journal.db")) as connection:
+        (begun,) = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").fetchone()
+    assert json.loads(begun)[0] == 6
 
 
 @needs_root
