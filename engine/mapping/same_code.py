@@ -82,4 +82,4 @@ def _code(run: MessageContext, segment: Segment) -> tuple[str, str, tuple[str, s
     code = parts[0] or raw
     if run.S in code:
         return f"{code}/{number}", number, ("", "")
-    return code, number, (parts[1], "" if _NUMBER(number) else number)
+    return code, number, (parts[1], number if _LETTER(number) and not _NUMBER(number) else "")
