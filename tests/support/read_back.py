@@ -140,7 +140,10 @@ def _of_obx(message: Hl7, row: list[str], order: list[str], specimen: list[str])
     unit = frozenset([*message.parts(_get(row, 6)), message.text(_get(row, 6))]) - {""}
     if not number:  # words and a unit are one text
         words |= {f"{word} {one}" for word in words for one in unit}
-    at = _time(_get(row, 14), _get(order, 7), _get(specimen, 17), _get(order, 8), _get(row, 19))
+    others = [_get(order, 7), _get(specimen, 17), _get(order, 8)]
+    if re.match("[0-9]{4}", _get(row, 14)) and not _time(_get(row, 14))[0]:
+        others = []  # of a run whose time cannot be, no time of its specimen is the one
+    at = _time(_get(row, 14), *others, _get(row, 19))
     limits = message.text(_get(row, 7).split(message.repeat)[0].split(message.component)[0])
     match = _RANGE.fullmatch(limits)
     return Said(
