@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from engine.config.mapping_settings import number_patterns
 from engine.config.values import Duration, Model, Names, NotEmpty, Text, Words, distinct, listed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class LisConfig(Model):
     """How long after its result a specimen number may not be another patient's. Within this time the orders of both
     are held."""
 
-    control_numbers: Texts | None = None
+    control_numbers: Annotated[Texts, AfterValidator(number_patterns)] | None = None
     """Specimen numbers of control materials, `*` for any text, as `["QC*"]`. An order for one is rejected."""
 
     deadline: Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)

@@ -6,6 +6,7 @@ may have any name. But a name that is nearly a word of this setting is a slip, a
 (a unit) would make a component of it.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -14,6 +15,7 @@ from engine.config.values import Model
 from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
 from engine.model.spelling import did_you_mean
 
+_YEAR = re.compile(r"[0-9]{4}", re.ASCII).fullmatch
 _NEARLY = 0.8  # share of the letters that a slip has in common with the word; Kell, cell and scale are names
 _ALLOWED = f"a component is {VALUE}, {CALL} (a word beside the value), {LEFT_OUT} (left out), or has a name of its own"
 _OWN_FIELDS = {"unit": "R-5", "units": "R-5", "range": "R-6", "flag": "R-7", "flags": "R-7", "status": "R-9"}
@@ -50,8 +52,27 @@ def _are_files(files: object) -> bool:
     )
 
 
+def _year(given: Any) -> Any:
+    if isinstance(given, bool) or not _YEAR(str(given)):
+        raise ValueError("expected a year of four digits, as first_year: 1995")
+    return given
+
+
+def number_patterns(given: Any) -> Any:
+    """A pattern of controls, or several; refused where one of them fits everything."""
+    listed = given if isinstance(given, (list, tuple)) else (given,)
+    if any(isinstance(one, str) and one and not one.strip("*") for one in listed):
+        raise ValueError("this pattern fits each number and code, so that each is that of a control; as QC*")
+    return given
+
+
 class MappingSettings(Model):
     """The settings that have a form of their own."""
+
+    control_numbers: Annotated[Any, AfterValidator(number_patterns)] = None
+    control_orders: Annotated[Any, AfterValidator(number_patterns)] = None
+
+    first_year: Annotated[Any, AfterValidator(_year)] = None
 
     r4: Annotated[Any, AfterValidator(_components)] = None
     tables: Annotated[Any, AfterValidator(_tables)] = None

@@ -53,7 +53,7 @@ def assemble(
     if identifier is not None:
         bundle["identifier"] = identifier
     bundle["type"] = kind
-    timestamp = run.times.instant(run.times.message_time) if run.times.message_time else None
+    timestamp = _message_time(run)
     if timestamp is not None:
         bundle["timestamp"] = timestamp
     entries = making.entries
@@ -143,9 +143,15 @@ def _document(run: MessageContext, making: BundleBuilder, profiles: Mapping[str,
     return bundle
 
 
+def _message_time(run: MessageContext) -> str | None:
+    """MSH-7, H-14; None where it is no instant, or none in which this can have been."""
+    said = run.times.message_time
+    return run.times.instant(said) if said and run.times.event(said) else None
+
+
 def _document_time(run: MessageContext) -> str | None:
     """When the message was made; where it does not say that to the second, when it was received."""
-    if run.times.message_time and (said := run.times.instant(run.times.message_time)):
+    if said := _message_time(run):
         return said
     received = run.context.received_at
     return None if received is None else received.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -17,6 +17,11 @@ from zoneinfo import ZoneInfo
 _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?([+-]\d{4})?", re.ASCII)
 
 _MAX_HOURS = 1024
+FIRST_YEAR = "1980"  # of an event, where the channel says no other (setting `first_year`): no analyzer is older
+FIRST_BIRTH = "1850"
+_AHEAD = timedelta(days=1)  # an event may be later than its receipt by this, as clocks and zones differ
+_BUILT = 2026  # a clock of ours that says an earlier year is wrong, so that it refuses no time of this one
+_CENTURY = 100  # a clock of an analyzer that is so far ahead has another calendar (2569 for 2026)
 
 Warn = Callable[[str, str, str], None]
 
@@ -31,17 +36,21 @@ class LocalTimes:
     Args:
         message_time: MSH-7 or H-14, as sent.
         zone: IANA name.
+        bounds: the first year and the last time that an event may have (`bounds_of_events`); a birth may be earlier.
         warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
-    def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
+    def __init__(self, message_time: str, zone: str, warn: Warn, bounds: tuple[str, str] = ("0001", "9999")) -> None:
+        self._first, self._last = bounds
         self.message_time = message_time
         self._zone = zone
         self._warn = warn
         self.message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message every segment has the same few times.
         self._dates: dict[str, str] = {}
-        self.sent: dict[str, str] = {}  # fields as they were sent -> dateTime, filled in by generated code
+        # Fields as they were sent -> dateTime, filled in by generated code.
+        self.sent: dict[str, str] = {}
+        self.events_sent: dict[str, str] = {}
         self._hours = _hours_of(zone, self.message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
 
@@ -90,6 +99,21 @@ class LocalTimes:
                 return f"{text[:4]}-{month}-{day}"
         found = self.datetime(text)
         return found and found[:10]
+
+    def event(self, text: str) -> str | None:
+        """The dateTime at which something was measured, collected, reported or sent; None, with a warning, where it
+        is too early (a time of day without its day, 1015; a clock that was reset) or to come (another calendar)."""
+        return self.datetime(text) if self._first <= text[:4] and text <= self._last else self._implausible(text)
+
+    def birth(self, text: str) -> str | None:
+        """The date of a birth; None, with a warning, where no patient was born then."""
+        return self.date(text) if text[:4] >= FIRST_BIRTH and text <= self._last else self._implausible(text)
+
+    def _implausible(self, text: str) -> str | None:
+        found = self.datetime(text)  # which warns of what is no time at all
+        if found is not None:
+            self._warn("BAD_DATE", "a time at which this cannot have been; left out", text)
+        return None
 
     def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
         """A Period of two times as they were sent, either of which may be absent."""
@@ -165,6 +189,25 @@ class LocalTimes:
             words = "a local time that the change of clocks makes double or missing; first taken"
             self._warn("AMBIGUOUS_TIME", words, text)
         return _offset_text(at.utcoffset() or timedelta(0))
+
+
+def bounds_of_events(first: str, received: datetime | None, message_time: str, zone: str) -> tuple[str, str]:
+    """The first year and the last time that an event of a message may have, as HL7 writes them: a day after receipt.
+
+    Where our clock is behind the year of this program, it is wrong: then times of that year can be, and those of the
+    year in which the sender says that it is.
+
+    Args:
+        message_time: MSH-7, H-14. zone: of the channel, for times without an offset.
+    """
+    if received is None:
+        return first, "9999"
+    last = f"{received.astimezone(_zone(zone)) + _AHEAD:%Y%m%d%H%M%S}"
+    year = _BUILT
+    if received.year < _BUILT and re.match(r"[0-9]{4}", message_time):
+        said = int(message_time[:4])
+        year = said if said < _BUILT + _CENTURY else year
+    return first, max(last, f"{max(year, _BUILT)}1231235959")
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from engine.mapping.identity_fields import STANDARD, IdentityFields
-from engine.mapping.local_time import LocalTimes
+from engine.mapping.local_time import FIRST_YEAR, LocalTimes, bounds_of_events
 from engine.mapping.read_cache import ReadCache
 from engine.mapping.sent_places import Places, places_in, times_in
 from engine.mapping.uris import quoted
@@ -95,7 +95,10 @@ class MessageContext:
         self.at: Segment | None = None  # the current segment of the innermost loop, for places
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
-        self.times = LocalTimes(self._message_time(), context.timezone, self._warn_of_time)
+        at = self._message_time()
+        first = str(self.settings.get("first_year") or FIRST_YEAR)
+        bounds = bounds_of_events(first, context.received_at, at, context.timezone)
+        self.times = LocalTimes(at, context.timezone, self._warn_of_time, bounds)
         # Patient numbers as they were read, (system, value): those that name a person for good, and those that do not.
         self.lasting: set[tuple[str | None, str]] = set()
         self.counted: set[tuple[str | None, str]] = set()
@@ -104,6 +107,7 @@ class MessageContext:
         self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.referred: dict[str, list[tuple[str, Any]]] | None = None  # resources by name, once a function asked
+        self.test_names: dict[str | None, set[str | None]] | None = None  # name of a test -> tests that have it
         self.trace: Any = None
         self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
 

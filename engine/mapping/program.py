@@ -14,6 +14,7 @@ from engine.mapping.outputs.documents import body_of
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.read_cache import ReadCaches
+from engine.mapping.same_code import warn_of_same_codes
 from engine.mapping.shipped import refusal
 from engine.mapping.structures import ASTM, unescape_of
 from engine.mapping.tables import Table
@@ -227,6 +228,8 @@ class Program:
                 ReasonCode.COUNT_MISMATCH,
                 f"{results} results came in, and for {missing} of them no rule says what to do",
             )
+        elif results > 1:
+            warn_of_same_codes(run)
         controls = tuple(run.controls)
         if run.filtered and filtered == results and not making.observations:
             return Mapped(

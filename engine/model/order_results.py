@@ -15,7 +15,8 @@
     measured    OBX-14, else OBX-19, OBR-7, OBR-22; R-13, else R-12, O-8: the first that is a time
 
 An answer at order entry is no result: OBX-29 ``QST``, ``SCI``.
-A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``.
+A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``,
+and each that the mapping's filter takes out (`engine.model.controls`).
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
 no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
@@ -23,9 +24,10 @@ ordered (GeneXpert: an assay has several results), then as it came, then without
 it (Roche: test / dilution / pre-dilution), unless two tests have the same code then.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
+from engine.model.controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
 from engine.model.ports import Dialogue
@@ -39,7 +41,6 @@ CORRECTS = {"hl7v2": frozenset("ABCDW"), "astm": frozenset("C")}
 WITHDRAWN = {"hl7v2": frozenset("DWX"), "astm": frozenset("X")}
 _REPORTS = {"hl7v2": (25, frozenset("OISAPCRFXYZMN")), "astm": (26, frozenset("CPFXI"))}  # field; what it may say
 _DECIDED = frozenset("FCX")  # of a report, whatever its format
-_NO_PATIENTS = frozenset("QCBEFORVL")  # HL7 table 0369: controls, calibrators, proficiency tests ...; L: a pool
 _ANSWERS = frozenset({"QST", "SCI"})  # HL7 table 0936: who orders says it, and no analyzer measures it
 _COUNTED = "A"
 _ATTRIBUTES = frozenset("ABCM")  # Sysmex: counted, read, given by the host, typed in
@@ -76,6 +77,7 @@ def tubes_in(
     parsed: Parsed,
     codes: Mapping[str, str],
     groups: tuple[str, ...] = (),
+    controls: Container[int] = (),
     *,
     redundant: bool = False,
     measured: Callable[[str], int] = lambda _: 0,
@@ -86,6 +88,7 @@ def tubes_in(
 
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
+        controls: positions of the results that the mapping's filter has taken out.
         measured: reads a time, as `engine.processing.measured_times` does.
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
         dialogue: of the channel; None: the analyzer is asked nothing.
@@ -99,7 +102,7 @@ def tubes_in(
     found: dict[tuple[str, str], dict[ResultOf, None]] = {}
     for row, (code, status) in zip(rows, codes_and_states(rows, parsed), strict=True):
         patient, specimen, segment, item, order = row[:5]
-        if not specimen or len(specimen) > SPECIMEN_LENGTH:
+        if not specimen or len(specimen) > SPECIMEN_LENGTH or segment.position in controls:
             continue
         if (ordered := ordered_as.get(segment.position, "")) in codes:
             code = ordered
@@ -186,7 +189,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
         elif segment.name == "O":
             order = segment
             specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
-            control = first_of(segment.get(12), parsed.delimiters) == "Q"
+            control = first_of(segment.get(12), parsed.delimiters).upper() == ASTM_ROLE
             specimen = "" if control else specimen
         elif segment.name == "R":
             rows.append(Row(patient, specimen, segment, "", order, "", control))
@@ -204,7 +207,7 @@ def _hl7(parsed: Parsed) -> list[Row]:
     rows: list[Row] = []
     patient = specimen = order = item = drawn = ""
     ordered: Segment | None = None
-    apart = control = False  # the specimen, or the order, is no patient's
+    apart = control = sure = False  # the specimen, or the order, is no patient's; the specimen is one's
     leads = ""  # of a patient: SPM where its specimens are before their orders, else OBR
     begun = 0  # rows before the order at hand
     tubes: list[tuple[str, str, bool]] = []  # of the order at hand, where it is before its specimens
@@ -217,7 +220,8 @@ def _hl7(parsed: Parsed) -> list[Row]:
             at = tubes[0][1] if len({one for _, one, _ in tubes}) == 1 else ""
             none = all(one for _, _, one in tubes)
             rows[begun:] = [
-                row._replace(specimen=tube, collected=at, control=row.control or none) for row in rows[begun:]
+                row._replace(specimen=tube, collected=at, control=none or (row.control and not sure))
+                for row in rows[begun:]
             ]
             tubes.clear()
 
@@ -229,10 +233,11 @@ def _hl7(parsed: Parsed) -> list[Row]:
             end()
             patient, specimen, order, item, leads = first_of(segment.get(3), cut), "", "", "", ""
             drawn = ""
-            ordered, apart, control = None, False, False
+            ordered, apart, control, sure = None, False, False, False
         elif name == "SPM":
             specimen = first_of(segment.get(2), cut)
-            apart = first_of(segment.get(11), cut) in _NO_PATIENTS
+            said = first_of(segment.get(11), cut).upper()
+            apart, sure = said in SPECIMEN_ROLES, said == PATIENT
             drawn = first_of(segment.get(17), cut)
             if leads == "OBR":
                 tubes.append(("" if apart else specimen, drawn, apart))
@@ -245,13 +250,13 @@ def _hl7(parsed: Parsed) -> list[Row]:
         elif name == "OBR":
             if leads == "OBR":
                 end()
-                specimen, begun, apart, drawn = "", len(rows), False, ""
+                specimen, begun, apart, sure, drawn = "", len(rows), False, False, ""
             placer = first_of(segment.get(2), cut)
             placer = "" if placer == '""' else placer
             order = first_of(segment.get(3), cut) or placer
             item = placer if item_number(placer) is not None else ""
             ordered, role = segment, segment.get(15).split(cut.component or "^")[6:7]
-            control = bool(role) and first_of(role[0], cut) in _NO_PATIENTS
+            control = not sure and bool(role) and first_of(role[0], cut) in ROLES
         elif name == "OBX" and first_of(segment.get(29), cut) not in _ANSWERS:
             tube = "" if apart or control else specimen or order
             rows.append(Row(patient, tube, segment, item, ordered, drawn, apart or control))

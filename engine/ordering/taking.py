@@ -1,11 +1,12 @@
 """How orders are taken: which analyzer runs which test, as the configuration in force says it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
+from functools import partial
 
 from engine.config.channel import ChannelConfig
 from engine.config.lis import LisConfig
+from engine.model.controls import is_control_number
 from engine.model.worklist import TakeSettings
 from engine.ordering.listening import answers_later
 
@@ -32,11 +33,7 @@ def _of_lis(settings: TakeSettings, lis: LisConfig, *, later: bool) -> TakeSetti
         panels=lis.panels or {},
         specimen_reuse_us=round(lis.specimen_reuse * 1_000_000),
         expires_us=round(lis.expires * 1_000_000),
-        is_control=_any_of(lis.control_numbers) if lis.control_numbers else None,
+        is_control=partial(is_control_number, listed=lis.control_numbers) if lis.control_numbers else None,
         cancel_by_specimen=lis.cancel == "specimen",
         answers_later=later,
     )
-
-
-def _any_of(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    return lambda specimen: any(fnmatchcase(specimen, pattern) for pattern in patterns)

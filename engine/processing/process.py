@@ -228,8 +228,9 @@ def _route(
         if route.hold is None:
             documents += [(document, route) for document in mapped.documents]
         else:
+            warned = [issue.code for issue in mapped.issues if issue.severity == "warning"]
             documents += [
-                (replace(document, facts=route.hold.facts(parsed, document.body)), route)
+                (replace(document, facts=route.hold.facts(parsed, document.body, warned)), route)
                 for document in mapped.documents
             ]
     if not taken:
@@ -249,6 +250,7 @@ def _route(
             parsed,
             channel.tests,
             channel.groups,
+            set_apart,
             redundant=channel.redundant,
             measured=measured_times(parsed, channel.context.timezone),
             counts=channel.counts,

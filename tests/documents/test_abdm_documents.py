@@ -264,6 +264,47 @@ def test_what_is_missing_or_wrong_is_dead_with_its_reason(old: bytes, new: bytes
     assert (said.reason.value if said.reason else "") == reason, said.detail
 
 
+@pytest.mark.parametrize(
+    ("order", "result", "status"),
+    [
+        ("HM", "P", "partial"),  # no status, but a section of the laboratory (Mindray)
+        ("", "P", "partial"),
+        ("HM", "F", "final"),
+        ("F", "P", "final"),
+        ("P", "F", "partial"),
+    ],
+)
+def test_an_order_without_a_status_has_that_of_its_results(order: str, result: str, status: str) -> None:
+    other = (
+        f"OBR|2|ORD-89|F9|RBC^RBC^L|||20260301091500{'|' * 18}{order}\nOBX|1|NM|RBC^RBC^L||4.9|10*6/uL|||||{result}\n"
+    )
+    assert one(document(STRUCTURED + other.encode()), "DiagnosticReport")["status"] == status
+
+
+@pytest.mark.parametrize("sent", [b"25690301100000", b"19700101000000"])
+def test_a_report_without_a_day_that_can_be_is_refused_for_that(sent: bytes) -> None:
+    assert STRUCTURED.count(b"20260301101500||CH|F") == 1
+    header, rest = STRUCTURED.split(b"||ORU^R01", 1)
+    early = header.rpartition(b"|")[0] + b"|" + sent + b"||ORU^R01" + rest
+    said = verdict(early.replace(b"20260301101500||CH|F", b"||CH|F"))
+    assert (said.reason.value if said.reason else "") == "REQUIRED_ABSENT"
+    assert "neither OBR-22 nor MSH-7 is a time of issue that can be" in said.detail
+
+
+def test_a_report_of_an_impossible_day_is_issued_with_its_message() -> None:
+    assert STRUCTURED.count(b"20260301101500||CH|F") == 1
+    bundles = [
+        document(STRUCTURED.replace(b"20260301101500||CH|F", issued + b"||CH|F"))
+        for issued in (b"20260301101500", b"25690301101500", b"19700101101500", b"")
+    ]
+    times = [one(bundle, "DiagnosticReport")["issued"] for bundle in bundles]
+    versions = [bundle["meta"]["versionId"] for bundle in bundles]
+    assert times[0] == "2026-03-01T10:15:00+05:30"
+    assert versions[0] == "20260301044500"
+    assert times[1:] == [times[3]] * 3
+    assert versions[1:] == [versions[3]] * 3
+
+
 def test_a_document_is_about_one_patient() -> None:
     second = b"PID|2||MR-9~91123456789019^^^^HIN||Other^One\nOBR|1||F9|GLU\nOBX|1|NM|GLU||5||||||F\n"
     said = verdict(STRUCTURED + second)

@@ -95,6 +95,15 @@ MEANT: dict[str, list[tuple[str, Callable[[Pair], bool]]]] = {
             "HL7 v2 has no place for a reason beside a status: a result without a value is X there",
             lambda pair: pair.form == "astm-to-hl7" and bool(pair.fhir.none) and pair.other.status == "cancelled",
         ),
+        (
+            "nor has a list: a measurement that failed is cancelled there, without number or words",
+            lambda pair: (
+                pair.form in LISTS
+                and pair.fhir.none == "error"
+                and pair.other.status == "cancelled"
+                and not (pair.other.number or pair.other.words)
+            ),
+        ),
     ],
     "number": [
         (

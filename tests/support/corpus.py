@@ -55,6 +55,14 @@ class CorpusFile:
 
 
 @cache
+def field_faults() -> dict[str, Path]:
+    """Files of inputs that were read wrongly once, by their names: messages of the field, each the smallest that shows
+    its fault."""
+    folder = CORPUS / "field3"
+    return {file.name: file for file in sorted(folder.glob("*.*")) if file.suffix != ".tsv"} if folder.is_dir() else {}
+
+
+@cache
 def corpus_files() -> tuple[CorpusFile, ...]:
     """Every file of the three folders, as their indexes list them; empty where the corpus is absent."""
     found = []

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.shipped import RECEIVED
+
 Json = dict[str, Any]
 STATUSES = {"F": "final", "P": "preliminary", "C": "corrected", "X": "cancelled"}
 """Of table 0085, those that say one thing."""
@@ -138,7 +140,10 @@ def _of_obx(message: Hl7, row: list[str], order: list[str], specimen: list[str])
     unit = frozenset([*message.parts(_get(row, 6)), message.text(_get(row, 6))]) - {""}
     if not number:  # words and a unit are one text
         words |= {f"{word} {one}" for word in words for one in unit}
-    at = _time(_get(row, 14), _get(order, 7), _get(specimen, 17), _get(order, 8), _get(row, 19))
+    others = [_get(order, 7), _get(specimen, 17), _get(order, 8)]
+    if re.match("[0-9]{4}", _get(row, 14)) and not _time(_get(row, 14))[0]:
+        others = []  # of a run whose time cannot be, no time of its specimen is the one
+    at = _time(_get(row, 14), *others, _get(row, 19))
     limits = message.text(_get(row, 7).split(message.repeat)[0].split(message.component)[0])
     match = _RANGE.fullmatch(limits)
     return Said(
@@ -159,10 +164,10 @@ def _of_obx(message: Hl7, row: list[str], order: list[str], specimen: list[str])
 
 
 def _time(*raw: str) -> tuple[str, str]:
-    """The first of these times: digits to the second, or to the day; and its zone."""
+    """The first of these times of a year that can be: digits to the second, or to the day; and its zone."""
     for one in raw:
         found = re.match(r"([0-9]{8})([0-9]{2,6})?[0-9.]*([+-][0-9]{4})?", one)
-        if found:
+        if found and 1980 <= int(one[:4]) <= RECEIVED.year:
             return found[1] + (found[2].ljust(6, "0") if found[2] else ""), found[3] or ""
     return "", ""
 

@@ -19,6 +19,7 @@ from engine.processing.process import ChannelRoutes, Processed, Route, process
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 ANALYZERS = MAPPINGS.parent / "analyzers"
+OWN = Path(__file__).parent  # `tables/` has code tables of tests
 RECEIVED = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 KEY = hashlib.sha256(b"the identity key of the tests").digest()
 
@@ -32,7 +33,7 @@ ROUTES = {
 @cache
 def program(name: str, tables: tuple[tuple[str, str], ...] = ()) -> Program:
     """A shipped mapping, compiled once."""
-    return load(name, (MAPPINGS, ANALYZERS), tables=dict(tables))
+    return load(name, (MAPPINGS, ANALYZERS, OWN), tables=dict(tables))
 
 
 def compiled_once(name: str, search: Sequence[Path], *, tables: Mapping[str, str]) -> Program:

@@ -17,7 +17,8 @@ from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.tables import Table
 from engine.model.spelling import suggestion
 
-TO_DATETIME = "to_datetime"  # of the run, as generated code calls it
+# Of the run, as generated code calls it -> what it keeps of a message.
+TO_TIME = {"to_datetime": "times_sent", "to_event_time": "events_sent"}
 
 
 # -- functions ---------------------------------------------------------------------------------------------------------
@@ -38,7 +39,7 @@ def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
     match part.arguments:
         case (nodes.Path(which=None, repetition=None, component=0) as path,) if (
             not c.traced
-            and (function.of_components or (function.method == TO_DATETIME and _differs(path)))
+            and (function.of_components or (function.method in TO_TIME and _differs(path)))
             and (raw := raw_field(c, path, scope)) is not None
         ):
             if not function.of_components:
@@ -57,17 +58,17 @@ def call_value(c: Compilation, part: nodes.Call, scope: Scope) -> Val:
 
 def _time(c: Compilation, function: Function, part: nodes.Call, raw: str, scope: Scope) -> Val:
     """A time in a field: results of one message have the same few, so each is read once."""
-    key = ("time", raw)
+    key, kept = (function.method, raw), TO_TIME[function.method]
     if (known := c.known(key)) is not None:
         return known
-    variable = c.kept(f"times_sent.get({raw})")
+    variable = c.kept(f"{kept}.get({raw})")
     with c.code.block(f"if {variable} is None:"):
         arguments = _arguments(c, function, part, scope)
         if arguments is None:
             return NOTHING
         made = _apply(c, function, arguments)
         c.code.emit(f"{variable} = {made.code}")
-        c.code.emit(f"if {variable} is not None: times_sent[{raw}] = {variable}")
+        c.code.emit(f"if {variable} is not None: {kept}[{raw}] = {variable}")
     found = Val(variable, made.kind)
     c.remember(key, found)
     return found

@@ -1,4 +1,4 @@
-"""The universal test id of ASTM E1394 (O-5, R-3), as makers fill it: select one code out of up to nine components.
+"""The universal test id of ASTM E1394 (O-5, R-3), as makers fill it: select one code out of up to eleven components.
 
     ^^^WBC                                    most makers: component 4
     ^^^^WBC^1                                 Sysmex: component 5, then the run or dilution
@@ -6,11 +6,15 @@
     ^^^HIVVL^Xpert HIV-1 Viral Load^3^^LOG    GeneXpert: test, assay name, version, analyte, what of it was measured
     ^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
     ^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
+    ^^^651^B-hCG^UNDILUTED^P^lot^serial^^I    Abbott ARCHITECT: the same in 11; 8 and 9 are a lot and a serial number
+    ALT^1^1^0                                 Mindray BS: a name in 1, and counts behind it
 
 A channel's setting overrides this for a maker that differs. Two more settings concern the same components: `table_code`
 where the code was chosen at the site and another part of the id names the assay, `raw_results` for parts that are raw
 signals of the instrument.
 """
+
+import re
 
 from engine.mapping.functions.registry import function
 from engine.mapping.message_context import MessageContext
@@ -20,6 +24,11 @@ from engine.mapping.tables import Table
 SETTING = "test_code"
 TABLE_SETTING = "table_code"
 RAW_SETTING = "raw_results"
+COMPONENTS = 11
+FINAL, KINDS = "F", ("F", "I", "P")  # component 11: the result, its interpretation, its signal
+_COUNT = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_LETTER = re.compile(r"[^\W\d_]").search
+_NAME = re.compile(r"[A-Za-z].*[A-Za-z]{3}", re.ASCII).search
 
 
 @function("astm_test_code(id: field) -> text", steady=True, settings=(SETTING,))
@@ -28,6 +37,7 @@ def astm_test_code(run: MessageContext, raw: str) -> str | None:
 
     The test is component 4, else 5, 2 or 1, with the panel in 2 before it. An analyte (7) counts where there is no name
     (5) beside it, a measured part (8) and a kind of result (9) always do; 6 is a run, version or lot and never does.
+    Where 11 says the kind (I, P; F is the result itself), 8 and 9 are a lot and a serial number, and do not count.
     A channel says which components count where its maker does otherwise (Hologic Panther): `test_code: 4/5`.
     """
     known = run.reading.codes
@@ -45,8 +55,12 @@ def _test_code(run: MessageContext, raw: str) -> str | None:
     if wanted is not None:
         chosen = _chosen(parts, wanted)
     else:
-        first, panel, _, fourth, fifth, _, analyte, measured, kind = parts
+        first, panel, third, fourth, fifth, _, analyte, measured, kind, _, told = parts
+        if told in KINDS:
+            measured, kind = None, told if told != FINAL else None
         test = fourth or fifth
+        if first and fifth is None and _LETTER(first) and all(_COUNT(part or "") for part in (panel, third, fourth)):
+            test, panel = first, None  # a name, and counts behind it
         if test is None:
             test, panel = panel or first, None
         named = fourth is not None and fifth is not None
@@ -70,6 +84,27 @@ def astm_table_code(run: MessageContext, raw: str) -> str | None:
     return astm_test_code(run, raw)
 
 
+@function("astm_test_name(id: field) -> text", settings=(SETTING, TABLE_SETTING))
+def astm_test_name(run: MessageContext, raw: str) -> str | None:
+    """The name of a test for people, where it is another one than the code: the maker's own (`table_code`), or
+    component 5. One that other tests of the message have too (`A1c^AREA`, `F^AREA`) comes behind the code."""
+    code = astm_test_code(run, raw)
+    by_name = astm_table_code(run, raw)
+    if by_name != code or code is None:
+        return by_name
+    _, _, _, test, name, *_ = _parts(run, raw)
+    if test is None or name is None or not _NAME(name) or name in code:
+        return None
+    if run.test_names is None:
+        run.test_names = {}
+        for result in run.parsed.segments:
+            if result.name == "R" and (id := result.get(3)):
+                said = _parts(run, id)
+                run.test_names.setdefault(said[4], set()).add(said[3])
+    shared = len(run.test_names.get(name, ())) > 1
+    return f"{test} {name}" if shared and not f"{name} ".startswith(f"{test} ") else name
+
+
 @function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))
 def astm_is_raw(run: MessageContext, raw: str, table: Table | None = None) -> bool:
     """Whether a test id is that of a signal, not of a result: the last part of its code is one that the channel lists
@@ -85,9 +120,9 @@ def astm_is_raw(run: MessageContext, raw: str, table: Table | None = None) -> bo
 
 
 def _parts(run: MessageContext, raw: str) -> list[str | None]:
-    """The nine components of a test id, None where one is empty."""
-    parts = [run.text(part) if part else None for part in raw.split(run.C)[:9]]
-    return parts + [None] * (9 - len(parts))
+    """The components of a test id, None where one is empty."""
+    parts = [run.text(part) if part else None for part in raw.split(run.C)[:COMPONENTS]]
+    return parts + [None] * (COMPONENTS - len(parts))
 
 
 def _chosen(parts: list[str | None], wanted: str) -> list[str | None]:

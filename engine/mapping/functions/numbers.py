@@ -25,6 +25,8 @@ _COMPARED = re.compile(r"(<=|>=|=<|=>|[<>=≤≥])\s*(.+)", re.ASCII)
 _FAILED = re.compile(
     r"(?:[-*+.!#?]{2,}|[*?!]|-|err(?:or)?|nan|invalid|-+\.-+|\*+\.\*+|\++\.\++)", re.ASCII | re.IGNORECASE
 )
+_SIGNS = re.compile(r"(?!---)(?:-|[+-]{2,4})|\+[1-4]", re.ASCII).fullmatch
+_NUMBERS = ("NM", "SN")
 _NO_RESULT = frozenset({"NO RESULT", "NORESULT", "NOT AVAILABLE", "N/A", "NA"})
 _TYPES = VALUE_TYPES | {"auto"}
 _COMPARATORS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "=": ""}
@@ -45,6 +47,7 @@ class Measured:
         low, high: of a range (SN with ``-``).
         numerator, denominator: of a titer or ratio (SN with ``:`` or ``/``).
         failed: the analyzer says that it could not measure (``----``, ``ERR``).
+        sign: it is a sign in the place of a number: a word, where it did not fail.
     """
 
     # Defaults of the class, because nearly every number is a value and nothing else.
@@ -54,6 +57,7 @@ class Measured:
     numerator: str | None = None
     denominator: str | None = None
     failed = False
+    sign = False
 
     def __init__(self, value: str | None = None) -> None:
         self.value = value
@@ -67,6 +71,7 @@ MEASURED_MEMBERS = {
     "numerator": "decimal",
     "denominator": "decimal",
     "failed": "flag",
+    "sign": "flag",
 }
 
 
@@ -79,14 +84,26 @@ def number(run: MessageContext, text: str | None) -> str | None:
     return decimals.normal(text.strip())
 
 
-@function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: MessageContext, raw: str) -> Measured | None:
+@function(
+    "decimal(value: field, unit: field?, row: row?, type: text?) -> measured",
+    steady=True,
+    settings=("decimal_comma",),
+)
+def decimal(
+    run: MessageContext, raw: str, unit: str | None = None, row: Row | None = None, kind: str | None = None
+) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
     Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
+    The signs of urine strips (`+++`, `+-`, `-`) and their grades (`+1` to `+4`) are words. Where the row of the code
+    table says that the test is a number, signs are failures; where `type` (OBX-2) alone says so, those without `+`.
+    A grade is a number there, and beside a unit. `.sign` is true where any of the three says number of a sign.
     """
     if _PLAIN(raw):
         return Measured(raw)
+    sign = raw.strip(f"{run.C} ")
+    if _SIGNS(sign):
+        return _sign(run, sign, unit, row, kind)
     if run.C in raw and run.hl7:
         return _structured(run, raw)
     text = run.text(raw)
@@ -174,6 +191,27 @@ def _measured(run: MessageContext, text: str) -> Measured | None:
         failed.failed = True
         return failed
     return None
+
+
+def _sign(run: MessageContext, sign: str, unit: str | None, row: Row | None, kind: str | None) -> Measured | None:
+    """What a urine strip writes, and a counter that could not measure: `-`, `+++`, `+1`."""
+    meant = (row.cells.get("type") if row is not None else None) or ""
+    declared = (meant or kind) in _NUMBERS
+    named = unit_text(run, unit) if unit is not None and not (declared or meant) else None
+    if not declared and (named is None or _is_scale(named, sign)):
+        return None
+    if sign[-1].isdigit():
+        return Measured(sign[1:])
+    made = Measured()
+    made.sign = True
+    made.failed = declared and (bool(meant) or "+" not in sign)
+    return made
+
+
+def _is_scale(unit: str, word: str) -> bool:
+    """Whether the words of a scale are in the place of the unit, as in ``neg/1+/2+/3+``, and this word is one; the
+    number 100 is none of ``100/uL``."""
+    return word in unit.split("/") and not _PLAIN(word)
 
 
 def _compared(value: str, comparator: str | None) -> Measured:
@@ -278,7 +316,7 @@ def unit_text(run: MessageContext, raw: str) -> str | None:
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
     if run.hl7 and run.C in raw and not raw.startswith("10" + run.C):
-        return run.text(raw)
+        return run.text(raw) or _sent_unit(run, raw)[0]
     return _sent_unit(run, raw)[0]
 
 
@@ -345,6 +383,8 @@ def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None
             run.warn("SEVERAL_VALUES", "one result with several numbers; all of them were kept as text")
         if unit and all(numbers):
             return "\n".join(f"{line} {unit}" for line in lines)
+    if unit and _is_scale(unit, words):
+        return words
     return f"{words} {unit}" if unit else words
 
 
@@ -398,6 +438,24 @@ def reference_range(
         text = orjson.dumps(made).decode()
         return Fragment(f'{text[:-1]},"type":{{"text":{orjson.dumps(told).decode()}}}}}')
     return {**made, "type": {"text": told}}
+
+
+@function("whole_ranges(ranges: field[]) -> field[]", steady=True)
+def whole_ranges(run: MessageContext, ranges: list[str]) -> list[str]:
+    """The repetitions of R-6; one text where they are no ranges of their own, as in `4.5\\.4^12.5\\24` (two limits of
+    two ranges each)."""
+    if len(ranges) < 2 or any(_is_range(run, raw.partition(run.C)[0]) for raw in ranges):
+        return ranges
+    halves = (raw.partition(run.C) for raw in ranges)
+    return [run.R.join(ranges)] if any(_has_digit(head) and _has_digit(rest) for head, _, rest in halves) else ranges
+
+
+def _is_range(run: MessageContext, text: str) -> bool:
+    return _ends(run, (run.text(text) or "").strip())[:2] != (None, None)
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
 
 
 def _limits(

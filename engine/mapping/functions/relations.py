@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 _PLACER, _FILLER = 2, 3
 # Table 0078: susceptible, intermediate, resistant, moderately, very, not, dose dependent.
-_SUSCEPTIBILITY = frozenset(["S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"])
+SUSCEPTIBILITY = frozenset(["S", "I", "R", "MS", "VS", "NS", "SDD", "SYN-R", "SYN-S", "S-DD"])
 _MOST_ORDERS = 100  # of one number: more than a laboratory gives to a culture, and a message stays cheap
 
 
@@ -290,7 +290,7 @@ def unlinked(run: MessageContext) -> bool:
     isolates, or the same antibiotic of each."""
     tested = run.tested
     if tested is None:
-        says_none = _SUSCEPTIBILITY.isdisjoint
+        says_none = SUSCEPTIBILITY.isdisjoint
         tested = run.tested = [
             segment
             for segment in run.parsed.segments

@@ -17,6 +17,7 @@ class HoldContext:
     Attributes:
         result: an empty one for a rule that reads no result.
         tests: answers of the conditions about the message, by their number.
+        warnings: codes of those that the mapping gave.
         unknown: collects descriptions of values that are not known.
     """
 
@@ -24,6 +25,7 @@ class HoldContext:
     earlier: EarlierResults
     tests: Sequence[bool]
     now_us: int
+    warnings: tuple[str, ...] = ()
     unknown: list[str] = field(default_factory=list)
 
     def miss(self, what: str) -> None:

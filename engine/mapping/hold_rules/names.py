@@ -65,6 +65,10 @@ NAMES: dict[str, tuple[Term, str]] = {
         "the codes of the result (LOINC, the analyzer's own), of any system; `==` is true where one of them is equal",
     ),
     "flags": (TextTerm(lambda asked: asked.result.flags), "its flags (`H`, `LL`, `A` ...); none is known to be none"),
+    "warnings": (
+        TextTerm(lambda asked: asked.warnings),
+        "codes of the warnings of its message: `=warnings == 'SAME_CODE'`",
+    ),
     "status": (TextTerm(lambda asked: (asked.result.status,)), "`final`, `preliminary`, `corrected` ..."),
     "value": (NumberTerm(value_of), "the number; unknown for words; `<5` is a bound, and compared as one"),
     "text": (TextTerm(_text), "the result as it is written, words or number; unknown where a measurement failed"),

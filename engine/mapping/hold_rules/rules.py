@@ -58,8 +58,12 @@ class HoldRules:
         """How controls of this channel ended has to be noted."""
         return any(rule.compiled.asks_controls for rule in self.rules)
 
-    def facts(self, parsed: Parsed, body: bytes) -> bytes:
-        """The facts that `about` needs of a message and its document. Never raises: a fault is a fact, too."""
+    def facts(self, parsed: Parsed, body: bytes, warnings: Sequence[str] = ()) -> bytes:
+        """The facts that `about` needs of a message and its document. Never raises: a fault is a fact, too.
+
+        Args:
+            warnings: codes of those that its mapping gave.
+        """
         try:
             tests = [[holds(parsed) for holds in rule.compiled.conditions] for rule in self.rules]
         except Exception as error:
@@ -68,7 +72,7 @@ class HoldRules:
             results = results_of(body)
         except UnreadableResultsError:
             return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
-        return orjson.dumps({"tests": tests, "results": results}, default=str)
+        return orjson.dumps({"tests": tests, "results": results, "warnings": list(warnings)}, default=str)
 
     def about(self, facts: bytes) -> "DocumentRules":
         """The rules about one document; see `engine.model.records.Rules`."""
@@ -83,10 +87,12 @@ class DocumentRules:
         self._fault = "no person has looked at the document"
         self._tests: list[list[bool]] = []
         self._results: list[Result] = []
+        self._warnings: tuple[str, ...] = ()
         try:
             known = orjson.loads(facts)
             self._fault = known.get("fault", "")
             self._tests = known.get("tests", [])
+            self._warnings = tuple(known.get("warnings", ()))
             self._results = [from_json(result) for result in known.get("results", ())]
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             self._fault = f"the record of the document cannot be read ({type(error).__name__})"
@@ -119,7 +125,7 @@ class DocumentRules:
         found: list[tuple[ReasonCode, str]] = []
         for result in self._results if rule.compiled.about_results else [Result()]:
             name = result.name if rule.compiled.about_results else ""
-            asked = HoldContext(result, earlier, tests, now_us)
+            asked = HoldContext(result, earlier, tests, now_us, self._warnings)
             try:
                 answer = rule.compiled.test(asked)
             except Exception as error:  # P7: a fault of ours holds this result only

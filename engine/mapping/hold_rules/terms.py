@@ -2,7 +2,7 @@
 
 The grammar is that of mappings (`engine.mapping.syntax`). Its names and functions are about a result:
 
-    code flags status text value unit low high sex age age_days             see `names`
+    code flags warnings status text value unit low high sex age age_days    see `names`
     previous(within) delta(within) delta_percent(within)                    see `names`
     critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
 

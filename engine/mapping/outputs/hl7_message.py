@@ -95,7 +95,7 @@ def _header(run: MessageContext, given: dict[int, Any], target: Target) -> dict[
 def _time(run: MessageContext) -> str | None:
     """When the message was made; where it does not say that, when it was received."""
     times: LocalTimes = run.times
-    said = times.datetime(times.message_time) if times.message_time else None
+    said = times.event(times.message_time) if times.message_time else None
     if said is None and run.context.received_at is not None:
         said = run.context.received_at.astimezone(UTC).isoformat(timespec="seconds")
     return None if said is None else time_text(run, said)

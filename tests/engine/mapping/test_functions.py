@@ -491,7 +491,15 @@ def measured(raw: str, **given: Any) -> dict[str, Any] | None:
         ("5.4^^", {"value": "5.4"}),
         ("----", {"failed": True}),
         ("****", {"failed": True}),
-        ("++++", {"failed": True}),
+        ("---", {"failed": True}),
+        ("++++", None),  # a grade of a urine strip, as the next ones
+        ("+++", None),
+        ("+-", None),
+        ("-", None),
+        ("--", None),
+        ("+1", None),
+        ("+5", {"value": "5"}),
+        ("+1.5", {"value": "1.5"}),
         ("***.**", {"failed": True}),
         ("ERR", {"failed": True}),
         ("NEG", None),
@@ -570,6 +578,65 @@ def test_a_row_adds_its_offset_after_its_factor() -> None:
     assert quantity("48", row, "mmol/mol")["value"] == "6.5"  # 6.54304: IFCC to NGSP
     only = Row({"unit": "K", "ucum": "K", "offset": "273.15"}, "temperature")
     assert quantity("37.0", only, "Cel")["value"] == "310.15"
+
+
+NUMBER, WORDS, PLAIN = Row({"type": "NM"}, "BE"), Row({"type": "ST"}, "BLD"), Row({"loinc": "1-8"}, "BLD")
+
+
+@pytest.mark.parametrize(
+    ("raw", "unit", "row", "kind", "said"),
+    [
+        ("+2", "mmol/L", None, "auto", "2"),
+        ("+2", None, NUMBER, "auto", "2"),
+        ("+2", None, None, "NM", "2"),
+        ("+2", None, None, "SN", "2"),
+        ("+2", None, None, "auto", None),
+        ("+2", None, PLAIN, "auto", None),
+        ("+2", None, WORDS, "NM", None),
+        ("+2", "mmol/L", WORDS, "auto", None),
+        ("+2", "^", None, "auto", None),
+        ("+2", "neg/+1/+2", None, "auto", None),
+        ("+3^^", None, None, "NM", "3"),
+        ("+++", None, None, "auto", None),
+        ("+++", "mmol/L", None, "auto", "sign"),
+        ("+++", None, NUMBER, "auto", "failed"),
+        ("+++", "mmol/L", WORDS, "NM", None),
+        ("+++", None, None, "NM", "sign"),
+        ("-+", None, None, "SN", "sign"),
+        ("-", "mmol/L", None, "auto", "sign"),
+        ("-", "mmol/L", PLAIN, "NM", "failed"),
+        ("-", "neg/-/+", None, "auto", None),
+        ("--", None, NUMBER, "auto", "failed"),
+        ("-^^", None, None, "NM", "failed"),
+        ("---", None, None, "auto", "failed"),
+        ("*--*", None, WORDS, "auto", "failed"),
+        ("+", "mmol/L", NUMBER, "NM", None),
+    ],
+)
+def test_signs_and_grades_are_words_where_nothing_says_that_the_test_is_a_number(
+    raw: str, unit: str | None, row: Row | None, kind: str, said: str | None
+) -> None:
+    made = call("decimal", raw, unit, row, kind)
+    assert said == (made and (made.value or ("failed" if made.failed else "sign")))
+    assert made is None or made.sign is (said in ("failed", "sign") and set(raw) <= set("+-^") and raw != "---")
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kept"),
+    [
+        (["3.5-5.1", "2.5-6.5^critical 1"], 2),
+        (["50 to 100^therapeutic", ">100^toxic 2"], 2),
+        (["3.5-5.1^Male 18+", "3.0-5.0^Female 18+"], 2),
+        (["neg", "pos^2"], 2),
+        (["4.5-11", "10^20"], 2),
+        (["10^20", "4.5-11"], 2),
+        (["<5", "10^20"], 2),
+        (["4.5", ".4^12.5", "24"], 1),
+        (["0^120"], 1),
+    ],
+)
+def test_ranges_are_joined_where_one_is_none_in_itself(ranges: list[str], kept: int) -> None:
+    assert len(call("whole_ranges", ranges, message=ASTM)) == kept
 
 
 def test_units_of_their_own_table_give_the_code() -> None:

@@ -74,6 +74,27 @@ CASES = {
         ["PID|1||P1", "OBR|1||A||||||||||||^^^^^^Q", GLU, "OBR|2||B", GLU],
         [("B", 1)],
     ),
+    "a role in lower case": ("ORU^R01", ["PID|1||P1", "OBR|1||A", GLU, "SPM|1|A|||||||||q"], []),
+    "a left knee is no pool": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^L", GLU], [("A", 1)]),
+    "a right knee is no control": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^r", GLU], [("A", 1)]),
+    "a patient's specimen of a replicate": (
+        "ORU^R01",
+        ["PID|1||P1", "OBR|1||A||||||||||||B^^^^^^R", GLU, "SPM|1|A|||||||||P", "OBR|2||B||||||||||||B^^^^^^R", GLU],
+        [("A", 1)],
+    ),
+    "a patient's specimen before a replicate": (
+        "OUL^R22",
+        [
+            "PID|1||P1",
+            "SPM|1|A|||||||||P",
+            "OBR|1||A||||||||||||B^^^^^^R",
+            GLU,
+            "SPM|2|B",
+            "OBR|2||||||||||||||B^^^^^^R",
+            GLU,
+        ],
+        [("A", 1)],
+    ),
     "no specimen at all": (
         "ORU^R01",
         ["PID|1||P1", "OBR|1||X1", GLU, "PID|2||P2", "OBR|1||X2", GLU],
