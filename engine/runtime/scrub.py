@@ -4,9 +4,9 @@ while analyzers still have the lost results.
 A start checks the newest rows only, so that it listens at once, and a copy is read back as a whole
 (`engine.runtime.backup_scheduler`). Without a folder of copies an old page would not be read until it is needed. The
 scrub is `labrelay verify` in a low-priority process; its findings are an alarm until the next scrub, or the next start,
-finds otherwise. A start within a day of a look that found nothing, or within an hour of one that did not end, waits
-until then (`engine.store.integrity.looks`). The day does not count after a kill or power cut, nor where the start's own
-check found something.
+finds otherwise. Each start of a journal that is read in minutes begins one. A start of a larger one within a day of a
+look that found nothing, or within an hour of one that did not end, waits until then (`engine.store.integrity.looks`).
+The day does not count after a kill or power cut, nor where the start's own check found something.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ logger = logging.getLogger("labrelay.journal")
 FIRST_S = 120.0  # after a start
 EVERY_S = 24 * 3600.0
 AGAIN_S = 3600.0  # after a look that failed, or was cut
+AT_EACH_START_BYTES = 1 << 30  # read in minutes
 POLL_S = 60.0
 MOST = 20  # findings in the alarm; `labrelay verify` lists all
 _READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
@@ -47,9 +48,8 @@ class Scrub:
         self._first = True  # until a look has ended
         every_s = 0.0 if killed or journal.damage else EVERY_S
         with journal.snapshot() as execute:
-            kept_us = looks.wait_us(
-                execute, clock.now_us(), every_us=round(every_s * 1e6), again_us=round(AGAIN_S * 1e6)
-            )
+            periods = {"every_us": round(every_s * 1e6), "again_us": round(AGAIN_S * 1e6)}
+            kept_us = looks.wait_us(execute, clock.now_us(), **periods, small_bytes=AT_EACH_START_BYTES)
         self._next = clock.monotonic() + max(FIRST_S, kept_us / 1e6)
 
     @property
