@@ -113,7 +113,7 @@ def _brought(
         beside = (work / "notes" / found).parent
         if not found.name:  # a copy by its own path
             beside = work / "beside"
-            with suppress(StoreError), open_given(source.parent) as opened:
+            with suppress(StoreError, OSError), open_given(source.parent) as opened:  # a neighbour on a bad sector
                 bring(opened, beside, source.parent, notes_beside)
         place = work / (found.name or source.name)
         with open_given(source, *found.parts) as opened:

@@ -45,6 +45,7 @@ logger = logging.getLogger("labrelay.backup")
 POLL_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
+CLAIM_S = 30.0  # another task's look at a folder is waited for
 LONGEST_ERROR = 400
 # Actions after which a journal need not continue earlier copies.
 MADE_ANEW = {
@@ -183,8 +184,12 @@ class BackupScheduler:
             self._going_on = False
 
     def _claim(self, shelf: Shelf) -> None:
-        with self._claiming:
+        if not self._claiming.acquire(timeout=CLAIM_S):  # by the other task, at a folder that hangs
+            raise StoreError("the folder of copies does not answer")
+        try:
             shelf.claim(self._own)
+        finally:
+            self._claiming.release()
 
     async def _stand_still(self, error: Exception, config: BackupConfig) -> None:
         """Where the journal goes on elsewhere, deliver nothing: as a start does that finds this."""

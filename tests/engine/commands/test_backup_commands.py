@@ -331,6 +331,25 @@ async def test_a_folder_that_hangs_keeps_one_thread_however_often_a_person_asks(
         await app.backup.go_on("anna", "it is right")
 
 
+async def test_a_folder_that_hangs_keeps_no_other_task_waiting(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, answers = threading.Event(), threading.Event()
+
+    def hang(shelf: Shelf, own: Incarnation) -> None:
+        began.set()
+        answers.wait(300.0)
+
+    async with running_app(site) as app:
+        shelf = Shelf(site.parent / "copies", app.journal.journal_id)
+        monkeypatch.setattr(Shelf, "claim", hang)
+        monkeypatch.setattr(backup_scheduler, "CLAIM_S", 0.01)
+        first = asyncio.ensure_future(asyncio.to_thread(app.backup._claim, shelf))
+        assert await asyncio.to_thread(began.wait, 120.0)
+        with pytest.raises(StoreError, match="the folder of copies does not answer"):
+            await asyncio.to_thread(app.backup._claim, shelf)
+        answers.set()
+        await asyncio.gather(first, return_exceptions=True)  # or the daemon's own task was there before it
+
+
 async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

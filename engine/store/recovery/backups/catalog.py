@@ -306,12 +306,15 @@ def copies(path: Path) -> list[Copy]:
 def incarnations(path: Path) -> list[Incarnation]:
     """Those that have written in a journal's folder.
 
+    A manifest that cannot be read, on a bad sector, hides none: from the second incarnation on, each claims the folder
+    before its first copy.
+
     Raises:
-        StoreError: the folder, or a note in it, cannot be read, so there may be others.
+        StoreError: the folder, or the claim in it, cannot be read, so there may be others.
     """
     try:
         names = [name for name in os.listdir(path) if _FULL.fullmatch(name)]
-        made = [_manifest(_read(path / name / MANIFEST_NAME) or {}) for name in names]
+        made = [_manifest(read_json(path / name / MANIFEST_NAME)) for name in names]
         claimed = _claimed(path)
     except FileNotFoundError:
         return []
