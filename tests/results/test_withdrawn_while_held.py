@@ -11,10 +11,13 @@ X, no result can be obtained        stays held: a person decides       is held (
 of a correction that is held        replaced                           goes out, and withdraws what was sent
 """
 
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -31,10 +34,20 @@ ORDERS = {"answer": "query", "codes": {"GLU": "GLU", "UREA": "UREA"}}
 
 
 class Lab(Told):
-    """Its results are measured in a year to come: no order is newer."""
+    """Its results are measured some hours from now: no order is newer, and their times can be."""
 
     def _hl7(self, *told: Any, **more: Any) -> bytes:
-        return super()._hl7(*told, **more).replace(b"202603", b"209903")
+        return re.sub(rb"202603\d\d(\d\d)(\d\d)(\d\d)", _soon, super()._hl7(*told, **more))
+
+
+NOW = datetime.now(ZoneInfo("Asia/Kolkata"))
+
+
+def _soon(told: re.Match[bytes]) -> bytes:
+    """Ten hours of the message are one."""
+    hours, minutes, seconds = map(int, told.groups())
+    at = NOW + timedelta(hours=1) + timedelta(hours=hours, minutes=minutes, seconds=seconds) / 10
+    return at.strftime("%Y%m%d%H%M%S").encode()
 
 
 @pytest.fixture

@@ -287,7 +287,7 @@ async def test_a_result_of_a_pool_without_a_work_step_is_delivered_and_no_order_
     async with law_site(tmp_path) as (site, analyzer):
         assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9", role="L")), "MSA", 1) == ["AA"]
         await site.settled()
-        assert site.ends("lab") == ["delivered"]
+        assert site.ends("lab") == ["QUALITY_CONTROL"]
         assert states(site) == []
 
 
