@@ -283,7 +283,7 @@ async def test_a_result_closes_its_work_step_and_the_repeated_message_is_acknowl
         assert site.ends("lab") == ["QUESTION", "delivered", "ECHO"]
 
 
-async def test_a_result_of_a_pool_without_a_work_step_is_delivered_and_no_order_is_invented(tmp_path: Path) -> None:
+async def test_a_result_of_a_pool_is_no_patients_and_no_order_is_invented(tmp_path: Path) -> None:
     async with law_site(tmp_path) as (site, analyzer):
         assert values(await analyzer.ask(result('""', "077", "658^TSH^99ABT", "9.9", role="L")), "MSA", 1) == ["AA"]
         await site.settled()
