@@ -296,6 +296,13 @@ async def test_a_newer_one_that_is_held_keeps_none_back_unless_it_is_known_to_wi
         await journal.run(decisions.hold, [1, 2, 3], cause=ReasonCode.HELD_BY_RULE)
         assert (overtaken(journal, 1), overtaken_by(journal, 1)) == ("", [])
 
+        def damage(batch: Batch) -> None:
+            batch.execute("UPDATE document SET body = x'00' WHERE id = 2")
+
+        assert journal.writer is not None
+        await journal.writer.submit(damage)
+        assert (overtaken(journal, 1), overtaken_by(journal, 1)) == ("", [])
+
 
 @pytest.mark.parametrize("after_days", [0, 91, 400])
 async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path, after_days: int) -> None:
