@@ -4,8 +4,8 @@ while analyzers still have the lost results.
 A start checks the newest rows only, so that it listens at once, and a copy is read back as a whole
 (`engine.runtime.backup_scheduler`). Without a folder of copies an old page would not be read until it is needed. The
 scrub is `labrelay verify` in a low-priority process; its findings are an alarm until the next scrub, or the next start,
-finds otherwise. A start within a day of a look that found nothing, or within an hour of one that did not end, waits
-until then (`engine.store.integrity.looks`).
+finds otherwise. Each start of a journal that is read in minutes begins one. A start of a larger one within a day of a
+look that found nothing, or within an hour of one that did not end, waits until then (`engine.store.integrity.looks`).
 """
 
 import asyncio
@@ -26,6 +26,7 @@ logger = logging.getLogger("labrelay.journal")
 FIRST_S = 120.0  # after a start
 EVERY_S = 24 * 3600.0
 AGAIN_S = 3600.0  # after a look that failed, or was cut
+AT_EACH_START_BYTES = 1 << 30  # read in minutes
 POLL_S = 60.0
 MOST = 20  # findings in the alarm; `labrelay verify` lists all
 _READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
@@ -44,9 +45,10 @@ class Scrub:
         self._clock = clock
         self._first = True  # until a look has ended
         with journal.snapshot() as execute:
-            kept_us = looks.wait_us(
-                execute, clock.now_us(), every_us=round(EVERY_S * 1e6), again_us=round(AGAIN_S * 1e6)
-            )
+            (size,) = execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
+            periods = {"every_us": round(EVERY_S * 1e6), "again_us": round(AGAIN_S * 1e6)}
+            is_large = size > AT_EACH_START_BYTES
+            kept_us = looks.wait_us(execute, clock.now_us(), **periods) if is_large else 0
         self._next = clock.monotonic() + max(FIRST_S, kept_us / 1e6)
 
     @property

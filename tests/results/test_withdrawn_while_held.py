@@ -2,9 +2,11 @@
 
 the withdrawal                      the held result                    the withdrawal itself
 of all that is held                 replaced, by the withdrawal        goes out
-the same, and a rule holds it       stays held: a person decides       is held, until a person decides
+the same, and a rule holds it       stays held, also where a person    is held, until a person decides
+                                    releases it before that
 of another time, or person          stays held                         goes out
 of a part of it                     stays held; its release: overtaken goes out
+of the rest of it, later            replaced                           goes out
 X, no result can be obtained        stays held: a person decides       is held (VALUE_GONE)
 of a correction that is held        replaced                           goes out, and withdraws what was sent
 """
@@ -107,6 +109,24 @@ async def test_a_withdrawal_that_a_rule_holds_leaves_it_to_a_person(site: Runnin
         assert (ended(site, first), lab.results()) == (["delivered"], {"GLU": "final 99"})
 
 
+async def test_a_release_waits_for_the_decision_about_a_held_withdrawal(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    for said in ("F GLU 99 09:30", "D GLU 99 09:30"):
+        assert await lab.says(said) == "held"
+    first, withdrawal = (one.id for one in site.messages())
+
+    code, said = await decide(site, "release", first)
+
+    assert (code, ended(site, first), lab.results()) == (ExitCode.PARTLY, ["held"], {})
+    assert "overtaken" in said
+    shown = await site.labrelay("held", "show", str(first))
+    assert "A release leaves it held" in shown.out
+    assert f"Message {withdrawal} is newer and has 1 of these results" in shown.out
+    await decide(site, "reject", withdrawal)
+    assert (await decide(site, "release", first))[0] == ExitCode.OK
+    assert lab.results() == {"GLU": "final 99"}
+
+
 @pytest.mark.parametrize(
     ("held", "withdrawal"),
     [
@@ -139,6 +159,29 @@ async def test_a_withdrawal_of_a_part_leaves_the_rest_to_a_person(site: RunningS
     assert (ended(site, first), lab.results()) == (["held"], {"GLU": "entered-in-error -"})
     assert (await decide(site, "reject", first))[0] == ExitCode.OK
     assert orders(site) == [("waiting", ""), ("waiting", "")]
+
+
+async def test_the_last_of_several_withdrawals_takes_it_back(site: RunningSite) -> None:
+    await ordered(site, "GLU", "UREA")
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 99 09:30", "F UREA 4.0 09:30")
+    first = site.messages()[0].id
+    for test, left in (("GLU", ["held"]), ("UREA", ["superseded"])):
+        assert await lab.says(f"D {test} - 09:30") == "delivered"
+        assert ended(site, first) == left
+
+    assert (await decide(site, "release", first))[0] == ExitCode.REFUSED
+    assert lab.results() == {"GLU": "entered-in-error -", "UREA": "entered-in-error -"}
+    assert orders(site) == [("waiting", ""), ("waiting", "")]
+
+
+async def test_a_withdrawal_from_before_is_none_of_the_held_one(site: RunningSite) -> None:
+    lab = Lab(site, "hl7", count(1))
+    await lab.says("F GLU 5.5 09:30")
+    await lab.says("D GLU - 09:30")
+    assert await lab.says("F GLU 99 09:30", "F UREA 4.0 09:30") == "held"
+    await lab.says("D UREA - 09:30")
+    assert ended(site, site.messages()[2].id) == ["held"]
 
 
 async def test_that_no_result_can_be_obtained_is_no_withdrawal_of_a_held_one(site: RunningSite) -> None:

@@ -10,7 +10,7 @@ preliminary, say), a person decides, too.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from engine.model.errors import IntegrityError, StoreError
@@ -25,7 +25,10 @@ from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.settling.accepted import told
 from engine.succession import hl7_statements
+from engine.succession.kinds import opened
 from engine.succession.list_statements import LISTS
+from engine.succession.statements import Resource
+from engine.succession.steps import WITHDRAWN
 
 # The resources that a transaction Bundle writes under our own ids and that say something about a result, by type.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
@@ -124,7 +127,15 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     older version. ``part``: some did, or it would replace resources that a newer message has updated; sending it would
     undo these, and closing it would lose the others. Tests of the same order from another session are no version of its
     results, even if they share a report: they take nothing from it, and a person has seen that report.
+
+    A newer message that withdraws one of its results and is held itself takes ``part``: a person decides about that
+    one first.
     """
+    found = _overtaken(rows, delivery_id)
+    return found or ("part" if any(True for _ in _held_withdrawals(rows, delivery_id)) else "")
+
+
+def _overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))
     if not newer:
@@ -164,7 +175,8 @@ def overtaken_by(rows: Rows, delivery_id: int) -> list[NewerMessage]:
     lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     mine = _told(rows, document_id)
     found: dict[int, NewerMessage] = {}
-    for other_id in dict.fromkeys(_newer(rows, lane_id, message_id, unpack_reports(packed))):
+    newer = _newer(rows, lane_id, message_id, unpack_reports(packed))
+    for other_id in dict.fromkeys([*newer, *_held_withdrawals(rows, delivery_id)]):
         (number,) = rows.execute("SELECT message_id FROM document WHERE id = ?", (other_id,)).fetchone()
         theirs = _told(rows, other_id)
         if not mine or not theirs:
@@ -236,8 +248,32 @@ def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
     return not mine or not theirs or not mine.isdisjoint(theirs)
 
 
-def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
-    """Documents of newer messages for one of ``reports`` that were delivered in a lane.
+def _held_withdrawals(rows: Rows, delivery_id: int) -> Iterator[int]:
+    """Documents of newer messages that are held in the lane of a delivery, and withdraw one of its results: of the same
+    person, and of the same time unless the withdrawal names none."""
+    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
+    held = list(_newer(rows, lane_id, message_id, unpack_reports(packed), state="held"))
+    mine = {one.name: one for one in _resources(rows, document_id)} if held else {}
+    for other_id in held:
+        gone = (one for one in _resources(rows, other_id) if one.said == WITHDRAWN and one.name in mine)
+        if any(one.subject == mine[one.name].subject and one.time in ("", mine[one.name].time) for one in gone):
+            yield other_id
+
+
+def _resources(rows: Rows, document_id: int) -> Sequence[Resource]:
+    """The results in a document; none where it cannot be read, or has no status of them."""
+    (media_type,) = rows.execute("SELECT media_type FROM document WHERE id = ?", (document_id,)).fetchone()
+    try:
+        found = opened(body_of(rows, document_id), media_type, None)
+    except (IntegrityError, ValueError):
+        return ()
+    return () if found is None else [one for one in found.resources if one.kind == "Observation"]
+
+
+def _newer(
+    rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report], *, state: str = "delivered"
+) -> Iterator[int]:
+    """Documents of newer messages for one of ``reports`` that were delivered in a lane, or are held there.
 
     The memory of reports is short. An older message is also looked up by its numbers, which are kept as long as
     messages are: a person may send it again after years, and its correction is still newer.
@@ -255,8 +291,8 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
         for other_message in sorted(({one for (one,) in named} | by_number) - {message_id}):
             for other_id, others in rows.execute(
                 "SELECT d.document_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id"
-                " WHERE d.message_id = ? AND d.lane = ? AND d.state = 'delivered'",
-                (other_message, lane_id),
+                " WHERE d.message_id = ? AND d.lane = ? AND d.state = ?",
+                (other_message, lane_id, state),
             ).fetchall():
                 same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
                 if same and age(rows, other_message) > own:

@@ -30,6 +30,7 @@ from engine.model.values import value
 from engine.store.core.batch import Batch
 from engine.store.operations.settling import accepted
 from engine.store.operations.settling.accepted import (
+    AcceptedDocument,
     AcceptedHistory,
     KnownOrder,
     OlderMessages,
@@ -78,7 +79,7 @@ class Compared:
         facts: place of a document in the outcome, from 1 -> the decisions about it.
         echo: all documents repeat accepted ones.
         no_value: why the message is dead: it makes a result final whose value is unknown; else empty.
-        taken_back: held deliveries of older messages whose every result is withdrawn by this one.
+        taken_back: held deliveries of older messages whose every result is withdrawn now.
     """
 
     routes: Sequence[Routed]
@@ -266,13 +267,15 @@ def _compare(
 
 
 def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: AcceptedHistory) -> list[int]:
-    """The held deliveries whose every result a document withdraws, at its own destinations: of the same person, and of
-    the same time unless the withdrawal names none. Not those that wait for the answer whose they are."""
+    """The held deliveries whose last result a document withdraws, at its own destinations: each of the same person, and
+    of the same time unless the withdrawal names none. Not those that wait for the answer whose they are."""
     gone = {one.name: one for one in mine if one.kind == "Observation" and one.said == WITHDRAWN}
     found: list[int] = []
     for document in past.documents if gone else ():
         results = [one for one in document.resources if one.kind == "Observation"]
-        if document.waits and results and all(_withdraws(gone.get(one.name), one) for one in results):
+        if not document.waits or gone.keys().isdisjoint(one.name for one in results):
+            continue
+        if all(_withdraws(gone.get(one.name) or _gone_since(document, one.name, past), one) for one in results):
             rows = batch.execute(
                 "SELECT d.id, d.cause, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
                 " WHERE d.document_id = ? AND d.state = 'held'",
@@ -280,6 +283,14 @@ def _taken_back(batch: Batch, routed: Routed, mine: Sequence[Resource], past: Ac
             ).fetchall()
             found += [one for one, cause, to in rows if to in routed.destinations and cause not in _TO_BE_ANSWERED]
     return found
+
+
+def _gone_since(document: AcceptedDocument, name: str, past: AcceptedHistory) -> Resource | None:
+    """The withdrawal of a result that went out after a document was held; None: there is none."""
+    last = past.last(name)
+    if last is None or last[0].document_id < document.document_id or last[1].said != WITHDRAWN:
+        return None
+    return last[1]
 
 
 def _withdraws(new: Resource | None, old: Resource) -> bool:

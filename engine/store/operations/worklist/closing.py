@@ -5,7 +5,11 @@ names one. The item was ordered before the result came, so a message that is pro
 order of the next patient. Nor does an old result that an analyzer sends again as a new message, from its memory:
 
     measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
+    not later than the result of an older order, by the analyzer's clock    it is of that one
     accepted before, unchanged (an echo)                                    it closes no order that is open
+
+Where that cannot be said of one that names no patient, it is of none, and a person matches it: the result before has a
+time, and this one none, or is of another clock; or the tube had a result of the test shortly before it was ordered.
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
 that is added on. Then that time counts, but never for a rerun. A result that names the order by its number (IHE LAW)
@@ -41,7 +45,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.worklist import holding, items, self_made
 from engine.store.operations.worklist.items import OPEN, Kept
-from engine.store.operations.worklist.matching import note_without
+from engine.store.operations.worklist.matching import note_without, was_without
 
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
@@ -187,22 +191,30 @@ class Results:
     def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
         clock of its analyzer it was measured before the result that the older order has. At the same time it may be a
-        rerun whose time is that of the collection, unless it names no patient. None: that cannot be compared, and it
-        names no patient."""
+        rerun whose time is that of the collection, unless it names no patient. None: that cannot be said; it names no
+        patient, and is no correction of the older one."""
         is_named = item_number(each.item_id) == one.number or one.number in self._before
-        if is_named or one.made or not one.is_open or not each.measured_us:
+        if is_named or one.made or not one.is_open:
             return False
-        older = [
-            other
-            for other in self._tube
-            if other.number < one.number and other.state is ItemState.RESULTED and _is_test(other, each, self._channel)
-        ]
-        if not older or each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
-            return False
-        last_us = max(map(self._own_us, older))
-        if not (each.own_us and last_us):
-            return False if self._patient else None
-        return each.own_us < last_us or (each.own_us == last_us and not self._patient)
+        older = [other for other in self._tube if other.number < one.number and _is_test(other, each, self._channel)]
+        last_us = max(map(self._own_us, older), default=0)
+        has_result = any(other.state is ItemState.RESULTED for other in older)
+        unsure = False if self._patient or (each.corrects and has_result) else None
+        is_before = each.measured_us < min(one.created_us, _received_us(self._batch, one))
+        if each.own_us and last_us:
+            if is_before or each.own_us == last_us:
+                return each.own_us < last_us or (each.own_us == last_us and not self._patient)
+            return unsure if each.own_us < last_us else False  # its clock is ahead, or was
+        if not each.measured_us:
+            return unsure if last_us else False
+        return unsure if is_before and (has_result or self._came_without(each, one)) else False
+
+    def _came_without(self, each: ResultOf, one: Kept) -> bool:
+        """Whether the tube had a result of this test already, of a patient, shortly before an order came."""
+        codes = {each.code, each.test} - {""}
+        return was_without(
+            self._batch, self._channel, self._specimen, codes, one.created_us - 2 * CLOCK_US, one.created_us
+        )
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same

@@ -5,7 +5,7 @@ a patient, these must agree. The match can be undone until the message of the re
 delivered to any destination. A result that is held closes the order once it is released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from engine.model.errors import RefusedError
 from engine.model.order_rules import UNMATCHED, ItemEvent, Standing, step
@@ -53,6 +53,19 @@ def note_without(
         " older = excluded.older, bearer = iif(bearer = excluded.bearer, bearer, ?)",
         (*key, patient, bearer, channel, batch.now_us, len(results), codes, int(older), TWO_PATIENTS),
     )
+
+
+def was_without(
+    batch: Batch, channel: str, specimen: str, codes: Collection[str], since_us: int, until_us: int
+) -> bool:
+    """Whether a channel had a result without an order for a specimen between two times, of a patient and one of these
+    codes."""
+    rows = batch.execute(
+        "SELECT codes FROM order_without WHERE specimen = ? AND bearer <> x'' AND channel = ?"
+        " AND at_us BETWEEN ? AND ?",
+        (items.specimen_token(batch.vault, specimen), channel, since_us, until_us),
+    ).fetchall()
+    return any(len(said) == MOST_CODES or not set(said.split(", ")).isdisjoint(codes) for (said,) in rows)
 
 
 @operation(priority=Priority.SETTLE)

@@ -348,14 +348,14 @@ class _Taking:
 
     def _named(self, line: OrderLine, event: ItemEvent) -> list[Kept]:
         """The items that the line names, oldest first; without those that were never on the worklist."""
-        if has_number(line) or (line.filler and event is not ItemEvent.CANCEL):
+        if has_number(line):
             near = self._order_items(("placer", line.placer) if line.placer else ("filler", line.filler))
             if event is ItemEvent.CANCEL and not line.placer and not self.settings.cancel_by_specimen:
                 near = [one for one in near if one.line.filler != one.line.specimen]  # it is the tube's number
         elif event is not ItemEvent.CANCEL or self.settings.cancel_by_specimen:
             near = self._tube(line.specimen).items if line.specimen else []
             if event is not ItemEvent.CANCEL:  # without its number an order is named by tube and test
-                near = [one for one in near if line.test and not one.line.placer and not one.line.filler]
+                near = [one for one in near if line.test and not has_number(one.line)]
         else:
             near = []
         ended = (ItemState.REJECTED, ItemState.SUPERSEDED)

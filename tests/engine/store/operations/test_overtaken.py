@@ -286,6 +286,17 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
         assert await journal.run(superseding.overtaken_before_sent, again.id) == "whole"
 
 
+async def test_a_newer_one_that_is_held_keeps_none_back_unless_it_is_known_to_withdraw_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for number, content in enumerate((body("a"), body("a", value="6"), b"A;5.1\n")):
+            (stored,) = await store(journal, b"%d" % number)
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
+        await journal.run(decisions.hold, [1, 2, 3], cause=ReasonCode.HELD_BY_RULE)
+        assert (overtaken(journal, 1), overtaken_by(journal, 1)) == ("", [])
+
+
 @pytest.mark.parametrize("after_days", [0, 91, 400])
 async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path, after_days: int) -> None:
     """The message that came in between is newer, also where its report was forgotten long before the edit."""

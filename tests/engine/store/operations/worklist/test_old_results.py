@@ -2,11 +2,13 @@
 
 measured clearly before the order came        none: the order goes on as it was, and the result is without order
 the analyzer's clock is wrong by little       it closes it: a clock differs by minutes, daylight saving by an hour
-no time, or an impossible one                 it closes it
+no time, or an impossible one                 it closes it, unless an older order's result has one
 after the specimen of the order was taken     it closes it: a test that is added on to a tube that was measured
 a rerun                                       none: the value before it is the reason of the rerun
 measured before the order came, and before    none that is open: it is of the older order. So is one that was measured
-the result of an older order                  at the same time and names no patient; if that cannot be compared, of none
+the result of an older order                  at the same time and names no patient; if that cannot be compared, or it
+                                              has no time while that result has one, of none
+the tube had a result, and then its order     of none, if it was measured before the order came and names no patient
 it names the order (IHE LAW)                  it closes it, by any clock
 an echo of an accepted result                 none that is open
 a correction                                  the one whose result it corrects, and no rerun of it
@@ -202,21 +204,37 @@ REUSED: dict[str, tuple[ResultOf, dict[str, Any], list[str]]] = {
     ),
     "measured later by a clock that is behind": (own(8 * MINUTE), {}, ["resulted", "resulted"]),
     "measured after the order": (own(13 * MINUTE), {}, ["resulted", "resulted"]),
-    "without a time": (ResultOf(test="GLU"), {}, ["resulted", "resulted"]),
+    "without a time": (ResultOf(test="GLU"), {}, ["resulted", "offered"]),  # the one before had one
+    "without a time, and its patient is known": (ResultOf(test="GLU"), {"patient": "P1"}, ["resulted", "resulted"]),
     "it names the order": (own(2 * MINUTE, item_id="W2"), {}, ["resulted", "resulted"]),
 }
+FIRST_RESULT = own(2 * MINUTE)
+AHEAD = own(62 * MINUTE)  # the analyzer's clock is an hour ahead
+UNDER_OTHER_CLOCKS: dict[str, tuple[ResultOf, ResultOf, dict[str, Any], list[str]]] = {
+    "ahead, the old result again": (AHEAD, AHEAD, {}, ["resulted", "offered"]),
+    "ahead, it again, with its patient": (AHEAD, AHEAD, {"patient": "P1"}, ["resulted", "resulted"]),
+    "ahead, an older one": (AHEAD, own(61 * MINUTE), {}, ["resulted", "offered"]),
+    "ahead, an older one, with its patient": (AHEAD, own(61 * MINUTE), {"patient": "P1"}, ["resulted", "resulted"]),
+    "ahead, a new one": (AHEAD, own(75 * MINUTE), {}, ["resulted", "resulted"]),
+    "it never says when": (ResultOf(test="GLU"), ResultOf(test="GLU"), {}, ["resulted", "resulted"]),
+}
+# A person matches it.
+OF_NONE = {
+    "only its order says when",
+    "of another analyzer, whose clock cannot be compared",
+    "without a time",
+    "ahead, an older one",
+}
+SENT_AGAIN = {name: (FIRST_RESULT, *case) for name, case in REUSED.items()} | UNDER_OTHER_CLOCKS
 
 
-OF_NONE = {"only its order says when", "of another analyzer, whose clock cannot be compared"}  # a person matches it
-
-
-@pytest.mark.parametrize("name", REUSED)
+@pytest.mark.parametrize("name", SENT_AGAIN)
 async def test_an_old_result_is_not_of_a_newer_order_of_its_number(desk: Desk, name: str) -> None:
-    result, more, wanted = REUSED[name]
+    first, result, more, wanted = SENT_AGAIN[name]
     await desk.take(order())
     await desk.tell("S1")
     desk.clock.advance(180)
-    await desk.result("S1", own(2 * MINUTE), patient="P1")
+    await desk.result("S1", first, patient="P1")
     desk.clock.advance(600)
     await desk.take(order(placer="O2"))
     await desk.tell("S1")
@@ -226,6 +244,53 @@ async def test_an_old_result_is_not_of_a_newer_order_of_its_number(desk: Desk, n
 
     assert desk.states() == wanted
     assert without(desk) == ((1, True) if name in OF_NONE else (0, False))
+
+
+@pytest.mark.parametrize("older", ["held", "preliminary", "late"])
+async def test_nor_where_the_older_order_is_open_or_was_given_up(desk: Desk, older: str) -> None:
+    await desk.take(order())
+    if older == "late":
+        await desk.take(order(action="cancel"))
+    else:
+        await desk.tell("S1")
+    desk.clock.advance(180)
+    first = own(2 * MINUTE, final=older != "preliminary")
+    about, message = [first], await desk.message()
+    await desk.journal.run(worklist.result, message, "chem", "S1", "P1", about, held=older == "held")
+    desk.clock.advance(600)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+
+    assert await desk.result("S1", own(2 * MINUTE)) == [(1, older == "late")]
+
+    assert desk.states() == ["cancelled" if older == "late" else "resulted", "offered"]
+    assert without(desk) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("patient", "again", "wanted"),
+    [
+        ("P1", own(2 * MINUTE), ("offered", 2, True)),
+        ("P1", own(2 * MINUTE, corrects=True), ("offered", 2, True)),
+        ("P1", own(13 * MINUTE), ("resulted", 1, False)),
+        ("", own(2 * MINUTE), ("resulted", 1, False)),  # the same again is an echo, and does not come here
+    ],
+    ids=["again", "its correction", "a new one", "it named no patient"],
+)
+async def test_nor_where_the_tube_was_measured_before_its_order_came(
+    desk: Desk, patient: str, again: ResultOf, wanted: tuple[str, int, bool]
+) -> None:
+    """The number may be another tube's by now."""
+    desk.clock.advance(180)
+    await desk.result("S1", own(2 * MINUTE), patient=patient)
+    desk.clock.advance(600)
+    await desk.take(order(patient=OrderedPatient(number="P2", family="KHAN")))
+    await desk.tell("S1")
+    desk.clock.advance(60)
+
+    await desk.result("S1", again)
+
+    assert (desk.state(1)[0], *without(desk)) == wanted
 
 
 GONE = {"final": False, "corrects": True, "withdrawn": True}  # D or W; without ``corrects`` X
