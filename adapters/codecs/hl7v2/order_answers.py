@@ -13,7 +13,7 @@ observations are not repeated.
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -253,20 +253,27 @@ def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]
 
 
 def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
-    """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
-    by_key: dict[tuple[str, str, str], tuple[list[_Order], list[LineAnswer]]] = {}
-    for order in orders:
-        by_key.setdefault(_key(parsed, order), ([], []))[0].append(order)
-    for one in outcomes:
-        if (known := by_key.get((one.placer, one.filler, one.test))) is not None:
-            known[1].append(one)
-    for same, found in by_key.values():
-        for at, order in enumerate(same):
-            order.outcomes = [found[at]] if len(found) == len(same) else found
+    """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same.
+    Where OBR-2 is the number on the tube, the placer's number is in ORC-2, or there is none."""
+    left = outcomes
+    for places in (("obr", "orc"), ("orc", "obr"), ("orc",)):
+        by_key: dict[tuple[str, str, str], tuple[list[_Order], list[LineAnswer]]] = {}
+        for order in orders if left else ():
+            if not order.outcomes:
+                by_key.setdefault(_key(parsed, order, places), ([], []))[0].append(order)
+        for one in left:
+            if (known := by_key.get((one.placer, one.filler, one.test))) is not None:
+                known[1].append(one)
+        for same, found in by_key.values():
+            for at, order in enumerate(same):
+                order.outcomes = [found[at]] if len(found) == len(same) else found
+        left = [one for one in left if (one.placer, one.filler, one.test) not in by_key]
 
 
-def _key(parsed: Parsed, order: _Order) -> tuple[str, str, str]:
-    placer, filler = (_text(parsed, order.obr, number) or _text(parsed, order.orc, number) for number in (2, 3))
+def _key(parsed: Parsed, order: _Order, places: Iterable[str]) -> tuple[str, str, str]:
+    """Args: places: where the placer's number is, the one that counts first."""
+    placer = next(filter(None, (_text(parsed, getattr(order, one), 2) for one in places)), "")
+    filler = _text(parsed, order.obr, 3) or _text(parsed, order.orc, 3)
     return placer, filler, _text(parsed, order.obr, 4)
 
 

@@ -355,6 +355,31 @@ async def test_a_cancel_that_names_tube_and_test_alone_is_of_no_order(
         assert {one[1] for one in before} == {"waiting"}
 
 
+async def test_a_cancel_with_the_tubes_number_in_obr_2_alone_is_of_no_order(tmp_path: Path) -> None:
+    own = {**lis(), "settings": {"order_specimen": "OBR-2"}}
+    steps = [("NW", "P1", "OK"), ("NW", "", "OK"), ("CA", "", "UC"), ("CA", "P1", "CR")]
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        for at, (code, placer, said) in enumerate(steps):
+            told = order(f"M{at}", (code, placer, "TSH")).replace(f"OBR|1|{placer}|00042|".encode(), b"OBR|1|00042||")
+            assert answered(await his.ask(told)) == [said]
+        assert states(site) == [("TSH", "cancelled", ""), ("TSH", "waiting", "")]
+
+
+async def test_a_hold_without_a_number_is_of_the_orders_without_one(tmp_path: Path) -> None:
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        for at, placer in enumerate(("P1", "")):
+            assert answered(await his.ask(order(f"N{at}", ("NW", placer, "TSH")))) == ["OK"]
+        for code, said, now in (("HD", "HR", ("held", "HELD_BY_LIS")), ("RL", "OR", ("waiting", ""))):
+            assert answered(await his.ask(order(code, (code, "", "TSH")))) == [said]
+            assert states(site) == [("TSH", "waiting", ""), ("TSH", *now)]
+
+
 async def test_a_cancel_as_json_whose_number_is_that_of_the_tube_is_of_no_order(tmp_path: Path) -> None:
     own = lis({**HTTP, "format": "json"}, "orders-json")
     new = {"specimen": {"id": "00042"}, "filler": "00042", "patient": {"id": "P-17"}, "tests": ["TSH"]}
