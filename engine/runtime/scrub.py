@@ -45,10 +45,8 @@ class Scrub:
         self._clock = clock
         self._first = True  # until a look has ended
         with journal.snapshot() as execute:
-            (size,) = execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
             periods = {"every_us": round(EVERY_S * 1e6), "again_us": round(AGAIN_S * 1e6)}
-            is_large = size > AT_EACH_START_BYTES
-            kept_us = looks.wait_us(execute, clock.now_us(), **periods) if is_large else 0
+            kept_us = looks.wait_us(execute, clock.now_us(), **periods, small_bytes=AT_EACH_START_BYTES)
         self._next = clock.monotonic() + max(FIRST_S, kept_us / 1e6)
 
     @property

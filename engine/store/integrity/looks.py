@@ -56,11 +56,15 @@ def forget(execute: Execute) -> None:
     execute("DELETE FROM meta WHERE name IN (?, ?, ?)", (VERIFIED, BEGUN, ENDED))
 
 
-def wait_us(execute: Execute, now_us: int, *, every_us: int, again_us: int) -> int:
-    """How long until a look is due: ``every_us`` after one that ended, ``again_us`` after one that did not.
+def wait_us(execute: Execute, now_us: int, *, every_us: int, again_us: int, small_bytes: int = 0) -> int:
+    """How long until a look is due: ``every_us`` after one that ended, ``again_us`` after one that did not. Of a
+    journal of ``small_bytes`` at most it is due at once: rows may have changed while no daemon ran.
 
     A time in the future counts as none: the clock was ahead then.
     """
+    (size,) = execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
+    if size <= small_bytes:
+        return 0
     periods = {ENDED: every_us, BEGUN: again_us}
     kept = execute("SELECT name, value FROM meta WHERE name IN (?, ?)", tuple(periods)).fetchall()
     return max((at + periods[name] - now_us for name, at in kept if at <= now_us), default=0)
