@@ -304,6 +304,7 @@ async def test_each_script_is_drawn_in_the_font_that_we_bring(here: Laboratory, 
                 assert any(one.startswith("Noto Sans ") for one in drawn), (language, element, drawn)
 
 
+@pytest.mark.timeout(1500)  # some hundred pages, beside three other browsers
 async def test_each_answer_to_a_form(here: Laboratory, browser: Browser) -> None:
     assert here.app.page is not None
     forms = {path for path, method in here.app.page.routes if method == "POST" and not path.startswith("/api/")}
