@@ -80,7 +80,7 @@ RULES = {
     ),
     'LAW: a result with OBR-2 "" is filed by specimen': (
         "test_a_result_that_was_ordered_at_the_analyzer_has_an_order_of_its_own_and_is_listed_without_one",
-        "test_a_result_of_a_pool_without_a_work_step_is_delivered_and_no_order_is_invented",
+        "test_a_result_of_a_pool_is_no_patients_and_no_order_is_invented",
     ),
     "LAW: a reflex of the analyzer": (
         "test_a_reflex_of_the_analyzer_has_an_order_of_its_own_that_names_its_parent",
