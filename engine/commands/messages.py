@@ -4,8 +4,9 @@ Lists, traces and exports show no content: types, times, states, reasons, sizes.
 too, and leave a row in the audit trail first.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,14 @@ from engine.model.clock import from_us
 from engine.model.journal_views import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
-from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of
+from engine.store.queries.messages import (
+    ends_of,
+    message_if,
+    messages_page,
+    not_all_numbers,
+    trace_of,
+    with_control_id,
+)
 from engine.views.messages import MESSAGE
 from engine.views.text import Head, local, plural
 
@@ -93,16 +101,15 @@ def list_messages(
     if patient is not None:
         note_searched(session, patient)
     with session.reader() as reader:
-        found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
-        if not found and control_id is not None and wanted.channel is not None:  # not processed yet, so not noted
-            found = messages_page(
-                reader, replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit
-            )
+        page: Callable[..., list[MessageView]] = messages_page
+        if control_id is not None:
+            page = partial(with_control_id, control_id=control_id)
+        found = _by_number(reader, wanted, ids) if ids else page(reader, wanted, before_id=before, limit=limit)
         by_number = patient or specimen or control_id
         unread = not_all_numbers(reader) if by_number else 0
         kept = kept_of(reader)
         ends = ends_of(reader, [view.id for view in found])
-        cut = not ids and len(found) >= limit and messages_page(reader, wanted, before_id=found[-1].id, limit=1)
+        cut = not ids and len(found) >= limit and page(reader, wanted, before_id=found[-1].id, limit=1)
         listed = {view.id for view in found}
         absent = [number for number in sorted(set(ids) - listed) if trace_of(reader, number) is None]
         why = [str(why_absent(reader, "message", number)) for number in absent]

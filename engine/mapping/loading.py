@@ -184,6 +184,7 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> P
         tables=made,
         problems=tuple(problems.warnings),
         settings_read=frozenset(compiler.settings_read),
+        report_numbers=frozenset(compiler.report_numbers),
         plain=plain,
         compile_traced=lambda structure: compiler.compile(structure, traced=True),
     )
@@ -366,6 +367,7 @@ class _Compiler:
         self._used_fragments: set[str] = set()
         self._used_tables: set[str] = set()
         self.settings_read: set[str] = set()
+        self.report_numbers: set[tuple[str, int, int]] = set()
         self.columns: dict[str, None] = {}  # of CSV rows, in order
 
     def compile(self, structure: str, *, traced: bool) -> Generated:
@@ -399,6 +401,7 @@ class _Compiler:
         self._used_fragments |= c.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
+        self.report_numbers |= setting.report_numbers
         for name in setting.functions_used:
             self.settings_read.update(FUNCTIONS[name].settings)
         arguments = "m, making, T" if traced else "m, making"

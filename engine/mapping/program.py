@@ -43,6 +43,7 @@ class Program:
         target: the output format; ``columns`` of its rows, if it is CSV.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
+        report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Program:
     tables: dict[str, Table]
     problems: tuple[str, ...]
     settings_read: frozenset[str]
+    report_numbers: frozenset[tuple[str, int, int]]
     plain: dict[str, Generated] = field(repr=False)
     compile_traced: Callable[[str], Generated] = field(repr=False)
     files: dict[str, str] = field(default_factory=dict, repr=False)

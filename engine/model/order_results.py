@@ -188,7 +188,7 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
             specimen, order, control = "", None, False
         elif segment.name == "O":
             order = segment
-            specimen = next(filter(None, (_of_tube(segment.get(at), parsed.delimiters) for at in tube_at)), "")
+            specimen = next(filter(None, (tube_of(segment.get(at), parsed.delimiters) for at in tube_at)), "")
             control = first_of(segment.get(12), parsed.delimiters).upper() == ASTM_ROLE
             specimen = "" if control else specimen
         elif segment.name == "R":
@@ -196,10 +196,11 @@ def _astm(parsed: Parsed, tube_at: tuple[int, ...]) -> list[Row]:
     return rows
 
 
-def _of_tube(field: str, cut: Delimiters) -> str:
+def tube_of(field: str, cut: Delimiters, *, counted: bool = False) -> str:
+    """The number of a tube. ``counted``: also one that the analyzer has counted."""
     parts = [part.strip() for part in field.split(cut.component)] if cut.component else [field.strip()]
     if len(parts) > 3 and parts[3] in _ATTRIBUTES:
-        return "" if parts[3] == _COUNTED else parts[2]
+        return "" if parts[3] == _COUNTED and not counted else parts[2]
     return parts[0]
 
 

@@ -229,6 +229,16 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
     if channel.notice:
         words = Phrase("{name}: {notice}", {"name": name, "notice": channel.notice})
         yield Entry(key=f"notice/{name}", level=Level.ATTENTION, phrase=words, step="labrelay status", subject=name)
+    if channel.late is not None:
+        yield Entry(
+            key=f"late/{name}",
+            level=Level.ATTENTION,
+            phrase=channel.late,
+            step=f"labrelay messages list --channel {name} --state stored",
+            count=max(1, channel.stored_waiting),
+            since=_ago(site.now, channel.stored_age_s),
+            subject=name,
+        )
     if channel.tee is not None and (lost := channel.tee.not_kept):
         words = Phrase("{name} tee: {n} messages not kept", {"name": name, "n": lost})
         step = f"labrelay messages list --channel {name}"

@@ -5,6 +5,8 @@ Messages are taken in journal order, which keeps every channel's order (P3). New
 with their payload. After a start, or when more wait than memory may hold, they are read back from the store by number.
 The same path serves both, so a crash between journal and intake needs no code of its own.
 
+Where messages are late, or one is processed aside, channels take turns (`engine.processing.turns`), until none waits.
+
 Orders go beside this queue, since a laboratory system waits for their answer: a message of a channel that brings orders
 is processed as it becomes durable, unless an older one of its channel waits. What fails there takes its turn here.
 """
@@ -13,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +29,9 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded, Routed
 from engine.model.values import value
+from engine.processing.names import names_of
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
+from engine.processing.turns import MESSAGE_COSTS, UNKNOWN, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
@@ -37,9 +41,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.processing")
 
-MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
+MEMORY_MESSAGES = 2048  # stored messages that wait in memory, beside those that take turns ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
+NAMES_BYTES = 128 * 1024  # of messages whose names are read in one turn of the loop: some milliseconds
+TURNS_AT_ONCE = 4  # are added before one is taken: the more of one channel wait, the sooner others are among them
+LATE_US = 1_000_000  # an older message that waits makes the channels take turns
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
 ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
@@ -94,6 +101,7 @@ class Intake:
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: LargeMessageProcessor | None = None,
+        names: Callable[[Stored, ChannelRoutes], Generator[None, None, Named]] = names_of,
     ) -> None:
         """
         Args:
@@ -101,6 +109,7 @@ class Intake:
             asked: called with every message that is handed to the mapping.
             mapped: called with every outcome that became durable.
             aside: processes large messages; without it they are processed like all others.
+            names: the names of a message, read in pieces.
             warily: the last process was killed, perhaps by a message (`engine.store.operations.poison_message`).
         """
         self._journal = journal
@@ -112,11 +121,13 @@ class Intake:
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
-        # Channel -> its large message that is processed aside, and its messages that wait for that one.
-        self._behind: dict[str, deque[Stored]] = {}
-        self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
+        self._aside_bytes = 0  # of the large messages that are processed aside
+        self._names = names
+        self._reading: tuple[int, Generator[None, None, Named]] | None = None  # a message, and the way to its names
+        self._read_bytes = 0  # of messages whose names were read in this turn of the loop
+        self._turns = Turns()  # taken out of the queue
         self._queue: deque[Stored] = deque()
-        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
+        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet, beside those in the turns
         self._committing = 0
         self._committing_bytes = 0
         self._all_committed = asyncio.Event()
@@ -129,8 +140,9 @@ class Intake:
         self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
         self._held = 0
         self._resting = False  # the store failed to write an outcome; it is retried a little later
-        self._bytes = 0  # of the payloads in both
-        self._caught_up = False  # False: the store has messages that are not in memory
+        self._bytes = 0  # of the payloads in memory, without those that are processed aside
+        self._caught_up = False  # False: the store has messages that are not in memory ...
+        self._behind: dict[str, tuple[int, int]] = {}  # ... channel -> when the first came, and the id of the last
         self._last_id = 0  # the last message taken out of the queue
         self._newest = 0  # the last message put into it
         self._wake = asyncio.Event()
@@ -167,25 +179,27 @@ class Intake:
 
     def _recall(self) -> None:
         """Have messages without an answer processed anew, in their order."""
-        back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
+        if oldest := self._turns.oldest():
+            self._go_back(oldest.stored.id)
+            return
+        self._reading = None
         self._processor.forget()
+        self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
-        self._queue.extendleft(reversed(back))
-
-    def _forget_aside(self) -> list[Stored]:
-        """Take back the large messages that are processed aside, and those that wait behind them, as if not taken."""
-        if self._aside is not None:
-            self._aside.forget()
-        back = [stored for waiting in self._behind.values() for stored in waiting]
-        self._bytes += sum(len(waiting[0].payload) for waiting in self._behind.values())
-        self._behind.clear()
-        self._aside_bytes = self._behind_bytes = 0
-        return back
 
     @property
     def waiting(self) -> int:
         """Stored messages in memory that are not processed."""
-        return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
+        return len(self._queue) + len(self._asked) + len(self._turns)
+
+    def oldest_us(self) -> dict[str, int]:
+        """Channel -> when the oldest of its messages was received that are not processed, of an earlier process once it
+        was read.
+        """
+        found = {channel: first_us for channel, (first_us, _) in self._behind.items()}
+        for stored in (*self._queue, *self._asked, *(waiting.stored for waiting in self._turns)):
+            found[stored.channel] = min(stored.received_us, found.get(stored.channel, stored.received_us))
+        return found
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
@@ -205,13 +219,20 @@ class Intake:
                 self._outcome(stored, process(stored, channel))
                 return
             self._note_turns((stored,))
-        if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+        waiting = len(self._queue) + len(self._asked)
+        if not self._caught_up or waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
             self._caught_up = False
+            self._put_behind(stored)
         else:
             self._queue.append(stored)
             self._newest = stored.id
             self._bytes += len(stored.payload)
         self._wake.set()
+
+    def _put_behind(self, stored: Stored) -> None:
+        """It is not in memory."""
+        first_us, last = self._behind.get(stored.channel, (stored.received_us, stored.id))
+        self._behind[stored.channel] = (min(first_us, stored.received_us), max(last, stored.id))
 
     def _note_turns(self, waiting: Iterable[Stored]) -> None:
         """These wait for their turn, and later orders of their channels behind them."""
@@ -244,9 +265,9 @@ class Intake:
         done = 0
         while True:
             heartbeat()
-            if not self._queue and not self._caught_up and not self._resting and self._read_back():
+            if not self._queue and not self._caught_up and self._may_read_back() and self._read_back():
                 continue
-            if not self._queue or self._held or not self._processor.has_room() or self._is_busy():
+            if self._held or not self._processor.has_room() or self._is_busy() or not self._step():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -254,46 +275,142 @@ class Intake:
                 except TimeoutError:
                     pass
                 continue
-            self._take(self._queue.popleft())
             done += 1
-            if done >= self._processor.burst:
-                done = 0
+            if done >= self._processor.burst or self._has_read_enough():
+                done = self._read_bytes = 0
                 await asyncio.sleep(0)
 
     async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
         """Process the messages that the last process may have had under way one by one; note the first of them.
 
         Each is durable before the next is taken. So if one ends this process, too, it is the first that the next start
-        finds, and is the one noted there.
+        finds, and is the one noted there. Where channels took turns it may be behind more than these: each start gets
+        further.
         """
-        noted = False
-        for _ in range(COMMITTING + 2):
+        noted, asked = False, 0
+        while asked < COMMITTING + 2:
             if self._held or self._resting or not (self._queue or self._read_back()):
                 return
             first = self._queue[0]
-            if not noted and first.channel in self._channels:
+            if first.channel not in self._channels:
+                self._take(self._queue.popleft())
+                await asyncio.sleep(0)
+                continue
+            if not noted:
                 noted = True
                 with suppress(StoreError):
                     await self._journal.run(poison_message.note, first.id)
                 continue  # much may have changed meanwhile
-            self._take(self._queue.popleft())
-            while self._committing:
+            asked += 1
+            if self._is_large(first):
+                self._begin(self._put_in_turns(UNKNOWN))
+            else:
+                self._take(self._queue.popleft())
+            while self._committing or self._asked or self._turns:
                 heartbeat()
+                self._wake.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(5.0):
-                        await self._all_committed.wait()
+                        await (self._all_committed.wait() if self._committing else self._wake.wait())
 
     def _is_busy(self) -> bool:
-        return (
-            self._committing >= COMMITTING
-            or self._committing_bytes >= COMMITTING_BYTES
-            or (len(self._behind) > 1 and self._aside_bytes >= ASIDE_BYTES)
-            or self._behind_bytes >= MEMORY_BYTES
-            or sum(map(len, self._behind.values())) >= MEMORY_MESSAGES
-        )
+        return self._committing >= COMMITTING or self._committing_bytes >= COMMITTING_BYTES
 
-    def _take(self, stored: Stored) -> None:
-        """Have one message processed."""
+    def _may_read_back(self) -> bool:
+        return not self._resting and not self._held and not self._turns.is_full
+
+    def _has_read_enough(self) -> bool:
+        """Whether others of the loop get their turn before more names are read."""
+        return self._reading is not None or self._read_bytes >= NAMES_BYTES
+
+    def _step(self) -> bool:
+        """Take a message, or a step towards it; False: there is none to be taken now."""
+        if self._queue and not self._turns and not self._is_late(first := self._queue[0]) and not self._is_large(first):
+            self._reading = None
+            self._take(self._queue.popleft())
+            return True
+        added = False
+        for _ in range(TURNS_AT_ONCE):
+            if not self._queue or self._turns.is_full:
+                break
+            added = True
+            self._add_to_turns(self._queue[0])
+            if self._has_read_enough():
+                break
+        # A large one may wait for one that was asked before turns began.
+        waiting = self._turns.next(large=self._aside_bytes < ASIDE_BYTES and not self._asked)
+        if waiting is None:
+            return added
+        self._begin(waiting)
+        return True
+
+    def _begin(self, waiting: Waiting) -> None:
+        """Have a message processed whose turn it is."""
+        stored = self._with_payload(waiting)
+        self._turns.begin(waiting)
+        if stored is None:
+            self._turns.done(waiting)
+            if self._in_turn.get(waiting.stored.channel) == waiting.stored.id:
+                del self._in_turn[waiting.stored.channel]
+        elif waiting.large and self._aside is not None:
+            self._bytes -= waiting.size  # other messages get its room in memory meanwhile
+            self._aside_bytes += waiting.size
+            self._ask_aside(self._aside, stored, waiting)
+        else:
+            self._take(stored, waiting)
+
+    def _is_late(self, stored: Stored) -> bool:
+        """Also where it seems to come from later: the clock was set back meanwhile."""
+        return not 0 <= self._clock.now_us() - stored.received_us <= LATE_US
+
+    def _is_large(self, stored: Stored) -> bool:
+        return self._aside is not None and self._aside.takes(stored)
+
+    def _add_to_turns(self, stored: Stored) -> None:
+        """Have the first message of the queue take turns, once its names are read: this reads a piece."""
+        channel = self._channels.get(stored.channel)
+        if channel is None:
+            self._take(self._queue.popleft())
+            return
+        if self._reading is None or self._reading[0] != stored.id:
+            self._reading = (stored.id, self._names(stored, channel))
+        try:
+            next(self._reading[1])
+            return
+        except StopIteration as read:
+            named: Named = read.value
+        except Exception:  # P7: an error of ours; it waits for all earlier ones, and all later ones for it
+            logger.exception("reading names failed inside LabRelay", extra={"journal_id": stored.id})
+            named = UNKNOWN
+        self._reading = None
+        self._read_bytes += len(stored.payload) + 16 * MESSAGE_COSTS
+        self._put_in_turns(named)
+
+    def _put_in_turns(self, named: Named) -> Waiting:
+        """Take the first message of the queue into the turns."""
+        stored = self._queue[0]
+        size, large = len(stored.payload), self._is_large(stored)
+        if self._bytes > MEMORY_BYTES // 2:
+            self._bytes -= size
+            stored = replace(stored, payload=b"")
+        waiting = Waiting(stored=stored, size=size, named=named, large=large)
+        self._turns.add(waiting)
+        self._last_id = max(self._last_id, self._queue.popleft().id)
+        return waiting
+
+    def _with_payload(self, waiting: Waiting) -> Stored | None:
+        """The message whose turn it is; None: it has its outcome already."""
+        stored = waiting.stored
+        if stored.payload or not waiting.size:
+            return stored
+        found = unprocessed(self._journal, stored.id - 1, 1)
+        if not found or found[0].id != stored.id:
+            return None
+        self._bytes += waiting.size
+        return found[0]
+
+    def _take(self, stored: Stored, waiting: Waiting | None = None) -> None:
+        """Have one message processed, in its turn where it takes turns."""
         self._last_id = max(self._last_id, stored.id)
         channel = self._channels.get(stored.channel)
         if channel is None:
@@ -302,31 +419,28 @@ class Intake:
             self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
-        if (waiting := self._behind.get(stored.channel)) is not None:
-            waiting.append(stored)
-            self._behind_bytes += len(stored.payload)
-            return
         self._asked_for(stored)
-        if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
-            self._behind[stored.channel] = deque([stored])
-            self._aside_bytes += len(stored.payload)
-            self._bytes -= len(stored.payload)  # other messages get its room in memory meanwhile
-            self._aside.ask(stored, channel, lambda outcome: self._processed_aside(stored, outcome))
-            return
-        self._asked.append(stored)
-        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
+        if waiting is None:
+            self._asked.append(stored)
+        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome, waiting))
 
-    def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
-        """Take the outcome of a large message: its channel continues with the messages that waited for it."""
-        waiting = self._behind.pop(stored.channel)
-        self._aside_bytes -= len(waiting.popleft().payload)
-        self._behind_bytes -= sum(len(one.payload) for one in waiting)
-        self._queue.extendleft(reversed(waiting))
-        self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+    def _ask_aside(self, aside: LargeMessageProcessor, stored: Stored, waiting: Waiting) -> None:
+        """Have a large message processed aside: its channel continues when that has its outcome."""
 
-    def _processed(self, stored: Stored, outcome: Processed) -> None:
+        def processed(outcome: Processed) -> None:
+            self._aside_bytes -= waiting.size
+            self._turns.done(waiting)
+            self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
+
+        self._asked_for(stored)
+        aside.ask(stored, self._channels[stored.channel], processed)
+
+    def _processed(self, stored: Stored, outcome: Processed, waiting: Waiting | None) -> None:
         """Take the outcome of the oldest message that was asked for."""
-        self._asked.popleft()
+        if waiting is None:
+            self._asked.popleft()
+        else:
+            self._turns.done(waiting)
         self._bytes -= len(stored.payload)
         self._outcome(stored, outcome)
 
@@ -349,9 +463,14 @@ class Intake:
         if not batch:  # an empty batch, not just a short one: large and damaged messages make short batches
             self._caught_up = True
             self._is_in_order = True
+            self._behind.clear()
             return False
         self._queue.extend(batch)
         self._note_turns(batch)
+        for stored in batch:
+            first_us, last = self._behind.pop(stored.channel, (0, 0))
+            if last > stored.id:
+                self._behind[stored.channel] = (max(first_us, stored.received_us), last)
         self._newest = batch[-1].id
         self._bytes += sum(len(stored.payload) for stored in batch)
         return True
@@ -462,12 +581,19 @@ class Intake:
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
 
     def _go_back(self, stored_id: int) -> None:
-        # Messages aside, or waiting for those, may be older.
-        oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
+        turns = (waiting.stored for waiting in self._turns)  # one aside, or waiting for that, may be older
+        back = (*self._queue, *self._asked, *turns)
+        for one in back:
+            self._put_behind(one)
+        oldest = min([stored_id, *(one.id for one in back)])
+        if self._aside is not None:
+            self._aside.forget()
+        self._turns.clear()
+        self._reading = None
+        self._aside_bytes = 0
         self._processor.forget()
         self._queue.clear()
         self._asked.clear()
-        self._before.clear()
         self._in_turn.clear()
         self._bytes = 0
         self._caught_up = self._is_in_order = False

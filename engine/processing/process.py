@@ -97,6 +97,7 @@ class ChannelRoutes:
         tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
         groups: of analyzers, that it is of. redundant: as in `engine.model.order_results.TubeResults`.
         takes: how its orders are taken; None: it brings none.
+        has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
     """
 
     channel: str
@@ -110,6 +111,7 @@ class ChannelRoutes:
     groups: tuple[str, ...] = ()
     takes: TakeSettings | None = None
     redundant: bool = False
+    has_other_numbers: bool = False
 
     @property
     def notes_controls(self) -> bool:
@@ -196,7 +198,7 @@ def _route(
     lines: list[OrderLine] | None = None
     filtered: ReasonCode | None = None
     context: MapContext | None = None
-    if channel.dialogue is not None and (about := _about_orders(parsed, channel.dialogue)):
+    if channel.dialogue is not None and (about := about_orders(parsed, channel.dialogue)):
         return Outcome("filtered", about, numbers=numbers)
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
@@ -272,7 +274,7 @@ def _route(
     )
 
 
-def _about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
+def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     """Why a message of an analyzer that gets orders is for `engine.ordering` alone; None: it may have results."""
     if question_in(parsed, dialogue) is not None:
         return ReasonCode.QUESTION

@@ -41,6 +41,7 @@ from engine.ordering.listening import answers_later
 from engine.ordering.order_writers import writer
 from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
+from engine.processing.names import are_read
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
@@ -206,6 +207,12 @@ def build_channel(
             groups=config.orders.groups if config.orders is not None else (),
             takes=None if config.taken is None else take_settings(site.channels, config.taken, config.channel),
             redundant=config.orders is not None and config.orders.redundant,
+            has_other_numbers=any(
+                not are_read(program.format, program.report_numbers, program.identity)
+                for route in config.routes
+                if route.mapping is not None
+                and (program := programs.get(route.mapping, site.tables_of(config))) is not None
+            ),
         ),
         asking=_asking(config, config.orders, message_format, options, dialogue)
         if config.orders is not None and dialogue is not None

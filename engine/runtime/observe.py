@@ -246,7 +246,10 @@ class Observer:
         notes += about(About.CLOCK, notices.newer_than_the_clock(channels.values(), now_us))
         notes += about(About.CONFIGURATION, notices.not_configured(channels.values(), lanes.values(), parts))
         yield
-        reading = Reading(now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest)
+        reading = Reading(
+            now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest,
+            unmapped=parts.intake.oldest_us(),
+        )  # fmt: skip
         seen = []
         for n, (name, source) in enumerate(tuple(parts.sources.items()), start=1):
             seen.append(self._traffic.channel(name, source, reading, storing=self._is_storing(source)))

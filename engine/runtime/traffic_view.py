@@ -49,6 +49,7 @@ class Reading:
     Attributes:
         today: (channel, destination or nothing) -> name of a counter -> how many today.
         oldest: lane -> when its oldest open delivery was received, where a lane is at a standstill.
+        unmapped: channel -> when its oldest message was received that is not mapped yet.
     """
 
     now: datetime
@@ -57,6 +58,7 @@ class Reading:
     channels: Mapping[str, ChannelView]
     lanes: Mapping[tuple[str, str], LaneView]
     oldest: Mapping[tuple[str, str], int]
+    unmapped: Mapping[str, int]
 
 
 class TrafficViews:
@@ -142,6 +144,7 @@ class TrafficViews:
             dead_by_hour=last_day.dead,
             **today,
             stored_waiting=view.stored if view else 0,
+            stored_age_s=_seconds_since(_instant(reading.unmapped.get(name)), reading.now),
             dead=view.dead if view else 0,
             incomplete=view.incomplete if view else 0,
             link_faults=dict(counts.faults),

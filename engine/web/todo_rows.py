@@ -53,6 +53,7 @@ STEPS = {  # by `Entry.kind`
     "not-taking": _ANALYZER,
     "notice": _ANALYZER,
     "tee": _ANALYZER,
+    "late": _ANALYZER,
     "paused": _ANALYZER,
     "orders-refused": _ORDERS,
     "orders-after_all": _ORDERS,

@@ -7,7 +7,7 @@ document of it whose body is the text, with that report and conditional key.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -45,6 +45,7 @@ from engine.model.message import (
 from engine.model.reasons import ReasonCode
 from engine.processing.intake import Intake, LargeMessageProcessor
 from engine.processing.process import ChannelRoutes, Processor, Route
+from engine.processing.turns import Named
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -92,6 +93,14 @@ class LineProgram:
             conditional=(_hash(shared),) if shared else (),
         )
         return Mapped(documents=(document,))
+
+
+def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
+    """Its number, report and patient, in two pieces; one whose number begins with ``*`` may have others."""
+    yield
+    number, *rest = stored.payload.decode().split("|")
+    names = [f"{stored.channel} {number}", *filter(None, rest[:2])]
+    return Named(frozenset(map(hash, names)), complete=not number.startswith("*"))
 
 
 def _hash(text: str) -> bytes:
@@ -301,7 +310,7 @@ async def plant(
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()
     journal = await started(data, clock=clock)
-    made = Plant(journal, clock, Intake(store(journal), clock=clock, processor=processor, aside=aside))
+    made = Plant(journal, clock, Intake(store(journal), clock=clock, processor=processor, aside=aside, names=names_of))
     made.begin()
     try:
         yield made

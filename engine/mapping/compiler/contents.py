@@ -19,6 +19,7 @@ from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
+from engine.mapping.compiler.report_numbers import is_number, note_numbers
 from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.values import rule_and_function, rule_value
 from engine.mapping.functions import FUNCTIONS
@@ -144,6 +145,8 @@ def leaf(c: Compilation, value: Formula, path: str, scope: Scope, want: str, fit
     Args:
         fit: makes of what it is what the place takes.
     """
+    if is_number(c.target, path):
+        note_numbers(c, (value.tree,), scope)
     if c.traced:
         c.code.emit("T.open()")
     made = rule_value(c, value, scope, want)

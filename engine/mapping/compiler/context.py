@@ -34,6 +34,7 @@ class Setting:
         whole_message: paths read the first such segment anywhere in the message (conditions of routes).
         settings_read: names that `setting()` asks for.
         segments_read: segments that rules read.
+        report_numbers: (segment, field, component) of the numbers that reports and patients are known by.
         repetitions_read: (segment, field) -> how many of its repetitions a rule reads; 0 for all.
     """
 
@@ -46,6 +47,7 @@ class Setting:
     whole_message: bool = False
     settings_read: set[str] = field(default_factory=set)
     segments_read: set[str] = field(default_factory=set)
+    report_numbers: set[tuple[str, int, int]] = field(default_factory=set)
     repetitions_read: dict[tuple[str, int], int] = field(default_factory=dict)
     tables_used: set[str] = field(default_factory=set)
     functions_used: set[str] = field(default_factory=set)

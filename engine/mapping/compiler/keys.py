@@ -5,6 +5,7 @@ from engine.mapping import nodes
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.keeping import keep, recurs
+from engine.mapping.compiler.report_numbers import note_numbers
 from engine.mapping.compiler.scopes import Scope, Variable
 from engine.mapping.compiler.values import rule_value, text_of
 from engine.mapping.rules import Formula, Step, Text
@@ -18,6 +19,7 @@ def natural_key(c: Compilation, step: Step, scope: Scope, kind: str) -> tuple[st
     code = c.code
     assert step.key is not None
     formula, read_in = _key_formula(step.key, scope)
+    _note_numbers(c, step, formula, read_in)
     if isinstance(formula, Formula) and isinstance(formula.tree, nodes.ListOf):
         return _list_key(c, step, formula, formula.tree, read_in)
     value = rule_value(c, formula, read_in, "text")
@@ -39,6 +41,20 @@ def natural_key(c: Compilation, step: Step, scope: Scope, kind: str) -> tuple[st
     if kind == "Patient":  # a number all the same, and of nothing that a site could name
         return value.code, f"{{'value': {value.code}}}", value.code
     return value.code, "None", value.code
+
+
+def _note_numbers(c: Compilation, step: Step, formula: Formula | Text, scope: Scope) -> None:
+    """Note where the number is read that the journal knows a resource by: a report's is the first part of its key. A
+    Patient whose key has several parts has no number.
+    """
+    if not isinstance(formula, Formula):
+        return
+    several = isinstance(formula.tree, nodes.ListOf)
+    parts = formula.tree.items if isinstance(formula.tree, nodes.ListOf) else (formula.tree,)
+    if step.create == "DiagnosticReport":
+        note_numbers(c, parts[:1], scope)
+    elif step.request == "update_by_identifier" or (step.create == "Patient" and not several):
+        note_numbers(c, parts, scope)
 
 
 def _may_be_absent(c: Compilation, step: Step, node: Node, offset: int = 0) -> None:

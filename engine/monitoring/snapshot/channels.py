@@ -13,6 +13,8 @@ from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.monitoring.snapshot.usual import UsualGap
 
+LATE_S = 60.0  # a message that waits longer to be mapped is on the to-do list
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingRetry:
@@ -114,6 +116,7 @@ class ChannelSnapshot:
             are not known.
         today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
+        stored_age_s: since the oldest of these that is known was received; None: none is.
         dead: open dead letters that died before they had a destination (unreadable, mapping errors).
         incomplete: messages that broke off and wait for a person; none of them is a dead letter.
         link_faults: violations of the protocol by the peer since the start, by kind.
@@ -143,6 +146,7 @@ class ChannelSnapshot:
     today_same_bytes: int = 0  # delivered, though the same bytes came before: they are not known to be a repeat
     today_incomplete: int = 0
     stored_waiting: int = 0
+    stored_age_s: float | None = None
     dead: int = 0
     incomplete: int = 0
     link_faults: Mapping[str, int] = field(default_factory=dict)
@@ -167,15 +171,29 @@ class ChannelSnapshot:
         return max((lane.oldest_age_s for lane in self.lanes if lane.oldest_age_s is not None), default=None)
 
     @property
+    def late(self) -> Phrase | None:
+        """Words about messages that wait to be mapped, the oldest for longer than `LATE_S`."""
+        age_s = self.stored_age_s
+        if age_s is None or age_s <= LATE_S:
+            return None
+        more: dict[str, str | int | Span | Phrase] = {"n": max(1, self.stored_waiting), "age": Span(age_s)}
+        return Phrase(
+            "{name}: {notice}",
+            {"name": self.name, "notice": Phrase("not mapped yet: {n}, the oldest for {age}", more)},
+        )
+
+    @property
     def dead_total(self) -> int:
         return self.dead + sum(lane.dead for lane in self.lanes)
 
     @property
     def level(self) -> Level:
-        """The worst of its state, its notice, its dead letters, its incomplete messages and its lanes."""
+        """The worst of its state, its notice, its late, dead and incomplete messages, and its lanes."""
         if self.tee is not None and self.tee.not_kept:
             return Level.PROBLEM
-        unwell = self.notice or self.dead_total or self.incomplete or any(_unwell(lane) for lane in self.lanes)
+        unwell = (
+            self.notice or self.late or self.dead_total or self.incomplete or any(_unwell(lane) for lane in self.lanes)
+        )
         if self.state.level is Level.OK and unwell:
             return Level.ATTENTION
         return self.state.level

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.store.core.batch import Batch
 
 ROWS_REMEMBERED = 4096
+LOOKED_UP = 300  # in one transaction, during which nothing is acknowledged; a code table has some hundred codes
 _MOST_TEXT = 200  # characters of each text
 _UPDATE = "UPDATE unmapped_code SET n = n + ?, last_us = ? WHERE id = ?"
 
@@ -45,15 +46,17 @@ class UnmappedCodes:
             self._seen[key] = n + 1, display
 
     def write(self, batch: "Batch") -> None:
-        """Add them to table ``unmapped_code``; beyond the limit a channel's counter counts them."""
+        """Add them to table ``unmapped_code``; beyond the limits a channel's counter counts them."""
         known = batch.tail.code_rows
         again = [(n, batch.now_us, known[key]) for key, (n, _) in self._seen.items() if key in known]
         if again:
             batch.executemany(_UPDATE, again)
         if len(again) < len(self._seen):
-            for key, (n, display) in self._seen.items():
-                if key not in known:
-                    self._look_up(batch, key, n, display)
+            others = [key for key in self._seen if key not in known]
+            for key in others[:LOOKED_UP]:
+                self._look_up(batch, key, *self._seen[key])
+            for key in others[LOOKED_UP:]:
+                batch.count(key[0], "", "unmapped_not_kept", self._seen[key][0])
 
     def _look_up(self, batch: "Batch", key: Key, n: int, display: str) -> None:
         channel, *texts = key[0], *(text[:_MOST_TEXT] for text in (*key[1:], display))

@@ -252,7 +252,8 @@ def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int
         raise StoreError("a search for a control id needs the channel")
     control = vault.control_token(wanted.channel, wanted.control_id or "")
     rows = execute(
-        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 100", (control, control + b"\xff" * 12)
+        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? ORDER BY message_id DESC LIMIT 100",
+        (control, control + b"\xff" * 12),
     )
     return [row[0] for row in rows]
 

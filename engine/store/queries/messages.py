@@ -5,6 +5,7 @@ Lists are paged by key and never read bodies; without the key they show only uns
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import orjson
@@ -29,6 +30,7 @@ from engine.store.core.notes import read_note
 from engine.store.core.rows import Execute
 from engine.store.operations import search_index
 from engine.store.queries import listing
+from engine.store.queries.lanes import list_channels
 from engine.store.queries.reader import Reader
 from engine.succession.document_facts import facts_from
 
@@ -79,6 +81,19 @@ def messages_page(
             raise TooSlowError(f"opening the documents took longer than {within_s:g} s; narrow it")
         before_id = views[-1].id
     return found[:limit]
+
+
+def with_control_id(
+    reader: Reader, wanted: Filter, control_id: str, *, before_id: int | None = None, limit: int = 50
+) -> list[MessageView]:
+    """As `messages_page`, with this control id. The index of numbers has those alone that were mapped; of the others a
+    control id is known within their channel.
+    """
+    found = messages_page(reader, replace(wanted, number=control_id), before_id=before_id, limit=limit)
+    for channel in [one.name for one in list_channels(reader)] if wanted.channel is None else [wanted.channel]:
+        of_channel = replace(wanted, number=None, channel=channel, control_id=control_id)
+        found += messages_page(reader, of_channel, before_id=before_id, limit=limit)
+    return sorted({view.id: view for view in found}.values(), key=lambda view: -view.id)[:limit]
 
 
 def count_messages(

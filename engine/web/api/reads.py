@@ -30,7 +30,7 @@ from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
-from engine.store.queries.messages import ends_of, messages_page, trace_of
+from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
 from engine.store.queries.order_questions import QueryFilter
 from engine.store.queries.order_tabs import filter_of, unanswered
 from engine.store.queries.reader import Reader
@@ -139,14 +139,16 @@ def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> D
         code=given.code,
         message_type=given.type,
         specimen=given.specimen,
-        number=given.control_id,
         lot=given.lot,
         patient=patient,
         after_us=after,
         before_us=until,
     )
     before = _before(given.cursor, "messages")
-    found = messages_page(journal, wanted, before_id=before, limit=given.limit + 1)
+    if given.control_id is None:
+        found = messages_page(journal, wanted, before_id=before, limit=given.limit + 1)
+    else:
+        found = with_control_id(journal, wanted, given.control_id, before_id=before, limit=given.limit + 1)
     shown, more = found[: given.limit], found[given.limit :]
     ends = ends_of(journal, [view.id for view in shown])
     rows = MESSAGE.rows(view._replace(end=ends.get(view.id, "")) for view in shown)

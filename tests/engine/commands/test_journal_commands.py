@@ -77,6 +77,10 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
     assert ids("--id", "2", "--id", "4", "--id", "99") == [4, 2]
     assert ids("--channel", "haematology", "--control-id", "C3") == [3]
     assert ids("--control-id", "C4") == [4]
+    assert (
+        ids("--control-id", "C5") == ids("--control-id", "C5", "--before", "6") == [5]
+    )  # it has no numbers: of any channel
+    assert ids("--control-id", "C5", "--before", "5") == ids("--control-id", "C5", "--id", "4") == []
     assert ids("--patient", "no such") == []
     assert "labrelay dlq list" in labrelay("messages", "list", "--specimen", "1234", site=site).err
     assert labrelay("messages", "list", "--channel", "haematology", site=site).err == ""

@@ -56,6 +56,51 @@ def ids(made: Made) -> Mapping[str, str]:
     return {resource["resourceType"]: resource["id"] for resource in made_by_us}
 
 
+def test_the_numbers_that_reports_are_known_by_are_known(tmp_path: Path) -> None:
+    patient = {("P", 3, 1)}
+    assert program(tmp_path, NAMED).report_numbers == patient | {("O", 3, 1)}
+
+    def numbers(key: str, lets: str = "a: =O-19 | O-3") -> set[tuple[str, int, int]]:
+        steps = STEPS.replace("key: =[O-3, '-']", f'let: {{{lets}}}\n            key: "={key}"')
+        return set(Workshop(tmp_path).load(HERE + steps).report_numbers) - patient
+
+    both, elsewhere = {("O", 19, 1), ("O", 3, 1)}, {("", 1, 1)}
+    assert numbers("[a | '-', O-5 | '-']") == numbers("a") == both
+    assert numbers("[join([upper(a)], '@') if O-5 == 'x' else '-', '-']") == both
+    assert numbers("[b.2, '-']", "b: =O-3 | O-4") == {("O", 3, 2), ("O", 4, 2)}
+    for cut in (
+        "left(O-3, 8)",
+        "before(O-3, '-')",
+        "replace(O-3, '-', '')",
+        "join([O-3, O-4], '')",
+        "concat(O-3, O-4)",
+    ):
+        assert elsewhere <= numbers(f"[{cut} | '-', '-']"), cut
+    assert numbers("[setting('site') | 'x', O-3]") == elsewhere
+    assert numbers("[a, '-']", "a: x") == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("target", "step", "expected"),
+    [
+        ("csv\nresults: {order: tube, test: t, value: v, patient: p}", "row: {tube: =O-19, t: =R-3, v: =R-4, p: =P-9}",
+         {("O", 19, 1), ("P", 9, 1)}),
+        ("csv\nresults: none", "row: {tube: =O-19, t: =R-3, v: =R-4}", set()),
+        ("json\nresults: {order: all.tube, test: all.t, value: all.v}",
+         "record: all\n            body: {tube: =O-19, t: =R-3, v: =R-4}", {("O", 19, 1)}),
+        ("hl7v2/ORU_R01", "segment: OBR\n            fields: {3: {1: =O-19.2}, 4: =O-5, 7: =O-8}", {("O", 19, 2)}),
+    ],
+)  # fmt: skip
+def test_the_numbers_of_other_outputs_are_known(
+    tmp_path: Path, target: str, step: str, expected: set[tuple[str, int, int]]
+) -> None:
+    text = (
+        f"{HERE.replace('fhir/R4', target)}steps:\n  - each: PATIENT\n    do:\n      - each: ORDER\n        do:\n"
+        f"          - each: RESULT\n            {step}\n"
+    )
+    assert Workshop(tmp_path).load(text).report_numbers == expected
+
+
 @pytest.mark.parametrize("where", ["taken", "measured"])
 @pytest.mark.parametrize("patient", ["4711", ""], ids=["with a patient", "without one"])
 def test_a_correction_of_the_next_day_has_the_ids_of_its_result(tmp_path: Path, where: str, patient: str) -> None:

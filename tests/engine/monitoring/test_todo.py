@@ -79,6 +79,20 @@ SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
             )
         ],
     ),
+    "messages wait to be mapped, not for long": (channel(stored_waiting=9, stored_age_s=60.0), []),
+    "messages wait to be mapped": (
+        channel(stored_waiting=9, stored_age_s=180.0),
+        [
+            (
+                "late/chemistry",
+                AMBER,
+                "chemistry: not mapped yet: 9, the oldest for 3 min",
+                "labrelay messages list --channel chemistry --state stored",
+                9,
+                ago(180),
+            )
+        ],
+    ),
     "an analyzer is unplugged": (
         channel(state=ChannelState.WAITING),
         [("not-connected/chemistry", AMBER, "chemistry not connected", "labrelay doctor", 1, None)],

@@ -78,3 +78,18 @@ def test_frames_that_follow_a_message_of_the_same_session_are_read_whatever_thei
 def test_frames_of_a_channel_that_has_gone_are_left_to_the_journal(tmp_path: Path) -> None:
     found = reassemble(None, "chem", one_record_a_frame(FIRST), 17)
     assert (found.messages, found.rest) == ((), None)
+
+
+@pytest.mark.parametrize(("key", "others"), [("O-3", False), ("O-19 | O-3 | '-'", True)])
+def test_a_channel_whose_reports_are_known_by_other_numbers_is_known(tmp_path: Path, key: str, others: bool) -> None:
+    mapping = (
+        "mapping: results\nformat: labrelay-mapping/1\nfrom: astm/E1394\nto: fhir/R4\nsteps:\n"
+        "  - each: PATIENT\n    do:\n      - each: ORDER\n        create: DiagnosticReport\n"
+        f'        key: "=[{key}]"\n        body: {{status: final, code: {{text: report}}}}\n'
+    )
+    channels = {"chem.yaml": (CHANNELS["chem.yaml"] % "").replace("- to", "- mapping: results\n    to")}
+    channels["raw.yaml"] = (CHANNELS["chem.yaml"] % "").replace("channel: chem", "channel: raw")
+    site = load_site(make_site(tmp_path, channels=channels, mapping=mapping))
+    built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels
+    assert built["chem"].routes.has_other_numbers is others
+    assert not built["raw"].routes.has_other_numbers

@@ -24,6 +24,7 @@ KINDS = {
     "down": ("line", RED),
     "not-taking": ("line", RED),
     "tee": ("line", RED),
+    "late": ("service", RED),
     "away": ("destination", AMBER),
     "dead": ("dead", AMBER),
     "held": ("held", AMBER),

@@ -228,6 +228,21 @@ async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatc
         assert list_unmapped(journal, "blood") == []
 
 
+async def test_a_message_with_many_unmapped_codes_has_some_noted_each_time_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20,000 in one transaction would hold up each acknowledgement."""
+    monkeypatch.setattr(unmapped_codes, "LOOKED_UP", 3)
+    codes = [Unmapped("lab.csv", f"C{n}") for n in range(7)]
+    async with running(tmp_path) as journal:
+        for n, noted in enumerate((3, 6, 7)):
+            (stored,) = await store(journal, b"%d" % n)
+            await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=codes))
+            assert len(list_unmapped(journal)) == noted
+        counts = {one.name: one.n for one in counters_of(journal, "2026-03-01")}
+        assert counts["unmapped_not_kept"] == 4 + 1
+
+
 async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         kept = [(await store(journal, b"%d" % n))[0].id for n in range(20)]

@@ -262,6 +262,7 @@ async def test_rows_are_those_of_the_command_line(api: Client, journal: Reader) 
         ("since=2026-03-01", {1, 2, 3, 4, 5}),
         ("until=2026-03-01T10:30:00%2B05:30", set()),
         ("lot=X1", set()),
+        ("control_id=C4", {4}),  # of any channel, before a mapping has noted it
         ("specimen=F1", set()),  # no number of these messages was noted
     ],
 )
