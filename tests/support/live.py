@@ -51,6 +51,7 @@ class Server:
         keys: delivery keys under which each (channel, number) came.
         refuse: messages that are answered 422 for ever.
         ledger: also told of every document taken, as destination ``name``.
+        most_bytes: of a document; a larger one is answered 413.
     """
 
     mood: Mood = Mood.WELL
@@ -60,9 +61,10 @@ class Server:
     arrived: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[tuple[int, int], list[str]] = field(default_factory=lambda: defaultdict(list))
     port: int = 0
+    most_bytes: int = 1 << 24
 
     async def start(self) -> None:
-        app = web.Application(client_max_size=1 << 24)
+        app = web.Application(client_max_size=self.most_bytes)
         app.router.add_post("/{path:.*}", self._take)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -147,10 +149,9 @@ class Analyzer:
     _reader: asyncio.StreamReader | None = None
 
     async def _try(self, number: int) -> bool:
-        rng = random.Random(self.channel * 1_000_003 + number)
         name = f"c{self.channel}"
         mllp = self.protocol == "mllp"
-        records = [oru(self.channel, number, rng)] if mllp else astm(self.channel, number, rng)
+        records = self._records(number, random.Random(self.channel * 1_000_003 + number))
         payload = b"".join(records)
         self.ledger.note_sent(name, payload)
         try:
@@ -168,6 +169,10 @@ class Analyzer:
             pass
         await self._close()
         return False
+
+    def _records(self, number: int, rng: random.Random) -> list[bytes]:
+        """Those of a message; the same at each try."""
+        return [oru(self.channel, number, rng)] if self.protocol == "mllp" else astm(self.channel, number, rng)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._writer is None or self._reader is None:

@@ -665,6 +665,17 @@ FAULTS: tuple[Fault, ...] = (
         quick="2 seeds", long="2 seeds", seconds=60,
         unproven="The server is a test's own.",
     ),
+    Fault(
+        number=41,
+        fault="flood on three channels",
+        how="Three analyzers send messages of 1 MB with 20,000 results each as fast as they are answered; a fourth "
+        "sends one message a second.",
+        passes="the first attempt to deliver each message of the fourth begins at most 10 s (p99) after its "
+        "acknowledgement; at the quick scale, before most of the flood is delivered",
+        nodes=("tests/faults/test_flood.py",),
+        quick="18 messages of 1,100 results", long="25 seconds", soak="10 minutes", seconds=90,
+        unproven="The fourth shares no order, specimen or patient with the flood: a message that does waits for it.",
+    ),
 )  # fmt: skip
 
 
