@@ -44,7 +44,8 @@ FLAGS_PIECE = 256 * 1024
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
 # In a field, component or text of its own; signs of Base64 are none between fields.
-_FLAG = re.compile(rb"(?:%b)(?<=[^\w+/=]..)(?![\w+/=])" % "|".join(sorted(CRITICAL)).encode())
+_FLAGS = tuple(flag.encode() for flag in sorted(CRITICAL))
+_FLAG = re.compile(rb"(?:%b)(?<=[^\w+/=]..)(?![\w+/=])" % b"|".join(_FLAGS))
 
 _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     "hl7v2": {
@@ -111,7 +112,8 @@ def _is_critical(payload: bytes) -> Generator[None, None, bool]:
     for at in range(0, len(payload), FLAGS_PIECE):
         if at:
             yield
-        if _FLAG.search(payload, max(0, at - 2), at + FLAGS_PIECE + 1):
+        first, end = max(0, at - 2), at + FLAGS_PIECE + 1
+        if any(payload.find(flag, first, end) >= 0 for flag in _FLAGS) and _FLAG.search(payload, first, end):
             return True
     return False
 
@@ -225,7 +227,11 @@ class _Lines:
         """Look at some lines, and return those to be read. ``is_cut``: of the last one this is the beginning."""
         form, sign = self._form, self._sign
         kept: list[bytes] = []
+        result = form.result + sign
         for line in lines:
+            if line.startswith(result):  # nearly all lines of a large message
+                self._has_results, self._is_silent, self._is_named = True, False, False
+                continue
             name = line[: form.length]
             if line[form.length : form.length + 1] != sign or not name.isupper():
                 line = line.strip(_BLANKS)
