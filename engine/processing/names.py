@@ -30,6 +30,7 @@ from engine.model.search_keys import MAX_LENGTH
 from engine.processing.formats import MEDIA_TYPES, InDialect
 from engine.processing.process import ChannelRoutes, about_orders
 from engine.processing.turns import UNKNOWN, Named
+from engine.succession.critical import CRITICAL
 
 SMALL = 64 * 1024  # a message up to this is read at once where its lines or texts are not enough
 PIECE = 32 * 1024
@@ -39,8 +40,12 @@ SORTED = 4096  # names that are sorted at once
 FEW = 128  # names; those of a message with more are kept sorted, in 4 bytes each
 MOST = 100_000  # of one message are kept in memory
 MOST_LINES = 25_000  # no format reads more
+FLAGS_PIECE = 256 * 1024
 _FIELDS = 7  # of a line are parsed at least: a dialect looks at the others, too
 _BLANKS = b" \t\0"
+# In a field, component or text of its own; signs of Base64 are none between fields.
+_FLAGS = tuple(flag.encode() for flag in sorted(CRITICAL))
+_FLAG = re.compile(rb"(?:%b)(?<=[^\w+/=]..)(?![\w+/=])" % b"|".join(_FLAGS))
 
 _PLACES: dict[str, dict[str, tuple[int, ...]]] = {
     "hl7v2": {
@@ -93,10 +98,27 @@ _FORMS = {MEDIA_TYPES["hl7v2"]: (_HL7,), MEDIA_TYPES["astm"]: (_ASTM,), "": (_HL
 
 
 def names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
-    """The names of a message.
+    """The names of a message, and whether it seems to have the flag of a critical value.
 
     A question for orders is without names: its outcome is the same at any time.
     """
+    named = yield from _names_of(stored, channel)
+    is_critical = yield from _is_critical(stored.payload)
+    return named._replace(is_critical=True) if is_critical else named
+
+
+def _is_critical(payload: bytes) -> Generator[None, None, bool]:
+    """Whether it has such a flag anywhere: its turn comes sooner then, and nothing else rests on it."""
+    for at in range(0, len(payload), FLAGS_PIECE):
+        if at:
+            yield
+        first, end = max(0, at - 2), at + FLAGS_PIECE + 1
+        if any(payload.find(flag, first, end) >= 0 for flag in _FLAGS) and _FLAG.search(payload, first, end):
+            return True
+    return False
+
+
+def _names_of(stored: Stored, channel: ChannelRoutes) -> Generator[None, None, Named]:
     if channel.has_other_numbers:
         return UNKNOWN
     payload = stored.payload
@@ -205,7 +227,11 @@ class _Lines:
         """Look at some lines, and return those to be read. ``is_cut``: of the last one this is the beginning."""
         form, sign = self._form, self._sign
         kept: list[bytes] = []
+        result = form.result + sign
         for line in lines:
+            if line.startswith(result):  # nearly all lines of a large message
+                self._has_results, self._is_silent, self._is_named = True, False, False
+                continue
             name = line[: form.length]
             if line[form.length : form.length + 1] != sign or not name.isupper():
                 line = line.strip(_BLANKS)

@@ -5,6 +5,10 @@ one channel delays another by a few messages only. Across channels a message wai
 specimen or patient (`engine.processing.names`). One whose names are not all known waits for all earlier ones, and all
 later ones wait for it.
 
+A message with a critical flag keeps this order, also behind those of its channel; but its channel has its turns before
+others until it is begun, as have the channels of messages that it waits for. These bytes count as theirs, and none is
+more than `AHEAD` before others: a flood of such messages delays no channel for long.
+
 A message is *under way* from `begin` to `done`. The processor of small ones answers in the order of asking, so that
 these wait for no answer. A large one is processed aside: it begins once those before it are done, and its channel and
 those that wait for it stay until it is done.
@@ -24,6 +28,7 @@ MESSAGES = 8192  # that take turns ...
 FEW_NAMES = 100_000  # ... names of those with few, together: they take some 200 bytes each ...
 WITH_MANY = 256  # ... and messages with many: each message that is added is compared with them
 NAMES = 4_000_000  # of messages with many, together, 4 bytes each; one that has more is as one with unknown names
+AHEAD = 1024 * 1024  # bytes
 
 
 class Named(NamedTuple):
@@ -32,11 +37,13 @@ class Named(NamedTuple):
     Attributes:
         complete: False: it may have others, too.
         many: of a message with many: in sorted pieces, in place of ``names``.
+        is_critical: it seems to have the flag of a critical value.
     """
 
     names: frozenset[int]
     complete: bool = True
     many: "tuple[array[int], ...]" = ()
+    is_critical: bool = False
 
 
 UNKNOWN = Named(frozenset(), complete=False)
@@ -86,6 +93,7 @@ class Turns:
         self._many: dict[int, Waiting] = {}  # messages with many
         self._last_of: dict[str, int] = {}  # channel -> its latest message
         self._barrier = 0  # the latest message whose names are not all known
+        self._critical: dict[str, int] = {}  # channel -> its latest message that is critical, or that such a one awaits
         self._used: dict[str, int] = {}  # channel -> bytes that it had
         self._now = 0  # bytes that the channel had that was served last, before that
         self._last = 0
@@ -107,7 +115,7 @@ class Turns:
             self.clear()
         assert number > self._last
         self._last = number
-        many = sum(map(len, waiting.named.many))
+        many, is_critical = sum(map(len, waiting.named.many)), waiting.named.is_critical
         if self.names + many > NAMES:
             waiting.named, many = UNKNOWN, 0
         names = waiting.named.names
@@ -126,6 +134,9 @@ class Turns:
             self._barrier = number
         self._last_of[channel] = number
         self._messages[number] = waiting
+        if is_critical:
+            for one in (*map(self._messages.__getitem__, waiting.waits_for), waiting):
+                self._critical[one.stored.channel] = max(one.stored.id, self._critical.get(one.stored.channel, 0))
         self._oldest_first.append(number)
         if channel not in self._lines:
             self._lines[channel] = deque()
@@ -143,13 +154,18 @@ class Turns:
         best: Waiting | None = None
         least = 0
         for channel, line in self._lines.items():
-            used = self._used[channel]
+            first = line[0]
+            used = self._used_before(first)
             if channel in self._aside or (best is not None and used >= least):
                 continue
-            first = line[0]
             if (large or not first.large) and self._may_go(first):
                 best, least = first, used
         return best
+
+    def _used_before(self, first: Waiting) -> int:
+        """The bytes of the channel of this message, its next one, as they count in `next`."""
+        channel = first.stored.channel
+        return self._used[channel] - AHEAD * (first.stored.id <= self._critical.get(channel, 0))
 
     def _may_go(self, waiting: Waiting) -> bool:
         if not waiting.named.complete:
@@ -176,8 +192,8 @@ class Turns:
         line.popleft()
         if not line:
             del self._lines[channel]
-        self._now = max(self._now, self._used[channel])
-        self._used[channel] = self._now + waiting.size + MESSAGE_COSTS
+        self._now = max(self._now, self._used_before(waiting))
+        self._used[channel] = max(self._now, self._used[channel]) + waiting.size + MESSAGE_COSTS
         waiting.is_asked = True
         if waiting.large:
             self._aside.add(channel)

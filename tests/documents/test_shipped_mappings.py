@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.devtools.bench.mapping_case import shipped_mappings
+from engine.mapping import load
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import Table
 from engine.mapping.testing import Runner, Test, read_tests
 from engine.mapping.units import loinc_check_digit_holds, ucum_problem
+from engine.processing.names import are_read
 from tests.support.shipped import ANALYZERS, MAPPINGS, program
 
 TESTS = [test for path in sorted((MAPPINGS / "tests").glob("*.yaml")) for test in read_tests(path)]
@@ -39,6 +42,13 @@ def test_each_test_of_the_mappings_passes(test: Test) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_check_finds_nothing_to_complain_of(name: str) -> None:
     assert program(name).problems == ()
+
+
+@pytest.mark.parametrize("name", shipped_mappings([MAPPINGS]))
+def test_reports_and_patients_are_known_by_numbers_that_are_read_before_the_mapping(name: str) -> None:
+    """The order of messages across channels rests on them."""
+    found = load(name, (MAPPINGS, ANALYZERS))  # as the runner has compiled it
+    assert are_read(found.format, found.report_numbers, found.identity), found.report_numbers
 
 
 @pytest.mark.compiles  # a program of another test has values kept, and a rule that is not asked for one does not run

@@ -105,6 +105,29 @@ def test_flags_of_hl7_results(flags: str, critical: bool) -> None:
     assert tells_critical(body) is critical
 
 
+@pytest.mark.parametrize(
+    ("order", "status", "specimen", "critical"),
+    [
+        ("", "F", "", True),
+        ("", "C", "SPM|1|S1||SER|||||||P", True),
+        ("", "X", "", True),  # a measurement that failed
+        ("", "D", "", False),
+        ("", "W", "", False),
+        ("^^^^^^Q", "F", "", False),
+        ("^^^^^^Q", "F", "SPM|1|S1||SER|||||||P", True),
+        ("", "F", "SPM|1|S1||SER|||||||Q", False),
+        ("", "F", "SPM|1|S1||SER|||||||L", False),
+    ],
+)
+def test_no_withdrawal_and_no_control_of_a_message_that_passes_through_rings(
+    order: str, status: str, specimen: str, critical: bool
+) -> None:
+    obr = f"OBR|1||S1|K|||20240301090000||||||||{order}"
+    body = f"MSH|^~\\&|L\rPID|1||7\r{obr}\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||{status}\r{specimen}\r"
+    assert tells_critical(body.encode()) is critical
+    assert tells_critical(f"{body}PID|2||8\rOBR|1||S2|K\rOBX|1|NM|K^^L||7.9|mmol/L||LL|||F\r".encode())
+
+
 def test_what_cannot_be_read_tells_nothing() -> None:
     assert not tells_critical(b"a,b\r\n1,HH\r\n")
     assert not tells_critical(b'{"resourceType": "Patient"}')

@@ -10,14 +10,12 @@ from adapters.codecs.astm import records
 from adapters.codecs.astm.dialogue import dialogue
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import mindray_bs, roche_cobas_c311
-from engine.devtools.bench.mapping_case import shipped_mappings
 from engine.mapping.identity_fields import STANDARD
 from engine.model.message import FormatOptions, MapContext, Parsed, Stored
 from engine.processing import names
 from engine.processing.formats import MEDIA_TYPES, InDialect
 from engine.processing.process import ChannelRoutes
 from engine.processing.turns import UNKNOWN, Named
-from tests.support.shipped import MAPPINGS, program
 
 MSH = "MSH|^~\\&|AN|LAB|LIS|H|20260301120000||ORU^R01|M1|P|2.5.1\r"
 ORU = f"{MSH}PID|1||4711^^^HOSP||Iyer^Meena\rOBR|1|P-12|F1|CHEM\rOBX|1|NM|GLU||5|mmol/L|||||F\r"
@@ -163,10 +161,35 @@ def test_a_channel_whose_reports_are_known_by_other_numbers_keeps_its_place() ->
     assert read(ORU, replace(channel(hl7v2), has_other_numbers=True))[0] == UNKNOWN
 
 
-@pytest.mark.parametrize("name", shipped_mappings([MAPPINGS]))
-def test_the_shipped_mappings_know_reports_and_patients_by_names(name: str) -> None:
-    found = program(name)
-    assert names.are_read(found.format, found.report_numbers, found.identity), found.report_numbers
+@pytest.mark.parametrize(
+    ("text", "is_critical"),
+    [
+        (ORU.replace("L|||||F", "L||HH|||F"), True),
+        (ORU.replace("L|||||F", "L||LL^Critical low^HL70078|||F"), True),
+        (ORU.replace("L|||||F", "L||A~AA|||F"), True),
+        (ORU.replace("||4711^^^HOSP", "||").replace("P-12|F1", "|").replace("L|||||F", "L||HH|||F"), True),  # no names
+        (ASTM.replace("L||||F", "L||LL||F"), True),
+        (ASTM.replace("L||||F", "L||N\\HH||F"), True),
+        ('{"order": "F1", "flags": ["HH"]}', True),
+        (ORU.replace("L|||||F", "L||H|||F"), False),
+        (ORU.replace("L|||||F", "L||HHX|||F"), False),
+        (ORU.replace("Iyer^Meena", "Haa^AAL"), False),
+        (ORU + "OBX|2|ED|PDF||^application^pdf^Base64^QU/HH+JD=AA==|||||F\r", False),
+        (ASTM, False),
+        ("HH", False),
+    ],
+)
+def test_a_critical_flag_is_seen_in_each_format(text: str, is_critical: bool) -> None:
+    assert read(text)[0].is_critical is is_critical
+
+
+def test_a_critical_flag_is_seen_wherever_the_pieces_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "FLAGS_PIECE", 50)
+    text = ORU.replace("L|||||F", "L||HH|||F")
+    for filled in range(50):
+        found, pieces = read(f"{text[:-1]}\rNTE|1||{'x' * filled}".replace("Iyer", "I" * (filled + 1)))
+        assert found == Named(of("4711", "P12", "F1"), is_critical=True)
+        assert pieces > 2
 
 
 def test_a_question_waits_for_no_result() -> None:

@@ -77,7 +77,11 @@ def with_many(names: frozenset[int]) -> Named:
 
 
 NAMES = st.frozensets(st.integers(1, 8), max_size=3)
-NAMED = st.one_of(st.just(UNKNOWN), st.builds(Named, NAMES), st.builds(Named, NAMES), st.builds(with_many, NAMES))
+NAMED = st.builds(
+    lambda named, is_critical: named._replace(is_critical=is_critical),
+    st.one_of(st.just(UNKNOWN), st.builds(Named, NAMES), st.builds(Named, NAMES), st.builds(with_many, NAMES)),
+    st.booleans(),
+)
 STEP = st.one_of(
     st.tuples(st.sampled_from("abcd"), NAMED, st.integers(1, 5_000), st.booleans()),
     st.just("take"),
@@ -195,6 +199,56 @@ def test_a_channel_that_waited_gets_no_more_than_its_part_afterwards() -> None:
     channels = [model_channel(model, number) for number in model.done[before:]]
     assert channels.count("busy") >= 4
     assert channels.index("new") <= 4
+
+
+def critical(number: int, *names: int) -> Named:
+    return Named(frozenset({number, *names}), is_critical=True)
+
+
+def test_a_channel_with_a_critical_value_has_its_turns_first_and_gives_them_back() -> None:
+    model = Model(Turns(), [], [], [])
+    for number in range(1, 61):
+        model.add(waiting(number, "abc"[number % 3], alone(number), 10_000))
+    model.add(waiting(61, "c", critical(61), 10_000))
+    for number in range(62, 92):
+        model.add(waiting(number, "abc"[number % 3], alone(number), 10_000))
+    for _ in range(21):
+        model.take()
+    assert model.done == [*range(2, 61, 3), 61]
+    for _ in range(42):
+        model.take()
+    assert "c" not in [model_channel(model, number) for number in model.done[21:]]
+    for _ in range(9):
+        model.take()
+    assert sorted(model_channel(model, number) for number in model.done[63:]) == [*"aaabbbccc"]
+
+
+def test_the_channel_of_a_message_that_a_critical_one_waits_for_has_its_turns_first() -> None:
+    model = Model(Turns(), [], [], [])
+    for number in range(1, 31):
+        model.add(waiting(number, "abc"[number % 3], alone(number), 10_000))
+    model.add(waiting(31, "d", critical(31, 8)))  # number 8 is of channel c
+    for _ in range(4):
+        model.take()
+    assert model.done == [2, 5, 8, 31]
+
+
+def test_a_flood_of_critical_values_delays_no_channel_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that was there before, nor one whose first message comes now."""
+    monkeypatch.setattr(turns, "AHEAD", 30_000)
+    model = Model(Turns(), [], [], [])
+    model.add(waiting(1, "quiet", alone(1)))
+    for number in range(2, 202):
+        model.add(waiting(number, "ab"[number % 2], critical(number), 10_000))
+    for _ in range(9):
+        model.take()
+    assert 1 in model.done
+    for _ in range(40):
+        model.take()
+    model.add(waiting(202, "new", alone(202)))
+    for _ in range(9):
+        model.take()
+    assert 202 in model.done
 
 
 def model_channel(model: Model, number: int) -> str:

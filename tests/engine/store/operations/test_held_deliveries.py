@@ -36,6 +36,7 @@ from engine.store.operations import append, hold_queue, record_outcome, supersed
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.delta_history import DeltaHistory
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.alerts import critical_values
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
@@ -495,6 +496,30 @@ def critical(*names: str) -> bytes:
     """As `body`, with the flag of a critical value."""
     flag = b'"interpretation":[{"coding":[{"code":"HH"}]}],"valueQuantity"'
     return body(*names).replace(b'"valueQuantity"', flag)
+
+
+async def test_what_is_repeated_or_withdrawn_rings_no_alert(tmp_path: Path) -> None:
+    """Neither sent, nor held."""
+    journal = await started(tmp_path)
+    journal.upkeep.notes_critical = True
+    try:
+        withdrawn = critical("a").replace(b'"final"', b'"entered-in-error"')
+        told = [
+            routed(critical("a"), held=False, reports=REPORT),
+            routed(critical("a"), held=False, reports=REPORT),
+            routed(withdrawn, held=True, reports=REPORT),
+            routed(withdrawn.replace(b"entered-in-error", b"cancelled"), held=True),
+        ]
+        await store(journal, b"1", b"2", b"3", b"4")
+        states = [
+            (await journal.run(record_outcome.record, n, Outcome("mapped"), [one])).reason
+            for n, one in enumerate(told, 1)
+        ]
+        assert states == [None, ReasonCode.ECHO, None, None]
+        assert [one.message for one in critical_values(journal)] == [1]
+        assert [one.critical for one in held_deliveries(journal)] == [False, False]
+    finally:
+        await journal.stop()
 
 
 async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path) -> None:
