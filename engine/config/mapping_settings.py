@@ -16,6 +16,7 @@ from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_name
 from engine.model.spelling import did_you_mean
 
 _YEAR = re.compile(r"[0-9]{4}", re.ASCII).fullmatch
+_OTHER_SIGN = re.compile(r"\?|\[.*\]").search
 _NEARLY = 0.8  # share of the letters that a slip has in common with the word; Kell, cell and scale are names
 _ALLOWED = f"a component is {VALUE}, {CALL} (a word beside the value), {LEFT_OUT} (left out), or has a name of its own"
 _OWN_FIELDS = {"unit": "R-5", "units": "R-5", "range": "R-6", "flag": "R-7", "flags": "R-7", "status": "R-9"}
@@ -59,10 +60,12 @@ def _year(given: Any) -> Any:
 
 
 def number_patterns(given: Any) -> Any:
-    """A pattern of controls, or several; refused where one of them fits everything."""
+    """A pattern of controls, or several; refused where one of them fits everything, or has a sign of other patterns."""
     listed = given if isinstance(given, (list, tuple)) else (given,)
     if any(isinstance(one, str) and one and not one.strip("*") for one in listed):
         raise ValueError("this pattern fits each number and code, so that each is that of a control; as QC*")
+    if (other := next(filter(_OTHER_SIGN, (one for one in listed if isinstance(one, str))), None)) is not None:
+        raise ValueError(f"{other}: the only sign of a pattern is *, for any text; write * for ? and for [...]")
     return given
 
 

@@ -164,6 +164,10 @@ class E1381Options(Model):
     acks: Literal["frame", "session", "none"] = "frame"
     """The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none."""
 
+    answer_stx: Flag = False
+    """`true`: an STX that comes alone is acknowledged, and EOT as well, for analyzers that wait for it (Snibe). Such a
+    frame has neither a number nor a checksum."""
+
     commit: Literal["frame", "message"] = "frame"
     """`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends the message
     waits; faster, for instruments that always send an L record."""

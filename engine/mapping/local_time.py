@@ -103,17 +103,32 @@ class LocalTimes:
     def event(self, text: str) -> str | None:
         """The dateTime at which something was measured, collected, reported or sent; None, with a warning, where it
         is too early (a time of day without its day, 1015; a clock that was reset) or to come (another calendar)."""
-        return self.datetime(text) if self._first <= text[:4] and text <= self._last else self._implausible(text)
+        within = self._first <= text[:4] and text <= self._last
+        return self.datetime(text) if within else self._implausible(text)
 
     def birth(self, text: str) -> str | None:
         """The date of a birth; None, with a warning, where no patient was born then."""
-        return self.date(text) if text[:4] >= FIRST_BIRTH and text <= self._last else self._implausible(text)
+        within = text[:4] >= FIRST_BIRTH and text <= self._last
+        found = self.date(text) if within else self._implausible(text)
+        return found and found[:10]
 
     def _implausible(self, text: str) -> str | None:
         found = self.datetime(text)  # which warns of what is no time at all
-        if found is not None:
-            self._warn("BAD_DATE", "a time at which this cannot have been; left out", text)
+        if found is None:
+            return None
+        if text > self._last and self._says_so(text):
+            self._warn(
+                "BAD_DATE", "later than it came: the clock of the sender or of this machine is wrong; kept", text
+            )
+            return found
+        self._warn("BAD_DATE", "a time at which this cannot have been; left out", text)
         return None
+
+    def _says_so(self, text: str) -> bool:
+        """Whether the sender's own clock is as far as this time, and less than a year ahead of ours: one of the two is
+        wrong, and nothing says which one."""
+        last = self._last
+        return text[:8] <= self.message_time[:8] and self.message_time[:14] < f"{int(last[:4]) + 1}{last[4:]}"
 
     def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
         """A Period of two times as they were sent, either of which may be absent."""

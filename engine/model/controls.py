@@ -1,7 +1,7 @@
 """Who is no patient: a control, a calibrator, a blank or a pool, known by its role, its number or its order. Pure.
 
     role      SPM-11 of HL7 table 0369 and O-12 ``Q``, in upper or lower case; where SPM-11 is not ``P`` (a patient),
-              OBR-15.7 as well, in upper case and without ``L``: there ``l`` and ``r`` are sides of a body
+              OBR-15.7 as well, in upper case and without ``L`` and ``R``: there these are sides of a body
     number    of the specimen or the order: the word for a blank count, or lot and level between two signs (Snibe:
               ``#49324031Q2#``), for every analyzer; and by the patterns that a channel lists (`control_numbers`)
     order     the code of the order, by the patterns that a channel or its pack lists (`control_orders`)
@@ -12,8 +12,8 @@ In a pattern ``*`` is any text, and every other character is itself, in upper or
 import re
 from collections.abc import Iterable
 
-ROLES = frozenset("QCBEFORV")  # HL7 table 0369: controls, calibrators, proficiency tests ...
-SPECIMEN_ROLES = ROLES | {"L"}  # a pool of several patients' specimens
+ROLES = frozenset("QCBEFOV")  # HL7 table 0369: controls, calibrators, proficiency tests ...
+SPECIMEN_ROLES = ROLES | {"R", "L"}  # a replicate as a control; a pool of several patients' specimens
 PATIENT = "P"  # of table 0369
 ASTM_ROLE = "Q"
 _BLANK = re.compile(r"background(?: ?check)?|#[0-9]+q[0-9]#", re.IGNORECASE | re.ASCII)

@@ -17,6 +17,7 @@ from engine.diagnostics.packs import codes_of, recognise
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import LOINC, Table
+from tests.support.corpus import field_faults
 from tests.support.fhir_check import faults
 from tests.support.packs import (
     CHECKOUT,
@@ -205,6 +206,10 @@ def test_every_file_that_is_evidence_of_a_pack_is_tested_here() -> None:
 def test_the_evidence_of_a_pack_is_what_the_corpus_says_of_it(name: str) -> None:
     kinds = {"capture": {"capture"}, "derived": {"capture"}, "vendor-example": {"vendor-example"}}
     for seen in PACKS[name].config.seen:
+        folder, _, file = seen.file.partition("/")
+        if folder == "field3":  # written in the shape of a published one
+            assert (seen.what, file in field_faults()) == ("modelled", True), seen.file
+            continue
         facts = corpus_file(seen.file).facts
         if "kind" in facts:
             assert seen.what in kinds.get(facts["kind"], {"modelled"}), seen.file

@@ -24,6 +24,7 @@ class Event(Enum):
     __hash__ = object.__hash__
 
     ENQ = auto()
+    STX = auto()  # one that is answered before its frame
     BEGUN = auto()  # a frame or text that begins a session without ENQ, where that is allowed
     GOOD_FRAME = auto()
     GOOD_FRAME_INSIDE = auto()  # one that ends no message, with `commit: message`
@@ -47,6 +48,7 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
     (State.IDLE, Event.ENQ): (State.RECEIVING, ACK),
     (State.IDLE, Event.BEGUN): (State.RECEIVING, b""),
     (State.RECEIVING, Event.ENQ): (State.RECEIVING, ACK),
+    (State.RECEIVING, Event.STX): (State.RECEIVING, ACK),
     (State.RECEIVING, Event.GOOD_FRAME): (State.HOLDING, b""),
     (State.RECEIVING, Event.GOOD_FRAME_INSIDE): (State.RECEIVING, ACK),
     (State.RECEIVING, Event.DUPLICATE): (State.RECEIVING, ACK),
@@ -76,9 +78,10 @@ class Answers:
         self._awaited = _AWAITED[acks]
         self._out = bytearray()
 
-    def go(self, event: Event) -> None:
+    def go(self, event: Event, *, awaited: bool = False) -> None:
+        """``awaited``: the analyzer waits for the answer, whatever `acks` says."""
         self.state, answer = TRANSITIONS[self.state, event]
-        if event in self._awaited:
+        if awaited or event in self._awaited:
             self._out += answer
 
     def outgoing(self) -> bytes:

@@ -14,6 +14,8 @@ Real lines depart from this layout, so the reader follows these rules:
 - ENQ and EOT are not allowed inside a frame. There they are noise, unless the line falls silent after them: then the
   sender gave up in the middle of the frame and it is meant.
 - STX inside a frame begins it anew: the earlier part was never finished.
+- Where it may wait for an answer of its own (``stx_waits``), an STX that the line falls silent after does. The frame
+  has neither a number nor a sum then, and ends with its ETX; an ETX that comes again wants the answer again.
 """
 
 import re
@@ -95,6 +97,8 @@ class Seen(Enum):
 
     ENQ = auto()
     EOT = auto()
+    STX = auto()  # the sender waits for an answer before the text of its frame
+    ETX = auto()  # of such a frame, again: there was no answer
     FRAME = auto()
     BROKEN = auto()  # a frame whose layout is off; the sender waits for an answer
     TEXT = auto()  # a record without a frame, or a piece of one; an empty one: the line fell silent after it
@@ -142,13 +146,18 @@ class FrameReader:
         stray: bytes so far that belonged to nothing.
     """
 
-    def __init__(self, *, max_frame: int, frames: bool = True, checksum_needed: bool = True) -> None:
-        """``frames``: False if the peer uses none. ``checksum_needed``: False to take any, or none."""
+    def __init__(
+        self, *, max_frame: int, frames: bool = True, checksum_needed: bool = True, stx_waits: bool = False
+    ) -> None:
+        """``frames``: False if the peer uses none. ``checksum_needed``: False to take any, or none. ``stx_waits``: True
+        if an STX alone wants an answer."""
         self.unframed = not frames
         self.stray = 0
         self._frames = frames
         self._max_frame = max_frame
         self._checksum_needed = checksum_needed
+        self._stx_waits = stx_waits
+        self._bare = False  # the frame that is open, or ended last, had its STX answered
         self._input = bytearray()
         self._at = 0
         self._part = _Part.BETWEEN
@@ -168,7 +177,12 @@ class FrameReader:
     @property
     def waiting(self) -> bool:
         """Whether a silence would mean something now."""
-        return self._part in (_Part.CHECKSUM, _Part.TRAILER, _Part.TRAILER_LF, _Part.SKIPPED, _Part.UNFRAMED)
+        waits = (_Part.CHECKSUM, _Part.TRAILER, _Part.TRAILER_LF, _Part.SKIPPED, _Part.UNFRAMED)
+        return self._part in waits or self._stx_alone
+
+    @property
+    def _stx_alone(self) -> bool:
+        return self._stx_waits and self._part is _Part.TEXT and self._frame == STX and not self._bare
 
     @property
     def in_text(self) -> bool:
@@ -220,6 +234,9 @@ class FrameReader:
     def silence(self) -> list[Token]:
         """Tokens that end because no byte came for a moment; to be called when `next` has nothing more."""
         part = self._part
+        if self._stx_alone:
+            self._bare = True
+            return [Token(Seen.STX)]
         if part is _Part.TRAILER_LF:
             self._trailer = CR
             return [self._finish()]
@@ -252,6 +269,7 @@ class FrameReader:
     def _between(self) -> Token | None:
         match = (_LAYOUT_BYTE_OR_H if self.unframed else _LAYOUT_BYTE).search(self._input, self._at)
         end = match.start() if match else len(self._input)
+        self._bare = self._bare and end == self._at
         self._count_stray(end)
         self._at = end
         if match is None:
@@ -266,6 +284,8 @@ class FrameReader:
             return Token(Seen.ENQ)
         if byte == EOT:
             return Token(Seen.EOT)
+        if self._bare and byte == ETX:
+            return Token(Seen.ETX)
         if self._frames and byte == STX:
             self._begin()
         elif self._frames and not self._answered_early:
@@ -291,6 +311,8 @@ class FrameReader:
         self._at += 1
         if byte in (ETX, ETB):
             self._frame += byte
+            if self._bare:
+                return self._finish()
             self._digits = 0
             self._part = _Part.CHECKSUM
         elif byte == STX:
@@ -380,7 +402,7 @@ class FrameReader:
 
     def _begin(self) -> None:
         self._frame[:] = STX
-        self._answered_early = False
+        self._answered_early = self._bare = False
         self._part = _Part.TEXT
 
     def _skip(self, fault: str, byte: bytes = b"") -> None:

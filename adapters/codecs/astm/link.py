@@ -21,6 +21,7 @@ from adapters.codecs.link_options import options_of
 from engine.model.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 REACTION_S = 0.1  # a sender that gives up amid a message, and begins anew, takes longer than this to do so
+STX_ANSWER_S = 3.0  # an analyzer that waits for an answer to STX sends its ETX again after this
 SILENCE_S = 0.3  # a frame is over when the line is silent this long: many bytes at 1200 baud, few lost packets on TCP
 
 
@@ -61,6 +62,7 @@ class AstmReceiver:
             max_frame=self._options.max_frame,
             frames=self._options.framing != "none",
             checksum_needed=self._options.checksum == "required",
+            stx_waits=self._options.answer_stx,
         )
         self._answers = Answers(self._options.acks)
         self._held: _Held | None = None
@@ -207,6 +209,15 @@ class AstmReceiver:
             self._see_eot(events)
         elif self.state is State.IDLE and not self._begins_without_enq(token, now, events):
             pass
+        elif token.seen is Seen.STX:
+            self._session.stx_answered = True
+            self._answers.go(Event.STX, awaited=True)
+        elif token.seen is Seen.ETX:
+            self._withdraw_late_answers()
+            if self._session.carried and not self._session.nak_open:
+                self._answers.go(Event.DUPLICATE, awaited=True)
+            else:
+                self._answer_bad(None, b"", now)
         elif token.seen is Seen.TEXT:
             self._take_text(token.text, now, events)
         elif token.frame is not None:
@@ -250,9 +261,11 @@ class AstmReceiver:
     def _see_eot(self, events: list[LinkEvent]) -> None:
         self._withdraw_late_answers()
         if self.state is State.RECEIVING:
-            event = Event.EOT_AFTER_LOSS if self._session.lost else Event.EOT
+            session = self._session
+            awaited = session.stx_answered
+            event = Event.EOT_AFTER_LOSS if session.lost or (awaited and session.nak_open) else Event.EOT
             self._end("eot", events)
-            self._answers.go(event)
+            self._answers.go(event, awaited=awaited)
 
     def _withdraw_late_answers(self) -> None:
         """Withdraw answers that are no longer awaited: the sender went on, and would take them as answers to its next
@@ -344,7 +357,8 @@ class AstmReceiver:
     def _answer_to(self, held: _Held, event: Event, now: float) -> Event:
         if held.frame is None:
             return Event.UNANSWERED
-        if now - held.since > self._options.answer_within:
+        within = STX_ANSWER_S if self._session.stx_answered else self._options.answer_within
+        if now - held.since > within:
             self._behind = True
             return Event.UNANSWERED
         return event

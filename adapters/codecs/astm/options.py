@@ -15,6 +15,8 @@ class AstmOptions:
         frame_numbers: ``strict``; ``warn`` accepts frames with any number (some count from 0, some never restart) and
             reports it, ``ignore`` does not report it and accepts frames without a number.
         acks: the answers that the analyzer waits for: to each ``frame``; to ENQ and EOT only (``session``); ``none``.
+        answer_stx: an STX that comes alone waits for an answer, and so does the EOT behind such a frame. It has neither
+            a number nor a sum, and ends with its ETX (Snibe).
         commit: hold the ACK of each ``frame`` until it is durable, or only that of the frame that ends a ``message``.
         end: a message ends with its L ``record``; with ``eot`` the end of the session completes what is open.
         max_frame: bytes from STX through ETX or ETB.
@@ -29,6 +31,7 @@ class AstmOptions:
     checksum: Literal["required", "warn", "ignore"] = "required"
     frame_numbers: Literal["strict", "warn", "ignore"] = "strict"
     acks: Literal["frame", "session", "none"] = "frame"
+    answer_stx: bool = False
     commit: Literal["frame", "message"] = "frame"
     end: Literal["record", "eot"] = "record"
     max_frame: int = 64_000

@@ -13,6 +13,7 @@ class Session:
         messages: its text.
         expected: the next frame number; None where a session without ENQ may begin with any.
         by_enq: it began with ENQ, so EOT will end it.
+        stx_answered: its sender waits for an answer to STX, so to EOT as well.
         carried: it had content, so its end is reported.
         nak_open: the last frame sent did not get through.
         lost: something did not get through and will not be sent again.
@@ -22,6 +23,7 @@ class Session:
         self.messages = MessageAssembler(max_message=options.max_message)
         self.expected = 1 if by_enq else None
         self.by_enq = by_enq
+        self.stx_answered = False
         self.carried = False
         self.nak_open = False
         self.lost = False
@@ -55,18 +57,19 @@ class Session:
     def judge(self, frame: WireFrame, events: list[LinkEvent]) -> LinkFault | None:
         """Why a frame is refused, else None. Tolerated faults are added to ``events``."""
         options, number, expected = self._options, frame.number, self.expected
-        if not frame.sum_is_right and options.checksum != "ignore":
+        bare = self.stx_answered and number is None and not frame.given
+        if not (bare or frame.sum_is_right) and options.checksum != "ignore":
             if options.checksum == "required":
                 return self._fault("bad-checksum", frame)
             events.append(self._fault("checksum-tolerated", frame))
         if self.repeats(frame):
             return None
-        if number is None and options.frame_numbers != "ignore":
+        if number is None and not bare and options.frame_numbers != "ignore":
             return self._fault("bad-layout", frame, "no frame number; ")
         if self._went_on(number):
             self.lost = True
             return self._fault("frame-number", frame, "the sender went on after a NAK; ")
-        if expected is not None and number != expected:
+        if expected is not None and number != expected and not bare:
             if options.frame_numbers == "strict":
                 return self._fault("frame-number", frame)
             elif options.frame_numbers == "warn":

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from adapters.codecs.hl7v2.batch import split
 from adapters.codecs.hl7v2.binding import bind
-from adapters.codecs.hl7v2.charset import decode
+from adapters.codecs.hl7v2.charset import declared_set, decode
 from adapters.codecs.hl7v2.grammar import GRAMMARS, structure_for, structure_without_event
 from adapters.codecs.hl7v2.header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
 from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
@@ -52,9 +52,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         place = "" if msh.problem == NO_MSH else "MSH-2" if msh.problem == BAD_DELIMITERS else "MSH-10"
         raise ContentError(ReasonCode.UNREADABLE, msh.problem, place=place)
     delimiters = msh.delimiters
-    declared = msh.field(18)
-    if declared and delimiters.repetition:
-        declared = declared.split(delimiters.repetition, 1)[0]
+    declared = declared_set(msh.field(18), delimiters.repetition)
     text, charset, warnings = decode(payload, declared, options.charsets)
     if len(payload.translate(None, _CONTROLS)) != len(payload):
         text = _without_controls(text, warnings)

@@ -362,6 +362,8 @@ def _about_packets(seen: Inspection) -> Iterator[Remark]:
             "fields led by RS with two-letter tags (mt, pi, rt): the bioMerieux interface of mini VIDAS and VITEK",
             "a channel with a tagged text format",
         )
+    elif seen.astm.headers:
+        yield Remark("packets", "records between STX and ETX without frame number and checksum", "answer_stx: true")
     else:
         yield Remark(
             "packets",
@@ -395,7 +397,7 @@ def _about_content(seen: Inspection) -> Iterator[Remark]:
             yield _QUERY
     elif seen.astm.headers:
         yield Remark("content", f"ASTM E1394 records{where}: {_shape(seen.astm.types)}")
-        if seen.bare:
+        if seen.bare and not seen.packets:
             yield Remark(
                 "unframed",
                 "no STX and no checksum around the records",

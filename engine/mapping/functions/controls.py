@@ -26,16 +26,21 @@ def is_control(
     table 0369, where P, a patient, counts before OBR-15.7), by a number of its specimen (`numbers`) or its own
     (`fillers`), or by its code; of several tests each has to be one. The settings `control_numbers` and
     `control_orders` list such numbers and codes, `*` for any text: `[QC*]`. `Background` is a blank everywhere. The
-    `placers`, numbers of who ordered, count where the specimen has no number and is not said to be a patient's."""
+    `placers`, numbers of who ordered, count where the specimen has no number and is not said to be a patient's;
+    `fillers` of digits alone, as an analyzer counts, where it is not both."""
     said = {role.upper() for role in specimen_roles or ()}
     if run.hl7:
         if not SPECIMEN_ROLES.isdisjoint(said) or not (PATIENT in said or ROLES.isdisjoint(roles or ())):
             return True
     elif any(role.upper() == ASTM_ROLE for role in roles or ()):
         return True
-    counted = () if numbers or PATIENT in said else placers or ()
+    counted = list(fillers or ())
+    if numbers and PATIENT in said:
+        counted = [number for number in counted if not number.isdigit()]
+    elif not numbers and PATIENT not in said:
+        counted += placers or ()
     listed = _listed(run, NUMBERS)
-    if any(is_control_number(number, listed) for number in (*(numbers or ()), *(fillers or ()), *counted)):
+    if any(is_control_number(number, listed) for number in (*(numbers or ()), *counted)):
         return True
     codes = _listed(run, ORDERS) if orders else ()
     return bool(codes) and all(

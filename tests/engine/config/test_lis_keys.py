@@ -76,6 +76,7 @@ def test_each_key_may_be_left_out(tmp_path: Path) -> None:
         ("role: orders\n", SEARCH % ", begin: 60d", "his.yaml:2:", "begin"),
         ("lis: {expires: 2d}\n", MLLP, "his.yaml:3:", "say role: orders as well"),
         ("role: orders\nlis:\n  control_numbers: [QC*, '*']\n", MLLP, "his.yaml:5:", "fits each number"),
+        ("role: orders\nlis:\n  control_numbers: ['QC?']\n", MLLP, "his.yaml:5:", "the only sign of a pattern is *"),
         ("role: orders\nlis:\n  targets: [chemistri]\n", MLLP, "his.yaml:5:", "did you mean chemistry"),
         (
             "role: orders\nlis:\n  panels: {P: [TSH], Q: [P]}\n",

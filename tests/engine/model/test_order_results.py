@@ -77,20 +77,22 @@ CASES = {
     "a role in lower case": ("ORU^R01", ["PID|1||P1", "OBR|1||A", GLU, "SPM|1|A|||||||||q"], []),
     "a left knee is no pool": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^L", GLU], [("A", 1)]),
     "a right knee is no control": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^r", GLU], [("A", 1)]),
-    "a patient's specimen of a replicate": (
+    "a right knee in upper case": ("ORU^R01", ["PID|1||P1", "OBR|1||A||||||||||||SYN^^^^^^R", GLU], [("A", 1)]),
+    "a replicate as a control": ("ORU^R01", ["PID|1||P1", "OBR|1||A", GLU, "SPM|1|A|||||||||R"], []),
+    "a patient's specimen of a verifier": (
         "ORU^R01",
-        ["PID|1||P1", "OBR|1||A||||||||||||B^^^^^^R", GLU, "SPM|1|A|||||||||P", "OBR|2||B||||||||||||B^^^^^^R", GLU],
+        ["PID|1||P1", "OBR|1||A||||||||||||B^^^^^^V", GLU, "SPM|1|A|||||||||P", "OBR|2||B||||||||||||B^^^^^^V", GLU],
         [("A", 1)],
     ),
-    "a patient's specimen before a replicate": (
+    "a patient's specimen before a verifier": (
         "OUL^R22",
         [
             "PID|1||P1",
             "SPM|1|A|||||||||P",
-            "OBR|1||A||||||||||||B^^^^^^R",
+            "OBR|1||A||||||||||||B^^^^^^V",
             GLU,
             "SPM|2|B",
-            "OBR|2||||||||||||||B^^^^^^R",
+            "OBR|2||||||||||||||B^^^^^^V",
             GLU,
         ],
         [("A", 1)],

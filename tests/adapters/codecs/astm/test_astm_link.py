@@ -99,6 +99,90 @@ def test_a_frame_that_could_not_be_stored_was_never_there() -> None:
     assert peer.messages == [H + R + L]
 
 
+# -- an answer to STX and EOT --------------------------------------------------------------------------------------
+
+STX, ETX = b"\x02", b"\x03"
+
+
+def bare(peer: Line, message: bytes = MESSAGE) -> list[bytes]:
+    """The answers to ENQ, STX, text, ETX and EOT, each sent a second after the one before."""
+    answers = []
+    for sent in (ENQ, STX, message, ETX, EOT):
+        answers.append(peer.send(sent) + peer.wait(1.0))
+    return answers
+
+
+def test_each_sign_of_a_frame_without_number_and_sum_is_answered() -> None:
+    peer = line(answer_stx=True)
+    for _ in range(2):
+        assert bare(peer) == [ACK, ACK, b"", ACK, ACK]
+    assert peer.messages == [MESSAGE] * 2
+    assert (peer.faults, peer.incomplete) == ([], [])
+    (frame, _) = (event for event in peer.events if isinstance(event, Frame))
+    assert assemble([frame.raw]).completes == (MESSAGE,)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_frame_with_number_and_sum_is_what_it_is_elsewhere(size: int) -> None:
+    peer = line(answer_stx=True)
+    peer.send(ENQ)
+    first, *frames = one_record_a_frame(MESSAGE)
+    assert peer.send(first[:-4] + b"00\r\n", size) == NAK
+    for raw in (first, *frames):
+        assert peer.send(raw, size) == ACK
+    assert peer.send(EOT) == b""
+    assert (peer.messages, peer.faults) == ([MESSAGE], ["bad-checksum"])
+
+
+def test_without_the_setting_an_stx_alone_is_not_answered() -> None:
+    assert bare(line()) == [ACK, b"", b"", NAK, b""]
+
+
+def test_an_etx_that_comes_again_is_answered_as_its_frame_was() -> None:
+    answers = iter([True, False])
+    peer = line(store=lambda frame: next(answers), answer_stx=True)
+    peer.send(ENQ + STX)
+    assert peer.wait(1.0) == ACK
+    assert peer.send(MESSAGE + ETX) == ACK
+    assert peer.send(ETX) == ACK  # that ACK was lost
+    peer.send(STX)
+    peer.wait(1.0)
+    assert peer.send(MESSAGE.replace(b"5.4", b"5.5") + ETX) == NAK
+    assert peer.send(ETX) == NAK  # its text is gone
+    assert peer.send(EOT) == NAK
+    assert peer.incomplete == []
+
+
+def test_an_etx_of_no_frame_is_never_taken_for_one() -> None:
+    peer = line(answer_stx=True)
+    bare(peer)
+    assert peer.send(ENQ) == ACK
+    assert peer.send(ETX) == NAK
+    peer.send(EOT)
+    peer.send(ENQ)
+    assert peer.send(MESSAGE + ETX) + peer.wait(1.0) == NAK  # its STX was lost
+    assert peer.messages == [MESSAGE]
+
+
+def test_of_several_etx_that_waited_the_last_one_is_answered() -> None:
+    receiver = AstmReceiver(AstmOptions(answer_stx=True))
+    receiver.receive(ENQ + STX, 0.0)
+    receiver.tick(1.0)
+    assert receiver.outgoing() == ACK + ACK
+    receiver.receive(MESSAGE + ETX, 1.0)
+    receiver.receive(ETX + ETX, 7.0)
+    receiver.committed(7.5)
+    assert receiver.outgoing() == b""
+    receiver.receive(b"", 7.5)
+    assert receiver.outgoing() == ACK
+
+
+def test_an_stx_alone_outside_any_session_is_not_answered() -> None:
+    peer = line(answer_stx=True)
+    assert peer.send(STX) + peer.wait(1.0) == b""
+    assert peer.faults == ["no-enq"]
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 12, 13, 240])
 def test_records_cut_anywhere_into_etb_frames_are_put_together(size: int) -> None:
     peer = line()

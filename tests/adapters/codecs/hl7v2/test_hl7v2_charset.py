@@ -36,6 +36,10 @@ def name_of(parsed: Parsed) -> str:
         ("BIG-5", "big5hkscs", "王"),
         ("KS X 1001", "euc_kr", "김"),
         ("ISO IR87", "iso2022_jp_2", "山田"),
+        ("~ISO IR87", "iso2022_jp_2", "山田"),
+        ("ASCII~ISO IR87", "iso2022_jp_2", "山田"),
+        ("ISO IR6~ISO IR14~ISO IR87", "iso2022_jp_2", "山田"),
+        ("ASCII~8859/1", "utf-8", "Müller"),
         ("CP1252", "cp1252", "O’Hara"),
         ("UNICODE", "utf-8", "王"),  # MSH is plainly 8-bit: analyzers mean UTF-8
     ],
@@ -61,6 +65,14 @@ def test_a_declaration_that_the_bytes_contradict_is_a_warning() -> None:
         assert [issue.code for issue in parse(payload, FormatOptions()).warnings] == ["CHARSET_CONTRADICTED"]
 
 
+@pytest.mark.parametrize(("codec", "code"), [("utf-8", []), ("gb18030", ["CHARSET_CONTRADICTED"])])
+def test_behind_a_name_that_a_maker_wrote_the_channel_knows_the_set(codec: str, code: list[str]) -> None:
+    options = FormatOptions(charsets=("cp1252", "gb18030"))
+    parsed = parse(message("UNICODE", "王小明").encode(codec), options)
+    assert (name_of(parsed), parsed.charset) == ("王小明", codec)
+    assert [issue.code for issue in parsed.warnings] == code
+
+
 def test_the_list_of_the_channel_is_tried_in_order_and_a_later_one_flagged() -> None:
     options = FormatOptions(charsets=("utf-8", "cp1252"))
     assert parse(message("", "Müller").encode(), options).warnings == []
@@ -74,6 +86,8 @@ def test_the_list_of_the_channel_is_tried_in_order_and_a_later_one_flagged() -> 
     [
         (message("UNICODE UTF-8", "Müller").encode("latin-1"), ("utf-8", "cp1252")),  # declared wrong: no fallback
         (message("", "Müller").encode("latin-1"), ("utf-8",)),
+        (message("UNICODE", "Müller").encode("latin-1"), ("utf-8", "cp1252")),  # each byte is a letter of it
+        (message("UNICODE", "Mü").encode("latin-1"), ("gb18030",)),
         (message("ISO IR6", "Müller").encode(), ("utf-8",)),
         (message("CNS 11643-1992", "x").encode(), ("utf-8",)),
         (message("JAS2020", "x").encode(), ("utf-8",)),
