@@ -217,8 +217,8 @@ class ChannelConfig(Model):
     """With `ack: on_delivery`: how long the answer waits."""
 
     on_store_fault: Literal["close", "ae"] = "close"
-    """Where a message cannot be stored: `close` the connection without an answer (senders try again), or answer `ae`
-    (many senders then give up)."""
+    """Where a message cannot be stored, or 64 MiB of its channel are not mapped yet: `close` the connection without an
+    answer (senders try again), or answer `ae` (many senders then give up)."""
 
     ack_code: Literal["standard", "aa"] = "standard"
     """`standard`: accept or application codes as MSH-15 and MSH-16 ask. `aa`: always AA, for analyzers that know

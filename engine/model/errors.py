@@ -144,6 +144,10 @@ class NoRoomError(StoreError):
     """Not tried, since the disk is full: the remaining room is for operations without payload."""
 
 
+class BacklogError(StoreError):
+    """Too much of the channel waits to be mapped: nothing more is taken of it (`engine.receiving.backlog`)."""
+
+
 class JobStoppedError(LabRelayError):
     """The writer has to stop during a job: the job ends at once."""
 

@@ -219,7 +219,7 @@ def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
         ChannelState.REFUSING: ("not-taking", "labrelay doctor"),
         ChannelState.PAUSED: ("paused", f"labrelay resume channel {name} --reason TEXT"),
     }.get(state, ("", ""))
-    if key and not (state is ChannelState.REFUSING and site.alarms):  # one alarm covers all channels
+    if key and not (state is ChannelState.REFUSING and site.alarms and not channel.notice):  # one alarm covers all
         paused = channel.paused
         words = Phrase("{name} {state}", {"name": name, "state": paused.words if paused else channel.words})
         if state is ChannelState.SILENT and channel.last_message_age_s is not None:

@@ -25,6 +25,7 @@ from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
 from engine.receiving.append_result import append_result
+from engine.receiving.backlog import Backlog
 from engine.receiving.channel_parts import (
     Acknowledged,
     Answer,
@@ -72,6 +73,7 @@ class Channel:
         desk: QuestionDesk | None = None,
         orders: OrderAnswers | None = None,
         answered: Callable[[str, Sequence[int]], None] = lambda channel, message_ids: None,
+        unjudged: Callable[[str], int] = lambda channel: 0,
     ) -> None:
         """
         Args:
@@ -81,6 +83,7 @@ class Channel:
             memory: shared by all channels of a process.
             desk: of a channel whose analyzer gets orders; its link is a `engine.model.ports.TwoWayLink`.
             orders: of a channel that brings orders, and whose sender reads answers.
+            unjudged: channel -> bytes of its messages that are durable and have no outcome.
         """
         self.settings = settings
         self._new_link = new_link
@@ -96,6 +99,7 @@ class Channel:
         waits = outcomes is not None and settings.ack_timeout_s is not None
         self._expect = orders.expect if orders is not None else cast(Outcomes, outcomes).of if waits else None
         self.answers_when_durable = answer is not None and self._expect is None
+        self.backlog = Backlog(partial(unjudged, settings.name))
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.monitor = LinkMonitor(settings.name, clock)
@@ -185,6 +189,8 @@ class Channel:
                     self._memory.note(connection, held, partial(self._cut, connection))
             while True:
                 for event in events:
+                    if (pause_s := self.backlog.pause_s) and (isinstance(event, Block) or _completes(event)):
+                        await asyncio.sleep(pause_s)
                     goes_on = await self._take(connection, event)
                     del event  # a large message is freed before the next one comes
                     if not goes_on or connection.unread:
@@ -296,20 +302,20 @@ class Channel:
         messages = self._split(block.payload)
         stored = delivered = True
         awaited: list[asyncio.Future[Any]] = []
-        for start in range(0, len(messages), MESSAGES_AT_ONCE):
-            try:
-                # All are submitted before the first wait: one sync stores them all.
-                part = messages[start : start + MESSAGES_AT_ONCE]
-                ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
-                for kept in [self._append(connection, received, awaited) for received in ready]:
-                    raise_if(await kept)
-            except StoreError as error:
-                # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
-                self.monitor.store_failed(connection.peer, error)
-                if not self.settings.answer_store_fault or error.fatal:
-                    return False
-                stored = False
-                break
+        try:
+            with self.backlog.taking(len(block.payload)):
+                for start in range(0, len(messages), MESSAGES_AT_ONCE):
+                    # All are submitted before the first wait: one sync stores them all.
+                    part = messages[start : start + MESSAGES_AT_ONCE]
+                    ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
+                    for kept in [self._append(connection, received, awaited) for received in ready]:
+                        raise_if(await kept)
+        except StoreError as error:
+            # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
+            self.monitor.store_failed(connection.peer, error)
+            if not self.settings.answer_store_fault or error.fatal:
+                return False
+            stored = False
         if stored:
             connection.link.committed(self._clock.monotonic())
         connection.last_message = connection.last_byte
@@ -332,7 +338,7 @@ class Channel:
     # -- one block with one message, without a step of the task that reads (`whole_blocks`) --------------------------
 
     def store_block(self, connection: Connection, payload: bytes) -> "asyncio.Future[Stored] | None":
-        if self._split(payload) != [payload]:
+        if self.backlog.pause_s or self._split(payload) != [payload]:
             return None
         connection.last_byte = self._clock.monotonic()
         return self._journal.run(
@@ -415,25 +421,26 @@ class Channel:
         now_us = self._clock.now_us()
         name = self.settings.name
         try:
-            if frame.completes:
-                messages = [self._received(connection, text) for text in frame.completes]
-                future = self._journal.run(
-                    append.store_completing_frame,
-                    name,
-                    connection.session,
-                    frame.raw,
-                    now_us,
-                    messages,
-                    repeat_window_s=self.settings.repeat_window_s,
-                )
-                raise_if(await self._kept(future, partial(self._all_durable, connection)))
-                connection.last_message = connection.last_byte
-            elif frame.durable:
-                # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the wait
-                # cancels that future, and leaves the frame in the journal.
-                await self._journal.run(append.store_frame, name, connection.session, frame.raw, now_us)
-                if self.counts.store_fault is not None:
-                    self.monitor.stores_again()
+            with self.backlog.taking(sum(map(len, frame.completes)), may_refuse=self.settings.is_awaited):
+                if frame.completes:
+                    messages = [self._received(connection, text) for text in frame.completes]
+                    future = self._journal.run(
+                        append.store_completing_frame,
+                        name,
+                        connection.session,
+                        frame.raw,
+                        now_us,
+                        messages,
+                        repeat_window_s=self.settings.repeat_window_s,
+                    )
+                    raise_if(await self._kept(future, partial(self._all_durable, connection)))
+                    connection.last_message = connection.last_byte
+                elif frame.durable:
+                    # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the
+                    # wait cancels that future, and leaves the frame in the journal.
+                    await self._journal.run(append.store_frame, name, connection.session, frame.raw, now_us)
+                    if self.counts.store_fault is not None:
+                        self.monitor.stores_again()
         except StoreError as error:
             if connection.trace is not None:
                 connection.trace.about("not stored, so refused", self._clock.now_us())
@@ -526,3 +533,8 @@ class Channel:
         self.monitor.fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
         connection.evicted = True
         connection.stream.end()
+
+
+def _completes(event: LinkEvent) -> bool:
+    """Whether it is the end of a message that came in parts."""
+    return isinstance(event, Frame | SessionEnd) and bool(event.completes)

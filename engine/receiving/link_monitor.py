@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from engine.model.clock import Clock
-from engine.model.errors import StoreError
+from engine.model.errors import BacklogError, StoreError
 from engine.model.link_events import LinkFault
 from engine.receiving.link_words import SPEAKS_TLS
 
@@ -94,7 +94,10 @@ class LinkMonitor:
         return now
 
     def store_failed(self, peer: str, error: StoreError) -> None:
-        """The journal could not store what came from a peer."""
+        """The journal could not store what came from a peer, or there was no room for it (`Backlog`)."""
+        if isinstance(error, BacklogError):
+            self.fault(LinkFault("backlog", str(error)), peer)
+            return
         self.counts.store_fault = (str(error), self._count("not-stored"))
         logger.error(
             "cannot store, so nothing is acknowledged",

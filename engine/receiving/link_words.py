@@ -39,6 +39,7 @@ FAULT_WORDS = {
     "not-allowed": "connection from an address that may not connect",
     "client-name": "connection with the certificate of another",
     "handshakes": "TLS handshake ended for another: too many under way",
+    "backlog": "refused: too much is not mapped yet",
     "not-stored": "not stored, so not acknowledged",
     "evidence-not-kept": "unfinished message not kept",
     # a tee

@@ -187,6 +187,7 @@ def build_channel(
             answer_store_fault=config.on_store_fault == "ae",
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
+            is_awaited=getattr(source, "acks", "frame") == "frame" and getattr(source, "framing", "") != "none",
             opening=_opening(source),
         ),
         new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),

@@ -130,7 +130,9 @@ class Observer:
         """Whether a message of this channel would be stored if it came now."""
         journal = self._app.journal
         faults = journal.writer.stats.fault, source.channel.counts.store_fault
-        return not journal.full and not any(self._is_recent(fault) for fault in faults)
+        return (
+            not journal.full and not source.channel.backlog.full and not any(self._is_recent(fault) for fault in faults)
+        )
 
     def snapshot(self) -> SiteSnapshot:
         """The newest one, of the configuration in force: of the last second; while the next is being taken, of the last

@@ -387,6 +387,7 @@ class Parts:
                 desk=desk,
                 orders=self._order_desks.get(name),
                 answered=self._answered,
+                unjudged=self.journal.unjudged,
             )
         )
         channel: Channel = make(

@@ -255,6 +255,11 @@ def _notices(source: ChannelSource, now_s: float) -> Iterator[str]:
     if unread.faults >= UNREAD_FAULTS and now_s - unread.at <= UNREAD_S:
         what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
         yield f"incoming bytes cannot be read ({what})"
+    backlog = source.channel.backlog
+    if backlog.full:
+        yield f"{backlog.bytes >> 20} MiB are not mapped yet, so nothing more is taken until some of them are"
+    elif backlog.pause_s:
+        yield f"{backlog.bytes >> 20} MiB are not mapped yet, so answers are slow"
     for why, strangers in source.channel.counts.strangers.items():
         if now_s <= strangers.until:
             what = f"{strangers.connections} (last from {strangers.peer}: {why})"

@@ -216,6 +216,8 @@ def astm_link_of(**options: object) -> Callable[[], Link]:
 def channel(
     store: Any,
     *,
+    name: str = "chemistry",
+    unjudged: Callable[[str], int] = lambda channel: 0,
     stored: Callable[[Stored], None] = lambda stored: None,
     new_link: Callable[[], Link] = mllp_link,
     clock: Clock | None = None,
@@ -233,7 +235,7 @@ def channel(
     message_format: Format = hl7v2 if hl7_spoken else astm_records  # type: ignore[assignment]  # modules
     return Channel(
         ChannelSettings(
-            name="chemistry",
+            name=name,
             repeat_window_s=86_400.0,
             idle_timeout_s=idle_timeout_s,
             max_connections=max_connections,
@@ -246,6 +248,7 @@ def channel(
         answer=answer if hl7_spoken else None,
         journal=store,
         stored=stored,
+        unjudged=unjudged,
         clock=clock or SystemClock(),
         outcomes=outcomes,
         memory=memory,

@@ -121,7 +121,9 @@ class SiteSnapshot:
         never: list[Finding] = []
         for channel in sorted(self.channels, key=_longest_silent_first):
             name = channel.name
-            alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one alarm already covers all channels
+            alarmed = (
+                channel.state is ChannelState.REFUSING and self.alarms and not channel.notice
+            )  # one alarm already covers all channels
             if channel.state.level is not Level.OK and not alarmed:
                 unknown = channel.state is ChannelState.WAITING and channel.last_message_age_s is None
                 finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=name)

@@ -109,6 +109,7 @@ class Tail:
         names: message -> hashes of the names in its documents, likewise (`engine.store.operations.settling.accepted`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
+        unjudged: channel -> bytes of its messages without an outcome.
         events: the oldest event and the newest (`engine.store.core.event_notes`).
     """
 
@@ -147,13 +148,15 @@ class Tail:
         )
         self._open: list[int] = []
         self._closed: set[int] = set()
+        self.unjudged: dict[str, int] = {}
         self._find_open_work(connection)
 
     def _find_open_work(self, connection: sqlite3.Connection) -> None:
         """Find messages without a state and frames without a message, all above the watermark."""
         frames: dict[int, list[int]] = {}
-        for row_id, kind, session, state in connection.execute(
-            "SELECT j.id, j.kind, j.session, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+        for row_id, kind, channel, size, session, state in connection.execute(
+            "SELECT j.id, j.kind, j.channel, j.size, j.session, s.state"
+            " FROM journal j LEFT JOIN message_state s ON s.id = j.id"
             " WHERE j.id > ? AND j.kind IN (1, 2) ORDER BY j.id",
             (self.watermark,),
         ):
@@ -163,6 +166,7 @@ class Tail:
             frames.pop(session, None)
             if state is None:
                 self._open.append(row_id)
+                self.unjudged[channel] = self.unjudged.get(channel, 0) + size
         self.sessions = {session: tuple(ids) for session, ids in frames.items()}
         self._open.extend(row_id for ids in frames.values() for row_id in ids)
         heapify(self._open)
@@ -251,6 +255,7 @@ class Batch:
         self.stored_bytes = 0
         self.opened: list[int] = []
         self.closed: list[int] = []
+        self._unjudged: dict[str, int] = {}
         self.unmapped = UnmappedCodes()
         self.unmapped_rows = tail.unmapped_rows
         self.config_hash = ""
@@ -356,6 +361,18 @@ class Batch:
         """Add to today's counter; written once, when the batch ends."""
         key = (channel, destination, name)
         self._counts[key] = self._counts.get(key, 0) + n
+
+    def opens(self, message_id: int, channel: str, size: int) -> None:
+        """A message of ``size`` bytes has no outcome yet."""
+        self.channel(channel).stored += 1
+        self._unjudged[channel] = self._unjudged.get(channel, 0) + size
+        self.opened.append(message_id)
+
+    def closes(self, message_id: int, channel: str, size: int) -> None:
+        """That message has its outcome."""
+        self.channel(channel).stored -= 1
+        self._unjudged[channel] = self._unjudged.get(channel, 0) - size
+        self.closed.append(message_id)
 
     def channel(self, name: str) -> ChannelTally:
         """The channel's tally, to be changed in place; created where it is missing."""
@@ -470,6 +487,8 @@ class Batch:
                 tail.sessions.pop(session, None)
         for channel, lines in self._unanswered.items():
             tail.answers.expect(channel, lines)
+        for name, change in self._unjudged.items():
+            tail.unjudged[name] = tail.unjudged.get(name, 0) + change
         tail.account(self.opened, self.closed)
 
 

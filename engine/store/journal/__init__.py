@@ -307,6 +307,10 @@ class Journal(Reader):
         """The numbers of the newest row and of the newest event."""
         return self.tail.last_id, self.tail.events.last
 
+    def unjudged(self, channel: str) -> int:
+        """Bytes of the channel's messages that have no outcome."""
+        return self.tail.unjudged.get(channel, 0)
+
     @property
     def full(self) -> bool:
         """Whether the disk is full: nothing new is stored, and the remaining room is for people's actions."""

@@ -307,14 +307,14 @@ def _erase(
     frames = documents = 0
     for message_id in messages:
         row = batch.execute(
-            "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+            "SELECT j.channel, j.size, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
             " WHERE j.id = ? AND j.kind = 1",
             (message_id,),
         ).fetchone()
         if row is None:
             raise absence(batch.execute, "message", message_id)
-        channel, state = row
-        closed += _close(batch, message_id, channel, state)
+        channel, size, state = row
+        closed += _close(batch, message_id, channel, size, state)
         values += _forget(batch, message_id, channel, numbers)
         one_frames = _empty_message(batch, message_id, channel, act)
         one_documents = _empty_documents(batch, message_id, channel)
@@ -329,7 +329,7 @@ def _erase(
     )
 
 
-def _close(batch: Batch, message_id: int, channel: str, state: str | None) -> int:
+def _close(batch: Batch, message_id: int, channel: str, size: int, state: str | None) -> int:
     """Dismiss all open work of a message in this state: nothing of it can be sent any more."""
     states = dict(batch.execute("SELECT id, state FROM delivery WHERE message_id = ?", (message_id,)).fetchall())
     if "sending" in states.values():
@@ -338,8 +338,7 @@ def _close(batch: Batch, message_id: int, channel: str, state: str | None) -> in
     closed = decisions.dismiss(batch, deliveries, "erased")
     if state is None:
         set_state(batch, message_id, channel, "dismissed", None)
-        batch.closed.append(message_id)
-        batch.channel(channel).stored -= 1
+        batch.closes(message_id, channel, size)
         return closed + 1
     return closed + record_outcome.dismiss(batch, [message_id], "erased")
 

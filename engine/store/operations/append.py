@@ -65,8 +65,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
         _learn(batch, tally, received, stored.id, seen)
     if received.line is not None:
         batch.expect_answer(received.channel, stored.id, received.line)
-    tally.stored += 1
-    batch.opened.append(stored.id)
+    batch.opens(stored.id, received.channel, len(received.payload))
     if seen.other_bytes:
         batch.count(received.channel, "", "same_id_other_bytes")
     if again:
@@ -137,8 +136,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), 0, payload_hash, edited_from=original)
     dedup.remember(batch, token, stored.id, received.received_us)
-    batch.channel(received.channel).stored += 1
-    batch.opened.append(stored.id)
+    batch.opens(stored.id, received.channel, len(received.payload))
     return stored
 
 

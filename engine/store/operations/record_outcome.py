@@ -92,14 +92,14 @@ def record(
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no outcome yet, and message {message_id} must not overtake it")
     row = batch.execute(
-        "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason,"
+        "SELECT j.channel, j.received_us, j.message_type, j.token, j.size, s.state, s.reason,"
         " (SELECT original FROM edited WHERE message_id = j.id) FROM journal j"
         " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
         (message_id,),
     ).fetchone()
     if row is None:
         raise absence(batch.execute, "message", message_id)
-    channel, received_us, message_type, token, old_state, old_reason, edited_from = row
+    channel, received_us, message_type, token, size, old_state, old_reason, edited_from = row
     if old_state is not None and (
         not again or (decision.while_dead and old_state != "dead") or _is_edited(batch, message_id)
     ):
@@ -218,8 +218,7 @@ def record(
         )  # fmt: skip
         if results is not None:
             result_counts.note(batch, message_id)
-        batch.closed.append(message_id)
-        batch.channel(channel).stored -= 1
+        batch.closes(message_id, channel, size)
     else:
         rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
         revision = _supersede_earlier(batch, message_id)
