@@ -20,6 +20,7 @@ channel has never sent, ends at the reader's deadline with an error.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 from typing import Any
 
 from engine.model.errors import StoreError
@@ -252,10 +253,9 @@ def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int
         raise StoreError("a search for a control id needs the channel")
     control = vault.control_token(wanted.channel, wanted.control_id or "")
     rows = execute(
-        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? ORDER BY message_id DESC LIMIT 100",
-        (control, control + b"\xff" * 12),
+        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 10000", (control, control + b"\xff" * 12)
     )
-    return [row[0] for row in rows]
+    return nlargest(100, (row[0] for row in rows))
 
 
 def letter_terms(
