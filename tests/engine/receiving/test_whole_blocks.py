@@ -18,6 +18,7 @@ from adapters.transports.tcp import TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from engine.config.receive_memory import SMALL_BYTES
 from engine.model.errors import StoreError
+from engine.receiving import backlog
 from engine.receiving.channel import Channel
 from tests.support.certificates import Authority, ServerFiles
 from tests.support.channels import END, ScriptedStore, block, channel, hl7
@@ -303,6 +304,22 @@ async def test_with_ae_the_sender_hears_of_it_and_the_connection_stays(at_once: 
         assert made.counts.store_fault is not None
         assert await analyzer.ask(hl7("1")) == "AA 1"
         assert made.counts.store_fault is None
+
+
+async def test_a_channel_with_too_much_that_is_not_mapped_refuses_until_some_of_it_is() -> None:
+    waits, store = 0, ScriptedStore()
+    made = channel(store, answer_store_fault=True, unjudged=lambda _: waits)
+    async with connected(made) as (analyzer, _):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(backlog, "SLOWEST_S", 0.001)
+            waits = backlog.BACKLOG_BYTES
+            assert await analyzer.ask(hl7("1")) == "AE 1"
+            waits -= 1  # slow
+            assert await analyzer.ask(hl7("1")) == "AA 1"
+        waits = 0
+        assert await analyzer.ask(hl7("2")) == "AA 2"
+    assert made.counts.faults == {"backlog": 1}
+    assert len(store.messages) == 3
 
 
 async def test_what_is_stored_by_the_second_attempt_is_answered() -> None:
