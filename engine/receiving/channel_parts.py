@@ -90,6 +90,7 @@ class ChannelSettings:
     answer_store_fault: bool  # on_store_fault: ae
     max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery: how long the answer waits. None: ack: on_store
+    certain_ids: bool = False  # control ids are numbers that a person has configured, in signed requests
     opening: Opening | None = None  # of connections over TCP: their first bytes are judged
 
 
