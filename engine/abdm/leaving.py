@@ -24,6 +24,7 @@ Sources: one public implementation of V3; NHA's test case HIP_INIT_ABHA_OPTOUT_D
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from engine.abdm.consents import ANSWER_US
 from engine.abdm.flow import CallKind, Flow
 from engine.abdm.linking import reference
 from engine.config.destination_abdm import AbdmDestination
@@ -57,7 +58,8 @@ def _status(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
         is_known = leaving.stop(batch, address.text, callback.number, ours.facilities, reference)
         reason = "" if is_known else NOT_KNOWN
     body = {"acknowledgement": {"status": "OK"}, "response": {"requestId": callback.request_id}}
-    calls.queue(batch, callback.facility, ON_STATUS, 0 if reason == IS_ACTIVE else callback.number, body)
+    subject = 0 if reason == IS_ACTIVE else callback.number
+    calls.queue(batch, callback.facility, ON_STATUS, subject, body, ends_us=batch.now_us + ANSWER_US)
     return reason
 
 

@@ -411,6 +411,7 @@ class Channel:
             sent=header.sent,
             measured=header.measured,
             line=connection.line,
+            certain=self.settings.certain_ids,
         )
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------

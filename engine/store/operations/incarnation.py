@@ -24,7 +24,7 @@ from engine.store.operations import audit
 
 GO_ON = (
     "If this machine goes on with the journal: labrelay backup go-on --reason TEXT. If not, stop it; or restore the "
-    "newest copy here"
+    "newest copy here. Until a person decides, the other machine may deliver, too"
 )
 LAST = 1_000_000  # a number that a file names is no higher
 LONGEST_TEXT = 64  # of a host's name, too

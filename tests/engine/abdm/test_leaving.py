@@ -9,6 +9,7 @@ import pytest
 
 from engine.abdm import later as acts
 from engine.abdm import linking
+from engine.abdm.consents import ANSWER_US
 from engine.abdm.leaving import STATUS
 from engine.config.destination_abdm import AbdmDestination
 from engine.devtools.abdm import Faults
@@ -289,6 +290,7 @@ async def test_where_the_gateway_takes_no_answer_a_person_drops_the_links(
         await site.ours.is_told(*numbers)
         await site.ask("/app/status", {"patient": HIS, "status": "DELETED"})
         await until(lambda: {one.what: one.count for one in undecided(site.ours.journal)} == {"leaving": 1})
+        assert site.ours.rows("abdm_call WHERE name = 'status-on-notify'", "ends_us - made_us") == [(ANSWER_US,)]
         assert site.ours.rows("abdm_context", "reason") == [("leaving",)] * 2
         for number in numbers:
             assert site.ours.states("abdm_patient") == ["leaving"]

@@ -307,6 +307,18 @@ async def test_one_address_leaves_places_to_the_others_and_a_known_browser_to_ot
         await asyncio.gather(*tasks, *guesses, return_exceptions=True)
 
 
+async def test_a_log_in_that_is_given_up_leaves_its_place(tmp_path: Path) -> None:
+    async with busy(tmp_path) as (_, others):
+        first, *held = [task for task in await others.fill([f"10.0.{n}.1" for n in range(40)]) if not task.done()]
+        assert others.waiting() == (MOST_WAITING, 0)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        assert others.waiting() == (1, 0)
+        others.end()
+        await asyncio.gather(first, return_exceptions=True)
+
+
 async def test_a_delay_is_looked_at_before_a_place_is_taken(tmp_path: Path) -> None:
     async with busy(tmp_path) as (accounts, others):
         for _ in range(FREE_OF_USER):

@@ -168,6 +168,15 @@ async def test_without_keys_the_gateway_is_asked_once_in_a_while(monkeypatch: py
         assert await gateway.keys()
 
 
+async def test_a_key_that_is_new_is_looked_for_once_however_short_ago_the_last_look_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with opened(monkeypatch) as (gateway, sandbox):
+        _, number = await gateway.keys()
+        await gateway.keys(known=number)
+        assert sandbox.state.counts["call certs"] == 2
+
+
 async def test_a_key_that_cannot_be_looked_for_is_not_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway has a new key, and its callbacks come while its keys cannot be had: they have to come again."""
     async with opened(monkeypatch) as (gateway, sandbox):
