@@ -382,7 +382,6 @@ class Received:
         notes: tolerated departures.
         filtered: it is for the record only, for this reason: filtered on arrival, never mapped.
         cut: of an incomplete message, where ``payload`` is the beginning of what came.
-        certain: its control id is a number that a person has configured, in a signed request (`engine.model.repeats`).
         payload_hash: SHA-256 of the payload, where it was computed already (`engine.receiving.preparing`).
         packed: the payload compressed, where that was done already; given away once (`Given.take`).
     """
@@ -399,7 +398,6 @@ class Received:
     sent: str = ""
     measured: str = ""
     line: Line | None = field(default=None, compare=False)
-    certain: bool = False
     payload_hash: bytes = field(default=b"", compare=False)
     packed: "Given | None" = field(default=None, compare=False, repr=False)
 

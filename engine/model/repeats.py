@@ -5,8 +5,7 @@ text for two patients: NEG, with no time, and a control id that is constant, abs
 same bytes are a repeat only where something else says so, within a day:
 
     the control id   changes on this channel, was never seen to be used for other content or to count back,
-                     and is the newest of the channel, or none that counts; or it is a number that a person has
-                     configured, in requests that are signed, and was never seen to be used for other content
+                     and is the newest of the channel, or none that counts
     the time         of the message or of its first result, to the minute: changes on this channel
     our answer       to the first copy was not written, or the connection had ended before it; the same peer
 
@@ -68,26 +67,16 @@ def counts(before: str, now: str) -> int:
     return int(second[2]) - int(first[2])
 
 
-def learn(
-    habit: Habit,
-    control_id: str,
-    sent: str,
-    measured: str,
-    received_us: int,
-    *,
-    other_bytes: bool,
-    certain: bool = False,
-) -> None:
+def learn(habit: Habit, control_id: str, sent: str, measured: str, received_us: int, *, other_bytes: bool) -> None:
     """Take in a message that is no repeat.
 
     Args:
         other_bytes: its control id came before, with other content.
-        certain: it is a number that a person has configured, and need not count.
     """
     if other_bytes:
         habit.id_faults = 1
     before = habit.control_id
-    if control_id and before and control_id != before and not habit.id_faults and not certain:
+    if control_id and before and control_id != before and not habit.id_faults:
         # Of two texts of one length the lesser has the lesser number at its end, or another beginning.
         if (control_id < before or len(control_id) != len(before)) and counts(before, control_id) < 0:
             habit.id_faults = 1
@@ -116,28 +105,18 @@ class EarlierCopy:
     unanswered: bool
 
 
-def is_repeat(
-    habit: Habit,
-    control_id: str,
-    time: str,
-    received_us: int,
-    earlier: EarlierCopy,
-    window_us: int,
-    *,
-    certain: bool = False,
-) -> bool:
+def is_repeat(habit: Habit, control_id: str, time: str, received_us: int, earlier: EarlierCopy, window_us: int) -> bool:
     """Whether a message with the bytes of ``earlier`` is that message once more.
 
     Args:
         time: of the message or of its first result, to the minute; empty where there is none.
         window_us: so long at most after the earlier copy.
-        certain: as in `learn`.
     """
     if abs(received_us - earlier.received_us) > window_us:
         return False
     return (
         earlier.unanswered
-        or (bool(control_id) and not habit.id_faults if certain else _by_control_id(habit, control_id))
+        or _by_control_id(habit, control_id)
         or _by_time(habit, time, received_us, earlier.received_us)
     )
 

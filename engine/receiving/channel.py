@@ -411,7 +411,6 @@ class Channel:
             sent=header.sent,
             measured=header.measured,
             line=connection.line,
-            certain=self.settings.certain_ids,
         )
 
     # -- frames (ASTM) -----------------------------------------------------------------------------------------

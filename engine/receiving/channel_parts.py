@@ -91,7 +91,6 @@ class ChannelSettings:
     max_message: int = 16 * 1024 * 1024
     ack_timeout_s: float | None = None  # ack: on_delivery: how long the answer waits. None: ack: on_store
     is_awaited: bool = True  # the sender waits for our answer to each frame, and repeats what is refused
-    certain_ids: bool = False  # control ids are numbers that a person has configured, in signed requests
     opening: Opening | None = None  # of connections over TCP: their first bytes are judged
 
 

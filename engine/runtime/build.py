@@ -18,7 +18,6 @@ from engine.config.destination import DestinationConfig
 from engine.config.load import Site
 from engine.config.orders import OrdersConfig
 from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
-from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -189,7 +188,6 @@ def build_channel(
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
             is_awaited=getattr(source, "acks", "frame") == "frame" and getattr(source, "framing", "") != "none",
-            certain_ids=_certain_ids(source),
             opening=_opening(source),
         ),
         new_link=registry.load(links, source.link).links(source, **_sending(dialogue)),
@@ -235,12 +233,6 @@ def build_channel(
             deadline_s=config.taken.deadline,
         ),
     )
-
-
-def _certain_ids(source: AnySource) -> bool:
-    """Whether a control id is a number that a person has configured, in requests that are signed."""
-    signed = isinstance(source, HttpPart) and source.auth is not None and source.auth.hmac is not None
-    return signed and getattr(source, "control_id", None) is not None
 
 
 def _opening(source: AnySource) -> Opening | None:

@@ -88,7 +88,6 @@ def _is_repeat(
         received.received_us,
         repeats.EarlierCopy(seen.newest_us, unanswered),
         round(repeat_window_s * 1_000_000),
-        certain=received.certain,
     )
 
 
@@ -102,7 +101,6 @@ def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: in
         received.measured,
         received.received_us,
         other_bytes=seen.other_bytes,
-        certain=received.certain,
     )
     tally.habit.last_message = message_id
 

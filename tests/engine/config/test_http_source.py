@@ -8,7 +8,6 @@ from engine.config.load import load_site
 from engine.config.questions import numbers_open
 from engine.config.source_http import HttpPart
 from engine.model.errors import ConfigError
-from engine.runtime.build import _certain_ids
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 TLS = "tls: {cert: c.pem, key: k.pem}"
@@ -118,20 +117,3 @@ def test_paths_into_json_are_for_json(tmp_path: Path) -> None:
     ):
         (found,) = problems(tmp_path, f"{HERE}, {more}")
         assert words in found
-
-
-@pytest.mark.parametrize(
-    ("source", "certain"),
-    [
-        (f"{HERE}, format: json, control_id: $.id, {HMAC}}}}}", True),
-        (f"{HERE}, format: json, control_id: $.id", False),
-        (f"{HERE}, format: json, {HMAC}}}}}", False),
-        (f"{HERE}, {HMAC}}}}}", False),
-    ],
-)
-def test_a_number_is_certain_where_it_is_configured_and_signed(tmp_path: Path, source: str, certain: bool) -> None:
-    start, end = CHANNEL_YAML.index("source:"), CHANNEL_YAML.index("routes:")
-    text = f"{CHANNEL_YAML[:start]}source: {{kind: http, {source}}}\n{CHANNEL_YAML[end:]}"
-    site = load_site(make_site(tmp_path, channels={"a.yaml": text}), require_secrets=False)
-    (channel,) = site.channels.values()
-    assert _certain_ids(channel.source) is certain

@@ -106,19 +106,3 @@ async def test_bytes_that_were_rejected_and_are_of_another_person_wait_for_both_
         assert held.reason == "IDENTITY_CONFLICT"
         assert "for a person of another name" in held.detail
         assert held.detail.endswith("; the same bytes came as message 1, which a person has rejected or dismissed")
-
-
-async def test_a_number_that_a_person_has_configured_tells_a_repeat_from_the_first_on(tmp_path: Path) -> None:
-    """The notices of a new channel, each sent twice and out of their order; then one number for two contents."""
-    async with running(tmp_path) as journal:
-
-        async def came(number: int, payload: bytes = b"", *, certain: bool = True) -> int | None:
-            given = received(payload or b"%d" % number, control_id=f"evt_{number}")
-            made = await journal.run(append.store_message, replace(given, certain=certain), repeat_window_s=WINDOW_S)
-            return made.repeat_of
-
-        assert [await came(number) for number in (9, 9, 8, 8, 9)] == [None, 1, None, 3, 1]
-        assert await came(9, b"other") is None
-        assert await came(9, b"other") is None, "a number of two contents says nothing"
-    async with running(tmp_path / "other") as journal:
-        assert [await came(9, certain=False) for _ in range(2)] == [None, None]
