@@ -20,6 +20,7 @@ _MAX_HOURS = 1024
 FIRST_YEAR = "1980"  # of an event, where the channel says no other (setting `first_year`): no analyzer is older
 FIRST_BIRTH = "1850"
 _AHEAD = timedelta(days=1)  # an event may be later than its receipt by this, as clocks and zones differ
+_CLOCKS_DIFFER = timedelta(days=10)  # a clock that went on from its last stop is behind by so much
 _BUILT = 2026  # a clock of ours that says an earlier year is wrong, so that it refuses no time of this one
 _CENTURY = 100  # a clock of an analyzer that is so far ahead has another calendar (2569 for 2026)
 
@@ -103,32 +104,34 @@ class LocalTimes:
     def event(self, text: str) -> str | None:
         """The dateTime at which something was measured, collected, reported or sent; None, with a warning, where it
         is too early (a time of day without its day, 1015; a clock that was reset) or to come (another calendar)."""
-        within = self._first <= text[:4] and text <= self._last
-        return self.datetime(text) if within else self._implausible(text)
+        if self._first <= text[:4] and text <= self._last:
+            return self.datetime(text)
+        return self._to_come(text) if text > self._last and self._says_so(text) else self._implausible(text)
 
     def birth(self, text: str) -> str | None:
         """The date of a birth; None, with a warning, where no patient was born then."""
-        within = text[:4] >= FIRST_BIRTH and text <= self._last
-        found = self.date(text) if within else self._implausible(text)
-        return found and found[:10]
+        return self.date(text) if text[:4] >= FIRST_BIRTH and text <= self._last else self._implausible(text)
 
     def _implausible(self, text: str) -> str | None:
         found = self.datetime(text)  # which warns of what is no time at all
-        if found is None:
-            return None
-        if text > self._last and self._says_so(text):
-            self._warn(
-                "BAD_DATE", "later than it came: the clock of the sender or of this machine is wrong; kept", text
-            )
-            return found
-        self._warn("BAD_DATE", "a time at which this cannot have been; left out", text)
+        if found is not None:
+            self._warn("BAD_DATE", "a time at which this cannot have been; left out", text)
         return None
 
+    def _to_come(self, text: str) -> str | None:
+        found = self.datetime(text)
+        if found is not None:
+            words = "later than it came: the clock of the sender or of this machine is wrong; kept"
+            self._warn("BAD_DATE", words, text)
+        return found
+
     def _says_so(self, text: str) -> bool:
-        """Whether the sender's own clock is as far as this time, and less than a year ahead of ours: one of the two is
-        wrong, and nothing says which one."""
-        last = self._last
-        return text[:8] <= self.message_time[:8] and self.message_time[:14] < f"{int(last[:4]) + 1}{last[4:]}"
+        """Whether the sender's own clock is as far as this time, and ahead of ours by days: one of the two is wrong,
+        and nothing says which one. Where it is ahead by more, it is the sender's, or day and month are swapped."""
+        most = self._last
+        if len(most) >= 8:
+            most = f"{datetime.strptime(most[:8], '%Y%m%d') + _CLOCKS_DIFFER:%Y%m%d}"
+        return text[:8] <= self.message_time[:8] <= most
 
     def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
         """A Period of two times as they were sent, either of which may be absent."""

@@ -14,7 +14,7 @@ def test_each_attack_has_a_test_that_exists() -> None:
     assert [row for row in attacks if "`test_" not in row] == []
     there = {
         node.name
-        for folder in ("adapters", "engine")
+        for folder in ("adapters", "engine", "faults")
         for path in (CHECKOUT / "tests" / folder).rglob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

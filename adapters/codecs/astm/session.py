@@ -64,6 +64,8 @@ class Session:
             events.append(self._fault("checksum-tolerated", frame))
         if self.repeats(frame):
             return None
+        if bare and not self._is_whole(frame):
+            return self._fault("bad-layout", frame, "neither number nor sum, and no whole message; ")
         if number is None and not bare and options.frame_numbers != "ignore":
             return self._fault("bad-layout", frame, "no frame number; ")
         if self._went_on(number):
@@ -80,6 +82,12 @@ class Session:
             self._too_large = True
             return self._fault("too-many-frames", frame, f"the message has over {options.max_frames} frames; ")
         return None
+
+    def _is_whole(self, frame: WireFrame) -> bool:
+        """Whether a frame has a message, from its header to its terminator, and nothing besides."""
+        found = self.messages.take(frame.text, last=frame.last)
+        whole = b"".join(found.completes)
+        return begins_with_header(frame.text) and len(whole) == len(frame.text) and not (found.opens or found.aside)
 
     def no_room_for(self, text: bytes) -> str | None:
         """Why ``text`` makes the open message too large; None where it has room."""

@@ -5,8 +5,6 @@ the zero bytes of ``MSH``. Decoding is strict: bytes that do not decode are a `C
 ignored, because a wrong letter in a name is worse than a message that waits for a person.
 """
 
-import re
-
 from engine.model.errors import ContentError
 from engine.model.message import Issue
 from engine.model.reasons import ReasonCode
@@ -62,22 +60,19 @@ _ZERO_OR_NOT = b"0" + b"x" * 255
 _WIDE_ZEROS = {b"x000": "utf-32-le", b"000x": "utf-32-be", b"x0x0": "utf-16-le", b"0x0x": "utf-16-be"}
 
 
-_IN_PAIRS = re.compile(r"(?:gb|big5|cp9[34]|euc|shift|johab)[a-z0-9_-]*", re.IGNORECASE)  # not each byte is a letter
-
-
 def codec_for(declared: str) -> str | None:
     """The Python codec for an MSH-18 value; empty where it leaves the choice to the channel, None if unknown."""
     name = " ".join(declared.upper().split())
     return _CODECS.get(name) if name not in ("", '""') else UNDECLARED
 
 
-def declared_set(field: str, repetition: str) -> str:
-    """The repetition of MSH-18 that decides: the first, but behind ASCII that of ISO 2022 (JAHIS: ``~ISO IR87``), whose
-    escapes lead to it and back."""
+def declared_set(field: str, repetition: str, payload: bytes) -> str:
+    """The repetition of MSH-18 that decides: the first, but behind ASCII that of ISO 2022 (JAHIS: ``~ISO IR87``), where
+    escapes lead to it and back, and each byte has 7 bits."""
     if not repetition or repetition not in field:
         return field
     sets = field.split(repetition)
-    if codec_for(sets[0]) in (UNDECLARED, "ascii"):
+    if codec_for(sets[0]) in (UNDECLARED, "ascii") and b"\x1b" in payload and payload.isascii():
         return next((one for one in sets[1:] if (codec_for(one) or "").startswith("iso2022")), sets[0])
     return sets[0]
 
@@ -109,10 +104,6 @@ def decode(payload: bytes, declared: str, charsets: tuple[str, ...]) -> tuple[st
         # The MSH segment is plainly not UTF-16. Analyzers declare UNICODE and send UTF-8.
         if declared.strip().upper() != "UNICODE":
             warnings.append(_contradiction("utf-8"))
-        elif own := [one for one in charsets if _IN_PAIRS.fullmatch(one)]:
-            # ... or the set of their country, under a name that their maker wrote into the program: the channel knows.
-            text, codec, _ = _first_of(payload, ("utf-8", *own))
-            return text, codec, warnings if codec == "utf-8" else [_contradiction(codec)]
         codec = "utf-8"
     return _strict(payload, codec).removeprefix("\ufeff"), codec, warnings
 

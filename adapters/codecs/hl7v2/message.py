@@ -52,7 +52,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         place = "" if msh.problem == NO_MSH else "MSH-2" if msh.problem == BAD_DELIMITERS else "MSH-10"
         raise ContentError(ReasonCode.UNREADABLE, msh.problem, place=place)
     delimiters = msh.delimiters
-    declared = declared_set(msh.field(18), delimiters.repetition)
+    declared = declared_set(msh.field(18), delimiters.repetition, payload)
     text, charset, warnings = decode(payload, declared, options.charsets)
     if len(payload.translate(None, _CONTROLS)) != len(payload):
         text = _without_controls(text, warnings)

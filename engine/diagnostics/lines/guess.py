@@ -143,10 +143,6 @@ def _framed(seen: Inspection, sound: bool, *, live: bool) -> tuple[Part, Part, P
     if seen.blocks:
         sure = Confidence.SURE if seen.hl7 and sound else Confidence.LIKELY
         return Part("link", "mllp", sure, "VT before and FS behind"), NOTHING, form
-    if seen.packets and seen.astm.headers:
-        why = "records between STX and ETX without number and checksum"
-        framing = Part("framing", "e1381", Confidence.LIKELY, why)
-        return Part("link", "e1381", Confidence.LIKELY, why), framing, form
     if seen.packets:
         why = "text between STX and ETX without number and checksum"
         return Part("link", TEXT, Confidence.LIKELY, why), NOTHING, form
@@ -234,8 +230,6 @@ def _add_options(made: Guess, *, live: bool) -> None:
             options["frame_numbers"] = "ignore"
         elif seen.misnumbered:
             options["frame_numbers"] = "warn"
-    elif seen.packets and seen.astm.headers:
-        options["answer_stx"] = "true"
     if seen.astm.headers and seen.astm.unfinished == seen.astm.headers and seen.counts[Kind.EOT]:
         options["end"] = "eot"
     if live and seen.bare and seen.hl7:

@@ -36,7 +36,7 @@ def is_control(
         return True
     counted = list(fillers or ())
     if numbers and PATIENT in said:
-        counted = [number for number in counted if not number.isdigit()]
+        counted = [number for number in counted if not number.strip().isdigit()]
     elif not numbers and PATIENT not in said:
         counted += placers or ()
     listed = _listed(run, NUMBERS)

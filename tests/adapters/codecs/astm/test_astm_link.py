@@ -164,6 +164,25 @@ def test_an_etx_of_no_frame_is_never_taken_for_one() -> None:
     assert peer.messages == [MESSAGE]
 
 
+@pytest.mark.parametrize("at", range(1, len(MESSAGE) - 4))
+def test_a_part_of_a_message_without_number_and_sum_is_taken_for_none(at: int) -> None:
+    """A damaged byte is an ETX or an STX: no half is acknowledged, none is joined with what comes again."""
+    for first, rest in ((MESSAGE[:at] + ETX, b""), (MESSAGE[:at] + STX, MESSAGE[at + 1 :] + ETX)):
+        peer = line(answer_stx=True)
+        peer.send(ENQ + STX)
+        peer.wait(1.0)
+        peer.send(first)
+        peer.wait(1.0)
+        assert not rest or peer.send(rest) == NAK
+        peer.send(STX)
+        peer.wait(1.0)
+        answer = peer.send(MESSAGE + ETX)  # NAK where the half before it began with what seemed a frame's number
+        assert peer.send(EOT) == answer
+        assert peer.messages == [MESSAGE] * (answer == ACK)
+        assert bare(peer) == [ACK, ACK, b"", ACK, ACK]
+        assert peer.messages[-1] == MESSAGE
+
+
 def test_of_several_etx_that_waited_the_last_one_is_answered() -> None:
     receiver = AstmReceiver(AstmOptions(answer_stx=True))
     receiver.receive(ENQ + STX, 0.0)
