@@ -182,9 +182,8 @@ class Results:
         return _may_be_of(self._batch, each, one) and self._is_of_older(each, one) is False
 
     def _cannot_say(self, each: ResultOf, one: Kept) -> bool:
-        """Whether a result may be of a new order of the number as well as of an older one: it is of none. So is one that
-        is newer than the result of the older order, and clearly older than the new one: the clock may be wrong by a
-        day."""
+        """Whether a result may be of a new order of the number as well as of an older one: it is of none. So is one
+        newer than the result of the older order, and clearly older than the new one: the clock may be a day behind."""
         if not _is_test(one, each, self._channel) or each.repeats or each.corrects:
             return False
         if _may_be_of(self._batch, each, one):
@@ -236,11 +235,15 @@ class Results:
         return [one for one in ended if times[one.number] == each.own_us > 0][-1:] or ended[-1:]
 
     def _own_us(self, one: Kept, also: str = "1") -> int:
-        """When the newest result of an item was measured by the clock of this analyzer; 0: not known. ``also``: a term."""
+        """When the newest result of an item was measured by the clock of this analyzer; 0: not known.
+
+        Args:
+            also: what else is to be true of it, as a term.
+        """
         of_results = "event IN ('preliminary', 'final', 'result_held')"
         row = self._batch.execute(
-            "SELECT coalesce(max(own_us), 0) FROM order_event"
-            f" WHERE item = ? AND channel = ? AND {of_results} AND {also}",  # noqa: S608 - constants
+            "SELECT coalesce(max(own_us), 0) FROM order_event"  # noqa: S608 - constants
+            f" WHERE item = ? AND channel = ? AND {of_results} AND {also}",
             (one.number, self._channel),
         ).fetchone()
         return int(row[0])
