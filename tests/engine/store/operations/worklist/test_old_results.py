@@ -344,7 +344,7 @@ async def test_a_result_between_two_orders_of_a_number_is_shown_to_a_person(
     assert found == ([] if wanted[0] else [(1, False)])
 
 
-HISTORIES, STEPS = 10, 14
+HISTORIES, STEPS = 6, 14
 
 
 async def test_random_histories_of_one_number(desk: Desk) -> None:
