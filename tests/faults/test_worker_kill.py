@@ -32,7 +32,7 @@ RETRY = "retry: {first: 50ms, max: 200ms}, breaker: {probe_after: 200ms}"
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # or it ends between the two calls
         return False
 
 
