@@ -13,7 +13,7 @@ observations are not repeated.
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,7 @@ _GOES_ON: Mapping[ItemState, str] = {
     ItemState.IN_PROGRESS: "IP",
     ItemState.RESULTED: "CM",
 }
+_CANCELS = frozenset({"CA", "OC", "DC"})
 _NOT_DONE = (204, "ORC", 2)  # no such order, or too late
 _SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
 _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
@@ -64,6 +65,9 @@ _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
 
 _NO_ORDER = "no order (ORC, OBR) is in the message; it is kept, and nothing was ordered"
 _NO_LINE = LineAnswer(action="unknown", done=False, text="no order was made of this")
+
+
+_Key = tuple[str, str, str]  # the numbers of the placer and the filler, the test
 
 
 @dataclass(slots=True)
@@ -254,9 +258,10 @@ def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]
 
 def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
     """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
-    by_key: dict[tuple[str, str, str], tuple[list[_Order], list[LineAnswer]]] = {}
+    by_key: dict[_Key, tuple[list[_Order], list[LineAnswer]]] = {}
+    cancels = {(one.placer, one.filler, one.test) for one in outcomes if one.action == "cancel"}
     for order in orders:
-        by_key.setdefault(_key(parsed, order), ([], []))[0].append(order)
+        by_key.setdefault(_key(parsed, order, cancels), ([], []))[0].append(order)
     for one in outcomes:
         if (known := by_key.get((one.placer, one.filler, one.test))) is not None:
             known[1].append(one)
@@ -265,9 +270,12 @@ def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswe
             order.outcomes = [found[at]] if len(found) == len(same) else found
 
 
-def _key(parsed: Parsed, order: _Order) -> tuple[str, str, str]:
+def _key(parsed: Parsed, order: _Order, cancels: Container[_Key]) -> _Key:
     placer, filler = (_text(parsed, order.obr, number) or _text(parsed, order.orc, number) for number in (2, 3))
-    return placer, filler, _text(parsed, order.obr, 4)
+    key = placer, filler, _text(parsed, order.obr, 4)
+    nameless = "", *key[1:]  # of a cancel without ORC-2, where OBR-2 is the number on the tube
+    is_cancel = _text(parsed, order.orc, 1) in _CANCELS and not _text(parsed, order.orc, 2)
+    return nameless if is_cancel and key not in cancels and nameless in cancels else key
 
 
 def _header(

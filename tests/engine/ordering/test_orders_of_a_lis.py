@@ -355,6 +355,30 @@ async def test_a_cancel_that_names_tube_and_test_alone_is_of_no_order(
         assert {one[1] for one in before} == {"waiting"}
 
 
+async def test_a_cancel_whose_only_number_is_that_of_the_tube_in_obr_2_is_of_no_order(tmp_path: Path) -> None:
+    own = {**lis(), "settings": {"order_specimen": "OBR-2", "one_orc": "yes"}}
+
+    def said(control: str, *parts: tuple[str, str, str]) -> bytes:
+        message = order(control, *parts)
+        for _, placer, _ in parts:
+            message = message.replace(f"|{placer}|00042|".encode(), b"|00042||")
+        return message
+
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        assert answered(await his.ask(said("N1", ("NW", "", "TSH"), ("NW", "P1", "FERR")))) == ["OK", "OK"]
+        before = states(site)
+        assert answered(await his.ask(said("C1", ("CA", "", "TSH"), ("DC", "", "FERR")))) == ["UC", "UC"]
+        assert answered(await his.ask(said("C2", ("CA", "", "TSH"), ("NW", "", "TSH")))) == ["UC", "OK"]
+        assert states(site) == before
+        assert answered(await his.ask(said("C3", ("CA", "P1", "FERR"), ("CA", "", "TSH")))) == ["CR", "UC"]
+        alone = said("C4", ("CA", "P1", "FERR")) + b"OBR|2|00042||TSH\r"  # one ORC for both
+        assert answered(await his.ask(alone))[0] == "CR"
+        assert states(site) == [("TSH", "cancelled", ""), ("FERR", "cancelled", "")]
+
+
 async def test_a_cancel_as_json_whose_number_is_that_of_the_tube_is_of_no_order(tmp_path: Path) -> None:
     own = lis({**HTTP, "format": "json"}, "orders-json")
     new = {"specimen": {"id": "00042"}, "filler": "00042", "patient": {"id": "P-17"}, "tests": ["TSH"]}

@@ -5,6 +5,8 @@ names one. The item was ordered before the result came, so a message that is pro
 order of the next patient. Nor does an old result that an analyzer sends again as a new message, from its memory:
 
     measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
+    the same, and newer than the result of the order before                 it is of none, and a person matches it
+    before the order came, not newer than that result (without a patient)   it is of the order before
     accepted before, unchanged (an echo)                                    it closes no order that is open
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
@@ -46,8 +48,10 @@ from engine.store.operations.worklist.matching import note_without
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
 CLOCK_US = 75 * 60_000_000  # an analyzer's clock is wrong by so much: by minutes, and the hour of daylight saving
+_IS_PAST = f"own_us <= at_us + {CLOCK_US}"  # a result of the future says nothing of when it was measured
 
 _WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
+_MAY_COME_LATE = frozenset({ItemState.CANCELLED, ItemState.EXPIRED})
 _GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
 
 
@@ -166,7 +170,8 @@ class Results:
         found = _meant(
             each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
         )
-        if any(self._cannot_say(each, one) for one in self._tube):
+        sure = {item_number(each.item_id), *self._before}
+        if sure.isdisjoint(one.number for one in found) and any(self._cannot_say(each, one) for one in self._tube):
             return []
         ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
         if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
@@ -177,12 +182,15 @@ class Results:
         return _may_be_of(self._batch, each, one) and self._is_of_older(each, one) is False
 
     def _cannot_say(self, each: ResultOf, one: Kept) -> bool:
-        """Whether a result may be of a new order of the number as well as of an older one: it is of none."""
-        return (
-            _is_test(one, each, self._channel)
-            and self._is_of_older(each, one) is None
-            and _may_be_of(self._batch, each, one)
-        )
+        """Whether a result may be of a new order of the number as well as of an older one: it is of none. So is one
+        newer than the result of the older order, and clearly older than the new one: the clock may be a day behind."""
+        if not _is_test(one, each, self._channel) or each.repeats or each.corrects:
+            return False
+        if _may_be_of(self._batch, each, one):
+            return self._is_of_older(each, one) is None
+        if not one.is_open or not each.own_us or each.withdrawn:
+            return False
+        return each.own_us > max(self._last_us(each, one), default=each.own_us) > 0
 
     def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
@@ -192,17 +200,28 @@ class Results:
         is_named = item_number(each.item_id) == one.number or one.number in self._before
         if is_named or one.made or not one.is_open or not each.measured_us:
             return False
-        older = [
-            other
-            for other in self._tube
-            if other.number < one.number and other.state is ItemState.RESULTED and _is_test(other, each, self._channel)
-        ]
-        if not older or each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
+        if each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
             return False
-        last_us = max(map(self._own_us, older))
-        if not (each.own_us and last_us):
+        last = self._last_us(each, one)
+        if not last:
+            return False
+        if not (each.own_us and max(last)):
             return False if self._patient else None
-        return each.own_us < last_us or (each.own_us == last_us and not self._patient)
+        return each.own_us < max(last) or (each.own_us == max(last) and not self._patient)
+
+    def _last_us(self, each: ResultOf, one: Kept) -> list[int]:
+        """When the results of the older orders were measured; 0: not known by the clock of this analyzer. Of an order
+        that is not closed one counts that is held, or came too late, if it came before the newer order."""
+        older = [other for other in self._tube if other.number < one.number and _is_test(other, each, self._channel)]
+        ended = [self._own_us(other, _IS_PAST) for other in older if other.state is ItemState.RESULTED]
+        came = f"{_IS_PAST} AND event <> 'preliminary' AND message_id < {one.message_id}"
+        others = [
+            self._own_us(other, came)
+            for other in older
+            if (other.reason is ItemReason.RESULT_HELD or other.state in _MAY_COME_LATE)
+            and not (other.number == one.parent and one.run == 1)  # it was changed
+        ]
+        return [*ended, *filter(None, others)]
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
@@ -215,11 +234,16 @@ class Results:
         ended = [one for one in near if one.number in times]
         return [one for one in ended if times[one.number] == each.own_us > 0][-1:] or ended[-1:]
 
-    def _own_us(self, one: Kept) -> int:
-        """When the newest result of an item was measured by the clock of this analyzer; 0: not known."""
+    def _own_us(self, one: Kept, also: str = "1") -> int:
+        """When the newest result of an item was measured by the clock of this analyzer; 0: not known.
+
+        Args:
+            also: what else is to be true of it, as a term.
+        """
         of_results = "event IN ('preliminary', 'final', 'result_held')"
         row = self._batch.execute(
-            f"SELECT coalesce(max(own_us), 0) FROM order_event WHERE item = ? AND channel = ? AND {of_results}",  # noqa: S608 - constants
+            "SELECT coalesce(max(own_us), 0) FROM order_event"  # noqa: S608 - constants
+            f" WHERE item = ? AND channel = ? AND {of_results} AND {also}",
             (one.number, self._channel),
         ).fetchone()
         return int(row[0])

@@ -7,6 +7,10 @@ after the specimen of the order was taken     it closes it: a test that is added
 a rerun                                       none: the value before it is the reason of the rerun
 measured before the order came, and before    none that is open: it is of the older order. So is one that was measured
 the result of an older order                  at the same time and names no patient; if that cannot be compared, of none
+the result of the older order is held,        as before: it counts if it came before the new order
+or came after that was cancelled
+after the result of an older order, and       none: the clock may be wrong by a day
+clearly before the order came
 it names the order (IHE LAW)                  it closes it, by any clock
 an echo of an accepted result                 none that is open
 a correction                                  the one whose result it corrects, and no rerun of it
@@ -16,6 +20,7 @@ taken back                                    the one that it closed is open aga
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -226,6 +231,174 @@ async def test_an_old_result_is_not_of_a_newer_order_of_its_number(desk: Desk, n
 
     assert desk.states() == wanted
     assert without(desk) == ((1, True) if name in OF_NONE else (0, False))
+
+
+@pytest.mark.parametrize("patient", ["", "P1"])
+@pytest.mark.parametrize("older", ["held", "late"])
+async def test_nor_where_the_older_order_was_given_up_or_its_result_is_held(
+    desk: Desk, older: str, patient: str
+) -> None:
+    await desk.take(order())
+    if older == "late":
+        await desk.take(order(action="cancel"))
+    else:
+        await desk.tell("S1")
+    desk.clock.advance(180)
+    await sent(desk, own(2 * MINUTE), held=older == "held")
+    desk.clock.advance(600)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+
+    assert await desk.result("S1", own((2 if not patient else 1) * MINUTE), patient=patient) == [(1, older == "late")]
+
+    assert desk.states() == ["cancelled" if older == "late" else "resulted", "offered"]
+    assert without(desk) == (0, False)
+
+
+async def sent(desk: Desk, result: ResultOf, specimen: str = "S1", *, held: bool) -> list[tuple[int, bool]]:
+    message = await desk.message()
+    return await desk.journal.run(worklist.result, message, "chem", specimen, "", [result], held=held)
+
+
+BOTH: dict[str, tuple[ResultOf, bool, ResultOf]] = {
+    "preliminary, then final": (own(2 * MINUTE, final=False), False, own(2 * MINUTE)),
+    "preliminary, then final without a time": (own(2 * MINUTE, final=False), False, ResultOf(test="GLU")),
+    "held, then corrected": (own(2 * MINUTE), True, own(2 * MINUTE, corrects=True)),
+    "a later replicate, then the final one": (own(3 * MINUTE, final=False), False, own(2 * MINUTE)),
+}
+
+
+@pytest.mark.parametrize("name", BOTH)
+async def test_two_orders_that_the_analyzer_got_before_have_the_same_result(desk: Desk, name: str) -> None:
+    first, held, then = BOTH[name]
+    desk.clock.advance(120)
+    await desk.take(order())
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+    await sent(desk, first, held=held)
+
+    await desk.result("S1", then)
+
+    assert desk.states() == ["resulted", "resulted"]
+    assert without(desk) == (0, False)
+
+
+async def test_a_result_that_names_its_order_is_of_it_beside_any_other(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", own(MINUTE))
+    desk.clock.advance(600)
+    await desk.take(order(placer="O2"))
+    await desk.take(order(placer="O3"))
+    await desk.tell("S1")
+
+    assert await desk.result("S1", at(2 * MINUTE, item_id="W2")) == [(2, False)]
+
+    assert desk.states() == ["resulted", "resulted", "offered"]
+    assert without(desk) == (0, False)
+
+
+async def test_a_time_of_the_future_is_not_that_of_the_older_result(desk: Desk) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", own(365 * DAY), patient="P1")
+    desk.clock.advance(600)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+
+    await desk.result("S1", own(5 * MINUTE))
+    assert desk.states() == ["resulted", "offered"]
+    assert without(desk) == (1, True)  # a person matches it
+
+    await desk.result("S1", own(5 * MINUTE), patient="P1")
+    assert desk.states() == ["resulted", "resulted"]
+
+
+@pytest.mark.parametrize(
+    ("result", "wanted"),
+    [
+        (own(2 * HOUR), (1, True)),
+        (own(2 * HOUR, final=False), (1, True)),
+        (own(MINUTE), (0, False)),  # the result that the first order has
+        (own(2 * HOUR, repeats=True), (0, False)),
+        (own(2 * HOUR, corrects=True), (0, False)),
+        (at(2 * HOUR), (0, False)),
+    ],
+    ids=["final", "preliminary", "the first one again", "an echo", "a correction", "only its order says when"],
+)
+async def test_a_result_between_two_orders_of_a_number_is_shown_to_a_person(
+    desk: Desk, result: ResultOf, wanted: tuple[int, bool]
+) -> None:
+    """It may be that of today's order, by a clock that is a day behind."""
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", own(MINUTE))
+    desk.wait(1)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+
+    found = await desk.result("S1", result)
+
+    assert desk.states() == ["resulted", "offered"]
+    assert without(desk) == wanted
+    assert found == ([] if wanted[0] else [(1, False)])
+
+
+HISTORIES, STEPS = 6, 14
+
+
+async def test_random_histories_of_one_number(desk: Desk) -> None:
+    """Measurements, each sent at once or later and perhaps again, held or not, by clocks that are right or wrong."""
+    closed_any = hidden_any = 0
+    for name in range(HISTORIES):
+        closed, hidden = await history(desk, Random(name), f"S{name}")
+        closed_any, hidden_any = closed_any + closed, hidden_any + hidden
+    assert min(closed_any, hidden_any) > HISTORIES / 2
+
+
+async def history(desk: Desk, random: Random, tube_number: str) -> tuple[int, int]:
+    """How many orders were closed, and how many results were of none."""
+    behind_us = random.choice((0, 0, 20, 1440)) * 60_000_000
+    orders: dict[int, tuple[int, bool]] = {}  # number -> when it came, and whether the analyzer has it
+    accepted: dict[int, int] = {}  # when a result was measured -> the newest order when it came
+    closed_any = hidden_any = 0
+    for _ in range(STEPS):
+        desk.clock.advance(60 * random.choice((1, 5, 30, 100)))
+        now_us = desk.clock.now_us()
+        kind = random.choice(("order", "order", "now", "now", "late", "again"))
+        if kind == "order":
+            (taken,) = await desk.take(order(specimen=tube_number, placer=f"{tube_number}-{len(orders)}"))
+            orders[taken.number] = now_us, False
+            for number in await desk.tell(tube_number) if random.random() < 0.7 else ():
+                orders[number] = orders[number][0], True
+            continue
+        own_us = now_us - behind_us - (random.randrange(300) * 60_000_000 if kind == "late" else 0)
+        if kind == "again" and accepted:
+            own_us = random.choice(list(accepted))
+        held = kind == "now" and random.random() < 0.3
+        before = {one for one in orders if desk.state(one)[0] != "resulted"}
+        shown = without(desk, tube_number)[0]
+
+        about = await sent(desk, ResultOf(test="GLU", measured_us=own_us, own_us=own_us), tube_number, held=held)
+
+        closed = {one for one in before if desk.state(one)[0] == "resulted"}
+        assert not (held and closed)
+        for number in closed:
+            came_us = orders[number][0]
+            assert own_us + CLOCK_US >= came_us  # never one that surely came later
+            if own_us in accepted and own_us < came_us:
+                assert number <= accepted[own_us]  # the older order had this very result
+        if kind == "now" and not behind_us and not held:  # the clock is right: what is open is closed
+            told = {one for one in before if orders[one][1]}
+            assert closed == (told or before)
+        is_shown = without(desk, tube_number)[0] > shown
+        assert is_shown == (not about)  # none is lost
+        for number, _ in about if held else ():
+            orders[number] = orders[number][0], True
+        if closed or (held and not before.isdisjoint(number for number, _ in about)):
+            accepted.setdefault(own_us, max(orders))
+        closed_any, hidden_any = closed_any + len(closed), hidden_any + is_shown
+    return closed_any, hidden_any
 
 
 GONE = {"final": False, "corrects": True, "withdrawn": True}  # D or W; without ``corrects`` X
