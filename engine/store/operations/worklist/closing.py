@@ -5,7 +5,7 @@ names one. The item was ordered before the result came, so a message that is pro
 order of the next patient. Nor does an old result that an analyzer sends again as a new message, from its memory:
 
     measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
-    the same, and newer than the result of the order before                 it is of none, and a person matches it
+    the same, and no time ties it to the result of the order before         it is of none, and a person matches it
     before the order came, not newer than that result (without a patient)   it is of the order before
     accepted before, unchanged (an echo)                                    it closes no order that is open
 
@@ -51,7 +51,6 @@ CLOCK_US = 75 * 60_000_000  # an analyzer's clock is wrong by so much: by minute
 _IS_PAST = f"own_us <= at_us + {CLOCK_US}"  # a result of the future says nothing of when it was measured
 
 _WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
-_MAY_COME_LATE = frozenset({ItemState.CANCELLED, ItemState.EXPIRED})
 _GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
 
 
@@ -111,6 +110,8 @@ def result(
                 else:
                     holding.withdraw(batch, one, message_id=message_id, channel=channel)
                 continue
+            if each.final and one.state is ItemState.RESULTED:
+                _note_time(batch, one, channel, each.own_us)
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
                 holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause, own_us=each.own_us)
@@ -153,6 +154,7 @@ class Results:
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
+        self._given: set[int] = set()  # the open items that an earlier result of the message is of
         self._tube = [
             one
             for one in every
@@ -170,9 +172,12 @@ class Results:
         found = _meant(
             each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
         )
-        sure = {item_number(each.item_id), *self._before}
-        if sure.isdisjoint(one.number for one in found) and any(self._cannot_say(each, one) for one in self._tube):
+        sure = {item_number(each.item_id), *self._before, *self._given}
+        if sure.isdisjoint(one.number for one in found) and any(
+            self._cannot_say(each, one, found) for one in self._tube
+        ):
             return []
+        self._given.update(one.number for one in found if one.is_open)
         ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
         if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
             return [one for one in self._by_code.get(("code", each.code), ()) if one.made]
@@ -181,16 +186,24 @@ class Results:
     def _may_be_of(self, each: ResultOf, one: Kept) -> bool:
         return _may_be_of(self._batch, each, one) and self._is_of_older(each, one) is False
 
-    def _cannot_say(self, each: ResultOf, one: Kept) -> bool:
-        """Whether a result may be of a new order of the number as well as of an older one: it is of none. So is one
-        newer than the result of the older order, and clearly older than the new one: the clock may be a day behind."""
-        if not _is_test(one, each, self._channel) or each.repeats or each.corrects:
+    def _cannot_say(self, each: ResultOf, one: Kept, found: Sequence[Kept]) -> bool:
+        """Whether a result may be of a new order of the number as well as of an older one: it is of none.
+
+        So it may be where the new order came clearly later: the clock may be a day behind, or the time is that of the
+        collection. But an older order takes it that waits for its result, or has one that was not measured before it.
+
+        Args:
+            found: the items that the result is of by its time.
+        """
+        if not _is_test(one, each, self._channel) or each.repeats:
             return False
         if _may_be_of(self._batch, each, one):
             return self._is_of_older(each, one) is None
-        if not one.is_open or not each.own_us or each.withdrawn:
+        if not one.is_open or any(other.is_open and other.reason is not ItemReason.RESULT_HELD for other in found):
             return False
-        return each.own_us > max(self._last_us(each, one), default=each.own_us) > 0
+        if last := self._last_us(each, one):
+            return not 0 < each.own_us <= max(last)
+        return all(other.state in _GIVEN_UP and not _was_changed(other, one) for other in found)
 
     def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
@@ -218,8 +231,7 @@ class Results:
         others = [
             self._own_us(other, came)
             for other in older
-            if (other.reason is ItemReason.RESULT_HELD or other.state in _MAY_COME_LATE)
-            and not (other.number == one.parent and one.run == 1)  # it was changed
+            if (other.reason is ItemReason.RESULT_HELD or other.state in _GIVEN_UP) and not _was_changed(other, one)
         ]
         return [*ended, *filter(None, others)]
 
@@ -232,7 +244,8 @@ class Results:
         if not each.withdrawn and min(times.values()) > 0 and each.own_us > max(times.values()):
             return near
         ended = [one for one in near if one.number in times]
-        return [one for one in ended if times[one.number] == each.own_us > 0][-1:] or ended[-1:]
+        later = [one for one in ended if times[one.number] >= each.own_us > 0]
+        return [min(later, key=lambda one: (times[one.number], -one.number))] if later else ended[-1:]
 
     def _own_us(self, one: Kept, also: str = "1") -> int:
         """When the newest result of an item was measured by the clock of this analyzer; 0: not known.
@@ -286,6 +299,23 @@ class Results:
             return False
         one = items.by_number(self._batch, number)
         return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
+
+
+def _note_time(batch: Batch, one: Kept, channel: str, own_us: int) -> None:
+    """A measured item has got one more final result: the time of the newest one counts, where it is none of the future
+    (`_IS_PAST`)."""
+    done = batch.execute(
+        f"UPDATE order_event SET own_us = ?1 WHERE item = ?2 AND channel = ?3 AND event = 'final' AND own_us < ?1"  # noqa: S608 - constants
+        f" AND ?1 <= at_us + {CLOCK_US}",
+        (own_us, one.number, channel),
+    )
+    if done.rowcount:
+        items.store(batch, one)
+
+
+def _was_changed(other: Kept, one: Kept) -> bool:
+    """Whether the item is the version that a change put in the place of the other one."""
+    return other.number == one.parent and one.run == 1
 
 
 def _takes_back(each: ResultOf, one: Kept) -> bool:
