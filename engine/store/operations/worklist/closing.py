@@ -189,8 +189,9 @@ class Results:
     def _cannot_say(self, each: ResultOf, one: Kept, found: Sequence[Kept]) -> bool:
         """Whether a result may be of a new order of the number as well as of an older one: it is of none.
 
-        So it may be where the new order came clearly later: the clock may be a day behind, or the time is that of the
-        collection. But an older order takes it that waits for its result, or has one that was not measured before it.
+        So it may be where the new order came clearly later, and is open or was matched: the clock may be a day behind,
+        or the time is that of the collection. But an older order takes it that waits for its result, or has one that
+        was not measured before it.
 
         Args:
             found: the items that the result is of by its time.
@@ -199,17 +200,18 @@ class Results:
             return False
         if _may_be_of(self._batch, each, one):
             return self._is_of_older(each, one) is None
-        if not one.is_open or any(other.is_open and other.reason is not ItemReason.RESULT_HELD for other in found):
+        if any(other.is_open and other.reason is not ItemReason.RESULT_HELD for other in found):
+            return False
+        if not (one.is_open or self._was_matched(one)):
             return False
         if last := self._last_us(each, one):
-            return not 0 < each.own_us <= max(last)
+            return not (each.own_us and self._is_before(each, max(last)))
         return all(other.state in _GIVEN_UP and not _was_changed(other, one) for other in found)
 
     def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
-        clock of its analyzer it was measured before the result that the older order has. At the same time it may be a
-        rerun whose time is that of the collection, unless it names no patient. None: that cannot be compared, and it
-        names no patient."""
+        clock of its analyzer it was measured before the result that the older order has. None: that cannot be compared,
+        and it names no patient."""
         is_named = item_number(each.item_id) == one.number or one.number in self._before
         if is_named or one.made or not one.is_open or not each.measured_us:
             return False
@@ -220,7 +222,20 @@ class Results:
             return False
         if not (each.own_us and max(last)):
             return False if self._patient else None
-        return each.own_us < max(last) or (each.own_us == max(last) and not self._patient)
+        return self._is_before(each, max(last))
+
+    def _is_before(self, each: ResultOf, last_us: int) -> bool:
+        """At the same time it may be a rerun whose time is that of the collection, unless it is a correction, or names
+        no patient."""
+        return each.own_us < last_us or (each.own_us == last_us and (each.corrects or not self._patient))
+
+    def _was_matched(self, one: Kept) -> bool:
+        """Whether a person said that a result of this analyzer is the one of an item."""
+        if one.state is not ItemState.RESULTED:
+            return False
+        of_match = (one.number, self._channel, holding.MATCHED)
+        query = "SELECT 1 FROM order_event WHERE item = ? AND channel = ? AND cause = ?"
+        return self._batch.execute(query, of_match).fetchone() is not None
 
     def _last_us(self, each: ResultOf, one: Kept) -> list[int]:
         """When the results of the older orders were measured; 0: not known by the clock of this analyzer. Of an order

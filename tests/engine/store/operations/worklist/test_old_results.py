@@ -31,6 +31,7 @@ from engine.model.clock import ManualClock, to_us
 from engine.model.order_results import TubeResults
 from engine.model.order_rules import ItemEvent
 from engine.model.orders import OrderedPatient
+from engine.model.values import changed
 from engine.model.worklist import ResultOf
 from engine.store.core.batch import Batch
 from engine.store.operations import worklist
@@ -427,8 +428,9 @@ async def test_a_clock_that_is_behind_is_seen_where_the_older_order_has_no_time(
     assert without(desk) == (1, True)
 
 
-async def test_a_rerun_whose_time_is_that_of_the_collection_is_shown_to_a_person(desk: Desk) -> None:
-    collected = at(-HOUR / 2)
+@pytest.mark.parametrize("is_own", [False, True])
+async def test_a_rerun_whose_time_is_that_of_the_collection_is_shown_to_a_person(desk: Desk, is_own: bool) -> None:
+    collected = own(-HOUR / 2) if is_own else at(-HOUR / 2)
     await desk.take(order())
     await desk.tell("S1")
     await desk.result("S1", collected, patient="P1")
@@ -437,8 +439,32 @@ async def test_a_rerun_whose_time_is_that_of_the_collection_is_shown_to_a_person
     await desk.tell("S1")
 
     assert await desk.result("S1", collected, patient="P1") == []
-
     assert desk.states() == ["resulted", "offered"]
+    assert without(desk) == (1, True)
+
+    correction = changed(collected, corrects=True)
+    assert await desk.result("S1", correction, patient="P1") == ([(1, False)] if is_own else [])
+    assert desk.states() == ["resulted", "offered"]
+
+
+@pytest.mark.parametrize("more", [{}, {"corrects": True}, {"final": False, "corrects": True, "withdrawn": True}])
+async def test_nor_does_it_reach_the_older_order_where_a_person_has_matched_the_first_one(
+    desk: Desk, more: dict[str, Any]
+) -> None:
+    """The clock is a day behind: that is known now."""
+    await desk.take(order())
+    await desk.tell("S1")
+    await desk.result("S1", own(MINUTE))
+    desk.wait(3)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+    result = behind(desk, DAY)
+    await desk.result("S1", result)
+    await matched(desk, 2)
+
+    assert await desk.result("S1", changed(result, **more)) == []
+
+    assert desk.states() == ["resulted", "resulted"]
     assert without(desk) == (1, True)
 
 
