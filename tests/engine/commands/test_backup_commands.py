@@ -334,7 +334,7 @@ async def test_a_folder_that_hangs_keeps_one_thread_however_often_a_person_asks(
 async def test_a_folder_that_hangs_keeps_no_other_task_waiting(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, answers = threading.Event(), threading.Event()
 
-    def hang(shelf: Shelf, own: Incarnation) -> None:
+    def hang(shelf: Shelf, own: Incarnation, *, practice: bool) -> None:
         began.set()
         answers.wait(300.0)
 
