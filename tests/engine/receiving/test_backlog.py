@@ -16,7 +16,8 @@ from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import record_outcome
 from engine.store.queries.contents import stored_payload
-from tests.support.channels import MemoryStream, ScriptedStore, block, channel, hl7, served
+from tests.engine.receiving.test_channel import served
+from tests.support.channels import MemoryStream, ScriptedStore, block, channel, hl7
 from tests.support.journals import started
 from tests.support.waiting import until
 
