@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from engine.model.journal_views import ReagentView
-from engine.model.phrases import Phrase
+from engine.model.phrases import N_, Phrase
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo, without_notes
@@ -277,8 +277,8 @@ class Renderer:
         self._rows[shown] = rows
         parts = {key: html for key, (_, html) in rows.items()}
         for table, title, items in (
-            ("channels", "Analyzers", site.channels),
-            ("destinations", "Destinations", site.destinations),
+            ("channels", N_("Analyzers"), site.channels),
+            ("destinations", N_("Destinations"), site.destinations),
         ):
             key = f"{table}-caption"
             parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
