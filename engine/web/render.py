@@ -57,6 +57,8 @@ LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lot
 TodoSource = Callable[[], Awaitable[Sequence[Todo]]]
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"
+# A template has one name among all folders.
+TEMPLATES = (Path(__file__).parent / "templates", *Path(__file__).parents[1].glob("features/*/templates"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ def _load_templates() -> Templates:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
