@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
 from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import ENGINE, verb_files, verbs, write_verbs
+from engine.commands.shared.verb_list import module_of, verb_files, verbs, write_verbs
 from engine.model.errors import ConfigError, LabRelayError, LossError
 from engine.views.text import ZONE
 
@@ -36,8 +36,7 @@ class Verbs(click.Group):
         path = verb_files().get(cmd_name.replace("_", "-"))
         if path is None:
             return None
-        module = ".".join(("engine", *path.relative_to(ENGINE).with_suffix("").parts))
-        command: click.Command | None = getattr(import_module(module), "command", None)
+        command: click.Command | None = getattr(import_module(module_of(path)), "command", None)
         if not gc.isenabled():  # see `main`
             gc.freeze()
             gc.enable()

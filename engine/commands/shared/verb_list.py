@@ -33,6 +33,10 @@ def verb_files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def module_of(path: Path) -> str:
+    return ".".join(("engine", *path.relative_to(ENGINE).with_suffix("").parts))
+
+
 def verbs() -> dict[str, Verb]:
     """All verbs by name, in alphabetical order."""
     found = {}
