@@ -21,6 +21,7 @@ FUNCTIONS = {"Phrase", "Said", "_by", "_found"}  # their first argument is a tex
 METHODS = {"say", "fact", "ago"}
 SAME_IN_EACH = {"", "{text}", "{what}", "LabRelay", "LOINC"}  # no words, or names
 _MARKED = re.compile(r"\b(?:PageText|Refusal|N_|R_)\b|\b(?:Phrase|Said|_by|_found)\(|\.(?:say|fact|ago)\(")
+_DECLARES = re.compile(r": (?:PageText|Refusal)$", re.MULTILINE)  # a field of a class
 _IN_TEMPLATE = re.compile(r"""_\((["'])(.*?)\1\)""")
 
 Fields = Mapping[str | int, str]  # name or place of a field -> the kind of its mark
@@ -30,38 +31,29 @@ Found = Iterator[tuple[str, str]]  # kind of the mark, text
 @cache
 def page_texts() -> frozenset[str]:
     """As catalogues have them: a refusal as a sentence."""
-    found = {text for path in ENGINE.rglob("templates/*.html") for _, text in _IN_TEMPLATE.findall(_read(path))}
+    templates = (path.read_text(encoding="utf-8") for path in ENGINE.rglob("templates/*.html"))
+    found = {text for template in templates for _, text in _IN_TEMPLATE.findall(template)}
+    modules = {
+        _name(path): path.read_text(encoding="utf-8")
+        for path in ENGINE.rglob("*.py")
+        if not NO_PAGES & set(path.relative_to(ENGINE).parts)
+    }
     classes = {
-        (_module(path), name): places
-        for path in _modules()
-        if re.search(r": (?:PageText|Refusal)$", _read(path), re.MULTILINE)
-        for name, places in _fields(_tree(path))
+        (module, name): places
+        for module, code in modules.items()
+        if _DECLARES.search(code)
+        for name, places in _fields(ast.parse(code))
     }
     users = tuple(f"from {module} import " for module, _ in classes)
-    for path in _modules():
-        if _MARKED.search(text := _read(path)) or any(one in text for one in users):
-            found |= {sentence(text) if kind == REFUSAL else text for kind, text in _said(path, classes)}
+    for module, code in modules.items():
+        if _MARKED.search(code) or any(one in code for one in users):
+            said = _said(module, ast.parse(code), classes)
+            found |= {sentence(text) if kind == REFUSAL else text for kind, text in said}
     return frozenset(found) - SAME_IN_EACH
 
 
-@cache
-def _modules() -> tuple[Path, ...]:
-    found = sorted(ENGINE.rglob("*.py"))
-    return tuple(path for path in found if not NO_PAGES & set(path.relative_to(ENGINE).parts))
-
-
-def _module(path: Path) -> str:
+def _name(path: Path) -> str:
     return ".".join(path.relative_to(ENGINE.parent).with_suffix("").parts).removesuffix(".__init__")
-
-
-@cache
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(_read(path))
 
 
 def _fields(tree: ast.Module) -> Iterator[tuple[str, Fields]]:
@@ -79,20 +71,19 @@ def _kind(field: ast.AnnAssign) -> str:
     return field.annotation.id if isinstance(field.annotation, ast.Name) and field.annotation.id in TYPES else ""
 
 
-def _said(path: Path, classes: Mapping[tuple[str, str], Fields]) -> Found:
-    here = _module(path)
+def _said(module: str, tree: ast.Module, classes: Mapping[tuple[str, str], Fields]) -> Found:
     origins = {
         alias.asname or alias.name: (node.module or "", alias.name)
-        for node in _tree(path).body
+        for node in tree.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             yield from _typed(node.annotation, node.value)
         elif isinstance(node, ast.Call):
             name = getattr(node.func, "id", "")
-            yield from _called(node, name, classes.get(origins.get(name, (here, name)), {}))
+            yield from _called(node, name, classes.get(origins.get(name, (module, name)), {}))
 
 
 def _called(call: ast.Call, name: str, fields: Fields) -> Found:
@@ -113,8 +104,10 @@ def _typed(kind: ast.expr, value: ast.expr) -> Found:
             yield from ((name, text) for text in _constants(value))
         case ast.Subscript(value=ast.Name(id="Final"), slice=inner), _:
             yield from _typed(inner, value)
-        case ast.Subscript(value=ast.Name(id="dict" | "Mapping"), slice=ast.Tuple(elts=[_, inner])), ast.Dict():
-            for one in value.values:
+        case ast.Subscript(value=ast.Name(id="dict" | "Mapping"), slice=ast.Tuple(elts=[_, inner])), ast.Dict(
+            values=values
+        ):
+            for one in values:
                 yield from _typed(inner, one)
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=kinds)), ast.Tuple(elts=values):
             for inner, one in zip(kinds, values, strict=False):
