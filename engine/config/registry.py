@@ -6,7 +6,7 @@ their file; a destination is named by its model (`engine.config.destination_base
     FORMATS       the functions of `engine.model.ports.Format`, or ``build(source)`` that returns such a thing
     WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
     LINKS         ``links(source)``: the factory of a new `engine.model.ports.Link` for each connection;
-                  ``assemble(frames, max_message=...)`` where the link has frames of its own
+                  ``assemble(frames, source)`` where the link has frames of its own
     TWO_WAY       ``links(source)``: as of LINKS, of `engine.model.ports.TwoWayLink`;
                   ``links(source, sending=...)`` where the dialogue has ``sending``
     DIALOGUES     ``dialogue(dialect)``: how an analyzer asks for orders, a `engine.model.ports.Dialogue`

@@ -172,6 +172,10 @@ class E1381Options(Model):
     """`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends the message
     waits; faster, for instruments that always send an L record."""
 
+    record_end: Literal["cr", "etx"] = "cr"
+    """The end of a record: its CR, or the ETX of its frame as well where an analyzer sends no CR. A record behind ETB
+    goes on in the next frame."""
+
     end: Literal["record", "eot"] = "record"
     """The end of a message: its L record, or EOT as well where an analyzer sends no L."""
 

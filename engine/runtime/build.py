@@ -323,7 +323,7 @@ def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes]
     module = registry.load(registry.LINKS, built.config.source.link)
     if not hasattr(module, "assemble"):  # the channel's link has no frames any more
         return Assembled()
-    end: SessionEnd = module.assemble(frames, max_message=built.config.source.max_message)
+    end: SessionEnd = module.assemble(frames, built.config.source)
 
     def received(text: bytes) -> Received:
         header = built.message_format.header(text)

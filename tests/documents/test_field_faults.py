@@ -41,7 +41,6 @@ class Says:
         reason: of a message that gives no document.
         refused: codes of warnings that must not be there.
         table: the code table of its channel.
-        not_yet: why the file does not say this yet; it fails once it does.
     """
 
     results: list[str] = field(default_factory=list)
@@ -49,7 +48,6 @@ class Says:
     reason: str = ""
     refused: set[str] = field(default_factory=set)
     table: str = ""
-    not_yet: str = ""
 
 
 # Of T1 on. Not coded on purpose: IU/L and kU/L are other units for an enzyme and for a hormone (ucum.csv).
@@ -141,9 +139,7 @@ FACTS: dict[str, Says] = {
     "snibe-simplified.bin": Says(["FT4 II: 1.58 ng/dL"]),
     "alinity-lt20.hl7": Says(["1006 HIV-1: < 20 Copies/mL"]),
     "urit-grades.astm": Says(["LEU: 2+", "NIT: neg"]),
-    "cs2500-no-cr-frames.bin": Says(
-        ["041 PT INN~sec: 10.6 s"], not_yet="records without CR are never cut apart, and the message is not whole"
-    ),
+    "cs2500-no-cr-frames.bin": Says(["041 PT INN~sec: 10.6 s"]),
     "implausible-years.astm": Says([f"{code}: 5.1 g/L" for code in "ABCDE"], {"BAD_DATE"}),
     "jis.hl7": Says(["3B0350000023272 AST(GOT): 25 U/L"], refused={"CONTROL_CHARACTER"}),
     "immulite-two-delimiters.astm": Says(["TT4: 10.3 ug/dL", "FER: 173 ng/mL"]),
@@ -204,13 +200,7 @@ def test_each_file_has_its_entry() -> None:
 
 
 @pytest.mark.corpus
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=says.not_yet, strict=True)] if says.not_yet else [])
-        for name, says in FACTS.items()
-    ],
-)
+@pytest.mark.parametrize("name", FACTS)
 def test_a_file_says_what_it_says(name: str) -> None:
     says = FACTS[name]
     check(field_faults()[name].read_bytes(), says, {"tables": {"analytes": says.table}} if says.table else {})

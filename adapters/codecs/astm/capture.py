@@ -7,9 +7,10 @@ counted. Where the sum fits once the line ends are put back, the text with those
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
-from adapters.codecs.astm.frames import ENQ, EOT, ETB, NAK, STX, checksum
-from adapters.codecs.astm.messages import holds_header, split
+from adapters.codecs.astm.frames import ENQ, EOT, ETB, ETX, NAK, STX, checksum
+from adapters.codecs.astm.messages import begins_with_record, holds_header, split
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -65,7 +66,7 @@ def read_capture(data: bytes) -> Capture:
 
 def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> list[bytes]:
     """The text of each session: ENQ or EOT between two frames begins another."""
-    sessions = [b""]
+    sessions: list[list[bytes]] = [[]]
     previous: bytes | None = None
     for number, frame in enumerate(frames):
         body = _read(frame, capture)
@@ -73,12 +74,21 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
         if body == previous or after.lstrip(_BLANKS)[:1] == NAK:
             capture.left_out += 1
         else:
-            sessions[-1] += body[1:-1] if body[:1].isdigit() else body[:-1]
+            sessions[-1].append(body[1:] if body[:1].isdigit() else body)
             previous = body
         if ENQ in after or EOT in after:
-            sessions.append(b"")
+            sessions.append([])
             previous = None
-    return sessions
+    return [_text_of(frames) for frames in sessions]
+
+
+def _text_of(frames: list[bytes]) -> bytes:
+    """The text of one session. Where none of its records ends with CR, each ends with its frame (`record_end: etx`)."""
+    text = b"".join(frame[:-1] for frame in frames)
+    unended = any(one[-1:] == ETB and begins_with_record(next_one) for one, next_one in pairwise(frames))
+    if unended or b"\r" in text or b"\n" in text:
+        return text
+    return b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame in frames)
 
 
 def _read(frame: re.Match[bytes], capture: Capture) -> bytes:

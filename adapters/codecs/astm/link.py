@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from adapters.codecs.astm.answers import Answers, Event, State
 from adapters.codecs.astm.frames import SAMPLE_BYTES, FrameReader, Seen, Token, WireFrame, read_frame
-from adapters.codecs.astm.messages import Assembled, MessageAssembler
+from adapters.codecs.astm.messages import Assembled
 from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.session import Session
 from adapters.codecs.link_options import options_of
@@ -429,12 +429,12 @@ class AstmReceiver:
                 events.append(SessionEnd("closed", held.assembled.completes))
 
 
-def assemble(frames: Iterable[bytes], *, max_message: int = AstmOptions().max_message) -> SessionEnd:
+def assemble(frames: Iterable[bytes], source: object = None) -> SessionEnd:
     """The content of the committed frames of one session; for a start after a crash.
 
-    ``frames``: `Frame.raw` of each, in order. The cause is ``closed``.
+    ``frames``: `Frame.raw` of each, in order. ``source``: as of `links`. The cause is ``closed``.
     """
-    messages = MessageAssembler(max_message=max_message)
+    messages = Session(options_of(AstmOptions, source), by_enq=False).messages
     completes: list[bytes] = []
     for raw in frames:
         frame = read_frame(raw)

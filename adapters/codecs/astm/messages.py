@@ -17,6 +17,7 @@ from dataclasses import dataclass
 _PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
+_NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb")[0-9]+(\1|\Z)")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
@@ -37,6 +38,11 @@ def holds_header(text: bytes) -> bool:
 
 def begins_with_header(text: bytes) -> bool:
     return bool(field_delimiter(text.lstrip(_BLANKS)))
+
+
+def begins_with_record(text: bytes) -> bool:
+    """Whether ``text`` begins with the letter of a record and its sequence number, or with an H record."""
+    return _NUMBERED.match(text) is not None or begins_with_header(text)
 
 
 def is_terminator(record: bytes, delimiter: bytes) -> bool:
@@ -94,9 +100,11 @@ class MessageAssembler:
             there, nothing else shows that the sender began anew.
     """
 
-    def __init__(self, *, max_message: int) -> None:
+    def __init__(self, *, max_message: int, etx_ends_record: bool = False) -> None:
+        """``etx_ends_record``: a record without CR ends with the ETX of its frame; the message gets the CR."""
         self.header_restarts = False
         self._max_message = max_message
+        self._etx_ends_record = etx_ends_record
         self._open = bytearray()
         self._record_at = 0
         self._delimiter = b"|"
@@ -127,6 +135,8 @@ class MessageAssembler:
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
+        if self._etx_ends_record and last and text and text[-1:] not in b"\r\n":
+            text += b"\r"
         if (
             self._record_at == len(self._open)
             and not self._torn

@@ -18,6 +18,7 @@ class AstmOptions:
         answer_stx: an STX that comes alone waits for an answer, and so does the EOT behind such a frame. It has neither
             a number nor a sum, and ends with its ETX (Snibe).
         commit: hold the ACK of each ``frame`` until it is durable, or only that of the frame that ends a ``message``.
+        record_end: a record ends with its ``cr``; with ``etx`` at the end of a frame as well, where that is no ETB.
         end: a message ends with its L ``record``; with ``eot`` the end of the session completes what is open.
         max_frame: bytes from STX through ETX or ETB.
         max_message: bytes of text from H through L.
@@ -33,6 +34,7 @@ class AstmOptions:
     acks: Literal["frame", "session", "none"] = "frame"
     answer_stx: bool = False
     commit: Literal["frame", "message"] = "frame"
+    record_end: Literal["cr", "etx"] = "cr"
     end: Literal["record", "eot"] = "record"
     max_frame: int = 64_000
     max_message: int = 16 * 1024 * 1024

@@ -1,9 +1,11 @@
 """One session of a receiving E1381 link: its text, the number of its next frame, and why a frame is refused. Pure."""
 
 from adapters.codecs.astm.frames import SAMPLE_BYTES, WireFrame
-from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header
+from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header, begins_with_record
 from adapters.codecs.astm.options import AstmOptions
 from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
+
+_LINE_END = b"\r\n"
 
 
 class Session:
@@ -20,7 +22,7 @@ class Session:
     """
 
     def __init__(self, options: AstmOptions, *, by_enq: bool) -> None:
-        self.messages = MessageAssembler(max_message=options.max_message)
+        self.messages = MessageAssembler(max_message=options.max_message, etx_ends_record=options.record_end == "etx")
         self.expected = 1 if by_enq else None
         self.by_enq = by_enq
         self.stx_answered = False
@@ -64,6 +66,8 @@ class Session:
             events.append(self._fault("checksum-tolerated", frame))
         if self.repeats(frame):
             return None
+        if options.record_end == "etx" and not self._ended_in_etx and begins_with_record(frame.text):
+            return self._fault("bad-layout", frame, "a record begins behind ETB, and the one before has no end; ")
         if bare and not self._is_whole(frame):
             return self._fault("bad-layout", frame, "neither number nor sum, and no whole message; ")
         if number is None and not bare and options.frame_numbers != "ignore":
@@ -86,8 +90,8 @@ class Session:
     def _is_whole(self, frame: WireFrame) -> bool:
         """Whether a frame has a message, from its header to its terminator, and nothing besides."""
         found = self.messages.take(frame.text, last=frame.last)
-        whole = b"".join(found.completes)
-        return begins_with_header(frame.text) and len(whole) == len(frame.text) and not (found.opens or found.aside)
+        whole = b"".join(found.completes).rstrip(_LINE_END) == frame.text.rstrip(_LINE_END)
+        return begins_with_header(frame.text) and whole and not (found.opens or found.aside)
 
     def no_room_for(self, text: bytes) -> str | None:
         """Why ``text`` makes the open message too large; None where it has room."""

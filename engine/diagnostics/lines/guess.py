@@ -230,6 +230,8 @@ def _add_options(made: Guess, *, live: bool) -> None:
             options["frame_numbers"] = "ignore"
         elif seen.misnumbered:
             options["frame_numbers"] = "warn"
+        if seen.without_cr:
+            options["record_end"] = "etx"
     if seen.astm.headers and seen.astm.unfinished == seen.astm.headers and seen.counts[Kind.EOT]:
         options["end"] = "eot"
     if live and seen.bare and seen.hl7:

@@ -79,6 +79,11 @@ class Inspection:
     content: bytes = b""
 
     @property
+    def without_cr(self) -> bool:
+        """Frames follow each other, and no record in them ends with CR."""
+        return len(self.frames) > 1 and not any(b"\r" in one.text or b"\n" in one.text for one in self.frames)
+
+    @property
     def sums(self) -> Counter[Sum]:
         return Counter(frame.sum for frame in self.frames)
 
@@ -184,6 +189,8 @@ def _text_of_frames(seen: Inspection) -> bytes:
             if last is None or last.body != mark.frame.body:
                 mended = mark.frame.mended
                 parts.append(mended[1:-1] if mended[:1].isdigit() else mended[:-1])
+                if seen.without_cr and not mark.frame.goes_on:
+                    parts.append(b"\r")
             last = mark.frame
     return b"".join(parts)
 
@@ -292,6 +299,8 @@ def _about_frames(seen: Inspection) -> Iterator[Remark]:
     parts = [f"{_count(len(frames), 'frame')} of ASTM E1381", judged, numbers]
     yield Remark("frames", ", ".join(filter(None, parts)))
     yield from _about_sums(seen)
+    if seen.without_cr:
+        yield Remark("record-end", "no record ends with CR", "record_end: etx")
     if not any(b"\n" in frame.trailer for frame in frames):
         ends = "CR" if any(frame.trailer for frame in frames) else "nothing"
         yield Remark("trailer", f"after the checksum comes {ends} instead of CR LF; that is tolerated")

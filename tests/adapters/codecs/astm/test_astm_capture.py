@@ -30,6 +30,23 @@ def test_frames_without_any_control_bytes_between_them_are_read() -> None:
     assert text_of_capture(b"".join(one_record_a_frame(MESSAGE))) == [MESSAGE]
 
 
+def test_records_of_a_session_without_any_cr_end_with_their_frames() -> None:
+    records = MESSAGE.split(b"\r")[:-1]
+    frames = [wire_frame(number, record) for number, record in enumerate(records, 1)]
+    assert text_of_capture(session(*frames)) == [MESSAGE]
+    longer = [
+        *frames[:2],
+        wire_frame(3, records[2][:5], "ETB"),
+        wire_frame(4, records[2][5:]),
+        wire_frame(5, records[3]),
+    ]
+    assert text_of_capture(session(*longer)) == [MESSAGE]
+    one_cr = [*frames[:2], wire_frame(3, records[2] + b"\r"), frames[3]]
+    assert text_of_capture(session(*one_cr)) == [b"".join(records[:3]) + b"\r" + records[3]]
+    no_end = [frames[0], wire_frame(2, records[1], "ETB"), *frames[2:]]
+    assert text_of_capture(session(*no_end)) == [b"".join(records)]
+
+
 def test_both_directions_and_repeats_are_told_apart() -> None:
     header, patient, result, end = one_record_a_frame(MESSAGE)
     wire = ENQ + ACK + header + ACK + patient + NAK + patient + ACK + patient + ACK + result + ACK + end + ACK + EOT

@@ -1153,3 +1153,58 @@ def test_a_connection_closed_behind_a_bad_frame_still_names_it() -> None:
 
 def test_the_link_has_no_answers_of_its_own_to_wrap() -> None:
     assert AstmReceiver().wrap(b"anything") == b""
+
+
+# -- records without CR --------------------------------------------------------------------------------------------
+
+SYSMEX = [
+    rb"H|\^&|||CS-2500^01-70^21768^^^LAB^BV1||||||||E1394-97",
+    b"P|1||||^Asha^Rao",
+    b"O|1||000000^02^     6550049260^B^||R||||||N",
+    b"R|1|^^^041^PT INN~sec^100.00^A^^^|  10.6|sec||N||||||20240919152929",
+    b"L|1|N",
+]
+WITH_CR = b"".join(record + b"\r" for record in SYSMEX)
+
+
+def test_the_etx_of_a_frame_ends_a_record_where_the_source_says_so() -> None:
+    frames = [wire_frame(number, record) for number, record in enumerate(SYSMEX, 1)]
+    peer = line(record_end="etx")
+    assert [peer.send(sent) for sent in (ENQ, *frames, EOT)] == [ACK] * 6 + [b""]
+    assert (peer.messages, peer.incomplete, peer.faults) == ([WITH_CR], [], [])
+    assert assemble(frames, AstmOptions(record_end="etx")).completes == (WITH_CR,)  # and after a crash
+    unsaid = line()
+    for sent in (ENQ, *frames, EOT):
+        unsaid.send(sent)
+    assert (unsaid.messages, unsaid.incomplete) == ([], [b"".join(SYSMEX)])
+
+
+@given(st.data())
+def test_a_record_without_cr_goes_on_behind_etb_and_ends_with_etx(data: st.DataObject) -> None:
+    """However records are cut into frames: the message is whole, or the frame that could be two records is refused."""
+    pieces: list[tuple[bytes, bool]] = []
+    for record in SYSMEX:
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(record) - 1), max_size=3)))
+        ends = [*cuts, len(record)]
+        pieces += [(record[start:end], end == len(record)) for start, end in zip([0, *cuts], ends, strict=True)]
+    peer = line(record_end="etx")
+    peer.send(ENQ)
+    for number, (text, last) in enumerate(pieces, 1):
+        if peer.send(wire_frame(number % 8, text, "ETX" if last else "ETB")) == NAK:
+            assert text[1:2] == b"|"  # as a record begins
+            return
+    peer.send(EOT)
+    assert (peer.messages, peer.incomplete) == ([WITH_CR], [])
+
+
+@pytest.mark.parametrize("behind", [SYSMEX[3], SYSMEX[0], b"r|2"])
+def test_a_record_that_begins_where_another_has_no_end_is_refused(behind: bytes) -> None:
+    """Joined they would be one record, and a result would be hidden in the order before it."""
+    peer = line(record_end="etx")
+    assert peer.send(ENQ) == ACK
+    assert peer.send(wire_frame(1, SYSMEX[0])) == ACK
+    assert peer.send(wire_frame(2, SYSMEX[2], "ETB")) == ACK
+    assert peer.send(wire_frame(3, behind)) == NAK
+    peer.send(EOT)
+    assert peer.messages == []
+    assert peer.faults == ["bad-layout"]

@@ -186,6 +186,14 @@ def test_numbers_from_zero_are_an_option() -> None:
     assert of(session(*frames)).options == {"frame_numbers": "ignore"}
 
 
+def test_records_without_cr_are_an_option() -> None:
+    frames = wire_frames([(record, "ETX") for record in RECORDS.split(b"\r") if record])
+    found = of(session(*frames))
+
+    assert found.options == {"record_end": "etx"}
+    assert found.seen.astm.types == of(session(*one_record_a_frame(RECORDS))).seen.astm.types
+
+
 def test_two_packs_that_both_fit_leave_the_analyzer_open() -> None:
     (one,) = (pack for pack in known() if pack.name == "sysmex-xn")
     other = Pack(one.config.model_copy(update={"analyzer": "sysmex-xn-of-ours"}), one.folder, one.node)
