@@ -23,6 +23,9 @@ SHORT = 16 * 1024  # bytes of a notice
 BROKEN = "!"  # behind the REQUEST-ID of a body that is no JSON, or too long; the gateway's have none
 NOT_JSON, DAMAGED, FAULT = "not-json", "damaged", "fault"
 
+# Its first words are those of the index: without them each callback reads the whole table.
+OTHERS_PROVEN = "SELECT 1 FROM abdm_callback WHERE token <> x'' AND token = ? AND request_id NOT IN (?, ?) LIMIT 1"
+
 Handle = Callable[[Batch, Callback], str]
 """Makes state of a callback; returns why nothing had to be done, or an empty text. Raises CallbackBodyError."""
 Refused = Callable[[Batch, Callback], None]
@@ -65,8 +68,7 @@ def store(
     proof = batch.vault.past_key(b"abdm-proof", token) if token else b""
     if once and proof:
         whole = request_id.removesuffix(BROKEN)
-        others = "SELECT 1 FROM abdm_callback WHERE token = ? AND request_id NOT IN (?, ?) LIMIT 1"
-        if batch.execute(others, (proof, whole, whole + BROKEN)).fetchone() is not None:
+        if batch.execute(OTHERS_PROVEN, (proof, whole, whole + BROKEN)).fetchone() is not None:
             return None
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_callback").fetchone()
     batch.execute(

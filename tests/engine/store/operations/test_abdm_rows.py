@@ -199,6 +199,11 @@ def test_a_token_that_has_proven_one_request_proves_no_other_one(journal: Journa
     assert {len(token) for (token,) in tokens} == {16}
 
 
+def test_the_other_requests_of_a_token_are_found_by_their_index(journal: Journal) -> None:
+    (plan,) = journal.rows(f"EXPLAIN QUERY PLAN {callbacks.OTHERS_PROVEN}", (b"t" * 16, "r", "r!"))
+    assert "abdm_callback_token" in plan[-1]
+
+
 @pytest.mark.parametrize("body", [b"[1]", b'{"a"', b"\xff"])
 def test_a_body_that_is_no_object_is_set_aside(journal: Journal, body: bytes) -> None:
     journal.run_alone(callbacks.store, "/x", FACILITY, "r", body, 0)
