@@ -371,7 +371,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
-                    controls=listed(config.settings, NUMBERS),
+                    controls=listed(config.settings, NUMBERS) if program is None else (),
                 )
             )
         except ConfigError as error:

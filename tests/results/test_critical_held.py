@@ -18,7 +18,7 @@ from engine.runtime.build import build_site
 from engine.succession.critical import is_critical, tells_critical
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
-from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
+from tests.support.running import ASTM, RunningSite, astm_channel, channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
 from tests.support.sites import CHANNEL_YAML, make_site
 from tests.support.waiting import until
@@ -38,12 +38,12 @@ def block(order: str, status: str, value: str, flag: str) -> bytes:
     ).encode()
 
 
-def records(order: str, status: str, value: str, flag: str) -> list[bytes]:
+def records(order: str, status: str, value: str, flag: str, *, counted: str = "") -> list[bytes]:
     number = next(NUMBERS)
     told = (
         f"H|\\^&|{number}||AN|||||||P|1|20240301093000",
         f"P|1||MR{order}||Iyer^Meena||19550101|F",
-        f"O|1|{order}||^^^K|R||20240301090000||||N||||||||||||||F",
+        f"O|1|{order}|{counted}|^^^K|R||20240301090000||||N||||||||||||||F",
         f"R|1|^^^K|{value}|mmol/L||{flag}||{status}||||20240301091500",
         "L|1|N",
         "",
@@ -144,12 +144,36 @@ def test_no_control_rings_that_its_number_tells(number: str, listed: tuple[str, 
     assert is_critical(Document(body=body), listed) is critical
 
 
-def test_the_patterns_of_a_channel_are_those_of_its_routes(tmp_path: Path) -> None:
+def test_the_patterns_of_a_channel_are_those_of_its_routes_without_a_mapping(tmp_path: Path) -> None:
+    """A mapping has taken out its controls, by the numbers of the message: its document may have others."""
     text = CHANNEL_YAML + "settings: {control_numbers: [QC*, 77]}\n"
-    site = load_site(make_site(tmp_path, channels={"haematology.yaml": text}))
-    built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels["haematology"]
-    (route,) = built.routes.routes
-    assert routed_by(route, Document(body=b"")).controls == ("QC*", "77")
+    through = text.replace("haematology", "through").replace("    mapping: results\n", "")
+    site = load_site(make_site(tmp_path, channels={"haematology.yaml": text, "through.yaml": through}))
+    built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels
+    for name, controls in (("haematology", ()), ("through", ("QC*", "77"))):
+        (route,) = built[name].routes.routes
+        assert routed_by(route, Document(body=b"")).controls == controls
+
+
+@pytest.mark.parametrize(
+    ("number", "counted", "states"), [("", "977", [True]), ("S1", "977", [True]), ("977", "5", [])], ids=str
+)
+async def test_a_count_of_the_analyzer_is_no_number_of_a_control_in_what_a_mapping_made(
+    tmp_path: Path, number: str, counted: str, states: list[bool]
+) -> None:
+    """The mapping looks for controls in O-3 alone, and OBR-3 has the count where O-3 is empty."""
+    settings = {"control_numbers": ["9*"], "instrument_specimens": "alone"}
+    route = {"mapping": "astm-to-hl7", "to": "files"}
+    files = {"kind": "file", "folder": str(tmp_path / "out")}
+    channels = {"astm": channel(ASTM, route, settings=settings)}
+    async with running_site(tmp_path / "site", channels, {"files": files}) as site:
+        for sent, (status, flag) in enumerate((("F", "N"), ("P", "HH")), 1):
+            told = records(number, status, f"7.{sent}", flag, counted=counted)
+            await AstmAnalyzer(site.port("astm")).play(frames(*told))
+            await until(lambda sent=sent: len(site.messages()) == sent)
+            await site.settled()
+        listed = (await site.labrelay("held", "list", "-o", "json")).json["held"]
+        assert [one["critical"] for one in listed] == states
 
 
 def test_what_cannot_be_read_tells_nothing() -> None:
