@@ -92,12 +92,15 @@ class OtherPlaces:
         root = self._config.backup.folder
         if root is None:
             return []
-        shelf = Shelf(root, journal_id)
-        found = list(_of_copies(shelf, journal_id))
-        try:
+        shelf, found = Shelf(root, journal_id), list[Witness]()
+        try:  # first the claim: a copy that is deleted meanwhile, or cannot be listed, must not hide it
             if (claimed := shelf.claimed_by()) is not None:
                 found.append(_that_wrote(claimed, shelf, journal_id))
         except StoreError as error:
+            self.silent.append(str(error))
+        try:
+            found.extend(_of_copies(shelf, journal_id))
+        except OSError as error:
             self.silent.append(str(error))
         return found
 

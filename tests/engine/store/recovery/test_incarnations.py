@@ -8,6 +8,7 @@ nothing of numbers.
 import asyncio
 import os
 import random
+import shutil
 import socket
 import sqlite3
 from collections import Counter
@@ -315,6 +316,22 @@ def test_a_start_reads_each_manifest_once(tmp_path: Path, monkeypatch: pytest.Mo
     found = OtherPlaces(config)._copies(JOURNAL)
     assert {one.incarnation for one in found} == {Incarnation(), Incarnation(2, "ab")}
     assert sorted(reads) == ["claim.json", "manifest.json", "verified.json"]
+
+
+def test_a_copy_that_is_deleted_during_a_start_hides_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, pieces = Shelf(tmp_path, JOURNAL), Copy.pieces
+    shelf.open()
+    copied(shelf, JOURNAL, Incarnation())
+    shelf.claim(Incarnation(2, "ab", "pc2"))
+
+    def deleted(copy: Copy) -> list[Any]:  # by the machine that goes on, after the manifest was read
+        shutil.rmtree(copy.path)
+        return pieces(copy)
+
+    monkeypatch.setattr(Copy, "pieces", deleted)
+    asked = OtherPlaces(cast(SiteConfig, SimpleNamespace(backup=SimpleNamespace(folder=tmp_path))))
+    assert [one.incarnation for one in asked._answer(asked._copies, JOURNAL)] == [Incarnation(2, "ab")]
+    assert len(asked.silent) == 1
 
 
 def test_a_host_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
