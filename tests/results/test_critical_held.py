@@ -162,7 +162,7 @@ async def test_a_count_of_the_analyzer_is_no_number_of_a_control_in_what_a_mappi
     tmp_path: Path, number: str, counted: str, states: list[bool]
 ) -> None:
     """The mapping looks for controls in O-3 alone, and OBR-3 has the count where O-3 is empty."""
-    settings = {"control_numbers": ["9*"], "instrument_specimens": "alone"}
+    settings = {"control_numbers": ["9*"], "instrument_specimens": "alone", "specimen_segment": "no"}
     route = {"mapping": "astm-to-hl7", "to": "files"}
     files = {"kind": "file", "folder": str(tmp_path / "out")}
     channels = {"astm": channel(ASTM, route, settings=settings)}
