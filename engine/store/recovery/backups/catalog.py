@@ -358,9 +358,13 @@ def incarnations(path: Path, journal_id: str) -> list[Incarnation]:
 def _claimed(path: Path, journal_id: str) -> Incarnation | None:
     """Raises StoreError where the note is there and says nothing, and OSError."""
     place = path / CLAIM_NAME
-    if (said := _read(place)) is None or said.get("journal_id", journal_id) != journal_id:
+    if (said := _read(place)) is None:
         return None
     try:
+        if (of := said.get("journal_id", journal_id)) != journal_id:
+            if len(bytes.fromhex(of)) * 2 != len(journal_id) or of[:8] != journal_id[:8]:  # none has this folder
+                raise ValueError("journal_id")
+            return None
         _instant(said["at"])
         return Incarnation.read(said["number"], said["history"], said["machine"], said["at"])
     except (KeyError, TypeError, ValueError):

@@ -287,6 +287,17 @@ def test_what_another_journal_has_in_the_folder_does_not_count(tmp_path: Path) -
     assert shelf.written_by() == [Incarnation(2, "a")]
 
 
+@pytest.mark.parametrize("of", ["", 7, "X" * 32, JOURNAL.hex()[:-2], "ff" + JOURNAL.hex()[2:]])
+def test_a_claim_of_a_journal_that_cannot_have_this_folder_is_damaged(tmp_path: Path, of: Any) -> None:
+    shelf = Shelf(tmp_path, JOURNAL)
+    shelf.open()
+    shelf.claim(Incarnation(2, "a", "pc2"))
+    place = shelf.path / catalog.CLAIM_NAME
+    write_json(place, {**catalog.read_json(place), "journal_id": of})
+    with pytest.raises(StoreError, match="is damaged"):
+        shelf.claim(Incarnation())
+
+
 def test_a_site_for_practice_writes_beside_no_other_machine(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, JOURNAL)
     shelf.open()
