@@ -24,7 +24,9 @@ BROKEN = "!"  # behind the REQUEST-ID of a body that is no JSON, or too long; th
 NOT_JSON, DAMAGED, FAULT = "not-json", "damaged", "fault"
 
 # Its first words are those of the index: without them each callback reads the whole table.
-OTHERS_PROVEN = "SELECT 1 FROM abdm_callback WHERE token <> x'' AND token = ? AND request_id NOT IN (?, ?) LIMIT 1"
+OTHERS_PROVEN = (
+    "SELECT 1 FROM abdm_callback WHERE token <> x'' AND token = ? AND NOT (path = ? AND request_id IN (?, ?)) LIMIT 1"
+)
 
 Handle = Callable[[Batch, Callback], str]
 """Makes state of a callback; returns why nothing had to be done, or an empty text. Raises CallbackBodyError."""
@@ -60,7 +62,7 @@ def store(
     Args:
         signed: it is a grant, and its signature was proven.
         token: names the token that has proven it.
-        once: a token proves callbacks of one REQUEST-ID.
+        once: a token proves one callback, and not with the same REQUEST-ID one of another path: both are seen together.
     """
     known = batch.execute("SELECT 1 FROM abdm_callback WHERE request_id = ? AND path = ?", (request_id, path))
     if known.fetchone() is not None:
@@ -68,7 +70,7 @@ def store(
     proof = batch.vault.past_key(b"abdm-proof", token) if token else b""
     if once and proof:
         whole = request_id.removesuffix(BROKEN)
-        if batch.execute(OTHERS_PROVEN, (proof, whole, whole + BROKEN)).fetchone() is not None:
+        if batch.execute(OTHERS_PROVEN, (proof, path, whole, whole + BROKEN)).fetchone() is not None:
             return None
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_callback").fetchone()
     batch.execute(

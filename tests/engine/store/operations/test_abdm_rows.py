@@ -180,13 +180,14 @@ def test_a_callback_is_kept_once_and_as_it_came(journal: Journal) -> None:
     assert journal.rows("SELECT state, reason FROM abdm_callback") == [("folded", "nothing to do")]
 
 
-def test_a_token_that_has_proven_one_request_proves_no_other_one(journal: Journal) -> None:
+def test_a_token_that_has_proven_one_callback_proves_no_other_one(journal: Journal) -> None:
     def kept(request_id: str, path: str = "/x", token: bytes = b"t", once: bool = True) -> bool | None:
         return journal.run_alone(callbacks.store, path, FACILITY, request_id, b"{}", 0, token=token, once=once)
 
     assert kept("r-1" + callbacks.BROKEN)
     assert kept("r-1")  # the whole of it
-    assert kept("r-1", "/y")
+    assert kept("r-1", "/y") is None  # another callback, with all that a witness of the first one has
+    assert kept("r-1" + callbacks.BROKEN, "/y") is None
     assert kept("r-1") is False
     assert kept("r-2") is None
     assert kept("r-2" + callbacks.BROKEN) is None
@@ -200,7 +201,7 @@ def test_a_token_that_has_proven_one_request_proves_no_other_one(journal: Journa
 
 
 def test_the_other_requests_of_a_token_are_found_by_their_index(journal: Journal) -> None:
-    (plan,) = journal.rows(f"EXPLAIN QUERY PLAN {callbacks.OTHERS_PROVEN}", (b"t" * 16, "r", "r!"))
+    (plan,) = journal.rows(f"EXPLAIN QUERY PLAN {callbacks.OTHERS_PROVEN}", (b"t" * 16, "/x", "r", "r!"))
     assert "abdm_callback_token" in plan[-1]
 
 
