@@ -7,10 +7,9 @@ counted. Where the sum fits once the line ends are put back, the text with those
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, ETX, NAK, STX, checksum
-from adapters.codecs.astm.messages import begins_with_record, holds_header, split
+from adapters.codecs.astm.messages import MessageAssembler, holds_header, split
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -66,15 +65,16 @@ def read_capture(data: bytes) -> Capture:
 
 def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> list[bytes]:
     """The text of each session: ENQ or EOT between two frames begins another."""
-    sessions: list[list[bytes]] = [[]]
+    sessions: list[list[tuple[bytes, bool]]] = [[]]
     previous: bytes | None = None
     for number, frame in enumerate(frames):
+        right_before = capture.right_sums
         body = _read(frame, capture)
         after = data[frame.end() : frames[number + 1].start() if number + 1 < len(frames) else len(data)]
         if body == previous or after.lstrip(_BLANKS)[:1] == NAK:
             capture.left_out += 1
         else:
-            sessions[-1].append(body[1:] if body[:1].isdigit() else body)
+            sessions[-1].append((body[1:] if body[:1].isdigit() else body, capture.right_sums > right_before))
             previous = body
         if ENQ in after or EOT in after:
             sessions.append([])
@@ -82,13 +82,21 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
     return [_text_of(frames) for frames in sessions]
 
 
-def _text_of(frames: list[bytes]) -> bytes:
-    """The text of one session. Where none of its records ends with CR, each ends with its frame (`record_end: etx`)."""
-    text = b"".join(frame[:-1] for frame in frames)
-    unended = any(one[-1:] == ETB and begins_with_record(next_one) for one, next_one in pairwise(frames))
-    if unended or b"\r" in text or b"\n" in text:
+def _text_of(frames: list[tuple[bytes, bool]]) -> bytes:
+    """The text of one session, of its frames and whether their sums are right as stored.
+
+    Where no record has a CR, each ends with its frame (`record_end: etx`). The sums say that none was lost on the way
+    here: records of one frame, joined by the loss, would hide results or give them to another patient.
+    """
+    text = b"".join(frame[:-1] for frame, _ in frames)
+    if b"\r" in text or b"\n" in text or not all(right for _, right in frames):
         return text
-    return b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame in frames)
+    messages = MessageAssembler(max_message=len(text) + len(frames), etx_ends_record=True)
+    for frame, _ in frames:
+        if messages.misplaced(frame[:-1]):
+            return text
+        messages.keep(messages.take(frame[:-1], last=frame[-1:] == ETX))
+    return b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame, _ in frames)
 
 
 def _read(frame: re.Match[bytes], capture: Capture) -> bytes:

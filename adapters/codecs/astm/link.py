@@ -439,6 +439,8 @@ def assemble(frames: Iterable[bytes], source: object = None) -> SessionEnd:
     for raw in frames:
         frame = read_frame(raw)
         if frame is not None:
+            if messages.misplaced(frame.text):  # the setting was another when the frames came
+                messages.tear()
             assembled = messages.take(frame.text, last=frame.last)
             messages.keep(assembled)
             completes += assembled.completes

@@ -18,6 +18,8 @@ _PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
 _NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb")[0-9]+(\1|\Z)")
+_UNNUMBERED = re.compile(rb"[HPOQRCMSLhpoqrcmsl](" + _PUNCTUATION + rb") *(\1|\Z)")
+_LETTER = re.compile(rb"[A-Za-z]\Z")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
@@ -41,8 +43,12 @@ def begins_with_header(text: bytes) -> bool:
 
 
 def begins_with_record(text: bytes) -> bool:
-    """Whether ``text`` begins with the letter of a record and its sequence number, or with an H record."""
-    return _NUMBERED.match(text) is not None or begins_with_header(text)
+    """Whether ``text`` may be the beginning of a record, blanks before it or not.
+
+    It begins with a letter and a sequence number, with a letter of E1394 and no sequence number, or with an H record.
+    """
+    text = text.lstrip(_BLANKS)
+    return bool(_NUMBERED.match(text) or _UNNUMBERED.match(text) or begins_with_header(text))
 
 
 def is_terminator(record: bytes, delimiter: bytes) -> bool:
@@ -126,6 +132,22 @@ class MessageAssembler:
         """Whether the open record is an L record with its code, so that only the CR is missing."""
         parts = bytes(self._open[self._record_at :][:_HEAD_BYTES]).split(self._delimiter)
         return len(parts) > 2 and bool(parts[2].strip(_BLANKS)) and is_terminator(parts[0], self._delimiter)
+
+    def misplaced(self, text: bytes) -> str:
+        """Why ``text`` cannot come next, where the ETX of a frame ends a record; empty if it can.
+
+        Joined with the record before it, or cut from it, it would give a record that was never sent.
+        """
+        text = text.lstrip(_BLANKS)
+        if not self._etx_ends_record or not self._open or not text:
+            return ""
+        begins = begins_with_record(text)
+        long = len(self._open) > self._record_at + _HEAD_BYTES
+        if long or self._open[self._record_at :].strip(_BLANKS):
+            return "a record begins behind ETB, and the one before has no end" if begins else ""
+        if begins or _LETTER.match(text) or is_terminator(text, self._delimiter):
+            return ""
+        return "no record begins behind the end of another"
 
     def room_for(self, text: bytes) -> bool:
         return len(self._open) + len(text) <= self._max_message

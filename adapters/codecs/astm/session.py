@@ -1,7 +1,7 @@
 """One session of a receiving E1381 link: its text, the number of its next frame, and why a frame is refused. Pure."""
 
 from adapters.codecs.astm.frames import SAMPLE_BYTES, WireFrame
-from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header, begins_with_record
+from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header
 from adapters.codecs.astm.options import AstmOptions
 from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
 
@@ -66,8 +66,6 @@ class Session:
             events.append(self._fault("checksum-tolerated", frame))
         if self.repeats(frame):
             return None
-        if options.record_end == "etx" and not self._ended_in_etx and begins_with_record(frame.text):
-            return self._fault("bad-layout", frame, "a record begins behind ETB, and the one before has no end; ")
         if bare and not self._is_whole(frame):
             return self._fault("bad-layout", frame, "neither number nor sum, and no whole message; ")
         if number is None and not bare and options.frame_numbers != "ignore":
@@ -80,6 +78,8 @@ class Session:
                 return self._fault("frame-number", frame)
             elif options.frame_numbers == "warn":
                 events.append(self._fault("frame-number-tolerated", frame))
+        if why := self.messages.misplaced(frame.text):  # of a sender that repeats nothing, a frame was lost
+            return self._fault("bad-layout" if self._resends else "frame-number", frame, f"{why}; ")
         if (full := self.no_room_for(frame.text)) is not None:
             return self._fault("too-large", frame, f"{full}; ")
         if self._message_frames >= options.max_frames:

@@ -1197,7 +1197,7 @@ def test_a_record_without_cr_goes_on_behind_etb_and_ends_with_etx(data: st.DataO
     assert (peer.messages, peer.incomplete) == ([WITH_CR], [])
 
 
-@pytest.mark.parametrize("behind", [SYSMEX[3], SYSMEX[0], b"r|2"])
+@pytest.mark.parametrize("behind", [SYSMEX[3], SYSMEX[0], b"r|2", b" P|2||Z", b"\0P|2", b"P||Z", b"P|"])
 def test_a_record_that_begins_where_another_has_no_end_is_refused(behind: bytes) -> None:
     """Joined they would be one record, and a result would be hidden in the order before it."""
     peer = line(record_end="etx")
@@ -1208,3 +1208,52 @@ def test_a_record_that_begins_where_another_has_no_end_is_refused(behind: bytes)
     peer.send(EOT)
     assert peer.messages == []
     assert peer.faults == ["bad-layout"]
+
+
+def test_a_frame_that_is_no_record_behind_the_end_of_one_is_refused() -> None:
+    """A sender that ends each frame with ETX, wherever it cuts: 10.6 would be read as 10."""
+    peer = line(record_end="etx")
+    peer.send(ENQ)
+    for number, text in enumerate([*SYSMEX[:3], b"R|1|^^^041^PT|10"], 1):
+        assert peer.send(wire_frame(number, text)) == ACK
+    assert peer.send(wire_frame(5, b".6|sec")) == NAK
+    peer.send(EOT)
+    assert (peer.messages, peer.faults) == ([], ["bad-layout"])
+
+
+def test_a_record_with_cr_needs_no_etx_besides() -> None:
+    peer = line(record_end="etx")
+    ends = ["ETB", "ETB", "ETX", "ETB", "ETX"]
+    texts = [record + (b"\r" if end == "ETB" else b"") for record, end in zip(SYSMEX, ends, strict=True)]
+    peer.send(ENQ)
+    for number, (text, end) in enumerate(zip(texts, ends, strict=True), 1):
+        assert peer.send(wire_frame(number, text, end)) == ACK
+    assert peer.messages == [WITH_CR]
+
+
+@pytest.mark.parametrize("acks", ["session", "none"])
+def test_the_message_behind_a_record_whose_end_was_lost_is_taken_where_nothing_is_sent_again(acks: str) -> None:
+    peer = line(record_end="etx", acks=acks, frame_numbers="ignore")
+    peer.send(ENQ)
+    texts = [(SYSMEX[0], "ETX"), (b"R|1|^^^041^PT|10", "ETB"), *((record, "ETX") for record in SYSMEX)]
+    for number, (text, end) in enumerate(texts, 1):
+        peer.send(wire_frame(number % 8, text, end))
+    peer.send(EOT)
+    assert peer.messages == [WITH_CR]
+    assert peer.incomplete == [SYSMEX[0] + b"\rR|1|^^^041^PT|10"]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [(b"R|1|^^^041^PT|10", "ETX"), (b".6|sec", "ETX")],  # as taken with record_end: cr
+        [(SYSMEX[3], "ETB"), (b"P|2||Z", "ETX")],
+    ],
+)
+def test_frames_taken_under_another_setting_give_no_record_that_was_never_sent(frames: list[tuple[bytes, str]]) -> None:
+    sent = [*((record, "ETX") for record in SYSMEX[:3]), *frames, (SYSMEX[4], "ETX")]
+    stored = [wire_frame(number, text, end) for number, (text, end) in enumerate(sent, 1)]
+    found = assemble(stored, AstmOptions(record_end="etx"))
+    assert found.completes == ()
+    assert frames[0][0] in found.incomplete
+    assert SYSMEX[4] in found.incomplete

@@ -194,6 +194,10 @@ def test_records_without_cr_are_an_option() -> None:
     assert found.seen.astm.types == of(session(*one_record_a_frame(RECORDS))).seen.astm.types
 
 
+def test_records_whose_cr_a_tool_lost_are_no_option() -> None:
+    assert "record_end" not in of(session(*one_record_a_frame(RECORDS)).replace(b"\r", b"")).options
+
+
 def test_two_packs_that_both_fit_leave_the_analyzer_open() -> None:
     (one,) = (pack for pack in known() if pack.name == "sysmex-xn")
     other = Pack(one.config.model_copy(update={"analyzer": "sysmex-xn-of-ours"}), one.folder, one.node)
