@@ -93,9 +93,10 @@ def _text_of(frames: list[tuple[bytes, bool]]) -> bytes:
         return text
     messages = MessageAssembler(max_message=len(text) + len(frames), etx_ends_record=True)
     for frame, _ in frames:
-        if messages.misplaced(frame[:-1]):
+        part, last = frame[:-1], frame[-1:] == ETX
+        if messages.misplaced(part, last=last):
             return text
-        messages.keep(messages.take(frame[:-1], last=frame[-1:] == ETX))
+        messages.keep(messages.take(part, last=last))
     return b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame, _ in frames)
 
 

@@ -439,7 +439,7 @@ def assemble(frames: Iterable[bytes], source: object = None) -> SessionEnd:
     for raw in frames:
         frame = read_frame(raw)
         if frame is not None:
-            if messages.misplaced(frame.text):  # the setting was another when the frames came
+            if messages.misplaced(frame.text, last=frame.last):  # the setting was another when the frames came
                 messages.tear()
             assembled = messages.take(frame.text, last=frame.last)
             messages.keep(assembled)

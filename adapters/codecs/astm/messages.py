@@ -133,15 +133,15 @@ class MessageAssembler:
         parts = bytes(self._open[self._record_at :][:_HEAD_BYTES]).split(self._delimiter)
         return len(parts) > 2 and bool(parts[2].strip(_BLANKS)) and is_terminator(parts[0], self._delimiter)
 
-    def misplaced(self, text: bytes) -> str:
+    def misplaced(self, text: bytes, *, last: bool) -> str:
         """Why ``text`` cannot come next, where the ETX of a frame ends a record; empty if it can.
 
         Joined with the record before it, or cut from it, it would give a record that was never sent.
         """
-        text = text.lstrip(_BLANKS)
-        if not self._etx_ends_record or not self._open or not text:
+        text = text.lstrip(b"\0\t ")
+        if not self._etx_ends_record or not self._open or not text or text[:1] in b"\r\n":
             return ""
-        begins = begins_with_record(text)
+        begins = begins_with_record(text) or (not last and _LETTER.match(text) is not None)
         long = len(self._open) > self._record_at + _HEAD_BYTES
         if long or self._open[self._record_at :].strip(_BLANKS):
             return "a record begins behind ETB, and the one before has no end" if begins else ""

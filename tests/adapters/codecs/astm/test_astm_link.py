@@ -1191,7 +1191,7 @@ def test_a_record_without_cr_goes_on_behind_etb_and_ends_with_etx(data: st.DataO
     peer.send(ENQ)
     for number, (text, last) in enumerate(pieces, 1):
         if peer.send(wire_frame(number % 8, text, "ETX" if last else "ETB")) == NAK:
-            assert text[1:2] == b"|"  # as a record begins
+            assert text.lstrip()[1:2] in (b"|", b"")  # as a record begins, or its letter
             return
     peer.send(EOT)
     assert (peer.messages, peer.incomplete) == ([WITH_CR], [])
@@ -1219,6 +1219,24 @@ def test_a_frame_that_is_no_record_behind_the_end_of_one_is_refused() -> None:
     assert peer.send(wire_frame(5, b".6|sec")) == NAK
     peer.send(EOT)
     assert (peer.messages, peer.faults) == ([], ["bad-layout"])
+
+
+def test_the_letter_alone_of_a_record_behind_etb_is_refused() -> None:
+    peer = line(record_end="etx")
+    peer.send(ENQ)
+    peer.send(wire_frame(1, SYSMEX[0]))
+    assert peer.send(wire_frame(2, SYSMEX[3], "ETB")) == ACK
+    assert peer.send(wire_frame(3, b"P", "ETB")) == NAK
+    assert peer.send(wire_frame(3, b"F")) == ACK  # the last letter of the record
+
+
+def test_a_cr_at_the_beginning_of_a_frame_ends_the_record_before() -> None:
+    peer = line(record_end="etx")
+    peer.send(ENQ)
+    for number, record in enumerate(SYSMEX, 1):
+        assert peer.send(wire_frame(number, record if number == 1 else b"\r" + record, "ETB")) == ACK
+    assert peer.send(wire_frame(6, b"\r")) == ACK
+    assert peer.messages == [WITH_CR]
 
 
 def test_a_record_with_cr_needs_no_etx_besides() -> None:
