@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from adapters.clients.abdm import gateway as module
 from adapters.clients.abdm.gateway import Gateway
 from engine.abdm import listener
 from engine.abdm.listener import CallbackListener
-from engine.devtools.abdm import AbdmSandbox, Settings
+from engine.devtools.abdm import AbdmSandbox, Settings, signing
 from engine.devtools.abdm.signing import LATE_S, Signer
 from engine.model.abdm import CONSENT_NOTICE
 from engine.model.clock import Clock, SystemClock
@@ -244,6 +245,28 @@ async def test_unknown_keys_cause_one_look_at_the_gateway(tmp_path: Path, monkey
             token = here.signer.callback(here.sandbox.state.now_s(), "unknown-key")
             assert await here.post(Authorization=token) == 401
         assert here.sandbox.state.counts["call certs"] <= 2
+
+
+def new_key(here: Open, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(signing, "KEY_ID", name)
+    monkeypatch.setattr(here.signer, "_key", signing._key("gateway", name))
+
+
+async def test_a_second_new_key_is_found_seconds_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway changes its key twice: the callback under the first is taken at once, that under the second soon."""
+    async with listening(tmp_path, monkeypatch) as here:
+        assert await here.post(REQUEST_ID="old-key") == 202
+        new_key(here, monkeypatch, "second")
+        assert await here.post(REQUEST_ID="second") == 202
+        new_key(here, monkeypatch, "third")
+        answers = [401]
+        deadline = time.monotonic() + 30
+        while answers[-1] == 401 and time.monotonic() < deadline:
+            answers.append(await here.post(REQUEST_ID="third"))
+        assert answers[-1] == 202
+        assert here.sandbox.state.counts["call certs"] <= 4
 
 
 async def test_a_gateway_without_keys_makes_callbacks_come_again(
