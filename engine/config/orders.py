@@ -177,4 +177,6 @@ def why_one_way(source: "AnySource") -> str:
         return f"framing: {source.framing} has no ENQ, and without it nothing can be sent to the analyzer"
     if source.acks != "frame":
         return f"acks: {source.acks} answers no frames, and an analyzer on such a line takes none"
+    if source.answer_stx:
+        return "answer_stx: the frames of such an analyzer have no number and no checksum, and ours have both"
     return ""

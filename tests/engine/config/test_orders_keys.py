@@ -58,6 +58,7 @@ def test_a_time_until_an_order_is_unsent_has_its_bounds(tmp_path: Path, value: s
     [
         ('{kind: astm, listen: "127.0.0.1:0", acks: session}', "acks: session answers no frames"),
         ('{kind: astm, listen: "127.0.0.1:0", acks: none}', "acks: none answers no frames"),
+        ('{kind: astm, listen: "127.0.0.1:0", answer_stx: true}', "answer_stx: the frames of such an analyzer"),
         ('{kind: astm, listen: "127.0.0.1:0", framing: none}', "framing: none has no ENQ"),
         ("{kind: folder, folder: in, format: hl7v2}", "a source of kind folder has no line"),
         ('{kind: http, listen: "127.0.0.1:0", format: hl7v2}', "a source of kind http has no line"),
