@@ -55,11 +55,11 @@ def sent(session: Session, key: str, limit: int, form: Form) -> None:
 
 
 @command.command(help="Send a test message to one sink, or to all, and say whether it was taken.")
-@click.argument("sink", default="")
+@click.argument("sink", required=False)
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def test(session: Session, sink: str, form: Form) -> ExitCode:
-    found = session.call_also_at_start("alert_test", {"sink": sink}, timeout=TEST_S)["tested"]
+def test(session: Session, sink: str | None, form: Form) -> ExitCode:
+    found = session.call_also_at_start("alert_test", {} if sink is None else {"sink": sink}, timeout=TEST_S)["tested"]
     show_rows(form, TEST_TABLE, found, "There is no sink")
     return ExitCode.UNREACHABLE if any(one["detail"] for one in found) else ExitCode.OK
 

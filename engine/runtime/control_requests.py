@@ -230,9 +230,9 @@ class AlertsSent(NoArguments):
 
 
 class AlertTest(NoArguments):
-    """``sink``: empty: all."""
+    """``sink``: without it all."""
 
-    sink: Annotated[str, Field(max_length=64)] = ""
+    sink: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 class AlertTaken(OneEntry):

@@ -31,7 +31,7 @@ async def sent(site: RunningSite, request: Request, asked: AlertsSent) -> Result
 
 
 async def test(site: RunningSite, request: Request, asked: AlertTest) -> Result:
-    return {"tested": [asdict(one) for one in await site.app.alerting.test(asked.sink)]}
+    return {"tested": [asdict(one) for one in await site.app.alerting.test(asked.sink or "")]}
 
 
 async def acknowledge(site: RunningSite, request: Request, asked: AlertTaken) -> Result:

@@ -9,6 +9,7 @@ from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError, RefusedError
 from engine.runtime.control_requests import (
     ActOnSelection,
+    AlertTest,
     Backup,
     ContentsExported,
     ContentsShown,
@@ -52,6 +53,7 @@ CHOSEN = {"selection": {"ids": [5]}}
         (NoArguments, {"all": "SHARMA"}, "all: "),
         (OneOperation, {"number": 0}, "number: "),
         (OrderChange, {"order": 0, "reason": "typed twice"}, "order: "),
+        (AlertTest, {"sink": ""}, "sink: "),
         (EntrySnooze, {"key": "down/a", "seconds": 5e-324, "reason": "later"}, "seconds: "),
         *((OrderAdd, {"specimen": f"SHARMA{sign}1", "tests": ["GLU"]}, "specimen: ") for sign in "|\\^&"),
     ],
