@@ -57,6 +57,7 @@ from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, worklist
+from engine.store.operations.outbox import attempts
 from engine.store.operations.worklist.announcing import Listener
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
@@ -147,6 +148,7 @@ class Parts:
         if under_way := await self.journal.run(worklist.recover):
             logger.warning("an analyzer may know orders that it was being sent", extra={"count": under_way})
         self.journal.upkeep.orders_changed = partial(self._on_the_loop, asyncio.get_running_loop())
+        await self._let_lanes_go()
         self._read_lanes(self.delivery_workers)
 
     def _on_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -184,6 +186,8 @@ class Parts:
         ]
         await self.replace(changed, built, leaving)
         self._certificates = certificates
+        for names in await self._let_lanes_go():
+            self.read_lane(*names)
         for source in self.sources.values():
             if source.idle:
                 await source.start()
@@ -294,6 +298,26 @@ class Parts:
             except StoreError as error:
                 logger.error("cannot read the outbox, will try again", extra={"detail": str(error)})
                 await asyncio.sleep(STORE_RETRY_S)
+
+    async def _let_lanes_go(self) -> list[tuple[str, str]]:
+        """Lanes that a dead letter holds go on where their routes say ``on_dead: hold`` no more; return those."""
+        wanted = {
+            (name, destination): self.delivery_workers[destination].lane(name).hold_on_dead
+            for name, channel in self.built.channels.items()
+            for route in channel.routes.routes
+            for destination in route.to
+        }
+        try:
+            there = [(view.channel, view.destination) for view in list_lanes(self.journal)]
+            # Behind all that the writer has to do yet: a dead letter on its way may hold its lane.
+            gone = await self.journal.run(attempts.let_go, [names for names in there if wanted.get(names) is False])
+        except StoreError as error:
+            logger.error("lanes may be held that need not be; a reload tries again", extra={"detail": str(error)})
+            return []
+        for channel, destination in gone:
+            said = {"channel": channel, "destination": destination}
+            logger.warning("a lane goes on past its dead letter: on_dead is hold no more", extra=said)
+        return gone
 
     def _read_lanes(self, names: Iterable[str]) -> None:
         """Give the workers in ``names`` the state of their lanes in the store."""

@@ -1,5 +1,7 @@
 """Record the result of one attempt: delivered, postponed, dead."""
 
+from collections.abc import Sequence
+
 from engine.model.reasons import ReasonCode
 from engine.model.records import MANUAL, MAYBE_DELIVERED
 from engine.model.versions import Versions
@@ -132,3 +134,12 @@ def _tell_dead(
     if hold_lane and not lane.held_by:
         lane.held_by = delivery_id
     batch.count(lane.channel, lane.destination, "dead")
+
+
+@operation(priority=Priority.SETTLE)
+def let_go(batch: Batch, lanes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Lanes, by channel and destination, go on past the dead letter that held them; return those that one held."""
+    held = [names for names in lanes if batch.lane(*names).held_by]
+    for names in held:
+        batch.lane(*names).held_by = 0
+    return held
