@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, ETX, NAK, STX, checksum
-from adapters.codecs.astm.messages import MessageAssembler, holds_header, split
+from adapters.codecs.astm.messages import MessageAssembler, holds_header, may_be_joined, split
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 
@@ -79,25 +79,32 @@ def _sessions(data: bytes, frames: list[re.Match[bytes]], capture: Capture) -> l
         if ENQ in after or EOT in after:
             sessions.append([])
             previous = None
-    return [_text_of(frames) for frames in sessions]
+    return [text for frames in sessions for text in _texts_of(frames)]
 
 
-def _text_of(frames: list[tuple[bytes, bool]]) -> bytes:
-    """The text of one session, of its frames and whether their sums are right as stored.
+def _texts_of(frames: list[tuple[bytes, bool]]) -> list[bytes]:
+    """The texts of one session, of its frames and whether their sums are right as stored.
 
     Where no record has a CR, each ends with its frame (`record_end: etx`). The sums say that none was lost on the way
-    here: records of one frame, joined by the loss, would hide results or give them to another patient.
+    here: records of one frame, joined by the loss, would hide results or give them to another patient. For the same
+    reason another text begins where a record begins and the one before, in its own frame, has no CR.
     """
-    text = b"".join(frame[:-1] for frame, _ in frames)
-    if b"\r" in text or b"\n" in text or not all(right for _, right in frames):
-        return text
-    messages = MessageAssembler(max_message=len(text) + len(frames), etx_ends_record=True)
+    if not any(b"\r" in frame or b"\n" in frame for frame, _ in frames) and all(right for _, right in frames):
+        messages = MessageAssembler(max_message=sum(len(frame) + 1 for frame, _ in frames), etx_ends_record=True)
+        for frame, _ in frames:
+            part, last = frame[:-1], frame[-1:] == ETX
+            if messages.misplaced(part, last=last, behind_etx=True):
+                break
+            messages.keep(messages.take(part, last=last))
+        else:
+            return [b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame, _ in frames)]
+    texts, behind_etx = [b""], False
     for frame, _ in frames:
-        part, last = frame[:-1], frame[-1:] == ETX
-        if messages.misplaced(part, last=last):
-            return text
-        messages.keep(messages.take(part, last=last))
-    return b"".join(frame.replace(ETX, b"\r").replace(ETB, b"") for frame, _ in frames)
+        if behind_etx and may_be_joined(texts[-1], frame[:-1]):
+            texts.append(b"")
+        texts[-1] += frame[:-1]
+        behind_etx = frame[-1:] == ETX
+    return texts
 
 
 def _read(frame: re.Match[bytes], capture: Capture) -> bytes:

@@ -436,11 +436,13 @@ def assemble(frames: Iterable[bytes], source: object = None) -> SessionEnd:
     """
     messages = Session(options_of(AstmOptions, source), by_enq=False).messages
     completes: list[bytes] = []
+    behind_etx = True
     for raw in frames:
         frame = read_frame(raw)
         if frame is not None:
-            if messages.misplaced(frame.text, last=frame.last):  # the setting was another when the frames came
+            if messages.misplaced(frame.text, last=frame.last, behind_etx=behind_etx):  # the setting was another then
                 messages.tear()
+            behind_etx = frame.last
             assembled = messages.take(frame.text, last=frame.last)
             messages.keep(assembled)
             completes += assembled.completes

@@ -7,6 +7,9 @@ EOT says that a message is over: a sender that gives up sends EOT too.
     ... L|1|N ETX    the end too: some analyzers leave out the last CR
     ... L|1| ETB     not yet: the code may be cut off, and T there means that the message must not be used
 
+A frame that begins like a record is refused where the record before it has no end: joined, they would hide a result, or
+give it to another patient.
+
 Several H records before one L are one message. Text that belongs to no message (before H, after L, never ended) is set
 aside as evidence and never becomes a result.
 """
@@ -17,8 +20,9 @@ from dataclasses import dataclass
 _PUNCTUATION = rb"[!-/:-@\\[-`{-~]"
 _HEADER = re.compile(rb"[Hh](" + _PUNCTUATION + rb")" + _PUNCTUATION)
 _HEADER_RECORD = re.compile(rb"(?:\A|[\r\n])[\0\t ]*(?=[Hh]" + _PUNCTUATION + _PUNCTUATION + rb")")
-_NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb")[0-9]+(\1|\Z)")
-_UNNUMBERED = re.compile(rb"[HPOQRCMSLhpoqrcmsl](" + _PUNCTUATION + rb") *(\1|\Z)")
+_NUMBERED = re.compile(rb"[A-Za-z](" + _PUNCTUATION + rb")[0-9]+(?:\1|[\r\n]|\Z)")
+_UNNUMBERED = re.compile(rb"[HPOQRCMSLhpoqrcmsl](" + _PUNCTUATION + rb") *(?:\1|[\r\n]|\Z)")
+_PATIENT_OR_ORDER = re.compile(rb"[POpo](" + _PUNCTUATION + rb") *(?:\1|[\r\n]|\Z)")
 _LETTER = re.compile(rb"[A-Za-z]\Z")
 _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
@@ -49,6 +53,17 @@ def begins_with_record(text: bytes) -> bool:
     """
     text = text.lstrip(_BLANKS)
     return bool(_NUMBERED.match(text) or _UNNUMBERED.match(text) or begins_with_header(text))
+
+
+def may_be_joined(end: bytes, text: bytes) -> bool:
+    """Whether the frame ``text`` begins like a record, and the one before, which ended in ETX, has no line end.
+
+    ``end``: of the one before, its last byte at least. Some senders cut a record with ETX, so a letter alone says
+    nothing: it may be a flag.
+    """
+    text = text.lstrip(_BLANKS)
+    begins = _NUMBERED.match(text) or _PATIENT_OR_ORDER.match(text) or begins_with_header(text)
+    return end[-1:] not in (b"", b"\r", b"\n") and bool(begins)
 
 
 def is_terminator(record: bytes, delimiter: bytes) -> bool:
@@ -133,13 +148,16 @@ class MessageAssembler:
         parts = bytes(self._open[self._record_at :][:_HEAD_BYTES]).split(self._delimiter)
         return len(parts) > 2 and bool(parts[2].strip(_BLANKS)) and is_terminator(parts[0], self._delimiter)
 
-    def misplaced(self, text: bytes, *, last: bool) -> str:
-        """Why ``text`` cannot come next, where the ETX of a frame ends a record; empty if it can.
+    def misplaced(self, text: bytes, *, last: bool, behind_etx: bool) -> str:
+        """Why ``text`` cannot come next, ``behind_etx`` or else ETB; empty if it can.
 
         Joined with the record before it, or cut from it, it would give a record that was never sent.
         """
+        if not self._etx_ends_record:
+            joined = behind_etx and self._record_at < len(self._open) and may_be_joined(bytes(self._open[-1:]), text)
+            return "a record begins behind ETX, and the one before has no CR" if joined else ""
         text = text.lstrip(b"\0\t ")
-        if not self._etx_ends_record or not self._open or not text or text[:1] in b"\r\n":
+        if not self._open or not text or text[:1] in b"\r\n":
             return ""
         begins = begins_with_record(text) or (not last and _LETTER.match(text) is not None)
         long = len(self._open) > self._record_at + _HEAD_BYTES

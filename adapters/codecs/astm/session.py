@@ -78,9 +78,8 @@ class Session:
                 return self._fault("frame-number", frame)
             elif options.frame_numbers == "warn":
                 events.append(self._fault("frame-number-tolerated", frame))
-        if why := self.messages.misplaced(
-            frame.text, last=frame.last
-        ):  # of a sender that repeats nothing, a frame was lost
+        why = self.messages.misplaced(frame.text, last=frame.last, behind_etx=self._ended_in_etx)
+        if why:  # of a sender that repeats nothing, a frame was lost
             return self._fault("bad-layout" if self._resends else "frame-number", frame, f"{why}; ")
         if (full := self.no_room_for(frame.text)) is not None:
             return self._fault("too-large", frame, f"{full}; ")

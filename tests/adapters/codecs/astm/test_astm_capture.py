@@ -44,25 +44,31 @@ def test_records_of_a_session_without_any_cr_end_with_their_frames() -> None:
     ]
     assert text_of_capture(session(*longer)) == [MESSAGE]
     one_cr = [*frames[:2], wire_frame(3, records[2] + b"\r"), frames[3]]
-    assert text_of_capture(session(*one_cr)) == [b"".join(records[:3]) + b"\r" + records[3]]
+    assert text_of_capture(session(*one_cr)) == [records[0], records[1], records[2] + b"\r" + records[3]]
     no_end = [frames[0], wire_frame(2, records[1], "ETB"), *frames[2:]]
-    assert text_of_capture(session(*no_end)) == [b"".join(records)]
+    assert text_of_capture(session(*no_end)) == [records[0], records[1] + records[2], records[3]]
     blank = [*frames[:2], wire_frame(3, records[2], "ETB"), wire_frame(4, b" P||Z"), frames[3]]
     assert len(text_of_capture(session(*blank))[0].split(b"\r")) == 1
     cut_by_etx = [*frames[:2], wire_frame(3, records[2][:-2]), wire_frame(4, records[2][-2:]), frames[3]]
-    assert text_of_capture(session(*cut_by_etx)) == [b"".join(records)]
+    assert text_of_capture(session(*cut_by_etx)) == records
 
 
 def test_records_whose_cr_a_tool_lost_are_not_ended_by_their_frames() -> None:
     """A patient joined with the result before it would leave the next result to the patient before."""
     parts = [b"H|\\^&|||DEMO\r", b"P|1\r", b"R|1|^^^GLU|5.4\rP|2\r", b"R|1|^^^GLU|6.1\r", b"L|1|N\r"]
     wire = session(*(wire_frame(number, part) for number, part in enumerate(parts, 1)))
-    lost = b"".join(parts).replace(b"\r", b"")
-    assert text_of_capture(wire.replace(b"\r", b"")) == [lost]
+    lost = [part.replace(b"\r", b"") for part in parts]
+    assert text_of_capture(wire.replace(b"\r", b"")) == lost
     healthy = session(*one_record_a_frame(MESSAGE))
-    assert text_of_capture(wire.replace(b"\r", b"") + healthy) == [lost, MESSAGE]
+    assert text_of_capture(wire.replace(b"\r", b"") + healthy) == [*lost, MESSAGE]
     [fault] = WholeLink("astm").receive(wire.replace(b"\r", b"") + healthy, 0.0)
     assert isinstance(fault, LinkFault)
+
+
+def test_a_record_is_not_joined_with_one_of_another_frame_that_lacks_its_cr() -> None:
+    records = [record + b"\r" for record in MESSAGE.split(b"\r")[:-1]]
+    frames = [wire_frame(1, b"".join(records[:3])[:-1]), wire_frame(2, b"P|2\r" + records[3])]
+    assert text_of_capture(session(*frames)) == [b"".join(records[:3])[:-1], b"P|2\r" + records[3]]
 
 
 def test_both_directions_and_repeats_are_told_apart() -> None:

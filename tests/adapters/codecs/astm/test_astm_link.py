@@ -1174,9 +1174,8 @@ def test_the_etx_of_a_frame_ends_a_record_where_the_source_says_so() -> None:
     assert (peer.messages, peer.incomplete, peer.faults) == ([WITH_CR], [], [])
     assert assemble(frames, AstmOptions(record_end="etx")).completes == (WITH_CR,)  # and after a crash
     unsaid = line()
-    for sent in (ENQ, *frames, EOT):
-        unsaid.send(sent)
-    assert (unsaid.messages, unsaid.incomplete) == ([], [b"".join(SYSMEX)])
+    assert [unsaid.send(sent) for sent in (ENQ, *frames[:2], EOT)] == [ACK, ACK, NAK, b""]
+    assert (unsaid.messages, unsaid.incomplete, unsaid.faults) == ([], [SYSMEX[0]], ["bad-layout"])
 
 
 @given(st.data())
@@ -1275,3 +1274,27 @@ def test_frames_taken_under_another_setting_give_no_record_that_was_never_sent(f
     assert found.completes == ()
     assert frames[0][0] in found.incomplete
     assert SYSMEX[4] in found.incomplete
+
+
+@pytest.mark.parametrize("begins", [b"P|2\r", b"P|2||Z\r", b" P||\r", b"O|2|S2\r", b"R|2|^^^NA\r", H])
+def test_a_record_is_not_joined_with_one_that_lacks_its_cr(begins: bytes) -> None:
+    """Joined, the results behind another patient's record would be the first one's."""
+    frames = [wire_frame(1, H), wire_frame(2, P), wire_frame(3, R[:-1]), wire_frame(4, begins)]
+    peer = line()
+    assert [peer.send(sent) for sent in (ENQ, *frames)] == [ACK] * 4 + [NAK]
+    peer.send(EOT)
+    assert (peer.messages, peer.faults) == ([], ["bad-layout"])
+    rest = [wire_frame(5, O), wire_frame(6, L)]
+    next_one = [H + O + L] if begins == H else []
+    assert list(assemble([*frames, *rest]).completes) == next_one  # after a start with another setting
+    lost = line(acks="none")
+    for sent in (ENQ, *frames, *rest, EOT):
+        lost.send(sent)
+    assert lost.messages == next_one
+
+
+def test_a_record_that_its_sender_cuts_with_etx_is_joined() -> None:
+    frames = [wire_frame(1, H + P + O + R[:20]), wire_frame(2, R[20:] + L)]
+    peer = line()
+    assert [peer.send(sent) for sent in (ENQ, *frames)] == [ACK] * 3
+    assert peer.messages == [MESSAGE]
