@@ -247,7 +247,7 @@ class Parts:
         """Give journal, intake and lanes the configuration, and create sources for channels without one."""
         config, channels = self.built.site.config, self.built.channels
         self.journal.upkeep.config_hash = self.built.site.hash[:12]
-        self.journal.upkeep.notes_critical = config.alerts is not None and config.alerts.wants_critical
+        self.journal.upkeep.notes_critical = config.alerts is None or config.alerts.wants_critical
         self.tracing.follow(config.traces)
         self.journal.upkeep.policy = Policy.of(config.retention)
         self.journal.tail.incomplete_bytes = config.limits.incomplete

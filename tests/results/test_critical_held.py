@@ -63,6 +63,25 @@ async def send(site: RunningSite, channel: str, *told: str) -> None:
     await site.settled()
 
 
+async def test_without_alerts_a_critical_value_is_on_the_list_until_a_person_takes_it(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"hl7": hl7_channel()}) as site:
+        assert site.app.alerting.config is None
+        await send(site, "hl7", "F1", "F", "7.9", "HH")
+        await site.settled()
+
+        async def listed() -> list[str]:
+            return [entry["key"] for entry in (await site.labrelay("todo", "list", "-o", "json")).json["todo"]]
+
+        assert "critical/1" in await listed()
+        other = await site.labrelay("alert", "acknowledge", "critical/2")
+        assert (other.code, "no alert critical/2 is open" in other.err) == (ExitCode.REFUSED, True)
+        done = await site.labrelay("alert", "acknowledge", "critical/1", "--note", "phoned ward 3, read back")
+        assert done.code == ExitCode.OK, done.err
+        assert "critical/1" not in await listed()
+        again = await site.labrelay("alert", "acknowledge", "critical/1")
+        assert "no alert critical/1 is open" in again.err
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("channel", ["hl7", "astm"])
 @pytest.mark.parametrize("flag", ["HH", "LL", "AA"])

@@ -224,7 +224,7 @@ class Batch:
         stored_bytes: size of the sealed values so far.
         config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
         config: the same as a number, for rows; 0: unknown.
-        notes_critical: whether messages with a critical value are noted, since the site wants alerts of them.
+        notes_critical: whether messages with a critical value are noted: the site has them on its to-do list.
         orders_changed: an item of the worklist is new, another one than before, or no longer under way.
     """
 

@@ -266,11 +266,30 @@ def acknowledge(batch: Batch, key: str, actor: str, note: str) -> int:
     act = audit.note(batch, actor, "alert-acknowledge", {"alert": key, **({"reason": note} if note else {})})
     batch.execute("UPDATE alert SET taken = ?, taken_us = ? WHERE key = ?", (act, batch.now_us, key))
     if found[0]:
-        batch.execute(
-            "UPDATE critical_value SET taken = ?, taken_us = ? WHERE message_id = ? AND taken_us = 0",
-            (act, batch.now_us, int(key.partition("/")[2])),
-        )
+        _take(batch, int(key.partition("/")[2]), act)
     return act
+
+
+@operation(priority=Priority.SETTLE)
+def take_critical(batch: Batch, message_id: int, actor: str, note: str) -> int:
+    """A person takes a critical value of a site that sends no alerts; return the id of the audit row.
+
+    Raises:
+        RefusedError: there is none, or a person has taken it.
+    """
+    key = CRITICAL_KEY.format(message_id)
+    if not critical_untaken(batch.execute, message_id):
+        raise RefusedError(f"no alert {key} is open")
+    act = audit.note(batch, actor, "alert-acknowledge", {"alert": key, **({"reason": note} if note else {})})
+    _take(batch, message_id, act)
+    return act
+
+
+def _take(batch: Batch, message_id: int, act: int) -> None:
+    batch.execute(
+        "UPDATE critical_value SET taken = ?, taken_us = ? WHERE message_id = ? AND taken_us = 0",
+        (act, batch.now_us, message_id),
+    )
 
 
 @operation(priority=Priority.SETTLE)
