@@ -4,6 +4,9 @@
 #
 # A laboratory's gateway is better served by tools/install.sh and systemd: serial ports, credentials, a watchdog.
 # `make image-check` builds and tries this step by step where no container engine runs.
+#
+# The base is named by its tag, not by a digest: Debian's packages below are those of the day as well, so that a build has
+# the security updates of that day. A site that has to build the same bytes writes debian:bookworm-slim@sha256:... twice.
 
 FROM debian:bookworm-slim AS build
 # hadolint ignore=DL3008
