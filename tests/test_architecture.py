@@ -382,7 +382,7 @@ def test_no_module_is_named_for_nothing() -> None:
 def test_errors_are_declared_in_one_place() -> None:
     """Each other one is private: raised and caught in its own module."""
     errors = {name for module, name in classes() if module in ERRORS}
-    assert {"LabRelayError", "LineError", "SavingError"} <= errors
+    assert {"LabRelayError", "LineError", "RefusalError"} <= errors
     elsewhere = [
         f"{module}.{node.name}"
         for module, path in {**ENGINE, **ADAPTERS}.items()

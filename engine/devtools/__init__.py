@@ -1,3 +1,3 @@
-"""Tools for developers and trials: simulated analyzers, a sandbox that receives, a demo, a bench, a playground for
-mappings. Only commands import them.
+"""Tools for developers and trials: simulated analyzers, a sandbox that receives, a demo, a bench. Only commands import
+them.
 """

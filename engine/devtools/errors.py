@@ -3,14 +3,6 @@
 from engine.model.errors import LabRelayError
 
 
-class SavingError(LabRelayError):
-    """A file of the playground cannot be saved, or must not be; the text says why and what to do."""
-
-
-class ChildError(LabRelayError):
-    """There is no answer: it took too long, or the process ended. The text is for people."""
-
-
 class PrototypeError(LabRelayError):
     """The prototype of a benchmark cannot be run, or gave no figures; the text says why."""
 

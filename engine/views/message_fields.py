@@ -21,11 +21,6 @@ class Field:
     name: str
 
 
-def in_a_browser(text: str, parsed: Parsed) -> list[Field]:
-    """As `fields_of`, with offsets as a browser counts them: UTF-16 code units from the start of the text."""
-    return _in_code_units(text, fields_of(text, parsed))
-
-
 def fields_of(text: str, parsed: Parsed) -> list[Field]:
     """The fields of a message in its text, in order.
 
@@ -69,12 +64,3 @@ def _fields(text: str, parsed: Parsed) -> Iterator[Field]:
                 count += 1
             start += len(part) + len(separator)
         segment = next(waiting, None)
-
-
-def _in_code_units(text: str, found: list[Field]) -> list[Field]:
-    if text.isascii() or max(map(ord, text), default=0) < 0x10000:
-        return found
-    units = [0]
-    for character in text:
-        units.append(units[-1] + (2 if ord(character) >= 0x10000 else 1))
-    return [Field(units[field.start], units[field.end], field.name) for field in found]

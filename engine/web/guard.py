@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.model.errors import ConfigError, StoreError
+from engine.model.errors import StoreError
 from engine.model.phrases import N_, PageText
 
 logger = logging.getLogger("labrelay.web")
@@ -50,22 +50,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-
-
-def require_loopback(host: str, place: str, page: str) -> None:
-    """Refuse an address that other machines can reach.
-
-    Args:
-        place: where the address was given, for the message.
-
-    Raises:
-        ConfigError: not a loopback address.
-    """
-    if not _is_loopback(host):
-        raise ConfigError(
-            f"{place}: {host} can be reached from other machines, and {page} has no "
-            "log-in; use 127.0.0.1 and, from elsewhere, an SSH tunnel (ssh -L 8580:127.0.0.1:8580 this-machine)"
-        )
 
 
 def host_allowed(header: str, names: Collection[str]) -> bool:

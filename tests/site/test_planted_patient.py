@@ -89,7 +89,6 @@ NOT_HERE = {
     "simulate",
     "tap",
     "test",
-    "try",
     "send",
     "run",
     "analyzers",

@@ -1,90 +1,163 @@
-"""The process behind `labrelay try` that compiles and maps: it is started by that command and gets requests on its
-standard input.
+"""The process of one trial: it reads a message and a mapping from its standard input, and answers with all that the
+page `/try` shows of them, as plain data.
+
+Nothing raises for what people write: a mapping that cannot be right gives problems with their places, a message that
+cannot be read or is dead gives the reason, and a fault of ours its kind (its own words may quote the message).
 """
 
 import io
 import os
+import re
+import resource
 import sys
-from dataclasses import dataclass, field
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import orjson
 
 from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, mapper_for
 from engine.commands.shared.session import Session
-from engine.config.site import shipped
-from engine.devtools.playground.child import limit_memory, serve
-from engine.devtools.playground.files import Folders
-from engine.devtools.playground.trial import Bench
+from engine.commands.shared.trials import HEAD
+from engine.mapping.explaining import Leaf
+from engine.mapping.inputs import FoundMessage
+from engine.mapping.program import Program
+from engine.mapping.trace import Trace
+from engine.model.errors import ConfigError, ContentError
 from engine.model.priority import give_way
-
-if TYPE_CHECKING:
-    from engine.config.load import Site
+from engine.views.document_lines import lines_of, pointer_of
 
 GIVES_WAY = 10  # nice: analyzers are answered on the same machine
+MAX_MEMORY_BYTES = 2 * 1024**3  # of addresses; a trial of a message of the largest size takes a tenth of it
+MAX_EXPLAINED_BYTES = 4 * 1024 * 1024  # of a document; a larger one is shown as far as it is, without explanations
+MAX_LEAVES = 20_000
+_PROBLEM = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?P<column>\d+): (?P<text>.*)", re.DOTALL)
+
+Json = dict[str, Any]
 
 
-@dataclass
-class TrySettings:
-    """The options of the command line, with the folders that follow from them, for page and process alike.
+def tried(*, site: str, channel: str, scratch: str, mapping: str, text: str, message: str, charset: str) -> Json:
+    """Process a message as a channel would, and describe the result.
 
-    Attributes:
-        site: the site's folder; empty without one.
-        beside: the folder of a mapping that was named by its file; empty without one.
-        settings: the values of ``--set``.
+    Args:
+        scratch: a folder for the edited mapping.
+        mapping: its name; empty for the one of the channel's route, or of the message's kind.
+        text: an edited text of the mapping; empty: as its file has it.
+        message: the text of one message, or of several; the first is used.
+        charset: the encoding of its bytes.
     """
+    made: Json = {"problems": []}
+    try:
+        if text:
+            (Path(scratch) / f"{mapping}.yaml").write_text(text, encoding="utf-8")
+        _try(made, _mapper(site, channel, mapping, Path(scratch)), bytes_of(message, charset))
+    except ConfigError as error:
+        made["problems"] += [_problem(line, "error") for line in error.problems]
+    except ContentError as error:
+        made["dead"] = _reason(error.reason.value, error.place, error.detail or error.reason.help)
+    except Exception as error:
+        made["dead"] = _reason("MAPPING_FAULT", "", f"a fault inside LabRelay: {type(error).__name__}")
+    return made
 
-    site: str = ""
-    channel: str = ""
-    timezone: str = ""
-    beside: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
 
-    def folders(self) -> Folders:
-        own = [Path(self.beside)] if self.beside else []
-        home = None
-        ours = [folder for kind in ("mappings", "analyzers") if (folder := shipped(kind)) is not None]
-        if self.site:
-            home = Path(self.site) / "mappings"
-            theirs = [home, Path(self.site) / "analyzers"]
-            own += [folder for folder in theirs if folder.resolve() not in ours]  # or a folder that a save will make
-        # The checkout of LabRelay is a site too: there, its files are the user's own.
-        within = [folder for folder in ours if self.site and folder.parent == Path(self.site).resolve()]
-        return Folders((*own, *within), tuple(folder for folder in ours if folder not in within), home)
+def bytes_of(text: str, charset: str) -> bytes:
+    """The text as bytes; a character that the set does not have makes it UTF-8, as a new message would be."""
+    try:
+        return text.encode(charset)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
-    @cached_property
-    def _loaded(self) -> "Site":
-        return Session(site=self.site).load_corrected()
 
-    def mapper(self, mapping: str, first: tuple[Path, ...]) -> ChannelMapper:
-        """The mapper that maps as the channel would. Raises ConfigError."""
-        zone = self.timezone or None
-        if not self.channel:
-            session = Session(site=self.site or None, settings=self.settings)
-            made = mapper_for(session, mapping=mapping, timezone=zone)
-        else:
-            made = channel_mapper(self._loaded, self.channel, mapping=mapping, timezone=zone, settings=self.settings)
-        made.look_first_in(*first)
-        return made
+def _mapper(site: str, channel: str, mapping: str, first: Path) -> ChannelMapper:
+    """The mapper that maps as the channel would, with the files of the folder ``first`` in place of others.
+
+    Raises:
+        ConfigError: site or channel is wrong.
+    """
+    session = Session(site=site)
+    if channel:
+        made = channel_mapper(session.load_corrected(), channel, mapping=mapping)
+    else:
+        made = mapper_for(session, mapping=mapping)
+    made.look_first_in(first)
+    return made
+
+
+def _try(made: Json, mapper: ChannelMapper, data: bytes) -> None:
+    if mapper.mapping:
+        _add_program(made, mapper.program(mapper.mapping))  # its problems are reported for any message
+    found = next(iter(mapper.messages_in(data)), FoundMessage(data, ""))
+    parsed = mapper.read(found)
+    made["issues"] = [asdict(issue) for issue in parsed.warnings]
+    program = mapper.program_for(parsed)
+    if not mapper.mapping:
+        _add_program(made, program)
+    trace = program.explain(parsed, mapper.context_for(parsed, found.payload))
+    made["issues"] += [asdict(issue) for issue in trace.issues]
+    made["unread"] = list(trace.unread)
+    _add_outcome(made, trace)
+
+
+def _add_program(made: Json, program: Program) -> None:
+    made["problems"] += [_problem(line, "error") for line in program.doubts]
+    made["problems"] += [_problem(line, "warning") for line in program.problems]
+    made["mapping"] = {"name": program.name, "hash": program.content_hash[:12]}
+
+
+def _add_outcome(made: Json, trace: Trace) -> None:
+    if trace.error is not None:
+        error = trace.error
+        made["dead"] = _reason(error.reason.value, error.place, error.detail or error.reason.help)
+    mapped = trace.mapped
+    if mapped is None:
+        return
+    if mapped.filtered is not None:
+        made["filtered"] = _reason(mapped.filtered.value, "", mapped.filtered.help)
+    made["unmapped"] = [asdict(one) for one in mapped.unmapped]
+    if mapped.documents:
+        document = mapped.documents[0]
+        leaves = trace.leaves[:MAX_LEAVES] if len(document.body) <= MAX_EXPLAINED_BYTES else ()
+        in_json = "json" in document.media_type
+        lines, made["more"] = lines_of(document.body, document.media_type, ((leaf.path, leaf.value) for leaf in leaves))
+        made["lines"] = [[line.depth, line.text, line.pointer] for line in lines]
+        made["leaves"] = [
+            _leaf(leaf, leaf.pointer or (pointer_of(leaf.path) if in_json else leaf.path)) for leaf in leaves
+        ]
+
+
+def _leaf(leaf: Leaf, pointer: str) -> Json:
+    """All but its value, which is in the document."""
+    return {"pointer": pointer, "rule": leaf.rule, "function": leaf.function, "sources": leaf.sources}
+
+
+def _problem(line: str, severity: str) -> Json:
+    match = _PROBLEM.fullmatch(line)
+    if match is None:
+        return {"severity": severity, "file": "", "line": 0, "column": 0, "text": line}
+    return {
+        "severity": severity,
+        "file": Path(match["file"]).name if match["file"].startswith("/") else match["file"],
+        "line": int(match["line"]),
+        "column": int(match["column"]),
+        "text": match["text"],
+    }
+
+
+def _reason(code: str, place: str, text: str) -> Json:
+    return {"reason": code, "place": place, "text": text}
 
 
 def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get among the answers
-    limit_memory()
+    sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get into the answer
+    with suppress(ValueError, OSError):  # where the system has no such limit, it goes without
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     give_way(GIVES_WAY)
-    benches: dict[str, Bench] = {}
-
-    def answer(request: dict[str, Any]) -> dict[str, Any]:
-        bench = benches.get("")
-        if bench is None:
-            setting = TrySettings(**request["setting"])
-            bench = benches[""] = Bench(setting.mapper, setting.folders(), Path(request["scratch"]))
-        if "data" in request:
-            return bench.messages(bytes.fromhex(request["data"]))
-        return bench.run(request["mapping"], request["texts"], request["message"], request["charset"])
-
-    serve(answer, requests, answers)
+    (length,) = HEAD.unpack(requests.read(HEAD.size))
+    answer = orjson.dumps(tried(**orjson.loads(requests.read(length))))
+    answers.write(HEAD.pack(len(answer)) + answer)
+    answers.flush()
 
 
 if __name__ == "__main__":

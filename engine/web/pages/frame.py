@@ -52,8 +52,8 @@ DAMAGED = N_(
 )
 
 Channels = Callable[[], Mapping[str, ChannelRoutes]]
-Trial = Callable[[str, str, Mapping[str, str], str, str], Awaitable[Mapping[str, Any]]]
-"""(channel, mapping, edited files by name, message, character set) -> what became of it, as `labrelay try` has it."""
+Trial = Callable[[str, str, str, str, str], Awaitable[Mapping[str, Any]]]
+"""(channel, mapping, edited text of it, message, character set) -> what became of it."""
 Suggestions = Callable[[str], Sequence[Suggestion]]
 Changes = Callable[[], Awaitable[Sequence[Change]]]
 Values = Mapping[str, Any]

@@ -75,8 +75,7 @@ async def _try(frame: Frame, desk: Desk, trial: Trial, request: web.Request) -> 
     wrong = _wrong(tried, asking.words)
     if wrong:
         return await _page(frame, desk, request, tried, status=400, trouble=wrong)
-    texts = {f"{tried.mapping}.yaml": tried.text} if tried.text else {}
-    made = await trial(tried.channel, tried.mapping, texts, tried.message, tried.charset)
+    made = await trial(tried.channel, tried.mapping, tried.text, tried.message, tried.charset)
     if "trouble" in made:
         return await _page(frame, desk, request, tried, status=503, trouble=printable(made["trouble"]))
     return await _page(frame, desk, request, tried, made=_shown(made))
