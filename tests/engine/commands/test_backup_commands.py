@@ -289,9 +289,11 @@ async def test_a_machine_whose_journal_went_on_elsewhere_writes_nothing_and_says
         told = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", "looked", "--yes", site=site)
         assert DELIVERIES not in app.parts.pauses, told.err
         shelf.claim(Incarnation(4, "cd" * 8, "lab-pc3"))
+        await until(lambda: not app.backup.is_busy, within_s=300.0)
         app.backup.ask("now")
         await until(lambda: DELIVERIES in app.parts.pauses, within_s=300.0)
         assert "goes on elsewhere, as incarnation 4 on lab-pc3" in app.parts.pauses[DELIVERIES].reason
+        await until(lambda: not app.backup.is_busy, within_s=300.0)
         app.backup.ask("now")
         await until(lambda: not app.backup.is_busy, within_s=300.0)
         assert [act.verb for act in acts_page(app.journal)].count("rollback") == 2
