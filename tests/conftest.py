@@ -20,7 +20,7 @@ from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
 
 if TYPE_CHECKING:
-    from engine.devtools.sandbox import Sandbox
+    from workbench.sandbox import Sandbox
 
 # Modules are compiled once and kept, as an installation has them, also where the environment of a container says
 # otherwise: a daemon has a thousand modules, and the tests start daemons and commands by the thousand.
@@ -127,8 +127,9 @@ def zone_of_no_command() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_hashes() -> Iterator[None]:
-    """Passwords are hashed in no time; `tests/engine/access/test_accounts.py` has the parameters that users get."""
-    from engine.access import passwords
+    """Passwords are hashed in no time; `tests/engine/features/access/service/test_accounts.py` has the parameters that
+    users get."""
+    from engine.features.access.service import passwords
 
     with mock.patch.multiple(passwords, MEMORY_KIB=8, ROUNDS=1):
         yield
@@ -146,7 +147,7 @@ def shipped_mappings_once(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 async def sandbox() -> "AsyncIterator[Sandbox]":
     """A FHIR server of our own."""
-    from engine.devtools.sandbox import Sandbox  # only the tests that want one pay for it
+    from workbench.sandbox import Sandbox  # only the tests that want one pay for it
 
     made = Sandbox()
     await made.start()

@@ -1,13 +1,15 @@
 """Who may import whom, and what a pure module may not touch. Read from the text of the modules, not by running them.
 
-The folders of `engine` are its layers. docs/architecture.md says what each one is for.
+A feature is a folder of `engine/features`; the other folders of `engine` are the core and its layers, which names no
+feature. Those of its modules that still do stand in `core_and_features.tsv`. docs/architecture.md says what each folder
+is for.
 """
 
 import ast
 import builtins
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -22,10 +24,8 @@ def names(text: str) -> frozenset[str]:
 
 CONTRACT = names(
     """
-    engine.model.abdm engine.model.abdm_links engine.model.abdm_profiles engine.model.abha engine.model.alerts
-    engine.model.care_contexts engine.model.consents engine.model.errors engine.model.link_events engine.model.message
-    engine.model.orders engine.model.reasons engine.model.shares engine.model.spans engine.model.tables
-    engine.model.templates engine.model.values
+    engine.model.alerts engine.model.errors engine.model.link_events engine.model.message engine.model.orders
+    engine.model.reasons engine.model.spans engine.model.tables engine.model.templates engine.model.values
     """
 )
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
@@ -36,28 +36,15 @@ ORDER = (
     # the store's own order
     *("engine.store.core", "engine.store.operations", "engine.store.lifecycle", "engine.store.queries"),
     *("engine.store.integrity", "engine.store.journal", "engine.store.recovery"),
-    *(
-        "engine.delivery",
-        "engine.receiving",
-        "engine.diagnostics",
-        "engine.processing",
-        "engine.ordering",
-        "engine.monitoring",
-        "engine.actions",
-        "engine.access",
-    ),
-    *(
-        "engine.views",
-        "engine.help",
-        "engine.web",
-        "engine.abdm",
-        "engine.runtime",
-        "engine.devtools",
-        "engine.commands",
-        "engine.__main__",
-        "engine.help.topics",  # they list what all others have
-    ),
+    *("engine.delivery", "engine.receiving", "engine.diagnostics", "engine.processing", "engine.monitoring"),
+    *("engine.actions", "engine.views", "engine.help", "engine.web", "engine.runtime"),
+    *("engine.commands", "engine.__main__", "engine.features", "workbench"),
+    "engine.help.topics",  # they list what all others have
 )
+# The names of a feature's folder, from the inside out; each is a module or a folder, and imports those before it.
+IN_A_FEATURE = ("config", "rules", "wire", "client", "rows", "on_outcome", "service", "functions", "acts", "lists")
+IN_A_FEATURE += ("todo", "metrics", "snapshot", "examine", "pages", "commands")
+AS_SERVICE = ("flows", "exchange")  # what runs, too
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
 # How a statement of SQL begins, as the engine writes them.
@@ -65,8 +52,10 @@ SQL = re.compile(
     r"\s*((SELECT|INSERT|REPLACE|UPDATE|DELETE|WITH|CREATE|DROP|ALTER|PRAGMA|ATTACH|DETACH|SAVEPOINT|RELEASE)\s"
     r"|(BEGIN|COMMIT|ROLLBACK|VACUUM)(\s|$))"
 )
+# Where a feature has its tables.
+ROWS = re.compile(r"engine\.features\.\w+\.rows\b")
 # The sandbox is a server of its own, with a database of its own.
-OTHERS_WITH_SQL = "engine.devtools.sandbox"
+OTHERS_WITH_SQL = "workbench.sandbox"
 # A mapping knows no configuration of a site, but the reader of YAML and the table of adapters.
 OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 
@@ -75,7 +64,15 @@ ERROR = ("engine.model.errors", "LabRelayError")
 SETTINGS = ("engine.config.values", "Model")
 
 # Where errors are declared: one hierarchy; the tools for developers, and what passes between transports alone.
-ERRORS = {"engine.model.errors", "engine.devtools.errors", "adapters.transports.errors"}
+ERRORS = {"engine.model.errors", "workbench.errors", "adapters.transports.errors"}
+
+# Modules that import what they should not, each pair a line of the file: kind, module, what it imports. They may only
+# become fewer: a pair that is gone is taken out of the file.
+#   debt     a module of the core that imports a feature
+#   arrow    a module of one feature that imports another
+#   inside   a module of a feature that imports what comes after it in `IN_A_FEATURE`
+PAIRS = CHECKOUT / "tests" / "core_and_features.tsv"
+AT_MOST = {"debt": 230, "arrow": 27, "inside": 9}  # as many as there were when features got their folders
 
 BUILT_IN_ERRORS = {
     name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)
@@ -86,9 +83,15 @@ IMPORTED_LATE = {
     ("engine.__main__", "engine.model.spelling"): "only a wrong verb needs a suggestion",
     ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
     ("engine.web.api.service", "engine.web.api.reads"): "models that a site without requests to the API does not need",
-    ("engine.web.api.service", "engine.web.api.event_stream"): "the same",
-    ("engine.access.identity_provider", "engine.access.oidc.flow"): "few sites have a provider",
-    ("engine.abdm.listener", "engine.access.gateway"): "joserfc is slow to read, and few sites have ABDM",
+    ("engine.web.api.service", "engine.features.events.pages"): "the same",
+    (
+        "engine.features.access.service.identity_provider",
+        "engine.features.access.client.flow",
+    ): "few sites have a provider",
+    (
+        "engine.features.abdm.service.listener",
+        "engine.features.abdm.rules.gateway_tokens",
+    ): "joserfc is slow to read, and few sites have ABDM",
     ("adapters.clients.http.oauth2", "adapters.clients.http.jwt"): "joserfc is slow to read, and rarely used",
 }
 
@@ -98,9 +101,15 @@ IMPURE_MODULES = names(
 )
 # What a pure module may import besides the standard library, and why it stays pure with it.
 OUTSIDE = {
-    ("adapters.codecs.abdm.fidelius", "cryptography.hazmat.primitives"): "X25519, HKDF and AES-GCM in constant time: "
+    (
+        "engine.features.abdm.wire.fidelius",
+        "cryptography.hazmat.primitives",
+    ): "X25519, HKDF and AES-GCM in constant time: "
     "arithmetic on bytes that it is given; the caller draws keys and nonces",
-    ("adapters.codecs.abdm.fidelius", "cryptography.exceptions"): "the error of a tag of AES-GCM that does not fit",
+    (
+        "engine.features.abdm.wire.fidelius",
+        "cryptography.exceptions",
+    ): "the error of a tag of AES-GCM that does not fit",
     ("adapters.codecs.json_tree", "orjson"): "a tree in, bytes out, in a sixtieth of the time that Python takes",
 }
 # How a library draws a key by itself.
@@ -179,7 +188,7 @@ def _is_module(name: str) -> bool:
 
 
 def ours(names: frozenset[str]) -> set[str]:
-    return {name for name in names if name.split(".")[0] in ("engine", "adapters", "tests", "tools")}
+    return {name for name in names if name.split(".")[0] in ("engine", "adapters", "workbench", "tests", "tools")}
 
 
 def room(module: str) -> int:
@@ -190,16 +199,40 @@ def room(module: str) -> int:
     pytest.fail(f"{module} is in no folder of ORDER in {Path(__file__).name}")
 
 
+def feature(module: str) -> str:
+    """The feature that has a module; empty of the core's."""
+    return module.split(".")[2] if re.match(r"engine\.features\.\w", module) else ""
+
+
+def part(module: str) -> str:
+    """The name of a module, or of its folder, in the feature's folder; empty of the feature itself."""
+    return module.split(".")[3] if feature(module) and module.count(".") > 2 else ""
+
+
+def is_command(name: str) -> bool:
+    return name.startswith("engine.commands") or part(name) == "commands"
+
+
+def of_features(*names: str) -> dict[str, Path]:
+    return {name: path for name, path in ENGINE.items() if part(name) in names}
+
+
 ADAPTERS = dict(modules("adapters"))
-ENGINE = {name: path for name, path in modules("engine") if name != "engine"}
+ENGINE = {name: path for name, path in modules("engine") if name != "engine"} | dict(modules("workbench"))
 PURE = {name: path for name, path in ADAPTERS.items() if name.startswith(("adapters.codecs", "adapters.dialects"))}
 WITH_IO = {name: path for name, path in ADAPTERS.items() if name not in PURE and name != "adapters"}
+# A feature with a network of its own has codecs and a client of its own, under the same rules.
+PURE |= of_features("wire")
+NETWORKS = {feature(name) for name in of_features("wire")}
+WITH_IO |= {name: path for name, path in of_features("client").items() if feature(name) in NETWORKS}
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_codecs_and_dialects_know_only_the_standard_library_and_the_contract(name: str) -> None:
     imported = imports(PURE[name])
     room = ("adapters.codecs.", "adapters.dialects.") if ".dialects" in name else ("adapters.codecs.",)
+    if feature(name):
+        room += (f"engine.features.{feature(name)}.rules.", f"engine.features.{feature(name)}.wire.")
 
     assert {other for other in ours(imported) if other not in CONTRACT and not other.startswith(room)} == set()
     outside = {other for other in imported - ours(imported) if other.split(".")[0] not in sys.stdlib_module_names}
@@ -237,11 +270,15 @@ def test_codecs_define_no_coroutine(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_IO)
 def test_transports_destinations_and_clients_know_codecs_clients_and_the_contract(name: str) -> None:
-    room = ".".join(name.split(".")[:2])
+    own = f"engine.features.{feature(name)}."
+    rooms = (
+        (f"{own}client.", f"{own}wire.", f"{own}rules.") if feature(name) else (".".join(name.split(".")[:2]) + ".",)
+    )
     known = {
         other
         for other in ours(imports(WITH_IO[name]))
-        if other not in CONTRACT_WITH_IO and not other.startswith(("adapters.clients.", "adapters.codecs.", f"{room}."))
+        if other not in CONTRACT_WITH_IO
+        and not f"{other}.".startswith(("adapters.clients.", "adapters.codecs.", *rooms))
     }
 
     assert known == set()
@@ -249,7 +286,8 @@ def test_transports_destinations_and_clients_know_codecs_clients_and_the_contrac
 
 @pytest.mark.parametrize("name", ENGINE)
 def test_the_engine_reaches_adapters_only_through_the_registry(name: str) -> None:
-    assert {other for other in imports(ENGINE[name]) if other.split(".")[0] == "adapters"} == set()
+    if name not in PURE and name not in WITH_IO:
+        assert {other for other in imports(ENGINE[name]) if other.split(".")[0] == "adapters"} == set()
 
 
 @pytest.mark.parametrize("name", ENGINE)
@@ -258,8 +296,68 @@ def test_folders_look_inwards_only(name: str) -> None:
         return
     mine = room(name)
     for other in imported_to_run(ENGINE[name]):
-        if other.startswith("engine.") and room(other) > mine:
+        if feature(other) and not feature(name):
+            continue  # `test_the_core_names_no_feature`
+        if other.startswith("workbench") and is_command(name):
+            continue
+        if other.startswith(("engine.", "workbench")) and room(other) > mine:
             pytest.fail(f"{name} ({ORDER[mine]}) imports {other} ({ORDER[room(other)]})")
+
+
+def listed(kind: str) -> set[tuple[str, str]]:
+    rows = [line.split("\t") for line in PAIRS.read_text(encoding="utf-8").splitlines()[1:]]
+    assert [row[0] for row in rows if row[0] not in AT_MOST] == []
+    pairs = [(module, other) for name, module, other in rows if name == kind]
+    assert len(pairs) == len(set(pairs)) <= AT_MOST[kind], kind
+    return set(pairs)
+
+
+def pairs_of(found: Callable[[Path], frozenset[str]]) -> set[tuple[str, str]]:
+    """Every module of the engine and of the adapters, with each module of a feature that it imports."""
+    product = {name: path for name, path in {**ENGINE, **ADAPTERS}.items() if not name.startswith("workbench")}
+    return {(name, other) for name, path in product.items() for other in found(path) if feature(other)}
+
+
+def test_the_core_names_no_feature() -> None:
+    """Types count, too. What is left is in `core_and_features.tsv`, and may only become less."""
+    found = {(name, other) for name, other in pairs_of(imports) if not feature(name)}
+    assert found - listed("debt") == set()
+    assert listed("debt") - found == set(), "take these out of the file"
+
+
+def test_features_do_not_know_each_other() -> None:
+    found = {(name, other) for name, other in pairs_of(imports) if feature(name) not in ("", feature(other))}
+    assert found - listed("arrow") == set()
+    assert listed("arrow") - found == set(), "take these out of the file"
+
+
+def test_a_feature_looks_inwards_only() -> None:
+    """Within its folder: a name of `IN_A_FEATURE` imports those before it."""
+    found = {
+        (name, other)
+        for name, other in pairs_of(imported_to_run)
+        if feature(name) == feature(other) and part(other) and place(part(other)) > place(part(name))
+    }
+    assert found - listed("inside") == set()
+    assert listed("inside") - found == set(), "take these out of the file"
+
+
+def place(name: str) -> int:
+    return IN_A_FEATURE.index("service" if name in AS_SERVICE else name) if name else -1
+
+
+def test_a_feature_has_the_same_few_names_as_every_other() -> None:
+    names = {part(name) for name in ENGINE if part(name)}
+    assert names - {*IN_A_FEATURE, *AS_SERVICE} == set()
+    folders = [
+        path for path in (CHECKOUT / "engine" / "features").rglob("*") if path.is_dir() and path.name != "__pycache__"
+    ]
+    assert [path for path in folders if not (path / "__init__.py").is_file() and path.name != "templates"] == []
+
+
+@pytest.mark.parametrize("name", of_features("rules"))
+def test_what_a_feature_decides_is_pure(name: str) -> None:
+    assert {other.split(".")[0] for other in imports(ENGINE[name])} & IMPURE_MODULES == set()
 
 
 def test_modules_are_imported_at_the_top() -> None:
@@ -267,7 +365,7 @@ def test_modules_are_imported_at_the_top() -> None:
     late = {
         (name, other)
         for name, path in {**ENGINE, **ADAPTERS}.items()
-        if not name.startswith("engine.commands")
+        if not is_command(name)
         for function in nodes(path)
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         for other in ours(_imported_by(ast.walk(function)))
@@ -290,7 +388,7 @@ def test_no_module_lies_flat() -> None:
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:
     folders = {path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")}
-    rooms = {folder for folder in folders if folder.parts[:1] in (("engine",), ("adapters",))}
+    rooms = {folder for folder in folders if folder.parts[:1] in (("engine",), ("adapters",), ("workbench",))}
     assert [str(folder) for folder in rooms if not (CHECKOUT / folder).is_dir()] == []
 
 
@@ -311,30 +409,33 @@ def test_a_mapping_knows_no_configuration_of_a_site() -> None:
 
 def test_only_commands_use_the_tools_of_developers() -> None:
     for name, path in ENGINE.items():
-        if not name.startswith(("engine.devtools", "engine.commands")):
-            assert not any(other.startswith("engine.devtools") for other in imports(path)), name
+        if not name.startswith("workbench") and not is_command(name):
+            assert not any(other.startswith("workbench") for other in imports(path)), name
 
 
 def test_only_commands_and_tests_run_commands() -> None:
     for name, path in ENGINE.items():
-        if not name.startswith(("engine.commands", "engine.__main__", "engine.help.topics")):  # topics list the verbs
+        if not name.startswith(("engine.__main__", "engine.help.topics")) and not is_command(
+            name
+        ):  # topics list the verbs
             assert not any(other.startswith("engine.commands") for other in imports(path)), name
 
 
 def test_views_know_nothing_of_who_renders_them() -> None:
     """A terminal, a page and an interface of HTTP take the same rows."""
     for name, path in ENGINE.items():
-        if name.startswith("engine.views"):
+        if name.startswith("engine.views") or part(name) == "lists":
             known = {other.split(".")[0] for other in imports(path)}
             assert known & {"click", "jinja2", "markupsafe", "aiohttp"} == set(), name
 
 
-def test_only_the_store_has_sql() -> None:
+def test_only_the_store_and_the_rows_of_features_have_sql() -> None:
     found = {name: list(_statements(path)) for name, path in {**ENGINE, **ADAPTERS}.items()}
     assert [name for name in found if name.startswith("engine.store") and found[name]] != []
     assert [name for name in found if name.startswith(OTHERS_WITH_SQL) and found[name]] != []
+    assert [name for name in found if ROWS.match(name) and found[name]] != []
     others = {name: lines for name, lines in found.items() if not name.startswith(("engine.store", OTHERS_WITH_SQL))}
-    assert {name: lines for name, lines in others.items() if lines} == {}
+    assert {name: lines for name, lines in others.items() if lines and not ROWS.match(name)} == {}
 
 
 def _statements(path: Path) -> Iterator[str]:
@@ -355,9 +456,9 @@ def test_adapters_are_named_by_modules_that_exist() -> None:
         for node in nodes(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and re.fullmatch(r"adapters(\.\w+)+", node.value)
+        and re.fullmatch(r"(adapters|engine\.features)(\.\w+)+", node.value)
     }
-    assert named <= ADAPTERS.keys()
+    assert named <= ADAPTERS.keys() | ENGINE.keys()
     assert {"adapters.codecs.hl7v2.mllp", "adapters.destinations.mllp_out"} <= named
 
 

@@ -33,16 +33,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engine.devtools.bench.cases import Case, TcpBench
-from engine.devtools.bench.history import DAY_US, FIRST_NUMBER, fill
-from engine.devtools.bench.messages import control_id
+from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal_views import Filter
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tools import figures
+from workbench.bench.cases import Case, TcpBench
+from workbench.bench.history import DAY_US, FIRST_NUMBER, fill
+from workbench.bench.messages import control_id
 
 MESSAGES_A_ROUND = 60  # per connection
 CONNECTIONS = 16

@@ -15,22 +15,22 @@ from pydantic import BaseModel, TypeAdapter
 
 from engine.actions.control import WITH_CONTENT
 from engine.actions.selection import Selection
+from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
+from engine.features.alerts.lists import ALERT, SENT, SILENCE
+from engine.features.codes.lists.corrections import CORRECTION
+from engine.features.codes.lists.gaps import GAP
+from engine.features.codes.lists.suggestions import SUGGESTION
+from engine.features.orders.lists.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
+from engine.features.reagents.lists import LOT
+from engine.features.reports.lists.reports import REPORTS
+from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
+from engine.features.rework.lists.operations import OPERATION
 from engine.runtime.control_handlers import HANDLERS
-from engine.views.abdm import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.views.acts import ACT
-from engine.views.alerts import ALERT, SENT, SILENCE
 from engine.views.copies import COPY
-from engine.views.corrections import CORRECTION
-from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
-from engine.views.gaps import GAP
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY, MESSAGE
-from engine.views.operations import OPERATION
-from engine.views.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
-from engine.views.reagents import LOT
-from engine.views.reports import REPORTS
 from engine.views.site import PAUSE, STORED_LANE
-from engine.views.suggestions import SUGGESTION
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED

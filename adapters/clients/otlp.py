@@ -24,7 +24,7 @@ AGAIN = (401, 403, 404, 405, 429, 502, 503, 504)
 
 
 class Settings(Protocol):
-    """As `engine.config.traces.TracesConfig`."""
+    """As `engine.features.traces.config.TracesConfig`."""
 
     address: str
     headers: Sequence[Header]

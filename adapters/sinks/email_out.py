@@ -41,7 +41,7 @@ class Auth(Protocol):
 
 
 class Settings(Protocol):
-    """As `engine.config.alert_sinks.EmailSink`."""
+    """As `engine.features.alerts.config.sinks.EmailSink`."""
 
     server: Address
     sender: str

@@ -18,7 +18,7 @@ from engine.model.reasons import ReasonCode
 
 
 class Settings(BrokerConfig, Protocol):
-    """As `engine.config.alert_sinks.MqttSink`."""
+    """As `engine.features.alerts.config.sinks.MqttSink`."""
 
     topic: str
 

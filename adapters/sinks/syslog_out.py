@@ -35,7 +35,7 @@ _ESCAPED = re.compile(r'["\\\]]')
 
 
 class Settings(Protocol):
-    """As `engine.config.alert_sinks.SyslogSink`."""
+    """As `engine.features.alerts.config.sinks.SyslogSink`."""
 
     connect: Address
     protocol: str

@@ -1,4 +1,5 @@
-"""The transport of a source without a line: its messages are changes of the worklist (`engine.ordering.status`)."""
+"""The transport of a source without a line: its messages are changes of the worklist
+(`engine.features.orders.exchange.status`)."""
 
 from engine.model.ports import StreamHandler
 

@@ -10,9 +10,9 @@ ended (P2, P5), so that one cut short by a crash is known; an operation goes on 
     dismiss   a named person closes them, with a reason: they need nothing more
     set aside a named person takes one delivery that never succeeds out of its lane's way: it becomes a dead letter
     edit      a named person corrects a dead message; the received bytes stay in the journal, closed
-              (`engine.store.operations.edit_message`)
+              (`engine.features.rework.rows.edit_message`)
     release   a named person sends results that a rule of their route keeps back; only this does
-              (`engine.store.operations.hold_queue`)
+              (`engine.features.results.rows.hold_queue`)
     reject    a named person decides, with a reason, that such results are never delivered
     erase     a patient's stored data is erased (`engine.store.lifecycle.erasure`)
     replay    stored documents go out again at the end of their lanes, behind new messages (`yielding`)

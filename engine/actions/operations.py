@@ -11,7 +11,8 @@ To add a bulk act:
    thread); the ``work`` of its slice changes the journal, and counts an outcome for each member. It gets members in
    ascending order, and may take fewer of them than it was offered, in their order. A `LeftOutError` is the outcome of
    the first.
-2. begin it by `begin_bulk_act` (`engine.actions.underway`), and give it its line in `engine.actions.bulk_acts`: a
+2. begin it by `begin_bulk_act` (`engine.actions.underway`), and give it its line in
+`engine.features.rework.acts.bulk_acts`: a
    restart takes it up there.
 3. give each new outcome its line in `KINDS`, and its words in `engine/web/pages/doing.py`.
 """
@@ -22,11 +23,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from engine.features.rework.rows import letter_steps
 from engine.model.actor import Actor
 from engine.model.errors import DamagedError, IntegrityError, LabRelayError, LeftOutError, StoreError
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import bulk, letter_steps
+from engine.store.operations import bulk
 from engine.store.operations.bulk import Done, Fault, Member, Operation
 from engine.store.queries.bulk import members_from, operation_if, running_operations
 

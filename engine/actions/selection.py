@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from engine.features.results.rows.succession import newer_of_same_reports
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.journal_views import DeadLetter, Filter
 from engine.model.reasons import ReasonCode
@@ -15,7 +16,6 @@ from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import each_message, message_if, sent_among
 from engine.store.queries.reader import Reader
-from engine.store.queries.succession import newer_of_same_reports
 
 PAGE = 500
 LATEST_US = 2**62
@@ -206,7 +206,7 @@ class Replayable:
     Attributes:
         selected: their numbers, oldest first.
         newer: those of newer messages of the same reports, which go along
-        (`engine.store.operations.settling.held_together`).
+        (`engine.features.results.rows.held_together`).
         newest_us: since when the last of those selected is as it was selected.
     """
 

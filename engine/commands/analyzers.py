@@ -12,7 +12,7 @@ import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
-from engine.views.suggestions import SUGGESTION, gap_words
+from engine.features.codes.lists.suggestions import SUGGESTION, gap_words
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 

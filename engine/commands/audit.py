@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions import trail
-from engine.actions.trail import Entry
 from engine.commands.shared.exporting import consent_to_replace, new_text, write_rows
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
@@ -25,7 +23,9 @@ from engine.model.journal_views import Act, Filter
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import each_message, trace_of
+from engine.views import trail
 from engine.views.acts import ACT
+from engine.views.trail import Entry
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader

@@ -244,9 +244,9 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.devtools.bench import abdm_case, mapping_case, page_case, query_case, serial_case, start_case
-    from engine.devtools.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
-    from engine.devtools.bench.prototype import Prototype
+    from workbench.bench import abdm_case, mapping_case, page_case, query_case, serial_case, start_case
+    from workbench.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
+    from workbench.bench.prototype import Prototype
 
     if prototype is not None and (scenario != "oru20" or connections not in (None, [CHANNELS])):
         raise click.BadParameter(

@@ -24,17 +24,17 @@ from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
-from engine.config.destination_abdm import AbdmDestination
 from engine.config.load import Site
 from engine.diagnostics.examine_log import budget
+from engine.features.abdm.config.destination import AbdmDestination
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
-    from engine.config.alert_sinks import SinkBase
     from engine.config.channel import ChannelConfig
-    from engine.config.webhooks import WebhookConfig
+    from engine.features.alerts.config.sinks import SinkBase
+    from engine.features.events.config import WebhookConfig
     from engine.model.ports import ConditionsTrial, Reachable
     from engine.runtime.build import BuiltSite
 
@@ -237,10 +237,10 @@ def _backup(site: Site) -> Iterator[str]:
 
 def _disagreements(site: Site, session: Session) -> Iterator[str]:
     """Corrections of which the files have changed since: they still decide."""
-    from engine.actions.corrections import disagreements
+    from engine.features.codes.lists.corrections import in_words
+    from engine.features.codes.service.corrections import disagreements
     from engine.mapping.corrected import named
     from engine.model.corrections import name_of
-    from engine.views.corrections import in_words
 
     for one, now, taken in disagreements(site, session.corrections):
         said = f"{name_of(one.channel, one.table)}:1:1: correction {one.version} ({in_words(one.key)})"

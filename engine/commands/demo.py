@@ -48,7 +48,7 @@ GROUP = "start"
 @pass_session
 def command(session: Session, messages: int | None, shown: str | None, leave: bool) -> None:
     from engine.config.site import shipped
-    from engine.devtools.demo.show import Demo
+    from workbench.demo.show import Demo
 
     if shown is not None and messages is not None:
         raise click.UsageError("--show and --messages exclude each other; give one")
@@ -76,7 +76,7 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
 
 async def _to_its_end(shown: str, site: "Site", *, leave: bool, say: Callable[[str], None]) -> int:
     """Or until Ctrl-C."""
-    from engine.devtools.demo import abdm, two_way
+    from workbench.demo import abdm, two_way
 
     played = two_way if shown == "two-way" else abdm
     playing: asyncio.Task[int] = asyncio.create_task(played.run(site, leave=leave, say=say))
@@ -105,7 +105,7 @@ def _site(session: Session) -> "Iterator[Site]":
 def _site_that_shows(session: Session, shown: str) -> "Iterator[Site]":
     """A copy of the demo's site, made ready to show this; the site itself stays as it is."""
     from engine.config.load import load_site
-    from engine.devtools.demo import abdm, trouble, two_way
+    from workbench.demo import abdm, trouble, two_way
 
     with _copy(session.folder if session.site is not None else None) as folder:
         {"trouble": trouble, "two-way": two_way, "abdm": abdm}[shown].prepare(folder)

@@ -116,11 +116,12 @@ def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
     """Whether analyzers that get orders have taken them."""
     from engine.config.source import TcpPart
     from engine.config.source_serial import SerialPart
-    from engine.diagnostics import examine_orders
+    from engine.features.orders import examine as examine_orders
+    from engine.features.orders.rows import order_questions
+    from engine.features.orders.rows import reading as worklist
     from engine.model.errors import StoreError
     from engine.model.orders import ItemState
     from engine.store.core.connecting import JOURNAL_NAME
-    from engine.store.queries import order_questions, worklist
 
     channels = {name: one for name, one in site.channels.items() if one.orders is not None and one.enabled}
     if not channels or not (session.data / JOURNAL_NAME).exists():

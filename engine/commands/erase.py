@@ -130,8 +130,8 @@ class Plan:
 
 
 def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
+    from engine.features.abdm.rows import reading as abdm
     from engine.store.lifecycle import erasure
-    from engine.store.queries import abdm
 
     reader.deadline_s = SEARCH_S
     found = erasure.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)

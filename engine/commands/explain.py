@@ -38,19 +38,19 @@ from engine.commands.shared.mapping_options import (
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
+from engine.features.results.lists import decided
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import FoundMessage
 from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
+from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import ContentError, IntegrityError
 from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
-from engine.succession.document_facts import NOTHING, DocumentFacts
-from engine.views import decided
 from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked
 
@@ -174,7 +174,7 @@ class _Journaled:
 
 def _stored(session: Session, what: str, show_values: bool, purpose: str | None) -> _Journaled:
     from engine.commands.shared.selecting import ROW
-    from engine.store.operations import number_bearers
+    from engine.features.results.rows import number_bearers
 
     number = ROW.convert(what, None, None)
     if show_values:

@@ -18,8 +18,8 @@ from engine.commands.shared.selecting import read_by
 from engine.model.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
-    from engine.devtools.sandbox import Faults
-    from engine.devtools.sandbox.lis import MessageKind, Ordering
+    from workbench.sandbox import Faults
+    from workbench.sandbox.lis import MessageKind, Ordering
 
 GROUP = "for developers"
 RARE = True
@@ -133,7 +133,7 @@ def command(
     """
     from pydantic import ValidationError
 
-    from engine.devtools.sandbox import Faults
+    from workbench.sandbox import Faults
 
     given: dict[str, Any] = {"fail": fail, "latency": latency, "down": down, "html": answer_html, "refuse": refuse}
     if kinds:
@@ -155,8 +155,8 @@ def command(
 
     ordering: Callable[[str], Coroutine[Any, Any, None]] | None = None
     if lis is not None:
-        from engine.devtools.sandbox.fhir_lis import FhirLis
-        from engine.devtools.sandbox.lis import Lis, play
+        from workbench.sandbox.fhir_lis import FhirLis
+        from workbench.sandbox.lis import Lis, play
 
         codes = [code.strip() for code in (tests or "").split(",") if code.strip()]
         chosen = int(time.time()) if seed is None else seed
@@ -183,7 +183,7 @@ async def _serve(
     ordering: "Callable[[str], Coroutine[Any, Any, None]] | None",
 ) -> ExitCode:
     """Serve, and order, until SIGINT or SIGTERM."""
-    from engine.devtools.sandbox import Sandbox
+    from workbench.sandbox import Sandbox
 
     sandbox = Sandbox(
         host=listen.host, port=listen.port, base=base, folder=folder, faults=faults, seed=seed, names=names

@@ -20,8 +20,8 @@ from engine.model.units import HostPort, parse_host_port
 from engine.views.text import plural
 
 if TYPE_CHECKING:
-    from engine.devtools.simulator.astm import Habits
-    from engine.devtools.simulator.dialogue import Dialogue
+    from workbench.simulator.astm import Habits
+    from workbench.simulator.dialogue import Dialogue
 
 GROUP = "for developers"
 
@@ -76,10 +76,10 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.devtools.simulator.astm import Habits
-    from engine.devtools.simulator.dialogue import Dialogue
     from engine.mapping.inputs import messages_in
     from engine.model.errors import LabRelayError
+    from workbench.simulator.astm import Habits
+    from workbench.simulator.dialogue import Dialogue
 
     scheme, address = target
     link, wanted, words = SCHEMES[scheme]
@@ -125,10 +125,10 @@ async def _send(
     Raises:
         LabRelayError: the address does not answer, or a message cannot be carried.
     """
-    from engine.devtools.simulator.faults import plan_of
-    from engine.devtools.simulator.play import player
-    from engine.devtools.simulator.wires import ClientWire
     from engine.model.errors import LabRelayError
+    from workbench.simulator.faults import plan_of
+    from workbench.simulator.play import player
+    from workbench.simulator.wires import ClientWire
 
     wire = ClientWire(address)
     try:

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.config.channel import ChannelConfig
-    from engine.devtools.simulator.dialogue import Dialogue
-    from engine.devtools.simulator.faults import Fault
-    from engine.devtools.simulator.packs import Model
-    from engine.devtools.simulator.play import PlaySettings
-    from engine.devtools.simulator.shift import PlannedMessage
-    from engine.devtools.simulator.wires import Parity, Wire
+    from workbench.simulator.dialogue import Dialogue
+    from workbench.simulator.faults import Fault
+    from workbench.simulator.packs import Model
+    from workbench.simulator.play import PlaySettings
+    from workbench.simulator.shift import PlannedMessage
+    from workbench.simulator.wires import Parity, Wire
 
     Work = Callable[[], Awaitable[None]]
 
@@ -55,7 +55,7 @@ _address = read_by(parse_host_port)
 
 
 def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozenset[Fault]":
-    from engine.devtools.simulator.faults import ALL, Fault
+    from workbench.simulator.faults import ALL, Fault
 
     if text.strip() == "all":
         return ALL
@@ -142,8 +142,8 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.devtools.simulator.dialogue import Dialogue
-    from engine.devtools.simulator.play import PlaySettings, new_seed, sentences, summary
+    from workbench.simulator.dialogue import Dialogue
+    from workbench.simulator.play import PlaySettings, new_seed, sentences, summary
 
     if sum(way is not None for way in (connect, listen, serial)) > 1:
         raise click.UsageError("give one of --connect, --listen and --serial")
@@ -175,7 +175,7 @@ def command(
     questions: Counter[str] = Counter()
     work: Work
     if ask:
-        from engine.devtools.simulator.asking import AskingAnalyzer, made_up
+        from workbench.simulator.asking import AskingAnalyzer, made_up
 
         asking = AskingAnalyzer(
             model, wire, dialogue, manner, start=start, kinds=kinds, counts=questions, orders=orders, refuses=refuses
@@ -197,13 +197,13 @@ def command(
 
 
 def _model(pack: str, site: "Path | None") -> "Model":
-    from engine.devtools.simulator.packs import find_model
+    from workbench.simulator.packs import find_model
 
     return find_model(pack, site)
 
 
 def _asker(name: str, site: "Path | None") -> "Model":
-    from engine.devtools.simulator.asking import find_asker
+    from workbench.simulator.asking import find_asker
 
     return find_asker(name, site)
 
@@ -220,9 +220,9 @@ def _sending(
     qc: bool,
 ) -> "Work":
     """A shift of the analyzer; ``kinds`` counts its messages."""
-    from engine.devtools.simulator.play import Analyzer
-    from engine.devtools.simulator.read_back import check
-    from engine.devtools.simulator.shift import shift
+    from workbench.simulator.play import Analyzer
+    from workbench.simulator.read_back import check
+    from workbench.simulator.shift import shift
 
     if qc and not model.controls:
         say(f"no sample shows how {model.name} sends a control run, so none is sent")
@@ -267,8 +267,8 @@ def _channel(
 
 def _dead_letters(session: Session, channel: str, since_us: int) -> dict[str, int] | None:
     """How many messages and deliveries of the channel became dead letters, by reason code; None without a journal."""
+    from engine.features.rework.rows.letter_groups import letter_groups
     from engine.store.queries.lanes import list_channels
-    from engine.store.queries.letter_groups import letter_groups
 
     if not session.journal.is_file():
         return None
@@ -283,7 +283,7 @@ def _dead_letters(session: Session, channel: str, since_us: int) -> dict[str, in
 
 
 def _wire(connect: HostPort | None, listen: HostPort | None, serial: str | None, baud: int, parity: "Parity") -> "Wire":
-    from engine.devtools.simulator.wires import ClientWire, Serial, SerialLine, ServerWire
+    from workbench.simulator.wires import ClientWire, Serial, SerialLine, ServerWire
 
     if serial is not None:
         return SerialLine(serial, Serial(baud=baud, parity=parity))
@@ -301,8 +301,8 @@ def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iter
 
 async def _play(name: str, wire: "Wire", orders: "Wire | None", work: "Work") -> None:
     """``orders``: another line, on which the orders come."""
-    from engine.devtools.simulator.wires import ServerWire
     from engine.model.errors import LabRelayError
+    from workbench.simulator.wires import ServerWire
 
     try:
         try:

@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from engine.config.lis import LisConfig, why_no_orders
 from engine.config.mapping_settings import with_known_forms
-from engine.config.orders import OrdersConfig, why_one_way
 from engine.config.source import SourceConfig
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
@@ -27,6 +25,8 @@ from engine.config.values import (
     Words,
     Zone,
 )
+from engine.features.orders.config.lis import LisConfig, why_no_orders
+from engine.features.orders.config.orders import OrdersConfig, why_one_way
 from engine.model.units import HostPort
 
 DAY = 86_400.0

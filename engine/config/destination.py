@@ -10,7 +10,6 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from engine.config.destination_abdm import AbdmDestination
 from engine.config.destination_auth import USE_HTTPS, USE_MQTT_TLS, PasswordAuth, host_in_clear
 from engine.config.destination_base import DestinationBase
 from engine.config.http_server import HttpServer
@@ -31,6 +30,7 @@ from engine.config.values import (
     Whole,
 )
 from engine.config.yaml_nodes import KeyPath
+from engine.features.abdm.config.destination import AbdmDestination
 
 
 class FhirDestination(HttpServer, DestinationBase):

@@ -16,9 +16,7 @@ from pydantic import ValidationError
 
 from engine.config.channel import NO_DESTINATION, ChannelConfig
 from engine.config.destination import KINDS, DestinationConfig
-from engine.config.destination_abdm import AbdmDestination
 from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
-from engine.config.orders_together import disagreements
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.secrets import Lookup, expand, lookup
@@ -26,9 +24,11 @@ from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
-from engine.config.source_share import SharePart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
+from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.config.share import SharePart
+from engine.features.orders.config.together import disagreements
 from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import ConfigError
 from engine.model.units import HostPort

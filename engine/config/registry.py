@@ -77,20 +77,20 @@ LOG_INS = {
     "jwt": "adapters.clients.http.jwt",
 }
 ENCRYPTION = {
-    "abdm": "adapters.codecs.abdm.fidelius",
+    "abdm": "engine.features.abdm.wire.fidelius",
 }
 ABDM = {
-    "gateway": "adapters.clients.abdm.gateway",
-    "pushes": "adapters.clients.abdm.pushes",
-    "health": "adapters.clients.abdm.health",
-    "rules": "adapters.codecs.abdm.profile_rules",
+    "gateway": "engine.features.abdm.client.gateway",
+    "pushes": "engine.features.abdm.client.pushes",
+    "health": "engine.features.abdm.client.health",
+    "rules": "engine.features.abdm.wire.profile_rules",
     "texts": "adapters.clients.http.templated",
-    "verdicts": "adapters.codecs.abdm.verdicts",
-    "consents": "adapters.codecs.abdm.consents",
-    "signed_bytes": "adapters.codecs.abdm.signed_bytes",
-    "documents": "adapters.codecs.abdm.documents",
-    "times": "adapters.codecs.abdm.times",
-    "shared_profile": "adapters.codecs.hl7v2.shared_profile",
+    "verdicts": "engine.features.abdm.wire.verdicts",
+    "consents": "engine.features.abdm.wire.consents",
+    "signed_bytes": "engine.features.abdm.wire.signed_bytes",
+    "documents": "engine.features.abdm.wire.documents",
+    "times": "engine.features.abdm.wire.times",
+    "shared_profile": "engine.features.abdm.wire.shared_profile",
 }
 
 

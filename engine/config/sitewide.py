@@ -5,15 +5,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.config.access import AccessConfig
-from engine.config.alerts import AlertsConfig
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
-from engine.config.traces import TracesConfig
 from engine.config.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.web import WebConfig
-from engine.config.webhooks import Webhooks
+from engine.features.access.config.access import AccessConfig
+from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.events.config import Webhooks
+from engine.features.traces.config import TracesConfig
 from engine.model.records import INCOMPLETE_BYTES
 
 

@@ -16,12 +16,12 @@ from engine.config.source_folder import FolderPart
 from engine.config.source_http import HttpPart
 from engine.config.source_json import JsonPart
 from engine.config.source_serial import SerialPart
-from engine.config.source_share import SharePart
-from engine.config.source_status import StatusPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.tls import ServerTls
 from engine.config.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
+from engine.features.abdm.config.share import SharePart
+from engine.features.orders.config.status import StatusPart
 from engine.model.units import HostPort
 
 KiB = 1024

@@ -20,8 +20,8 @@ rows back, the deliveries in memory are given back to the store and all are clai
 ``drain: newest-first`` claims from the end of the rows and takes from the end of memory. The invariant does not hold
 there, so a claim names the deliveries in memory, and when a destination comes back all of them are given back first. A
 delivery that is older than one that went before it is closed (older versions of the same results), held
-(``OVERTAKEN``), or sent: `engine.store.operations.superseding` decides. An older one waits for a newer one that the
-server may have; after five attempts of the newer one it goes, if the two have no test in common.
+(``OVERTAKEN``), or sent: `engine.features.results.rows.superseding` decides. An older one waits for a newer one that
+the server may have; after five attempts of the newer one it goes, if the two have no test in common.
 
 ``conflicts: check`` writes the last known versions of the resources into the body as ``ifMatch``, in the main process;
 the answer is stored in the transaction that settles the delivery.

@@ -12,11 +12,10 @@ from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import Settlement
 from engine.delivery.setup import Setup
+from engine.features.results.rows import report_lists, superseding
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.store.operations import superseding
-from engine.store.operations.settling import report_lists
 
 OUR_FAULT_ATTEMPTS = 5  # a delivery with exceptions of ours is tried this often before it is dead
 
@@ -162,7 +161,7 @@ class AttemptRunner:
 
     async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
         """The delivery with complete report lists, including results that the receiver has from other messages
-        (`engine.store.operations.settling.report_lists`).
+        (`engine.features.results.rows.report_lists`).
         """
         try:
             body = await self.setup.journal.run(report_lists.join, delivery.id)

@@ -13,11 +13,11 @@ from engine.delivery.outage import Outage
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import RetryPolicy, decide
 from engine.delivery.setup import Setup
+from engine.features.results.rows import hold_queue
 from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
-from engine.store.operations import hold_queue
 from engine.store.operations.outbox import attempts
 
 

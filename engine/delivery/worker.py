@@ -115,7 +115,7 @@ class DestinationWorker:
         """A delivery with a place in memory is durable. Called in journal order.
 
         Args:
-            size: as it was reserved; the document may have changed since (`engine.store.operations.settling`).
+            size: as it was reserved; the document may have changed since (`engine.features.results.rows`).
         """
         lane.reserved -= 1
         self.memory.bytes += len(delivery.body) - size

@@ -1,7 +1,7 @@
 """Alerts: entries of the to-do list that people are notified of, wherever they are. Values only.
 
 An alert has one cause, and its key is the cause's. It is pending until the cause has lasted for a time, then it fires:
-its start is sent. Once the cause has been gone for a time, its end is sent. `engine.monitoring.alerting` has the rules.
+its start is sent. Once the cause has been gone for a time, its end is sent. `engine.features.alerts` has the rules.
 """
 
 from dataclasses import dataclass, field

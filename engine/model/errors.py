@@ -1,7 +1,7 @@
 """The one hierarchy of errors. The class says who must act, the attributes say how.
 
 No other module of the engine defines an error, but one that never leaves it, and the tools for developers
-(`engine.devtools.errors`). ``exit_code``: how a command ends that is left with the error (`labrelay help exit-codes`).
+(`workbench.errors`). ``exit_code``: how a command ends that is left with the error (`labrelay help exit-codes`).
 
 A message names the place and the value wanted, and never carries patient data: it goes to logs and pages.
 """
@@ -116,7 +116,7 @@ class FideliusError(LabRelayError):
     """Keys or a page of ABDM's encryption cannot be used.
 
     Attributes:
-        fault: the cause, one of `adapters.codecs.abdm.fidelius.Fault`.
+        fault: the cause, one of `engine.features.abdm.wire.fidelius.Fault`.
     """
 
     def __init__(self, fault: str, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.model.records import DeliveryState, MessageState
 
 if TYPE_CHECKING:
-    from engine.succession.document_facts import DocumentFacts
+    from engine.model.document_facts import DocumentFacts
 
 
 class Count(NamedTuple):

@@ -458,7 +458,7 @@ class Delivery:
         key: stable over a sender's resend, retries, replays and restarts; the destination may spot a repeat by it.
         attempt: how many attempts have failed so far.
         joins: its reports list results of other messages of the same orders, too
-        (`engine.store.operations.settling.report_lists`).
+        (`engine.features.results.rows.report_lists`).
         known_order: there were such messages when it was queued.
         earlier: how many were made before a restart: a person retried a dead letter, or replayed the message.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.

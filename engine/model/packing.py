@@ -81,7 +81,7 @@ class UnpackingDestination:
 
     def hand_to(self, take: "Callable[[Delivery], Awaitable[None]]") -> None:
         """Have ``take`` keep the documents of a destination that sends nothing itself."""
-        self._destination.take = take  # type: ignore[attr-defined]  # of `adapters.destinations.abdm_out`
+        self._destination.take = take  # type: ignore[attr-defined]  # of `engine.features.abdm.client.destination`
 
     async def deliver(self, delivery: "Delivery") -> "Versions | None":
         if delivery.packed:

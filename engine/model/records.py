@@ -48,7 +48,7 @@ AGAIN = 64  # of a replay: beside what the message was queued with
 JOINS = 128
 KNOWN_ORDER = 256
 CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succession.critical`)
-ORDERED = 1024  # its message has results of tubes that may have orders (`engine.store.operations.worklist.holding`)
+ORDERED = 1024  # its message has results of tubes that may have orders (`engine.features.orders.rows.holding`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Routed:
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
-        echo: it says again what was accepted before, and is not sent (`engine.store.operations.settling.comparing`).
+        echo: it says again what was accepted before, and is not sent (`engine.features.results.rows.comparing`).
         form: of CSV and JSON, where the results are; None: they are not compared.
         controls: patterns of numbers of controls, which a message that passes through unchanged may have.
     """
@@ -116,7 +116,7 @@ class Decision:
         accept_conflict: the person has compared both messages and accepts that another patient has the same order
             number.
         moved: the answer where the message corrects an order of another patient; empty: none
-            (`engine.store.operations.settling.moved_orders.ANSWERS`).
+            (`engine.features.results.rows.moved_orders.ANSWERS`).
     """
 
     again: bool = False

@@ -17,7 +17,7 @@ class Snooze(Mark):
     """An entry is not shown as work before ``until_us``, unless it is worse than it was then.
 
     Attributes:
-        rank: of its urgency then (`engine.monitoring.todo.Entry.rank`); the lowest is the worst.
+        rank: of its urgency then (`engine.features.todo.rules.Entry.rank`); the lowest is the worst.
         count: of the entry then.
     """
 

@@ -1,4 +1,4 @@
-"""What the worklist is asked, and its answers. Plain data; `engine.store.operations.worklist` does the work."""
+"""What the worklist is asked, and its answers. Plain data; `engine.features.orders.rows` does the work."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field

@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.model.timing import TIMING_BUCKETS, Timing
 from engine.monitoring.process_metrics import ProcessMetrics
-from engine.monitoring.snapshot.alerts import AlertsSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 

@@ -11,6 +11,6 @@ ones of its channel wait for it, other channels' take turns meanwhile (`turns`, 
 messages wait for more than a second: no channel holds back another.
 
 `reprocessing` processes stored messages anew and compares with the documents that were delivered. A document that
-differs is a new revision with delivery keys of its own, marked manual, so `engine.store.operations.superseding` looks
-at it before it is sent. The act keeps no place: a document that was sent differs no more.
+differs is a new revision with delivery keys of its own, marked manual, so `engine.features.results.rows.superseding`
+looks at it before it is sent. The act keeps no place: a document that was sent differs no more.
 """

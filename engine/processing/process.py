@@ -277,7 +277,8 @@ def _route(
 
 
 def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
-    """Why a message of an analyzer that gets orders is for `engine.ordering` alone; None: it may have results."""
+    """Why a message of an analyzer that gets orders is for `engine.features.orders` alone; None: it may have
+    results."""
     if question_in(parsed, dialogue) is not None:
         return ReasonCode.QUESTION
     if not has_results(parsed) and dialogue.confirmation(parsed) is not None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.config.load import Site
+from engine.features.results.rows.succession import would_be_superseded
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
@@ -34,7 +35,6 @@ from engine.processing.process import ChannelRoutes, Processed, process, routed_
 from engine.store.queries.contents import reports_of, stored_document, stored_message
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.store.queries.succession import would_be_superseded
 from engine.succession.kinds import under
 
 FindingState = Literal[

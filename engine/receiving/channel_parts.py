@@ -46,7 +46,8 @@ class Acknowledged(Enum):
 
 
 class QuestionDesk(Protocol):
-    """Answers the questions of a channel's analyzer (`engine.ordering.desk`). Nothing here waits or raises."""
+    """Answers the questions of a channel's analyzer (`engine.features.orders.exchange.desk`). Nothing here waits or
+    raises."""
 
     def opened(self, connection: "Connection") -> None:
         """A line is there."""
@@ -63,7 +64,7 @@ class QuestionDesk(Protocol):
 
 
 class OrderAnswers(Protocol):
-    """Answers the orders of a laboratory system (`engine.ordering.lis`)."""
+    """Answers the orders of a laboratory system (`engine.features.orders.exchange.lis`)."""
 
     def expect(self, stored: Stored) -> "asyncio.Future[Any]":
         """The outcome of a message that is durable, asked for before intake has it. Shared: never cancel it."""

@@ -16,10 +16,6 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from engine.abdm import announcing
-from engine.abdm.service import changed as abdm_changed
-from engine.access.accounts import Accounts
-from engine.actions.bulk_acts import bulk_acts
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
@@ -30,6 +26,18 @@ from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
+from engine.features.abdm.flows import announcing
+from engine.features.abdm.service.service import changed as abdm_changed
+from engine.features.access.service.accounts import Accounts
+from engine.features.alerts.service import Alerting
+from engine.features.codes.rows.reading import list_corrections
+from engine.features.events.service import state_events
+from engine.features.events.service.webhooks import Webhooks
+from engine.features.orders.exchange import expiry, status
+from engine.features.reports.service import DowntimeWatch
+from engine.features.rework.acts.bulk_acts import bulk_acts
+from engine.features.todo.service.looks import TodoLooks
+from engine.features.todo.service.todo_list import TodoList
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -37,9 +45,7 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Recovery
 from engine.monitoring.metrics import Counters, new_registry
-from engine.ordering import expiry, status
-from engine.runtime import gc_tuning, notices, state_events
-from engine.runtime.alerting import Alerting
+from engine.runtime import gc_tuning, notices
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
@@ -47,7 +53,6 @@ from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, handlers
-from engine.runtime.downtime_watch import DowntimeWatch
 from engine.runtime.ends import SeenEnds
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
@@ -56,10 +61,7 @@ from engine.runtime.scrub import Scrub
 from engine.runtime.second_anchor import SecondAnchor
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
-from engine.runtime.todo_list import TodoList
-from engine.runtime.todo_looks import TodoLooks
 from engine.runtime.watchdog import Notifier, watch
-from engine.runtime.webhooks import Webhooks
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
 from engine.store.core.connecting import JOURNAL_NAME
@@ -67,7 +69,6 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
-from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp

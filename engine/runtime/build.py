@@ -16,9 +16,15 @@ from engine.config import registry
 from engine.config.channel import NO_DESTINATION, ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
 from engine.config.load import Site
-from engine.config.orders import OrdersConfig
 from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
 from engine.config.source_tee import TeePart
+from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.exchange.asking import Asking
+from engine.features.orders.exchange.lis import LisAnswers
+from engine.features.orders.exchange.listening import answers_later
+from engine.features.orders.exchange.order_writers import writer
+from engine.features.orders.exchange.taking import take_settings
+from engine.features.orders.rules.codes_of_table import codes_of
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
@@ -35,12 +41,6 @@ from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
 from engine.model.worklist import AskSettings
-from engine.ordering.asking import Asking
-from engine.ordering.codes_of_table import codes_of
-from engine.ordering.lis import LisAnswers
-from engine.ordering.listening import answers_later
-from engine.ordering.order_writers import writer
-from engine.ordering.taking import take_settings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
 from engine.processing.process import ChannelRoutes, Route

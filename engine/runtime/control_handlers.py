@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from engine.actions.admission import Admission
 from engine.actions.control import Follower, Handler, Request
-from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
 from engine.actions.pause_resume import VERBS, Switches
+from engine.actions.running_site import Result, RunningSite
 from engine.actions.underway import Acts
+from engine.features.abdm import acts as abdm
+from engine.features.access import acts as people
+from engine.features.alerts import acts as alerts
+from engine.features.codes import acts as tables
+from engine.features.orders import acts as orders
+from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
+from engine.features.rework.acts import replays
+from engine.features.todo import acts as todo
 from engine.model.actor import Actor
 from engine.model.permissions import (
     ACTING,
@@ -71,8 +79,7 @@ from engine.runtime.control_requests import (
     UserChange,
     read,
 )
-from engine.runtime.verbs import abdm, alerts, contents, messages, orders, people, replays, tables, todo, upkeep
-from engine.runtime.verbs.running_site import Result, RunningSite
+from engine.runtime.verbs import contents, messages, upkeep
 from engine.store.operations import audit
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine.config.destination_abdm import facilities_of
-from engine.config.orders_together import unsent_after_s
+from engine.features.abdm.config.destination import facilities_of
+from engine.features.codes.service.missing_codes import MissingCodes
+from engine.features.orders.config.together import unsent_after_s
+from engine.features.results import service as identity_questions
 from engine.model.errors import StoreError
 from engine.model.journal_views import Count
 from engine.model.message import Delivery
@@ -23,9 +25,8 @@ from engine.monitoring import metrics
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.notice import notices as about
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.runtime import identity_questions, not_taken, notices
+from engine.runtime import not_taken, notices
 from engine.runtime.journal_view import JournalView
-from engine.runtime.missing_codes import MissingCodes
 from engine.runtime.sources import ChannelSource
 from engine.runtime.traffic_view import Reading, TrafficViews
 from engine.store.core.vault import KEY_NAME

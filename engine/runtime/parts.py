@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from engine.abdm.service import of_site
 from engine.config.changes import same_link
 from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
@@ -25,6 +24,15 @@ from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
+from engine.features.abdm.service.service import of_site
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange.asking import Asking
+from engine.features.orders.exchange.desk import Desk
+from engine.features.orders.exchange.lis import LisAnswers, OrderDesk
+from engine.features.orders.exchange.listening import listeners
+from engine.features.orders.exchange.polling import JournalMemory
+from engine.features.orders.rows.announcing import Listener
+from engine.features.traces.service.sending import Tracing
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
@@ -38,11 +46,6 @@ from engine.model.records import (
     Target,
 )
 from engine.monitoring.taps import Taps
-from engine.ordering.asking import Asking
-from engine.ordering.desk import Desk
-from engine.ordering.lis import LisAnswers, OrderDesk
-from engine.ordering.listening import listeners
-from engine.ordering.polling import JournalMemory
 from engine.processing.intake import Intake
 from engine.processing.process import ChannelRoutes, Processed
 from engine.receiving.channel import Channel
@@ -50,15 +53,13 @@ from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
 from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
 from engine.runtime.sources import ChannelSource
-from engine.runtime.tracing import Tracing
 from engine.runtime.worker.destination import RemoteDestination
 from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, worklist
+from engine.store.operations import append
 from engine.store.operations.outbox import attempts
-from engine.store.operations.worklist.announcing import Listener
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
 

@@ -15,9 +15,9 @@ from engine.config.source import TcpPart
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
+from engine.features.orders.exchange.desk import Desk
 from engine.model import back_off
 from engine.model.ports import PollMemory, Transport
-from engine.ordering.desk import Desk
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
 

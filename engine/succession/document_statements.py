@@ -19,7 +19,7 @@ from hashlib import blake2b
 import orjson
 from orjson import OPT_SORT_KEYS
 
-from engine.succession.document_facts import DocumentFacts
+from engine.model.document_facts import DocumentFacts
 from engine.succession.statements import Json, Resource, change_status, resource_of
 
 _ENVELOPE = frozenset({"id", "meta", "status", "docStatus", "issued", "date", "text"})

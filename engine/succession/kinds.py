@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
+from engine.model.document_facts import DocumentFacts
 from engine.model.list_form import Form
 from engine.succession import document_statements, hl7_statements, statements
-from engine.succession.document_facts import DocumentFacts
 from engine.succession.list_statements import LISTS, List
 from engine.succession.order_names import with_orders
 from engine.succession.statements import Resource

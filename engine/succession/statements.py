@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.succession.document_facts import DocumentFacts
+from engine.model.document_facts import DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 

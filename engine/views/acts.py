@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.actions.trail import Entry, instant, purpose_of
+from engine.views.trail import Entry, instant, purpose_of
 from engine.views.view import Field, View, at
 
 IN_WORDS = ("reason", "purpose")  # of a person; in a column of their own

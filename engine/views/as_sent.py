@@ -1,7 +1,7 @@
 """Explain a document as it is sent, based on the explanation of the document that its mapping makes.
 
 A mapping sees one message alone; the sent document also depends on the journal's knowledge of its orders
-(`engine.succession.document_facts`). Both come together here: each value with the rule that made it, or with the
+(`engine.model.document_facts`). Both come together here: each value with the rule that made it, or with the
 decision about it.
 """
 
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from engine.features.results.lists.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
 from engine.mapping.explaining import ExplainContext, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.mapping.trace import Trace
+from engine.model.document_facts import DocumentFacts
 from engine.model.list_form import Form
 from engine.model.message import Document
-from engine.succession.document_facts import DocumentFacts
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
-from engine.views.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
 
 Json = dict[str, Any]
 
@@ -35,7 +35,8 @@ def as_sent(
     Args:
         form: for CSV and JSON, the places of the results.
         leaves: of the document as the mapping makes it. If it is not sent they are returned unchanged, also for a
-            document that is no Bundle: `engine.views.decided` shows its left out results and other statuses.
+            document that is no Bundle: `engine.features.results.lists.decided` shows its left out results and other
+            statuses.
     """
     body = document.body
     sent = under(body, document.media_type, form, facts)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
+from engine.model.document_facts import DocumentFacts
 from engine.model.message import Document, Parsed, Stored
 from engine.processing.process import ChannelRoutes, context_of
-from engine.succession.document_facts import DocumentFacts
 from engine.views.as_sent import traced_as_sent
 
 

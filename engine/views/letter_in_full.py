@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from engine.diagnostics.lines.signs import text
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.differences import differences
 from engine.mapping.r4 import RESOURCES
 from engine.model import technology
@@ -23,7 +24,6 @@ from engine.model.reasons import ReasonCode, help_of
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
-from engine.views.dead_letters import LETTER
 from engine.views.messages import as_text, attempt_words, attempts, issue_words
 from engine.views.text import Head, printable
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from engine.model.phrases import PageText
-from engine.web.access.person import Person
+from engine.web.person import Person
 
 
 class Entry(NamedTuple):

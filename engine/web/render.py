@@ -17,20 +17,20 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from engine.features.todo.pages.rows_shown import looked_row, todo_row
+from engine.features.todo.rules import Todo, without_notes
 from engine.model.journal_views import ReagentView
 from engine.model.phrases import N_, Phrase
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.monitoring.todo import Todo, without_notes
-from engine.web.access.person import Person
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.languages import LANGUAGES, catalogue
 from engine.web.line_rows import lots
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
+from engine.web.person import Person
 from engine.web.rows import Rows, worst_first
-from engine.web.todo_rows import looked_row, todo_row
 
 if TYPE_CHECKING:
     import jinja2

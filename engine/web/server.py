@@ -29,8 +29,11 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.access.accounts import Accounts
 from engine.config.web import AT_START, WebConfig
+from engine.features.access.pages.account import ACCOUNT
+from engine.features.access.pages.all_pages import access_pages
+from engine.features.access.service.accounts import Accounts
+from engine.features.reagents.lists import LOT
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.journal_views import ReagentView
@@ -41,23 +44,20 @@ from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
-from engine.views.reagents import LOT
 from engine.web import bodies, sender
-from engine.web.access.access_pages import access_pages
-from engine.web.access.account import ACCOUNT
-from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
-from engine.web.access.person import BY_ITSELF, PERSON, Person, address_of, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
 from engine.web.bodies import Body, html, prepared
+from engine.web.desk import LOG_IN, Desk
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
+from engine.web.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
 from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
+from engine.web.person import BY_ITSELF, PERSON, Person, address_of, person_of
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, add_routes, gate
 

@@ -10,13 +10,13 @@ import aiohttp
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.abdm import AbdmSandbox
 from tests.documentation.test_docs import CHECKOUT, EXAMPLES, read
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.sites import make_site
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox
 
 PAGE = read("abdm-going-live.md")
 

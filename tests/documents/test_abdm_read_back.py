@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.codecs.abdm.profile_rules import faults
-from engine.model.abdm_profiles import PROFILES, Profile
+from engine.features.abdm.rules.profiles import PROFILES, Profile
+from engine.features.abdm.wire.profile_rules import faults
 from tests.documents.test_abdm_documents import FILES, SETTINGS, STRUCTURED, _with_number, verdict
 from tests.support.abdm_documents import prepared
 from tests.support.corpus import CorpusFile, payloads

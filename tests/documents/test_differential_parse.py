@@ -13,10 +13,10 @@ import hl7
 import pytest
 
 from adapters.codecs.hl7v2.message import parse, split
-from engine.devtools.bench.messages import oru
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 from tests.fuzz.kept import as_line, kept, seeds
+from workbench.bench.messages import oru
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*/*.hl7"))
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.mapping_case import shipped_mappings
 from engine.mapping import load
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import Table
@@ -14,6 +13,7 @@ from engine.mapping.testing import Runner, Test, read_tests
 from engine.mapping.units import loinc_check_digit_holds, ucum_problem
 from engine.processing.names import are_read
 from tests.support.shipped import ANALYZERS, MAPPINGS, program
+from workbench.bench.mapping_case import shipped_mappings
 
 TESTS = [test for path in sorted((MAPPINGS / "tests").glob("*.yaml")) for test in read_tests(path)]
 TABLES = [*sorted((MAPPINGS / "tables").glob("*.csv")), *sorted(ANALYZERS.glob("*/codes.csv"))]

@@ -30,7 +30,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from engine.model.phrases import Phrase
 from tests.e2e.broker import OPEN, subscriber
 from tests.e2e.counterparts import listening, mosquitto
-from tests.engine.runtime.test_alerting import AWAY, QUICK, house
+from tests.engine.features.alerts.test_alerting import AWAY, QUICK, house
 from tests.support.certificates import Authority
 from tests.support.ports import quiet_ports
 from tests.support.running import QUICK as AT_ONCE

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from tests.e2e.chromium import chromium
 from tests.support.channels import block
 from tests.support.doors import BODY, ORU, ports

@@ -8,27 +8,27 @@ from pathlib import Path
 
 from aiohttp import web
 
-from engine.devtools.sandbox import Sandbox
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange import by_hand
+from engine.features.orders.exchange.taking import take_settings
+from engine.features.orders.rows.reading import ItemFilter, count_items
+from engine.features.orders.rows.tube_timeline import count_without
 from engine.model.actor import Actor
 from engine.model.journal_views import Filter
 from engine.model.orders import ItemState, OrderedPatient, OrderLine
 from engine.model.permissions import WATCHING
 from engine.monitoring.snapshot.states import ChannelState
-from engine.ordering import by_hand
-from engine.ordering.taking import take_settings
 from engine.runtime.app import App
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import worklist
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page
-from engine.store.queries.tube_timeline import count_without
-from engine.store.queries.worklist import ItemFilter, count_items
 from tests.support.abdm_rows import fill
 from tests.support.asking import asking, question, result
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.running import QUICK, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 ROOT = Actor("root", role="root")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from engine.access.oidc.examine import examine
-from engine.config.access import AccessConfig
-from engine.config.oidc import OidcConfig
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
+from engine.features.access.config.access import AccessConfig
+from engine.features.access.config.oidc import OidcConfig
+from engine.features.access.examine import examine
 from engine.model.clock import SystemClock
 from engine.model.health import Health
 from engine.model.units import HostPort

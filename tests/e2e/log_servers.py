@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
+from workbench.bench.messages import oru
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()

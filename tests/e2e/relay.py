@@ -22,14 +22,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.abdm.dispatcher import FLOWS
-from engine.devtools.abdm import AbdmSandbox, Settings
-from engine.devtools.abdm.people import PEOPLE
+from engine.features.abdm.service.dispatcher import FLOWS
 from tests.e2e.counterparts import STARTS_WITHIN_S
 from tests.support.abdm_site import SECRET, Ours, destination, person, report
 from tests.support.certificates import Authority, Pair
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Settings
+from workbench.abdm.people import PEOPLE
 
 SHIPPED = Path(__file__).parents[2] / "config" / "relay"
 FIRST, SECOND = "IN0000000001", "IN0000000002"

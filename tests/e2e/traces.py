@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.runtime.test_traces import BUSY, PERSON, REFUSED, TAKEN, alive, send, site
+from tests.engine.features.traces.test_traces_of_a_site import BUSY, PERSON, REFUSED, TAKEN, alive, send, site
 from tests.support.certificates import Authority
 from tests.support.live import Daemon
 from tests.support.ports import quiet_ports

@@ -8,8 +8,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engine.devtools.abdm import AbdmSandbox
-from engine.devtools.abdm.people import PEOPLE
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import seeds
@@ -18,6 +16,8 @@ from tests.support.abdm_reports import oru
 from tests.support.abdm_site import FACILITY
 from tests.support.failpoints import CONSENTS
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox
+from workbench.abdm.people import PEOPLE
 
 STEPS = (
     *CONSENTS, "prove a callback", "keep a callback", "fold a callback", "begin a call", "make a call",

@@ -12,14 +12,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.abdm.inviting import MOST_ATTEMPTS
-from engine.devtools.abdm import AbdmSandbox
+from engine.features.abdm.flows.inviting import MOST_ATTEMPTS
 from engine.store.integrity.verify import run as verify
 from tests.faults.test_abdm_links_kill import address, letters, mobile, rows
 from tests.support.abdm_lives import BOTH, abdm_lives, listening
 from tests.support.failpoints import INVITATIONS, LEAVING
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox
 
 CALLS = ("begin a call", "make a call", "note what the gateway answered", "keep a callback", "fold a callback")
 STEPS = (*LEAVING, *INVITATIONS, *CALLS, "commit")

@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.devtools.abdm import AbdmSandbox
 from engine.model.errors import StoreError
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
@@ -25,6 +24,7 @@ from tests.support.abdm_site import FACILITY
 from tests.support.failpoints import ABDM, SMS
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox
 
 STEPS = (*SMS, *ABDM, "settle", "commit", "anchor")
 CODE = re.compile("91([0-9]{10}).*?([0-9]{6}) links")

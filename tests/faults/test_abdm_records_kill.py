@@ -9,8 +9,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engine.devtools.abdm import AbdmSandbox
-from engine.devtools.abdm.people import PEOPLE
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.reader import Reader
@@ -21,6 +19,8 @@ from tests.support.abdm_reports import oru
 from tests.support.abdm_site import FACILITY
 from tests.support.failpoints import RECORDS
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox
+from workbench.abdm.people import PEOPLE
 
 REPORTS = 3
 STEPS = (*RECORDS, "begin a call", "make a call", "note what the gateway answered", "fold a callback", "commit")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.store.queries import alerts as rows
+from engine.features.alerts.rows import reading as rows
 from engine.store.queries.reader import Reader
 from tests.support.command_line import labrelay
 from tests.support.killed import Daemon

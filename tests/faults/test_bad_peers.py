@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from engine.store.integrity.verify import run as verify
 from tests.faults.harness.tally import percentile
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import HOST, MiB, rss, running, shown, status
+from workbench.bench.messages import oru
 
 VT, END = b"\x0b", b"\x1c\r"
 FIXED = 24 * MiB  # what any daemon grows by in its first seconds of work

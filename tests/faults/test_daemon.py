@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.devtools.bench.messages import control_id, oru
 from engine.store.integrity.verify import run as verify
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
+from workbench.bench.messages import control_id, oru
 
 HOST = "127.0.0.1"
 MiB = 1024 * 1024

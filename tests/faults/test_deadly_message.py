@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from engine.model.clock import SystemClock
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
@@ -23,6 +22,7 @@ from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
+from workbench.bench.messages import oru
 
 DEADLY = b"DEADLY"
 # The real daemon, but for a mapping that takes the process with it.

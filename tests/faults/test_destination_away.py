@@ -20,7 +20,6 @@ import pytest
 from aiohttp import web
 
 from engine.delivery.breaker import BreakerState
-from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import Clock, ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -33,6 +32,7 @@ from tests.support.mllp_peer import END, VT
 from tests.support.ports import quiet_ports
 from tests.support.running import MLLP, channel, make_running_site, running_app
 from tests.support.waiting import until
+from workbench.bench.messages import control_id, oru
 
 HOUR_S = 3600
 LONGEST_RUN = 10  # failures in a row: each failed probe doubles the wait for the next, up to a minute

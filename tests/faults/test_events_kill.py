@@ -16,10 +16,9 @@ import aiohttp
 import pytest
 import yaml
 
-from engine.devtools.bench.messages import oru
-from engine.model.events import position_of, wanted
+from engine.features.events.rows import reading as events
+from engine.features.events.rules import position_of, wanted
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.queries import events
 from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import seeds
 from tests.support.killed import Daemon
@@ -28,6 +27,7 @@ from tests.support.running import HL7_ROUTE, channel, make_running_site
 from tests.support.scripted_http import RESET, Request, http, scripted
 from tests.support.senders import send_blocks
 from tests.support.waiting import WITHIN_S, until
+from workbench.bench.messages import oru
 
 MESSAGES, KILLS = 60, 4
 DESTINATIONS = {"archive": {"kind": "file", "folder": "var/archive"}}

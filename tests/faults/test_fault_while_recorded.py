@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from engine.features.results.rows import comparing
 from engine.model.errors import IntegrityError
-from engine.store.operations.settling import comparing
 from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.support.running import running_site
 

@@ -6,12 +6,12 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from engine.devtools.bench.messages import control_id, oru
 from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from tests.support.killed import Daemon
 from tests.support.waiting import until
+from workbench.bench.messages import control_id, oru
 
 FILES = 240
 MESSAGES_A_FILE = 3

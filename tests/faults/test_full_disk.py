@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.rework.rows import dismissal
 from engine.model.clock import SystemClock
 from engine.model.errors import NoRoomError, StoreError
 from engine.monitoring.snapshot.states import ChannelState
@@ -18,7 +19,7 @@ from engine.store.core import reserve
 from engine.store.core.reserve import RESERVE_NAME, Reserve
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, audit, dismissal
+from engine.store.operations import append, audit
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
 from tests.faults.harness.ledger import Ledger

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import tcp_stream
-from engine.devtools.bench.messages import oru
 from engine.runtime.app import App
 from engine.store.queries.messages import messages_page
 from tests.faults.harness.trial import Trial
 from tests.support import namespaces
 from tests.support.running import channel, make_running_site, running_app
 from tests.support.waiting import until
+from workbench.bench.messages import oru
 
 WITHIN_S = 90.0
 ARCHIVE = {"kind": "file", "folder": "var/archive"}

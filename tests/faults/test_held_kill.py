@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from engine.actions.control import SOCKET_NAME, call
-from engine.devtools.bench.sink import CONTROL_ID
 from engine.model.errors import LabRelayError
 from engine.model.journal_views import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
@@ -28,6 +27,7 @@ from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
+from workbench.bench.sink import CONTROL_ID
 
 KILLS = int(os.environ.get("LABRELAY_KILLS", "6"))
 # Of every six messages the person releases one, rejects one and leaves one alone; the others are not held.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.sink import CONTROL_ID
 from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
 from engine.store.queries.contents import stored_payload
@@ -22,6 +21,7 @@ from tests.faults.harness.trial import Trial
 from tests.support.examples import examples
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until
+from workbench.bench.sink import CONTROL_ID
 
 PROTOCOLS = ["mllp", "astm", "pty"]
 HEALTHY = [Mood.WELL]

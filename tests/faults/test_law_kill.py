@@ -12,12 +12,12 @@ from pathlib import Path
 
 import orjson
 
+from engine.features.orders.rows.reading import item as read_item
 from engine.model.journal_views import Filter
 from engine.model.orders import ItemState, WorkItem, item_number
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import item as read_item
-from tests.engine.ordering.test_law import answer_to, query, result
+from tests.engine.features.orders.exchange.test_law import answer_to, query, result
 from tests.faults.harness.trial import Trial
 from tests.support.asking_hl7 import asking_hl7, values, was_sent
 from tests.support.command_line import labrelay

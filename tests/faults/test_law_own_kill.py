@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from engine.model.orders import ItemState
-from tests.engine.ordering.test_law import answer_to, query
+from tests.engine.features.orders.exchange.test_law import answer_to, query
 from tests.faults.test_law_kill import Site
 from tests.support.asking_hl7 import AskingHl7, TakingAnalyzer, asking_hl7, taking, values, was_sent
 from tests.support.command_line import labrelay

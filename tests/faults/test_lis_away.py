@@ -16,11 +16,10 @@ from collections.abc import AsyncIterator
 from copy import deepcopy
 from pathlib import Path
 
-from engine.devtools.sandbox import Faults, Sandbox
+from engine.features.orders.rows.order_questions import queries
+from engine.features.orders.rows.reading import ItemFilter, items
 from engine.model.clock import ManualClock
 from engine.store.queries.contents import stored_message
-from engine.store.queries.order_questions import queries
-from engine.store.queries.worklist import ItemFilter, items
 from tests.faults.harness.trial import Trial
 from tests.histories.two_way import Hearing, hearing_at
 from tests.support.asking import asking, fields, question, result
@@ -36,6 +35,7 @@ from tests.support.running import (
     running_app,
 )
 from tests.support.waiting import until
+from workbench.sandbox import Faults, Sandbox
 
 CODES = {"TSH": "TSH3", "FERR": "Ferritin"}
 MINUTES = 60

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.devtools.bench.messages import astm, control_id, oru
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.contents import stored_payload
@@ -23,6 +22,7 @@ from tests.faults.test_daemon import status
 from tests.support.astm_peer import cut_every, one_record_a_frame
 from tests.support.live import Analyzer, Daemon
 from tests.support.mllp_peer import END, VT
+from workbench.bench.messages import astm, control_id, oru
 
 RATE = 0.01  # of the bytes
 ANSWER_S = 1.5  # a receiver answers a frame without an end once the line has been silent for 0.3 s

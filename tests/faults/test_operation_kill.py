@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from engine.actions.control import SOCKET_NAME, call
+from engine.features.codes.rows.reading import list_corrections
 from engine.model.errors import LabRelayError
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operations_page
-from engine.store.queries.corrections import list_corrections
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import seeds

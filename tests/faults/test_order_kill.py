@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.orders.rows import reading as worklist
 from engine.model.orders import ItemState
-from engine.store.queries import worklist
 from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import Trial
 from tests.support.asking import AskingAnalyzer, asking, fields, question

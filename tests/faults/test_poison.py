@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from engine.model.errors import RefusedDeliveryError
 from engine.model.reasons import ReasonCode
 from engine.store.queries.letters import dead_letters
@@ -14,6 +13,7 @@ from tests.faults.harness.trial import Trial
 from tests.support.plant import plant
 from tests.support.running import hl7_channel, running_site
 from tests.support.senders import lines, send_blocks
+from workbench.bench.messages import oru
 
 HEADER = b"MSH|^~\\&|XN|LAB|||20260301101530||ORU^R01|%s|P|2.5\r"
 # What the mapping of results gets to see, and cannot make a document of.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.orders.rows.reading import ItemFilter, items
 from engine.model.journal_views import Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
-from engine.store.queries.worklist import ItemFilter, items
 from tests.faults.harness.trial import seeds
 from tests.support.failpoints import When
 from tests.support.fhir_orders import OrderServer, order_server, request

@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from engine.devtools.bench.messages import control_id, oru
 from engine.model.journal_views import Filter
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
@@ -15,6 +14,7 @@ from tests.support.http_sender import sender
 from tests.support.killed import Daemon
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
+from workbench.bench.messages import control_id, oru
 
 SENDERS = 4
 MESSAGES = 150  # of each sender

@@ -21,7 +21,6 @@ import yaml
 from aiohttp import web
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.bench.messages import oru
 from engine.model.clock import ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -35,6 +34,7 @@ from tests.support.live import Analyzer, Mood, Server
 from tests.support.ports import quiet_ports
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
+from workbench.bench.messages import oru
 
 # -- T25: reloads ------------------------------------------------------------------------------------------------
 

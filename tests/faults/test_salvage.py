@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.results.rows import hold_queue, superseding
+from engine.features.rework.rows import dismissal
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, IntegrityError, LockedError, LossError, StoreError
 from engine.model.message import Report
@@ -27,16 +29,7 @@ from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations import (
-    append,
-    audit,
-    bulk,
-    dismissal,
-    hold_queue,
-    record_outcome,
-    search_index,
-    superseding,
-)
+from engine.store.operations import append, audit, bulk, record_outcome, search_index
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.reader import Reader

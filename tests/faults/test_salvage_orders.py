@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.orders.rows.earlier import RESERVED
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from engine.model.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations.worklist.earlier import RESERVED
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
 from engine.store.recovery.salvage import saving
 from engine.store.recovery.salvage.found import Salvage, sentences
-from tests.engine.ordering.test_orders_of_a_lis import ANALYZER, lis
+from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER, lis
 from tests.faults.test_salvage import pages_of, spoil
 from tests.support.asking import asking, question
 from tests.support.ordering_lis import order, ordering

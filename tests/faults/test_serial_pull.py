@@ -9,7 +9,6 @@ import random
 import re
 from pathlib import Path
 
-from engine.devtools.bench.messages import astm
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page
@@ -20,6 +19,7 @@ from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.live import Daemon, Server
 from tests.support.serial_peers import Cable
 from tests.support.waiting import until
+from workbench.bench.messages import astm
 
 MOST_CPU = 0.05
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.sandbox import Sandbox
 from engine.runtime.worker import process as worker_process
 from engine.store.integrity.verify import run as verify
 from engine.store.queries.contents import stored_document
@@ -26,6 +25,7 @@ from tests.support.running import MLLP, QUICK, RunningSite, channel, make_runnin
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
 from tests.support.workers import http_server, response
+from workbench.sandbox import Sandbox
 
 MESSAGES = 8
 KILLED_AT = 3  # the time a step comes at which the worker is killed

@@ -20,7 +20,13 @@ from pathlib import Path
 # Nothing of the product may be imported here: what is there before the fuzzer instruments it gives it no guidance.
 
 NAMES = ("mllp", "astm_link", "e1394", "hl7", "json", "yaml", "expression", "mapping", "abdm")
-INSTRUMENTED = ["adapters.codecs", "engine.abdm", "engine.mapping", "engine.config.yaml_nodes", "engine.config"]
+INSTRUMENTED = [
+    "adapters.codecs",
+    "engine.features.abdm",
+    "engine.mapping",
+    "engine.config.yaml_nodes",
+    "engine.config",
+]
 HANG_S = 10  # with instrumentation and on a busy machine; replayed without, 1 s is the limit
 LONGEST = 4096  # bytes
 MEMORY_MIB = 1024

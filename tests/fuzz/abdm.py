@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from engine.abdm.dispatcher import Dispatcher
+from engine.features.abdm.rows import callbacks
+from engine.features.abdm.service.dispatcher import Dispatcher
 from engine.model.clock import SystemClock
 from engine.store.journal import Journal
-from engine.store.operations.abdm import callbacks
 from tests.support.abdm_site import FACILITY, destination, offer, person, report
 
 # All that the gateway sends, whether a flow takes it yet or not: the first byte of an input chooses.

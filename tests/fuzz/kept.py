@@ -11,11 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from engine.devtools.bench.messages import astm, oru
 from tests.fuzz import abdm
 from tests.support.astm_peer import cut_every, one_record_a_frame, session
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML
+from workbench.bench.messages import astm, oru
 
 CORPUS = Path(__file__).parent / "corpus"
 CHECKOUT = Path(__file__).parents[2]

@@ -62,9 +62,9 @@ def processed(site: str, channels: list[str]) -> Json:
 
 def orders(site: str) -> Json:
     """Modules that an older version does not have are imported here."""
-    from engine.store.queries.order_outcomes import has_notices
-    from engine.store.queries.order_questions import queries
-    from engine.store.queries.worklist import ItemFilter, item, items
+    from engine.features.orders.rows.order_outcomes import has_notices
+    from engine.features.orders.rows.order_questions import queries
+    from engine.features.orders.rows.reading import ItemFilter, item, items
 
     with _journal(site) as journal:
         found = [item(journal, one.number) for one in items(journal, ItemFilter(), limit=1_000_000)]

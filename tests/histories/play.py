@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from engine.devtools.sandbox import Faults, Sandbox
 from tests.histories import look, orders_model
 from tests.histories.history import Act, Asking, Batch, Channel, Group, History, Json, Ordering, Send, Step, Weather
 from tests.histories.hl7_two_way import UNORDERED, Hl7TwoWay
@@ -20,6 +19,7 @@ from tests.histories.render import asking, here, ordering, payload, retimed
 from tests.histories.seen import Seen, SeenOrders
 from tests.histories.senders import Sender
 from tests.histories.two_way import Hearing, Lis, TwoWay
+from workbench.sandbox import Faults, Sandbox
 
 QUIET_WITHIN_S = 300.0
 ZONE = ZoneInfo("Asia/Kolkata")  # of the site

@@ -16,6 +16,9 @@ from adapters.codecs.astm.dialogue import AstmDialogue
 from adapters.codecs.astm.habits import GENERIC
 from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import SenderOptions
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange.asking import Asking
+from engine.features.orders.exchange.desk import Desk
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, MapContext, Stored
@@ -23,8 +26,6 @@ from engine.model.ports import Format
 from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason
 from engine.model.worklist import AskSettings
-from engine.ordering.asking import Asking
-from engine.ordering.desk import Desk
 from engine.processing.process import ChannelRoutes, Route, process, routed_by
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
@@ -32,7 +33,7 @@ from engine.store.core.operation import Priority, traits_of
 from engine.store.core.writer import Writer
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
-from engine.store.operations import record_outcome, worklist
+from engine.store.operations import record_outcome
 
 DEADLINE_S = 8.0
 HELD = b"|999|"  # a value that a rule holds

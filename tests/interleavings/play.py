@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange import by_hand
+from engine.features.orders.rows import acting
+from engine.features.results.rows import hold_queue
 from engine.model.clock import ManualClock, to_us
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.values import changed
 from engine.model.worklist import TakeSettings
-from engine.ordering import by_hand
-from engine.store.operations import append, hold_queue, record_outcome, worklist
-from engine.store.operations.worklist import acting
+from engine.store.operations import append, record_outcome
 from tests.interleavings.analyzer import Analyzer, Answer, Message, Mode
 from tests.interleavings.desk import CODES, Cable, Site, Step, StillLoop
 from tests.interleavings.worklist import ANSWERED, Item, Worklist

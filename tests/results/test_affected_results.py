@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
+from engine.features.rework.lists.affected import _in_csv
 from engine.model.tested_results import tests_in as results_in
 from engine.store.queries.acts import acts_page
-from engine.views.affected import _in_csv
 from tests.results.test_reprocessing import AGAIN, change_channel, deliver, give_table, message, running
 from tests.support.command_line import Ran
 from tests.support.running import Json, RunningSite
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 MANY = 12  # more than any command ever named as examples
 

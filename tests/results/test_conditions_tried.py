@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from tests.results.test_conflicts import change_elsewhere, corrected, hemoglobin
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
+from workbench.sandbox import Sandbox
 
 CHANNELS = {"chem": channel(MLLP, {"mapping": "hl7-results", "to": "lab-fhir"})}
 

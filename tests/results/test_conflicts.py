@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.model.journal_views import DeliveryView
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
+from workbench.sandbox import Sandbox
 
 CHANNELS = {"chem": channel(MLLP, {"mapping": "hl7-results", "to": "lab-fhir"})}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.store.operations.settling import accepted
+from engine.features.results.rows import accepted
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site

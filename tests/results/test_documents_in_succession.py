@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.sandbox import Sandbox
 from tests.documents.test_abdm_documents import SETTINGS
 from tests.support.running import MLLP, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
+from workbench.sandbox import Sandbox
 
 Json = dict[str, Any]
 

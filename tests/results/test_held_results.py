@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.store.queries.acts import acts_page
 from tests.support.command_line import labrelay
 from tests.support.mapping_texts import HL7
@@ -17,6 +16,7 @@ from tests.support.running import HL7_ROUTE, MLLP, QUICK, Json, RunningSite, cha
 from tests.support.senders import lines, send_blocks
 from tests.support.values import mentions
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 CRITICAL = {"when": "=code == 'HGB' and value < 7", "reason": "haemoglobin is critical"}
 

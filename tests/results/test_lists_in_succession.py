@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from tests.results.test_results_in_succession import Lab
 from tests.support.running import ASTM, MLLP, RunningSite, channel, make_running_site, running_app
+from workbench.sandbox import Sandbox
 
 Json = dict[str, Any]
 

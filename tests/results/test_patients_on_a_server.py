@@ -6,8 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.devtools.sandbox import Sandbox
 from tests.support.shipped import verdict_of
+from workbench.sandbox import Sandbox
 
 HEAD = "MSH|^~\\&|HIS|HOSP|||20260301101530||{}|{}|P|2.5.1\r"
 PID = "PID|1||7^^^HOSP^MR||Rao^Asha||19800412|F\r"

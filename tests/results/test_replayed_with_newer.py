@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.store.queries.acts import acts_page
 from tests.results.test_results_in_succession import SETTINGS, Lab
 from tests.support.command_line import Ran
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
+from workbench.sandbox import Sandbox
 
 Two = tuple[Lab, Lab]
 

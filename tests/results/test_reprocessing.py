@@ -10,9 +10,8 @@ import pytest
 import yaml
 
 from engine.actions.control import call
-from engine.commands import reprocess as reprocess_command
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
+from engine.features.rework.commands import reprocess as reprocess_command
 from engine.mapping.differences import Change
 from engine.model.errors import RefusedError, UnreachableError
 from engine.model.reasons import ReasonCode
@@ -28,6 +27,7 @@ from tests.support.senders import lines, send_blocks
 from tests.support.shipped import MAPPINGS
 from tests.support.values import mentions
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 # What the laboratory adds later: the code that no table had.
 TABLE = """\

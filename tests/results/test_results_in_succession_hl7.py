@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.sandbox import Sandbox
 from tests.results.test_results_in_succession import Lab
 from tests.support.mllp_peer import MllpPeer, ack, mllp_peer
 from tests.support.running import ASTM, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
+from workbench.sandbox import Sandbox
 
 RAW = "raw"
 

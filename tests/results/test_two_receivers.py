@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.sandbox import Sandbox
 from engine.store.queries.lanes import list_channels
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 F, C, P = "F GLU 5.5 0930", "C GLU 6.5 0932", "P GLU 1.1 0940"
 RERUN = "F GLU 7.5 0950"

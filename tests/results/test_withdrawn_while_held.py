@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from tests.results.test_results_in_succession import SETTINGS
 from tests.results.test_results_in_succession import Lab as Told
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, running_site

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.bench import cases
-from engine.devtools.bench.cases import judge
-from engine.devtools.bench.processes import Usage
-from engine.devtools.bench.sink import Sink
 from tests.support.command_line import labrelay
+from workbench.bench import cases
+from workbench.bench.cases import judge
+from workbench.bench.processes import Usage
+from workbench.bench.sink import Sink
 
 # -- the count -----------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config import registry
 from engine.config.site import mapping_path
-from engine.devtools.bench import mapping_case
-from engine.devtools.bench.mapping_case import CONTEXT, FEEDS
-from engine.devtools.bench.messages import oru
 from engine.mapping import load
 from engine.model.message import FormatOptions
 from tests.support.command_line import labrelay
 from tests.support.fhir_check import check_bundle, resources
+from workbench.bench import mapping_case
+from workbench.bench.mapping_case import CONTEXT, FEEDS
+from workbench.bench.messages import oru
 
 
 def test_messages_sizes_and_compiling_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.bench import prototype
-from engine.devtools.bench.prototype import PROGRAM, Bare, Prototype, compare
-from engine.devtools.errors import PrototypeError
 from tests.support.command_line import labrelay
 from tests.support.waiting import until
+from workbench.bench import prototype
+from workbench.bench.prototype import PROGRAM, Bare, Prototype, compare
+from workbench.errors import PrototypeError
 
 LINE = (
     "1 proc aiohttp   e2e   2000/s  in   2010/s  cpu 0.500 ms/msg [0.5]  ack p50 1.00 p99 2.0 ms  RSS 40 MiB  "

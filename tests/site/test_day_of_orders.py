@@ -12,25 +12,25 @@ from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 
-from engine.devtools.sandbox import Faults
-from engine.devtools.sandbox.lis import Lis, LisOrder
-from engine.devtools.simulator.asking import AskingAnalyzer, find_asker
-from engine.devtools.simulator.dialogue import Dialogue
-from engine.devtools.simulator.play import PlaySettings
-from engine.devtools.simulator.shift import Kind, PlannedMessage
-from engine.devtools.simulator.wires import Serial, SerialLine
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange.taking import take_settings
+from engine.features.orders.rows.order_questions import queries
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from engine.model.clock import ManualClock
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.units import HostPort
-from engine.ordering.taking import take_settings
-from engine.store.operations import worklist
-from engine.store.queries.order_questions import queries
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
 from tests.histories.two_way import hearing_at
 from tests.support.ports import quiet_ports
 from tests.support.running import MLLP, QUICK, RunningSite, astm_channel, channel, running_site
 from tests.support.waiting import until
+from workbench.sandbox import Faults
+from workbench.sandbox.lis import Lis, LisOrder
+from workbench.simulator.asking import AskingAnalyzer, find_asker
+from workbench.simulator.dialogue import Dialogue
+from workbench.simulator.play import PlaySettings
+from workbench.simulator.shift import Kind, PlannedMessage
+from workbench.simulator.wires import Serial, SerialLine
 
 AT = datetime(2026, 3, 2, 8, 0)
 CODES = {"GLU": "10", "UREA": "20", "NA": "30"}

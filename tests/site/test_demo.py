@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.session import Session
-from engine.devtools.demo.show import PLAYED
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.tallies import list_unmapped
 from tests.engine.commands.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
+from workbench.demo.show import PLAYED
 
 CHECKOUT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 90.0

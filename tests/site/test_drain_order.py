@@ -12,7 +12,6 @@ from engine.config.load import load_site
 from engine.delivery import lane_memory
 from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import AWAITED_ATTEMPTS
-from engine.devtools.sandbox import Sandbox
 from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, TransientDeliveryError
 from engine.model.message import Delivery
@@ -25,6 +24,7 @@ from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 NEWEST = {"mapping": "hl7-results", "to": "lab-fhir", "order": "none", "drain": "newest-first"}
 COUNT = 40

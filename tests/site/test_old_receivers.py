@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.command_line import labrelay
 from tests.support.mllp_peer import CLOSE, MllpPeer, ack, mllp_peer
 from tests.support.running import ASTM, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer
 from tests.support.shipped import program
+from workbench.sandbox import Sandbox
 
 RECORDS = (
     b"H|\\^&|||C1000|||||||P|1|20260302101500\r"

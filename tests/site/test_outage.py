@@ -16,8 +16,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.codecs.astm.sender import frames_of
-from engine.devtools.bench.messages import astm, control_id, oru
-from engine.devtools.sandbox import Faults, Sandbox
 from engine.model.clock import ManualClock
 from engine.runtime.app import App
 from engine.store.queries.lanes import list_channels, list_lanes
@@ -26,6 +24,8 @@ from tests.support.ports import quiet_ports
 from tests.support.running import RunningSite, astm_channel, channel, hl7_channel, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks, session
 from tests.support.waiting import until
+from workbench.bench.messages import astm, control_id, oru
+from workbench.sandbox import Faults, Sandbox
 
 Json = dict[str, Any]
 

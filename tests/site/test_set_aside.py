@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.model.reasons import ReasonCode
 from engine.model.tested_results import corrects
 from engine.monitoring.snapshot.channels import DestinationSnapshot
@@ -21,6 +20,7 @@ from tests.support.command_line import labrelay
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 CHOKES = "472"  # the patient's number of message 2
 REASON = ("--reason", "the server resets the connection", "--yes")

@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.features.codes.rows import changes as corrections
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange import by_hand
 from engine.help.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
 from engine.model.clock import SystemClock
 from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
 from engine.model.orders import Asked, OrderLine, Question
 from engine.model.worklist import AskSettings, TakeSettings
-from engine.ordering import by_hand
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import corrections, worklist
 from tests.support import abdm_rows
 from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from engine.store.queries.lanes import list_lanes
 from tests.support.mqtt_peer import ACK, CLOSE, DROP, Disconnect, mqtt_peer
 from tests.support.running import MLLP, QUICK, RunningSite, channel, hl7_channel, make_running_site, running_app
 from tests.support.scripted_http import RESET, http, scripted
 from tests.support.senders import send_blocks
+from workbench.bench.messages import oru
 
 MESSAGES = 12
 SECRET = "hunter2-is-the-secret"

@@ -7,18 +7,18 @@ from uuid import uuid4
 
 import orjson
 
-from adapters.codecs.abdm.times import written
-from engine.abdm import consents as flow
-from engine.devtools.abdm.people import PEOPLE
-from engine.model.abdm import Call, Callback, CallbackState, ContextState, GatewayAnswer, Verdict
+from engine.features.abdm.flows import consents as flow
+from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
+from engine.features.abdm.rules.consent_rules import Refusal
+from engine.features.abdm.rules.consents import DataRequest, Period
+from engine.features.abdm.rules.network import Call, Callback, CallbackState, ContextState, GatewayAnswer, Verdict
+from engine.features.abdm.wire.times import written
 from engine.model.clock import Clock, ManualClock
-from engine.model.consent_rules import Refusal
-from engine.model.consents import DataRequest, Period
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations.abdm import callbacks, calls, consents, contexts, patients, transfers
 from engine.store.queries.reader import Rows
 from tests.support.abdm_site import FACILITY, destination, person, report
+from workbench.abdm.people import PEOPLE
 
 DAY = timedelta(days=1)
 OURS = destination("http://127.0.0.1:1")

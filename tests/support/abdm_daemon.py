@@ -9,17 +9,17 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.devtools.abdm import AbdmSandbox, Settings
-from engine.model.consents import ConsentState
+from engine.features.abdm.rows import consents
+from engine.features.abdm.rows.contexts import NewReport
+from engine.features.abdm.rows.patients import Person
+from engine.features.abdm.rules.consents import ConsentState
 from engine.runtime.app import App
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.abdm import consents
-from engine.store.operations.abdm.contexts import NewReport
-from engine.store.operations.abdm.patients import Person
 from tests.support.abdm_site import FACILITY, SECRET, entry, offer
 from tests.support.acting_pages import ActingSite, acting_site
 from tests.support.command_line import Ran
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Settings
 
 suspend = operation(priority=Priority.SETTLE)(consents.put)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from adapters.codecs.abdm.documents import Prepared, going_out
+from engine.features.abdm.wire.documents import Prepared, going_out
 
 
 def prepared(body: bytes, **given: Any) -> Prepared:

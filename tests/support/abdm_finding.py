@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from engine.config.destination_abdm import AbdmDestination
-from engine.devtools.abdm.people import PEOPLE
-from engine.store.operations.abdm.contexts import NewReport
+from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.rows.contexts import NewReport
 from tests.support.abdm_site import FACILITY, AbdmSite, destination, report
 from tests.support.waiting import until
+from workbench.abdm.people import PEOPLE
 
 BODY = '{"to": "91{mobile}", "text": "{code} links your reports of {facility}"}'
 GENDERS = {"M": "male", "F": "female"}

@@ -19,8 +19,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from adapters.codecs.abdm import fidelius
-from engine.access.gateway import Gateway, prove
+from engine.features.abdm.rules.gateway_tokens import Gateway, prove
+from engine.features.abdm.wire import fidelius
 from engine.model.errors import CallbackError, FideliusError, UnknownGatewayKeyError
 from tests.support.abdm_habits import Habits, Heard, Json, Record, utc
 from tests.support.waiting import until

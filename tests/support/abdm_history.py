@@ -12,9 +12,6 @@ from typing import Any
 import aiohttp
 import yaml
 
-from engine.devtools.abdm import AbdmSandbox, Settings
-from engine.devtools.abdm.app import Confirm, Discover, Grant, Init, Pull
-from engine.devtools.abdm.people import PEOPLE
 from engine.runtime.app import App
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import FACILITY
@@ -23,6 +20,9 @@ from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Settings
+from workbench.abdm.app import Confirm, Discover, Grant, Init, Pull
+from workbench.abdm.people import PEOPLE
 
 VALUE = "7351.9402"  # of a result: no other number of this history has these digits
 SMS = '{"to": "91{mobile}", "text": "{code} links your reports of {facility}"}'

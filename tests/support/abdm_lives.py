@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.devtools.abdm import AbdmSandbox, Settings
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import SECRET
 from tests.support.failpoints import When
@@ -17,6 +16,7 @@ from tests.support.forking import Forked, live
 from tests.support.ports import quiet_ports
 from tests.support.senders import send_blocks
 from tests.support.waiting import WITHIN_S
+from workbench.abdm import AbdmSandbox, Settings
 
 BOTH: tuple[When, When] = ("before", "after")
 

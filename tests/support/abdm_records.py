@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.abdm.people import PEOPLE
 from engine.model.outcome import Outcome
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
@@ -17,6 +16,7 @@ from tests.support.abdm_reports import SETTINGS, oru
 from tests.support.abdm_site import FACILITY, AbdmSite, person, report
 from tests.support.journals import WINDOW_S, received, routed
 from tests.support.waiting import until
+from workbench.abdm.people import PEOPLE
 
 ISSUED_US = round(datetime(2026, 3, 1, 4, 45, tzinfo=UTC).timestamp() * 1_000_000)  # of `oru`
 BEGIN = "2026-01-01T00:00:00.000Z"

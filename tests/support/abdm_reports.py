@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from engine.devtools.abdm.people import PEOPLE
 from tests.support.abdm_site import FACILITY, SECRET
 from tests.support.running import channel, make_running_site
+from workbench.abdm.people import PEOPLE
 
 SETTINGS = {
     "lab": "Made-up Laboratory",

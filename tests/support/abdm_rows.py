@@ -4,15 +4,15 @@ from typing import Any
 
 import orjson
 
-from engine.abdm import linking
-from engine.model.abdm import ContextState, PageState, TransferState
-from engine.model.abha import AbhaNumber
-from engine.model.care_contexts import Gone, Hold, Wait
+from engine.features.abdm.flows import linking
+from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
+from engine.features.abdm.rules.abha import AbhaNumber
+from engine.features.abdm.rules.care_contexts import Gone, Hold, Wait
+from engine.features.abdm.rules.consent_rules import Refusal
+from engine.features.abdm.rules.consents import ConsentState
+from engine.features.abdm.rules.network import ContextState, PageState, TransferState
 from engine.model.clock import from_us
-from engine.model.consent_rules import Refusal
-from engine.model.consents import ConsentState
 from engine.store.core.batch import Batch
-from engine.store.operations.abdm import callbacks, calls, consents, contexts, patients, transfers
 from tests.support.abdm_consents import grant
 from tests.support.abdm_site import FACILITY, person, report
 

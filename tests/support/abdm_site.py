@@ -11,32 +11,32 @@ from typing import Any
 import aiohttp
 import pytest
 
-from adapters.clients.abdm.gateway import Gateway
-from adapters.clients.abdm.pushes import Pushes
-from adapters.clients.abdm.pushes import build as build_pushes
 from adapters.clients.http.templated import TemplatedRequests
-from engine.abdm import linking, reports
-from engine.abdm.dispatcher import FLOWS, Dispatcher
-from engine.abdm.flow import Flow
-from engine.abdm.listener import CallbackListener
-from engine.abdm.pushing import Pushing
-from engine.abdm.texting import Texting
 from engine.config.destination import KINDS
-from engine.config.destination_abdm import AbdmDestination
-from engine.devtools.abdm import AbdmSandbox, Faults, Settings
-from engine.devtools.abdm.people import PEOPLE
-from engine.model.abdm import GatewayAnswer, Verdict
-from engine.model.abdm_links import held
-from engine.model.abha import AbhaAddress, AbhaNumber
-from engine.model.care_contexts import Report
+from engine.features.abdm.client.gateway import Gateway
+from engine.features.abdm.client.pushes import Pushes
+from engine.features.abdm.client.pushes import build as build_pushes
+from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.flows import linking, reports
+from engine.features.abdm.flows.flow import Flow
+from engine.features.abdm.flows.pushing import Pushing
+from engine.features.abdm.flows.texting import Texting
+from engine.features.abdm.rows import leaving, patients
+from engine.features.abdm.rows.contexts import NewReport
+from engine.features.abdm.rows.patients import Person
+from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
+from engine.features.abdm.rules.care_contexts import Report
+from engine.features.abdm.rules.links import held
+from engine.features.abdm.rules.network import GatewayAnswer, Verdict
+from engine.features.abdm.service.dispatcher import FLOWS, Dispatcher
+from engine.features.abdm.service.listener import CallbackListener
 from engine.model.clock import Clock, SystemClock, from_us
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
-from engine.store.operations.abdm import leaving, patients
-from engine.store.operations.abdm.contexts import NewReport
-from engine.store.operations.abdm.patients import Person
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Faults, Settings
+from workbench.abdm.people import PEOPLE
 
 FACILITY = "IN0000000001"
 SECRET = "ABDM_CLIENT_SECRET"

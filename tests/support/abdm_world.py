@@ -8,11 +8,11 @@ from typing import Any
 
 import aiohttp
 
-from engine.devtools.abdm import AbdmSandbox, Faults, Settings
-from engine.devtools.abdm.people import PEOPLE
 from tests.support.abdm_habits import Heard, Record
 from tests.support.abdm_hip import Hip, running_hip
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Faults, Settings
+from workbench.abdm.people import PEOPLE
 
 FACILITY = "IN0000000001"
 

@@ -10,9 +10,9 @@ from unittest import mock
 
 import aiohttp
 
-from engine.access import passwords
-from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
+from engine.features.access.service import passwords
+from engine.features.access.service.accounts import Accounts
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock
 from engine.model.permissions import ROLES

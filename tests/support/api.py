@@ -14,13 +14,13 @@ from aiohttp import web
 
 from engine.actions.control import Request
 from engine.actions.pause_resume import Switches
+from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.mapping.suggestions import Suggestion
 from engine.model.actor import Actor
 from engine.model.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime.control_handlers import HANDLERS
-from engine.runtime.verbs.running_site import RunningSite
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader

@@ -19,13 +19,13 @@ import yaml
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS
 from engine.config.pack import find_pack
-from engine.devtools.bench.mapping_case import shipped_mappings
 from engine.mapping.inputs import FoundMessage, Mapper, own_time
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped
 from tests.support.corpus import corpus_files, payloads
 from tests.support.loaded_once import shipped_mappings_once
 from tests.support.shipped import KEY, MAPPINGS, program, verdict_of
+from workbench.bench.mapping_case import shipped_mappings
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm", ".txt": "text"}

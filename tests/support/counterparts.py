@@ -301,7 +301,7 @@ async def _file(first: First, folder: Path, tls: ssl.SSLContext | None) -> Async
 
 @counterpart(
     "abdm",
-    tls="a document is kept in this process, and engine.abdm alone sends it",
+    tls="a document is kept in this process, and engine.features.abdm alone sends it",
     in_clear=({"gateway": "http://gateway.example.org"}, {"gateway": "https://gateway.example.org"}),
     bound="this process gives no answers",
 )

@@ -18,13 +18,13 @@ from pathlib import Path
 from aiohttp import web
 
 from engine.actions.control import SOCKET_NAME, short
-from engine.devtools.bench.messages import astm, control_id, oru
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
 from tests.support import forking
 from tests.support.ports import quiet_ports
 from tests.support.serial_peers import Cable
 from tests.support.waiting import until
+from workbench.bench.messages import astm, control_id, oru
 
 START_WITHIN_S = STOP_WITHIN_S = 120.0
 LINE_ANSWER_S = 15.0  # as E1381 has it: who gives up earlier takes a late ACK for the answer to what it says next

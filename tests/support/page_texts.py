@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from engine.web.access.desk import sentence
+from engine.web.desk import sentence
 
 ENGINE = Path(__file__).parents[2] / "engine"
 NO_PAGES = {"commands", "devtools"}  # folders of modules that speak to a terminal alone

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from engine.actions.pause_resume import Switches
+from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.runtime.control_handlers import HANDLERS
-from engine.runtime.verbs.running_site import RunningSite
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.web.api.acts import Verb

@@ -16,7 +16,6 @@ import orjson
 import yaml
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.model.clock import Clock
 from engine.model.journal_views import (
     DeliveryView,
@@ -34,6 +33,7 @@ from tests.support.command_line import Ran, labrelay
 from tests.support.forking import forked_workers
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 Json = dict[str, Any]
 

@@ -21,14 +21,6 @@ import orjson
 import yaml
 
 from engine.config.load import load_site
-from engine.devtools.sandbox import Faults, Sandbox
-from engine.devtools.simulator.astm import Habits
-from engine.devtools.simulator.dialogue import Dialogue, Tally
-from engine.devtools.simulator.faults import ALL
-from engine.devtools.simulator.packs import Model, find_model, names
-from engine.devtools.simulator.play import Analyzer, PlaySettings
-from engine.devtools.simulator.shift import Kind, PlannedMessage, shift
-from engine.devtools.simulator.wires import ClientWire, Serial, SerialLine, Wire
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.journal_views import Filter
@@ -45,6 +37,14 @@ from engine.succession.kinds import under
 from tests.support.live import Daemon
 from tests.support.packs import received
 from tests.support.ports import quiet_ports
+from workbench.sandbox import Faults, Sandbox
+from workbench.simulator.astm import Habits
+from workbench.simulator.dialogue import Dialogue, Tally
+from workbench.simulator.faults import ALL
+from workbench.simulator.packs import Model, find_model, names
+from workbench.simulator.play import Analyzer, PlaySettings
+from workbench.simulator.shift import Kind, PlannedMessage, shift
+from workbench.simulator.wires import ClientWire, Serial, SerialLine, Wire
 
 Json = dict[str, Any]
 

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.config.access import AccessConfig
-from engine.config.oidc import OidcConfig
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
+from engine.features.access.config.access import AccessConfig
+from engine.features.access.config.oidc import OidcConfig
 from engine.model.units import HostPort
 from tests.support import identity_provider
 from tests.support.access import Browser, Site, site

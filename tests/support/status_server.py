@@ -10,13 +10,13 @@ from unittest import mock
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
+from engine.features.access.service.accounts import Accounts
+from engine.features.todo.rules import Todo, entries, listed
 from engine.model.clock import Clock
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.monitoring.todo import Todo, entries, listed
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb

@@ -40,7 +40,7 @@ class Page(Known):
             SELECT * FROM {table}"""
 ''',
     "engine/store/rows.py": 'SQL = "DELETE FROM journal"\n',
-    "engine/devtools/sandbox/rows.py": 'SQL = "PRAGMA user_version"\n',
+    "workbench/sandbox/rows.py": 'SQL = "PRAGMA user_version"\n',
     "engine/model/errors.py": "from engine.web.page import Page\nclass A(Page): ...\nclass B(A): ...\n",
     "engine/mapping/data/table.txt": "# a comment\na: 1\n",
     "adapters/codecs/long.py": "x = 1\n" * 40,

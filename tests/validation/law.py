@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.engine.ordering.test_hl7_questions import becomes, line, ordered
-from tests.engine.ordering.test_law import WHO, law_site
+from tests.engine.features.orders.exchange.test_hl7_questions import becomes, line, ordered
+from tests.engine.features.orders.exchange.test_law import WHO, law_site
 
 ANALYZER = Path(__file__).with_name("hapi_v2") / "Analyzer.java"
 

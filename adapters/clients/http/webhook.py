@@ -16,7 +16,7 @@ from engine.model.reasons import ReasonCode
 
 
 class Settings(Protocol):
-    """As `engine.config.webhooks.WebhookConfig`."""
+    """As `engine.features.events.config.WebhookConfig`."""
 
     url: str
     secret: Secret

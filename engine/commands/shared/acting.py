@@ -172,15 +172,15 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     import asyncio
     from functools import cache
 
-    from engine.access.accounts import Accounts
     from engine.actions.control import Request
     from engine.actions.pause_resume import Switches
+    from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
+    from engine.features.access.service.accounts import Accounts
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.model.errors import ConfigError, UnreachableError
     from engine.runtime.control_handlers import HANDLERS
-    from engine.runtime.verbs.running_site import RunningSite
     from engine.store.journal import Journal
 
     session.raise_if_closed()

@@ -11,9 +11,9 @@ import yaml
 from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
+from engine.features.reagents.lists import LOT
+from engine.features.rework.lists.dead_letters import HELD, PERSON
 from engine.help.topics.tables import code, rows
-from engine.views.dead_letters import HELD, PERSON
-from engine.views.reagents import LOT
 from engine.views.view import View
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list

@@ -10,20 +10,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from engine.config import (
-    access,
-    alert_sinks,
-    alerts,
     channel,
     destination,
-    destination_abdm,
     destination_auth,
     destination_base,
     downtime,
     keeping,
     later,
-    lis,
-    oidc,
-    orders,
     pack,
     sitewide,
     source,
@@ -31,17 +24,22 @@ from engine.config import (
     source_http,
     source_json,
     source_serial,
-    source_share,
-    source_status,
     source_tee,
     source_text,
     tls,
-    traces,
     web,
-    webhooks,
 )
 from engine.config.descriptions import description
 from engine.config.problems import alternatives, words
+from engine.features.abdm.config import destination as destination_abdm
+from engine.features.abdm.config import share as source_share
+from engine.features.access.config import access, oidc
+from engine.features.alerts.config import alerts
+from engine.features.alerts.config import sinks as alert_sinks
+from engine.features.events import config as webhooks
+from engine.features.orders.config import lis, orders
+from engine.features.orders.config import status as source_status
+from engine.features.traces import config as traces
 from engine.help.topics.tables import cell, code, rows
 from engine.model.units import HostPort, duration_text, size_text
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
+from engine.features.abdm.snapshot import AbdmSnapshot
 from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.records import UNMAPPED_ROWS
-from engine.monitoring.snapshot.abdm import AbdmSnapshot
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level

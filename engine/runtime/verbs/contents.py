@@ -5,11 +5,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.actions.control import Request
+from engine.actions.running_site import Result, RunningSite, known
 from engine.model.errors import LabRelayError
 from engine.model.search_keys import folded
 from engine.monitoring.taps import STAGES
 from engine.runtime.control_requests import ContentsExported, ContentsShown, PatientSearched, Tap, TapContents, read
-from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit
 
 if TYPE_CHECKING:

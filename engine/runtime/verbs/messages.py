@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 from engine.actions.control import Request
-from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
-from engine.actions.retry import retry_letters
-from engine.actions.set_aside import set_aside_delivery
-from engine.actions.tell_apart import tell_patients_apart
+from engine.actions.running_site import Result, RunningSite
+from engine.features.results.acts.tell_apart import tell_patients_apart
+from engine.features.rework.acts.edit import edit_message
+from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.acts.set_aside import set_aside_delivery
 from engine.runtime.control_requests import (
     ActOnSelection,
     Edit,
@@ -17,7 +18,6 @@ from engine.runtime.control_requests import (
     SetAside,
     TellApart,
 )
-from engine.runtime.verbs.running_site import Result, RunningSite
 
 
 def on_selection(

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 
 from engine.actions.control import Request
 from engine.actions.pause_resume import SwitchOrder, target_of
+from engine.actions.running_site import Result, RunningSite
 from engine.config.changes import changes
 from engine.runtime.control_requests import Backup, Key, NoArguments, Reload, Switch, Target
-from engine.runtime.verbs.running_site import Result, RunningSite
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit

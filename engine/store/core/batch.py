@@ -102,11 +102,11 @@ class Tail:
         restored_to: messages up to this one came from a backup; their deliveries may have been made before.
         indexed_to: messages up to this row are in the search index (`engine.store.operations.search_index`).
         unindexed: how many that have a state are not.
-        counted_to: the results of messages up to this row were counted (`engine.store.operations.result_counts`).
+        counted_to: the results of messages up to this row were counted (`engine.features.reports.rows.result_counts`).
         incomplete_bytes, incomplete_us: the site's limits for incomplete messages
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
-        names: message -> hashes of the names in its documents, likewise (`engine.store.operations.settling.accepted`).
+        names: message -> hashes of the names in its documents, likewise (`engine.features.results.rows.accepted`).
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
@@ -397,7 +397,7 @@ class Batch:
         return self.lane_of(lane_id)
 
     def tell(self, event: str, **data: Any) -> None:
-        """Note an event for other programs (`engine.model.events`): numbers, names, codes; no patient data."""
+        """Note an event for other programs (`engine.features.events.rules`): numbers, names, codes; no patient data."""
         self._noted.append(Noted(self.last_id, event, data))
 
     def lane_of(self, lane_id: int) -> LaneTally:

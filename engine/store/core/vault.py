@@ -292,7 +292,8 @@ class Vault:
         return self._hash(b"anchor", 16, said)
 
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
-        """16 bytes: the key of an entry in the history for hold rules (`engine.store.operations.delta_history`)."""
+        """16 bytes: the key of an entry in the history for hold rules
+        (`engine.features.results.rows.delta_history`)."""
         return self._hash(kind, 16, *parts)
 
     def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:

@@ -20,6 +20,8 @@ from hmac import compare_digest
 
 import orjson
 
+from engine.features.abdm.rows import consents
+from engine.features.orders.rows import earlier
 from engine.model.records import MAYBE_DELIVERED
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark, Sealing
@@ -29,9 +31,7 @@ from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.integrity import looks
 from engine.store.operations import audit, incarnation, pauses
-from engine.store.operations.abdm import consents
 from engine.store.operations.incarnation import GO_ON, Incarnation
-from engine.store.operations.worklist import earlier
 
 # Keys of the table `meta`: the audit row before which witnesses do not count; the later incarnation that was noted.
 HISTORY_FROM, OVERTAKEN = "history_from", "overtaken_by"

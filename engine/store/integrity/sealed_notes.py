@@ -6,11 +6,12 @@ from contextlib import suppress
 
 import orjson
 
+from engine.features.codes.rows import changes as corrections
+from engine.features.results.rows import number_bearers
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core.vault import Vault
 from engine.store.integrity.row_check import Finding
-from engine.store.operations import corrections, number_bearers
 
 # Sealed columns beside the journal, by table: column, row, channel and content.
 _NOTES = {

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import orjson
 
+from engine.features.orders.rows import check as worklist_check
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
@@ -28,7 +29,7 @@ from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import looks, rollback, sealed_notes, worklist_check
+from engine.store.integrity import looks, rollback, sealed_notes
 from engine.store.integrity.rollback import Witness
 from engine.store.integrity.row_check import (
     CHUNK_ROWS,

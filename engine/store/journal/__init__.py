@@ -24,6 +24,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from engine.features.results.rows import number_bearers
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, LossError, StoreError
 from engine.store.core import anchor as anchor_file
@@ -42,7 +43,7 @@ from engine.store.integrity import before_upgrade, looks, rollback, verify
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.opening import connect, count_boot, note_loss, unlock, unopened, wal_of
 from engine.store.journal.upkeep import StoreUpkeep
-from engine.store.operations import number_bearers, poison_message
+from engine.store.operations import poison_message
 from engine.store.operations.line_trace import LineLog, LineRecord
 from engine.store.operations.line_trace import store as store_lines
 from engine.store.queries.reader import Reader
@@ -66,7 +67,7 @@ class Journal(Reader):
         notes: messages that the owner must get once, prominently (a key was made, a loss was accepted).
         journal_id: 16 bytes, which journal this is.
         others: persons whom a person has separated from the first bearer of their number
-            (`engine.store.operations.number_bearers.others`).
+            (`engine.features.results.rows.number_bearers.others`).
         tail, upkeep, writer: the parts that write.
         changing_key: held while the key-encryption key is changed (`engine.store.journal.keys`).
         recovered: whether the work of earlier processes was taken over (`engine.store.journal.starting`).

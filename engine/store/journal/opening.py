@@ -4,6 +4,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from engine.features.abdm.rows import consents
+from engine.features.orders.rows import earlier
 from engine.model.clock import Clock
 from engine.model.errors import LossError, StoreError
 from engine.store.core import damage, key_encryption_key
@@ -15,8 +17,6 @@ from engine.store.integrity import rollback
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
-from engine.store.operations.abdm import consents
-from engine.store.operations.worklist import earlier
 
 _PRIMARY = 0xFF
 _RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}

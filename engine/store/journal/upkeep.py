@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from engine.features.abdm.rows import forgetting
+from engine.features.reports.rows import result_counts
+from engine.features.results.rows import delta_history
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.store.core.anchor import Anchor
@@ -24,15 +27,7 @@ from engine.store.core.sweeping import sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import (
-    delta_history,
-    failure_fingerprint,
-    hour_counts,
-    incomplete,
-    result_counts,
-    search_index,
-)
-from engine.store.operations.abdm import forgetting
+from engine.store.operations import failure_fingerprint, hour_counts, incomplete, search_index
 
 logger = logging.getLogger("labrelay.journal")
 

@@ -27,6 +27,10 @@ from typing import Any
 
 import orjson
 
+from engine.features.abdm.rows import forgetting
+from engine.features.orders.rows import erasing
+from engine.features.reports.rows import result_counts
+from engine.features.results.rows import delta_history, number_bearers
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.records import KIND_FRAME
 from engine.model.results import results_of
@@ -38,21 +42,10 @@ from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import (
-    audit,
-    dedup,
-    delta_history,
-    emptying,
-    number_bearers,
-    record_outcome,
-    result_counts,
-    search_index,
-)
-from engine.store.operations.abdm import forgetting
+from engine.store.operations import audit, dedup, emptying, record_outcome, search_index
 from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
-from engine.store.operations.worklist import erasing
 
 OPENED_AT_ONCE = 100  # messages that one short read searches
 _LEAST_DIGITS = 3  # a shorter number occurs everywhere

@@ -45,6 +45,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from engine.features.alerts.rows.changes import critical_untaken
+from engine.features.orders.rows.items import OPEN
 from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
 from engine.model.records import (
@@ -60,9 +62,7 @@ from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
 from engine.store.operations import audit, bulk
-from engine.store.operations.alerts import critical_untaken
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, forget_questions, let_go
-from engine.store.operations.worklist.items import OPEN
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig

@@ -127,8 +127,8 @@ def _token(batch: Batch, received: Received) -> bytes:
 
 
 def store_edited(batch: Batch, received: Received, original: int) -> Stored:
-    """Journal a person's edited version of message ``original`` (`engine.store.operations.edit_message`). The caller
-    has excluded repeats with `repeat_of`.
+    """Journal a person's edited version of message ``original`` (`engine.features.rework.rows.edit_message`). The
+    caller has excluded repeats with `repeat_of`.
 
     Its control id came before with other bytes; that is expected here and not flagged.
     """
@@ -290,7 +290,7 @@ def set_state(
 
     Args:
         numbers: it can be searched by them.
-        results: as `engine.store.operations.result_counts` packs them.
+        results: as `engine.features.reports.rows.result_counts` packs them.
     """
     batch.execute(
         "INSERT INTO message_state (id, state, reason, at_us, mapping, config, detail, numbers, results)"

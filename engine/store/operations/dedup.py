@@ -7,12 +7,12 @@ Age is measured by a clock that follows no jump of the system time (`Batch.stead
 not make the next patient with a number the first. Whether the same bytes are a repeat, `engine.model.repeats` decides.
 """
 
+from engine.features.results.rows import number_bearers, used_numbers
 from engine.model.hashes import unpack_reports
 from engine.model.message import Report
 from engine.model.reasons import ReasonCode
 from engine.model.values import value
 from engine.store.core.batch import Batch
-from engine.store.operations import number_bearers, used_numbers
 
 HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US

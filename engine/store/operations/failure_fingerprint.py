@@ -2,8 +2,8 @@
 
 A letter's detail is sealed; `engine.store.operations.dead_letters.cause_of` derives the cause from it. Keyed hashes of
 the cause and of the channel are stored in clear beside the reason. Letters with equal hashes are counted together, and
-the text is opened once per cause (`engine.store.queries.letter_groups`). A row without hashes has to be opened on its
-own there, so rows that a restoration or a salvage has made get theirs in small steps.
+the text is opened once per cause (`engine.features.rework.rows.letter_groups`). A row without hashes has to be opened
+on its own there, so rows that a restoration or a salvage has made get theirs in small steps.
 """
 
 from collections.abc import Iterable, Mapping

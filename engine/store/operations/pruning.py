@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from engine.features.abdm.rows import forgetting
+from engine.features.alerts.rows.changes import prune_critical
+from engine.features.reports.rows import result_counts
 from engine.model.records import KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
-from engine.store.operations import result_counts
-from engine.store.operations.abdm import forgetting
-from engine.store.operations.alerts import prune_critical
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
 # kept, ranges never join. A row's token has 65,535 bytes at most.

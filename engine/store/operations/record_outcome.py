@@ -9,6 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from engine.features.orders import rows as worklist
+from engine.features.orders.rows import holding, naming, order_notes
+from engine.features.reagents import rows as reagent_lots
+from engine.features.reports.rows import result_counts
+from engine.features.results.rows import (
+    accepted,
+    comparing,
+    delta_history,
+    hold_queue,
+    moved_orders,
+    number_bearers,
+    used_numbers,
+)
+from engine.features.results.rows.echoes import with_repeats
+from engine.features.results.rows.set_apart import Ids
+from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import ReconfiguredError, StoreError
 from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
@@ -23,31 +39,14 @@ from engine.model.records import (
     Routed,
 )
 from engine.model.worklist import answers
-from engine.store.core import order_notes
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
 from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import (
-    dedup,
-    delta_history,
-    failure_fingerprint,
-    hold_queue,
-    number_bearers,
-    reagent_lots,
-    result_counts,
-    search_index,
-    used_numbers,
-    worklist,
-)
+from engine.store.operations import dedup, failure_fingerprint, search_index
 from engine.store.operations.append import seal_note, set_state, tell_state
 from engine.store.operations.outbox import decisions, queueing
-from engine.store.operations.settling import accepted, comparing, moved_orders
-from engine.store.operations.settling.echoes import with_repeats
-from engine.store.operations.settling.set_apart import Ids
-from engine.store.operations.worklist import holding, naming
 from engine.succession import order_names
-from engine.succession.document_facts import NOTHING, DocumentFacts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 TWO_ORDERS = Issue(code="TWO_ORDERS", text="orders with different numbers ask for a result: its document names none")
@@ -125,8 +124,8 @@ def record(
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
         is_any_near = accepted.is_any_near(batch, message_id, reports)
-        # Then the guard of `engine.store.operations.superseding` checks it before it is sent. An edit has the age of
-        # its original.
+        # Then the guard of `engine.features.results.rows.superseding` checks it before it is sent. An edit has the age
+        # of its original.
         late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
         found = [number_bearers.compare_with_known(batch, message_id, one) for one in _bearers(routes)]
         # Where numbers are unique, the results of two patients under one number would be one: no answer permits that.
@@ -309,7 +308,7 @@ def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Ro
 
 
 def _is_edited(batch: Batch, message_id: int) -> bool:
-    """Whether an edited message has taken its place (`engine.store.operations.edit_message`)."""
+    """Whether an edited message has taken its place (`engine.features.rework.rows.edit_message`)."""
     return batch.execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone() is not None
 
 

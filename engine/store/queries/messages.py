@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import orjson
 
+from engine.model.document_facts import facts_from
 from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal_views import (
     AttemptView,
@@ -32,7 +33,6 @@ from engine.store.operations import search_index
 from engine.store.queries import listing
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.reader import Reader
-from engine.succession.document_facts import facts_from
 
 _DELIVERY = (
     "SELECT d.id, l.channel, l.destination, d.seq, d.message_id, d.document_id, d.key, d.state, d.attempt,"

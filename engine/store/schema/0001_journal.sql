@@ -193,7 +193,7 @@ CREATE TABLE pause (
     PRIMARY KEY (channel, destination)
 ) WITHOUT ROWID;
 
--- What people have said about an entry of the to-do list (`engine.monitoring.todo`), which itself is not stored: who has
+-- What people have said about an entry of the to-do list (`engine.features.todo.rules`), which itself is not stored: who has
 -- taken it, a note, until when it is not shown. The acts (journal.id, 0: none) say who, when, and the words.
 CREATE TABLE todo (
     key          TEXT NOT NULL PRIMARY KEY,  -- names, codes and keyed hashes; the same for the same cause
@@ -216,7 +216,7 @@ CREATE TABLE todo_look (
     before_keys TEXT NOT NULL
 );
 
--- Alerts (`engine.monitoring.alerting`): entries of the to-do list that people are notified of, wherever they are. A row is
+-- Alerts (`engine.features.alerts`): entries of the to-do list that people are notified of, wherever they are. A row is
 -- deleted an hour after its alert has ended.
 CREATE TABLE alert (
     key        TEXT NOT NULL PRIMARY KEY,    -- of the entry: names, codes and keyed hashes
@@ -705,7 +705,7 @@ CREATE INDEX abdm_context_list ON abdm_context (facility, state, reason);
 CREATE TABLE abdm_call (
     number        INTEGER PRIMARY KEY,
     facility      TEXT NOT NULL,
-    name          TEXT NOT NULL,            -- 'link' ...: engine/abdm
+    name          TEXT NOT NULL,            -- 'link' ...: engine/features/abdm
     subject       INTEGER NOT NULL,         -- number of the patient, context, consent or transfer that it is about
     state         TEXT NOT NULL,            -- model/abdm.py
     attempt       INTEGER NOT NULL,         -- that were made

@@ -8,13 +8,13 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from engine.model.abdm import ContextState, TransferState
-from engine.model.consents import ConsentState
+from engine.features.abdm.rules.consents import ConsentState
+from engine.features.abdm.rules.network import ContextState, TransferState
+from engine.features.orders.rows.order_tabs import TABS
+from engine.features.reports.lists.reports import BY
 from engine.model.orders import ItemReason, ItemState
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
-from engine.store.queries.order_tabs import TABS
-from engine.views.reports import BY
 from engine.web.api.paging import MAX_CURSOR
 
 MOST_ROWS = 1000

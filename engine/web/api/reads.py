@@ -10,7 +10,29 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
-from engine.actions.trail import Entry, entries, names_message
+from engine.features.abdm.lists import CONSENT, CONTEXT, TRANSFER, consent_in_full, context_in_full, state_in_full
+from engine.features.abdm.rows import details as abdm_details
+from engine.features.abdm.rows import lists as abdm_lists
+from engine.features.abdm.rows.lists import Wanted
+from engine.features.abdm.rows.state import facility_states
+from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
+from engine.features.alerts.rows import reading as alert_rows
+from engine.features.codes.lists.corrections import CORRECTION
+from engine.features.codes.lists.gaps import GAP, counted, missing_now
+from engine.features.codes.lists.suggestions import SUGGESTION
+from engine.features.codes.rows.reading import list_corrections
+from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
+from engine.features.orders.rows import order_questions, tube_timeline
+from engine.features.orders.rows import reading as worklist
+from engine.features.orders.rows.order_questions import QueryFilter
+from engine.features.orders.rows.order_tabs import filter_of, unanswered
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.reagents.lists import LOT
+from engine.features.reports.lists import reports
+from engine.features.reports.lists.reports import REPORTS, period_of, today_in
+from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
+from engine.features.rework.lists.operations import OPERATION
+from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
@@ -18,40 +40,22 @@ from engine.model.journal_views import Act, Filter
 from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.store.queries import abdm_details, abdm_lists, order_questions, tube_timeline, worklist
-from engine.store.queries import alerts as alert_rows
-from engine.store.queries.abdm_lists import Wanted
-from engine.store.queries.abdm_state import facility_states
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
-from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_lanes, list_pauses
-from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
-from engine.store.queries.order_questions import QueryFilter
-from engine.store.queries.order_tabs import filter_of, unanswered
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
-from engine.store.queries.worklist import ItemFilter
 from engine.store.recovery.backups.catalog import copies
-from engine.views import letter_in_full, message_in_full, reports
-from engine.views.abdm import CONSENT, CONTEXT, TRANSFER, consent_in_full, context_in_full, state_in_full
+from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT
-from engine.views.alerts import ALERT, SENT, SILENCE, shown
 from engine.views.copies import COPY
-from engine.views.corrections import CORRECTION
-from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
-from engine.views.gaps import GAP, counted, missing_now
 from engine.views.messages import MESSAGE
-from engine.views.operations import OPERATION
-from engine.views.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
-from engine.views.reagents import LOT
-from engine.views.reports import REPORTS, period_of, today_in
 from engine.views.site import PAUSE, STORED_LANE
-from engine.views.suggestions import SUGGESTION
+from engine.views.trail import Entry, entries, names_message
 from engine.views.view import View
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests

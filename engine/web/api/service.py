@@ -31,7 +31,7 @@ from engine.web.routes import PRINCIPAL, Route
 from engine.web.sender import sender_of
 
 if TYPE_CHECKING:
-    from engine.web.api.event_stream import EventStreams
+    from engine.features.events.pages import EventStreams
     from engine.web.api.reads import Asked
 
 Document = dict[str, Any]
@@ -154,7 +154,7 @@ class Api:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         await self._loaded()
         if self._streams is None:
-            from engine.web.api.event_stream import EventStreams
+            from engine.features.events.pages import EventStreams
 
             self._streams = EventStreams(self._sources)
         return await self._streams.serve(request)

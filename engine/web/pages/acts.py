@@ -8,15 +8,15 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.actions.trail import Entry, entries, names_message
 from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING
 from engine.model.phrases import N_
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason
+from engine.views.trail import Entry, entries, names_message
+from engine.web.asked import PAGE, Asked, number
 from engine.web.cells import Badge
-from engine.web.pages.asked import PAGE, Asked, number
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values

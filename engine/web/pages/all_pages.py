@@ -2,43 +2,32 @@
 
 from collections.abc import Sequence
 
+from engine.features.abdm.pages import abdm
+from engine.features.abdm.pages import acts as abdm_acts
+from engine.features.abdm.pages import consent as abdm_consent
+from engine.features.abdm.pages import context as abdm_context
+from engine.features.abdm.pages import listed as abdm_listed
+from engine.features.alerts import pages as alerts
+from engine.features.codes.pages import codes, correct
+from engine.features.orders.pages import acts as order_acts
+from engine.features.orders.pages import order, orders, questions, worklists
+from engine.features.reports.pages import reports, shift
+from engine.features.results.pages import held
+from engine.features.rework.pages import affected, aside, copied, dead_letters, edit, operations, replay
+from engine.features.todo.pages import todo
 from engine.web.pages import (
-    abdm,
-    abdm_acts,
-    abdm_consent,
-    abdm_context,
-    abdm_listed,
     acts,
-    affected,
-    alerts,
     analyzer,
-    aside,
-    codes,
     contents,
-    copied,
-    correct,
-    dead_letters,
     destination,
     doing,
-    edit,
-    held,
     help,
     message,
     messages,
-    operations,
-    order,
-    order_acts,
-    orders,
-    questions,
-    replay,
-    reports,
-    shift,
     switching,
     system,
-    todo,
     trying,
     waiting,
-    worklists,
 )
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route

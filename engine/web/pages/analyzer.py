@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
+from engine.features.orders.pages.orders import of_analyzer, worklist_of
+from engine.features.rework.pages.dead_letters import EACH, letter_row
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal_views import Filter
 from engine.model.permissions import LOOKING
@@ -22,11 +24,9 @@ from engine.web import line_rows
 from engine.web.bodies import Body, answer
 from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
-from engine.web.pages.dead_letters import EACH, letter_row
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
-from engine.web.pages.orders import of_analyzer, worklist_of
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live

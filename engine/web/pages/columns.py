@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from engine.model.phrases import PageText
-from engine.web.pages.asked import Asked
+from engine.web.asked import Asked
 from engine.web.pages.frame import Asking
 from engine.web.pages.words import shown
 

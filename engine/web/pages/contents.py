@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from engine.config import registry
 from engine.diagnostics.lines.signs import text
+from engine.features.rework.pages import copied
 from engine.mapping.inputs import ASTM, HL7, JSON, detect
 from engine.model.errors import ContentError, LabRelayError
 from engine.model.journal_views import DeliveryView, Trace
@@ -25,10 +26,9 @@ from engine.views.explained import Explained, explained
 from engine.views.messages import as_text
 from engine.views.text import printable
 from engine.views.wire import steps_of
-from engine.web.access.desk import Desk
+from engine.web.asked import number
+from engine.web.desk import Desk
 from engine.web.forms import Form
-from engine.web.pages import copied
-from engine.web.pages.asked import number
 from engine.web.pages.frame import Channels, Frame
 from engine.web.pages.linked import LinkedTrace
 from engine.web.pages.messages import PATH as LIST

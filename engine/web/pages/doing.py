@@ -2,8 +2,9 @@
 
 The confirmation counts by the verb's own dry run, which ends where counting would take long. Its form carries the
 selection with the journal's newest row and the moment of the count, so that nothing which came or failed later is
-touched. The act is an operation, and its page says how far it is (`engine.web.pages.operations`). The verbs are those
-of the control socket, given under the person's name; a form that comes twice is acted on once (`engine.web.forms`).
+touched. The act is an operation, and its page says how far it is (`engine.features.rework.pages.operations`). The verbs
+are those of the control socket, given under the person's name; a form that comes twice is acted on once
+(`engine.web.forms`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,9 +18,9 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError
 from engine.model.phrases import N_, PageText
-from engine.web.access.desk import Desk, sentence
+from engine.web.asked import NO_CAUSE, Asked, number
+from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
-from engine.web.pages.asked import NO_CAUSE, Asked, number
 from engine.web.pages.filters import LABELS, of_letters
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import Words, grouped

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from engine.model.journal_views import Filter
 from engine.model.phrases import N_, PageText
 from engine.model.records import LETTER_STATES
+from engine.web.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages import states
-from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages.columns import Column, choice
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words

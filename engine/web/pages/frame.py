@@ -31,15 +31,15 @@ from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
-from engine.web.access.desk import Desk, sentence
-from engine.web.access.identity import language_of
-from engine.web.access.person import person_of
 from engine.web.api.acts import Verb
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
+from engine.web.desk import Desk, sentence
 from engine.web.guard import UNREADABLE
+from engine.web.identity import language_of
 from engine.web.languages import catalogue
 from engine.web.pages.words import Words
+from engine.web.person import person_of
 from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL
 

@@ -6,28 +6,29 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from engine.features.abdm.pages.context import TITLE as CARE_CONTEXT
+from engine.features.abdm.pages.listed import CONTEXT
+from engine.features.abdm.rows.lists import of_message
+from engine.features.results.lists.decided import counted, decided
+from engine.features.rework.pages import aside, edit, replay
 from engine.model.errors import TooSlowError
 from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
 from engine.model.records import LETTER_STATES
 from engine.processing.process import ChannelRoutes
-from engine.store.queries.abdm_lists import of_message
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.neighbours import neighbours_of
 from engine.store.queries.reader import Reader
-from engine.views.decided import counted, decided
 from engine.views.explained import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
+from engine.web.asked import MOST_COUNTED, number
+from engine.web.asked import counted as counted_up_to
 from engine.web.cells import Badge
-from engine.web.pages import aside, edit, replay, states
-from engine.web.pages.abdm_context import TITLE as CARE_CONTEXT
-from engine.web.pages.abdm_listed import CONTEXT
-from engine.web.pages.asked import MOST_COUNTED, number
-from engine.web.pages.asked import counted as counted_up_to
+from engine.web.pages import states
 from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values, told
 from engine.web.pages.messages import NUMBERS, asked_of, filter_of, flags_of, opens

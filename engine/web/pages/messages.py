@@ -15,19 +15,20 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
+from engine.features.orders.rows import reading as worklist
+from engine.features.orders.rows import tube_timeline
 from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal_views import Filter, MessageView
 from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_, PageText
 from engine.model.search_keys import MAX_LENGTH
-from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
-from engine.web.access.desk import Desk
+from engine.web.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
 from engine.web.bodies import Body, answer
+from engine.web.desk import Desk
 from engine.web.pages import states
-from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, counted, moment_us
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values

@@ -10,7 +10,7 @@ from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.web.access.desk import sentence
+from engine.web.desk import sentence
 from engine.web.pages.frame import Frame, Values
 from engine.web.routes import PRINCIPAL
 

@@ -15,7 +15,7 @@ from engine.actions.pause_resume import target_of
 from engine.model.errors import LabRelayError
 from engine.model.phrases import PageText
 from engine.model.records import DELIVERIES, Target
-from engine.web.access.desk import Desk, sentence
+from engine.web.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.pages.doing import COUNTING, DO
 from engine.web.pages.frame import Asking, Frame

@@ -13,9 +13,9 @@ from engine.store.queries.contents import stored_message
 from engine.store.queries.reader import Reader
 from engine.views.explained import mappings_of
 from engine.views.text import printable
-from engine.web.access.desk import Desk
+from engine.web.asked import number
+from engine.web.desk import Desk
 from engine.web.forms import Form
-from engine.web.pages.asked import number
 from engine.web.pages.frame import Frame, Trial
 from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words

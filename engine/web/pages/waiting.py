@@ -6,12 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
+from engine.features.rework.pages import aside
 from engine.model.journal_views import DeliveryView
 from engine.model.permissions import LOOKING
 from engine.store.queries.messages import count_waiting, waiting_deliveries
 from engine.store.queries.reader import Reader
-from engine.web.pages import aside
-from engine.web.pages.asked import PAGE, Asked, number
+from engine.web.asked import PAGE, Asked, number
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES

@@ -14,14 +14,14 @@ from adapters.codecs.astm.capture import text_of_capture
 from adapters.codecs.astm.dialogue import AstmDialogue, dialogue
 from adapters.codecs.astm.sender import frames_of
 from engine.config import registry
-from engine.devtools.simulator.asking import question as simulated_question
-from engine.devtools.simulator.asking import read_answer
-from engine.devtools.simulator.asking_forms import FORMS, GENERIC
 from engine.model.message import FormatOptions, Parsed
 from engine.model.orders import AnswerContext, Asked, ItemState, NoOrder, OrderLine, Question, Tube, WorkItem
 from tests.support.astm_dialogues import CONTROL, NOW, SPOKEN, Spoken, message
 from tests.support.astm_peer import sum_of
 from tests.support.corpus import CORPUS
+from workbench.simulator.asking import question as simulated_question
+from workbench.simulator.asking import read_answer
+from workbench.simulator.asking_forms import FORMS, GENERIC
 
 CHECKOUT = Path(__file__).parents[3]
 CONTEXT = AnswerContext(now=NOW, control_id=CONTROL)

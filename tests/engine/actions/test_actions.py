@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions import operations, retry
-from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.actions.replay import replay_documents
-from engine.actions.retry import retry_letters
+from engine.actions import operations
 from engine.actions.selection import Selection, letters, messages
 from engine.actions.underway import Acts
+from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
+from engine.features.rework.acts import retry
+from engine.features.rework.acts.replay import replay_documents
+from engine.features.rework.acts.retry import retry_letters
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received

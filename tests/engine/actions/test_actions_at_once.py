@@ -11,11 +11,12 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions.edit import edit_message
-from engine.actions.hold_decisions import dismiss_letters
-from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.features.results.acts.hold_decisions import dismiss_letters
+from engine.features.results.rows import superseding
+from engine.features.rework.acts.edit import edit_message
+from engine.features.rework.acts.retry import retry_letters
 from engine.model.clock import SystemClock
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.model.outcome import Outcome
@@ -24,7 +25,7 @@ from engine.model.records import Decision, Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, bulk, record_outcome, superseding
+from engine.store.operations import append, bulk, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.messages import trace_of
 from tests.support.channels import MemoryStream, block, channel, hl7

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from engine.actions import underway
-from engine.actions.edit import edit_message
 from engine.actions.underway import Acts
+from engine.features.rework.acts.edit import edit_message
+from engine.features.rework.rows import dismissal
 from engine.model.errors import LabRelayError, RefusedDeliveryError, RefusedError, TransientDeliveryError
 from engine.model.journal_views import DeliveryView
 from engine.model.reasons import ReasonCode
-from engine.store.operations import dismissal
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
 from tests.support.plant import Plant, ScriptedDestination, plant

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest_asyncio
 
-from engine.actions.reprocess import reprocess_messages
-from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
-from engine.actions.trail import entries
 from engine.actions.underway import Acts, process_again
+from engine.features.rework.acts.reprocess import reprocess_messages
+from engine.features.rework.acts.retry import retry_letters
 from engine.model.clock import SystemClock
 from engine.model.journal_views import Trace
 from engine.model.message import Document, MapContext, Mapped, Parsed
@@ -29,6 +28,7 @@ from engine.store.journal.starting import recover
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import trace_of
+from engine.views.trail import entries
 from tests.engine.actions.test_actions import ROUTES
 from tests.support.filled_journal import CHANNEL, DELIVERED, DESTINATION, REFUSED, UNMAPPED, fill_journal
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from engine.actions.bulk_acts import bulk_acts
 from engine.actions.selection import Selection
+from engine.features.rework.acts.bulk_acts import bulk_acts
+from engine.features.rework.rows import letter_steps
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
-from engine.store.operations import bulk, letter_steps
+from engine.store.operations import bulk
 from engine.store.operations.bulk import Done, Member
 from engine.store.operations.outbox import decisions
 from engine.store.queries.bulk import operation_if

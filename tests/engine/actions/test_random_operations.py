@@ -22,14 +22,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import operations
-from engine.actions.bulk_acts import bulk_acts
-from engine.actions.hold_decisions import dismiss_letters
 from engine.actions.operations import BulkAct, Slice
-from engine.actions.replay import replay_documents
-from engine.actions.reprocess import reprocess_messages
-from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.features.results.acts.hold_decisions import dismiss_letters
+from engine.features.rework.acts.bulk_acts import bulk_acts
+from engine.features.rework.acts.replay import replay_documents
+from engine.features.rework.acts.reprocess import reprocess_messages
+from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.clock import ManualClock
 from engine.model.errors import ReconfiguredError, RefusedError
 from engine.model.message import FormatOptions, MapContext
@@ -44,7 +45,6 @@ from engine.store.operations.bulk import Member, Operation
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.bulk import operation_if, running_operations
-from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.messages import trace_of
 from tests.engine.actions.test_configuration_changes import Mapping
 from tests.support.examples import examples

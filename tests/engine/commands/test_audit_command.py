@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 
-from engine.actions.trail import Entry, audit_event
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.model.message import Document
@@ -20,6 +19,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, record_outcome
+from engine.views.trail import Entry, audit_event
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.journals import received

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.orders.rows import reading as worklist
 from engine.model.message import Parsed
 from engine.model.records import KIND_FRAME
 from engine.model.search_keys import MOST, Number, numbers_in
 from engine.processing import process
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
-from engine.store.queries import worklist
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import messages_page

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from engine.commands import gaps as gaps_command
+from engine.features.codes.commands import gaps as gaps_command
 from engine.model.message import Unmapped
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader

@@ -15,10 +15,10 @@ from engine.__main__ import labrelay as root
 from engine.commands.shared import revealing
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.verb_list import verbs
+from engine.features.orders.exchange import by_hand
 from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.worklist import TakeSettings
-from engine.ordering import by_hand
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.simulator.play import sentences
 from tests.support.astm_host import Habit, Served, serving
 from tests.support.command_line import Ran, labrelay
 from tests.support.mllp_peer import ack, mllp_peer
 from tests.support.sites import make_site
 from tests.support.waiting import WITHIN_S, until
+from workbench.simulator.play import sentences
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 XP = SAMPLES / "sysmex_xp" / "01-monday.astm"

@@ -15,12 +15,12 @@ from engine.delivery import attempts, worker
 from engine.delivery import claims as storing
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.retry import RetryPolicy
+from engine.features.rework.rows import dismissal
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
-from engine.store.operations import dismissal
 from engine.store.operations.outbox import attempts as attempts_ops
 from engine.store.operations.outbox import claims, decisions, queueing
 from engine.store.queries.messages import messages_page, trace_of

@@ -11,10 +11,10 @@ from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
 from engine.config import destination, pack, registry, sitewide, source
-from engine.config.alert_sinks import SINK_KINDS
 from engine.config.channel import ChannelConfig, RouteConfig
 from engine.config.layouts import layout_files
 from engine.diagnostics.packs import packs
+from engine.features.alerts.config.sinks import SINK_KINDS
 from engine.help import library
 from engine.help.markdown import narrowed, sections
 from engine.help.topics import commands, keys, status

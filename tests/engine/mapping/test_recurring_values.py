@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.bench.messages import oru
 from engine.mapping import Program
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.inputs import Mapper, messages_in
@@ -22,6 +21,7 @@ from tests.support.corpus import CorpusFile, corpus_files
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse, run_of
 from tests.support.samples import sample_files
 from tests.support.shipped import MAPPINGS
+from workbench.bench.messages import oru
 
 OF_MAPPINGS = ("engine.mapping", "engine.features")  # where functions of mappings are
 TABLE = "code,unit_in,loinc,unit,ucum,factor,digits\nHGB,g/dL,718-7,g/L,g/L,10,0\n"

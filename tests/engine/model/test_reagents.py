@@ -7,10 +7,10 @@ import pytest
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.features.reagents import rows as reagent_lots
 from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import lot_key, reagents_in
-from engine.store.operations import reagent_lots
 from engine.store.queries.messages import messages_page
 from engine.store.queries.tallies import list_reagents
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.commands.shared.topics import TOPICS
+from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing
 from engine.monitoring import metrics
@@ -22,7 +23,6 @@ from engine.monitoring.metrics import (
     Kind,
     new_registry,
 )
-from engine.monitoring.snapshot.alerts import AlertsSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from tests.support.status_sites import NOW, large_site, quiet_site, troubled_site
 

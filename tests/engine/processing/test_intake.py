@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
+from engine.features.rework.acts.retry import retry_letters
 from engine.model.errors import StoreError
 from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored

@@ -6,9 +6,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from engine.actions import running_site
 from engine.model.actor import Actor
 from engine.model.permissions import ACTING, LOOKING
-from engine.runtime.verbs import running_site
 from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import UNMAPPED, fill_journal
 from tests.support.running import hl7_channel, make_running_site, running_app

@@ -21,7 +21,7 @@ import yaml
 from cryptography import x509
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.bench.messages import control_id, oru
+from engine.features.rework.rows import dismissal
 from engine.model.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.model.records import Target
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -29,7 +29,7 @@ from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.runtime import app as app_module
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME, make_kek
-from engine.store.operations import append, dismissal, pauses
+from engine.store.operations import append, pauses
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page, trace_of
@@ -41,6 +41,7 @@ from tests.support.live import Analyzer, Mood, Server
 from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.waiting import until
+from workbench.bench.messages import control_id, oru
 
 QUICK = {"retry": {"first": "20ms", "max": "100ms"}, "breaker": {"probe_after": "50ms"}}
 Json = dict[str, Any]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.devtools.sandbox import Sandbox
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError
 from engine.runtime.build import build_site
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.running import RunningSite, make_running_site, running_app
 from tests.support.sites import make_site
+from workbench.sandbox import Sandbox
 
 ORU = (
     b"MSH|^~\\&|XP|LAB|||20260301101500||ORU^R01|17|P|2.3.1\rPID|1||4711||Doe^Jane||19800101|F\r"

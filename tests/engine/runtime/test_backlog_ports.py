@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.todo.rules import entries
 from engine.monitoring.snapshot.states import ChannelState
-from engine.monitoring.todo import entries
 from engine.receiving import backlog
 from engine.receiving.backlog import BACKLOG_BYTES
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame

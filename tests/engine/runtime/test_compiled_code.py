@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from engine.devtools.bench.messages import oru
-from engine.devtools.sandbox import Sandbox
 from engine.mapping import Program
 from engine.mapping.compiler import compilation
 from engine.mapping.message_context import GENERATED
@@ -27,6 +25,8 @@ from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_
 from tests.support.senders import send_blocks
 from tests.support.small_disk import small_disk
 from tests.support.waiting import until
+from workbench.bench.messages import oru
+from workbench.sandbox import Sandbox
 
 KEY = bytes(range(32))
 STEPS = """

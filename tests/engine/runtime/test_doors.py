@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from engine.monitoring.metrics import LINK_FAULTS
 from engine.receiving.link_monitor import STRANGERS_S
 from engine.receiving.link_words import SPEAKS_TLS
 from engine.store.queries.contents import stored_payload
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
 from tests.support.asking import asking
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame
 from tests.support.channels import END, block

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine.features.results.rows import accepted
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.processing import intake as intake_module
@@ -22,7 +23,6 @@ from engine.runtime.worker.large import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, L
 from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
-from engine.store.operations.settling import accepted
 from engine.store.queries.contents import stored_payload
 from engine.succession.statements import said_in
 from tests.engine.processing.test_intake import FULL, Flaky

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.bench.messages import astm, oru
 from engine.model.errors import ContentError
 from engine.runtime import event_loop
 from tests.support.astm_peer import one_record_a_frame, session
@@ -20,6 +19,7 @@ from tests.support.mapping_texts import context, parse
 from tests.support.running import ASTM, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, send_blocks
 from tests.support.shipped import program
+from workbench.bench.messages import astm, oru
 
 MESSAGES = 100
 FOUND_AT_MOST = 100  # objects in cycles, of all these messages together

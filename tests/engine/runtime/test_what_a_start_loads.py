@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.runtime.app import App
 
 LATER = {"jinja2"}
-OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools", "engine.web.api.reads"}
+OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "workbench", "engine.web.api.reads"}
 OTHERS |= {"argon2", "pyotp", "segno"}  # a log-in
 OTHERS |= {"adapters.clients.otlp", "adapters.codecs.otlp"}  # traces
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from engine.actions.trail import Entry
 from engine.views.acts import LONGEST, about
+from engine.views.trail import Entry
 
 # What the audit trail has of an act -> how a list shows it.
 LINES: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.actions.trail import Entry
+from engine.features.reagents import lists as reagents
+from engine.features.rework.lists import dead_letters
 from engine.model.journal_views import (
     AttemptView,
     DeadLetter,
@@ -23,8 +24,9 @@ from engine.model.records import (
 )
 from engine.store.operations.dead_letters import Group
 from engine.store.recovery.backups.catalog import Copy
-from engine.views import acts, copies, dead_letters, message_in_full, messages, reagents, site
+from engine.views import acts, copies, message_in_full, messages, site
 from engine.views.text import ZONE, Head, table
+from engine.views.trail import Entry
 from engine.views.view import View
 
 SHOWN: list[tuple[View[Any], type]] = [

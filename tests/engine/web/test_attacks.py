@@ -15,13 +15,13 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 from yarl import URL
 
-from engine.access import passwords, proving
-from engine.access.accounts import Accounts
-from engine.model.accounts import FREE_OF_USER
+from engine.features.access.pages import log_in
+from engine.features.access.rules.accounts import FREE_OF_USER
+from engine.features.access.service import passwords, proving
+from engine.features.access.service.accounts import Accounts
 from engine.store.operations import append
 from engine.web import forms, guard, sender
-from engine.web.access import log_in
-from engine.web.access.desk import local_path
+from engine.web.desk import local_path
 from tests.support.access import GOOD, ROOT, Site, site
 from tests.support.journals import received
 

@@ -29,7 +29,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "17: a refused event is dropped, and there is no list of them": (
         "tests/engine/actions/test_actions.py::test_a_dismissal_names_who_and_why_and_needs_both",
         "tests/engine/store/lifecycle/test_retention.py::test_only_what_has_ended_and_is_old_enough_goes",
-        "tests/engine/web/pages/test_letter_pages.py::test_a_list_of_dead_letters_has_what_fits",
+        "tests/engine/features/rework/pages/test_letter_pages.py::test_a_list_of_dead_letters_has_what_fits",
         DAY,
     ),
     "26: a text search takes half an hour; lists wait for bodies": (
@@ -50,14 +50,14 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         "tests/engine/web/test_status_page.py::test_channels_stand_worst_first_and_say_what_a_technician_needs",
     ),
     "37: no resending to one destination, no link to the original, no edit and resend, no retry of all": (
-        "tests/engine/web/pages/test_replay_page.py::test_one_message_is_sent_again_from_its_page",
-        "tests/engine/web/pages/test_edit_page.py::test_a_dead_message_is_corrected_and_delivered",
-        "tests/engine/commands/test_dlq_edit.py::test_an_edited_message_is_a_new_one_and_the_original_stays",
+        "tests/engine/features/rework/pages/test_replay_page.py::test_one_message_is_sent_again_from_its_page",
+        "tests/engine/features/rework/pages/test_edit_page.py::test_a_dead_message_is_corrected_and_delivered",
+        "tests/engine/features/rework/commands/test_dlq_edit.py::test_an_edited_message_is_a_new_one_and_the_original_stays",
         "tests/engine/web/pages/test_acts_of_pages.py::test_an_act_is_what_its_confirmation_says",
     ),
     "38: a second press acts twice": (
         "tests/engine/web/pages/test_switching_page.py::test_an_order_is_shown_then_done_once_and_can_be_taken_back",
-        "tests/engine/web/pages/test_edit_page.py::test_the_act_does_what_was_shown_or_nothing",
+        "tests/engine/features/rework/pages/test_edit_page.py::test_the_act_does_what_was_shown_or_nothing",
     ),
     "39: retry all is gone, takes a page only, or takes what came later": (
         "tests/engine/web/pages/test_acts_of_pages.py::test_what_fails_later_is_left_alone",
@@ -72,10 +72,10 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "42: which revision is in force, and which made this message": (
         "tests/engine/web/pages/test_trace_page.py::test_the_mapping_and_its_configuration_are_named",
         "tests/engine/web/pages/test_trace_page.py::test_another_mapping_since_is_said_and_its_document_compared",
-        "tests/engine/runtime/test_corrections.py::test_the_system_page_names_files_that_are_not_reloaded",
+        "tests/engine/features/codes/service/test_corrections.py::test_the_system_page_names_files_that_are_not_reloaded",
     ),
     "45: a default password that scanners try": (
-        "tests/engine/access/test_accounts.py::test_the_set_up_link_makes_one_admin_once",
+        "tests/engine/features/access/service/test_accounts.py::test_the_set_up_link_makes_one_admin_once",
         "tests/engine/web/test_listener.py::test_beyond_this_machine_it_listens_once_there_is_a_user",
     ),
     "46: TLS is an extra that costs money": (
@@ -86,7 +86,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "48: external entities of XML, weak ciphers, any password": (
         "tests/engine/web/test_complaints.py::test_nothing_reads_xml",
         "tests/engine/web/test_listener.py::test_old_protocols_of_tls_are_refused",
-        "tests/engine/access/test_accounts.py::test_a_weak_password_is_refused",
+        "tests/engine/features/access/service/test_accounts.py::test_a_weak_password_is_refused",
         "tests/engine/web/test_attacks.py::test_brute_force_is_delayed_also_for_the_right_password",
     ),
     "56: a connection that is gone looks open": (

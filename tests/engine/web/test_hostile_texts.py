@@ -16,6 +16,7 @@ import pytest
 from yarl import URL
 
 from adapters.codecs.hl7v2 import message as hl7v2
+from engine.features.orders import rows as worklist
 from engine.model.actor import Actor
 from engine.model.message import Document, FormatOptions, Issue, MapContext, Reagent, Received, Unmapped
 from engine.model.orders import Asked, Confirmation, OrderedPatient, OrderLine, Question, item_id
@@ -25,7 +26,7 @@ from engine.model.records import Routed
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.core.batch import Batch
-from engine.store.operations import append, audit, record_outcome, worklist
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts
 from tests.support import access, shipped
 from tests.support.access import Browser, Site

@@ -6,12 +6,14 @@ from unittest import mock
 
 import pytest
 
+from engine.features.abdm.pages import abdm
+from engine.features.abdm.pages import acts as abdm_acts
+from engine.features.orders.pages import acts as order_acts
 from engine.model.permissions import ROLES
 from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.menu import DAILY, OTHERS
-from engine.web.pages import abdm, abdm_acts, order_acts
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 

@@ -12,17 +12,18 @@ import pytest
 from aiohttp import web
 
 from engine.actions.pause_resume import Switches
+from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
+from engine.features.rework.rows import dismissal
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock
 from engine.model.errors import LogInError
 from engine.model.outcome import Outcome
 from engine.model.search_keys import Number
 from engine.runtime.control_handlers import HANDLERS
-from engine.runtime.verbs.running_site import RunningSite
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append, audit, dismissal, record_outcome
+from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web import forms
 from engine.web.api.acts import Verb

@@ -13,18 +13,17 @@ from typing import get_args
 
 import pytest
 
-from engine.access import passwords
-from engine.config.alerts import AlertsConfig
-from engine.model.accounts import shown_name
+from engine.features.access.rules.accounts import shown_name
+from engine.features.access.service import passwords
+from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.todo.rules import _notices
 from engine.model.errors import RefusedError
 from engine.model.phrases import Phrase, Said
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.notice import About, Notice, notices
-from engine.monitoring.todo import _notices
 from engine.runtime import not_taken
 from engine.runtime import notices as notices_of_a_site
-from engine.web import cells, languages
-from engine.web.access import desk
+from engine.web import cells, desk, languages
 from tests.support.page_texts import page_texts
 from tests.support.status_sites import quiet_site
 from tools import generate_catalogues

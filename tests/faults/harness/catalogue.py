@@ -474,7 +474,7 @@ FAULTS: tuple[Fault, ...] = (
         nodes=(
             "tests/faults/test_races.py::test_replay_and_retry_of_the_same_deliveries_leave_live_traffic_alone",
             "tests/engine/delivery/test_delivery.py::test_whatever_people_and_peers_do_at_once_order_and_every_message_are_kept",
-            "tests/engine/actions/test_replay.py::test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_is_away_does",
+            "tests/engine/features/rework/acts/test_replay.py::test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_is_away_does",
         ),
         quick="60 messages",
         long="600 messages, or as many as fit into the time",
@@ -628,8 +628,8 @@ FAULTS: tuple[Fault, ...] = (
         nodes=(
             "tests/adapters/codecs/astm/test_two_way_both_sides.py",
             "tests/adapters/codecs/astm/test_two_way.py",
-            "tests/engine/ordering/test_random_line.py",
-            "tests/engine/ordering/test_random_law.py",
+            "tests/engine/features/orders/exchange/test_random_line.py",
+            "tests/engine/features/orders/exchange/test_random_law.py",
         ),
         quick="hundreds of random histories", long="hundreds of random histories", seconds=45,
         unproven="An answer that turns into ACK or EOT, an ENQ, ACK or EOT out of nowhere, a frame that the line "

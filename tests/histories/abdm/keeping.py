@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from adapters.clients.abdm.gateway import CERTS
-from engine.devtools.abdm.people import PEOPLE
+from engine.features.abdm.client.gateway import CERTS
+from engine.features.abdm.rows import forgetting
 from engine.model.errors import GatewayDownError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.lifecycle import erasure
-from engine.store.operations.abdm import forgetting
 from tests.support.waiting import until
+from workbench.abdm.people import PEOPLE
 
 if TYPE_CHECKING:
     from tests.histories.abdm.play import History

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.abdm import retrying
-from engine.devtools.abdm.people import PEOPLE, Person
-from engine.model.abdm import Attempt
+from engine.features.abdm.flows import retrying
+from engine.features.abdm.rows import calls, contexts, transfers
+from engine.features.abdm.rules.network import Attempt
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.abdm import calls, contexts, transfers
 from tests.histories.abdm import keeping
 from tests.histories.abdm.messages import value_of
 from tests.support.waiting import until
+from workbench.abdm.people import PEOPLE, Person
 
 if TYPE_CHECKING:
     from tests.histories.abdm.play import History

@@ -5,10 +5,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from engine.devtools.abdm.people import PEOPLE
 from tests.documents.test_abdm_documents import verdict
 from tests.histories.abdm.model import Abha, Issue
 from tests.support.abdm_reports import SETTINGS
+from workbench.abdm.people import PEOPLE
 
 MARK = 10_000  # of a value
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from engine.abdm import later, reports, sharing
-from engine.abdm.leaving import STATUS
-from engine.config.destination_abdm import AbdmDestination
-from engine.devtools.abdm.people import PEOPLE
+from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.flows import later, reports, sharing
+from engine.features.abdm.flows.leaving import STATUS
+from engine.features.abdm.rows.patients import Person
 from engine.model.errors import RefusedError
-from engine.store.operations.abdm.patients import Person
 from tests.histories.abdm import keeping, looking
 from tests.histories.abdm.choices import Act, Choices, NothingThereError
 from tests.histories.abdm.messages import document, message
@@ -30,6 +29,7 @@ from tests.support.abdm_site import FACILITY, AbdmSite, Ours, abdm_site
 from tests.support.clocks import MovedClock
 from tests.support.copies import Place
 from tests.support.waiting import until
+from workbench.abdm.people import PEOPLE
 
 Key = tuple[str, str, date, int]
 WEST = "IN0000000002"

@@ -18,16 +18,16 @@ import pytest
 from adapters.codecs.astm import records
 from adapters.codecs.astm.link import AstmReceiver
 from adapters.codecs.astm.sender import frames_of
-from engine.devtools.simulator.asking import results
-from engine.devtools.simulator.asking_forms import FORMS, GENERIC, Told
+from engine.features.orders.rows.reading import ItemFilter
+from engine.features.orders.rows.reading import items as read_items
 from engine.model.message import FormatOptions
-from engine.store.queries.worklist import ItemFilter
-from engine.store.queries.worklist import items as read_items
 from tests.adapters.dialects.test_dialogues import talk
 from tests.support.astm_dialogues import ASTM, SPOKEN, Spoken, message
 from tests.support.astm_peer import Line, session
 from tests.support.running import RunningSite, astm_channel, running_site
 from tests.support.waiting import until
+from workbench.simulator.asking import results
+from workbench.simulator.asking_forms import FORMS, GENERIC, Told
 
 Record = list[Any]  # as the package has it: None, a text, components, or repetitions of components
 

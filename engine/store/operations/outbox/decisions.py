@@ -122,7 +122,8 @@ def keep_back(batch: Batch, delivery_id: int, why: HoldReason) -> None:
 def release(batch: Batch, delivery_id: int) -> bool:
     """Release a held delivery, in a person's name: it waits in its old place in the lane. False: it was not held.
 
-    Newer messages may have overtaken it meanwhile, so it is marked: the guard of `engine.store.operations.superseding`
+    Newer messages may have overtaken it meanwhile, so it is marked: the guard of
+    `engine.features.results.rows.superseding`
     checks it before it is sent.
     """
     moved = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from engine.features.orders.rows import holding
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.model.records import ORDERED
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
 from engine.store.operations.append import seal_note
-from engine.store.operations.worklist import holding
 
 _OPEN = frozenset({"waiting", "sending"})
 _UNDONE = frozenset({"rejected", "dismissed"})

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.features.alerts.rows import changes as alerts
+from engine.features.orders.rows import holding
 from engine.model.hashes import pack_reports
 from engine.model.message import Delivery, Document
 from engine.model.records import (
@@ -22,9 +24,7 @@ from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
-from engine.store.operations import alerts
 from engine.store.operations.outbox.decisions import keep_back
-from engine.store.operations.worklist import holding
 from engine.succession.critical import is_critical
 
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import orjson
 
+from engine.features.codes.rows import changes as corrections
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core.vault import Vault
-from engine.store.operations import corrections
 
 # Of users and tokens, by name.
 _ACCESS = {

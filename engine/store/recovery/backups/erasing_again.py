@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import orjson
 
+from engine.features.abdm.rows import forgetting
+from engine.features.results.rows import delta_history, number_bearers
 from engine.model.errors import IntegrityError, UnreadableResultsError
 from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_MESSAGE
@@ -13,8 +15,7 @@ from engine.model.search_keys import folded
 from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
-from engine.store.operations import delta_history, emptying, number_bearers, search_index
-from engine.store.operations.abdm import forgetting
+from engine.store.operations import emptying, search_index
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments
 

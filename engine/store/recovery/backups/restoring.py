@@ -14,8 +14,8 @@
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
     8  orders of erased messages are erased, too; those that wait may have gone out since
-       (`engine.store.operations.worklist.earlier`)
-    9  consents of ABDM are suspended: one may have been revoked since (`engine.store.operations.abdm.consents`)
+       (`engine.features.orders.rows.earlier`)
+    9  consents of ABDM are suspended: one may have been revoked since (`engine.features.abdm.rows.consents`)
 
 The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
@@ -34,6 +34,9 @@ from typing import Any
 
 import orjson
 
+from engine.features.abdm.rows import consents
+from engine.features.access.rows import sessions
+from engine.features.orders.rows import earlier, erasing
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import ReasonCode
@@ -52,10 +55,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, bulk, dedup, incarnation, incomplete, pauses, search_index
-from engine.store.operations.abdm import consents
-from engine.store.operations.access import sessions
 from engine.store.operations.incarnation import Incarnation
-from engine.store.operations.worklist import earlier, erasing
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, incarnations
 from engine.store.recovery.backups.copying import CONFIGURATION

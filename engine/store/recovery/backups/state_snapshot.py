@@ -21,7 +21,8 @@ Everything is collected on the journal's own disk and then moved to the copies: 
 keep a transaction open, for that would keep the journal's log from being truncated.
 
 Left out: line traces, which are a help and no evidence; log-in sessions, refused log-ins, and links that a patient has
-begun (`engine.abdm.discovery`), which a restore ends; and deletions by retention, which deletes the same rows again.
+begun (`engine.features.abdm.flows.discovery`), which a restore ends; and deletions by retention, which deletes the same
+rows again.
 """
 
 import os
@@ -34,13 +35,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from engine.features.reports.rows.result_counts import SEEN_US
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.core.rows import Execute
 from engine.store.operations.dedup import REPORT_MEMORY_US
-from engine.store.operations.result_counts import SEEN_US
 from engine.store.operations.search_index import BLOCK_BITS
 from engine.store.recovery.backups import increments
 from engine.store.recovery.backups.catalog import Copy, StateSnapshot

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from engine.features.results.rows import number_bearers
 from engine.model.clock import from_us
 from engine.model.hashes import unpack_reports
 from engine.model.reasons import ReasonCode
@@ -15,7 +16,7 @@ from engine.store.core.chain import document_hash
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import verify
-from engine.store.operations import number_bearers, search_index
+from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.recovery.rebuilding import put_state
 from engine.store.recovery.salvage.tables import Tables

@@ -11,6 +11,9 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
+from engine.features.abdm.rows import consents
+from engine.features.orders.rows import earlier
+from engine.features.orders.rows import salvage as orders
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.store.core import anchor, migrate, wal_repair
@@ -27,9 +30,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, bulk, pruning, search_index
-from engine.store.operations.abdm import consents
-from engine.store.operations.worklist import earlier
-from engine.store.recovery.salvage import orders, outgoing, proven, tallies
+from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
 from engine.store.recovery.salvage.tables import Tables, without_own_indexes

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from engine.store.operations.result_counts import COUNTED
+from engine.features.reports.rows.result_counts import COUNTED
 from engine.store.recovery.salvage.tables import Tables
 
 

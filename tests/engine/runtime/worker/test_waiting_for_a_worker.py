@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from engine.devtools.sandbox import Sandbox
 from engine.model.records import Target
 from engine.runtime.app import App
 from engine.runtime.switching import Switchboard
@@ -16,6 +15,7 @@ from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 SERVER = Target(destination="lab-fhir")
 

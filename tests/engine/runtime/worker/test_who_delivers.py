@@ -13,8 +13,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from engine.config.destination import DestinationConfig
-from engine.devtools.bench.messages import oru
-from engine.devtools.sandbox import Sandbox
 from engine.model.clock import SystemClock
 from engine.model.packing import UnpackingDestination
 from engine.runtime.build import build_destination
@@ -23,6 +21,8 @@ from engine.runtime.worker.destination import RemoteDestination
 from tests.support.running import MLLP, channel, make_running_site, running_app
 from tests.support.waiting import until
 from tests.support.workers import RunningWorker, delivery, http_server, make_worker_site, response, running_worker
+from workbench.bench.messages import oru
+from workbench.sandbox import Sandbox
 
 BEHIND = 4
 

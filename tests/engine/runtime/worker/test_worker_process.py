@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.devtools.bench.messages import astm, oru
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.packing import Packer
 from engine.model.reasons import ReasonCode
@@ -23,6 +22,7 @@ from engine.runtime.worker.wire import Decoder
 from tests.support.forking import forked_workers
 from tests.support.waiting import until
 from tests.support.workers import KEY, delivery, http_server, make_worker_site, response, running_worker, whole
+from workbench.bench.messages import astm, oru
 
 SAMPLES = Path(__file__).parents[4] / "samples"
 FOLDER = "{kind: file, folder: out}"

@@ -18,6 +18,8 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.features.results.rows import hold_queue
+from engine.features.rework.rows import dismissal
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, JobStoppedError, LabRelayError, NoRoomError, StoreError
 from engine.model.outcome import Outcome
@@ -31,16 +33,7 @@ from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.journal.upkeep import CHECKPOINT_BYTES, StoreUpkeep
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import (
-    append,
-    audit,
-    bulk,
-    dismissal,
-    hold_queue,
-    pauses,
-    poison_message,
-    record_outcome,
-)
+from engine.store.operations import append, audit, bulk, pauses, poison_message, record_outcome
 from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import attempts, claims
 from engine.store.operations.outbox import decisions as decisions_ops

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.codes.rows import changes as corrections
+from engine.features.results.rows import delta_history
 from engine.model.corrections import RowChange
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Unmapped
@@ -17,10 +19,10 @@ from engine.model.reasons import ReasonCode
 from engine.model.results import Result
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.integrity import verify
-from engine.store.operations import append, audit, corrections, delta_history, line_trace, record_outcome
+from engine.store.operations import append, audit, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.operations.outbox import attempts, claims
-from tests.engine.store.operations.test_number_bearers import IYER, KHAN, ends
+from tests.engine.features.results.rows.test_number_bearers import IYER, KHAN, ends
 from tests.support.journals import opened, queue, running, store
 
 Tamper = Callable[[sqlite3.Connection], None]

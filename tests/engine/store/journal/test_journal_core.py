@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from engine.features.results.rows import superseding
+from engine.features.rework.rows import dismissal
 from engine.model.errors import LockedError
 from engine.model.journal_views import Filter
 from engine.model.message import Document, Issue, Report, Unmapped
@@ -17,7 +19,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Assembled, Routed
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
-from engine.store.operations import append, audit, dismissal, record_outcome, superseding
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_payload

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.features.rework.rows import dismissal
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, LossError, StoreError
 from engine.model.outcome import Outcome
@@ -26,7 +27,7 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal, opening
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, dismissal, record_outcome
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of

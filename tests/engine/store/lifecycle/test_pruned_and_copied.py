@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from engine.features.results.rows import delta_history
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.results import results_of
@@ -28,7 +29,7 @@ from engine.store.integrity import before_upgrade, verify
 from engine.store.journal import Journal, keys
 from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import delta_history, pruning, search_index
+from engine.store.operations import pruning, search_index
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from engine.features.todo.rows import changes as todo
 from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, LossError, StoreError
 from engine.model.message import Report
@@ -29,7 +30,7 @@ from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention
 from engine.store.lifecycle.retention import Policy, RetentionWalk
-from engine.store.operations import append, audit, bulk, dedup, pauses, pruning, record_outcome, todo
+from engine.store.operations import append, audit, bulk, dedup, pauses, pruning, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_payload

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.orders import rows as worklist
+from engine.features.orders.exchange import by_hand
+from engine.features.orders.rows import reading
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.worklist import DAY_US, AskSettings, ResultOf, TakeSettings
-from engine.ordering import by_hand
 from engine.store.integrity import verify
-from engine.store.operations import worklist
-from engine.store.queries import worklist as reading
 from engine.store.recovery.salvage import saving
 from tests.engine.store.lifecycle.test_retention import POLICY, Site
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from engine.features.rework.rows import edit_message
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
@@ -11,7 +12,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
 from engine.store.core.batch import Batch
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import append, edit_message, record_outcome
+from engine.store.operations import append, record_outcome
 from engine.store.queries.contents import stored_message
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.letters import held_deliveries

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.reports.rows.reading import counted_to
+from engine.features.rework.rows import edit_message
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.processing.process import process
-from engine.store.operations import edit_message, record_outcome
+from engine.store.operations import record_outcome
 from engine.store.operations.outbox import attempts
-from engine.store.queries.reports import counted_to
-from tests.engine.store.operations.test_result_counts import GLU, HOUR, Lab, hl7, raw_channel, routes_of, sums
+from tests.engine.features.reports.rows.test_result_counts import GLU, HOUR, Lab, hl7, raw_channel, routes_of, sums
 from tests.support.journals import received
 from tests.support.report_model import MadeMessage
 

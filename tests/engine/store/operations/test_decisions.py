@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from engine.features.results.rows import hold_queue
+from engine.features.rework.rows import dismissal, edit_message
 from engine.model.clock import ManualClock, from_us
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
@@ -17,7 +19,7 @@ from engine.model.results import EarlierResults, Result
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome
+from engine.store.operations import record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_channels, list_lanes

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.commands.shared.output import ExitCode
-from engine.devtools.sandbox import Sandbox
 from engine.diagnostics.lines.dialogue import dialogue
 from engine.store.operations.line_trace import (
     KEPT_SESSIONS,
@@ -31,6 +30,7 @@ from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame, wire
 from tests.support.journals import running
 from tests.support.running import ASTM, MLLP, RunningSite, astm_channel, make_running_site, running_app
 from tests.support.waiting import until
+from workbench.sandbox import Sandbox
 
 RECORDS = b"H|\\^&|||XN\rP|1||77||Doe^Jane\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"
 FRAMES = one_record_a_frame(RECORDS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from engine.features.rework.rows import dismissal
 from engine.model.errors import StoreError
 from engine.model.journal_views import DeliveryView
 from engine.model.message import Report
@@ -15,7 +16,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
-from engine.store.operations import dismissal, record_outcome
+from engine.store.operations import record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.letters import dead_letters

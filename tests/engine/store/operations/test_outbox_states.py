@@ -10,6 +10,8 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.features.results.rows import hold_queue
+from engine.features.rework.rows import dismissal
 from engine.model.errors import StoreError
 from engine.model.journal_views import DeliveryView, Filter
 from engine.model.outcome import Outcome
@@ -19,7 +21,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority
 from engine.store.integrity import verify
 from engine.store.journal import Journal
-from engine.store.operations import append, dismissal, hold_queue, pauses, record_outcome
+from engine.store.operations import append, pauses, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries

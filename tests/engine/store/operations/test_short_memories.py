@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.features.results.rows import superseding
+from engine.features.rework.rows import dismissal
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Report, Unmapped
@@ -21,7 +23,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, bulk, dismissal, record_outcome, search_index, superseding
+from engine.store.operations import append, audit, bulk, record_outcome, search_index
 from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import attempts, claims, queueing
 from engine.store.queries.messages import trace_of

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.journal_views import DeadLetter, Filter, MessageView
 from engine.store.core import moments
 from engine.store.journal import Journal
 from engine.store.queries import listing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
-from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, count_held, dead_letters, held_deliveries
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import (

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.clock import ManualClock
 from engine.model.errors import IntegrityError, LockedError, StoreError
 from engine.model.journal_views import Filter
@@ -27,7 +28,6 @@ from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_message, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
-from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader

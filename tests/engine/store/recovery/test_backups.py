@@ -12,9 +12,14 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.features.events.rows import changes as webhooks
+from engine.features.events.rows import reading as events
+from engine.features.events.rows.webhooks import stored_webhooks
+from engine.features.events.rules import Position, position_of, readable
+from engine.features.results.rows import hold_queue, number_bearers
+from engine.features.rework.rows import dismissal
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.model.events import Position, position_of, readable
 from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.permissions import ALL
@@ -28,15 +33,13 @@ from engine.store.integrity import verify
 from engine.store.journal import keys as keys_ops
 from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import append, audit, dismissal, hold_queue, number_bearers, record_outcome, webhooks
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
-from engine.store.queries import events
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, not_all_numbers, trace_of
 from engine.store.queries.reader import Reader
-from engine.store.queries.webhooks import stored_webhooks
 from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf, read_copy
 from engine.store.recovery.backups.restoring import RESERVED

@@ -9,7 +9,7 @@ import pytest
 
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.recovery.salvage import saving
-from tests.engine.store.operations.test_result_counts import BERLIN, GLU, Lab, counted, sums
+from tests.engine.features.reports.rows.test_result_counts import BERLIN, GLU, Lab, counted, sums
 from tests.support.journals import opened
 
 

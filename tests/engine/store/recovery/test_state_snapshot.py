@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from engine.features.reports.rows import result_counts
+from engine.features.results.rows import hold_queue, number_bearers
+from engine.features.rework.rows import dismissal, edit_message
 from engine.model.clock import ManualClock
 from engine.model.errors import ErasedError, IntegrityError, StoreError
 from engine.model.journal_views import Filter
@@ -37,17 +40,7 @@ from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import (
-    dismissal,
-    edit_message,
-    hold_queue,
-    hour_counts,
-    number_bearers,
-    pauses,
-    record_outcome,
-    result_counts,
-    search_index,
-)
+from engine.store.operations import hour_counts, pauses, record_outcome, search_index
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_pauses

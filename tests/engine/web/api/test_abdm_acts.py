@@ -10,14 +10,11 @@ import aiohttp
 import pytest
 import yaml
 
-from engine.devtools.abdm import AbdmSandbox, Settings
-from engine.devtools.abdm.app import Grant, Pull
-from engine.devtools.abdm.people import PEOPLE
+from engine.features.abdm.rows import consents
 from engine.model.actor import Actor
 from engine.model.permissions import ACTING, LOOKING, SEEING_PATIENTS
 from engine.runtime.app import App
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.abdm import consents
 from engine.store.queries.acts import acts_page
 from tests.support.abdm_reports import oru, write_site
 from tests.support.abdm_site import FACILITY, SECRET
@@ -25,6 +22,9 @@ from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.senders import send_blocks
 from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Settings
+from workbench.abdm.app import Grant, Pull
+from workbench.abdm.people import PEOPLE
 
 suspend = operation(priority=Priority.SETTLE)(consents.suspend)
 WHY = {"reason": "card seen"}

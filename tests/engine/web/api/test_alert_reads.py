@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.alerts.rows import changes as alerts
 from engine.model.alerts import Alert, Changes, Line, What
 from engine.model.clock import SystemClock
 from engine.model.phrases import Phrase
 from engine.store.journal import Journal
-from engine.store.operations import alerts
 from tests.support.api import Client, served
 from tests.support.journals import running
 

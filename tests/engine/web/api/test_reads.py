@@ -12,6 +12,10 @@ import pytest
 from engine.commands.shared.output import to_json
 from engine.config.pack import find_pack
 from engine.diagnostics.suggested import suggestions_of
+from engine.features.abdm.snapshot import AbdmFault, AbdmSnapshot
+from engine.features.codes.rows import changes as corrections
+from engine.features.orders import rows as worklist
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError
@@ -20,14 +24,12 @@ from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.phrases import Phrase
 from engine.model.worklist import TakeSettings
-from engine.monitoring.snapshot.abdm import AbdmFault, AbdmSnapshot
-from engine.store.operations import bulk, corrections, worklist
+from engine.store.operations import bulk
 from engine.store.operations.bulk import Member
 from engine.store.queries import reader
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
-from engine.views.dead_letters import LETTER
 from engine.views.messages import MESSAGE
 from engine.web.api.limits import MOST_REMEMBERED, Buckets
 from engine.web.api.resources import RESOURCES

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import to_json
+from engine.features.orders import rows as worklist
+from engine.features.reports.rows import downtime
+from engine.features.reports.rules import ResultCounts
 from engine.model.clock import ManualClock
 from engine.model.orders import OrderLine
-from engine.model.turnaround import ResultCounts
 from engine.model.worklist import TakeSettings
 from engine.store.core.batch import Batch
-from engine.store.operations import append, downtime, worklist
+from engine.store.operations import append
 from engine.store.queries.reader import Reader
 from tests.support import journals
 from tests.support.api import Answer, served

@@ -13,11 +13,12 @@ import pytest
 
 from engine.actions.operations import KINDS
 from engine.actions.pause_resume import Switches
+from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
+from engine.features.rework.lists.operations import OPERATION
 from engine.model.journal_views import Filter
 from engine.runtime.control_handlers import HANDLERS
-from engine.runtime.verbs.running_site import RunningSite
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
@@ -25,7 +26,6 @@ from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operation_if, operations_page
 from engine.store.queries.letters import count_held, dead_letters, held_deliveries
-from engine.views.operations import OPERATION
 from engine.web.api.acts import Verb
 from engine.web.pages.doing import OUTCOMES
 from tests.support import access

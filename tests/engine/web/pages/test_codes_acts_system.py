@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.access.accounts import Accounts
+from engine.features.access.service.accounts import Accounts
+from engine.features.codes.pages import codes
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock, from_us
 from engine.model.message import Received, Unmapped
@@ -17,8 +18,8 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
-from engine.web.pages import acts, codes
-from engine.web.pages.asked import PAGE
+from engine.web.asked import PAGE
+from engine.web.pages import acts
 from tests.support import journals
 from tests.support.bare_channels import bare_channels
 from tests.support.evil_texts import EVIL, FORBIDDEN

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from engine.store.queries.acts import acts_page
-from engine.web.pages.asked import moment_us
+from engine.web.asked import moment_us
 from tests.support import access
 from tests.support.access import Browser, Site
 from tests.support.many_messages import fill

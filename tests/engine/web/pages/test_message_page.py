@@ -17,7 +17,7 @@ from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.reader import Reader
-from engine.web.access.desk import sentence
+from engine.web.desk import sentence
 from engine.web.languages import LANGUAGES, catalogue
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.filled_journal import CANARY, DELIVERED, INCOMPLETE, REFUSED, UNMAPPED, WAITING, fill_journal

@@ -20,8 +20,8 @@ from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.messages import deliveries_of, messages_page
+from engine.web.asked import PAGE
 from engine.web.pages import filters, messages
-from engine.web.pages.asked import PAGE
 from engine.web.pages.words import grouped
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.examples import examples

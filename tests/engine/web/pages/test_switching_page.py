@@ -11,6 +11,7 @@ import yaml
 
 from engine.actions import switch_effects as says
 from engine.actions.pause_resume import Switches, SwitchOrder
+from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
 from engine.config.load import Site as LoadedSite
 from engine.config.load import load_site
@@ -18,7 +19,6 @@ from engine.model.records import DELIVERIES, Pause, Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
 from engine.runtime.control_handlers import HANDLERS
-from engine.runtime.verbs.running_site import RunningSite
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_pauses

@@ -1,0 +1,66 @@
+"""The objects that the verbs of the control socket work on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
+from engine.features.access.service.accounts import Accounts
+from engine.features.codes.service.correcting import Previews
+from engine.model.errors import LabRelayError, UnreachableError
+
+if TYPE_CHECKING:
+    from engine.config.load import Site
+    from engine.runtime.app import App
+    from engine.store.journal import Journal
+
+ANSWER_S = 0.2  # who began a longer act asks again for its progress
+WITHOUT_DAEMON_S = 86_400.0
+
+Result = dict[str, Any]
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSite:
+    """The objects that the handlers work on.
+
+    Attributes:
+        accounts: users, their sessions, tokens.
+        data: the data folder.
+        loaded: the configuration in force; asked for at each use, since a reload replaces it.
+        running: the daemon; None where a command has taken its place: then all is queued at once, and waited for.
+        previews: of corrections, one at a time for all callers.
+    """
+
+    acts: Acts
+    switches: Switches
+    accounts: Accounts
+    data: Path
+    loaded: "Callable[[], Site]"
+    running: "App | None" = None
+    previews: Previews = field(default_factory=Previews)
+
+    @property
+    def journal(self) -> "Journal":
+        return self.acts.journal
+
+    @property
+    def app(self) -> "App":
+        if self.running is None:
+            raise UnreachableError("no daemon runs")
+        return self.running
+
+    @property
+    def within_s(self) -> float:
+        """How long an act may take before its caller is answered; s."""
+        return WITHOUT_DAEMON_S if self.running is None else ANSWER_S
+
+
+def known(channels: Mapping[str, C], name: str | None) -> C:
+    """The channel of this name. Raises LabRelayError where there is none."""
+    if name is None or name not in channels:
+        raise LabRelayError(f"there is no channel {name}; known: {', '.join(channels)}")
+    return channels[name]

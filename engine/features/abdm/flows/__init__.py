@@ -1,0 +1,1 @@
+"""What runs of this feature, step by step."""

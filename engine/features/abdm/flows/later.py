@@ -1,0 +1,263 @@
+"""What a person decides of a report at ABDM: whose it is, and that it is given out no more.
+
+    link       a report that waits, has failed or was taken away is linked with the person that a clerk has typed
+    withdraw   nothing of a report goes out any more, neither its next version; `link` takes that back
+
+`engine.features.abdm.flows.retrying` has what a person has done once more.
+
+What the clerk has typed is taken as from the card, and counts more than reports. The network compares name,
+gender and year of birth itself; three mistakes block the patient for a day, so that what is typed is looked at before.
+Each act is a row of the audit trail, with numbers alone.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.flows import issues, linking
+from engine.features.abdm.rows import contexts, leaving, patients
+from engine.features.abdm.rows.contexts import Context
+from engine.features.abdm.rows.forgetting import ERASED, RETENTION
+from engine.features.abdm.rows.patients import Person
+from engine.features.abdm.rules import care_contexts
+from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
+from engine.features.abdm.rules.care_contexts import Gone
+from engine.features.abdm.rules.links import held
+from engine.features.abdm.rules.network import ContextState
+from engine.model.clock import from_us
+from engine.model.errors import RefusedError
+from engine.model.phrases import N_, R_, Phrase, Refusal, Said
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations import audit
+
+GENDERS = frozenset("MFODTU")  # of the network's interfaces
+OLDEST = 130  # years
+COMPARED = N_(("name", "gender", "year of birth", "ABHA number"))
+"""In what a report and a card may differ."""
+NEVER: Final[dict[care_contexts.Wait, Refusal]] = {
+    care_contexts.Wait.COUNTED: (
+        "the patient is known by a counter, which is another person's tomorrow: no link is ever made; send the report "
+        "again under a number that lasts"
+    ),
+    care_contexts.Wait.OTHER_LABORATORY: (
+        "the report names another laboratory: no link is ever made; correct hfr_id of the channel, and send the report "
+        "again"
+    ),
+}
+"""Why no link is ever made of a report (`ENDS`)."""
+_TITLES: Final = frozenset(
+    {"mr", "mrs", "ms", "miss", "dr", "prof", "shri", "sri", "smt", "kum", "kumari", "master", "baby"}
+)
+_WORD: Final = re.compile(r"\w+")
+
+
+@operation(priority=Priority.SETTLE)
+def link(
+    batch: Batch,
+    ours: AbdmDestination,
+    number: int,
+    person: Person,
+    *,
+    who: str,
+    readmit: bool = False,
+    confirmed: bool = False,
+    reason: str,
+) -> int:
+    """Link a report with the person that a clerk has typed.
+
+    Args:
+        number: of the context.
+        readmit: the patient has left the network, and has asked to come back.
+        confirmed: the clerk has seen that the report says another name, gender, year or ABHA number, or that the
+            network has refused exactly this, and means it.
+        reason: the clerk's own words.
+
+    Returns:
+        the number of the context that is linked: another one, where the network knows this one as another person's.
+
+    Raises:
+        RefusedError: no link may be made, and why; no value is in the words.
+    """
+    context = one_left(batch, number)
+    raise_if_not_ours(ours, context)
+    if context.state in (ContextState.DROPPED, ContextState.WAITING) and not contexts.is_current(batch, number):
+        raise RefusedError(
+            R_(
+                "later versions of this report are not this context's: link the newest one of the report; where its "
+                "patient had left the network, have the laboratory system send it again"
+            )
+        )
+    typed = checked(person, ours.environment, from_us(batch.now_us).year)
+    if (never := issues.never(context)) is not None:
+        raise RefusedError(NEVER[never])
+    _raise_if_anothers(batch, context, typed)
+    if not confirmed and (differing := _differing(context, typed)):
+        raise RefusedError(Said("the report says otherwise: {what}; look at both, then confirm", what=differing))
+    known = patients.by_address(batch, context.facility, typed.address)
+    if not readmit and patients.has_left(batch, context.facility, typed):
+        raise RefusedError(R_("this patient has left the network: link with readmit only if the patient asks for it"))
+    if not reason.strip():
+        raise RefusedError(R_("say why"))
+    before = known.person if known is not None else None
+    said = held(context.content)
+    typed = replace(
+        typed,
+        mobile=typed.mobile or (before.mobile if before else "") or said.mobile,
+        patient=typed.patient or (before.patient if before else "") or min(said.own, default=""),
+        number=typed.number or (before.number if before else ""),
+    )
+    if known is not None and not confirmed and linking.mistaken(batch, known.number, typed):
+        raise RefusedError(
+            R_(
+                "the network has refused this name, gender or year of birth: look at the card, then confirm; three "
+                "mistakes block the patient for a day"
+            )
+        )
+    patient = patients.put(batch, context.facility, linking.reference(), typed)
+    done: dict[str, Any] = {"context": number, "patient": patient, "state": context.state.value}
+    if context.patient not in (0, patient):
+        contexts.withdraw(batch, number, Gone.WITHDRAWN)
+        context = one_left(batch, contexts.give_twin(batch, number, linking.reference()))
+        done["as"] = context.number
+    _remember(batch, context, typed)
+    if context.state is not ContextState.LINKED or context.patient != patient:
+        contexts.assign(batch, context.number, patient)
+    more = {"readmit": readmit, "confirmed": confirmed}
+    audit.note(batch, who, "abdm-link", done | {name: True for name, said in more.items() if said} | {"reason": reason})
+    linking.come_back(batch, ours, patient, confirmed=confirmed)
+    return context.number
+
+
+@operation(priority=Priority.SETTLE)
+def withdraw(batch: Batch, number: int, reason: str, *, who: str) -> None:
+    """Give nothing of a report out any more. Of one that a correction has moved it says that a person has looked.
+
+    Args:
+        reason: the clerk's own words.
+
+    Raises:
+        RefusedError: there is no such report, no reason, or it is withdrawn already.
+    """
+    context = one_left(batch, number)
+    if not reason.strip():
+        raise RefusedError(R_("say why"))
+    if context.state is ContextState.DROPPED and context.reason == Gone.WITHDRAWN:
+        raise RefusedError(R_("it is withdrawn already"))
+    contexts.withdraw(batch, number, Gone.WITHDRAWN)
+    for patient in _leaving(batch, context):
+        leaving.confirm(batch, patient)
+    audit.note(batch, who, "abdm-withdraw", {"context": number, "state": context.state.value, "reason": reason})
+
+
+def _leaving(batch: Batch, context: Context) -> list[int]:
+    """The patient of a report; of one that waits, whom it names."""
+    if context.patient:
+        return [context.patient]
+    said = held(context.content)
+    found = [patients.by_address(batch, context.facility, one) for one in said.addresses]
+    found += [one for digits in said.numbers for one in patients.by_abha(batch, context.facility, digits)]
+    return [one.number for one in found if one is not None]
+
+
+def checked(person: Person, environment: str, year: int) -> Person:
+    """A person as typed, in the network's form; an address that is left out is the one that each number has.
+
+    Args:
+        year: now.
+
+    Raises:
+        RefusedError: something is missing, or cannot be so; no value is in the words.
+    """
+    number = AbhaNumber.read(person.number) if person.number.strip() else None
+    if person.number.strip() and number is None:
+        raise RefusedError(R_("the ABHA number has not 14 digits: look at the card"))
+    if number is not None and not number.fits:
+        raise RefusedError(R_("the check digit of the ABHA number does not fit: look at the card"))
+    text = person.address.strip() or (f"{number.digits}@{environment}" if number else "")
+    if not text:
+        raise RefusedError(R_("an ABHA number or an ABHA address is needed"))
+    address = AbhaAddress.read(text)
+    if address is None:
+        raise RefusedError(Said("the ABHA address is none: it is written name@{domain}", domain=environment))
+    if address.domain != environment:
+        raise RefusedError(
+            Said("the ABHA address is of another environment: here they end with @{domain}", domain=environment)
+        )
+    name, gender = " ".join(person.name.split()), person.gender.strip().upper()
+    if not name:
+        raise RefusedError(R_("the name is missing: the network compares it"))
+    if gender not in GENDERS:
+        raise RefusedError(R_("the gender is missing: M, F, O, D, T or U, as on the card"))
+    if not year - OLDEST <= person.year <= year:
+        raise RefusedError(R_("the year of birth is missing, or cannot be"))
+    return replace(
+        person,
+        address=address.text,
+        number=number.digits if number else "",
+        name=name,
+        gender=gender,
+        verified=True,
+    )
+
+
+def one_left(batch: Batch, number: int) -> Context:
+    """A context of which there still is a report.
+
+    Raises:
+        RefusedError: there is none, or nothing is left of it.
+    """
+    context = contexts.by_number(batch, number)
+    if context is None:
+        raise RefusedError(Said("there is no context {n}", n=number))
+    if context.reason in (ERASED, RETENTION):
+        raise RefusedError(R_("nothing is left of the report: it was erased, or its time here is over"))
+    return context
+
+
+def raise_if_not_ours(ours: AbdmDestination, context: Context) -> None:
+    """Of a laboratory that the configuration names no more nothing is asked."""
+    if context.facility not in ours.facilities:
+        raise RefusedError(R_("the laboratory of the report is not in the configuration any more"))
+
+
+def _raise_if_anothers(batch: Batch, context: Context, typed: Person) -> None:
+    """A report that goes out to one person is taken away first, by an act of its own."""
+    if context.state in (ContextState.READY, ContextState.LINKING, ContextState.LINKED):
+        one = patients.by_number(batch, context.patient)
+        if one is None or one.person is None or one.person.address != typed.address:
+            raise RefusedError(R_("the report is another person's: withdraw it first"))
+
+
+def _differing(context: Context, typed: Person) -> Phrase | None:
+    """In which a report says otherwise of its patient, as far as it says something; without a name it says nothing."""
+    said = held(context.content)
+    numbers = [AbhaNumber(one) for one in said.numbers if AbhaNumber(one).fits]
+    all_differ = (
+        not said.name or _words(said.name) != _words(typed.name),
+        said.gender not in ("", "U", typed.gender) and typed.gender != "U",
+        said.year not in (0, typed.year),
+        bool(numbers and typed.number) and AbhaNumber(typed.number) not in numbers,
+    )
+    found: Phrase | None = None
+    for name, differs in zip(COMPARED, all_differ, strict=True):
+        if differs:
+            found = Phrase("{one}, {other}", {"one": found, "other": Phrase(name)}) if found else Phrase(name)
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in no order, without titles and dots: as two programs write one name."""
+    found = sorted(_WORD.findall(name.casefold()))
+    return [one for one in found if one not in _TITLES] or found
+
+
+def _remember(batch: Batch, context: Context, typed: Person) -> None:
+    """Later issues are compared with what the clerk has said."""
+    known = issues.known_of(context)
+    if known is None:
+        return
+    number = AbhaNumber(typed.number) if typed.number else None
+    after = care_contexts.linked_by_hand(known, number, AbhaAddress(typed.address))
+    contexts.set_content(batch, context.number, {**context.content, issues.ISSUES: issues.written(after)})

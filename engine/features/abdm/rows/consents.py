@@ -1,0 +1,215 @@
+"""Consents of patients, as their artefacts came. `engine.features.abdm.rules.consents` reads one and knows which state
+follows which; here is what is kept of it.
+
+Records go out under a consent that is GRANTED and has no ``reason`` alone. A reason says why nothing goes: the grant
+cannot be ours, is disputed, is not proven, is doubtful (the gateway has not taken our answer to it), or is suspended.
+What ends a consent ends what is open of its transfers, at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.features.abdm.rows import sealing, transfers
+from engine.features.abdm.rules.consents import ConsentState
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Rows
+
+TABLE = "abdm_consent"
+DISPUTED, SUSPENDED, BAD_SIGNATURE, DOUBTFUL = "disputed", "suspended", "bad_signature", "doubtful"
+ENDED = (ConsentState.EXPIRED, ConsentState.DENIED, ConsentState.REVOKED)
+DOUBTED_US = "consents_doubted_us"  # key of the table `meta`: when the journal went on from an earlier state
+_SELECT = (
+    "SELECT number, consent_id, facility, patient, state, reason, signed, granted, ends_us, served, changed_us, content"
+    " FROM abdm_consent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptConsent:
+    """A row; the names are its columns.
+
+    Attributes:
+        signed: the signature of its grant was proven.
+        granted: where it is doubtful, number of the callback with the first grant of which an answer makes it certain.
+        content: the bodies of its grants as texts, as they came, each another one; None: no grant has come, or its
+            content was deleted.
+    """
+
+    number: int
+    consent_id: str
+    facility: str
+    patient: int
+    state: ConsentState
+    reason: str
+    signed: bool
+    granted: int
+    ends_us: int
+    served: int
+    changed_us: int
+    content: Any = field(repr=False)
+
+
+def by_id(rows: Rows, consent_id: str) -> KeptConsent | None:
+    row = rows.execute(f"{_SELECT} WHERE consent_id = ?", (consent_id,)).fetchone()
+    return None if row is None else _consent(rows, row)
+
+
+def by_number(rows: Rows, number: int) -> KeptConsent | None:
+    row = rows.execute(f"{_SELECT} WHERE number = ?", (number,)).fetchone()
+    return None if row is None else _consent(rows, row)
+
+
+def number_of(rows: Rows, consent_id: str) -> int:
+    """The number of a consent, also of one without content; 0: there is none."""
+    row = rows.execute("SELECT number FROM abdm_consent WHERE consent_id = ?", (consent_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def put(
+    batch: Batch,
+    consent_id: str,
+    facility: str,
+    state: ConsentState,
+    *,
+    patient: int = 0,
+    reason: str = "",
+    signed: bool = False,
+    granted: int = 0,
+    ends_us: int = 0,
+    content: Any = None,
+) -> int:
+    """Keep a consent, or another state of it; return its number. A content that was kept stays where none is given."""
+    number = number_of(batch, consent_id)
+    if not number:
+        (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_consent").fetchone()
+        batch.execute(
+            "INSERT INTO abdm_consent (number, consent_id, facility, patient, state, reason, signed, granted, ends_us,"
+            " served, made_us, changed_us, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+            (
+                *(number, consent_id, facility, patient, state.value, reason, signed, granted, ends_us),
+                *(batch.now_us, batch.now_us),
+                sealing.sealed(batch, TABLE, "content", number, content),
+            ),
+        )
+        return int(number)
+    batch.execute(
+        "UPDATE abdm_consent SET state = ?, reason = ?, signed = ?, granted = ?, changed_us = ? WHERE number = ?",
+        (state.value, reason, signed, granted, batch.now_us, number),
+    )
+    if content is not None:
+        sealed = sealing.sealed(batch, TABLE, "content", number, content)
+        batch.execute(
+            "UPDATE abdm_consent SET facility = ?, patient = ?, ends_us = ?, content = ? WHERE number = ?",
+            (facility, patient, ends_us, sealed, number),
+        )
+    return number
+
+
+def serve(batch: Batch, number: int) -> None:
+    """One more request for records is taken under it."""
+    batch.execute(
+        "UPDATE abdm_consent SET served = served + 1, changed_us = ? WHERE number = ?", (batch.now_us, number)
+    )
+
+
+# -- ends ----------------------------------------------------------------------------------------------------------
+
+
+def end(batch: Batch, number: int, state: ConsentState, reason: str = "") -> None:
+    """End a consent, also one whose content is damaged, and its open transfers. One that has ended stays as it is."""
+    marks = ", ".join("?" * len(ENDED))
+    changed = batch.execute(
+        f"UPDATE abdm_consent SET state = ?, reason = ?, changed_us = ? WHERE number = ? AND state NOT IN ({marks})",  # noqa: S608 - question marks
+        (state.value, reason, batch.now_us, number, *ENDED),
+    )
+    if changed.rowcount:
+        transfers.end_of_consent(batch, number, state.value.lower())
+
+
+def end_all_of_patient(batch: Batch, patient: int, reason: str) -> int:
+    """A patient has left the network, or is erased: end all consents that he has given; return how many."""
+    marks = ", ".join("?" * len(ENDED))
+    found = batch.execute(
+        f"SELECT number FROM abdm_consent WHERE patient = ? AND patient > 0 AND state NOT IN ({marks})",  # noqa: S608 - question marks
+        (patient, *ENDED),
+    ).fetchall()
+    for (number,) in found:
+        end(batch, number, ConsentState.REVOKED, reason)
+    return len(found)
+
+
+def ended(rows: Rows, now_us: int, most: int) -> list[int]:
+    """Granted consents whose time is over, by our own clock."""
+    found = rows.execute(
+        "SELECT number FROM abdm_consent WHERE state = 'GRANTED' AND ends_us > 0 AND ends_us <= ? LIMIT ?",
+        (now_us, most),
+    )
+    return [number for (number,) in found.fetchall()]
+
+
+def next_end_us(rows: Rows) -> int | None:
+    """When the next granted consent ends; None: none does."""
+    row = rows.execute("SELECT min(ends_us) FROM abdm_consent WHERE state = 'GRANTED' AND ends_us > 0").fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+# -- suspended -----------------------------------------------------------------------------------------------------
+
+
+def suspend(batch: Batch, number: int, why: str = SUSPENDED) -> None:
+    """Nothing goes out under a consent until the gateway grants it again, or a person resumes it.
+
+    Args:
+        why: its open transfers end.
+    """
+    changed = batch.execute(
+        "UPDATE abdm_consent SET reason = ?, changed_us = ? WHERE number = ? AND state IN ('REQUESTED', 'GRANTED')"
+        " AND reason IN ('', ?)",
+        (SUSPENDED, batch.now_us, number, DOUBTFUL),
+    )
+    if changed.rowcount:
+        transfers.end_of_consent(batch, number, why)
+
+
+def suspend_all(batch: Batch) -> int:
+    """The journal goes on from an earlier state: a consent may have been revoked since, also one that is not known in
+    that state, or lets nothing out for another reason. Return how many were in force."""
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (DOUBTED_US, batch.now_us))
+    found = batch.execute(
+        "SELECT number FROM abdm_consent WHERE state = 'GRANTED' AND reason IN ('', ?)", (DOUBTFUL,)
+    ).fetchall()
+    for (number,) in found:
+        suspend(batch, number)
+    return len(found)
+
+
+def doubted_us(rows: Rows) -> int:
+    """Words on consents that were made before are incomplete here; 0: none was lost."""
+    row = rows.execute("SELECT value FROM meta WHERE name = ?", (DOUBTED_US,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def waits_for(rows: Rows, number: int, callback: int) -> bool:
+    """Whether a consent is doubtful until the gateway has taken an answer such as that to this callback."""
+    row = rows.execute(
+        "SELECT 1 FROM abdm_consent WHERE number = ? AND reason = ? AND granted <= ?", (number, DOUBTFUL, callback)
+    ).fetchone()
+    return row is not None
+
+
+def lift(batch: Batch, number: int, *reasons: str) -> None:
+    """Put a granted consent in force that one of these reasons keeps from it."""
+    batch.execute(
+        "UPDATE abdm_consent SET reason = '', changed_us = ? WHERE number = ? AND state = 'GRANTED'"  # noqa: S608 - question marks
+        f" AND reason IN ({', '.join('?' * len(reasons))})",
+        (batch.now_us, number, *reasons),
+    )
+
+
+def _consent(rows: Rows, row: Any) -> KeptConsent:
+    number, consent_id, facility, patient, state, reason, signed, granted, ends_us, served, changed_us, content = row
+    said = sealing.opened(rows, TABLE, "content", number, content)
+    known = ConsentState(state)
+    return KeptConsent(
+        number, consent_id, facility, patient, known, reason, bool(signed), granted, ends_us, served, changed_us, said
+    )

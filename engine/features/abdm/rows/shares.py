@@ -1,0 +1,110 @@
+"""Tokens of patients who have shared their profile at a counter.
+
+A token is counted for each laboratory, counter and day. It counts once the gateway has taken our answer: then its row
+names the patient, by his number alone, and the profile is here, sealed, until its messages are made
+(`share_messages`); where no channel wants them it is deleted at once.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+
+from engine.features.abdm.rows import contexts, sealing
+from engine.features.abdm.rows.contexts import Context
+from engine.features.abdm.rules.shares import Profile
+from engine.model.values import value
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Rows
+
+TABLE = "abdm_share"
+MOST_TOKENS = 9_999  # of one counter and day
+
+
+@value(kw_only=True)
+class Token:
+    """``number``: of its row. ``is_new``: no token of his was in force."""
+
+    number: int
+    token: int
+    until_us: int
+    is_new: bool
+
+
+def take(batch: Batch, facility: str, counter: str, patient: int, pending: int, valid_s: float) -> Token | None:
+    """Give a patient a token, or the one that he has; None: the counter has given all of this day.
+
+    Args:
+        patient: 0: he is not known yet.
+        pending: number of a token of his that does not count yet; 0: there is none.
+    """
+    row = batch.execute(
+        "SELECT number, token, until_us FROM abdm_share WHERE (number = ? OR (patient = ? AND patient > 0"
+        " AND facility = ? AND counter = ?)) AND until_us > ? ORDER BY number DESC LIMIT 1",
+        (pending, patient, facility, counter, batch.now_us),
+    ).fetchone()
+    if row is not None:
+        return Token(number=row[0], token=row[1], until_us=row[2], is_new=False)
+    day = batch.day_of(batch.now_us)
+    (token,) = batch.execute(
+        "SELECT coalesce(max(token), 0) + 1 FROM abdm_share WHERE facility = ? AND counter = ? AND day = ?",
+        (facility, counter, day),
+    ).fetchone()
+    if token > MOST_TOKENS:
+        return None
+    (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_share").fetchone()
+    until_us = batch.now_us + round(valid_s * 1_000_000)
+    batch.execute(
+        "INSERT INTO abdm_share (number, facility, counter, day, token, patient, until_us, made_us, changed_us,"
+        " content) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, x'')",
+        (number, facility, counter, day, token, until_us, batch.now_us, batch.now_us),
+    )
+    return Token(number=number, token=token, until_us=until_us, is_new=True)
+
+
+def count(batch: Batch, number: int, patient: int, profile: Profile) -> None:
+    """A token counts; nothing follows where it counted before."""
+    batch.execute(
+        "UPDATE abdm_share SET patient = ?, changed_us = ?, content = ? WHERE number = ? AND patient = 0",
+        (patient, batch.now_us, sealing.sealed(batch, TABLE, "content", number, asdict(profile)), number),
+    )
+
+
+def waiting(rows: Rows, facility: str, reasons: Collection[str], most: int) -> list[Context]:
+    """The newest reports of a facility that wait for a patient for one of these reasons."""
+    select = (
+        "SELECT number FROM abdm_context WHERE state = 'waiting' AND facility = ? AND patient = 0"  # noqa: S608 - question marks
+        f" AND reason IN ({', '.join('?' * len(reasons))}) ORDER BY number DESC LIMIT ?"
+    )
+    found = rows.execute(select, (facility, *reasons, most)).fetchall()
+    return [one for (number,) in found if (one := contexts.by_number(rows, number)) is not None]
+
+
+def give(batch: Batch, numbers: Iterable[int], patient: int) -> None:
+    """Reports that waited are this patient's."""
+    batch.executemany(
+        "UPDATE abdm_context SET patient = ?, state = 'ready', reason = '', changed_us = ?"
+        " WHERE number = ? AND state = 'waiting'",
+        [(patient, batch.now_us, number) for number in numbers],
+    )
+
+
+def forget(batch: Batch, patient: int) -> None:
+    """The patient has left the network, or is erased: no message is made of what he has shared."""
+    batch.execute(
+        "UPDATE abdm_share SET content = x'', patient = 0, changed_us = ? WHERE patient = ?", (batch.now_us, patient)
+    )
+
+
+def sweep(batch: Batch, before_us: int, most: int) -> bool:
+    """Delete tokens of long ago; return True where there may be more. The newest stays: numbers are counted from it."""
+    rows = batch.execute(
+        "SELECT number FROM abdm_share WHERE changed_us < ? AND number < (SELECT max(number) FROM abdm_share)"
+        " ORDER BY changed_us LIMIT ?",
+        (before_us, most),
+    ).fetchall()
+    batch.executemany("DELETE FROM abdm_share WHERE number = ?", rows)
+    return len(rows) == most
+
+
+def to_announce(rows: Rows) -> bool:
+    """Whether a token waits for its messages."""
+    return rows.execute("SELECT 1 FROM abdm_share WHERE content <> x'' LIMIT 1").fetchone() is not None

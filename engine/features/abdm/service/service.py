@@ -1,0 +1,145 @@
+"""ABDM as the daemon runs it: the gateway's client, the listener for callbacks, the dispatcher, reports that come, the
+watchdog."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from engine.config import registry
+from engine.features.abdm.config.destination import AbdmDestination, found_in
+from engine.features.abdm.flows import consents, reports
+from engine.features.abdm.flows.pushing import Pushing
+from engine.features.abdm.flows.texting import Texting
+from engine.features.abdm.service.dispatcher import Dispatcher
+from engine.features.abdm.service.listener import CallbackListener
+from engine.features.abdm.service.watch import Watch
+from engine.model import back_off
+from engine.model.clock import Clock
+from engine.model.errors import StoreError, TransientDeliveryError
+from engine.model.message import Delivery
+from engine.model.reasons import ReasonCode
+from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay.abdm")
+
+
+class Abdm:
+    """Of one site. A change of its configuration takes effect at the next start.
+
+    Args:
+        name: of the destination.
+
+    Attributes:
+        fault: why the listener is not open; empty: it is.
+    """
+
+    def __init__(self, name: str, ours: AbdmDestination, journal: Journal, clock: Clock) -> None:
+        """
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
+        self.name, self.ours = name, ours
+        self._journal, self._clock = journal, clock
+        self.gateway = registry.load(registry.ABDM, "gateway").build(name, ours, clock)
+        self.dispatcher = Dispatcher(journal, self.gateway, lambda: ours, clock)
+        self.pushes = registry.load(registry.ABDM, "pushes").build(name, ours)
+        self.pushing = Pushing(journal, self.gateway, self.pushes, ours, clock, self.dispatcher.changed)
+        self.dispatcher.follow(self.pushing.came)
+        self.dispatcher.follow_calls(self.pushing.heard)
+        table = self.dispatcher.table
+        self.listener = CallbackListener(
+            ours, self.gateway, journal, clock, table.paths, self.dispatcher.stored, table.refused
+        )
+        self.texts, self.texting = None, None
+        if ours.sms is not None:
+            self.texts = registry.load(registry.ABDM, "texts").build(name, ours.sms, clock)
+            self.texting = Texting(journal, self.texts, lambda: ours, clock, self.dispatcher.changed)
+            self.dispatcher.follow(self.texting.changed)
+        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(registry.ABDM, "health").fault_of)
+        self.dispatcher.is_elsewhere = lambda: self.watch.is_elsewhere
+        self.fault = ""
+
+    async def start(self) -> None:
+        """Before reports are delivered. The listener opens by `loops`."""
+        await self.gateway.start()
+        await self.pushes.start()
+        await self.dispatcher.recover()
+        if self.texts is not None and self.texting is not None:
+            await self.texts.start()
+            await self.texting.recover()
+
+    @property
+    def loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs until it is cancelled, by name."""
+        return {
+            "callbacks of ABDM": self.dispatcher.fold,
+            "calls to ABDM": self.dispatcher.carry_out,
+            "records to readers of ABDM": self.pushing.run,
+            "listener for ABDM": self.listen,
+            "watchdog of ABDM": self.watch.run,
+            "ends of consents": lambda: consents.keep_time(self._journal, self._clock),
+            **({"SMS of ABDM": self.texting.carry_out} if self.texting is not None else {}),
+        }
+
+    async def listen(self) -> None:
+        """Keep the listener open; where it cannot open, try again."""
+        if not self.listener.port:
+            await back_off.trying(back_off.NOT_YET)(self._open)
+        await asyncio.Event().wait()
+
+    async def _open(self) -> bool:
+        try:
+            await self.listener.start()
+        except (OSError, ValueError) as error:
+            fault = getattr(error, "strerror", None) or type(error).__name__
+            if fault != self.fault:
+                logger.error(
+                    "cannot listen for callbacks of ABDM, will keep trying",
+                    extra={"peer": str(self.ours.callbacks.listen), "detail": fault},
+                )
+            self.fault = fault
+            return False
+        self.fault = ""
+        return True
+
+    async def stop(self) -> None:
+        await self.listener.stop()
+        await self.pushes.close()
+        if self.texts is not None:
+            await self.texts.close()
+        await self.gateway.close()
+
+    async def take(self, delivery: Delivery) -> None:
+        """Keep a delivered report.
+
+        Raises:
+            DeliveryError: it is not kept.
+        """
+        found = reports.read(delivery.body)
+        facility = reports.facility_of(self.ours, delivery)
+        try:
+            await self._journal.run(reports.take, self.ours, delivery.id, facility, delivery.channel, found)
+        except StoreError as error:
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, str(error)) from error
+        self.dispatcher.changed()
+
+
+def of_site(destinations: Mapping[str, object], journal: Journal, clock: Clock) -> Abdm | None:
+    """ABDM of a site; None: it has none.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    found = found_in(destinations)
+    return None if found is None else Abdm(*found, journal, clock)
+
+
+def changed(running: Abdm | None, destinations: Mapping[str, object]) -> list[str]:
+    """A sentence where a new configuration has another ABDM than runs."""
+    before = None if running is None else (running.name, running.ours)
+    now = found_in(destinations)
+    if before == now:
+        return []
+    name = (now or before or ("",))[0]
+    return [f"config/labrelay.yaml: destinations: {name}: a change takes effect at the next start"]

@@ -1,0 +1,1 @@
+"""The keys of this feature in the site's files."""

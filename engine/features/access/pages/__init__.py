@@ -1,0 +1,12 @@
+"""Access to the page: who asks, and the pages on which people log in and change accounts.
+
+identity          cookies and tokens -> who asks
+person            the person a page is drawn for
+desk              what all these pages share: draw a page, take a form, answer it once
+log_in            log in and out, change the user of a shared computer, the set-up link, the wall screen
+account           a user's own account
+administration    users and tokens, for those who administer
+
+`engine.features.access` decides; nothing here does. No page has a secret in its address but the two links that work
+once.
+"""

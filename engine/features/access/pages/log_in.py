@@ -1,0 +1,225 @@
+"""Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import orjson
+from aiohttp import web
+
+from engine.features.access.service.set_up_link import GONE
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
+from engine.model.permissions import LOOKING
+from engine.model.phrases import R_
+from engine.web.desk import LOG_IN, Desk, local_path, say, signed_in
+from engine.web.forms import Form
+from engine.web.identity import (
+    BROWSER,
+    SESSION,
+    SIGNED_IN,
+    WALL,
+    WALL_S,
+    begin_session,
+    cookie,
+    drop_cookie,
+    set_cookie,
+)
+from engine.web.person import person_of
+from engine.web.routes import OPEN_TO_ALL, Route
+from engine.web.sender import sender_of
+
+CODE = "/log-in/code"
+CHANGE_USER = "/change-user"
+SET_UP = "/set-up"
+LATE_S = 1.0  # so much later comes the answer to a log-in that is turned away without a look
+
+
+class LogInPages:
+    """The pages before a session, and its end.
+
+    Args:
+        leave: the answer to a log-out of a session that the identity provider has proven, by what was kept of it.
+    """
+
+    def __init__(self, desk: Desk, leave: Callable[[web.Request, str], Awaitable[web.Response]]) -> None:
+        self._desk = desk
+        self._leave = leave
+        self._accounts = desk.accounts
+
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route(LOG_IN, self._log_in_page, OPEN_TO_ALL),
+            Route(LOG_IN, self._log_in, OPEN_TO_ALL, method="POST"),
+            Route(CODE, self._code, OPEN_TO_ALL, method="POST"),
+            Route(CHANGE_USER, self._change_user_page, OPEN_TO_ALL),
+            Route(CHANGE_USER, self._change_user, OPEN_TO_ALL, method="POST"),
+            Route(SET_UP, self._set_up_page, OPEN_TO_ALL),
+            Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
+            Route("/wall", self._wall_page, OPEN_TO_ALL),
+            Route("/wall", self._wall, OPEN_TO_ALL, method="POST"),
+            Route("/log-out", self._log_out, LOOKING, method="POST", early=True),
+            Route("/stay", self._stay, LOOKING, method="POST", early=True),
+            Route("/session.json", self._session, LOOKING, early=True),
+        )
+
+    # -- name and password -------------------------------------------------------------------------------------
+
+    async def _log_in_page(self, request: web.Request) -> web.Response:
+        to = local_path(request.query.get("next", "/"))
+        if SIGNED_IN in request:
+            return self._desk.go(request, to)
+        return await log_in_page(self._desk, request, to=to)
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            to, name = local_path(form["next"]), form["name"]
+            try:
+                done = await self._accounts.log_in(
+                    name,
+                    form.secret("password"),
+                    address=sender_of(request),
+                    device=cookie(request, BROWSER),
+                )
+            except LogInError as error:
+                status, trouble = await self._refused(request, error)
+                return await log_in_page(self._desk, request, status, to=to, name=name, trouble=trouble)
+            if done.second_factor:
+                return await self._ask_code(request, done.secret, to)
+            return await self._desk.enter(request, done, to)
+
+        return await self._desk.answer(request, act)
+
+    async def _refused(self, request: web.Request, error: LogInError) -> tuple[int, str]:
+        """The status and the sentence; of one that was not looked at late, so that a flood of them costs little."""
+        if isinstance(error, (BusyError, LockedOutError)):
+            await asyncio.sleep(LATE_S)
+        return self._desk.refused(request, error)
+
+    async def _ask_code(
+        self, request: web.Request, waiting: str, to: str, status: int = 200, trouble: str = ""
+    ) -> web.Response:
+        return await self._desk.page(request, "log_in_code", status, waiting=waiting, to=to, trouble=trouble)
+
+    async def _code(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            to, waiting = local_path(form["next"]), form["waiting"]
+            try:
+                done = await self._accounts.give_code(waiting, form["code"], address=sender_of(request))
+            except LogInError as error:
+                status, trouble = await self._refused(request, error)
+                return await self._ask_code(request, waiting, to, status, trouble)
+            return await self._desk.enter(request, done, to)
+
+        return await self._desk.answer(request, act)
+
+    # -- a shared computer -------------------------------------------------------------------------------------
+
+    async def _change_user_page(self, request: web.Request) -> web.Response:
+        return await self._draw_users(request)
+
+    async def _draw_users(
+        self, request: web.Request, status: int = 200, name: str = "", trouble: str = ""
+    ) -> web.Response:
+        names = await self._accounts.at_this_device(cookie(request, BROWSER))
+        here = request[SIGNED_IN].user.name if SIGNED_IN in request else ""
+        names = [one for one in names if one != here]
+        return await self._desk.page(request, "change_user", status, names=names, name=name, trouble=trouble)
+
+    async def _change_user(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            try:
+                done = await self._accounts.switch(
+                    form["name"],
+                    form.secret("pin"),
+                    address=sender_of(request),
+                    device=cookie(request, BROWSER),
+                    leaving=cookie(request, SESSION),
+                )
+            except LogInError as error:
+                status, trouble = await self._refused(request, error)
+                return await self._draw_users(request, status, form["name"], trouble)
+            answer = self._desk.go(request, "/")
+            begin_session(request, answer, done)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    # -- the first admin ---------------------------------------------------------------------------------------
+
+    async def _set_up_page(self, request: web.Request) -> web.Response:
+        code = request.query.get("code", "")
+        if not self._accounts.set_up.is_open(code):
+            return await self._desk.page(request, "set_up", 403, code="", name="", trouble=say(request, GONE))
+        return await self._desk.page(request, "set_up", code=code, name="", trouble="")
+
+    async def _set_up(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            code, name, password = form["code"], form["name"], form.secret("password")
+            address = sender_of(request)
+            try:
+                if password != form.secret("again"):
+                    raise LogInError(R_("the two passwords are not the same"))
+                await self._accounts.set_up.use(code, name, password, address=address)
+            except LabRelayError as error:
+                status, trouble = self._desk.refused(request, error)
+                is_open = self._accounts.set_up.is_open(code)
+                return await self._desk.page(
+                    request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
+                )
+            done = await self._accounts.log_in(name, password, address=address, device=cookie(request, BROWSER))
+            return await self._desk.enter(request, done, "/account")
+
+        return await self._desk.answer(request, act)
+
+    # -- a screen on a wall ------------------------------------------------------------------------------------
+
+    async def _wall_page(self, request: web.Request) -> web.Response:
+        return await self._desk.page(request, "wall", token=request.query.get("token", ""), trouble="")
+
+    async def _wall(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            secret = await self._accounts.tokens.exchange(form["token"], address=sender_of(request))
+            if not secret:
+                return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
+            answer = self._desk.go(request, "/?wall")
+            set_cookie(request, answer, WALL, secret, WALL_S)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    # -- the session -------------------------------------------------------------------------------------------
+
+    async def _log_out(self, request: web.Request) -> web.Response:
+        async def act(_form: Form) -> web.Response:
+            kept = await self._accounts.log_out(cookie(request, SESSION), address=sender_of(request))
+            answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
+            drop_cookie(request, answer, SESSION)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    async def _stay(self, request: web.Request) -> web.Response:
+        """That a person asked has given the session its time."""
+        signed_in(request)
+
+        async def act(form: Form) -> web.Response:
+            return self._desk.go(request, local_path(form["next"]))
+
+        return await self._desk.answer(request, act)
+
+    async def _session(self, request: web.Request) -> web.Response:
+        signed_in(request)
+        person = person_of(request)
+        left = {"left_s": person.left_s, "until": person.until, "is_last": person.is_last}
+        return web.Response(body=orjson.dumps(left), content_type="application/json")
+
+
+NO_WALL = R_("This link has been used, or its token has ended. Please ask the person who administers LabRelay here.")
+
+
+async def log_in_page(desk: Desk, request: web.Request, status: int = 200, **values: str) -> web.Response:
+    """The page with name and password. ``values``: ``to``, ``name`` and ``trouble``, each as it is not empty."""
+    shown = {"to": "/", "name": "", "trouble": "", "provider": desk.accounts.provider.title} | values
+    others = await desk.accounts.at_this_device(cookie(request, BROWSER))
+    # From a page of another site browsers send no cookie; a second request, from our own page, has it.
+    again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
+    return await desk.page(request, "log_in", status, others=others, again=again, **shown)

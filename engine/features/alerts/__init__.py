@@ -1,0 +1,7 @@
+"""Alerts: entries of the to-do list leave the house. Pure; `engine.features.alerts.service` runs it.
+
+    to-do list -> rules.causes -> machine.step -> lines -> (journal) -> wording.notification -> a sink
+
+`rules` says which entries are causes of alerts, and for how long each has to be there, or to be gone. `machine` carries
+alerts from one look to the next. `wording` makes one message of the lines that go to a sink together.
+"""

@@ -1,0 +1,173 @@
+"""Alerts: those that are open, silences, and what was sent; a person takes one, silences some, ends a silence.
+
+The verbs are those of the control socket, under the person's name. The bell at the top of each page leads here.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.features.alerts.lists import Shown, shown
+from engine.features.alerts.rows import reading as rows
+from engine.features.alerts.rows.reading import Sent
+from engine.features.todo.pages.todo import FEW_WORDS
+from engine.model.alerts import Silence, State
+from engine.model.errors import LabRelayError, RefusedError
+from engine.model.permissions import ACTING, LOOKING
+from engine.model.phrases import PageText
+from engine.monitoring.snapshot.states import Level
+from engine.store.queries.reader import Reader
+from engine.web.asked import number
+from engine.web.cells import Badge
+from engine.web.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.states import Look, badge
+from engine.web.pages.words import Words, iso
+from engine.web.routes import PRINCIPAL, Route
+from engine.web.rows import LEVEL_WORDS
+
+ALERTS = "/alerts"
+MOST_SENT = 50
+
+TIMES: dict[str, PageText] = {
+    "3600": "For an hour",
+    "14400": "For 4 hours",
+    "86400": "For a day",
+    "604800": "For a week",
+}
+STATES = {
+    State.PENDING: Look("begins", "calm", "retry"),
+    State.FIRING: Look("open", "attention", "attention"),
+    State.ACKNOWLEDGED: Look("taken", "calm", "ok"),
+    State.CLEARING: Look("ends", "calm", "retry"),
+    State.UNSTEADY: Look("comes and goes", "attention", "retry"),
+}
+ENDS = {
+    "sent": Look("sent", "ok", "ok"),
+    "waits": Look("waits", "attention", "retry"),
+    "given up": Look("given up", "attention", "dead"),
+}
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    listed = Route(ALERTS, partial(_show, frame), LOOKING)
+    if frame.desk is None or "alert_acknowledge" not in frame.verbs:
+        return (listed,)
+    return (listed, Route(ALERTS, partial(_take, frame, frame.desk), ACTING, method="POST"))
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _page(asking: Asking) -> Page:
+    may_act = asking.principal.permissions >= ACTING
+    return Page("alerts", {"may_act": may_act, "times": _times(asking.words), "notifies": asking.site.notifies})
+
+
+def _times(words: Words) -> list[tuple[str, str]]:
+    return [(seconds, words.say(text)) for seconds, text in TIMES.items()]
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    words = asking.words
+    now_us = round(words.now.timestamp() * 1e6)
+    kept, _ = rows.kept(reader, now_us)
+    silences = rows.silences(reader, now_us)
+    listed = shown(kept, rows.takers(reader, kept), silences)
+    return {
+        "rows": [_row(one, words) for one in listed],
+        "silences": [_silence(one, words, asking.principal.reads_notes) for one in silences],
+        "sent": [_sent(one, words) for one in rows.sent(reader, limit=MOST_SENT)],
+    }
+
+
+def _row(one: Shown, words: Words) -> dict[str, Any]:
+    alert = one.alert
+    level = Level(alert.level)
+    return {
+        "key": alert.key,
+        "badge": Badge(level.value, level.value, words.say(LEVEL_WORDS[level])),
+        "state": badge(STATES[alert.state], words),
+        "words": alert.phrase.say(words.catalogue),
+        "since": words.time(alert.since_us),
+        "since_iso": iso(alert.since_us),
+        "to": ", ".join(alert.sent_to),
+        "taker": one.taker.by if one.taker is not None else "",
+        "may_take": alert.is_open and not alert.taken,
+        "silence": one.silence.act if one.silence is not None and not alert.urgent else 0,
+    }
+
+
+def _silence(one: Silence, words: Words, reads_notes: bool) -> dict[str, Any]:
+    return {
+        "number": one.act,
+        "pattern": one.pattern,
+        "by": one.by,
+        "until": words.time(one.until_us),
+        "iso": iso(one.until_us),
+        "reason": one.reason if reads_notes else "",
+    }
+
+
+def _sent(one: Sent, words: Words) -> dict[str, Any]:
+    state = "sent" if one.is_sent else "given up" if one.ended_us else "waits"
+    return {
+        "at": words.time(one.line.at_us),
+        "iso": iso(one.line.at_us),
+        "what": words.say(WHAT[one.line.what.value]),
+        "words": one.line.phrase.say(words.catalogue),
+        "sink": one.line.sink,
+        "refused": words.say("refused for {who}", who=one.refused) if one.refused else "",
+        "state": badge(ENDS[state], words),
+    }
+
+
+WHAT: dict[str, PageText] = {
+    "start": "Begins",
+    "still": "Still there",
+    "worse": "Worse",
+    "escalated": "Not taken",
+    "end": "Over",
+    "test": "A test",
+}
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    async def act(form: Form) -> web.Response:
+        try:
+            verb, args = _asked(form)
+            await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=args))
+        except LabRelayError as error:
+            status, trouble = frame.refused(desk, request, error)
+            asking = frame.asking(request)
+            found = await frame.read(_found, asking)
+            values = {**_page(asking).values, **found}
+            return await desk.page(request, "alerts", status, words=asking.words, trouble=trouble, **values)
+        return desk.go(request, ALERTS)
+
+    return await desk.answer(request, act)
+
+
+def _asked(form: Form) -> tuple[str, dict[str, Any]]:
+    """The verb and its arguments.
+
+    Raises:
+        RefusedError: words are missing.
+        web.HTTPBadRequest: it is no act of this page.
+    """
+    what, _, which = form["act"].partition(" ")
+    if what == "take":
+        return "alert_acknowledge", {"key": which, "note": form["note"]}
+    if what == "end" and (silence := number(which)):
+        return "alert_unsilence", {"silence": silence}
+    if what == "silence" and form["time"] in TIMES:
+        if not form["pattern"] or not form["reason"]:
+            raise RefusedError(FEW_WORDS)
+        args = {"pattern": form["pattern"], "seconds": float(form["time"]), "reason": form["reason"]}
+        return "alert_silence", args
+    raise web.HTTPBadRequest

@@ -1,0 +1,165 @@
+"""Read alerts, what was sent of them, silences, and critical values that no person has taken."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine.features.alerts.rows.changes import (
+    LINE,
+    LONGEST_WAIT_US,
+    URGENT,
+    URGENT_WAIT_US,
+    kept_alerts,
+    kept_silences,
+    line_of,
+)
+from engine.features.todo.rows.reading import mark_of
+from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
+from engine.model.todo import Mark
+from engine.store.queries.listing import NO_LIMIT
+from engine.store.queries.reader import Reader
+
+GIVEN_UP_FOR_US = 3_600_000_000  # how long a sink counts as failing after a message for it was given up
+FAILING = (
+    "SELECT sink, min(failing_us), sum(ended_us = 0) FROM (SELECT * FROM alert_line WHERE ended_us = 0 UNION ALL"
+    " SELECT * FROM alert_line WHERE ended_us > 0 AND ended_us > ? AND NOT is_sent)"
+    " WHERE failing_us > 0 GROUP BY sink ORDER BY sink"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A line with what came of it.
+
+    Attributes:
+        number: of the line; a later one has a higher number.
+        ended_us: 0: it waits.
+        is_sent: the sink has taken it.
+        repeat: it waits, and may have been sent.
+        refused: addresses that the sink has not taken it for, each with the reason.
+    """
+
+    number: int
+    line: Line
+    attempt: int
+    ended_us: int
+    is_sent: bool
+    repeat: bool = False
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalValue:
+    """A message with a critical value that no person has taken."""
+
+    message: int
+    channel: str
+    seen_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailingSink:
+    """Attempts fail there since then; ``waiting``: lines."""
+
+    name: str
+    since_us: int
+    waiting: int
+
+
+def kept(reader: Reader, now_us: int) -> tuple[dict[str, Alert], list[Silence]]:
+    """The alerts by key, and the silences that are in force, without people's words."""
+    with reader.snapshot() as execute:
+        return kept_alerts(execute), kept_silences(execute, now_us)
+
+
+def anything_kept(reader: Reader) -> bool:
+    """Whether an alert is kept, a line waits, or a critical value is open."""
+    return bool(
+        reader.rows(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert) OR EXISTS (SELECT 1 FROM alert_line WHERE ended_us = 0)"
+            " OR EXISTS (SELECT 1 FROM critical_value WHERE taken_us = 0)"
+        )
+    )
+
+
+def takers(reader: Reader, found: dict[str, Alert]) -> dict[str, Mark]:
+    """Who has taken these alerts, by key."""
+    marks = {key: mark_of(reader, alert.taken) for key, alert in found.items() if alert.taken}
+    return {key: mark for key, mark in marks.items() if mark is not None}
+
+
+def silences(reader: Reader, now_us: int) -> list[Silence]:
+    """Those that are in force; without the journal's key they lack owners and reasons."""
+    with reader.snapshot() as execute:
+        found = kept_silences(execute, now_us)
+    owned = []
+    for one in found:
+        mark = mark_of(reader, one.act)
+        owned.append(replace(one, by=mark.by, reason=mark.text, at_us=mark.at_us) if mark is not None else one)
+    return owned
+
+
+def sent(reader: Reader, *, key: str = "", before: int | None = None, limit: int = 100) -> list[Sent]:
+    """What was sent, or waits to be, the newest first.
+
+    Args:
+        before: only lines with a lower number.
+    """
+    rows = reader.rows(
+        f"SELECT {LINE}, id, attempt, ended_us, is_sent, unsure, refused FROM alert_line"  # noqa: S608 - constants
+        " WHERE (? = '' OR key = ?) AND id < ? ORDER BY id DESC LIMIT ?",
+        (key, key, NO_LIMIT if before is None else before, limit),
+    )
+    return [
+        Sent(number, line_of(row), attempt, ended_us, bool(is_sent), bool(unsure and not ended_us), refused)
+        for row in rows
+        for number, attempt, ended_us, is_sent, unsure, refused in (row[-6:],)
+    ]
+
+
+def next_due_us(reader: Reader, sink: str, held: bool, now_us: int) -> int | None:
+    """When the next line for a sink is due; None: none waits.
+
+    Args:
+        held: urgent lines only.
+    """
+    at = "CASE WHEN due_us > ? THEN 0 ELSE due_us END"
+    urgent = reader.rows(
+        f"SELECT min({at}) FROM alert_line l WHERE {URGENT}",  # noqa: S608 - constants
+        (now_us + URGENT_WAIT_US, sink),
+    )
+    others = reader.rows(
+        f"SELECT {at} FROM alert_line WHERE sink = ? AND ended_us = 0 AND NOT urgent ORDER BY id LIMIT 1",  # noqa: S608 - constant
+        (now_us + LONGEST_WAIT_US, sink),
+    )
+    found = [row[0] for row in (*urgent, *(() if held else others)) if row[0] is not None]
+    return min(found, default=None)
+
+
+def failing_sinks(reader: Reader, now_us: int) -> list[FailingSink]:
+    """Sinks that take nothing, or that messages were given up for within the last hour."""
+    rows = reader.rows(FAILING, (now_us - GIVEN_UP_FOR_US,))
+    return [FailingSink(*row) for row in rows]
+
+
+def unsent_since(reader: Reader, quiet: Sequence[str]) -> dict[str, int]:
+    """When the oldest line was queued that a sink has not taken, microseconds since 1970, by sink; none waits: absent.
+
+    Args:
+        quiet: sinks of which only urgent lines count.
+    """
+    held = ", ".join("?" * len(quiet))
+    rows = reader.rows(
+        f"SELECT sink, min(at_us) FROM alert_line WHERE ended_us = 0 AND (urgent OR sink NOT IN ({held}))"  # noqa: S608 - question marks
+        " GROUP BY sink",
+        tuple(quiet),
+    )
+    return dict(rows)
+
+
+def critical_values(reader: Reader) -> list[CriticalValue]:
+    """Those that no person has taken, the oldest first; of more than `MOST_CRITICAL` the newest."""
+    rows = reader.rows(
+        "SELECT message_id, channel, seen_us FROM critical_value WHERE taken_us = 0 ORDER BY message_id DESC LIMIT ?",
+        (MOST_CRITICAL,),
+    )
+    return [CriticalValue(*row) for row in reversed(rows)]

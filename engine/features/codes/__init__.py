@@ -1,0 +1,1 @@
+"""Codes that no table has, corrections of code tables, suggestions of packs."""

@@ -1,0 +1,130 @@
+"""The ``orders:`` and ``lis:`` blocks of a site's channels, and its sources of kind ``order-status``, fit together.
+
+A name that is wrong would lose orders: no analyzer would get them, or the laboratory system would hear of none.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from engine.config.channel import ChannelConfig
+from engine.config.destination import DestinationConfig, FhirDestination
+from engine.config.problems import closest
+from engine.config.source_fhir import FhirSearchPart
+from engine.config.source_http import HttpPart
+from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.config.status import StatusPart
+from engine.model.values import value
+
+
+@value()
+class Disagreement:
+    """One of them.
+
+    Attributes:
+        path: of the key, in the file of this channel; ``shown``: how many of its steps are shown.
+        is_warning: the site can run with it.
+    """
+
+    channel: str
+    path: tuple[str | int, ...]
+    shown: int
+    text: str
+    is_warning: bool = False
+
+
+def disagreements(
+    channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
+    """All of them."""
+    of_analyzers = {name: channel.orders for name, channel in channels.items() if channel.orders is not None}
+    yield from _targets(channels, of_analyzers)
+    yield from _groups(channels, of_analyzers)
+    yield from _tests(channels, of_analyzers)
+    yield from _news(channels, destinations)
+
+
+def unsent_after_s(channels: Mapping[str, ChannelConfig]) -> dict[str, float]:
+    """The analyzers that have another time than usual until an order counts as unsent."""
+    usual = OrdersConfig.model_fields["unsent_after"].default
+    times = {name: channel.orders.unsent_after for name, channel in channels.items() if channel.orders is not None}
+    return {name: after_s for name, after_s in times.items() if after_s != usual}
+
+
+def _targets(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
+    """The targets of a laboratory system's orders are channels of analyzers, or groups of them."""
+    known = {*of_analyzers, *(group for orders in of_analyzers.values() for group in orders.groups)}
+    for name, channel in channels.items():
+        for at, target in enumerate((channel.lis.targets or ()) if channel.lis is not None else ()):
+            if target not in known:
+                hint = closest(target, known) or "; name a channel that has orders:, or its group"
+                yield Disagreement(name, ("lis", "targets", at), 2, f"unknown channel '{target}'{hint}")
+
+
+def _groups(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
+    """A group has a name of its own: an order for the channel of that name would be for the rest of the group, too."""
+    for name, orders in of_analyzers.items():
+        if orders.group in channels:
+            yield Disagreement(
+                name, ("orders", "group"), 2, f"'{orders.group}' is a channel; give the group another name"
+            )
+
+
+def _tests(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, OrdersConfig]) -> Iterator[Disagreement]:
+    """The tests in the tables of a laboratory system are tests of an analyzer here."""
+    run_here = {test for orders in of_analyzers.values() for test in orders.codes}
+    is_known = all(orders.codes for orders in of_analyzers.values())  # else a table of results has some of them
+    for name, channel in channels.items():
+        if channel.lis is None:
+            continue
+        codes, panels = channel.lis.codes, channel.lis.panels or {}
+        for code, test in (codes or {}).items():
+            if is_known and test not in run_here:
+                yield _rejected(name, ("lis", "codes", code), f"no analyzer here runs {test}")
+        for panel, tests in panels.items():
+            for at, test in enumerate(tests):
+                path = ("lis", "panels", panel, at)
+                if test in panels:
+                    yield Disagreement(name, path, 3, f"'{test}' is a panel, and is not taken apart; name its tests")
+                elif codes is not None and test not in codes:
+                    yield _rejected(name, path, f"codes: has no {test}")
+                elif codes is None and is_known and test not in run_here:
+                    yield _rejected(name, path, f"no analyzer here runs {test}")
+
+
+def _rejected(channel: str, path: tuple[str | int, ...], text: str) -> Disagreement:
+    return Disagreement(channel, path, 3, f"{text}: an order for it is rejected (UNKNOWN_TEST)", is_warning=True)
+
+
+def _news(
+    channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
+    """A laboratory system hears of orders that a channel brings."""
+    known = [name for name, channel in channels.items() if channel.role == "orders"]
+    for name, channel in channels.items():
+        if not isinstance(channel.source, StatusPart):
+            continue
+        for at, other in enumerate(channel.source.of):
+            if other not in known:
+                hint = closest(other, known) or "; name a channel with role: orders"
+                yield Disagreement(name, ("source", "of", at), 2, f"'{other}' brings no orders{hint}")
+            elif channel.source.answers and isinstance(channels[other].source, HttpPart):
+                text = f"'{other}' is answered in the response of its requests; take answers out"
+                yield Disagreement(name, ("source", "answers"), 2, text)
+            elif channel.source.tasks == "update":
+                yield from _tasks(name, at, channel, other, channels[other].source, destinations)
+
+
+def _tasks(
+    name: str, at: int, channel: ChannelConfig, other: str, of: object, destinations: Mapping[str, DestinationConfig]
+) -> Iterator[Disagreement]:
+    """A Task is changed on the server that it was found on."""
+    if not isinstance(of, FhirSearchPart) or of.search != "Task":
+        text = f"'{other}' searches no Tasks (kind: fhir-search, search: Task); take tasks out"
+        yield Disagreement(name, ("source", "tasks"), 2, text)
+        return
+    url = str(getattr(of, "url", "")).rstrip("/")
+    for place, route in enumerate(channel.routes):
+        for one in route.to or ():
+            to = destinations.get(one)
+            if isinstance(to, FhirDestination) and to.url.rstrip("/") != url:
+                text = f"tasks: update needs the server that '{other}' searches; {one} has another url"
+                yield Disagreement(name, ("routes", place, "to"), 3, text)

@@ -1,0 +1,1 @@
+"""Orders and questions between laboratory systems, the worklist and analyzers."""

@@ -1,0 +1,96 @@
+"""How the analyzer of a channel asks, and which orders it may get; made of the configuration."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from engine.model.clock import from_us
+from engine.model.message import FormatOptions, Parsed
+from engine.model.orders import AnswerContext, Question
+from engine.model.ports import Dialogue, Format
+from engine.model.worklist import AskSettings
+
+ACCEPT = frozenset({"AL", "SU"})  # table 0155: of MSH-15, a commit accept is asked for
+ACCEPT_AT = 15
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A channel whose questions are answered.
+
+    Attributes:
+        settings: for the look-up, without the day.
+        deadline_s: so long after its question an answer may begin.
+        closes: the connection is closed where a question gets no answer, as MLLP wants it. There both sides may speak
+            at once, and an answer waits for no line.
+        ends: the analyzer sees the end of its connection, as on no serial line.
+        commits: a question gets a commit accept where it asks for one.
+        own_line: orders go out on a connection that we open (`engine.features.orders.exchange.own_line`).
+        host: our name, where the analyzer gave none.
+        download: when waiting orders are sent unasked; None: never. download_every_s: of ``batch``.
+        cancels: the analyzer has a message that makes it give up an order.
+        texts: of the channel, for the dialogue (`engine.model.orders.AnswerContext.settings`).
+    """
+
+    message_format: Format
+    options: FormatOptions
+    dialogue: Dialogue
+    settings: AskSettings
+    timezone: str
+    demographics: bool
+    deadline_s: float
+    closes: bool
+    ends: bool = True
+    commits: bool = True
+    own_line: bool = False
+    host: str = "LabRelay"
+    download: Literal["on_order", "on_connect", "batch"] | None = None
+    download_every_s: float = 600.0
+    cancels: bool = False
+    texts: tuple[tuple[str, str], ...] = ()
+
+    def context(self, now_us: int, control_id: str, *, unasked: bool = False) -> AnswerContext:
+        return AnswerContext(
+            now=self.local(now_us),
+            control_id=control_id,
+            host=self.host,
+            demographics=self.demographics,
+            unasked=unasked,
+            settings=self.texts,
+        )
+
+    def local(self, at_us: int) -> str:
+        """A time as the analyzer has it: YYYYMMDDHHMMSS, in the channel's zone."""
+        return from_us(at_us).astimezone(ZoneInfo(self.timezone)).strftime("%Y%m%d%H%M%S")
+
+    def look_up(self, now_us: int, question: Question) -> AskSettings:
+        """The settings of a look-up at this time, for this question."""
+        now = from_us(now_us).astimezone(ZoneInfo(self.timezone))
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        since, until = self._second(question.since, 0), self._second(question.until, 1)
+        between = None if since is None or until is None else (since, until + SECOND_US - 1)
+        return replace(self.settings, today_us=int(midnight.timestamp()) * SECOND_US, between_us=between)
+
+    def _second(self, text: str, fold: int) -> int | None:
+        """When a second of the channel's zone begins, in microseconds; of one that comes twice as ``fold`` says
+        (`datetime.datetime.fold`); None: the text is no such time.
+        """
+        if len(text) != 14 or not text.isascii() or not text.isdigit():
+            return None
+        try:
+            at = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=ZoneInfo(self.timezone), fold=fold)
+            return int(at.timestamp()) * SECOND_US
+        except (ValueError, OverflowError):
+            return None
+
+    def waits_s(self, question: Question) -> float:
+        """Seconds within which the answer must begin."""
+        return min(self.deadline_s, question.within_s or self.deadline_s)
+
+    def is_committed(self, parsed: Parsed) -> bool:
+        """Whether the message gets a commit accept before its answer (HL7 v2.5 chapter 2, 2.9.3)."""
+        if not self.commits or parsed.format != "hl7v2":
+            return False
+        return parsed.segments[0].get(ACCEPT_AT).strip().upper() in ACCEPT

@@ -1,0 +1,39 @@
+"""How orders are taken: which analyzer runs which test, as the configuration in force says it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+
+from engine.config.channel import ChannelConfig
+from engine.features.orders.config.lis import LisConfig
+from engine.features.orders.exchange.listening import answers_later
+from engine.model.controls import is_control_number
+from engine.model.worklist import TakeSettings
+
+
+def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None = None, of: str = "") -> TakeSettings:
+    """How orders are taken of a laboratory system, over the channel ``of``; None: of a person."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    known: dict[str, frozenset[str]] = {}
+    for name, channel in channels.items():
+        if channel.orders is not None:
+            known[name] = frozenset(channel.orders.codes)
+            for group in channel.orders.groups:
+                groups[group].add(name)
+    settings = TakeSettings(known_channels=known, groups={name: frozenset(members) for name, members in groups.items()})
+    return settings if lis is None else _of_lis(settings, lis, later=answers_later(channels, of))
+
+
+def _of_lis(settings: TakeSettings, lis: LisConfig, *, later: bool) -> TakeSettings:
+    return TakeSettings(
+        known_channels=settings.known_channels,
+        groups=settings.groups,
+        targets=lis.targets or (),
+        codes=lis.codes,
+        panels=lis.panels or {},
+        specimen_reuse_us=round(lis.specimen_reuse * 1_000_000),
+        expires_us=round(lis.expires * 1_000_000),
+        is_control=partial(is_control_number, listed=lis.control_numbers) if lis.control_numbers else None,
+        cancel_by_specimen=lis.cancel == "specimen",
+        answers_later=later,
+    )

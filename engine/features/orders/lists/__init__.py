@@ -1,0 +1,1 @@
+"""The lists of this feature: their fields, as tables and JSON have them."""

@@ -1,0 +1,99 @@
+"""The query log: each question of an analyzer, and how it was answered. No specimen number is shown."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from engine.features.orders.pages.orders import (
+    ASKED_IN_VAIN,
+    LABELS,
+    MESSAGES,
+    ONE,
+    QUESTIONS,
+    TAB,
+    WRONG_TAB,
+    now_us,
+    tabs_of,
+)
+from engine.features.orders.pages.words import KINDS, none_of, outcome_of
+from engine.features.orders.rows import order_questions
+from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter
+from engine.features.orders.rows.order_tabs import MOST, unanswered
+from engine.model.permissions import LOOKING
+from engine.store.queries.reader import Reader
+from engine.web.asked import PAGE, Asked, counted
+from engine.web.pages.filters import known
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+
+NAMES = (TAB, "channel")
+CODES_SHOWN = 8  # of one answer
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(QUESTIONS, partial(_list, frame), LOOKING),)
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _asked(asking: Asking) -> Asked:
+    return Asked.of(QUESTIONS, asking.words.language, asking.query, NAMES)
+
+
+def _page(asking: Asking) -> Page:
+    asked, words = _asked(asking), asking.words
+    wrong = "" if asked.get(TAB) in (None, ASKED_IN_VAIN) else words.say(WRONG_TAB)
+    values = {
+        "asked": asked,
+        "columns": None,
+        "chips_shown": asked.chips({name: words.say(text) for name, text in LABELS.items()}),
+        "channels": known([one.name for one in asking.site.channels], asked.get("channel")),
+        "tabs": [],
+        "rows": [],
+        "older": "",
+    }
+    return Page("questions", values, wrong)
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    asked, words = _asked(asking), asking.words
+    in_vain = asked.get(TAB) == ASKED_IN_VAIN
+    wanted = replace(unanswered(now_us(words)) if in_vain else QueryFilter(), channel=asked.get("channel") or "")
+    found = order_questions.queries(reader, wanted, after=asked.before, limit=PAGE + 1)
+    return {
+        "tabs": tabs_of(reader, asked, words, ASKED_IN_VAIN if in_vain else "", asking.site),
+        "rows": [question_row(one, words) for one in found[:PAGE]],
+        "count": counted(order_questions.count_queries(reader, wanted, most=MOST + 1)),
+        "older": asked.href(before=found[PAGE - 1].number) if len(found) > PAGE else "",
+    }
+
+
+def question_row(one: AskedQuery, words: Words) -> dict[str, Any]:
+    outcome = outcome_of(one.outcome, one.ended_us, one.none, words, orders=len(one.items))
+    at_us = one.received_us or one.at_us
+    kind = KINDS.get(one.kind if one.message_id else "download", one.kind)
+    return {
+        "id": f"q-{one.number}",
+        "at": words.time(at_us),
+        "iso": iso(at_us),
+        "ago": words.ago(at_us),
+        "channel": one.channel,
+        "kind": words.say(kind, n=grouped(one.asked)) if "{n}" in kind else words.say(kind),
+        "orders": grouped(len(one.items)),
+        "codes": [shown(code) for code in one.codes[:CODES_SHOWN]],
+        "more": grouped(len(one.items) - CODES_SHOWN) if len(one.items) > CODES_SHOWN else "",
+        "none": [none_of(none, words) for none in one.none],
+        "cut": one.cut,
+        "took": grouped(one.took_ms) if one.took_ms is not None else "",
+        "outcome": outcome,
+        "level": outcome.level,
+        "message": one.message_id,
+        "message_href": words.href(f"{MESSAGES}/{one.message_id}") if one.message_id else "",
+        "tube_href": words.href(ONE, question=one.number),
+    }

@@ -1,0 +1,1 @@
+"""Reagent lots, and the messages that name them."""

@@ -1,0 +1,1 @@
+"""Reports on a period: volume, turnaround, utilisation, downtime; and on a shift."""

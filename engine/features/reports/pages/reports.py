@@ -1,0 +1,214 @@
+"""The reports on a period, to read, to print and as files; they name no patient (docs/reports.md)."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.features.reports.lists.reports import (
+    BY,
+    CHANNEL,
+    DAY,
+    REPORTS,
+    TEST,
+    Asked,
+    Period,
+    Results,
+    downtime,
+    hours_down,
+    period_of,
+    today_in,
+    turnaround,
+    unmapped,
+    utilisation,
+    volume,
+)
+from engine.features.reports.rows.reading import counted_to
+from engine.features.reports.rules import Stage
+from engine.model.permissions import LOOKING
+from engine.model.phrases import N_, PageText, Span
+from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.store.queries.reader import Reader
+from engine.views.text import cell, csv_line
+from engine.web.asked import Asked as Address
+from engine.web.pages.filters import known
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped
+from engine.web.routes import Route
+
+PATH, CSV = "/reports", "/reports.csv"
+NAMES = ("from", "until", "by", "channel")
+ROWS_BY: dict[str, PageText] = {CHANNEL: "Analyzer", TEST: "Test", DAY: "Day"}
+STAGE_WORDS: dict[str, PageText] = {
+    "collected-resulted": "collected to result",
+    "resulted-received": "result to receipt",
+    "received-delivered": "receipt to delivery",
+    "collected-delivered": "collected to delivery",
+}
+COUNTING = N_("Messages whose results are not counted yet: {n}; not delivered yet: {m}.")
+MONTHS = N_(("This month", "The month before"))
+DID_NOT_RUN = N_("LabRelay did not run")
+STATE_WORDS = {
+    **{("channel", one.value): one.words for one in ChannelState},
+    **{("destination", one.value): one.words for one in DestinationState},
+    ("labrelay", "not_running"): DID_NOT_RUN,
+}
+TITLES: dict[str, PageText] = {
+    "volume": "Volume",
+    "turnaround": "Turnaround",
+    "utilisation": "Use of analyzers",
+    "downtime": "Downtime",
+    "unmapped": "Unmapped codes",
+}
+MOST = 400  # rows of a table; the file has all
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (
+        Route(PATH, partial(_show, frame), LOOKING),
+        Route(CSV, partial(_file, frame), LOOKING),
+    )
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+async def _file(frame: Frame, request: web.Request) -> web.Response:
+    """One report as CSV: the columns of `labrelay report -o csv`."""
+    asking = frame.asking(request)
+    name = request.query.get("report", "")
+    try:
+        asked = _asked(asking)
+        report = REPORTS[name]
+    except (ValueError, KeyError):
+        raise web.HTTPBadRequest from None
+    by = asked.by if asked.by in report.by else next(iter(report.by), "")
+    rows = await frame.read(report.read, asked._replace(by=by))
+    lines = [",".join(field.name for field in report.view.columns)]
+    lines += [csv_line(cell(field.cell(one)) for field in report.view.columns) for one in rows]
+    headers = {hdrs.CONTENT_DISPOSITION: f'attachment; filename="{name}.csv"'}
+    return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/csv", headers=headers)
+
+
+def _asked(asking: Asking) -> Asked:
+    """
+    Raises:
+        ValueError: the address has no such period; with the sentence for people.
+    """
+    words = asking.words
+    address = _address(asking)
+    today = today_in(words.zone, int(words.now.timestamp() * 1e6))
+    period = period_of(address.get("from"), address.get("until"), today)
+    by = address.get("by") or CHANNEL
+    return Asked(period, by if by in BY else CHANNEL, address.get("channel"), words.zone)
+
+
+def _address(asking: Asking) -> Address:
+    return Address.of(PATH, asking.words.language, asking.query, NAMES)
+
+
+def _page(asking: Asking) -> Page:
+    words, site, address = asking.words, asking.site, _address(asking)
+    wrong, period, heading = "", "", ""
+    try:
+        asked = _asked(asking)
+        period, heading = " - ".join(asked.period.days), words.say(ROWS_BY[asked.by])
+    except ValueError as error:
+        wrong = words.say(str(error))
+    values = {
+        "asked": address,
+        "period": period,
+        "heading": heading,
+        "made": f"LabRelay {site.version} · {site.timezone} · {words.time(int(site.now.timestamp() * 1e6))}",
+        "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != CHANNEL],
+        "channels": known([one.name for one in site.channels], address.get("channel")),
+        "months": _months(words),
+        "files": [
+            (f"{words.say(title)} (CSV)", words.href(CSV, report=name, **address.values))
+            for name, title in TITLES.items()
+        ],
+        "rows": {},
+    }
+    return Page("reports", values, wrong)
+
+
+def _months(words: Words) -> list[tuple[str, str]]:
+    """This month and the one before: words and address."""
+    today = today_in(words.zone, int(words.now.timestamp() * 1e6))
+    this = Period(today.replace(day=1), today)
+    before = period_of(None, (this.first - timedelta(days=1)).isoformat(), today)
+    return [
+        (words.say(text), words.href(PATH, **{"from": str(one.first), "until": str(one.last)}))
+        for text, one in zip(MONTHS, (this, before), strict=True)
+    ]
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    asked, words = _asked(asking), asking.words
+    results = Results(reader, asked)
+    rows: dict[str, list[dict[str, Any]]] = {
+        "volume": [
+            {
+                "place": _place(one, asked.by),
+                **{
+                    name: "-" if one.place.code else grouped(one.counters.get(name, 0))
+                    for name in ("received", "delivered", "dead", "held", "ordered")
+                },
+                "results": grouped(one.results.results),
+                "final": grouped(one.results.final),
+            }
+            for one in volume(reader, asked, results)
+        ],
+        "turnaround": [
+            {
+                "place": _place(one, asked.by),
+                "stage": words.say(STAGE_WORDS[one.stage]),
+                "count": grouped(one.times.count),
+                "times": [_time(one.times, percent, words) for percent in (50, 90, 95)],
+                "missing": grouped(one.times.missing),
+                "impossible": grouped(one.times.impossible),
+            }
+            for one in turnaround(reader, asked, results)
+        ],
+        "utilisation": [
+            {
+                "place": " ".join(filter(None, one.place)),
+                "seen": one.seen / 12,
+                "busy": one.busy / 12,
+                "percent": "-" if one.percent is None else f"{one.percent} %",
+            }
+            for one in utilisation(reader, asked)
+        ],
+        "downtime": [
+            {
+                "place": name or "LabRelay",
+                "state": words.say(STATE_WORDS.get((kind, state), state)),
+                "times": grouped(times),
+                "lasted": Span(seconds).say(words.catalogue),
+            }
+            for (kind, name, state), (times, seconds) in hours_down(downtime(reader, asked)).items()
+        ],
+        "unmapped": [
+            {"place": " ".join(filter(None, one.place)), "results": grouped(one.results)}
+            for one in unmapped(reader, asked, results)
+        ],
+    }
+    left, open_ = counted_to(reader)
+    return {
+        "rows": {name: found[:MOST] for name, found in rows.items()},
+        "more": any(len(found) > MOST for found in rows.values()),
+        "counting": words.say(COUNTING, n=grouped(left), m=grouped(open_)),
+    }
+
+
+def _place(one: Any, by: str) -> str:
+    day, channel, code = one.place
+    return str({CHANNEL: channel or "-", DAY: day, TEST: f"{channel} {code}"}[by])  # -: orders of no channel
+
+
+def _time(stage: Stage, percent: int, words: Words) -> str:
+    seconds = stage.percentile_s(percent)
+    return "-" if seconds is None else Span(seconds).say(words.catalogue)

@@ -1,0 +1,1 @@
+"""The tables of this feature, with all of its SQL."""

@@ -1,0 +1,1 @@
+"""Results: whose each one is, how it follows those before it, and which are held for a person."""

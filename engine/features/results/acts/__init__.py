@@ -1,0 +1,1 @@
+"""What people do with this feature, and the arguments of each act."""

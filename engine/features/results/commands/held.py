@@ -1,0 +1,283 @@
+"""Results that LabRelay keeps back until a person decides: look at them, then release, reject or answer.
+
+A result is held where it would withdraw an accepted one, where it may be another person's, or where a rule of its route
+(`hold:`) says so (docs/held.md). Only a person releases a result, and gives the reason: no time, no restart, no retry
+does. Who released or rejected what, and the reason, stays in the audit trail; a rejected result stays in the journal
+and is never delivered.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from engine.commands.shared.acting import LEFT, acting_verb, ask
+from engine.commands.shared.completing import some_of
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.revealing import note_shown, purpose_option, stated
+from engine.commands.shared.selecting import (
+    ROW,
+    filter_of,
+    filter_options,
+    page_options,
+    raise_if_unknown,
+    reason_option,
+    sure_options,
+    word,
+)
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
+from engine.features.rework.lists.dead_letters import HELD, PERSON
+from engine.model.errors import UnreadableResultsError
+from engine.model.journal_views import DeadLetter, Filter
+from engine.model.reasons import ReasonCode, help_of
+from engine.model.results import MEMORY_US, Result, results_of
+from engine.store.queries.contents import stored_document, why_absent
+from engine.store.queries.letters import held_deliveries
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import list_seeming
+from engine.views.text import Head, plural, printable
+
+GROUP = "every day"
+
+CODES = (
+    ReasonCode.IDENTITY_CONFLICT,
+    ReasonCode.HELD_BY_RULE,
+    ReasonCode.HOLD_UNDECIDED,
+    ReasonCode.HOLD_FAULT,
+    ReasonCode.STATUS_BACK,
+    ReasonCode.OLDER_RESULT,
+    ReasonCode.VALUE_GONE,
+    ReasonCode.WITHDRAWN_BEFORE,
+    ReasonCode.RESULTS_GONE,
+    ReasonCode.REJECTED_BEFORE,
+    ReasonCode.CORRECTS_UNKNOWN,
+    ReasonCode.CHANGE_UNSAID,
+    ReasonCode.NUMBER_AGAIN,
+    ReasonCode.ORDER_MOVED,
+    ReasonCode.NOT_COMPARED,
+    ReasonCode.OVERTAKEN,
+    ReasonCode.REJECTED,
+)
+
+_IF_RELEASED = {
+    "no": "None of these results has been overtaken: a release sends it.",
+    "part": "A release leaves it held: it would undo what is newer.",
+    "whole": "Newer messages had all of these results delivered: a release closes it.",
+}
+
+_code = click.option(
+    "--code",
+    type=word([code.value for code in CODES]),
+    shell_complete=some_of(code.value for code in CODES),
+    metavar="CODE",
+    help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",
+)
+_PERSON = {
+    "same": "{n} held message{s}: of the person who bore the number before?",
+    "other": "{n} held message{s}: of another person?",
+    "withdraw": "Withdraw the first patient's result, and send this one?",
+    "both": "Send this one, and leave the first patient's result?",
+}
+
+
+@click.group(help=__doc__)
+def command() -> None:
+    pass
+
+
+@command.command("list", help="List held results, critical ones first, then the newest, and why each is held.")
+@filter_options("channel", "destination", "since", "until")
+@_code
+@click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
+@page_options("message number")
+@form_option()
+@pass_session
+def list_held(session: Session, /, rejected: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
+    wanted = replace(filter_of(session, given), state="rejected" if rejected else None)
+    with session.reader() as reader:
+        found = held_deliveries(reader, wanted, before_id=before, limit=limit)
+        cut = len(found) >= limit and held_deliveries(reader, wanted, before_id=found[-1].message_id, limit=1)
+    if not found:
+        raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+    next_page = f"--before {found[-1].message_id}" if cut else ""
+    nothing = "no result was rejected" if rejected else "no result is held"
+    show_rows(form, HELD, found, nothing, next_page=next_page)
+
+
+@command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
+@click.argument("message", type=ROW)
+@click.option("--unmask", is_flag=True, help="Show the values and those before them. This is noted in the audit trail.")
+@purpose_option
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def show(session: Session, message: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
+    if unmask:
+        note_shown(session, message, stated(purpose))
+    with session.reader() as reader:
+        trace = trace_of(reader, message)
+        of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
+        found = [
+            one
+            for state in ("held", "rejected")
+            for one in held_deliveries(reader, Filter(state=state), before_id=message + 1, limit=1)
+            if one.message_id == message
+        ]
+        rows = []
+        for one in found:
+            newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
+            row = {**HELD.row(one), "newer_delivered": newer or "no", "help": help_of(one.reason)}
+            row["newer"] = _newer(reader, one, of[one.delivery_id])
+            row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
+            rows.append(row)
+        if not rows and trace is None:
+            raise why_absent(reader, "message", message)
+    show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
+    if not rows:
+        say(f"nothing of message {message} is held")
+    return ExitCode.OK if rows else ExitCode.FAILED
+
+
+acting_verb(
+    command,
+    "release",
+    "Release {n} held result{s}?",
+    filter_options("channel", "destination", "since", "until"),
+    _code,
+    help="Let held results go to their destination, in their old places.",
+)
+acting_verb(
+    command,
+    "reject",
+    "Reject {n} held result{s} for good?",
+    filter_options("destination"),
+    help="Decide that held results are never delivered. Your name and reason stay.",
+    numbers="MESSAGE...",
+    everything=False,
+)
+
+
+@command.command("answer")
+@click.argument("message", type=ROW)
+@click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
+@reason_option
+@sure_options
+@form_option(Form.TABLE, Form.JSON)
+@pass_session
+def answer(session: Session, /, message: int, said: str, reason: str, dry_run: bool, yes: bool, form: Form) -> ExitCode:
+    """Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).
+
+    `same`: it is the person who bore the number before; `other`: another one, who gets a Patient of their own. The
+    answer is for all messages with the number and the record of this one, and is remembered.
+
+    Of a correction that moves an order to another patient: `withdraw` withdraws the first patient's result and sends
+    this one; `both` sends it and leaves the first, for two patients have the number.
+    """
+    args = {"message": message, "answer": said, "reason": reason}
+
+    found = ask(session, "tell_apart", {**args, "dry_run": True})
+    if dry_run:
+        about = "with this number and this record" if said in ("same", "other") else "to be answered"
+        show_document(form, found, (f"{plural(found['count'], 'held message')} {about}",))
+        return ExitCode.OK
+    consent(_PERSON[said].format(n=found["count"], s="" if found["count"] == 1 else "s"), yes=yes)
+    done = ask(session, "tell_apart", {**args, "dry_run": False})
+    show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
+    return ExitCode.PARTLY if any(done["done"].get(name) for name in LEFT) else ExitCode.OK
+
+
+@command.command("persons")
+@form_option()
+@pass_session
+def persons(session: Session, /, form: Form) -> None:
+    """List who seems to be the person who bore a patient number before: to be confirmed.
+
+    Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on.
+    """
+    with session.reader() as reader:
+        show_rows(form, PERSON, list_seeming(reader), "no person is to be confirmed")
+
+
+def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:
+    """The newer messages that keep a held delivery back, and which of its results these have."""
+    found = overtaken_by(reader, one.delivery_id) if one.state == "held" else []
+    codes: dict[str, str] = {}
+    if any(newer.in_common for newer in found):
+        with suppress(UnreadableResultsError):  # of HL7 v2 the codes themselves are in common
+            for result in results_of(stored_document(reader, document)):
+                for run in (result.run, result.run.rpartition(".")[0]):
+                    codes.setdefault(run, result.name)
+    return [
+        {
+            "message": newer.message_id,
+            "in_common": None if newer.in_common is None else len(newer.in_common),
+            "codes": sorted(codes.get(name, "" if codes else name) for name in newer.in_common or ()),
+            "report_further_on": newer.report,
+        }
+        for newer in found
+    ]
+
+
+def _of_newer(newer: dict[str, Any]) -> str:
+    """The results that a newer message shares with a held one."""
+    if newer["in_common"] is None:
+        return f"Message {newer['message']} is newer; which results both have is unknown."
+    if newer["report_further_on"]:
+        return f"Message {newer['message']} is newer and has none of these results, but has brought the report further."
+    codes = ", ".join(code for code in newer["codes"] if code)
+    named = f": {codes}" if codes else ""
+    return printable(
+        f"Message {newer['message']} is newer and has {newer['in_common'] or 'none'} of these results{named}"
+    )
+
+
+def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:
+    """The results of a document, without their values where these are masked."""
+    try:
+        results = results_of(stored_document(reader, document))
+    except UnreadableResultsError:
+        return []
+    return [_result(reader, channel, message, result, unmask=unmask) for result in results]
+
+
+def _result(reader: Reader, channel: str, message: int, result: Result, *, unmask: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "codes": [code for _, code in result.codes],
+        "flags": list(result.flags),
+        "status": result.status,
+        "unit": result.unit,
+    }
+    if unmask:
+        earlier = earlier_value(reader, message, channel, result, MEMORY_US)
+        row["value"] = result.text
+        row["low"], row["high"] = (None if one is None else str(one) for one in (result.low, result.high))
+        row["earlier"] = None if earlier is None else str(earlier)
+    return row
+
+
+def _explained(row: dict[str, Any]) -> Iterator[str]:
+    where = f"message {row['message']} of {row['channel']} for {row['destination']}"
+    yield Head(f"{where}: {row['state']}")
+    if row["critical"]:
+        yield Head("  critical value")
+    yield printable(f"  {row['code']}{': ' + row['why'] if row['why'] else ''}")
+    if row["help"]:
+        yield f"  {row['help']}"
+    for newer in row["newer"]:
+        yield f"  {_of_newer(newer)}"
+    if row["newer"]:
+        yield f"  {_IF_RELEASED[row['newer_delivered']]}"
+    for one in row["results"]:
+        shown = [", ".join(one["codes"]) or "a result without a code"]
+        if "value" in one:
+            shown.append(f"{one['value'] or 'no value'} {one['unit']}".rstrip())
+            if one["low"] or one["high"]:
+                shown.append(f"range {one['low'] or ''}-{one['high'] or ''}")
+            if one["earlier"]:
+                shown.append(f"earlier {one['earlier']}")
+        if one["flags"]:
+            shown.append("flags " + " ".join(one["flags"]))
+        yield printable("    " + "; ".join([*shown, one["status"]]))

@@ -1,0 +1,201 @@
+"""The hold queue: results that a rule of their route keeps back until a named person releases or rejects them.
+
+    decide     in the transaction that queues deliveries: it sees every value before it, and no crash lies between
+    release    the delivery waits again in its old place; its values become those that later results are compared with
+    reject     it is never delivered, and stays in the journal
+    take back  its sender has withdrawn all of it: it is closed
+
+Release and reject leave a row in the audit trail in the same transaction. Each works once: a delivery that is not held
+any more is left as it is, so a command given twice, or by two people at once, does no harm.
+
+Nothing else ends a hold: no time, no restart, no retry, no replay. Where a person has the message processed again, the
+new documents supersede the open ones of the earlier mapping, and the rules judge them anew.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from engine.features.orders.rows import holding
+from engine.features.results.rows import delta_history, number_bearers, used_numbers
+from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
+from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
+from engine.model.reasons import ReasonCode
+from engine.model.records import (
+    CRITICAL,
+    REMEMBER,
+    HoldReason,
+    Routed,
+)
+from engine.model.results import results_of
+from engine.store.core.batch import Batch
+from engine.store.core.notes import read_note
+from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import body_of
+from engine.store.operations import audit, dedup
+from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox.moving import tell
+from engine.succession.critical import tells_critical
+
+TAKEN_BACK = "withdrawn by its sender"  # how the detail of a delivery begins that was held, and is closed for that
+
+
+def decide(
+    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], already: Sequence[HoldReason | None] = ()
+) -> list[HoldReason | None]:
+    """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held are
+    remembered at once.
+
+    Args:
+        already: why documents are held because of earlier accepted results (`engine.features.results.rows`);
+            the reasons of the rules follow behind.
+    """
+    found: list[HoldReason | None] = []
+    for place, routed in enumerate(routes):
+        before = already[place] if place < len(already) else None
+        if routed.hold is None or not routed.destinations or routed.echo:
+            found.append(before)
+            continue
+        held = routed.hold.decide(delta_history.DeltaHistory(batch, channel, received_us), received_us)
+        if before is not None:
+            text = f"{before.text}; {held.text}" if held is not None else before.text
+            found.append(replace(before, text=text, remember=bool(routed.hold.results)))
+            continue
+        found.append(held)
+        if held is None:
+            delta_history.remember(batch, routed.hold.results, received_us)
+    return found
+
+
+@operation(priority=Priority.SETTLE)
+def release(
+    batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str
+) -> tuple[dict[str, int], set[tuple[str, str]]]:
+    """Release held deliveries in the name of a person. The outcome counts those ``released``, and the others as
+
+    superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
+    overtaken     newer messages had part of them delivered: they stay held (`ReasonCode.OVERTAKEN`)
+    unanswered    whose they are is to be answered first (`engine.features.results.rows.number_bearers.answer`)
+    too_old       the journal has forgotten which newer messages there are: they stay held
+    skipped       they are not held any more
+
+    Returns:
+        The outcome, and channel and destination of the lanes that have new work.
+    """
+    lanes: set[tuple[str, str]] = set()
+    done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
+    for delivery_id in deliveries:
+        became = _release(batch, delivery_id, lanes)
+        done[became] = done.get(became, 0) + 1
+    audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": reason, **done})
+    return done, lanes
+
+
+def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
+    row = batch.execute(
+        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id, d.cause FROM delivery d"
+        " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    if row[0] != "held":
+        return "skipped"
+    _, flags, document_id, channel, received_us, destination, message_id, cause = row
+    if cause == ReasonCode.ORDER_MOVED.value or number_bearers.waits_for_an_answer(batch.execute, delivery_id):
+        return "unanswered"
+    if batch.now_us - received_us >= REPORT_MEMORY_US:
+        return "too_old"
+    match overtaken(batch, delivery_id):
+        case "whole":
+            decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
+            holding.taken_back(batch, message_id)
+            return "superseded"
+        case "part":
+            _keep_overtaken(batch, delivery_id, channel)
+            return "overtaken"
+    decisions.release(batch, delivery_id)
+    used_numbers.released(batch, message_id)
+    lanes.add((channel, destination))
+    if flags & REMEMBER:
+        # Delivery finds the same damage and reports it; an unreadable value is not remembered.
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            delta_history.remember(batch, results_of(body_of(batch, document_id)), received_us)
+    return "released"
+
+
+def take_back(batch: Batch, deliveries: Sequence[int], by: int) -> None:
+    """Close held deliveries whose every result the sender has withdrawn, with the message ``by``."""
+    decisions.supersede(batch, deliveries, f"{TAKEN_BACK} (message {by})")
+    for message_id in decisions.messages_of(batch, deliveries):
+        holding.taken_back(batch, message_id)
+
+
+@operation(priority=Priority.SETTLE)
+def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
+    """Handle an overtaken delivery without sending it: close it where newer messages have the ``whole`` of it, else
+    keep it held.
+    """
+    detail = in_words(overtaken_by(batch, delivery_id))
+    if whole:
+        return decisions.supersede(batch, [delivery_id], detail)
+    held = decisions.hold(batch, [delivery_id], ReasonCode.OVERTAKEN, detail)
+    with suppress(IntegrityError, ValueError):  # damage, which delivery would have found
+        _note_critical(batch, delivery_id)
+    return held
+
+
+def _note_critical(batch: Batch, delivery_id: int) -> None:
+    (document_id,) = batch.execute("SELECT document_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if tells_critical(body_of(batch, document_id)):
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (CRITICAL, delivery_id))
+
+
+def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
+    """Keep it held under a new reason, OVERTAKEN; the reason of its rule follows behind in the detail.
+
+    The first such text stays: copies of message states are compared by state and cause
+    (`engine.store.recovery.backups.state_snapshot`), and `held show` looks the newer messages up anew.
+    """
+    cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if cause == ReasonCode.OVERTAKEN.value:
+        return
+    detail, was = in_words(overtaken_by(batch, delivery_id)), ""
+    with suppress(IntegrityError):  # a damaged detail must not block the decision
+        was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
+    tell(batch, delivery_id, channel, f"{detail}; held before: {was}" if was else detail)
+    batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (ReasonCode.OVERTAKEN.value, delivery_id))
+
+
+@operation(priority=Priority.SETTLE)
+def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str) -> dict[str, int]:
+    """Reject held deliveries for good, in the name of a person; ``reason`` is stored behind the text that held them."""
+    done = {"rejected": 0, "skipped": 0}
+    for delivery_id in deliveries:
+        if decisions.reject(batch, delivery_id):
+            done["rejected"] += 1
+            _free_numbers(batch, delivery_id)
+        else:
+            done["skipped"] += 1
+    audit.note(batch, actor, "reject", {**_named(batch, deliveries), "reason": reason, **done})
+    return done
+
+
+def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
+    """The subject of an action, as its audit row names it."""
+    return {"messages": sorted(decisions.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
+
+
+def _free_numbers(batch: Batch, delivery_id: int) -> None:
+    """Where nothing of the message can be delivered any more, free its order and patient numbers: it may have been
+    rejected because they belong to another patient.
+    """
+    (message_id,) = batch.execute("SELECT message_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    left = batch.execute(
+        "SELECT 1 FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.message_id = ?"
+        " AND o.reports <> x'' AND d.state NOT IN ('rejected', 'dismissed') LIMIT 1",
+        (message_id,),
+    ).fetchone()
+    if left is None:
+        dedup.forget_reports(batch, message_id)

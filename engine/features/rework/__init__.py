@@ -1,0 +1,1 @@
+"""Rework: what a person does with dead letters and with messages that were mapped wrongly."""

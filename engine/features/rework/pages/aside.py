@@ -1,0 +1,127 @@
+"""Set aside one delivery that its destination does not take, so that those behind it are sent.
+
+It becomes a dead letter; *Try again* there sends it after all, in its old place.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.actions.control import Request
+from engine.features.rework.acts.set_aside import OPEN
+from engine.model.errors import LabRelayError
+from engine.model.journal_views import DeliveryView
+from engine.model.reasons import ReasonCode
+from engine.store.queries.messages import count_waiting, trace_of
+from engine.store.queries.reader import Reader
+from engine.web.asked import number
+from engine.web.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Asking, Frame
+from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.words import grouped
+from engine.web.routes import PRINCIPAL, Route
+
+PATH = "/messages/{number}/set-aside"
+VERB = "set_aside"
+LOOKING_FIRST = "counted for a confirmation"  # the reason of a dry run, which notes nothing
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    """None where no person can log in."""
+    if frame.desk is None or VERB not in frame.verbs:
+        return ()
+    needs = frame.verbs[VERB].needs
+    return (
+        Route(PATH, partial(_ask, frame, frame.desk), needs),
+        Route(PATH, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
+    )
+
+
+def offers(asking: Asking, deliveries: Sequence[DeliveryView]) -> list[tuple[str, str]]:
+    """Links to set aside those that have failed and wait, where this person may; with the name where there are more."""
+    if VERB not in asking.may:
+        return []
+    places = sorted({(one.message_id, one.destination) for one in deliveries if one.state in OPEN and one.attempt})
+    text = asking.words.say("Set aside")
+    return [
+        (f"{text}: {place}" if len(places) > 1 else text, _address(asking, message, place)) for message, place in places
+    ]
+
+
+def _address(asking: Asking, message: int, destination: str = "") -> str:
+    return asking.words.href(PATH.replace("{number}", str(message)), destination=destination)
+
+
+def _request(request: web.Request, message: int, destination: str, reason: str, *, dry_run: bool) -> Request:
+    args = {"message": message, "destination": destination, "reason": reason, "dry_run": dry_run}
+    return Request(verb=VERB, actor=request[PRINCIPAL].actor, args=args)
+
+
+async def _ask(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    asked, words = number(asking.found["number"]), asking.words
+    looking = _request(request, asked, asking.query.get("destination", ""), LOOKING_FIRST, dry_run=True)
+    try:
+        told = await frame.verbs[VERB].work(looking)
+    except LabRelayError as error:
+        return await _refused(frame, desk, asking, request, error)
+    place = told["destination"]
+    channel, behind = await frame.read(_behind, asked, place)
+    is_correction = told["code"] == ReasonCode.CORRECTION_SET_ASIDE.value
+    warning = words.say("This corrects a result. Until it is sent, the destination shows what was wrong.")
+    return await desk.page(
+        request,
+        "question",
+        **_around(asking),
+        warnings=[warning] if is_correction else [],
+        facts=[
+            (words.say("Analyzer"), channel),
+            (words.say("Destination"), place),
+            (words.say("Deliveries behind it"), grouped(behind)),
+        ],
+        then=words.say("Those behind it are sent. It becomes a dead letter: Try again sends it in its old place."),
+        hidden={"destination": place},
+        trouble="",
+    )
+
+
+def _behind(reader: Reader, message: int, destination: str) -> tuple[str, int]:
+    trace = trace_of(reader, message)
+    channel = trace.message.channel if trace is not None else ""
+    return channel, max(count_waiting(reader, channel=channel, destination=destination) - 1, 0)
+
+
+def _around(asking: Asking) -> dict[str, Any]:
+    asked, words = number(asking.found["number"]), asking.words
+    return {
+        "what": words.say("Set message {n} aside?", n=asked),
+        "button": words.say("Set aside"),
+        "action": _address(asking, asked),
+        "back": words.href(f"{LIST}/{asked}"),
+        "back_words": words.say("Back to the message"),
+    }
+
+
+async def _refused(
+    frame: Frame, desk: Desk, asking: Asking, request: web.Request, error: LabRelayError
+) -> web.Response:
+    status, trouble = frame.refused(desk, request, error)
+    return await desk.page(request, "question", status, **_around(asking), trouble=trouble)
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    asked = number(asking.found["number"])
+
+    async def act(form: Form) -> web.Response:
+        given = _request(request, asked, form["destination"], form["reason"], dry_run=False)
+        try:
+            await frame.verbs[VERB].work(given)
+        except LabRelayError as error:
+            return await _refused(frame, desk, asking, request, error)
+        return desk.go(request, f"{LIST}/{asked}")
+
+    return await desk.answer(request, act)

@@ -1,0 +1,61 @@
+"""Copy a message as a mapping test, without its patient: for who may see patients, for a purpose that is kept."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.model.errors import ContentError, UnknownFormatError
+from engine.store.queries.contents import stored_message
+from engine.store.queries.reader import Reader
+from engine.views.mapping_test import mapping_test
+from engine.views.text import printable
+from engine.web.asked import number
+from engine.web.desk import Desk
+from engine.web.pages.frame import Channels, Frame
+from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.revealing import VERB, reveal
+from engine.web.pages.words import Words
+from engine.web.routes import Route
+
+PATH = "/messages/{number}/test"
+MOST_BYTES = 256 * 1024  # of a message; tests are short
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    """None where no person can log in."""
+    if frame.desk is None or VERB not in frame.verbs:
+        return ()
+    return (Route(PATH, partial(_copy, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST),)
+
+
+def address(words: Words, message: int) -> str:
+    return words.href(PATH.replace("{number}", str(message)))
+
+
+async def _copy(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    words, asked = asking.words, number(asking.found["number"])
+    form = await desk.form(request)
+    read = partial(_read, frame.channels)
+    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, words)
+    around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "trouble": trouble, "test": "", "refused": ""}
+    return await desk.page(request, "mapping_test", status, **{**around, **found})
+
+
+def _read(channels: Channels, reader: Reader, message: int, words: Words) -> Mapping[str, Any]:
+    """
+    Raises:
+        StoreError: the message cannot be read.
+    """
+    stored = stored_message(reader, message)
+    known = channels().get(stored.channel)
+    if known is None:
+        return {"refused": words.say("Its analyzer is not configured any more.")}
+    if len(stored.payload) > MOST_BYTES:
+        return {"refused": words.say("It is too large for a test.")}
+    try:
+        return {"test": mapping_test(stored, known)}
+    except (UnknownFormatError, ContentError) as error:
+        return {"refused": printable(str(error))}

@@ -1,0 +1,1 @@
+"""The to-do list: what waits for a person, and what people say about it."""

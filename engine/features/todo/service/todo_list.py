@@ -1,0 +1,203 @@
+"""The to-do list of the running site: it is made anew for each reader, and what people say about it is kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import time
+from typing import Concatenate, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
+
+from engine.config.web import WebConfig
+from engine.features.abdm.rows.reading import refused_callbacks, undecided
+from engine.features.alerts.rows.reading import CriticalValue, critical_values, failing_sinks
+from engine.features.events.rows.webhooks import FailingWebhook
+from engine.features.orders.rows.order_tabs import troubles
+from engine.features.reports.lists.shift import ends
+from engine.features.rework.rows.letter_groups import letter_groups
+from engine.features.todo.rows import changes as todo
+from engine.features.todo.rows.reading import todo_states
+from engine.features.todo.rules import Entry, Todo, changes, entries, listed
+from engine.model.clock import Clock, from_us
+from engine.model.errors import RefusedError, StoreError
+from engine.model.phrases import Said
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations.dead_letters import Group
+from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
+
+LOOK_EVERY_S = 60.0
+SAME_FOR_S = 2.0
+CALLBACKS_FOR_US = 7 * 86_400_000_000  # how long a callback that could not be used is on the list
+PAGE_AGE_US = 120_000_000  # a page counts the seconds to the end of a shift from its own, earlier time
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TodoList:
+    """The list of one running site.
+
+    Args:
+        missing: by channel, the codes that no code table has now.
+        webhooks: those that are for a person.
+        shifts: times of day at which a shift begins.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        snapshot: Callable[[], SiteSnapshot],
+        clock: Clock,
+        missing: Callable[[Reader], Sequence[ChannelGaps]] = unmapped_by_channel,
+        webhooks: Callable[[], Awaitable[Sequence[FailingWebhook]]] | None = None,
+        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
+    ) -> None:
+        self._journal = journal
+        self._missing = missing
+        self._webhooks = webhooks
+        self._shifts = shifts
+        self._snapshot = snapshot
+        self._clock = clock
+        self._making = asyncio.Lock()
+        self._made: Sequence[Todo] | None = None
+        self._made_at = 0.0
+        self._acts = 0
+
+    async def run(self) -> None:
+        """Without end: notice entries that go and come back, where people have said something about any."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with suppress(StoreError):  # reported elsewhere
+                if await asyncio.to_thread(todo_states, self._journal):
+                    await self.look()
+
+    async def latest(self) -> Sequence[Todo]:
+        """The list for pages, which all ask for it: the same object for `SAME_FOR_S`, or until a person acts on it."""
+        async with self._making:
+            now = asyncio.get_running_loop().time()
+            made, acts = self._made, self._acts
+            if made is None or now - self._made_at >= SAME_FOR_S:
+                made, self._made_at = await self.look(), now
+                self._made = made if acts == self._acts else None
+            return made
+
+    async def look(self) -> list[Todo]:
+        """The list as it is now; snoozed entries are at its end.
+
+        Where the journal cannot be read, the list has the entries that are in memory: one of them says so.
+        """
+        found, now_us = await self.entries(), self._clock.now_us()
+        try:
+            states = await asyncio.to_thread(todo_states, self._journal)
+        except StoreError:
+            return listed(found, {}, now_us)
+        changed = changes({entry.key for entry in found}, states, now_us)
+        if any(changed):
+            with suppress(StoreError):  # a full disk; the next look tries again
+                await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
+        return listed(found, states, now_us)
+
+    async def entries(self, *, certain: bool = False) -> list[Entry]:
+        """The entries as they are now, without people's words about them.
+
+        Args:
+            certain: critical values are not left out where they cannot be read.
+
+        Raises:
+            StoreError: they cannot; only with ``certain``.
+        """
+        site, vault = self._snapshot(), self._journal.vault
+        letters: list[Group] | None = []
+        gaps: Sequence[ChannelGaps] | None = ()
+        if site.dead_total + site.incomplete_total:
+            letters = await self._read(letter_groups)
+        if site.unmapped_total:
+            gaps = await self._read(self._missing)
+        now_us = self._clock.now_us()
+        orders = await self._read(lambda reader: troubles(reader, now_us, site.unsent_after_s)) or ()
+        callbacks = await self._read(lambda reader: refused_callbacks(reader, now_us - CALLBACKS_FOR_US)) or ()
+        persons = await self._read(lambda reader: undecided(reader, now_us - CALLBACKS_FOR_US)) or ()
+        criticals: Sequence[CriticalValue]
+        if certain:
+            criticals = await asyncio.to_thread(critical_values, self._journal)
+        else:
+            criticals = await self._read(critical_values) or ()
+        sinks = await self._read(lambda reader: failing_sinks(reader, now_us)) or ()
+        return entries(
+            site,
+            letters,
+            gaps,
+            lambda cause: vault.cause_token("", cause)[:8].hex(),
+            orders,
+            callbacks,
+            persons,
+            criticals,
+            sinks,
+            await self._webhooks() if self._webhooks is not None else (),
+        )
+
+    async def _read(self, query: Callable[[Reader], T]) -> T | None:
+        """None where the journal cannot be read, or not in time."""
+        try:
+            return await asyncio.to_thread(query, self._journal)
+        except StoreError:
+            return None
+
+    # -- what people say -----------------------------------------------------------------------------------------
+
+    # Each returns the key of the entry, and the id of the audit row.
+
+    async def take(self, key: str, actor: str) -> tuple[str, int]:
+        entry = await self._found(key)
+        return entry.key, await self._run(todo.take, entry.key, actor)
+
+    async def annotate(self, key: str, actor: str, text: str) -> tuple[str, int]:
+        entry = await self._found(key)
+        return entry.key, await self._run(todo.annotate, entry.key, actor, text)
+
+    async def snooze(self, key: str, actor: str, reason: str, seconds: float) -> tuple[str, int]:
+        entry = await self._found(key)
+        now_us = self._clock.now_us()
+        until_us = now_us + int(seconds * 1_000_000)
+        if entry.critical:
+            zone = ZoneInfo(self._snapshot().timezone)
+            end = ends(from_us(now_us), self._shifts(), zone).astimezone(zone)
+            end_us = round(end.timestamp() * 1e6)
+            if until_us > end_us + PAGE_AGE_US:
+                raise RefusedError(
+                    Said("a critical result is put off until the end of the shift at most: {time}", time=f"{end:%H:%M}")
+                )
+            until_us = min(until_us, end_us)
+        rank, count = entry.rank, entry.count
+        act = await self._run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
+        return entry.key, act
+
+    async def drop(self, key: str, actor: str, only: str | None = None) -> tuple[str, int | None]:
+        """None: nothing was kept about the entry. ``only``: as `todo.drop` has it."""
+        entry = await self._found(key)
+        return entry.key, await self._run(todo.drop, entry.key, actor, only)
+
+    async def _run(self, operation: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation on what is kept; the next reader of the list sees it."""
+        try:
+            return await self._journal.run(operation, *args, **kwargs)
+        finally:
+            self._made, self._acts = None, self._acts + 1
+
+    async def _found(self, key: str) -> Entry:
+        """The entry with this key, or with the only key that begins so.
+
+        Raises:
+            RefusedError: there is none, or several.
+        """
+        found = [one.entry for one in await self.look()]
+        exact = [one for one in found if one.key == key]
+        near = exact or [one for one in found if one.key.startswith(key)]
+        if len(near) != 1:
+            keys = ", ".join(one.key for one in near or found)
+            raise RefusedError(
+                f"{'several entries begin with' if near else 'no entry is'} {key}; there are: {keys or 'none'}"
+            )
+        return near[0]

@@ -1,0 +1,222 @@
+"""What the pages of access share: draw a page for a person, take a form, answer it once, say what was refused."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from aiohttp import hdrs, web
+
+from engine.features.access.rules.accounts import LogInSession
+from engine.features.access.service.accounts import Accounts, LogIn, SignedIn
+from engine.model.clock import Clock, from_us
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
+from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
+from engine.model.phrases import Phrase, Said, Span
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
+from engine.web.guard import RETRY_S
+from engine.web.identity import (
+    BROWSER,
+    BROWSER_S,
+    SESSION,
+    SIGNED_IN,
+    begin_session,
+    browser_secret,
+    cookie,
+    language_of,
+    set_cookie,
+)
+from engine.web.languages import catalogue
+from engine.web.person import Person, address_of
+from engine.web.render import Renderer
+from engine.web.routes import PRINCIPAL
+from engine.web.sender import sender_of
+
+LOG_IN = "/log-in"
+STEP_S = 10  # of the time left: a page that is drawn again within it is the same
+STEP_US = STEP_S * 1_000_000
+Act = Callable[[Form], Awaitable[web.Response]]
+NamedAct = Callable[[web.Request, Form], Awaitable[web.Response]]
+Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
+
+
+class Desk:
+    """Serves the pages of access."""
+
+    def __init__(
+        self, accounts: Accounts, renderer: Renderer, snapshot: Callable[[], SiteSnapshot], clock: Clock
+    ) -> None:
+        self.accounts = accounts
+        self.clock = clock
+        self._renderer = renderer
+        self._snapshot = snapshot
+        self._answers = {known: Answers() for known in (True, False)}  # strangers' forms put out none of others
+
+    @property
+    def site_name(self) -> str:
+        return self._snapshot().site_name
+
+    # -- pages -------------------------------------------------------------------------------------------------
+
+    async def page(self, request: web.Request, template: str, status: int = 200, /, **values: object) -> web.Response:
+        """The page of a template; the browser gets a secret of its own where it has none."""
+        secret, is_new = self._secret(request)
+        person = self.person(request, request.get(PRINCIPAL), secret)
+        html = await asyncio.to_thread(self._renderer.draw, template, language_of(request), person, values)
+        headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
+        # With a request from a page of another site a browser sends no cookie of ours: the one it has stays.
+        if is_new and request.headers.get("Sec-Fetch-Site") != "cross-site":
+            set_cookie(request, answer, BROWSER, secret, BROWSER_S)
+        return answer
+
+    def person(self, request: web.Request, principal: Principal | None, secret: str = "") -> Person:
+        """The person a page is drawn for.
+
+        Args:
+            secret: of the cookie that forms of this page depend on; empty: the one that the browser sends.
+        """
+        form = form_token(secret or self._secret(request)[0])
+        if principal is None:
+            return Person(form=form, address=address_of(request))
+        looks = principal.may(LOOKING) and not principal.held_up
+        plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, address=address_of(request))
+        signed_in = request.get(SIGNED_IN)
+        if signed_in is None:
+            return plain
+        return replace(
+            plain,
+            name=signed_in.user.name,
+            role=signed_in.user.role,
+            acts=looks and signed_in.principal.may(ACTING),
+            changes=looks and signed_in.principal.may(CHANGING),
+            administers=looks and signed_in.principal.may(ADMINISTERING),
+            sees_patients=looks and signed_in.principal.may(SEEING_PATIENTS),
+            until=self.at(signed_in.ends_us, "%H:%M"),
+            left_s=max((signed_in.ends_us - self.clock.now_us()) // STEP_US * STEP_S, 0),
+            is_last=signed_in.ends_us >= signed_in.latest_us,
+        )
+
+    def at(self, instant_us: int, form: str = "%Y-%m-%d %H:%M") -> str:
+        """An instant in the zone of the site; empty: never."""
+        return from_us(instant_us).astimezone(ZoneInfo(self._snapshot().timezone)).strftime(form) if instant_us else ""
+
+    def log_ins(self, sessions: Iterable[LogInSession], here: int = 0) -> list[dict[str, object]]:
+        """Rows for a list of log-ins. ``here``: the number of the one that asks."""
+        return [
+            {
+                "number": one.number,
+                "here": one.number == here,
+                "address": one.address,
+                "how": one.how,
+                "began": self.at(one.began_us),
+                "seen": self.at(one.seen_us),
+            }
+            for one in sessions
+        ]
+
+    # -- forms -------------------------------------------------------------------------------------------------
+
+    async def answer(self, request: web.Request, act: Act, most: int = MAX_FORM) -> web.Response:
+        """Read the form of a request, of at most ``most`` bytes, and act on it once.
+
+        Raises:
+            web.HTTPException: no form of our page (`engine.web.forms`).
+        """
+        form = await self.form(request, most)
+        return await self._answers[SIGNED_IN in request].once(form, lambda: act(form))
+
+    async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
+        """Do once what the button of a form names.
+
+        Args:
+            acts: by the name of their button.
+            redraw: the page that the form is on, with the status and the sentence for what was refused.
+
+        Raises:
+            web.HTTPException: no form of our page, or no button of it.
+        """
+
+        async def act(form: Form) -> web.Response:
+            chosen = acts.get(form["act"])
+            if chosen is None:
+                raise web.HTTPBadRequest
+            try:
+                return await chosen(request, form)
+            except LabRelayError as error:
+                return await redraw(request, *self.refused(request, error), form)
+
+        return await self.answer(request, act)
+
+    async def form(self, request: web.Request, most: int = MAX_FORM) -> Form:
+        """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""
+        return await read_form(request, self._secret(request)[0], most)
+
+    async def enter(self, request: web.Request, done: LogIn, to: str) -> web.Response:
+        """Into the new session; the one that this browser had before ends."""
+        await self.accounts.log_out(cookie(request, SESSION), address=sender_of(request))
+        answer = self.go(request, to)
+        begin_session(request, answer, done)
+        return answer
+
+    def go(self, request: web.Request, path: str, **query: str) -> web.Response:
+        """Lead the browser on, in the language that the reader has chosen."""
+        if "lang" in request.query:
+            query = {"lang": language_of(request)} | query
+        joined = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
+        return web.Response(status=303, headers={hdrs.LOCATION: joined})
+
+    def refused(self, request: web.Request, error: LabRelayError) -> tuple[int, str]:
+        """The status and the sentence for what was refused.
+
+        Raises:
+            StoreError: the store failed; it is no refusal.
+        """
+        if isinstance(error, StoreError):
+            raise error
+        if isinstance(error, (BusyError, OccupiedError)):
+            return 503, say(request, error.args[0])
+        if isinstance(error, LockedOutError):
+            left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
+            request[RETRY_S] = math.ceil(left_s)
+            said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})
+            return 429, said.say(catalogue(language_of(request)))
+        return 403, say(request, error.args[0])
+
+    def _secret(self, request: web.Request) -> tuple[str, bool]:
+        if SIGNED_IN in request:
+            return cookie(request, SESSION), False
+        return browser_secret(request)
+
+
+def signed_in(request: web.Request) -> SignedIn:
+    """The session of a request for a page that only a person may see.
+
+    Raises:
+        web.HTTPForbidden: a program or a screen asks.
+    """
+    if SIGNED_IN not in request:
+        raise web.HTTPForbidden
+    return request[SIGNED_IN]
+
+
+def sentence(text: str) -> str:
+    """A refusal of `engine.features.access` begins small and has no stop at its end."""
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+def say(request: web.Request, text: str) -> str:
+    """A refusal in the language of the reader; in English where a name is in it and not apart (`Said`)."""
+    words = catalogue(language_of(request))
+    if isinstance(text, Said):
+        return sentence(text.phrase.say(words))
+    return words(sentence(text))
+
+
+def local_path(text: str) -> str:
+    """A path of this server to lead on to once a person is logged in; ``/`` for all else."""
+    path = local(text)
+    return "/" if urlsplit(path).path.startswith(LOG_IN) else path

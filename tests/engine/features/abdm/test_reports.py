@@ -1,0 +1,49 @@
+"""From an analyzer's message to the patient's app, through the whole daemon."""
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from engine.store.integrity.verify import run as verify
+from tests.support.abdm_reports import oru, write_site
+from tests.support.abdm_site import SECRET
+from tests.support.ports import quiet_ports
+from tests.support.running import running_app
+from tests.support.senders import send_blocks
+from tests.support.waiting import until
+from workbench.abdm import AbdmSandbox, Settings
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_a_report_of_an_analyzer_is_linked_and_amended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv(SECRET, Settings().secret)
+    sandbox = AbdmSandbox(settings=Settings(repeat_after_s=0.05, repeats=3))
+    await sandbox.start()
+    (port,) = quiet_ports(1)
+    try:
+        site = write_site(tmp_path, sandbox.url, port, workers=workers)
+        async with running_app(site) as app, aiohttp.ClientSession() as http:
+            sandbox.state.bridge_url = f"http://127.0.0.1:{port}/abdm"
+            source = app.parts.sources["chem"].port
+            assert source is not None
+            await send_blocks(source, [oru("A-1"), oru("A-1", minute=5, value="151"), oru("A-2", person=3)])
+            journal = app.journal
+
+            def told() -> list[tuple[int, int]]:
+                return journal.rows("SELECT version, notified FROM abdm_context WHERE state = 'linked' ORDER BY number")
+
+            await until(lambda: told() == [(2, 2), (1, 1)])
+            async with http.get(f"http://127.0.0.1:{port}/abdm/health") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+            assert len(sandbox.state.linked) == 2
+            assert sandbox.violations == []
+            await until(lambda: not journal.rows("SELECT 1 FROM abdm_call WHERE state <> 'done'"))
+    finally:
+        await sandbox.stop()
+    assert verify(site / "var", deep=True) == []
+    kept = b"".join(path.read_bytes() for path in (site / "var").iterdir() if path.is_file())
+    for secret in (b"meera.iyer", b"91100000000016", b"9000000001", b"Meera", b"eyJ"):
+        assert secret not in kept, secret
