@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "adapters", "workbench", "tools")
 # The store, the rows of a feature, and the sandbox, which has a database of its own.
-WITH_SQL = re.compile(r"engine/(?:store|features/\w+/rows|devtools/sandbox)|workbench/sandbox/")
+WITH_SQL = re.compile(r"engine/(?:store|features/\w+/rows)|workbench/sandbox/")
 NOT_MEASURED = "engine.model.errors."  # a kind of error is a kind of another one
 DATA = (".txt", ".sql", ".yaml")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.web.desk import sentence
 
 ENGINE = Path(__file__).parents[2] / "engine"
-NO_PAGES = {"commands", "devtools"}  # folders of modules that speak to a terminal alone
+NO_PAGES = {"commands"}  # folders of modules that speak to a terminal alone
 PAGE_TEXT, REFUSAL = "PageText", "Refusal"
 MARKS = {"N_": PAGE_TEXT, "R_": REFUSAL}
 TYPES = (PAGE_TEXT, REFUSAL)
