@@ -20,6 +20,7 @@ ended (P2, P5), so that one cut short by a crash is known; an operation goes on 
 
 selection      the messages or dead letters of an action
 underway       `Acts`: the row before, the work, the row after; every action is a function that gets it
-retry, hold_decisions, set_aside, erase, edit, replay, reprocess, tell_apart
-               one kind of action each
+operations     actions on many letters, in slices
+erase, pause_resume
+               one kind of action each; the others are in ``acts`` of their features
 """

@@ -1,4 +1,4 @@
-"""Everything durable. No other folder has SQL, except for the sandbox's own database.
+"""Everything durable. Beside it the ``rows`` of features have SQL, and the sandbox, for a database of its own.
 
 core         one file: writer, batch, chain, anchor, keys, lock, schema steps
 operations   functions of a batch, each declared once; `Journal.run` carries them out

@@ -6,14 +6,13 @@ the same views.
 
 view               fields and views                     text               cells, tables, lines for people
 messages           messages, deliveries, attempts       message_in_full    one message with its history
-dead_letters       lists of dead letters, held results  letter_in_full     the dead letters of one message
-acts               the audit trail                   decided            decisions about a document
+acts, trail        the audit trail                      letter_in_full     the dead letters of one message
 site               channels, destinations, pauses       wire               frames on a line
-reagents, copies   lots, copies of the journal      gaps               codes that no table has
-encoding           rows as JSON                       edited             an edited message beside the old one
-as_sent            a document with its decisions
-explained          a stored message mapped today        message_tree       its fields with names, values, rules
+encoding           rows as JSON                         copies             copies of the journal
+explained          a stored message mapped today        as_sent            a document with its decisions
+message_tree       its fields with names, values, rules
 field_names        as the standards name fields         document_lines     a document as lines with places
 mapping_test       a message as a mapping test, without its patient
-affected           results that a mapping change affects
+
+Those of a feature are its ``lists``.
 """

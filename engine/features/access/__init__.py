@@ -8,6 +8,8 @@ directory       all accounts in memory, read anew after each change
 passwords       hashes and the rule for new ones
 second_factor   codes of an app (RFC 6238), recovery codes
 
+These are in ``service``; ``client`` is the log-in at an identity provider.
+
 Secrets pass through and are not kept: the store has hashes, and the second factor's secret sealed. One log-in or change
 of credentials runs at a time, so that a hash costs its memory once and no change is lost; a site's own work goes on
 meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is used.

@@ -3,9 +3,10 @@
 
 Whose result it is (`record_outcome`): the mapping gives keyed hashes of the order or specimen number with its day, and
 of the patient. An order number that another patient has today (`dedup`, 90 days) is dead, ``IDENTITY_CONFLICT``. A
-patient number that is another person's (`number_bearers`, by `engine.model.persons`) is held until a person answers; a
-start reads those numbers, and all channels and the worker see them (``MapContext.others``). A specimen number that the
-site calls unique has its days in `used_numbers`: a result measured far from them is held, under ids of its own.
+patient number that is another person's (`engine.features.results.rows.number_bearers`, by `engine.model.persons`) is
+held until a person answers; a start reads those numbers, and all channels and the worker see them
+(``MapContext.others``). A specimen number that the site calls unique has its days in `used_numbers` there: a result
+measured far from them is held, under ids of its own.
 
 `search_index` keeps keyed hashes of a message's numbers in blocks of neighbouring messages: an index on random keys
 over all messages would write a page of the log for each row. `failure_fingerprint` is a keyed hash that dead letters
@@ -15,9 +16,9 @@ of one cause share, so thousands are counted unopened; the writer's upkeep adds 
 hash, once for each peer and content. Beyond ``limits: incomplete`` the content of the oldest is deleted, dismissed ones
 first: `emptying` leaves the row, so chain, backups and lists stay whole.
 
-`edit_message` journals a person's bytes as a new message behind those before it, and closes the dead one in the same
-transaction. `bulk` deals with some members of an operation and moves its place in one transaction, so an end of the
-process leaves no gap and no repeat. `server_versions` has the versions that the resources of a document had last
-(``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to messages
-must be cleared in `pruning`.
+`engine.features.rework.rows.edit_message` journals a person's bytes as a new message behind those before it, and closes
+the dead one in the same transaction. `bulk` deals with some members of an operation and moves its place in one
+transaction, so an end of the process leaves no gap and no repeat. `server_versions` has the versions that the resources
+of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to
+messages must be cleared in `pruning`.
 """

@@ -10,7 +10,6 @@ reader          the transactions, and the keys
 messages        pages of messages, and the trace of one
 contents        payloads, frames and documents
 letters         dead letters and held results
-letter_groups   dead letters in groups of one cause
 lanes           channels and lanes, and what is paused
 acts            the audit trail
 tallies         counters, unmapped codes, reagents

@@ -6,7 +6,6 @@ acts         the table of what can be done          sources      what all is rea
 problems     what went wrong, as RFC 9457 has it    answers      documents, ETags, compression
 limits       how often a caller may ask             service      the routes of the server
 explorer     a page about the API                   requests     arguments, found and checked
-event_stream events as they happen, without end
 
 A resource is declared once: its address, its permissions, its arguments, its view. `make docs` writes the OpenAPI
 document of these declarations. The service calls the journal in a thread; each query has a deadline.

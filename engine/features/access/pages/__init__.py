@@ -1,8 +1,5 @@
-"""Access to the page: who asks, and the pages on which people log in and change accounts.
+"""The pages on which people log in and change accounts.
 
-identity          cookies and tokens -> who asks
-person            the person a page is drawn for
-desk              what all these pages share: draw a page, take a form, answer it once
 log_in            log in and out, change the user of a shared computer, the set-up link, the wall screen
 account           a user's own account
 administration    users and tokens, for those who administer
