@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.features.alerts.rows.reading import Sent
+from engine.features.alerts.rows.changes import CRITICAL_KEY
+from engine.features.alerts.rows.reading import CriticalValue, Sent
 from engine.model.alerts import Alert, Silence
 from engine.model.clock import from_us
 from engine.model.todo import Mark
+from engine.monitoring.snapshot.states import Level
 from engine.views.text import local_time
 from engine.views.view import Field, Row, View
 
@@ -22,6 +24,20 @@ class Shown:
     alert: Alert
     taker: Mark | None = None
     silence: Silence | None = None
+
+
+def critical_alert(one: CriticalValue) -> Alert:
+    """A critical value that no person has taken, as the alert that it would be."""
+    return Alert(
+        key=CRITICAL_KEY.format(one.message),
+        rule="critical",
+        level=Level.PROBLEM.value,
+        phrase=one.phrase,
+        subject=one.channel,
+        since_us=one.seen_us,
+        fired_us=one.seen_us,
+        urgent=True,
+    )
 
 
 def shown(kept: Mapping[str, Alert], takers: Mapping[str, Mark], silences: Sequence[Silence]) -> list[Shown]:

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.features.alerts.lists import Shown, shown
+from engine.features.alerts.lists import Shown, critical_alert, shown
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows.reading import Sent
 from engine.features.todo.pages.todo import FEW_WORDS
@@ -79,6 +79,8 @@ def _found(reader: Reader, asking: Asking) -> Values:
     kept, _ = rows.kept(reader, now_us)
     silences = rows.silences(reader, now_us)
     listed = shown(kept, rows.takers(reader, kept), silences)
+    if not asking.site.notifies:  # its critical values are no alerts, and wait for a person all the same
+        listed = [Shown(critical_alert(one)) for one in rows.critical_values(reader)] + listed
     return {
         "rows": [_row(one, words) for one in listed],
         "silences": [_silence(one, words, asking.principal.reads_notes) for one in silences],

@@ -487,7 +487,7 @@ def _critical(one: CriticalValue) -> Entry:
     return Entry(
         key=key,
         level=Level.PROBLEM,
-        phrase=Phrase("{name}: message {n} has a critical value", {"name": one.channel, "n": one.message}),
+        phrase=one.phrase,
         step=f"labrelay alert acknowledge {key}",
         since=from_us(one.seen_us),
         subject=one.channel,

@@ -14,6 +14,7 @@ from engine.features.alerts.rows.changes import (
 )
 from engine.features.todo.rows.reading import mark_of
 from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
+from engine.model.phrases import Phrase
 from engine.model.todo import Mark
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.reader import Reader
@@ -54,6 +55,10 @@ class CriticalValue:
     message: int
     channel: str
     seen_us: int
+
+    @property
+    def phrase(self) -> Phrase:
+        return Phrase("{name}: message {n} has a critical value", {"name": self.channel, "n": self.message})
 
 
 @dataclass(frozen=True, slots=True)
