@@ -258,22 +258,35 @@ def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]
 
 
 def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
-    """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
+    """Give each order the outcomes of its lines: by place, where each line may be that of the order there; else by
+    numbers and test, and by place where several have the same."""
+    lines: list[_Key] = [(one.placer, one.filler, one.test) for one in outcomes]
+    if len(lines) == len(orders) and all(_may_be(parsed, *pair) for pair in zip(orders, lines, strict=True)):
+        for order, one in zip(orders, outcomes, strict=True):
+            order.outcomes = [one]
+        return
     by_key: dict[_Key, tuple[list[_Order], list[LineAnswer]]] = {}
-    known = {(one.placer, one.filler, one.test) for one in outcomes}
-    acts = {(one.placer, one.filler, one.test) for one in outcomes if one.action in _ACTS}
+    known = set(lines)
+    acts = {line for line, one in zip(lines, outcomes, strict=True) if one.action in _ACTS}
     keys = [_key(parsed, order, acts) for order in orders]
     if not known.issubset(keys):  # OBR-2 is the number on the tube
         by_orc = [_key(parsed, order, acts, orc_first=True) for order in orders]
         keys = max(keys, by_orc, key=lambda found: len(known.intersection(found)))
     for order, key in zip(orders, keys, strict=True):
         by_key.setdefault(key, ([], []))[0].append(order)
-    for one in outcomes:
-        if (same_key := by_key.get((one.placer, one.filler, one.test))) is not None:
+    for line, one in zip(lines, outcomes, strict=True):
+        if (same_key := by_key.get(line)) is not None:
             same_key[1].append(one)
     for same, found in by_key.values():
         for at, order in enumerate(same):
             order.outcomes = [found[at]] if len(found) == len(same) else found
+
+
+def _may_be(parsed: Parsed, order: _Order, line: _Key) -> bool:
+    """Whether a line may be that of an order: with any number that the order has, or with none."""
+    numbers = {_text(parsed, order.orc, 2), _text(parsed, order.obr, 2), ""}
+    filler = _text(parsed, order.obr, 3) or _text(parsed, order.orc, 3)
+    return line[0] in numbers and line[1:] == (filler, _text(parsed, order.obr, 4))
 
 
 def _key(parsed: Parsed, order: _Order, acts: Container[_Key], *, orc_first: bool = False) -> _Key:

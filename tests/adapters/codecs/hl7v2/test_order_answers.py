@@ -201,22 +201,55 @@ def test_a_message_that_is_no_order_has_no_answer_here() -> None:
         answered("MSH|^~\\&|A|B|C|D|2026||ORU^R01|M1|P|2.5\nOBR|1||F1|GLU\n")
 
 
-def test_a_thousand_orders_are_each_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event loop writes the answer: with the square of the orders all analyzers would wait."""
+@pytest.mark.parametrize(("name", "lines"), [("_may_be", 1_000), ("_key", 999)])
+def test_a_thousand_orders_are_each_looked_at_once(monkeypatch: pytest.MonkeyPatch, name: str, lines: int) -> None:
+    """The event loop writes the answer: with the square of the orders all analyzers would wait. Args: lines: with each
+    there they are told apart by place."""
     looked = 0
-    key = order_answers._key
+    look = getattr(order_answers, name)
 
-    def counted(*arguments: Any) -> tuple[str, str, str]:
+    def counted(*arguments: Any) -> Any:
         nonlocal looked
         looked += 1
-        return key(*arguments)
+        return look(*arguments)
 
-    monkeypatch.setattr(order_answers, "_key", counted)
+    monkeypatch.setattr(order_answers, name, counted)
     head = "MSH|^~\\&|HIS|HOSP|LR|LAB|20260301101530||ORM^O01|M1|P|2.3.1\nPID|1||7\n"
     orders = "".join(f"ORC|NW|P{at}\nOBR|1|P{at}||GLU\n" for at in range(1_000))
-    told = [LineAnswer(placer=f"P{at}", test="GLU", done=at != 7, reason=ItemReason.NO_SPECIMEN) for at in range(1_000)]
+    told = [LineAnswer(placer=f"P{at}", test="GLU", done=at != 7, reason=ItemReason.NO_SPECIMEN) for at in range(lines)]
 
     said = [line for line in answered(head + orders, *told) if line.startswith("ORC")]
 
-    assert said == ["ORC|UA|P7" if at == 7 else f"ORC|OK|P{at}|||SC" for at in range(1_000)]
+    refused = {7, *range(lines, 1_000)}
+    assert said == [f"ORC|UA|P{at}" if at in refused else f"ORC|OK|P{at}|||SC" for at in range(1_000)]
     assert looked == 1_000
+
+
+# Orders, and of each line its number, what it does, and whether that was done; then ORC-1 of each order.
+_Lines = list[tuple[str, str, Action, bool]]
+BY_PLACE: dict[str, tuple[str, _Lines, list[str]]] = {
+    "an act, an OBR without ORC, an order": (
+        "ORC|CA\nOBR|1|T5||GLU\nOBR|2|T5||GLU\nORC|NW|P2\nOBR|3|T5||GLU\n",
+        [("", "GLU", "cancel", False), ("T5", "GLU", "unknown", False), ("P2", "GLU", "new", True)],
+        ["UC", "UA", "OK"],
+    ),
+    "the number on the tube is in OBR-2 of one order alone": (
+        "ORC|NW|P1\nOBR|1|T5||K\nORC|CA|P2\nOBR|2|X||GLU\nORC|CA|P2\nOBR|3|||K\n",
+        [("P1", "K", "new", True), ("X", "GLU", "cancel", False), ("P2", "K", "cancel", True)],
+        ["OK", "UC", "CR"],
+    ),
+    "an order is cancelled without its tube, and ordered anew": (
+        "ORC|CA|P2\nOBR|1|||GLU\nORC|NW|P2\nOBR|2|T5||GLU\n",
+        [("P2", "GLU", "cancel", True), ("P2", "GLU", "new", True)],
+        ["CR", "OK"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_PLACE)
+def test_each_order_has_the_answer_of_the_line_at_its_place(name: str) -> None:
+    orders, lines, codes = BY_PLACE[name]
+    head = "MSH|^~\\&|HIS|HOSP|LR|LAB|20260301101530||ORM^O01|M1|P|2.3.1\nPID|1||7\n"
+    told = [LineAnswer(placer=placer, test=test, action=action, done=done) for placer, test, action, done in lines]
+    said = [line for line in answered(head + orders, *told) if line.startswith("ORC")]
+    assert [line.split("|")[1] for line in said] == codes
