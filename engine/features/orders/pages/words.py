@@ -60,6 +60,7 @@ EVENTS: Mapping[str, PageText] = {
     "refused": "refused",
     "preliminary": "a preliminary result came",
     "final": "the result came",
+    "one_more": "one more result came",
     "result_held": "a result came, and is held back",
     "withdrawn": "the analyzer has taken its result back",
     "put_back": "the result was not released",

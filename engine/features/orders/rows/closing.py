@@ -111,7 +111,7 @@ def result(
                     holding.withdraw(batch, one, message_id=message_id, channel=channel)
                 continue
             if each.final and one.state is ItemState.RESULTED:
-                _note_time(batch, one, channel, each.own_us)
+                results.note_time(one, each.own_us)
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
                 holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause, own_us=each.own_us)
@@ -150,7 +150,8 @@ class Results:
         came: int,
         again: bool,
     ) -> None:
-        self._batch, self._channel, self._specimen, self._patient = batch, channel, specimen, patient_number
+        self._batch, self._message, self._channel = batch, message_id, channel
+        self._specimen, self._patient = specimen, patient_number
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
@@ -169,9 +170,8 @@ class Results:
         """The items of a result, as they are now. A reflex is not the result that an order has already."""
         if self._names_another_tube(each):
             return []
-        found = _meant(
-            each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
-        )
+        of_message = self._before | self._given  # a replicate is of no other order than the one before it
+        found = _meant(each, self._by_code, self._channel, partial(self._may_be_of, each), of_message, self._corrected)
         sure = {item_number(each.item_id), *self._before, *self._given}
         if sure.isdisjoint(one.number for one in found) and any(
             self._cannot_say(each, one, found) for one in self._tube
@@ -220,9 +220,9 @@ class Results:
         last = self._last_us(each, one)
         if not last:
             return False
-        if not (each.own_us and max(last)):
-            return False if self._patient else None
-        return self._is_before(each, max(last))
+        if each.own_us and self._is_before(each, max(last)):
+            return True
+        return None if not (each.own_us and last[-1]) and not self._patient else False
 
     def _is_before(self, each: ResultOf, last_us: int) -> bool:
         """At the same time it may be a rerun whose time is that of the collection, unless it is a correction, or names
@@ -238,17 +238,19 @@ class Results:
         return self._batch.execute(query, of_match).fetchone() is not None
 
     def _last_us(self, each: ResultOf, one: Kept) -> list[int]:
-        """When the results of the older orders were measured; 0: not known by the clock of this analyzer. Of an order
-        that is not closed one counts that is held, or came too late, if it came before the newer order."""
-        older = [other for other in self._tube if other.number < one.number and _is_test(other, each, self._channel)]
-        ended = [self._own_us(other, _IS_PAST) for other in older if other.state is ItemState.RESULTED]
-        came = f"{_IS_PAST} AND event <> 'preliminary' AND message_id < {one.message_id}"
-        others = [
-            self._own_us(other, came)
-            for other in older
-            if (other.reason is ItemReason.RESULT_HELD or other.state in _GIVEN_UP) and not _was_changed(other, one)
-        ]
-        return [*ended, *filter(None, others)]
+        """When the results of the older orders were measured, the newest order last; 0: not known by the clock of this
+        analyzer. Of an order that has none one counts that is held, was taken back, or came too late, and of one that
+        was given up a preliminary one, if it came before the newer order."""
+        found = []
+        for other in self._tube:
+            if other.number >= one.number or not _is_test(other, each, self._channel):
+                continue
+            if other.state is ItemState.RESULTED:
+                found.append(self._own_us(other, _IS_PAST))
+            elif (term := _had_result(other)) and not _was_changed(other, one):
+                came = self._own_us(other, f"{_IS_PAST} AND {term} AND message_id < {one.message_id}")
+                found += [came] if came else []
+        return found
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
@@ -268,13 +270,26 @@ class Results:
         Args:
             also: what else is to be true of it, as a term.
         """
-        of_results = "event IN ('preliminary', 'final', 'result_held')"
+        of_results = f"event IN ('preliminary', 'final', 'result_held', '{items.ONE_MORE}')"
         row = self._batch.execute(
             "SELECT coalesce(max(own_us), 0) FROM order_event"  # noqa: S608 - constants
             f" WHERE item = ? AND channel = ? AND {of_results} AND {also}",
             (one.number, self._channel),
         ).fetchone()
         return int(row[0])
+
+    def note_time(self, one: Kept, own_us: int) -> None:
+        """A measured item has got one more final result: the time of the newest one counts, where it is none of the
+        future (`_IS_PAST`)."""
+        done = self._batch.execute(
+            "UPDATE order_event SET own_us = ?1 WHERE item = ?2 AND channel = ?3 AND event = 'final' AND own_us < ?1"
+            " AND ?1 <= at_us + ?4",
+            (own_us, one.number, self._channel, CLOCK_US),
+        )
+        if done.rowcount:
+            items.store(self._batch, one)
+        elif self._own_us(one, _IS_PAST) < own_us <= self._batch.now_us + CLOCK_US:  # measured long after the first one
+            items.note(self._batch, one, items.ONE_MORE, message_id=self._message, channel=self._channel, own_us=own_us)
 
     def is_older(self, each: ResultOf, *, is_open: bool = False) -> bool:
         """Of a result without an item: there is one, which is perhaps to be open, and it came after the result."""
@@ -316,16 +331,12 @@ class Results:
         return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
 
 
-def _note_time(batch: Batch, one: Kept, channel: str, own_us: int) -> None:
-    """A measured item has got one more final result: the time of the newest one counts, where it is none of the future
-    (`_IS_PAST`)."""
-    done = batch.execute(
-        f"UPDATE order_event SET own_us = ?1 WHERE item = ?2 AND channel = ?3 AND event = 'final' AND own_us < ?1"  # noqa: S608 - constants
-        f" AND ?1 <= at_us + {CLOCK_US}",
-        (own_us, one.number, channel),
-    )
-    if done.rowcount:
-        items.store(batch, one)
+def _had_result(other: Kept) -> str:
+    """As a term, which results an order had that has none now; empty: that is not known of it."""
+    if other.state in _GIVEN_UP:
+        return "1"
+    is_gone = other.reason in (ItemReason.RESULT_HELD, ItemReason.RESULT_WITHDRAWN)
+    return "event <> 'preliminary'" if is_gone else ""
 
 
 def _was_changed(other: Kept, one: Kept) -> bool:
