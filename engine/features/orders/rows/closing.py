@@ -110,7 +110,7 @@ def result(
                 else:
                     holding.withdraw(batch, one, message_id=message_id, channel=channel)
                 continue
-            if each.final and one.state is ItemState.RESULTED:
+            if one.state is ItemState.RESULTED:
                 results.note_time(one, each.own_us)
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
@@ -216,13 +216,22 @@ class Results:
         if is_named or one.made or not one.is_open or not each.measured_us:
             return False
         if each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
-            return False
+            return self._is_by_clock_ahead(each, one)
         last = self._last_us(each, one)
         if not last:
             return False
         if each.own_us and self._is_before(each, max(last)):
             return True
         return None if not (each.own_us and last[-1]) and not self._patient else False
+
+    def _is_by_clock_ahead(self, each: ResultOf, one: Kept) -> bool | None:
+        """As `_is_of_older`, of a result from after the order came. The older order has it, by a clock that is ahead,
+        where its result came before the newer order, and was measured at the same time. None: that was measured later,
+        so the clock may have been put back."""
+        last_us = max(self._last_us(each, one, had_come=True), default=0)
+        if not (each.own_us and self._is_before(each, last_us)):
+            return False
+        return True if each.own_us == last_us else None
 
     def _is_before(self, each: ResultOf, last_us: int) -> bool:
         """At the same time it may be a rerun whose time is that of the collection, unless it is a correction, or names
@@ -237,18 +246,23 @@ class Results:
         query = "SELECT 1 FROM order_event WHERE item = ? AND channel = ? AND cause = ?"
         return self._batch.execute(query, of_match).fetchone() is not None
 
-    def _last_us(self, each: ResultOf, one: Kept) -> list[int]:
+    def _last_us(self, each: ResultOf, one: Kept, *, had_come: bool = False) -> list[int]:
         """When the results of the older orders were measured, the newest order last; 0: not known by the clock of this
         analyzer. Of an order that has none one counts that is held, was taken back, or came too late, and of one that
-        was given up a preliminary one, if it came before the newer order."""
+        was given up a preliminary one, if it came before the newer order.
+
+        Args:
+            had_come: so it must have of an order that is closed, too.
+        """
+        had = f"message_id < {one.message_id}"
         found = []
         for other in self._tube:
             if other.number >= one.number or not _is_test(other, each, self._channel):
                 continue
             if other.state is ItemState.RESULTED:
-                found.append(self._own_us(other, _IS_PAST))
+                found.append(self._own_us(other, f"{_IS_PAST} AND {had}" if had_come else _IS_PAST))
             elif (term := _had_result(other)) and not _was_changed(other, one):
-                came = self._own_us(other, f"{_IS_PAST} AND {term} AND message_id < {one.message_id}")
+                came = self._own_us(other, f"{_IS_PAST} AND {term} AND {had}")
                 found += [came] if came else []
         return found
 
@@ -279,7 +293,7 @@ class Results:
         return int(row[0])
 
     def note_time(self, one: Kept, own_us: int) -> None:
-        """A measured item has got one more final result: the time of the newest one counts, where it is none of the
+        """A measured item has got one more result: the time of the newest one counts, where it is none of the
         future (`_IS_PAST`)."""
         done = self._batch.execute(
             "UPDATE order_event SET own_us = ?1 WHERE item = ?2 AND channel = ?3 AND event = 'final' AND own_us < ?1"

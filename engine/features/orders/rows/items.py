@@ -36,7 +36,7 @@ MOST_WORDS = 1_000  # characters of the analyzer's words that are kept
 TAKEN = "taken"  # the first event of an item
 FREED = "freed"  # the analyzer has given up the version before it
 PLACED = "placed"  # the LIS has named where its tube is now
-ONE_MORE = "one_more"  # it is measured, and a final result came that was measured long after the one that it has
+ONE_MORE = "one_more"  # it is measured, and a result came that was measured long after the one that it has
 RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
 
 # The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.

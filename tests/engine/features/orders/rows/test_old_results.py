@@ -543,20 +543,20 @@ async def test_the_time_of_the_newest_result_of_the_older_order_counts(desk: Des
     assert desk.states() == ["in_progress", "resulted"]
 
 
-@pytest.mark.parametrize("corrects", [False, True])
+@pytest.mark.parametrize("how", ["corrects", "final", "preliminary at first"])
 @pytest.mark.parametrize("action", ["rerun", "new"])
 async def test_the_time_of_a_result_that_came_long_after_the_first_one_counts(
-    desk: Desk, action: Action, corrects: bool
+    desk: Desk, action: Action, how: str
 ) -> None:
     """It is shown in the order's history, and a memory that is read again later ends no rerun."""
-    again = own(199 * MINUTE, corrects=corrects)
+    again = own(199 * MINUTE, corrects=how == "corrects")
     await desk.take(order())
     await desk.tell("S1")
     desk.clock.advance(300)
     await desk.result("S1", own(4 * MINUTE))
     desk.clock.advance(195 * 60)
     for _ in range(2):
-        await desk.result("S1", again)
+        await desk.result("S1", again if how != "preliminary at first" else changed(again, final=False))
     desk.clock.advance(600)
     await desk.take(order(action=action, placer="O1" if action == "rerun" else "O2"))
     await desk.tell("S1")
@@ -580,6 +580,33 @@ async def test_a_time_of_the_future_that_came_first_hides_no_later_one(desk: Des
 
     assert await desk.result("S1", own(8 * MINUTE)) == [(1, False)]
     assert desk.states() == ["resulted", "offered"]
+
+
+@pytest.mark.parametrize(
+    ("when", "patient", "wanted", "shown"),
+    [
+        (22 * MINUTE, "", "offered", 0),  # the old result
+        (22 * MINUTE, "P1", "resulted", 0),  # of the collection, perhaps
+        (21 * MINUTE, "", "offered", 1),  # an older one, or the clock was put back
+        (21 * MINUTE, "P1", "offered", 1),
+        (23 * MINUTE, "", "resulted", 0),
+    ],
+)
+async def test_the_memory_of_an_analyzer_whose_clock_is_ahead_ends_no_order_that_came_since(
+    desk: Desk, when: timedelta, patient: str, wanted: str, shown: int
+) -> None:
+    await desk.take(order())
+    await desk.tell("S1")
+    desk.clock.advance(180)
+    await desk.result("S1", own(22 * MINUTE), patient="P1")
+    desk.clock.advance(420)
+    await desk.take(order(placer="O2"))
+    await desk.tell("S1")
+
+    await desk.result("S1", own(when), patient=patient)
+
+    assert desk.states() == ["resulted", wanted]
+    assert without(desk) == (shown, bool(shown))
 
 
 @pytest.mark.parametrize(("patient", "wanted"), [("", "offered"), ("P1", "resulted")])
