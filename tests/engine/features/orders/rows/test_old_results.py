@@ -28,13 +28,12 @@ from typing import Any
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.rows import items, naming
+from engine.features.orders.rows import items, naming, reading
 from engine.features.orders.rows.closing import CLOCK_US
 from engine.features.orders.rows.tube_timeline import tube
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.clock import ManualClock, to_us
 from engine.model.order_results import TubeResults
-from engine.features.orders.rows import reading
 from engine.model.orders import Action, OrderedPatient
 from engine.model.values import changed
 from engine.model.worklist import ResultOf
