@@ -7,6 +7,8 @@ order of the next patient. Nor does an old result that an analyzer sends again a
     measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
     the same, and no time ties it to the result of the order before         it is of none, and a person matches it
     before the order came, not newer than that result (without a patient)   it is of the order before
+    after the order came, by a clock that the older result shows ahead      the same time: of the order before; an older
+                                                                            one: of none, and a person matches it
     accepted before, unchanged (an echo)                                    it closes no order that is open
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test

@@ -13,6 +13,8 @@ clearly before the order came, and after      none: the clock may be wrong by a 
 the result of an older order, or of one       collection. A person sees it among the results without order. One that
 without a time by the same clock              corrects a value or takes it back is no other one
 the same, and an older order waits for it     of that order
+after the order came, by a clock that is      none: with the time of the older order's result it is of that order,
+ahead, as that of the older order's result    with an older one a person sees it
 it names the order (IHE LAW)                  it closes it, by any clock
 an echo of an accepted result                 none that is open
 a correction                                  the one whose result it corrects, and no rerun of it
