@@ -141,7 +141,7 @@ $(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
 	@touch $@
 
 e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations, alerts and the log-in against real servers (authorization, mail, MQTT, syslog, an S3 fake), the API against schemathesis, every page in Chromium, on loopback (needs Node.js)
-	@LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(E2E_TESTS)
+	@LABRELAY_E2E=$(E2E)/node_modules timeout 1800 $(BIN)/python tools/run_tests.py --numprocesses=auto --dist=worksteal $(E2E_TESTS)
 
 $(COLLECTOR)/otelcol: tests/e2e/collector/main.go tests/e2e/collector/go.mod tests/e2e/collector/go.sum
 	@command -v go >/dev/null || { echo "make collector needs Go 1.26 or newer: https://go.dev"; exit 1; }

@@ -33,7 +33,9 @@ def run(arguments: list[str]) -> int:
         others = {name: value for name, value in os.environ.items() if not name.startswith("LABRELAY_CORE_COVERAGE")}
         others.pop("LABRELAY_PASSED", None)
         others.pop("PYTEST_PLUGINS", None)
+        files = sorted({name.partition("::")[0] for name in names})  # those of e2e are found by their path alone
         again = [sys.executable, "-m", "pytest", *cache, "-n0", "--last-failed", "--last-failed-no-failures=none"]
+        again += files
         if subprocess.run(again, env=others, check=False).returncode:  # noqa: S603 - pytest
             return failed
         for name in names:

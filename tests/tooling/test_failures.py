@@ -49,3 +49,27 @@ def test_a_failure_is_named_at_once_with_its_error(tmp_path: Path, workers: str)
         finally:
             ran.kill()
     assert ran.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize(("passes", "ends"), [("second", 0), ("third", 1)])
+def test_what_failed_is_run_once_more_also_of_a_file_of_another_name(tmp_path: Path, passes: str, ends: int) -> None:
+    """A file that is found by its path alone, as those of `make e2e` are."""
+    (tmp_path / "walk.py").write_text(
+        "from pathlib import Path\n\n"
+        "def test_a():\n"
+        '    runs = Path(__file__).with_name("runs")\n'
+        '    runs.write_text((runs.read_text() if runs.exists() else "") + "x")\n'
+        f"    assert len(runs.read_text()) >= {('first', 'second', 'third').index(passes) + 1}\n",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, CHECKOUT / "tools" / "run_tests.py", "-n0", "--rootdir", str(tmp_path), "walk.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == ends, ran.stdout
+    assert ("== FAILED ONCE, passed alone: walk.py::test_a" in ran.stdout) == (ends == 0)
+    assert (tmp_path / "runs").read_text() == "xx"
