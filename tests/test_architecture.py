@@ -32,7 +32,7 @@ CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engi
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
 ORDER = (
-    *("engine.model", "engine.succession", "engine.config", "engine.mapping"),
+    *("engine.feature", "engine.model", "engine.succession", "engine.config", "engine.mapping"),
     # the store's own order
     *("engine.store.core", "engine.store.operations", "engine.store.lifecycle", "engine.store.queries"),
     *("engine.store.integrity", "engine.store.journal", "engine.store.recovery"),
@@ -383,7 +383,7 @@ def test_modules_do_not_import_each_other_in_a_ring() -> None:
 
 
 def test_no_module_lies_flat() -> None:
-    assert {path.name for path in (CHECKOUT / "engine").glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {path.name for path in (CHECKOUT / "engine").glob("*.py")} == {"__init__.py", "__main__.py", "feature.py"}
 
 
 def test_tests_lie_in_the_folders_of_what_they_test() -> None:

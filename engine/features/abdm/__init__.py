@@ -62,3 +62,7 @@ sends, and notes what came of it; `dispatcher.Dispatcher.changed` wakes the outb
 when a callback was folded (`texting`), `follow_calls` when a call was answered (`pushing`). A test against the
 simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm_site`.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature()

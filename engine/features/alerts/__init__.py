@@ -5,3 +5,7 @@
 `rules` says which entries are causes of alerts, and for how long each has to be there, or to be gone. `machine` carries
 alerts from one look to the next. `wording` makes one message of the lines that go to a sink together.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature()

@@ -1,1 +1,5 @@
 """Events for other programs: a stream, and webhooks."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()

@@ -20,3 +20,7 @@ as *filtered* (``QUESTION``).
 An answer that is not ready in time is not given: the tube is parked, and the analyzer asks again. So nothing here is
 tried again by itself.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature()

@@ -1,1 +1,5 @@
 """Reagent lots, and the messages that name them."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()

@@ -1,1 +1,5 @@
 """Results: whose each one is, how it follows those before it, and which are held for a person."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()

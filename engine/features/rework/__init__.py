@@ -1,1 +1,5 @@
 """Rework: what a person does with dead letters and with messages that were mapped wrongly."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()

@@ -1,1 +1,5 @@
 """Traces: the steps of each message as spans, for the site's collector."""
+
+from engine.feature import Feature
+
+FEATURE = Feature()
