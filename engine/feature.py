@@ -49,10 +49,16 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        on_outcome: its `Step` while the outcome of a message is recorded.
+        on_decided: what it does when a person has decided about a delivery with results of orders.
+        on_given_up: how it frees what a message has taken of which nothing goes out.
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    on_outcome: str = ""
+    on_decided: str = ""
+    on_given_up: str = ""
 
 
 @cache

@@ -23,4 +23,7 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    on_outcome="on_outcome:Orders",
+    on_decided="rows.holding:moved",
+)

@@ -2,4 +2,8 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    after=("orders",),
+    on_outcome="on_outcome:Results",
+    on_given_up="rows.report_owners:forget",
+)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from engine.features.orders.rows import holding
-from engine.features.results.rows import delta_history, number_bearers, used_numbers
+from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.reasons import ReasonCode
@@ -32,7 +32,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import body_of
-from engine.store.operations import audit, dedup
+from engine.store.operations import audit
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import tell
@@ -65,6 +65,34 @@ def decide(
         found.append(held)
         if held is None:
             delta_history.remember(batch, routed.hold.results, received_us)
+    return found
+
+
+def rejected_before(batch: Batch, message_id: int, channel: str) -> int:
+    """The message with the same bytes that a person has rejected or dismissed; 0 without one, or where a person has
+    released this message since.
+    """
+    sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
+    if batch.execute(sent, (message_id,)).fetchone() is not None:
+        return 0
+    meta = batch.meta(message_id, channel)
+    return 0 if meta is None else int(meta.get("rejected_before", 0))
+
+
+def once_more(routes: Sequence[Routed], held: Sequence[HoldReason | None], other: int) -> list[HoldReason | None]:
+    """Hold documents whose bytes a person has rejected before; an open question about their patient comes first."""
+    text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
+    found: list[HoldReason | None] = []
+    for place, routed in enumerate(routes):
+        before = held[place] if place < len(held) else None
+        if before is not None:
+            found.append(replace(before, text=f"{before.text}; {text}"))
+        else:
+            found.append(
+                HoldReason(reason=ReasonCode.REJECTED_BEFORE, text=text)
+                if routed.destinations and not routed.echo
+                else None
+            )
     return found
 
 
@@ -198,4 +226,4 @@ def _free_numbers(batch: Batch, delivery_id: int) -> None:
         (message_id,),
     ).fetchone()
     if left is None:
-        dedup.forget_reports(batch, message_id)
+        report_owners.forget(batch, message_id)
