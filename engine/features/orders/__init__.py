@@ -26,4 +26,5 @@ from engine.feature import Feature
 FEATURE = Feature(
     on_outcome="on_outcome:Orders",
     on_decided="rows.holding:moved",
+    on_taken_back="rows.holding:taken_back",
 )

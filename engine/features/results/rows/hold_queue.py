@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine.features.orders.rows import holding
 from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
@@ -137,8 +136,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         return "too_old"
     match overtaken(batch, delivery_id):
         case "whole":
-            decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
-            holding.taken_back(batch, message_id)
+            decisions.take_back(batch, [delivery_id], "released after newer messages had all of its results delivered")
             return "superseded"
         case "part":
             _keep_overtaken(batch, delivery_id, channel)
@@ -155,9 +153,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
 
 def take_back(batch: Batch, deliveries: Sequence[int], by: int) -> None:
     """Close held deliveries whose every result the sender has withdrawn, with the message ``by``."""
-    decisions.supersede(batch, deliveries, f"{TAKEN_BACK} (message {by})")
-    for message_id in decisions.messages_of(batch, deliveries):
-        holding.taken_back(batch, message_id)
+    decisions.take_back(batch, deliveries, f"{TAKEN_BACK} (message {by})")
 
 
 @operation(priority=Priority.SETTLE)
