@@ -49,10 +49,22 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        on_outcome: its `Step` while the outcome of a message is recorded.
+        on_decided: what it does when a person has decided about a delivery with results of orders.
+        on_given_up: how it frees what a message has taken of which nothing goes out.
+        on_taken_back: what it does when held results of a message were closed, for newer ones took their place.
+        before_send: its `BeforeSend`: what it says of a delivery right before that is sent.
+        would_be_superseded: whether newer results were delivered than those of a document that is made again.
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    on_outcome: str = ""
+    on_decided: str = ""
+    on_given_up: str = ""
+    on_taken_back: str = ""
+    before_send: str = ""
+    would_be_superseded: str = ""
 
 
 @cache

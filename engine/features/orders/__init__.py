@@ -23,4 +23,8 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    on_outcome="on_outcome:Orders",
+    on_decided="rows.holding:moved",
+    on_taken_back="rows.holding:taken_back",
+)

@@ -2,4 +2,6 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    on_outcome="on_outcome:Reagents",
+)

@@ -2,4 +2,10 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    after=("orders",),
+    on_outcome="on_outcome:Results",
+    on_given_up="rows.report_owners:forget",
+    before_send="rows.before_send:GUARD",
+    would_be_superseded="rows.succession:would_be_superseded",
+)

@@ -40,9 +40,9 @@ from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
 from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
-from engine.store.core.rows import Execute
+from engine.store.core.rows import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import audit, dedup, emptying, record_outcome, search_index
+from engine.store.operations import audit, emptying, given_up, record_outcome, search_index
 from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
@@ -338,7 +338,7 @@ def _close(batch: Batch, message_id: int, channel: str, size: int, state: str | 
 
 def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str]) -> int:
     """Delete a message's lookup entries; return the number of deleted earlier values."""
-    patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
+    patients = {one.patient for one in reports_of(batch, message_id) if one.patient}
     # In a message with several patients the patient's own entries cannot be identified here.
     number_bearers.erase(
         batch.execute,
@@ -348,7 +348,7 @@ def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str])
         now_us=batch.now_us,
         steady_us=batch.steady_us,
     )
-    dedup.forget_reports(batch, message_id)
+    given_up.free(batch, message_id)
     search_index.forget(batch.execute, message_id)
     result_counts.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
