@@ -31,28 +31,36 @@ class Table:
 
     Attributes:
         name: as the schema has it.
-        copied: the rows that go into each copy of the state, as a SELECT from ``main``; empty: all.
+        copied: the rows that go into each copy of the state (`engine.store.recovery.backups.state_snapshot`), as a
+            SELECT from ``main``; empty: all, in place of those that are there; None: none, for a restore ends them.
+        by: the column by which its rows belong together: ``copied`` selects values of it, and all rows with one of
+            these come back in place of those that are there. Empty: each row by itself.
         newest: the column with the time of a row's last change, where much happens without a new row of the journal.
+        numbered: ``copied`` asks for the highest ``id`` of the copy before, in ``known.highest``.
         restored: a statement about its rows once a restore has brought them back; empty: none.
+        sealed: a SELECT of its sealed values, for a check: column, row, channel and value; empty: it has none.
     """
 
     name: str
-    copied: str = ""
+    copied: str | None = ""
+    by: str = ""
     newest: str = ""
+    numbered: bool = False
     restored: str = ""
+    sealed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """What a feature has. All but ``after`` and ``tables`` are ``module:name``, and empty where it has none.
+    """What a feature has. All but ``after`` are ``module:name``, and empty where it has none.
 
     Attributes:
         after: features that are asked before it.
-        tables: those of the journal that it alone writes.
+        tables: its `Table`s of the journal: no other writes them.
     """
 
     after: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    tables: str = ""
 
 
 @cache

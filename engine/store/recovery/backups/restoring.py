@@ -35,7 +35,6 @@ from typing import Any
 import orjson
 
 from engine.features.abdm.rows import consents
-from engine.features.access.rows import sessions
 from engine.features.orders.rows import earlier, erasing
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
@@ -47,6 +46,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
 from engine.store.core.durable import sync_file
+from engine.store.core.feature_tables import of_features
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
@@ -202,7 +202,6 @@ class _Restoration:
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
-            sessions.end_all(connection.execute)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
             others = self._others()
@@ -411,13 +410,14 @@ class _Restoration:
             )
 
     def _mark_open(self, connection: sqlite3.Connection) -> None:
-        """Mark open deliveries, and alerts that wait: they may have been made, or sent, since."""
+        """Mark open deliveries: they may have been made since. Features do the same for what is theirs."""
         cursor = connection.execute(
             "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
             " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
             (MAYBE_DELIVERED,),
         )
-        connection.execute("UPDATE alert_line SET unsure = 1 WHERE ended_us = 0")
+        for statement in filter(None, (one.restored for one in of_features())):
+            connection.execute(statement)
         event_notes.begin_anew(connection.execute)
         self._restored.maybe = cursor.rowcount
 
