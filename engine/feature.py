@@ -57,10 +57,19 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: its `Table`s of the journal: no other writes them.
+        on_earlier_state: ``(batch, act)``: the journal goes on from an earlier state of itself, as this audit row says.
+        checks: by name, what it checks of its rows (`engine.store.integrity.verify.Check`).
+        redone: by verb of the audit trail, how a restore does an act again
+            (`engine.store.recovery.backups.decisions.Redo`).
+        others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
     """
 
     after: Sequence[str] = ()
     tables: str = ""
+    on_earlier_state: str = ""
+    checks: str = ""
+    redone: str = ""
+    others: str = ""
 
 
 @cache

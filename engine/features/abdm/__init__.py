@@ -67,4 +67,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    on_earlier_state="rows.consents:on_earlier_state",
 )

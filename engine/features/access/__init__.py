@@ -19,4 +19,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    redone="rows.redone:REDONE",
 )

@@ -4,4 +4,6 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    checks="rows.check:CHECKS",
+    redone="rows.changes:REDONE",
 )

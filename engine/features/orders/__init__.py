@@ -25,4 +25,6 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    on_earlier_state="rows.earlier:go_on_from",
+    checks="rows.check:CHECKS",
 )

@@ -4,4 +4,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    others="rows.number_bearers:others",
 )

@@ -1,14 +1,9 @@
-"""Verify what is sealed beside the journal's rows: notes, records of persons, corrections of code tables."""
+"""Verify what is sealed beside the journal's rows, by the store itself and by features."""
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
 
-import orjson
-
-from engine.features.codes.rows import changes as corrections
 from engine.model.errors import IntegrityError
-from engine.model.records import KIND_ACT
 from engine.store.core.feature_tables import of_features
 from engine.store.core.vault import Vault, sealed_to
 from engine.store.integrity.row_check import Finding
@@ -35,21 +30,6 @@ def check(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Findi
         for column, row, channel, sealed in connection.execute(select):
             row_id = row if isinstance(row, int) else sealed_to(row)
             yield from open_one(vault, sealed, column, table, row_id, channel)
-
-
-def missing_corrections(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
-    """Corrections of code tables that the audit trail names and that are missing: also the newest, of which the numbers
-    that are left say nothing.
-    """
-    if vault is None:
-        return
-    there = {version for (version,) in connection.execute("SELECT version FROM correction")}
-    for row_id, sealed in connection.execute("SELECT id, body FROM journal WHERE kind = ? ORDER BY id", (KIND_ACT,)):
-        with suppress(IntegrityError):  # the check of the journal's rows names it
-            act = orjson.loads(vault.open(sealed, "body", row_id, ""))
-            if act.get("verb") in corrections.VERBS and (version := act["what"]["version"]) not in there:
-                text = f"correction {version} of the code tables is missing; row {row_id} of the audit trail has it"
-                yield Finding("missing", "correction", version, version, text)
 
 
 def open_one(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, channel: str) -> Iterator[Finding]:

@@ -11,8 +11,6 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from engine.features.abdm.rows import consents
-from engine.features.orders.rows import earlier
 from engine.features.orders.rows import salvage as orders
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
@@ -212,8 +210,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
     orders.go_on(batch)
-    consents.suspend_all(batch)
-    earlier.go_on_from(batch)
+    rollback.go_on_from_earlier_state(batch, act)
     return act
 
 
