@@ -39,6 +39,7 @@ class Table:
         numbered: ``copied`` asks for the highest ``id`` of the copy before, in ``known.highest``.
         restored: a statement about its rows once a restore has brought them back; empty: none.
         sealed: a SELECT of its sealed values, for a check: column, row, channel and value; empty: it has none.
+        pruned: the column that names a message, where a row goes with its message when retention deletes that.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table:
     numbered: bool = False
     restored: str = ""
     sealed: str = ""
+    pruned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,19 @@ class Feature:
         checks: by name, what it checks of its rows (`engine.store.integrity.verify.Check`).
         redone: by verb of the audit trail, how a restore does an act again
             (`engine.store.recovery.backups.decisions.Redo`).
+        every: what deletes its short-lived rows, as `engine.store.core.sweeping.sweep`.
+        in_steps: what it does in small steps beside messages (`engine.store.core.sweeping.InSteps`).
+        keeps: ``(rows, row, kind)``: whether it needs a row of the journal that is old enough to be deleted
+            (`engine.store.lifecycle.retention.Need`).
+        on_prune: ``(batch, messages)``: these messages are about to be deleted.
+        made_of: ``(batch, rows)``: deletes what it made of these rows of the journal; the numbers, by their kind.
+        on_walk: ``(batch, before_us)``: retention goes on; what has an age of its own may go, where it is older.
+        left_of: ``(execute, vault, numbers)``: what is here of a patient beside messages, by number -> is it open.
+        forgets: ``(batch, message)``: a message is erased (`engine.store.operations.erased_messages`); the number of
+            values that go with it.
+        on_erase: ``(batch, messages, numbers, act)``: these messages were erased; the number of things closed by it.
+        forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
+        salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
         others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
     """
 
@@ -69,6 +84,17 @@ class Feature:
     on_earlier_state: str = ""
     checks: str = ""
     redone: str = ""
+    every: str = ""
+    in_steps: str = ""
+    keeps: str = ""
+    on_prune: str = ""
+    made_of: str = ""
+    on_walk: str = ""
+    left_of: str = ""
+    forgets: str = ""
+    on_erase: str = ""
+    forgets_again: str = ""
+    salvage: str = ""
     others: str = ""
 
 

@@ -68,4 +68,8 @@ from engine.feature import Feature
 FEATURE = Feature(
     tables="rows.tables:TABLES",
     on_earlier_state="rows.consents:on_earlier_state",
+    every="rows.forgetting:EVERY",
+    on_prune="rows.forgetting:let_go",
+    on_erase="rows.forgetting:on_erase",
+    forgets_again="rows.forgetting:forget_again",
 )

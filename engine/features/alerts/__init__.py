@@ -10,4 +10,6 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    keeps="rows.pruning:keeps",
+    on_prune="rows.changes:prune_critical",
 )

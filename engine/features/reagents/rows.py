@@ -13,7 +13,7 @@ from engine.model.records import REAGENT_ROWS, REAGENT_TESTS
 from engine.store.core.batch import Batch
 
 TABLES = (
-    Table(name="reagent_use", copied="SELECT id FROM state.touched", by="message_id"),
+    Table(name="reagent_use", copied="SELECT id FROM state.touched", by="message_id", pruned="message_id"),
     Table(
         name="reagent",
         copied="SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",

@@ -4,4 +4,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    keeps="rows.changes:keeps",
 )

@@ -26,6 +26,7 @@ TABLES = (
     Table(
         name="order_without",
         copied="SELECT w.* FROM state.touched t JOIN main.order_without w ON w.message_id = t.id",
+        pruned="message_id",
     ),
     Table(name="order_notice"),
     Table(name="order_usual"),
