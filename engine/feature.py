@@ -31,40 +31,83 @@ class Table:
 
     Attributes:
         name: as the schema has it.
-        copied: the rows that go into each copy of the state, as a SELECT from ``main``; empty: all.
+        copied: the rows that go into each copy of the state (`engine.store.recovery.backups.state_snapshot`), as a
+            SELECT from ``main``; empty: all, in place of those that are there; None: none, for a restore ends them.
+        by: the column by which its rows belong together: ``copied`` selects values of it, and all rows with one of
+            these come back in place of those that are there. Empty: each row by itself.
         newest: the column with the time of a row's last change, where much happens without a new row of the journal.
+        numbered: ``copied`` asks for the highest ``id`` of the copy before, in ``known.highest``.
         restored: a statement about its rows once a restore has brought them back; empty: none.
+        sealed: a SELECT of its sealed values, for a check: column, row, channel and value; empty: it has none.
+        pruned: the column that names a message, where a row goes with its message when retention deletes that.
     """
 
     name: str
-    copied: str = ""
+    copied: str | None = ""
+    by: str = ""
     newest: str = ""
+    numbered: bool = False
     restored: str = ""
+    sealed: str = ""
+    pruned: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """What a feature has. All but ``after`` and ``tables`` are ``module:name``, and empty where it has none.
+    """What a feature has. All but ``after`` are ``module:name``, and empty where it has none.
 
     Attributes:
         after: features that are asked before it.
-        tables: those of the journal that it alone writes.
+        tables: its `Table`s of the journal: no other writes them.
         on_outcome: its `Step` while the outcome of a message is recorded.
         on_decided: what it does when a person has decided about a delivery with results of orders.
         on_given_up: how it frees what a message has taken of which nothing goes out.
         on_taken_back: what it does when held results of a message were closed, for newer ones took their place.
         before_send: its `BeforeSend`: what it says of a delivery right before that is sent.
         would_be_superseded: whether newer results were delivered than those of a document that is made again.
+        on_earlier_state: ``(batch, act)``: the journal goes on from an earlier state of itself, as this audit row says.
+        checks: by name, what it checks of its rows (`engine.store.integrity.verify.Check`).
+        redone: by verb of the audit trail, how a restore does an act again
+            (`engine.store.recovery.backups.decisions.Redo`).
+        every: what deletes its short-lived rows, as `engine.store.core.sweeping.sweep`.
+        in_steps: what it does in small steps beside messages (`engine.store.core.sweeping.InSteps`).
+        keeps: ``(rows, row, kind)``: whether it needs a row of the journal that is old enough to be deleted
+            (`engine.store.lifecycle.retention.Need`).
+        on_prune: ``(batch, messages)``: these messages are about to be deleted.
+        made_of: ``(batch, rows)``: deletes what it made of these rows of the journal; the numbers, by their kind.
+        on_walk: ``(batch, before_us)``: retention goes on; what has an age of its own may go, where it is older.
+        left_of: ``(execute, vault, numbers)``: what is here of a patient beside messages, by number -> is it open.
+        forgets: ``(batch, message)``: a message is erased (`engine.store.operations.erased_messages`); the number of
+            values that go with it.
+        on_erase: ``(batch, messages, numbers, act)``: these messages were erased; the number of things closed by it.
+        forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
+        salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
+        others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
     """
 
     after: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    tables: str = ""
     on_outcome: str = ""
     on_decided: str = ""
     on_given_up: str = ""
     on_taken_back: str = ""
     before_send: str = ""
     would_be_superseded: str = ""
+    on_earlier_state: str = ""
+    checks: str = ""
+    redone: str = ""
+    every: str = ""
+    in_steps: str = ""
+    keeps: str = ""
+    on_prune: str = ""
+    made_of: str = ""
+    on_walk: str = ""
+    left_of: str = ""
+    forgets: str = ""
+    on_erase: str = ""
+    forgets_again: str = ""
+    salvage: str = ""
+    others: str = ""
 
 
 @cache

@@ -52,11 +52,12 @@ def test_a_question_that_no_feature_can_answer_is_refused() -> None:
 
 
 def test_the_answers_are_those_of_the_features_that_have_one(declared: dict[str, Feature]) -> None:
-    declared |= {"a": Feature(), "b": Feature(tables=(Table(name="x"),)), "c": Feature(tables=(Table(name="y"),))}
+    tables = Feature(tables="rows.tables:TABLES")
+    declared |= {"alerts": Feature(), "codes": tables, "events": tables}
     hook: Hook[tuple[Table, ...]] = Hook("tables")
-    assert list(hook.by_feature()) == ["b", "c"]
-    assert hook.each() == ((Table(name="x"),), (Table(name="y"),))
-    assert [one.name for one in joined(hook)] == ["x", "y"]
+    assert list(hook.by_feature()) == ["codes", "events"]
+    assert [[one.name for one in each] for each in hook.each()] == [["correction"], ["webhook"]]
+    assert [one.name for one in joined(hook)] == ["correction", "webhook"]
 
 
 def test_each_question_is_asked_in_one_place() -> None:

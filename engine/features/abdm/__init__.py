@@ -65,4 +65,11 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    tables="rows.tables:TABLES",
+    on_earlier_state="rows.consents:on_earlier_state",
+    every="rows.forgetting:EVERY",
+    on_prune="rows.forgetting:let_go",
+    on_erase="rows.forgetting:on_erase",
+    forgets_again="rows.forgetting:forget_again",
+)

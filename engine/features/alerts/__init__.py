@@ -10,4 +10,7 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:CriticalValues",
+    tables="rows.tables:TABLES",
+    keeps="rows.pruning:keeps",
+    on_prune="rows.changes:prune_critical",
 )

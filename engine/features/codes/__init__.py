@@ -2,4 +2,8 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    tables="rows.tables:TABLES",
+    checks="rows.check:CHECKS",
+    redone="rows.changes:REDONE",
+)

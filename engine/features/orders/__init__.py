@@ -27,4 +27,13 @@ FEATURE = Feature(
     on_outcome="on_outcome:Orders",
     on_decided="rows.holding:moved",
     on_taken_back="rows.holding:taken_back",
+    tables="rows.tables:TABLES",
+    on_earlier_state="rows.earlier:go_on_from",
+    checks="rows.check:CHECKS",
+    keeps="rows.pruning:keeps",
+    made_of="rows.pruning:made_of",
+    on_walk="rows.pruning:forget_questions",
+    left_of="rows.erasing:left_of",
+    on_erase="rows.erasing:erase",
+    salvage="rows.salvage:SALVAGE",
 )

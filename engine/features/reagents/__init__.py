@@ -4,4 +4,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:Reagents",
+    tables="rows:TABLES",
 )

@@ -4,4 +4,10 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:ResultCounts",
+    tables="rows.tables:TABLES",
+    every="rows.result_counts:EVERY",
+    in_steps="rows.result_counts:step",
+    on_prune="rows.result_counts:finish",
+    forgets="rows.result_counts:forget",
+    salvage="rows.salvage:SALVAGE",
 )

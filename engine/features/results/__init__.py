@@ -8,4 +8,10 @@ FEATURE = Feature(
     on_given_up="rows.report_owners:forget",
     before_send="rows.before_send:GUARD",
     would_be_superseded="rows.succession:would_be_superseded",
+    tables="rows.tables:TABLES",
+    others="rows.number_bearers:others",
+    every="rows.upkeep:EVERY",
+    forgets="rows.erasing:forget",
+    forgets_again="rows.erasing:forget_again",
+    salvage="rows.salvage:SALVAGE",
 )

@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    tables="rows.tables:TABLES",
+    keeps="rows.changes:keeps",
+)

@@ -20,6 +20,6 @@ first: `emptying` leaves the row, so chain, backups and lists stay whole.
 `engine.features.rework.rows.edit_message` journals a person's bytes as a new message behind those before it, and closes
 the dead one in the same transaction. `bulk` deals with some members of an operation and moves its place in one
 transaction, so an end of the process leaves no gap and no repeat. `server_versions` has the versions that the resources
-of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to
-messages must be cleared in `pruning`.
+of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A table of a feature
+is declared (`engine.feature.Table`); a new one of the store that refers to messages is cleared in `pruning`.
 """

@@ -23,6 +23,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
 from engine.processing.process import ChannelRoutes, Route, process
+from engine.store.core.sweeping import Step
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import append, record_outcome
@@ -145,7 +146,7 @@ class Lab:
         self.journal.close()
 
 
-def count_step(batch: Any, pending_at: int) -> result_counts.Step:
+def count_step(batch: Any, pending_at: int) -> Step:
     return result_counts.step(batch, pending_at=pending_at)
 
 
