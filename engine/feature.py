@@ -49,10 +49,16 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
+        metrics: `engine.monitoring.metrics.Metrics`.
+        todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    service: str = ""
+    metrics: str = ""
+    todo: str = ""
 
 
 @cache

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.actions.control import SOCKET_NAME
@@ -26,18 +27,9 @@ from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
-from engine.features.abdm.flows import announcing
-from engine.features.abdm.service.service import changed as abdm_changed
 from engine.features.access.service.accounts import Accounts
-from engine.features.alerts.service import Alerting
 from engine.features.codes.rows.reading import list_corrections
-from engine.features.events.service import state_events
-from engine.features.events.service.webhooks import Webhooks
-from engine.features.orders.exchange import expiry, status
-from engine.features.reports.service import DowntimeWatch
 from engine.features.rework.acts.bulk_acts import bulk_acts
-from engine.features.todo.service.looks import TodoLooks
-from engine.features.todo.service.todo_list import TodoList
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -59,6 +51,7 @@ from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
 from engine.runtime.scrub import Scrub
 from engine.runtime.second_anchor import SecondAnchor
+from engine.runtime.service import Service, services
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
 from engine.runtime.watchdog import Notifier, watch
@@ -78,6 +71,8 @@ from engine.web.pages.frame import Trial
 from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
+
+S = TypeVar("S", bound=Service)
 
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
@@ -182,22 +177,8 @@ class App:
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
-        self.webhooks = Webhooks(self.journal, lambda: parts.built.site.config.webhooks, self.clock)
-        self.todo = TodoList(
-            self.journal,
-            self.observer.snapshot,
-            self.clock,
-            self.observer.missing_codes.by_channel,
-            self.webhooks.failing,
-            lambda: parts.built.site.config.web.shifts,
-        )
-        self.alerting = Alerting(
-            self.journal,
-            partial(self.todo.entries, certain=True),
-            self.observer.snapshot,
-            lambda: parts.built.site,
-            self.clock,
-        )
+        self.services: Mapping[str, Service] = services(self)
+        parts.services = self.services.values()
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
@@ -223,10 +204,9 @@ class App:
             keep_process("worker", parts.worker_process.run)
         keep_process("large messages", parts.large.run)
         await parts.begin(unfinished_sessions=recovery.sessions > 0)
-        if parts.abdm is not None:
-            await parts.abdm.start()
-            running.push_async_callback(parts.abdm.stop)
-        running.push_async_callback(parts.tracing.stop)
+        for service in parts.services:
+            await service.start()
+            running.push_async_callback(service.stop)
         running.push_async_callback(self._stop_workers)
         for worker in parts.delivery_workers.values():
             await worker.start()
@@ -237,7 +217,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
-        await self.webhooks.begin(site.config.webhooks)  # before the first message can come
+        await parts.prepare(site)  # before the first message can come
         for source in parts.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
@@ -273,29 +253,17 @@ class App:
         self.page = await self._start_page(site, offered)
         running.callback(self.accounts.set_up.withdraw)
         self.set_up_link = await self._offer_set_up(site)
-        for name, loop in parts.abdm.loops.items() if parts.abdm is not None else ():
-            supervisor.supervise(name, loop)
-        if parts.abdm is not None:
-            supervisor.supervise(
-                "profiles shared by ABDM",
-                lambda: announcing.run(self.journal, lambda: parts.built.site.channels, parts.stored),
-            )
+        for service in parts.services:
+            for name, loop in service.loops().items():
+                supervisor.supervise(name, loop)
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         scrub = Scrub(self.journal, lambda: parts.built.site, self.clock, killed=recovery.killed)
         supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
-        supervisor.supervise("to-do list", self.todo.run)
-        supervisor.supervise("alerts", self.alerting.run)
-        supervisor.supervise("webhooks", self.webhooks.run)
-        supervisor.supervise("downtime", DowntimeWatch(self.journal, self.observer.present).run)
-        supervisor.supervise("states", lambda: state_events.run(self.journal, self.observer.present))
-        supervisor.supervise("traces", parts.tracing.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
-        supervisor.supervise("orders", lambda: expiry.run(self.journal))
-        supervisor.supervise("status of orders", lambda: status.run(self.journal, parts.listeners, parts.stored))
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
@@ -388,7 +356,7 @@ class App:
                             for key in fixed
                         )
                     )
-                await self.webhooks.begin(built.site.config.webhooks)
+                await self.parts.prepare(built.site)
                 await self.parts.swap(built)
                 self._control.open_to_group(bool(built.site.config.access.system_users))
                 gc_tuning.settle()
@@ -396,7 +364,7 @@ class App:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
             site = built.site
-            later = (*self._follow(site.config.web), *abdm_changed(self.parts.abdm, site.config.destinations))
+            later = [*self._follow(site.config.web), *(line for one in self.parts.services for line in one.later(site))]
             return replace(site, warnings=(*site.warnings, *built.doubts, *later))
 
     async def anew(self) -> tuple[BuiltSite, tuple[Change, ...]]:
@@ -452,12 +420,7 @@ class App:
             site.config.web,
             self.observer.snapshot,
             self.observer.obstacles,
-            new_registry(
-                self.counters, self.observer.snapshot, lambda: self.alerting.seen, self.webhooks.untaken_since
-            ),
-            todo=self.todo.latest,
-            bell=lambda: self.alerting.bell,
-            look=TodoLooks(self.journal, self.todo.latest, self.clock).look,
+            new_registry(self.counters, self.observer.snapshot, lambda: self.services),
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=api.routes(),
@@ -472,6 +435,7 @@ class App:
             suggestions=lambda channel: suggested(self.parts.built.site, channel),
             accounts=self.accounts,
             clock=self.clock,
+            **{name: one for service in self.parts.services for name, one in service.of_pages().items()},
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
@@ -504,6 +468,10 @@ class App:
             if not self.observer.page_fault:
                 logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": reason})
             self.observer.page_fault = f"the status page cannot listen on {listen}: {reason}"
+
+    def service(self, kind: type[S]) -> S:
+        """The service of this type; each feature has one at most."""
+        return next(one for one in self.services.values() if isinstance(one, kind))
 
     # -- callbacks of the parts --------------------------------------------------------------------------------------
 

@@ -65,4 +65,8 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    todo="todo:entries",
+    service="service.service:AbdmService",
+    metrics="metrics:METRICS",
+)

@@ -8,4 +8,8 @@ alerts from one look to the next. `wording` makes one message of the lines that 
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    todo="todo:entries",
+    service="service:alerting",
+    metrics="metrics:METRICS",
+)

@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    todo="todo:entries",
+    service="service.missing_codes:CodeService",
+)

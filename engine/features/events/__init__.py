@@ -2,4 +2,8 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    todo="todo:entries",
+    service="service.service:EventService",
+    metrics="metrics:METRICS",
+)

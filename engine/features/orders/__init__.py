@@ -23,4 +23,7 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    todo="todo:entries",
+    service="exchange.service:OrderService",
+)

@@ -2,4 +2,6 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    service="service.todo_list:todo_list",
+)
