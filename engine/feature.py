@@ -51,6 +51,7 @@ class Feature:
         tables: those of the journal that it alone writes.
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
         metrics: `engine.monitoring.metrics.Metrics`.
+        sources: its part in the building of channels: `engine.runtime.build.Talking`.
         todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.
     """
 
@@ -58,6 +59,7 @@ class Feature:
     tables: Sequence[Table] = ()
     service: str = ""
     metrics: str = ""
+    sources: str = ""
     todo: str = ""
 
 

@@ -24,10 +24,6 @@ from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
-from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.desk import Desk
-from engine.features.orders.exchange.lis import LisAnswers, OrderDesk
-from engine.features.orders.exchange.polling import JournalMemory
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
@@ -99,7 +95,6 @@ class Parts:
         self.built = built
         self.reloading = asyncio.Lock()
         self.sources: dict[str, ChannelSource] = {}
-        self._order_desks: dict[str, OrderDesk] = {}
         self.delivery_workers: dict[str, DestinationWorker] = {}
         self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
         self.taps = Taps(clock, self.routes)
@@ -384,14 +379,11 @@ class Parts:
         return windows, ZoneInfo(site.site.timezone or "UTC")
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
-        name, desk = built.config.channel, None
-        if built.asking is not None:
-            desk = Desk(name, partial(self._asking, name), journal=self.journal, clock=self.clock)
-        self._order_desks.pop(name, None)
-        if built.answering is not None:
-            self._order_desks[name] = OrderDesk(
-                name, partial(self._answering, name), journal=self.journal, clock=self.clock
-            )
+        name = built.config.channel
+        found = [one.desks(built, lambda: self.built.channels[name]) for one in self.services]
+        questions = next((one.questions for one in found if one.questions is not None), None)
+        answers = next((one.answers for one in found if one.answers is not None), None)
+        polled = next((one.polled for one in found if one.polled is not None), None)
         make = (
             partial(TeeChannel, new_listener=built.new_listener)
             if built.new_listener is not None
@@ -400,8 +392,8 @@ class Parts:
                 new_link=built.new_link,
                 answer=built.answer,
                 outcomes=self.outcomes,
-                desk=desk,
-                orders=self._order_desks.get(name),
+                desk=questions,
+                orders=answers,
                 answered=self._answered,
                 unjudged=self.journal.unjudged,
             )
@@ -414,24 +406,13 @@ class Parts:
             clock=self.clock,
             memory=self._memory,
         )
-        return ChannelSource(built, channel, desk, JournalMemory(name, self.journal))
-
-    def _asking(self, channel: str) -> Asking:
-        """How the analyzer of a channel with orders asks, as the configuration in force has it."""
-        asking = self.built.channels[channel].asking
-        assert asking is not None  # a channel that gets or loses its orders gets another source
-        return asking
-
-    def _answering(self, channel: str) -> LisAnswers:
-        """How the orders of a channel are answered, as the configuration in force has it."""
-        answering = self.built.channels[channel].answering
-        assert answering is not None  # a channel that begins or ceases to bring orders gets another source
-        return answering
+        return ChannelSource(built, channel, questions, answers, polled)
 
     def _processed(self, stored: Stored, outcome: Processed, recorded: Recorded) -> None:
         """The outcome of a message is durable."""
-        if (desk := self._order_desks.get(stored.channel)) is not None:
-            desk.recorded(stored, recorded)
+        source = self.sources.get(stored.channel)
+        if source is not None and source.answers is not None:
+            source.answers.recorded(stored, recorded)
         self.taps.mapped(stored, outcome, recorded)
         for witness in self._witnesses:
             witness.mapped(stored, recorded)

@@ -1,15 +1,19 @@
 """What features run while the site runs: one `Service` each, asked at every moment of the site's life."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.config.load import Site
 from engine.feature import Hook
 from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
+from engine.model.ports import PollMemory
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded
 from engine.monitoring.snapshot.notice import Notice
+from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
+from engine.runtime.build import BuiltChannel
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -28,6 +32,21 @@ class Witness(Protocol):
     def begun(self, delivery: Delivery) -> Delivery: ...
     def postponed(self, delivery: Delivery, reason: ReasonCode) -> None: ...
     def ended(self, delivery: Delivery, reason: ReasonCode | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desks:
+    """Who speaks with the peer of a channel.
+
+    Attributes:
+        questions: None: its analyzer gets no orders.
+        answers: None: it brings no orders, or they are not answered.
+        polled: what it has taken of a server that it polls.
+    """
+
+    questions: QuestionDesk | None = None
+    answers: OrderAnswers | None = None
+    polled: PollMemory | None = None
 
 
 class Service:
@@ -57,6 +76,14 @@ class Service:
 
     async def stop(self) -> None:
         """After the last delivery; where `start` was reached."""
+
+    def desks(self, built: BuiltChannel, current: Callable[[], BuiltChannel]) -> Desks:
+        """Those of a new source.
+
+        Args:
+            current: its channel, as the configuration in force has it.
+        """
+        return Desks()
 
     def loops(self) -> Mapping[str, Loop]:
         """What runs until it is cancelled, by the names of the tasks."""

@@ -25,5 +25,6 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     todo="todo:entries",
+    sources="exchange.building:TALK",
     service="exchange.service:OrderService",
 )

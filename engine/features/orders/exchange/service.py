@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
@@ -10,8 +11,11 @@ from engine.features.orders import rows as worklist
 from engine.features.orders.config.together import unsent_after_s
 from engine.features.orders.exchange import expiry, status
 from engine.features.orders.exchange.desk import Desk
+from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
-from engine.runtime.service import Loop, Service
+from engine.features.orders.exchange.polling import JournalMemory
+from engine.runtime.build import BuiltChannel
+from engine.runtime.service import Desks, Loop, Service
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -35,6 +39,16 @@ class OrderService(Service):
                 loop.call_soon_threadsafe(self.replaced)
 
         journal.upkeep.orders_changed = changed  # called by the writer's thread
+
+    def desks(self, built: BuiltChannel, current: Callable[[], BuiltChannel]) -> Desks:
+        app, name = self._app, built.config.channel
+        questions = answers = None
+        # A channel that gets or loses its orders, or its answers, gets another source.
+        if built.asking is not None:
+            questions = Desk(name, lambda: current().asking, journal=app.journal, clock=app.clock)
+        if built.answering is not None:
+            answers = OrderDesk(name, lambda: current().answering, journal=app.journal, clock=app.clock)
+        return Desks(questions=questions, answers=answers, polled=JournalMemory(name, app.journal))
 
     def replaced(self) -> None:
         for source in self._app.parts.sources.values():
