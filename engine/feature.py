@@ -50,6 +50,8 @@ class Feature:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
+        bulk_acts: by verb, of the `Acts`: what an operation does, once begun, also after a restart.
+        corrections: those of code tables, as the journal has them (`engine.store.queries.corrections`).
         metrics: `engine.monitoring.metrics.Metrics`.
         sources: its part in the building of channels: `engine.runtime.build.Talking`.
         todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.
@@ -58,6 +60,8 @@ class Feature:
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
     service: str = ""
+    bulk_acts: str = ""
+    corrections: str = ""
     metrics: str = ""
     sources: str = ""
     todo: str = ""

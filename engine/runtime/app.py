@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
-from engine.actions.underway import Acts
+from engine.actions.underway import Acts, bulk_acts
 from engine.actions.yielding import Yielding
 from engine.config import tls_files
 from engine.config.changes import REFUSED, Change, changes
@@ -28,8 +28,6 @@ from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
 from engine.features.access.service.accounts import Accounts
-from engine.features.codes.rows.reading import list_corrections
-from engine.features.rework.acts.bulk_acts import bulk_acts
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -62,6 +60,7 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
+from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp

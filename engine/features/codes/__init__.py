@@ -3,6 +3,7 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
+    corrections="rows.reading:list_corrections",
     todo="todo:entries",
     service="service.missing_codes:CodeService",
 )

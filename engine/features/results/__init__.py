@@ -3,5 +3,6 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
+    bulk_acts="acts.hold_decisions:bulk_acts",
     service="service:ResultService",
 )

@@ -3,5 +3,6 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
+    bulk_acts="acts.bulk_acts:bulk_acts",
     todo="todo:entries",
 )

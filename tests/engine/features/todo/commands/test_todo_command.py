@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.rework import todo as letters
 from engine.features.todo.rows.reading import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
 from engine.features.todo.service import todo_list
@@ -176,8 +177,8 @@ async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
         keys = [one.entry.key for one in await todo.look()]
         await todo.take(keys[0], "asha")
         with monkeypatch.context() as patch:
-            for name in ("letter_groups", "todo_states"):
-                patch.setattr(todo_list, name, unreadable)
+            patch.setattr(letters, "letter_groups", unreadable)
+            patch.setattr(todo_list, "todo_states", unreadable)
             patch.setattr(todo, "_missing", unreadable)
             without = [one.entry.key for one in await todo.look()]
         assert [key for key in without if key not in ("dead", "unmapped")] == keys
