@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.actions.control import SOCKET_NAME
@@ -27,7 +27,6 @@ from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
-from engine.features.access.service.accounts import Accounts
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -142,14 +141,7 @@ class App:
             logger.error("the journal is damaged", extra={"detail": text})
         recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
-        web = self._web = site.config.web  # as it is in force; `_follow`
-        self.accounts = Accounts(
-            self.journal,
-            self.clock,
-            idle_s=web.idle,
-            longest_s=web.session,
-            rules=lambda: self.parts.built.site.config.access,
-        )
+        self._web = site.config.web  # as it is in force; `_follow`
         try:
             await self._run(site, recovery, started)
         finally:
@@ -250,9 +242,9 @@ class App:
         offered = offered_acts(self, verbs)
         running.push_async_callback(offered.stop)
         self.page = await self._start_page(site, offered)
-        running.callback(self.accounts.set_up.withdraw)
-        self.set_up_link = await self._offer_set_up(site)
         for service in parts.services:
+            running.callback(service.leave)
+            self.set_up_link += await service.greeting(site)
             for name, loop in service.loops().items():
                 supervisor.supervise(name, loop)
         supervisor.supervise("second anchor", self.second_anchor.run)
@@ -395,7 +387,6 @@ class App:
 
     def _follow(self, config: WebConfig) -> list[str]:
         """Follow a new ``web:``; the keys of it that take effect at the next start, each in a sentence."""
-        self.accounts.last(config.idle, config.session)
         if self.page is not None:
             self.page.follow(config)
         changed = [key for key in AT_START if getattr(config, key) != getattr(self._web, key)]
@@ -432,23 +423,12 @@ class App:
             changes=self._changes,
             configured=lambda: self.parts.built.site.hash,
             suggestions=lambda channel: suggested(self.parts.built.site, channel),
-            accounts=self.accounts,
             clock=self.clock,
-            **{name: one for service in self.parts.services for name, one in service.of_pages().items()},
+            **self._of_pages(),
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
-
-    async def _offer_set_up(self, site: Site) -> str:
-        """The link for the first admin; empty: there is a user, or no page."""
-        if not site.config.web.enabled:
-            return ""
-        try:
-            return await self.accounts.set_up.offer(site.config.web.local_address)
-        except (OSError, StoreError) as error:  # results matter more
-            logger.error("the set-up link cannot be written", extra={"detail": getattr(error, "strerror", str(error))})
-            return ""
 
     async def _keep_opening(self, page: StatusServer) -> None:
         """Open the page where it could not be opened, and elsewhere once it may be."""
@@ -467,6 +447,14 @@ class App:
             if not self.observer.page_fault:
                 logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": reason})
             self.observer.page_fault = f"the status page cannot listen on {listen}: {reason}"
+
+    def _of_pages(self) -> dict[str, Any]:
+        return {name: one for service in self.parts.services for name, one in service.of_pages().items()}
+
+    @property
+    def accounts(self) -> Any:
+        """Who may ask; its feature knows its type."""
+        return self._of_pages()["accounts"]
 
     def service(self, kind: type[S]) -> S:
         """The service of this type; each feature has one at most."""

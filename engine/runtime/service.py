@@ -74,6 +74,13 @@ class Service:
     async def start(self) -> None:
         """Before anything is delivered."""
 
+    async def greeting(self, site: Site) -> str:
+        """The link that a person at the terminal is shown once the site runs; empty: none."""
+        return ""
+
+    def leave(self) -> None:
+        """The site begins to stop."""
+
     async def stop(self) -> None:
         """After the last delivery; where `start` was reached."""
 
