@@ -100,7 +100,7 @@ class Service:
         """Sources and workers of a new configuration are there."""
 
     def shown(self, site: Site) -> Mapping[str, object]:
-        """Its part of a snapshot: fields of `engine.monitoring.snapshot.site.SiteSnapshot`."""
+        """Its parts of a snapshot, by the names that they have in JSON."""
         return {}
 
     def unmapped(self) -> int:

@@ -36,7 +36,7 @@ class OrderService(Service):
 
         def changed() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self.replaced)
+                loop.call_soon_threadsafe(self._changed)
 
         journal.upkeep.orders_changed = changed  # called by the writer's thread
 
@@ -51,6 +51,9 @@ class OrderService(Service):
         return Desks(questions=questions, answers=answers, polled=JournalMemory(name, app.journal))
 
     def replaced(self) -> None:
+        self._changed()  # an analyzer may have got a code for an order that waits
+
+    def _changed(self) -> None:
         for source in self._app.parts.sources.values():
             if isinstance(source.desk, Desk):
                 source.desk.orders_changed()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.codes import todo as codes
 from engine.features.rework import todo as letters
 from engine.features.todo.rows.reading import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
@@ -179,7 +180,7 @@ async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
         with monkeypatch.context() as patch:
             patch.setattr(letters, "letter_groups", unreadable)
             patch.setattr(todo_list, "todo_states", unreadable)
-            patch.setattr(todo, "_missing", unreadable)
+            patch.setattr(codes, "unmapped_by_channel", unreadable)
             without = [one.entry.key for one in await todo.look()]
         assert [key for key in without if key not in ("dead", "unmapped")] == keys
         assert len(without) == len(keys) + 2, "what cannot be read is there by its count"
