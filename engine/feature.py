@@ -58,7 +58,7 @@ class Feature:
 
     Attributes:
         after: features that are asked before it.
-        tables: its `Table`s of the journal: no other writes them.
+        tables: those of the journal that it alone writes.
         on_outcome: its `Step` while the outcome of a message is recorded.
         on_decided: what it does when a person has decided about a delivery with results of orders.
         on_given_up: how it frees what a message has taken of which nothing goes out.
@@ -83,6 +83,12 @@ class Feature:
         forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
         salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
         others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
+        service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
+        bulk_acts: by verb, of the `Acts`: what an operation does, once begun, also after a restart.
+        corrections: those of code tables, as the journal has them (`engine.store.queries.corrections`).
+        metrics: `engine.monitoring.metrics.Metrics`.
+        sources: its part in the building of channels: `engine.runtime.build.Talking`.
+        todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.
     """
 
     after: Sequence[str] = ()
@@ -108,6 +114,12 @@ class Feature:
     forgets_again: str = ""
     salvage: str = ""
     others: str = ""
+    service: str = ""
+    bulk_acts: str = ""
+    corrections: str = ""
+    metrics: str = ""
+    sources: str = ""
+    todo: str = ""
 
 
 @cache

@@ -11,9 +11,8 @@ To add a bulk act:
    thread); the ``work`` of its slice changes the journal, and counts an outcome for each member. It gets members in
    ascending order, and may take fewer of them than it was offered, in their order. A `LeftOutError` is the outcome of
    the first.
-2. begin it by `begin_bulk_act` (`engine.actions.underway`), and give it its line in
-`engine.features.rework.acts.bulk_acts`: a
-   restart takes it up there.
+2. begin it by `begin_bulk_act` (`engine.actions.underway`), and declare it in its feature's ``bulk_acts``: a restart
+   takes it up there.
 3. give each new outcome its line in `KINDS`, and its words in `engine/web/pages/doing.py`.
 """
 

@@ -14,6 +14,7 @@ from engine.model.errors import LabRelayError, UnreachableError
 if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.runtime.app import App
+    from engine.runtime.service import Service
     from engine.store.journal import Journal
 
 ANSWER_S = 0.2  # who began a longer act asks again for its progress
@@ -21,6 +22,7 @@ WITHOUT_DAEMON_S = 86_400.0
 
 Result = dict[str, Any]
 C = TypeVar("C")
+S = TypeVar("S", bound="Service")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,10 @@ class RunningSite:
         if self.running is None:
             raise UnreachableError("no daemon runs")
         return self.running
+
+    def service(self, kind: type[S]) -> S:
+        """What a feature runs in the daemon."""
+        return self.app.service(kind)
 
     @property
     def within_s(self) -> float:

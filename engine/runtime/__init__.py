@@ -2,6 +2,7 @@
 
 app            start, reload and stop, in order
 build          from configuration to compiled channels
+service        what features run beside that, at each moment of the site
 parts          sources, intake and destination workers; a reload replaces those that differ
 verbs          the work of the verbs of the control socket; `control_handlers` has their table
 switching      a person's pause, resume and restart of a part

@@ -15,10 +15,10 @@ from engine.config.source import TcpPart
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
-from engine.features.orders.exchange.desk import Desk
 from engine.model import back_off
 from engine.model.ports import PollMemory, Transport
 from engine.receiving.channel import Channel
+from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel
 
 logger = logging.getLogger("labrelay.channel")
@@ -37,6 +37,7 @@ class ChannelSource:
 
     Args:
         desk: of one whose analyzer gets orders.
+        answers: of one that brings orders, which are answered.
         polled: what it has taken, of one that asks a server.
     """
 
@@ -44,12 +45,14 @@ class ChannelSource:
         self,
         built: BuiltChannel,
         channel: Channel,
-        desk: Desk | None = None,
+        desk: QuestionDesk | None = None,
+        answers: OrderAnswers | None = None,
         polled: PollMemory | None = None,
     ) -> None:
         self.built = built
         self.channel = channel
         self.desk = desk
+        self.answers = answers
         self._polled = polled
         self._fault = ""  # why it cannot open
         self.paused = False  # by a person: nothing is taken

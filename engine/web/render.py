@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from engine.features.todo.pages.rows_shown import looked_row, todo_row
-from engine.features.todo.rules import Todo, without_notes
 from engine.model.journal_views import ReagentView
 from engine.model.phrases import N_, Phrase
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Todo, without_notes
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.languages import LANGUAGES, catalogue

@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
-from engine.features.todo.rules import Todo, entries, listed
+from engine.features.todo.rules import listed
 from engine.model.clock import Clock
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb
@@ -24,6 +25,7 @@ from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
 from engine.web.server import FindReagents, LookAtList, StatusServer
+from tests.support.todo_entries import entries
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

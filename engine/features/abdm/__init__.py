@@ -72,4 +72,7 @@ FEATURE = Feature(
     on_prune="rows.forgetting:let_go",
     on_erase="rows.forgetting:on_erase",
     forgets_again="rows.forgetting:forget_again",
+    todo="todo:entries",
+    service="service.service:AbdmService",
+    metrics="metrics:METRICS",
 )

@@ -8,6 +8,7 @@ from engine.actions.running_site import Result, RunningSite
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, later, retrying
 from engine.features.abdm.rows.patients import Person
+from engine.features.abdm.service.service import Abdm, AbdmService
 from engine.model.errors import LabRelayError
 from engine.model.phrases import R_
 from engine.runtime.control_requests import AbdmContext, AbdmLink, AbdmResume, AbdmRetry
@@ -55,8 +56,8 @@ async def resume(site: RunningSite, request: Request, asked: AbdmResume) -> Resu
 
 def _ours(site: RunningSite) -> AbdmDestination:
     """The configuration that calls are made with: that of the daemon, until its next start."""
-    if site.running is not None and site.running.parts.abdm is not None:
-        return site.running.parts.abdm.ours
+    if (abdm := _running(site)) is not None:
+        return abdm.ours
     for one in site.loaded().config.destinations.values():
         if isinstance(one, AbdmDestination):
             return one
@@ -66,6 +67,10 @@ def _ours(site: RunningSite) -> AbdmDestination:
 async def _run(site: RunningSite, act: Callable[Concatenate[Batch, P], T], /, *args: P.args, **more: P.kwargs) -> T:
     """Do it in one transaction, and have the calls made that it queued."""
     done = await site.journal.run(act, *args, **more)
-    if site.running is not None and site.running.parts.abdm is not None:
-        site.running.parts.abdm.dispatcher.changed()
+    if (abdm := _running(site)) is not None:
+        abdm.dispatcher.changed()
     return done
+
+
+def _running(site: RunningSite) -> Abdm | None:
+    return None if site.running is None else site.running.service(AbdmService).abdm

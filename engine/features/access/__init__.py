@@ -20,4 +20,5 @@ from engine.feature import Feature
 FEATURE = Feature(
     tables="rows.tables:TABLES",
     redone="rows.redone:REDONE",
+    service="service.service:AccessService",
 )

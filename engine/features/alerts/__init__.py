@@ -13,4 +13,7 @@ FEATURE = Feature(
     tables="rows.tables:TABLES",
     keeps="rows.pruning:keeps",
     on_prune="rows.changes:prune_critical",
+    todo="todo:entries",
+    service="service:alerting",
+    metrics="metrics:METRICS",
 )

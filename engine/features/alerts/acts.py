@@ -7,6 +7,7 @@ from engine.actions.control import Request
 from engine.actions.running_site import Result, RunningSite
 from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
 from engine.features.alerts.rows import reading as rows
+from engine.features.alerts.service import Alerting
 from engine.runtime.control_requests import AlertsSent, AlertTaken, AlertTest, NoArguments, OneSilence, SilenceMade
 
 
@@ -19,7 +20,7 @@ async def listed(site: RunningSite, request: Request, asked: NoArguments) -> Res
     if not request.reads_notes:
         silences = [replace(one, reason="") for one in silences]
     return {
-        "configured": app.alerting.config is not None,
+        "configured": app.service(Alerting).config is not None,
         "alerts": ALERT.rows(shown(kept, takers, silences)),
         "silences": SILENCE.rows(silences),
     }
@@ -31,17 +32,19 @@ async def sent(site: RunningSite, request: Request, asked: AlertsSent) -> Result
 
 
 async def test(site: RunningSite, request: Request, asked: AlertTest) -> Result:
-    return {"tested": [asdict(one) for one in await site.app.alerting.test(asked.sink or "")]}
+    return {"tested": [asdict(one) for one in await site.app.service(Alerting).test(asked.sink or "")]}
 
 
 async def acknowledge(site: RunningSite, request: Request, asked: AlertTaken) -> Result:
-    key, act = await site.app.alerting.acknowledge(asked.key, request.actor, asked.note)
+    key, act = await site.app.service(Alerting).acknowledge(asked.key, request.actor, asked.note)
     return {"key": key, "act": act}
 
 
 async def silence(site: RunningSite, request: Request, asked: SilenceMade) -> Result:
-    return {"silence": await site.app.alerting.silence(asked.pattern, request.actor, asked.reason, asked.seconds)}
+    return {
+        "silence": await site.app.service(Alerting).silence(asked.pattern, request.actor, asked.reason, asked.seconds)
+    }
 
 
 async def unsilence(site: RunningSite, request: Request, asked: OneSilence) -> Result:
-    return {"act": await site.app.alerting.unsilence(asked.silence, request.actor)}
+    return {"act": await site.app.service(Alerting).unsilence(asked.silence, request.actor)}

@@ -6,4 +6,7 @@ FEATURE = Feature(
     tables="rows.tables:TABLES",
     checks="rows.check:CHECKS",
     redone="rows.changes:REDONE",
+    corrections="rows.reading:list_corrections",
+    todo="todo:entries",
+    service="service.missing_codes:CodeService",
 )

@@ -4,4 +4,7 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     tables="rows.tables:TABLES",
+    todo="todo:entries",
+    service="service.service:EventService",
+    metrics="metrics:METRICS",
 )

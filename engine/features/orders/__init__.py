@@ -2,6 +2,7 @@
 
 taking, order_writers, lis     orders in, and their answer on the connection that they came by
 polling                        what was taken of a server that is searched for orders
+building, service              their part in built channels, and what runs of them
 status, listening              later changes, as messages of channels of kind ``order-status``
 asking, codes_of_table         how a channel's analyzer asks, and by which codes it gets its orders
 desk, line, awaited, noting    questions and their answers, on the connection of the question
@@ -36,4 +37,7 @@ FEATURE = Feature(
     left_of="rows.erasing:left_of",
     on_erase="rows.erasing:erase",
     salvage="rows.salvage:SALVAGE",
+    todo="todo:entries",
+    sources="exchange.building:TALK",
+    service="exchange.service:OrderService",
 )

@@ -6,6 +6,7 @@ from engine.actions.control import Request
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import by_hand, fetching
+from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows import reading
 from engine.features.orders.rules.sheets import MOST, Sheet, sheets
@@ -79,7 +80,7 @@ async def resend(site: RunningSite, request: Request, asked: OrderChange) -> Res
 async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
     """Ask an analyzer for results that it keeps. The act names no tube."""
     source = known(site.app.parts.sources, asked.channel)
-    if source.desk is None or source.built.asking is None:
+    if not isinstance(source.desk, Desk):
         raise LabRelayError(f"channel {asked.channel} has no orders:, so nothing is sent to its analyzer")
     outlet = source.desk.outlet()
     if outlet is None:

@@ -10,4 +10,5 @@ FEATURE = Feature(
     on_prune="rows.result_counts:finish",
     forgets="rows.result_counts:forget",
     salvage="rows.salvage:SALVAGE",
+    service="service:downtime_watch",
 )

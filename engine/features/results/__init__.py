@@ -14,4 +14,6 @@ FEATURE = Feature(
     forgets="rows.erasing:forget",
     forgets_again="rows.erasing:forget_again",
     salvage="rows.salvage:SALVAGE",
+    bulk_acts="acts.hold_decisions:bulk_acts",
+    service="service:ResultService",
 )

@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    bulk_acts="acts.bulk_acts:bulk_acts",
+    todo="todo:entries",
+)

@@ -5,4 +5,5 @@ from engine.feature import Feature
 FEATURE = Feature(
     tables="rows.tables:TABLES",
     keeps="rows.changes:keeps",
+    service="service.todo_list:todo_list",
 )

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from engine.features.todo.rules import Todo
 from engine.model.clock import from_us
+from engine.monitoring.todo import Todo
 from engine.views.text import local_time
 from engine.views.view import Field, Row, View
 

@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    service="service.sending:tracing",
+    metrics="metrics:METRICS",
+)

@@ -494,7 +494,7 @@ def alerts_sent(asked: Asked[parameters.AlertsSent]) -> Document:
 
 def abdm_status(asked: Asked[parameters.Nothing]) -> Document:
     found = facility_states(asked.sources.journal, asked.snapshot.facilities, _now_us())
-    return state_in_full(found, _site(asked)["abdm"])
+    return state_in_full(found, _site(asked).get("abdm"))
 
 
 def care_contexts(asked: Asked[parameters.CareContexts]) -> Document:

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.actions.selection import Selection
-from engine.features.rework.acts.bulk_acts import bulk_acts
+from engine.actions.underway import bulk_acts
 from engine.features.rework.rows import letter_steps
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch

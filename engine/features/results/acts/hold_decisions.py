@@ -1,7 +1,7 @@
 """Decisions of a named person about dead letters and held results: dismiss, release, reject."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -105,4 +105,8 @@ def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
     return Slice(members, partial(work, **named))
 
 
-DECISIONS: dict[str, BulkAct] = {"dismiss": dismissing, "release": releasing, "reject": rejecting}
+DECISIONS: Mapping[str, BulkAct] = {"dismiss": dismissing, "release": releasing, "reject": rejecting}
+
+
+def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
+    return DECISIONS

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from engine.features.todo.rules import Entry, Todo
 from engine.model.clock import from_us
 from engine.model.phrases import N_, PageText
 from engine.model.todo import Mark, Since
+from engine.monitoring.todo import Entry, Todo
 from engine.web.asked import NO_CAUSE, counted
 from engine.web.cells import Badge, Fact, Row, row_id
 from engine.web.pages.words import Words, grouped, shown

@@ -15,10 +15,10 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.features.reports.lists.shift import ends
 from engine.features.todo.pages.rows_shown import TODO, short_time, todo_row
-from engine.features.todo.rules import Todo, without_notes
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
 from engine.model.phrases import N_, R_, PageText
+from engine.monitoring.todo import Todo, without_notes
 from engine.store.queries.reader import Reader
 from engine.web.desk import Desk
 from engine.web.forms import Form

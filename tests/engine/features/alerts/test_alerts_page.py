@@ -58,7 +58,7 @@ class Known:
             return await journal.run(alerts.unsilence, number, actor)
 
         alerting = SimpleNamespace(acknowledge=acknowledge, silence=silence, unsilence=unsilence)
-        site: Any = SimpleNamespace(app=SimpleNamespace(alerting=alerting))
+        site: Any = SimpleNamespace(app=SimpleNamespace(service=lambda kind: alerting))
         return {
             name: Verb(one.needs, one.arguments, partial(one.work, site))
             for name, one in HANDLERS.items()

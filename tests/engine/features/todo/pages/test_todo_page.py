@@ -13,7 +13,6 @@ import pytest
 from engine.actions.control import Request
 from engine.config.web import WebConfig
 from engine.features.todo.pages.todo import until
-from engine.features.todo.rules import Todo
 from engine.features.todo.service import todo_list
 from engine.features.todo.service.looks import TodoLooks
 from engine.features.todo.service.todo_list import TodoList
@@ -29,6 +28,7 @@ from engine.monitoring.snapshot.channels import LaneSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.store import BackupSnapshot
+from engine.monitoring.todo import Todo
 from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
@@ -63,7 +63,7 @@ class Lists:
         self.journal = journal
         self.list = TodoList(journal, self.snapshot, self)  # type: ignore[arg-type]  # the clock of the page
         self.looks = TodoLooks(journal, self.latest, self)  # type: ignore[arg-type]
-        running = SimpleNamespace(app=SimpleNamespace(todo=self.list))
+        running = SimpleNamespace(app=SimpleNamespace(service=lambda kind: self.list))
         return {
             name: Verb(one.needs, one.arguments, partial(one.work, running))  # type: ignore[arg-type]
             for name, one in HANDLERS.items()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.model.phrases import Phrase
+from engine.monitoring.snapshot.site import Finding, SiteSnapshot
 from engine.monitoring.snapshot.states import Level
 
 
@@ -44,3 +45,12 @@ class AbdmSnapshot:
     destination: str
     looked_at: datetime | None = None
     faults: tuple[AbdmFault, ...] = ()
+
+    def findings(self) -> list[Finding]:
+        return [Finding(level=one.level, phrase=one.words) for one in self.faults]
+
+
+def account_of(site: SiteSnapshot) -> AbdmSnapshot | None:
+    """None: the site is not in the network."""
+    found = site.of_features.get("abdm")
+    return found if isinstance(found, AbdmSnapshot) else None
