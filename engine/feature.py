@@ -49,10 +49,18 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        pages: the routes of its pages, of the frame.
+        menu: those of them that the menu leads to.
+        panels: its parts of pages of the core.
+        strip: its words for the overview, where it has the to-do list.
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    pages: str = ""
+    menu: str = ""
+    panels: str = ""
+    strip: str = ""
 
 
 @cache

@@ -70,7 +70,6 @@ from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
 from engine.store.queries.lanes import list_pauses
-from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
@@ -81,7 +80,6 @@ logger = logging.getLogger("labrelay.site")
 
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
-REAGENTS_FOUND = 200  # the most lots that the page lists
 PAGE_RETRY_S = 5.0
 HEAD_EVERY_S = 86_400.0
 HEAD_WITHIN_S = 1.0
@@ -458,7 +456,6 @@ class App:
             todo=self.todo.latest,
             bell=lambda: self.alerting.bell,
             look=TodoLooks(self.journal, self.todo.latest, self.clock).look,
-            reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=api.routes(),
             ending=api.end_streams,

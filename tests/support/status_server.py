@@ -23,7 +23,7 @@ from engine.web.api.acts import Verb
 from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
-from engine.web.server import FindReagents, LookAtList, StatusServer
+from engine.web.server import LookAtList, StatusServer
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -54,7 +54,6 @@ class Page:
 async def running(
     site: SiteSnapshot,
     *,
-    reagents: FindReagents = lambda lot, channel: [],
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     accounts: Accounts | None = None,
@@ -80,7 +79,6 @@ async def running(
             page.registry,
             todo=todo or page.todo,
             look=look,
-            reagents=reagents,
             accounts=accounts,
             clock=clock,
             reader=reader,

@@ -65,4 +65,8 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
+)

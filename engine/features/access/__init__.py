@@ -17,4 +17,7 @@ meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is use
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+)

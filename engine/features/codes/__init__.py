@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+)

@@ -23,4 +23,8 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
+)

@@ -2,4 +2,8 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.held:routes",
+    menu="pages.held:MENU",
+    panels="pages.panels:PANELS",
+)

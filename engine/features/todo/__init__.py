@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    pages="pages.todo:routes",
+    strip="pages.rows_shown:STRIP",
+)

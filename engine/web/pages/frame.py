@@ -117,7 +117,7 @@ class Frame:
         trial: tries a mapping; None: none can be tried.
         changed_files: names of files of the configuration that are not those that run; reads them all.
         configured: the hash of the configuration in force, code tables included.
-        shifts: times of day at which a shift begins.
+        config: ``web:`` of the configuration in force.
         changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
         suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
@@ -135,12 +135,12 @@ class Frame:
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
         configured: Callable[[], str] = str,
-        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
+        config: Callable[[], WebConfig] = WebConfig,
         changes: Changes = no_changes,
         suggestions: Suggestions = lambda channel: (),
     ) -> None:
         self.changes = changes
-        self._shifts = shifts
+        self.config = config
         self.trial = trial
         self.suggestions = suggestions
         self.channels = channels
@@ -168,7 +168,7 @@ class Frame:
             **request.query,
             "columns": ",".join(request.query.getall("columns", ())),
         }  # one for each tick of a form
-        return Asking(query, request.match_info, principal, words, site, may, self._shifts())
+        return Asking(query, request.match_info, principal, words, site, may, self.config().shifts)
 
     def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
         """The status and the sentence where the journal cannot be read."""
