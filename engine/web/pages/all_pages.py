@@ -17,13 +17,14 @@ from engine.web.pages import (
     trying,
     waiting,
 )
-from engine.web.pages.frame import Frame
+from engine.web.pages.frame import Frame, routes_of
 from engine.web.routes import Route
 
-PAGES = (analyzer, destination, messages, message, contents, waiting, acts, doing, switching, system, trying, help)
+OWN = routes_of(
+    analyzer, destination, messages, message, contents, waiting, acts, doing, switching, system, trying, help
+)
 OF_FEATURES: Hook[Callable[[Frame], Sequence[Route]]] = Hook("pages")
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:
-    each = (*(page.routes for page in PAGES), *OF_FEATURES.each())
-    return [route for routes in each for route in routes(frame)]
+    return [route for routes in (OWN, *OF_FEATURES.each()) for route in routes(frame)]

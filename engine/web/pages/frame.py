@@ -4,10 +4,10 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
@@ -41,7 +41,7 @@ from engine.web.languages import catalogue
 from engine.web.pages.words import Words
 from engine.web.person import person_of
 from engine.web.render import Renderer, TodoSource
-from engine.web.routes import PRINCIPAL
+from engine.web.routes import PRINCIPAL, Route
 
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = N_("This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer.")
@@ -234,6 +234,17 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
+
+
+class Served(Protocol):
+    """A module of pages."""
+
+    def routes(self, frame: Frame) -> Iterable[Route]: ...
+
+
+def routes_of(*pages: Served) -> Callable[[Frame], Sequence[Route]]:
+    """All of some modules."""
+    return lambda frame: [route for page in pages for route in page.routes(frame)]
 
 
 def told(error: LabRelayError, words: Words) -> str:
