@@ -89,6 +89,10 @@ class Feature:
         metrics: `engine.monitoring.metrics.Metrics`.
         sources: its part in the building of channels: `engine.runtime.build.Talking`.
         todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.
+        pages: the routes of its pages, of the frame.
+        menu: those of them that the menu leads to.
+        panels: its parts of pages of the core.
+        strip: its words for the overview, where it has the to-do list.
     """
 
     after: Sequence[str] = ()
@@ -120,6 +124,10 @@ class Feature:
     metrics: str = ""
     sources: str = ""
     todo: str = ""
+    pages: str = ""
+    menu: str = ""
+    panels: str = ""
+    strip: str = ""
 
 
 @cache

@@ -61,7 +61,6 @@ from engine.store.journal.starting import recover
 from engine.store.operations import audit
 from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_pauses
-from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
@@ -74,7 +73,6 @@ S = TypeVar("S", bound=Service)
 
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
-REAGENTS_FOUND = 200  # the most lots that the page lists
 PAGE_RETRY_S = 5.0
 HEAD_EVERY_S = 86_400.0
 HEAD_WITHIN_S = 1.0
@@ -411,7 +409,6 @@ class App:
             self.observer.snapshot,
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot, lambda: self.services),
-            reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=api.routes(),
             ending=api.end_streams,

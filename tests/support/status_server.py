@@ -24,7 +24,7 @@ from engine.web.api.acts import Verb
 from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
-from engine.web.server import FindReagents, LookAtList, StatusServer
+from engine.web.server import LookAtList, StatusServer
 from tests.support.todo_entries import entries
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -56,7 +56,6 @@ class Page:
 async def running(
     site: SiteSnapshot,
     *,
-    reagents: FindReagents = lambda lot, channel: [],
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     accounts: Accounts | None = None,
@@ -82,7 +81,6 @@ async def running(
             page.registry,
             todo=todo or page.todo,
             look=look,
-            reagents=reagents,
             accounts=accounts,
             clock=clock,
             reader=reader,

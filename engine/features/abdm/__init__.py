@@ -75,4 +75,7 @@ FEATURE = Feature(
     todo="todo:entries",
     service="service.service:AbdmService",
     metrics="metrics:METRICS",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
 )

@@ -21,4 +21,6 @@ FEATURE = Feature(
     tables="rows.tables:TABLES",
     redone="rows.redone:REDONE",
     service="service.service:AccessService",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
 )

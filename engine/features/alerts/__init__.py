@@ -16,4 +16,6 @@ FEATURE = Feature(
     todo="todo:entries",
     service="service:alerting",
     metrics="metrics:METRICS",
+    pages="pages:routes",
+    menu="pages:MENU",
 )

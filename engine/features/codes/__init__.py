@@ -9,4 +9,6 @@ FEATURE = Feature(
     corrections="rows.reading:list_corrections",
     todo="todo:entries",
     service="service.missing_codes:CodeService",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
 )

@@ -40,4 +40,7 @@ FEATURE = Feature(
     todo="todo:entries",
     sources="exchange.building:TALK",
     service="exchange.service:OrderService",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
 )

@@ -5,4 +5,6 @@ from engine.feature import Feature
 FEATURE = Feature(
     on_outcome="on_outcome:Reagents",
     tables="rows:TABLES",
+    pages="pages:routes",
+    menu="pages:MENU",
 )

@@ -11,4 +11,6 @@ FEATURE = Feature(
     forgets="rows.result_counts:forget",
     salvage="rows.salvage:SALVAGE",
     service="service:downtime_watch",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
 )

@@ -16,4 +16,7 @@ FEATURE = Feature(
     salvage="rows.salvage:SALVAGE",
     bulk_acts="acts.hold_decisions:bulk_acts",
     service="service:ResultService",
+    pages="pages.held:routes",
+    menu="pages.held:MENU",
+    panels="pages.panels:PANELS",
 )

@@ -6,4 +6,6 @@ FEATURE = Feature(
     tables="rows.tables:TABLES",
     keeps="rows.changes:keeps",
     service="service.todo_list:todo_list",
+    pages="pages.todo:routes",
+    strip="pages.rows_shown:STRIP",
 )

@@ -13,11 +13,12 @@ from engine.model.permissions import ROLES
 from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
-from engine.web.menu import DAILY, OTHERS
+from engine.web.menu import entries
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 
-ENTRIES = {one.path for one in (*DAILY, *(page for group in OTHERS for page in group.entries))}
+ENTRIES = {one.path for one in entries()}
+DAILY = [one for one in entries() if not one.group]
 FOR_PROGRAMMERS = {
     "/api"
 }  # of no use to those who look or act: their menu is the shorter for it. It has no menu itself
