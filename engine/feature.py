@@ -49,10 +49,30 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        keys: the model with its keys of the site's file.
+        channel_keys: the model with its keys of a channel's file.
+        destination: the model of a kind of destination.
+        source: the model of a kind of source.
+        agreement: what its keys in several files say against each other.
+        servers: those that its keys name.
+        elsewhere: examines the site's account at another system, which is asked.
+        examine: examines what the journal says of it.
+        doubts: lines on corrections of code tables and the site's files.
+        system_users: the accounts of this machine that its keys give roles to.
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    keys: str = ""
+    channel_keys: str = ""
+    destination: str = ""
+    source: str = ""
+    agreement: str = ""
+    servers: str = ""
+    system_users: str = ""
+    elsewhere: str = ""
+    examine: str = ""
+    doubts: str = ""
 
 
 @cache

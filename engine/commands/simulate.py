@@ -142,6 +142,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
+    from engine.config.channel import own_line
     from workbench.simulator.dialogue import Dialogue
     from workbench.simulator.play import PlaySettings, new_seed, sentences, summary
 
@@ -159,8 +160,8 @@ def command(
         model = model.in_dialect(channel.dialect)
         if connect is None and listen is None:  # if it connects, we listen here, and the other way round
             connect, listen = getattr(channel.source, "listen", None), getattr(channel.source, "connect", None)
-        if ask and orders_listen is None and channel.own_line is not None:
-            orders_listen = channel.own_line[0]
+        if ask and orders_listen is None and (ours := own_line(channel)) is not None:
+            orders_listen = ours[0]
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     chosen = new_seed() if seed is None else seed

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
@@ -28,11 +29,11 @@ from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
 from engine.features.abdm.flows import announcing
 from engine.features.abdm.service.service import changed as abdm_changed
-from engine.features.access.service.accounts import Accounts
+from engine.features.access.service.accounts import Accounts, access_of
 from engine.features.alerts.service import Alerting
 from engine.features.codes.rows.reading import list_corrections
 from engine.features.events.service import state_events
-from engine.features.events.service.webhooks import Webhooks
+from engine.features.events.service.webhooks import Webhooks, webhooks_of
 from engine.features.orders.exchange import expiry, status
 from engine.features.reports.service import DowntimeWatch
 from engine.features.rework.acts.bulk_acts import bulk_acts
@@ -154,7 +155,7 @@ class App:
             self.clock,
             idle_s=web.idle,
             longest_s=web.session,
-            rules=lambda: self.parts.built.site.config.access,
+            rules=lambda: access_of(self.parts.built.site.config),
         )
         try:
             await self._run(site, recovery, started)
@@ -182,7 +183,7 @@ class App:
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
-        self.webhooks = Webhooks(self.journal, lambda: parts.built.site.config.webhooks, self.clock)
+        self.webhooks = Webhooks(self.journal, lambda: webhooks_of(parts.built.site.config), self.clock)
         self.todo = TodoList(
             self.journal,
             self.observer.snapshot,
@@ -237,7 +238,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
-        await self.webhooks.begin(site.config.webhooks)  # before the first message can come
+        await self.webhooks.begin(webhooks_of(site.config))  # before the first message can come
         for source in parts.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
@@ -266,7 +267,7 @@ class App:
             admission=admission(self),
         )
         await control.start()
-        control.open_to_group(bool(site.config.access.system_users))
+        control.open_to_group(bool(system_users(site.config)))
         running.push_async_callback(control.stop)
         offered = offered_acts(self, verbs)
         running.push_async_callback(offered.stop)
@@ -388,9 +389,9 @@ class App:
                             for key in fixed
                         )
                     )
-                await self.webhooks.begin(built.site.config.webhooks)
+                await self.webhooks.begin(webhooks_of(built.site.config))
                 await self.parts.swap(built)
-                self._control.open_to_group(bool(built.site.config.access.system_users))
+                self._control.open_to_group(bool(system_users(built.site.config)))
                 gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")

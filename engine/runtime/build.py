@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 from engine.config import registry
 from engine.config.channel import NO_DESTINATION, ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
+from engine.config.joining import part
 from engine.config.load import Site
 from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
 from engine.config.source_tee import TeePart
-from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.config.orders import OrdersConfig, OrdersKeys, orders_of
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.lis import LisAnswers
 from engine.features.orders.exchange.listening import answers_later
@@ -116,7 +117,7 @@ def _with_codes(site: Site, programs: "Programs") -> tuple[Site, list[str]]:
     problems: list[str] = []
     channels = dict(site.channels)
     for name, config in site.channels.items():
-        if config.orders is None or config.orders.codes:
+        if (orders := orders_of(config)) is None or orders.codes:
             continue
         tables: dict[str, Table] = {}
         for route in config.routes:
@@ -126,11 +127,10 @@ def _with_codes(site: Site, programs: "Programs") -> tuple[Site, list[str]]:
                 continue
             own = program.tables if program is not None else {}
             tables |= {table: own[table] for table in site.tables_of(config) if table in own}
-        codes, wrong = codes_of(tables.values(), config.orders)
+        codes, wrong = codes_of(tables.values(), orders)
         node = site.node(name, "orders")
         problems += [node.problem(f"orders: {text}") for text in wrong]
-        orders = config.orders.model_copy(update={"codes": codes})
-        channels[name] = config.model_copy(update={"orders": orders})
+        channels[name] = config.model_copy(update={"orders": orders.model_copy(update={"codes": codes})})
     return replace(site, channels=channels), problems
 
 
@@ -159,6 +159,8 @@ def build_channel(
     others: Mapping[bytes, int] | None = None,
 ) -> BuiltChannel:
     source = config.source
+    keys = part(config, OrdersKeys)
+    orders, taken = keys.orders, keys.taken
     message_format = format_of(source, config.dialect)
     context = MapContext(
         channel=config.channel,
@@ -205,10 +207,10 @@ def build_channel(
             routes=_routes(site, config, programs),
             context=context,
             dialogue=dialogue,
-            tests=config.orders.tests if config.orders is not None else {},
-            groups=config.orders.groups if config.orders is not None else (),
-            takes=None if config.taken is None else take_settings(site.channels, config.taken, config.channel),
-            redundant=config.orders is not None and config.orders.redundant,
+            tests=orders.tests if orders is not None else {},
+            groups=orders.groups if orders is not None else (),
+            takes=None if taken is None else take_settings(site.channels, taken, config.channel),
+            redundant=orders is not None and orders.redundant,
             has_other_numbers=any(
                 not are_read(program.format, program.report_numbers, program.identity)
                 for route in config.routes
@@ -216,11 +218,11 @@ def build_channel(
                 and (program := programs.get(route.mapping, site.tables_of(config))) is not None
             ),
         ),
-        asking=_asking(config, config.orders, message_format, options, dialogue)
-        if config.orders is not None and dialogue is not None
+        asking=_asking(config, orders, message_format, options, dialogue)
+        if orders is not None and dialogue is not None
         else None,
         answering=None
-        if config.taken is None or source.transport in UNANSWERED
+        if taken is None or source.transport in UNANSWERED
         else LisAnswers(
             writer=writer(
                 source.format,
@@ -231,7 +233,7 @@ def build_channel(
             ),
             usual=answer,
             timezone=config.timezone,
-            deadline_s=config.taken.deadline,
+            deadline_s=taken.deadline,
         ),
     )
 
@@ -254,10 +256,10 @@ def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
     Raises:
         ConfigError: the dialect has no dialogue.
     """
-    if config.orders is None:
+    if (orders := orders_of(config)) is None:
         return None
     made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
-        config.dialect, **config.orders.habits
+        config.dialect, **orders.habits
     )
     if made is None:
         node = site.node(config.channel, "orders")

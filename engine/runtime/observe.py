@@ -285,7 +285,7 @@ class Observer:
             held_alarm_s=site.limits.held_alarm,
             unsent_after_s=unsent_after_s(parts.built.site.channels),
             facilities=facilities_of(site.destinations),
-            notifies=site.alerts is not None,
+            notifies="alerts" in site.model_fields_set,
             alarms=tuple(alarms),
             notes=tuple(notes),
         )

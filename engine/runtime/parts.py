@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.config.changes import same_link
@@ -248,8 +249,9 @@ class Parts:
         """Give journal, intake and lanes the configuration, and create sources for channels without one."""
         config, channels = self.built.site.config, self.built.channels
         self.journal.upkeep.config_hash = self.built.site.hash[:12]
-        self.journal.upkeep.notes_critical = config.alerts is None or config.alerts.wants_critical
-        self.tracing.follow(config.traces)
+        whole: Any = config
+        self.journal.upkeep.notes_critical = whole.alerts is None or whole.alerts.wants_critical
+        self.tracing.follow(whole.traces)
         self.journal.upkeep.policy = Policy.of(config.retention)
         self.journal.tail.incomplete_bytes = config.limits.incomplete
         self.journal.tail.incomplete_us = round(config.retention.incomplete * 1_000_000)

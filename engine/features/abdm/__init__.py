@@ -65,4 +65,10 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    after=("orders",),
+    destination="config.destination:AbdmDestination",
+    source="config.share:ShareSource",
+    elsewhere="service.examine:lines",
+    agreement="config.together:disagreements",
+)

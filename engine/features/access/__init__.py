@@ -17,4 +17,9 @@ meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is use
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    keys="config.access:AccessKeys",
+    servers="config.access:servers",
+    elsewhere="examine:lines",
+    system_users="config.access:system_users",
+)

@@ -8,4 +8,7 @@ alerts from one look to the next. `wording` makes one message of the lines that 
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    keys="config.alerts:AlertsKeys",
+    servers="config.alerts:servers",
+)

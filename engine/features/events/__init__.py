@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    keys="config:EventsKeys",
+    servers="config:servers",
+)

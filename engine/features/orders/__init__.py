@@ -23,4 +23,9 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    channel_keys="config.orders:OrdersKeys",
+    source="config.status:StatusSource",
+    examine="examine:lines",
+    agreement="config.together:disagreements",
+)

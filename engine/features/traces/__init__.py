@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    keys="config:TracesKeys",
+    servers="config:servers",
+)

@@ -69,7 +69,7 @@ def markdown() -> str:
 
 def site_keys() -> Iterator[str]:
     own = {"site", "web", "access", "limits", "retention", "backup", "destinations", "alerts", "webhooks", "traces"}
-    yield from block("The file", sitewide.SiteConfig, skip=own)
+    yield from block("The file", sitewide.site_model(), skip=own)
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", web.WebConfig)
     yield from block("`access:`", access.AccessConfig)
@@ -95,7 +95,7 @@ def webhook_keys() -> Iterator[str]:
 
 def destination_keys() -> Iterator[str]:
     yield from block("Every destination", destination_base.DestinationBase, intro=False)
-    for kind, model in destination.KINDS.items():
+    for kind, model in destination.kinds().items():
         yield from block(f"`kind: {kind}`", model, skip=destination_base.DestinationBase.model_fields)
         yield from destination_example(kind)
     yield from block("`callbacks:` of `kind: abdm`", destination_abdm.CallbackConfig)
@@ -110,12 +110,12 @@ def destination_keys() -> Iterator[str]:
 
 def destination_example(kind: str) -> Iterator[str]:
     yield from ("```yaml", "destinations:")
-    yield textwrap.indent(destination.KINDS[kind].example, "  ").rstrip()
+    yield textwrap.indent(destination.kinds()[kind].example, "  ").rstrip()
     yield from ("```", "")
 
 
 def channel_keys() -> Iterator[str]:
-    yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
+    yield from block("The file", channel.channel_model(), skip={"source", "routes"})
     yield from block("An entry of `routes:`", channel.RouteConfig)
     yield from block("`orders:`", orders.OrdersConfig)
     yield from block("`lis:`", lis.LisConfig)
