@@ -69,6 +69,8 @@ FEATURE = Feature(
     after=("orders",),
     destination="config.destination:AbdmDestination",
     source="config.share:ShareSource",
+    erased="examine:kept",
     elsewhere="service.examine:lines",
     agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
 )

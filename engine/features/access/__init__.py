@@ -22,4 +22,5 @@ FEATURE = Feature(
     servers="config.access:servers",
     elsewhere="examine:lines",
     system_users="config.access:system_users",
+    key_help="config.documented:KEYS",
 )

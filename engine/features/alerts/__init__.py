@@ -11,4 +11,5 @@ from engine.feature import Feature
 FEATURE = Feature(
     keys="config.alerts:AlertsKeys",
     servers="config.alerts:servers",
+    key_help="config.documented:KEYS",
 )

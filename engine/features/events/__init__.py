@@ -5,4 +5,5 @@ from engine.feature import Feature
 FEATURE = Feature(
     keys="config:EventsKeys",
     servers="config:servers",
+    key_help="config:KEYS",
 )

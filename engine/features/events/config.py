@@ -13,6 +13,7 @@ from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls
 from engine.config.values import Duration, Model, Name, Names, SecretName, WebAddress
 from engine.features.events.rules import wanted
+from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
 
 MOST_WEBHOOKS = 20
@@ -86,3 +87,9 @@ def servers(config: SiteConfig) -> Iterator[Server]:
     for name, hook in webhooks_of(config).items():
         owner = f"webhook {name}"
         yield Server(owner=owner, path=("webhooks", name), block=hook, place=hook.url, asked=owner)
+
+
+KEYS = KeyHelp(
+    {"webhooks": (Block("An entry of `webhooks:`", [WebhookConfig]),)},
+    about={"webhooks": "`webhooks:` of the site: a map from a name to a program that events are sent to."},
+)

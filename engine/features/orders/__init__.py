@@ -28,4 +28,5 @@ FEATURE = Feature(
     source="config.status:StatusSource",
     examine="examine:lines",
     agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
 )

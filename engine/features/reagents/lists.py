@@ -15,3 +15,5 @@ LOT = View[ReagentView](
     Field("first", "FIRST", of=at("first_us")),
     Field("last", "LAST", of=at("last_us")),
 )
+
+WITHOUT_ROWS = {"reagents": (LOT,)}

@@ -2,4 +2,6 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    without_rows="lists.dead_letters:WITHOUT_ROWS",
+)

@@ -15,6 +15,7 @@ from engine.config.templated_request import OURS, SecretHeader
 from engine.config.tls import ConnectTls
 from engine.config.values import Duration, HttpUrl, Model, Whole
 from engine.config.yaml_nodes import KeyPath
+from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
 
 ADAPTER = "adapters.clients.otlp"
@@ -83,3 +84,6 @@ def servers(config: SiteConfig) -> Iterator[Server]:
     """The collector."""
     if (traces := traces_of(config)) is not None:
         yield Server(owner="traces", path=("traces",), block=traces, place=traces.url, in_clear=traces.in_clear())
+
+
+KEYS = KeyHelp({"traces": (Block("`traces:`", [TracesConfig]),)})

@@ -75,7 +75,7 @@ def test_every_key_is_in_its_part() -> None:
         "packs": (pack.PackConfig,),
     }
     elsewhere = {
-        *keys.PARTS,
+        *keys.parts(),
         "access",
         "backup",
         "limits",
