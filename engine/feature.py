@@ -55,11 +55,12 @@ class Feature:
         source: the model of a kind of source.
         agreement: what its keys in several files say against each other.
         key_help: what `labrelay help keys` says of its keys.
-        without_rows: the views of its verbs that show no row in the site of which the names in JSON are recorded.
         servers: those that its keys name.
         elsewhere: examines the site's account at another system, which is asked.
         examine: examines what the journal says of it.
         erased: what it has of a patient beside messages and orders (`engine.commands.erase.Kept`).
+        of_pack: what it knows of an analyzer's pack (`engine.commands.analyzers.PackWords`).
+        dead_letters: groups of those that a filter finds, with their counts.
         doubts: lines on corrections of code tables and the site's files.
         system_users: the accounts of this machine that its keys give roles to.
     """
@@ -72,12 +73,13 @@ class Feature:
     source: str = ""
     agreement: str = ""
     key_help: str = ""
-    without_rows: str = ""
     servers: str = ""
     system_users: str = ""
     elsewhere: str = ""
     examine: str = ""
     erased: str = ""
+    of_pack: str = ""
+    dead_letters: str = ""
     doubts: str = ""
 
 

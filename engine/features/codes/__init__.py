@@ -4,4 +4,5 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     doubts="examine:doubts",
+    of_pack="examine:of_pack",
 )

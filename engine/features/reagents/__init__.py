@@ -2,6 +2,4 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature(
-    without_rows="lists:WITHOUT_ROWS",
-)
+FEATURE = Feature()

@@ -15,5 +15,3 @@ LOT = View[ReagentView](
     Field("first", "FIRST", of=at("first_us")),
     Field("last", "LAST", of=at("last_us")),
 )
-
-WITHOUT_ROWS = {"reagents": (LOT,)}

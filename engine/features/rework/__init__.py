@@ -3,5 +3,5 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    without_rows="lists.dead_letters:WITHOUT_ROWS",
+    dead_letters="rows.letter_groups:letter_groups",
 )

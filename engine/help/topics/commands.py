@@ -1,6 +1,6 @@
 """Every verb of the command line with its options, the exit codes, and the names in JSON."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import yaml
 from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
-from engine.feature import Hook
+from engine.features.reagents.lists import LOT
+from engine.features.rework.lists.dead_letters import HELD, PERSON
 from engine.help.topics.tables import code, rows
 from engine.views.view import View
 
@@ -20,7 +21,11 @@ Verb = tuple[tuple[str, ...], click.Command]
 
 RECORDED = Path(__file__).with_name("json_names.txt")  # of a site with a message in each state; a test writes it
 JSON_NOTES = Path(__file__).with_name("json_notes.yaml")
-WITHOUT_ROWS: Hook[Mapping[str, Sequence[View[Any]]]] = Hook("without_rows")
+WITHOUT_ROWS: dict[str, tuple[View[Any], ...]] = {  # in the recorded site
+    "held list": (HELD,),
+    "held persons": (PERSON,),
+    "reagents": (LOT,),
+}
 
 INTRODUCTION = """\
 # Commands
@@ -108,12 +113,11 @@ def json_names() -> dict[str, str]:
     paths: dict[str, list[str]] = {verb: [] for verb in every}
     for label, found in recorded.items():
         paths[_verb_of(label, every)] += found
-    without_rows = {verb: views for each in WITHOUT_ROWS.each() for verb, views in each.items()}
     made = {}
     for verb in every:
         said = notes.get(verb, {})
         if isinstance(said, dict):
-            more = [f"{view.name}[].{field.name}" for view in without_rows.get(verb, ()) for field in view.fields]
+            more = [f"{view.name}[].{field.name}" for view in WITHOUT_ROWS.get(verb, ()) for field in view.fields]
             said = _names(_tree([*paths[verb], *more, *said]), {**notes["*"], **said})
         made[verb] = " ".join(said.split())
     return made

@@ -9,7 +9,6 @@ from aiohttp import web
 from engine.features.abdm.pages.context import TITLE as CARE_CONTEXT
 from engine.features.abdm.pages.listed import CONTEXT
 from engine.features.abdm.rows.lists import of_message
-from engine.features.results.lists.decided import counted, decided
 from engine.features.rework.pages import aside, edit, replay
 from engine.model.errors import TooSlowError
 from engine.model.journal_views import DeliveryView, Trace
@@ -21,6 +20,7 @@ from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.neighbours import neighbours_of
 from engine.store.queries.reader import Reader
+from engine.views.decided import counted, decided
 from engine.views.explained import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons

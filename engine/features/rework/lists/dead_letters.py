@@ -67,6 +67,3 @@ def _some(found: Iterable[str]) -> list[str]:
     names = sorted(found)
     more = len(names) - NAMES_SHOWN
     return names if more <= 1 else [*names[: NAMES_SHOWN - 1], f"{names[NAMES_SHOWN - 1]} and {more} more"]
-
-
-WITHOUT_ROWS = {"held list": (HELD,), "held persons": (PERSON,)}
