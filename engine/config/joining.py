@@ -21,6 +21,9 @@ def joined_model(core: type[M], parts: Iterable[type[Model]], **types: Any) -> t
 
     Args:
         types: of keys of the core that features add to.
+
+    Raises:
+        ValueError: a key has no place.
     """
     parts = tuple(parts)
     names = dict.fromkeys(_in_order(core, parts), Any)
@@ -36,6 +39,8 @@ def _in_order(core: type[Model], parts: Iterable[type[Model]]) -> list[str]:
     for part in parts:
         for name, field in part.model_fields.items():
             behind = next(mark.key for mark in field.metadata if isinstance(mark, Behind))
+            if behind not in core.model_fields:
+                raise ValueError(f"{name} stands behind {behind}, which is no key of {core.__name__}")
             placed.setdefault(behind, []).append(name)
     return [name for own in core.model_fields for name in (own, *placed.get(own, ()))]
 
