@@ -93,6 +93,20 @@ class Feature:
         menu: those of them that the menu leads to.
         panels: its parts of pages of the core.
         strip: its words for the overview, where it has the to-do list.
+        keys: the model with its keys of the site's file.
+        channel_keys: the model with its keys of a channel's file.
+        destination: the model of a kind of destination.
+        source: the model of a kind of source.
+        agreement: what its keys in several files say against each other.
+        key_help: what `labrelay help keys` says of its keys.
+        servers: those that its keys name.
+        system_users: the accounts of this machine that its keys give roles to.
+        elsewhere: examines the site's account at another system, which is asked.
+        examine: examines what the journal says of it.
+        erased: what it has of a patient beside messages and orders (`engine.commands.erase.Kept`).
+        of_pack: what it knows of an analyzer's pack (`engine.commands.analyzers.PackWords`).
+        dead_letters: groups of those that a filter finds, with their counts.
+        doubts: lines on corrections of code tables and the site's files.
     """
 
     after: Sequence[str] = ()
@@ -128,6 +142,20 @@ class Feature:
     menu: str = ""
     panels: str = ""
     strip: str = ""
+    keys: str = ""
+    channel_keys: str = ""
+    destination: str = ""
+    source: str = ""
+    agreement: str = ""
+    key_help: str = ""
+    servers: str = ""
+    system_users: str = ""
+    elsewhere: str = ""
+    examine: str = ""
+    erased: str = ""
+    of_pack: str = ""
+    dead_letters: str = ""
+    doubts: str = ""
 
 
 @cache

@@ -38,7 +38,6 @@ from engine.commands.shared.mapping_options import (
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
-from engine.features.results.lists import decided
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import FoundMessage
@@ -52,6 +51,7 @@ from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.others import others_of
+from engine.views import decided
 from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked
 

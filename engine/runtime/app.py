@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
@@ -235,7 +236,7 @@ class App:
             admission=admission(self),
         )
         await control.start()
-        control.open_to_group(bool(site.config.access.system_users))
+        control.open_to_group(bool(system_users(site.config)))
         running.push_async_callback(control.stop)
         offered = offered_acts(self, verbs)
         running.push_async_callback(offered.stop)
@@ -347,7 +348,7 @@ class App:
                     )
                 await self.parts.prepare(built.site)
                 await self.parts.swap(built)
-                self._control.open_to_group(bool(built.site.config.access.system_users))
+                self._control.open_to_group(bool(system_users(built.site.config)))
                 gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")

@@ -184,6 +184,8 @@ def build_channel(
     others: Mapping[bytes, int] | None = None,
 ) -> BuiltChannel:
     source = config.source
+    whole: Any = config  # with the keys of features
+    orders = whole.orders
     message_format = format_of(source, config.dialect)
     context = MapContext(
         channel=config.channel,
@@ -232,10 +234,10 @@ def build_channel(
             routes=_routes(site, config, programs),
             context=context,
             dialogue=dialogue,
-            tests=config.orders.tests if config.orders is not None else {},
-            groups=config.orders.groups if config.orders is not None else (),
+            tests=orders.tests if orders is not None else {},
+            groups=orders.groups if orders is not None else (),
             takes=talk.takes,
-            redundant=config.orders is not None and config.orders.redundant,
+            redundant=orders is not None and orders.redundant,
             has_other_numbers=any(
                 not are_read(program.format, program.report_numbers, program.identity)
                 for route in config.routes
@@ -266,10 +268,11 @@ def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
     Raises:
         ConfigError: the dialect has no dialogue.
     """
-    if config.orders is None:
+    whole: Any = config
+    if (orders := whole.orders) is None:
         return None
     made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
-        config.dialect, **config.orders.habits
+        config.dialect, **orders.habits
     )
     if made is None:
         node = site.node(config.channel, "orders")

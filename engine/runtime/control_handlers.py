@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.actions.admission import Admission
+from engine.actions.admission import Admission, system_users
 from engine.actions.control import Follower, Handler, Request
 from engine.actions.pause_resume import VERBS, Switches
 from engine.actions.running_site import Result, RunningSite
@@ -205,4 +205,4 @@ def admission(app: "App") -> Admission:
     async def note(actor: Actor, what: dict[str, Any]) -> None:
         await app.journal.run(audit.note, actor, "refused", what)
 
-    return Admission(NEEDS, lambda: app.parts.built.site.config.access.system_users, note)
+    return Admission(NEEDS, lambda: system_users(app.parts.built.site.config), note)

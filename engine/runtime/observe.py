@@ -276,7 +276,7 @@ class Observer:
             backup=app.backup.snapshot(),
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
-            notifies=site.alerts is not None,
+            notifies="alerts" in site.model_fields_set,
             alarms=tuple(alarms),
             notes=tuple(notes),
             of_features={name: part for one in parts.services for name, part in one.shown(parts.built.site).items()},

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from engine.config import registry
+from engine.config.channel import own_line
 from engine.config.source import TcpPart
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
@@ -149,7 +150,7 @@ class ChannelSource:
 
     async def _open_own_line(self) -> None:
         """Begin to connect to where the analyzer takes orders."""
-        if (ours := self.built.config.own_line) is not None:
+        if (ours := own_line(self.built.config)) is not None:
             address, tls = ours
             self._own_line = registry.transport("tcp").connector(address, partial(self.channel.handle, own=True), tls)
             await self._own_line.start()

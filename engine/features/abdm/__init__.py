@@ -78,4 +78,11 @@ FEATURE = Feature(
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
     panels="pages.panels:PANELS",
+    after=("orders",),
+    destination="config.destination:AbdmDestination",
+    source="config.share:ShareSource",
+    erased="examine:kept",
+    elsewhere="service.examine:lines",
+    agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
 )

@@ -5,7 +5,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from engine.actions.control import Request
 from engine.actions.running_site import Result, RunningSite
-from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.config.destination import AbdmDestination, found_in
 from engine.features.abdm.flows import consents, later, retrying
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.service.service import Abdm, AbdmService
@@ -58,9 +58,8 @@ def _ours(site: RunningSite) -> AbdmDestination:
     """The configuration that calls are made with: that of the daemon, until its next start."""
     if (abdm := _running(site)) is not None:
         return abdm.ours
-    for one in site.loaded().config.destinations.values():
-        if isinstance(one, AbdmDestination):
-            return one
+    if (found := found_in(site.loaded().config.destinations)) is not None:
+        return found[1]
     raise LabRelayError(NO_ABDM)
 
 

@@ -23,4 +23,9 @@ FEATURE = Feature(
     service="service.service:AccessService",
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
+    keys="config.access:AccessKeys",
+    servers="config.access:servers",
+    elsewhere="examine:lines",
+    system_users="config.access:system_users",
+    key_help="config.documented:KEYS",
 )

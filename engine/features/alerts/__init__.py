@@ -18,4 +18,7 @@ FEATURE = Feature(
     metrics="metrics:METRICS",
     pages="pages:routes",
     menu="pages:MENU",
+    keys="config.alerts:AlertsKeys",
+    servers="config.alerts:servers",
+    key_help="config.documented:KEYS",
 )

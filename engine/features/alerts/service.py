@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from engine.config.downtime_windows import open_until
 from engine.config.load import Site
 from engine.config.renewal import hash_of
-from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rules.causes import causes
@@ -115,7 +115,7 @@ class Alerting(Service):
 
     @property
     def config(self) -> AlertsConfig | None:
-        return self._site().config.alerts
+        return alerts_of(self._site().config)
 
     async def _read(self, work: Callable[..., T], *given: Any) -> T:
         """``work(journal, *given)`` in a thread; one at a time, so that many sinks need no more threads than one."""
@@ -125,7 +125,7 @@ class Alerting(Service):
     # -- moments of the site -----------------------------------------------------------------------------------------
 
     def configured(self, site: Site) -> None:
-        config = site.config.alerts
+        config = alerts_of(site.config)
         self._journal.upkeep.notes_critical = config is None or config.wants_critical
 
     def loops(self) -> dict[str, Loop]:
@@ -352,7 +352,8 @@ class Alerting(Service):
     def _quiet_until_us(self, name: str, ago_s: float = 0.0) -> int | None:
         """When the sink's quiet window ends that is open now, or was open then; None outside of any."""
         site = self._site().config
-        sink = site.alerts.sinks.get(name) if site.alerts is not None else None
+        alerts = alerts_of(site)
+        sink = alerts.sinks.get(name) if alerts is not None else None
         if sink is None or not sink.quiet:
             return None
         zone = ZoneInfo(site.site.timezone or "UTC")

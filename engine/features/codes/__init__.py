@@ -11,4 +11,6 @@ FEATURE = Feature(
     service="service.missing_codes:CodeService",
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
+    doubts="examine:doubts",
+    of_pack="examine:of_pack",
 )

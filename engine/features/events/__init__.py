@@ -7,4 +7,7 @@ FEATURE = Feature(
     todo="todo:entries",
     service="service.service:EventService",
     metrics="metrics:METRICS",
+    keys="config:EventsKeys",
+    servers="config:servers",
+    key_help="config:KEYS",
 )

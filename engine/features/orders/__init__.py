@@ -43,4 +43,9 @@ FEATURE = Feature(
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
     panels="pages.panels:PANELS",
+    channel_keys="config.orders:OrdersKeys",
+    source="config.status:StatusSource",
+    examine="examine:lines",
+    agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
 )

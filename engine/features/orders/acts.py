@@ -5,6 +5,7 @@ import asyncio
 from engine.actions.control import Request
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
+from engine.features.orders.config.orders import orders_of
 from engine.features.orders.exchange import by_hand, fetching
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.taking import take_settings
@@ -113,7 +114,7 @@ async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Resul
 async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorklist) -> Result:
     """The waiting orders of each analyzer, for paper; recorded before they are read."""
     channels = site.loaded().channels
-    runners = {name: one.orders for name, one in channels.items() if one.orders is not None}
+    runners = {name: orders for name, one in channels.items() if (orders := orders_of(one)) is not None}
     if wrong := [name for name in asked.channels if name not in runners]:
         raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners)) or "-"))
     what = {"export": {"worklist": asked.channels or "all"}, "purpose": asked.purpose}

@@ -8,4 +8,5 @@ FEATURE = Feature(
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
     panels="pages.panels:PANELS",
+    dead_letters="rows.letter_groups:letter_groups",
 )

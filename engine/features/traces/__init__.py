@@ -5,4 +5,7 @@ from engine.feature import Feature
 FEATURE = Feature(
     service="service.sending:tracing",
     metrics="metrics:METRICS",
+    keys="config:TracesKeys",
+    servers="config:servers",
+    key_help="config:KEYS",
 )

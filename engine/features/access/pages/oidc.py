@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from engine.features.access.config.oidc import BACK
 from engine.features.access.pages.log_in import log_in_page
 from engine.features.access.pages.sessions import enter
 from engine.features.access.rules.provider_words import LATE, UNREACHABLE
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.web")
 
-START, BACK = "/log-in/oidc", "/log-in/oidc/back"
+START = "/log-in/oidc"
 LEFT, ENDED = "/log-in/oidc/out", "/log-in/oidc/ended"
 COOKIE, LEAVING = "labrelay-oidc", "labrelay-oidc-out"
 FOR_S = 600

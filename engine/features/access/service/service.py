@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from engine.config.load import Site
+from engine.features.access.config.access import access_of
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import StoreError
 from engine.runtime.service import Service
@@ -24,7 +25,7 @@ class AccessService(Service):
             app.clock,
             idle_s=web.idle,
             longest_s=web.session,
-            rules=lambda: app.parts.built.site.config.access,
+            rules=lambda: access_of(app.parts.built.site.config),
         )
 
     def configured(self, site: Site) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
+from engine.features.events.config import webhooks_of
 from engine.features.events.service import state_events
 from engine.features.events.service.webhooks import Webhooks
 from engine.runtime.service import Loop, Service
@@ -16,10 +17,10 @@ class EventService(Service):
 
     def __init__(self, app: "App") -> None:
         self._app = app
-        self.webhooks = Webhooks(app.journal, lambda: app.parts.built.site.config.webhooks, app.clock)
+        self.webhooks = Webhooks(app.journal, lambda: webhooks_of(app.parts.built.site.config), app.clock)
 
     async def prepare(self, site: Site) -> None:
-        await self.webhooks.begin(site.config.webhooks)
+        await self.webhooks.begin(webhooks_of(site.config))
 
     def loops(self) -> dict[str, Loop]:
         return {"webhooks": self.webhooks.run, "states": self._note_states}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from engine.config.channel import ChannelConfig
 from engine.config.load import Site
-from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.config.orders import OrdersConfig, orders_of, taken_of
 from engine.features.orders.exchange.asking import Asking
 from engine.features.orders.exchange.lis import LisAnswers
 from engine.features.orders.exchange.listening import answers_later
@@ -27,20 +27,19 @@ class OrderTalk:
         problems: list[str] = []
         channels = dict(site.channels)
         for name, config in site.channels.items():
-            if config.orders is None or config.orders.codes:
+            if (orders := orders_of(config)) is None or orders.codes:
                 continue
-            codes, wrong = codes_of(tables(config), config.orders)
+            codes, wrong = codes_of(tables(config), orders)
             node = site.node(name, "orders")
             problems += [node.problem(f"orders: {text}") for text in wrong]
-            orders = config.orders.model_copy(update={"codes": codes})
-            channels[name] = config.model_copy(update={"orders": orders})
+            channels[name] = config.model_copy(update={"orders": orders.model_copy(update={"codes": codes})})
         return replace(site, channels=channels), problems
 
     def talk(self, site: Site, config: ChannelConfig, speech: Speech) -> Talk:
         asking = answering = None
-        if config.orders is not None and speech.dialogue is not None:
-            asking = _asking(config, config.orders, speech.message_format, speech.options, speech.dialogue)
-        if config.taken is None:
+        if (orders := orders_of(config)) is not None and speech.dialogue is not None:
+            asking = _asking(config, orders, speech.message_format, speech.options, speech.dialogue)
+        if (taken := taken_of(config)) is None:
             return Talk(asking=asking)
         if config.source.transport not in UNANSWERED:
             ack_code = "aa" if config.ack_code == "aa" else ""
@@ -51,9 +50,9 @@ class OrderTalk:
                 ),
                 usual=speech.usual,
                 timezone=config.timezone,
-                deadline_s=config.taken.deadline,
+                deadline_s=taken.deadline,
             )
-        takes = take_settings(site.channels, config.taken, config.channel)
+        takes = take_settings(site.channels, taken, config.channel)
         return Talk(asking=asking, answering=answering, takes=takes)
 
 

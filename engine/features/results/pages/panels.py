@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from engine.features.results.lists.decided import counted, decided
 from engine.model.document_facts import DocumentFacts
+from engine.views.decided import counted, decided
 from engine.web.pages.panels import Panels
 
 

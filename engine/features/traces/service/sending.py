@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config.load import Site
 from engine.config.renewal import hash_of
 from engine.delivery.retry import LONGEST_RETRY_AFTER_S
-from engine.features.traces.config import TracesConfig
+from engine.features.traces.config import TracesConfig, traces_of
 from engine.features.traces.service.spans import Tracer
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DeliveryError, RefusedDeliveryError
@@ -76,7 +76,7 @@ class Tracing(Service):
         self._changed.set()
 
     def configured(self, site: Site) -> None:
-        self.follow(site.config.traces)
+        self.follow(traces_of(site.config))
 
     def loops(self) -> dict[str, Loop]:
         return {"traces": self.run}

@@ -83,8 +83,8 @@ class House:
         await self.send_due()
 
     async def send_due(self) -> None:
-        assert self.site.config.alerts is not None
-        for name in self.site.config.alerts.sinks:
+        assert self.alerting.config is not None
+        for name in self.alerting.config.sinks:
             while await self.alerting.send_due(name):
                 pass
 
@@ -109,9 +109,9 @@ async def house(folder: Path, alerting: dict[str, Any], clock: ManualClock | Non
             return entries(snapshot, [], [], str, criticals=values, sinks=sinks)
 
         made = Alerting(journal, listed, lambda: snapshot, lambda: site, clock)
-        assert site.config.alerts is not None
-        await made.open(site.config.alerts, opened)
-        journal.upkeep.notes_critical = site.config.alerts.wants_critical
+        assert made.config is not None
+        await made.open(made.config, opened)
+        journal.upkeep.notes_critical = made.config.wants_critical
         yield House(folder, site, clock, journal, made, found)
 
 
