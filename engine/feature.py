@@ -49,10 +49,14 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        acts: what people can do there (`engine.actions.declaring.Declared`).
+        goes_along: the messages that go along where some are sent again (`engine.actions.selection.Along`).
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    acts: str = ""
+    goes_along: str = ""
 
 
 @cache

@@ -29,6 +29,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.actions.declaring import Verb
 from engine.config.web import AT_START, WebConfig
 from engine.features.access.pages.account import ACCOUNT
 from engine.features.access.pages.all_pages import access_pages
@@ -46,7 +47,6 @@ from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
 from engine.web.api import problems
-from engine.web.api.acts import Verb
 from engine.web.bodies import Body, html, prepared
 from engine.web.desk import LOG_IN, Desk
 from engine.web.feed import Feed, everything

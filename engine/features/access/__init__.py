@@ -17,4 +17,6 @@ meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is use
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    acts="acts:ACTS",
+)

@@ -2,4 +2,7 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    acts="acts.verbs:ACTS",
+    goes_along="rows.succession:newer_of_same_reports",
+)
