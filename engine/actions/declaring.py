@@ -37,6 +37,7 @@ def _selection(given: Any) -> Selection:
 
 Selected = Annotated[Selection, PlainValidator(_selection)]
 Purpose = Annotated[str, Field(min_length=1)]
+Reason = str | None  # the act itself says whether it needs one
 Why = Annotated[str, Field(min_length=1, max_length=500)]
 RowNumber = Annotated[int, Field(ge=1, lt=2**63 - 1)]
 NumberOrNone = Annotated[int, Field(ge=0, lt=2**63 - 1)]  # 0: none

@@ -94,13 +94,7 @@ async def key(
 @ACTS.act("resume", ACTING, api="resume it", place=7)
 @ACTS.act("pause", ACTING, api="pause a channel, a destination, a lane, or all deliveries", place=7)
 async def switch(
-    site: RunningSite,
-    request: Request,
-    *,
-    kind: str,
-    name: str | None = None,
-    reason: str = "",
-    dry_run: bool = False,
+    site: RunningSite, request: Request, *, kind: str, name: str | None = None, reason: str = "", dry_run: bool = False
 ) -> Result:
     order = SwitchOrder(request.verb, target_of(kind, name), request.actor, reason)
     return await site.switches.carry_out(order, site.loaded(), dry_run=dry_run)

@@ -47,12 +47,7 @@ def api_resources() -> Iterator[str]:
 
 def api_acts() -> Iterator[str]:
     found = (
-        (
-            code(name),
-            act.api,
-            ", ".join(sorted(act.needs)),
-            ", ".join(map(code, act.arguments.model_fields)),
-        )
+        (code(name), act.api, ", ".join(sorted(act.needs)), ", ".join(map(code, act.arguments.model_fields)))
         for name, act in of_api().items()
     )
     yield from rows("verb | | needs | arguments", found)

@@ -198,7 +198,7 @@ def test_each_verb_and_each_kind_of_account(served: Path) -> None:
     rows = [json.loads(line) for line in (served.parent / "rows").read_text().splitlines()]
     assert [row[0] for row in rows] == list(KINDS), "one row a minute of each account"
     assert rows[0][1]["role"] == "viewer"
-    assert rows[0][2] == {"verb": "reload", "missing": ["change"]}
+    assert rows[0][2] == {"verb": "retry", "missing": ["act"]}
     assert rows[-1][1]["role"] == "no role"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, RowNumber, Selected
+from engine.actions.declaring import Declared, Reason, RowNumber, Selected
 from engine.actions.operations import BulkAct
 from engine.actions.running_site import Result, RunningSite
 from engine.features.results.acts.hold_decisions import (
@@ -23,20 +23,10 @@ ACTS = Declared(2)
 def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAct, api: str) -> None:
     @ACTS.act(name, ACTING, api=api, counted=True, slices=lambda acts: slices)
     async def work(
-        site: RunningSite,
-        request: Request,
-        *,
-        reason: str | None = None,
-        dry_run: bool = False,
-        selection: Selected,
+        site: RunningSite, request: Request, *, reason: Reason = None, dry_run: bool = False, selection: Selected
     ) -> Result:
         return await decide(
-            site.acts,
-            selection,
-            actor=request.actor,
-            reason=reason or "",
-            dry_run=dry_run,
-            within_s=site.within_s,
+            site.acts, selection, actor=request.actor, reason=reason or "", dry_run=dry_run, within_s=site.within_s
         )
 
 
@@ -50,7 +40,7 @@ async def tell_apart(
     site: RunningSite,
     request: Request,
     *,
-    reason: str | None = None,
+    reason: Reason = None,
     dry_run: bool = False,
     message: RowNumber,
     answer: str,

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.actions.control import Request
-from engine.actions.declaring import Declared, NoArguments, Rate, RowNumber, Selected
+from engine.actions.declaring import Declared, NoArguments, Rate, Reason, RowNumber, Selected
 from engine.actions.running_site import Result, RunningSite, known
 from engine.actions.underway import DEFAULT_RATE
 from engine.features.rework.acts.edit import edit_message
@@ -27,7 +27,7 @@ async def retry(
     site: RunningSite,
     request: Request,
     *,
-    reason: str | None = None,
+    reason: Reason = None,
     dry_run: bool = False,
     selection: Selected,
     overwrite: bool = False,
@@ -49,7 +49,7 @@ async def edit(
     site: RunningSite,
     request: Request,
     *,
-    reason: str | None = None,
+    reason: Reason = None,
     dry_run: bool = False,
     message: RowNumber,
     config_hash: Hash | None = None,
@@ -73,7 +73,7 @@ async def set_aside(
     site: RunningSite,
     request: Request,
     *,
-    reason: str | None = None,
+    reason: Reason = None,
     dry_run: bool = False,
     message: RowNumber,
     destination: str | None = None,
@@ -88,7 +88,7 @@ async def replay(
     site: RunningSite,
     request: Request,
     *,
-    reason: str | None = None,
+    reason: Reason = None,
     dry_run: bool = False,
     selection: Selected,
     to: str | None = None,
