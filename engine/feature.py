@@ -84,7 +84,6 @@ class Feature:
         salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
         others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
-        bulk_acts: by verb, of the `Acts`: what an operation does, once begun, also after a restart.
         corrections: those of code tables, as the journal has them (`engine.store.queries.corrections`).
         metrics: `engine.monitoring.metrics.Metrics`.
         sources: its part in the building of channels: `engine.runtime.build.Talking`.
@@ -107,6 +106,8 @@ class Feature:
         of_pack: what it knows of an analyzer's pack (`engine.commands.analyzers.PackWords`).
         dead_letters: groups of those that a filter finds, with their counts.
         doubts: lines on corrections of code tables and the site's files.
+        acts: what people can do there (`engine.actions.declaring.Declared`).
+        goes_along: the messages that go along where some are sent again (`engine.actions.selection.Along`).
     """
 
     after: Sequence[str] = ()
@@ -133,7 +134,6 @@ class Feature:
     salvage: str = ""
     others: str = ""
     service: str = ""
-    bulk_acts: str = ""
     corrections: str = ""
     metrics: str = ""
     sources: str = ""
@@ -156,6 +156,8 @@ class Feature:
     of_pack: str = ""
     dead_letters: str = ""
     doubts: str = ""
+    acts: str = ""
+    goes_along: str = ""
 
 
 @cache

@@ -14,6 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from engine.actions.control import WITH_CONTENT
+from engine.actions.declared import all_acts, of_api
+from engine.actions.declaring import Act
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.features.alerts.lists import ALERT, SENT, SILENCE
@@ -25,7 +27,6 @@ from engine.features.reagents.lists import LOT
 from engine.features.reports.lists.reports import REPORTS
 from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
 from engine.features.rework.lists.operations import OPERATION
-from engine.runtime.control_handlers import HANDLERS
 from engine.views.acts import ACT
 from engine.views.copies import COPY
 from engine.views.message_in_full import TRACE
@@ -33,7 +34,7 @@ from engine.views.messages import DELIVERY, MESSAGE
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
-from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
+from engine.web.api.acts import KEY_HEADER, LONGEST_KEY
 from engine.web.api.problems import CONTENT_TYPE, KINDS
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
 
@@ -92,7 +93,7 @@ def document() -> Json:
     for one in RESOURCES:
         paths.setdefault(one.path, {})["post" if one.of_post else "get"] = _resource(one)
     for question in QUESTIONS:
-        verb = HANDLERS[question.verb]
+        verb = all_acts()[question.verb]
         said = _operation(question.what, question.verb, _object(NAMES[question.path]))
         said |= {"parameters": list(_parameters(verb.arguments, question.path))}
         paths[question.path] = {"get": said | _needs(", ".join(sorted(verb.needs)))}
@@ -102,8 +103,8 @@ def document() -> Json:
     reveal |= {"parameters": list(_parameters(parameters.OneMessage, CONTENTS)), **_body(parameters.Reveal)}
     paths[EVENTS] = {"get": _events()}
     paths[CONTENTS] = {"post": reveal | _needs("look, see-patients")}
-    for name, what in OFFERED.items():
-        paths[f"/acts/{name}"] = {"post": _act(name, what)}
+    for name, act in of_api().items():
+        paths[f"/acts/{name}"] = {"post": _act(act)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -198,8 +199,8 @@ def _answer(one: Resource) -> Json:
     return _object({view.name: _list(view)} | (pages if paged else {}))
 
 
-def _act(name: str, what: str) -> Json:
-    said = _operation(what, f"act_{name}", _object({"verb": {"type": "string"}}))
+def _act(act: Act) -> Json:
+    said = _operation(act.api, f"act_{act.name}", _object({"verb": {"type": "string"}}))
     key = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
     said["parameters"] = [
         {
@@ -210,12 +211,12 @@ def _act(name: str, what: str) -> Json:
         }
     ]
     said["responses"]["202"] = {**said["responses"]["200"], "description": "it goes on; Location is its operation's"}
-    said |= _body(HANDLERS[name].arguments)
-    if name in WITH_CONTENT:
+    said |= _body(act.arguments)
+    if act.name in WITH_CONTENT:
         schema = said["requestBody"]["content"]["application/json"]["schema"]
         schema["properties"]["content"] = {"type": "string", "contentEncoding": "base64"}
         schema.setdefault("required", []).append("content")
-    return said | _needs(", ".join(sorted(HANDLERS[name].needs)))
+    return said | _needs(", ".join(sorted(act.needs)))
 
 
 def _operation(what: str, name: str, schema: Json) -> Json:

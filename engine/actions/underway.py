@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from engine.actions.operations import BulkAct, Operations, Reclaim
 from engine.actions.selection import Pages, Selection, counted, frozen
 from engine.actions.yielding import Waits, Yielding
-from engine.feature import Hook
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import (
     AbsentError,
@@ -278,11 +277,3 @@ async def process_again(acts: Acts, message: int, decision: Decision) -> Recorde
         for channel, destination in sorted(again.lanes):
             acts.reclaim(channel, destination)
     return recorded
-
-
-BULK_ACTS: Hook[Callable[[Acts], Mapping[str, BulkAct]]] = Hook("bulk_acts")
-
-
-def bulk_acts(acts: Acts) -> dict[str, BulkAct]:
-    """Those of all features, by verb: a restart goes on with their operations."""
-    return {verb: one for of_feature in BULK_ACTS.each() for verb, one in of_feature(acts).items()}

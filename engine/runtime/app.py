@@ -20,8 +20,9 @@ from zoneinfo import ZoneInfo
 from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
+from engine.actions.declared import bulk_acts, verbs_of
 from engine.actions.pause_resume import Switches
-from engine.actions.underway import Acts, bulk_acts
+from engine.actions.underway import Acts
 from engine.actions.yielding import Yielding
 from engine.config import tls_files
 from engine.config.changes import REFUSED, Change, changes
@@ -36,13 +37,13 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.runtime import gc_tuning, notices
-from engine.runtime.api import offered_acts, sources
+from engine.runtime.api import sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
-from engine.runtime.control_handlers import admission, followers, handlers
+from engine.runtime.control_handlers import admission, followers, running_site
 from engine.runtime.ends import SeenEnds
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
@@ -228,17 +229,18 @@ class App:
         await acts.give_up(act for act in recovery.acts if act not in taken_up)
         self._switchboard = Switchboard(parts, self.observer.expire)
         switches = Switches(self.journal, self._switchboard)
-        verbs = handlers(self, acts, switches)
+        acting = running_site(self, acts, switches)
+        verbs = verbs_of(acting)
         self._control = control = ControlServer(
             site.config.data / SOCKET_NAME,
-            verbs,
-            followers=followers(self),
+            {name: verb.work for name, verb in verbs.items()},
+            followers=followers(acting),
             admission=admission(self),
         )
         await control.start()
         control.open_to_group(bool(system_users(site.config)))
         running.push_async_callback(control.stop)
-        offered = offered_acts(self, verbs)
+        offered = OfferedActs(verbs, self.journal)
         running.push_async_callback(offered.stop)
         self.page = await self._start_page(site, offered)
         for service in parts.services:

@@ -26,6 +26,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.actions.declaring import Verb
 from engine.config.web import AT_START, WebConfig
 from engine.model.clock import Clock, SystemClock
 from engine.model.permissions import LOOKING, WATCHING, Principal
@@ -38,7 +39,6 @@ from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
 from engine.web.accounts import Accounts
 from engine.web.api import problems
-from engine.web.api.acts import Verb
 from engine.web.bodies import Body, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
 from engine.web.feed import Feed, everything

@@ -10,6 +10,7 @@ from unittest import mock
 import aiohttp
 from prometheus_client import CollectorRegistry
 
+from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
 from engine.features.todo.rules import listed
@@ -20,7 +21,6 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web import server
-from engine.web.api.acts import Verb
 from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route

@@ -85,4 +85,5 @@ FEATURE = Feature(
     elsewhere="service.examine:lines",
     agreement="config.together:disagreements",
     key_help="config.documented:KEYS",
+    acts="acts:ACTS",
 )

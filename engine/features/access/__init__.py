@@ -28,4 +28,5 @@ FEATURE = Feature(
     elsewhere="examine:lines",
     system_users="config.access:system_users",
     key_help="config.documented:KEYS",
+    acts="acts:ACTS",
 )

@@ -21,4 +21,5 @@ FEATURE = Feature(
     keys="config.alerts:AlertsKeys",
     servers="config.alerts:servers",
     key_help="config.documented:KEYS",
+    acts="acts:ACTS",
 )

@@ -13,4 +13,5 @@ FEATURE = Feature(
     menu="pages.all_pages:MENU",
     doubts="examine:doubts",
     of_pack="examine:of_pack",
+    acts="acts:ACTS",
 )

@@ -48,4 +48,5 @@ FEATURE = Feature(
     examine="examine:lines",
     agreement="config.together:disagreements",
     key_help="config.documented:KEYS",
+    acts="acts:ACTS",
 )

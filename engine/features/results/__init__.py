@@ -14,9 +14,10 @@ FEATURE = Feature(
     forgets="rows.erasing:forget",
     forgets_again="rows.erasing:forget_again",
     salvage="rows.salvage:SALVAGE",
-    bulk_acts="acts.hold_decisions:bulk_acts",
     service="service:ResultService",
     pages="pages.held:routes",
     menu="pages.held:MENU",
     panels="pages.panels:PANELS",
+    acts="acts.verbs:ACTS",
+    goes_along="rows.succession:newer_of_same_reports",
 )

@@ -3,10 +3,10 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    bulk_acts="acts.bulk_acts:bulk_acts",
     todo="todo:entries",
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
     panels="pages.panels:PANELS",
     dead_letters="rows.letter_groups:letter_groups",
+    acts="acts.verbs:ACTS",
 )

@@ -8,4 +8,5 @@ FEATURE = Feature(
     service="service.todo_list:todo_list",
     pages="pages.todo:routes",
     strip="pages.rows_shown:STRIP",
+    acts="acts:ACTS",
 )

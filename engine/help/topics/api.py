@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
+from engine.actions.declared import of_api
 from engine.help.topics.tables import code, rows
-from engine.runtime.control_handlers import HANDLERS
 from engine.web.api import reads
-from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import QUESTIONS, RESOURCES
 
@@ -48,12 +47,7 @@ def api_resources() -> Iterator[str]:
 
 def api_acts() -> Iterator[str]:
     found = (
-        (
-            code(name),
-            what,
-            ", ".join(sorted(HANDLERS[name].needs)),
-            ", ".join(map(code, HANDLERS[name].arguments.model_fields)),
-        )
-        for name, what in OFFERED.items()
+        (code(name), act.api, ", ".join(sorted(act.needs)), ", ".join(map(code, act.arguments.model_fields)))
+        for name, act in of_api().items()
     )
     yield from rows("verb | | needs | arguments", found)

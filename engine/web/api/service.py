@@ -14,11 +14,12 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
+from engine.actions.declaring import Verb
 from engine.model.errors import ProblemError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
-from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
+from engine.web.api.acts import AGAIN_HEADER, OfferedActs
 from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_taken
 from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets

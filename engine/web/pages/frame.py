@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
+from engine.actions.declaring import Verb
 from engine.config.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.suggestions import Suggestion
@@ -31,7 +32,6 @@ from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
-from engine.web.api.acts import Verb
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.desk import Desk, sentence

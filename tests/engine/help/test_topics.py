@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
+from engine.actions.declared import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
@@ -26,7 +27,6 @@ from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
 from engine.monitoring import logs
 from engine.monitoring.snapshot.links import LinkState
-from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import QUESTIONS, RESOURCES
 from tests.support.packages import PACKAGES
@@ -156,7 +156,7 @@ def test_resources_acts_and_problems_of_the_api_are_listed() -> None:
     text = library.topic("api")
     for path in [*(one.path for one in RESOURCES), *(one.path for one in QUESTIONS)]:
         assert any(row.endswith(f" {path}") for row in rows(text)), path
-    assert set(OFFERED) | set(KINDS) <= set(rows(text))
+    assert set(of_api()) | set(KINDS) <= set(rows(text))
 
 
 def test_every_field_of_status_json_is_described() -> None:

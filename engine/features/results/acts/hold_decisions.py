@@ -1,11 +1,11 @@
 """Decisions of a named person about dead letters and held results: dismiss, release, reject."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from engine.actions.operations import BulkAct, Slice, actor_of
+from engine.actions.operations import Slice, actor_of
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act
 from engine.features.results.rows import held_steps
@@ -103,10 +103,3 @@ async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
 def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
     named = {"counted_us": order.counted_us, "actor": actor_of(order), "reason": order.what["reason"]}
     return Slice(members, partial(work, **named))
-
-
-DECISIONS: Mapping[str, BulkAct] = {"dismiss": dismissing, "release": releasing, "reject": rejecting}
-
-
-def bulk_acts(acts: Acts) -> Mapping[str, BulkAct]:
-    return DECISIONS

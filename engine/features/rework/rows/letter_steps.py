@@ -4,7 +4,7 @@ Each leaves alone what is no longer as it was when a person saw its count: such 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.features.rework.rows import dismissal
@@ -147,16 +147,6 @@ def reprocess(
     for (one,) in made:
         retried.note_sent(batch, Member(message, one), operation)
     return Done({"processed": 1}, lanes)
-
-
-def counts(outcome: str) -> Work:
-    """The work of a step that leaves its one member alone."""
-    return leaves_all({outcome: 1})
-
-
-def leaves_all(outcomes: Mapping[str, int]) -> Work:
-    """The work of a step that leaves its members alone."""
-    return lambda batch: Done(outcomes)
 
 
 def leaves(member: Member) -> Work:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.web.api.acts import OFFERED
+from engine.actions.declared import of_api
 from engine.web.api.explorer import OPENAPI
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES
 from tests.support.api import Client, acting_site
@@ -30,7 +30,7 @@ def test_it_has_every_address_and_no_other() -> None:
     described = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
     assert described == {
         *(("POST" if one.of_post else "GET", one.path) for one in RESOURCES),
-        *(("POST", f"/acts/{name}") for name in OFFERED),
+        *(("POST", f"/acts/{name}") for name in of_api()),
         ("POST", CONTENTS),
         ("GET", EVENTS),
         *(("GET", one.path) for one in QUESTIONS),

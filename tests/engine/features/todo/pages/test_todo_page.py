@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from engine.actions.control import Request
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.todo.pages.todo import until
 from engine.features.todo.service import todo_list
@@ -29,12 +31,10 @@ from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.monitoring.todo import Todo
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web.api import reads
-from engine.web.api.acts import Verb
 from engine.web.api.parameters import Nothing
 from engine.web.api.reads import Asked
 from tests.engine.web.test_paused_and_expected import paused_site
@@ -63,12 +63,8 @@ class Lists:
         self.journal = journal
         self.list = TodoList(journal, self.snapshot, self)  # type: ignore[arg-type]  # the clock of the page
         self.looks = TodoLooks(journal, self.latest, self)  # type: ignore[arg-type]
-        running = SimpleNamespace(app=SimpleNamespace(service=lambda kind: self.list))
-        return {
-            name: Verb(one.needs, one.arguments, partial(one.work, running))  # type: ignore[arg-type]
-            for name, one in HANDLERS.items()
-            if name.startswith("todo")
-        }
+        running: Any = SimpleNamespace(service=lambda kind: self.list)
+        return {name: verb for name, verb in verbs_of(running).items() if name.startswith("todo")}
 
     def snapshot(self) -> SiteSnapshot:
         return self.site.page.site
