@@ -49,10 +49,12 @@ class Feature:
     Attributes:
         after: features that are asked before it.
         tables: those of the journal that it alone writes.
+        lists: its lists and documents that the API reads (`engine.web.api.lists`).
     """
 
     after: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    lists: str = ""
 
 
 @cache

@@ -23,7 +23,7 @@ from engine.features.codes.lists.suggestions import SUGGESTION
 from engine.features.orders.lists.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
 from engine.features.reagents.lists import LOT
 from engine.features.reports.lists.reports import REPORTS
-from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
+from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
 from engine.runtime.control_handlers import HANDLERS
 from engine.views.acts import ACT
@@ -34,8 +34,9 @@ from engine.views.site import PAUSE, STORED_LANE
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
+from engine.web.api.lists import Listed, Readable
 from engine.web.api.problems import CONTENT_TYPE, KINDS
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "web" / "api" / "openapi.json"
 Json = dict[str, Any]
@@ -44,10 +45,6 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/messages": MESSAGE,
     "/message-search": MESSAGE,
     "/messages/{message}/deliveries": DELIVERY,
-    "/dead-letters": LETTER,
-    "/dead-letters/groups": LETTER_GROUP,
-    "/held": HELD,
-    "/held/persons": PERSON,
     "/gaps": GAP,
     "/suggestions": SUGGESTION,
     "/corrections": CORRECTION,
@@ -64,7 +61,6 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/abdm/contexts": CONTEXT,
     "/abdm/consents": CONSENT,
     "/abdm/transfers": TRANSFER,
-    "/operations": OPERATION,
     "/acts": ACT,
     "/backups": COPY,
 }
@@ -89,7 +85,7 @@ def files() -> dict[Path, str]:
 
 def document() -> Json:
     paths: Json = {}
-    for one in RESOURCES:
+    for one in resources():
         paths.setdefault(one.path, {})["post" if one.of_post else "get"] = _resource(one)
     for question in QUESTIONS:
         verb = HANDLERS[question.verb]
@@ -121,7 +117,10 @@ def document() -> Json:
                 "Problem": _problem(),
                 "Selection": _selection(),
                 "ReasonCode": {"type": "string", "enum": [*parameters.CODES]},
-                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE, CHANGE, FACILITY, VERSION, STEP, PAGE)},
+                **{
+                    _title(view): _row(view)
+                    for view in (*filter(None, map(_view, resources())), TRACE, CHANGE, FACILITY, VERSION, STEP, PAGE)
+                },
             },
             "responses": {"Problem": _problems()},
         },
@@ -143,14 +142,14 @@ def _events() -> Json:
 # -- operations ----------------------------------------------------------------------------------------------------
 
 
-def _resource(one: Resource) -> Json:
-    model = reads.model_of(getattr(reads, one.read))
-    said = _operation(one.what, one.read, _answer(one))
+def _resource(one: Readable) -> Json:
+    model = reads.model_of(one.asks)
+    said = _operation(one.what, one.name, _answer(one))
     said |= _body(model) if one.of_post else {"parameters": list(_parameters(model, one.path))}
     return said | _needs(", ".join(sorted(one.needs)))
 
 
-def _answer(one: Resource) -> Json:
+def _answer(one: Readable) -> Json:
     if one.path == "/messages/{message}":
         return {
             "allOf": [
@@ -190,12 +189,17 @@ def _answer(one: Resource) -> Json:
             }
         )
         return {"allOf": [_ref("schemas", _title(CONSENT)), more]}
-    if one.path not in ROWS:
+    view = _view(one)
+    if view is None:
         return _object(NAMES[one.path])
-    view = ROWS[one.path]
     pages = {"cursor": {"type": ["string", "null"]}, "next": {"type": ["string", "null"]}}
-    paged = "cursor" in reads.model_of(getattr(reads, one.read)).model_fields
+    paged = "cursor" in reads.model_of(one.asks).model_fields
     return _object({view.name: _list(view)} | (pages if paged else {}))
+
+
+def _view(one: Readable) -> View[Any] | None:
+    """Of the rows of a list."""
+    return one.view if isinstance(one, Listed) else ROWS.get(one.path)
 
 
 def _act(name: str, what: str) -> Json:

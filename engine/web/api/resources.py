@@ -1,29 +1,15 @@
-"""The table of what can be read: for each address its permissions, and the function of `engine.web.api.reads`, whose
-arguments are those of the address. That module is imported once there is a request."""
+"""The table of what can be read: what features declare, and what is of no feature: for each address its permissions,
+and the function of `engine.web.api.reads`. That module is imported once there is a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 
-from engine.model.permissions import ADMINISTERING, LOOKING, Permission
+from engine.model.permissions import ADMINISTERING
+from engine.web.api.lists import DECLARED, Readable, Resource
 
 ROOT = "/api/v1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """One address that is read.
-
-    Attributes:
-        read: the name of its function.
-        in_memory: it is made once for each snapshot; else it is read in a thread.
-        of_post: asked by POST, so that its arguments are in the body, and in no address.
-    """
-
-    path: str
-    what: str
-    read: str
-    needs: frozenset[Permission] = LOOKING
-    in_memory: bool = False
-    of_post: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +27,9 @@ QUESTIONS = (
     Question("/operations/{number}/wait", "why an operation under way waits just now", "operation_waits"),
     Question("/todo", "everything that waits for a person, worst first", "todo"),
 )
-RESOURCES = (
+OF_NO_FEATURE: Sequence[Readable] = (
     Resource(
+        place=10,
         path="/status",
         what="the state of the site, as `labrelay status`",
         read="status",
@@ -52,6 +39,7 @@ RESOURCES = (
     Resource(path="/destinations", what="each destination now", read="destinations", in_memory=True),
     Resource(path="/version", what="versions of the program and its parts", read="version"),
     Resource(
+        place=20,
         path="/messages",
         what="messages, newest first",
         read="messages",
@@ -78,31 +66,7 @@ RESOURCES = (
         read="wire",
     ),
     Resource(
-        path="/dead-letters",
-        what="dead letters, by message, newest first",
-        read="letters",
-    ),
-    Resource(
-        path="/dead-letters/groups",
-        what="dead letters in groups of one reason and cause, with what will likely help",
-        read="groups",
-    ),
-    Resource(
-        path="/dead-letters/{message}",
-        what="the dead letters of one message: the failure, the server's answer, the likely fix; contents are masked",
-        read="letter",
-    ),
-    Resource(
-        path="/held",
-        what="results that wait for a person's decision, newest first",
-        read="held",
-    ),
-    Resource(
-        path="/held/persons",
-        what="who seems to be the person who bore a patient number before",
-        read="persons",
-    ),
-    Resource(
+        place=50,
         path="/gaps",
         what="codes and units that no code table has, as they were counted",
         read="gaps",
@@ -118,7 +82,9 @@ RESOURCES = (
         read="corrections",
     ),
     Resource(path="/reagents", what="reagent lots", read="reagents"),
-    Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
+    Resource(
+        place=70, path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"
+    ),
     *(
         Resource(
             path=f"/reports/{name}", what=f"the report on {what} of some days (docs/reports.md)", read=f"{name}_report"
@@ -131,7 +97,7 @@ RESOURCES = (
             "unmapped": "results whose code no table had",
         }.items()
     ),
-    Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
+    Resource(place=90, path="/pauses", what="pauses that a person has set", read="pauses"),
     Resource(path="/orders", what="orders for analyzers, newest first; no specimen, no patient", read="orders"),
     Resource(path="/orders/{item}", what="one order with each change of it", read="order"),
     Resource(
@@ -175,13 +141,8 @@ RESOURCES = (
         read="consent",
     ),
     Resource(path="/abdm/transfers", what="requests for records, newest first", read="transfers"),
-    Resource(path="/operations", what="operations on many messages, newest first", read="operations"),
     Resource(
-        path="/operations/{number}",
-        what="one operation: how far it is, and what became of its letters",
-        read="operation",
-    ),
-    Resource(
+        place=140,
         path="/acts",
         what="the audit trail, newest first; a person's reasons may name a patient",
         read="acts",
@@ -189,3 +150,15 @@ RESOURCES = (
     ),
     Resource(path="/backups", what="copies of the journal", read="backups", needs=ADMINISTERING),
 )
+
+
+@cache
+def resources() -> Sequence[Readable]:
+    """All, by their places in documents."""
+    found = []
+    for declared in (OF_NO_FEATURE, *DECLARED.each()):
+        place = 0
+        for one in declared:
+            place = one.place or place
+            found.append((place, one))
+    return tuple(one for _, one in sorted(found, key=itemgetter(0)))

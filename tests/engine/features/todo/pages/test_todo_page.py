@@ -35,8 +35,8 @@ from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web.api import reads
 from engine.web.api.acts import Verb
+from engine.web.api.lists import Asked
 from engine.web.api.parameters import Nothing
-from engine.web.api.reads import Asked
 from tests.engine.web.test_paused_and_expected import paused_site
 from tests.support import access
 from tests.support.access import ROOT, Browser, Site
