@@ -20,7 +20,7 @@ from engine.features.alerts.lists import ALERT, SENT, SILENCE
 from engine.features.codes.lists.corrections import CORRECTION
 from engine.features.codes.lists.gaps import GAP
 from engine.features.codes.lists.suggestions import SUGGESTION
-from engine.features.orders.lists.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
+from engine.features.orders.lists.orders import CHANGE, ORDER
 from engine.features.reagents.lists import LOT
 from engine.features.reports.lists.reports import REPORTS
 from engine.features.rework.lists.dead_letters import LETTER_GROUP
@@ -52,9 +52,6 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/lanes": STORED_LANE,
     **{f"/reports/{name}": report.view for name, report in REPORTS.items()},
     "/pauses": PAUSE,
-    "/orders": ORDER,
-    "/results-without-order": WITHOUT_ORDER,
-    "/questions": QUESTION,
     "/alerts": ALERT,
     "/alerts/sent": SENT,
     "/silences": SILENCE,

@@ -23,4 +23,6 @@ tried again by itself.
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    lists="lists.listed:LISTS",
+)

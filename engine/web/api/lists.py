@@ -5,7 +5,7 @@ of the features come by the hook ``lists``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -81,7 +81,7 @@ class Asked(Generic[A]):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One address that is read.
 
@@ -95,6 +95,7 @@ class Resource:
     path: str
     what: str
     read: str | Callable[[Asked[Any]], Document]
+    _: KW_ONLY
     needs: frozenset[Permission] = LOOKING
     in_memory: bool = False
     of_post: bool = False
@@ -110,14 +111,14 @@ class Resource:
         return self.read if isinstance(self.read, str) else self.read.__name__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
     """A list.
 
     Attributes:
         path: its address; ``what`` it is, ``place``: as of a `Resource`.
         rows: reads them, the newest first where they come in pages; its name is that of the operation.
-        key: the number of a row, by which the list comes in pages; None: it comes whole.
+        key: the attribute with the number of a row, by which the list comes in pages; empty: it comes whole.
         together: rows of one key stay together: a page has ``limit`` rows or more, unless it is the last.
         verb: of the command line that shows it.
     """
@@ -126,7 +127,8 @@ class Listed(Generic[T]):
     what: str
     view: View[T]
     rows: Callable[[Asked[Any]], Sequence[T]]
-    key: Callable[[T], int] | None = None
+    _: KW_ONLY
+    key: str = ""
     together: bool = False
     verb: str = ""
     place: int = 0
@@ -144,13 +146,13 @@ class Listed(Generic[T]):
 
     def read(self, asked: Asked[Any]) -> Document:
         name = self.view.name
-        if self.key is None:
+        if not self.key:
             return {name: self.view.rows(self.rows(asked))}
         limit, cursor = asked.arguments.limit, asked.arguments.cursor
         before = numbers_in(cursor, name)[0] if cursor else None
         found = self.rows(replace(asked, before=before, limit=limit if self.together else limit + 1))
         shown, more = (found, len(found) >= limit) if self.together else (found[:limit], len(found) > limit)
-        return {name: self.view.rows(shown), "cursor": cursor_of(name, self.key(shown[-1])) if more else None}
+        return {name: self.view.rows(shown), "cursor": cursor_of(name, getattr(shown[-1], self.key)) if more else None}
 
 
 Readable = Resource | Listed[Any]

@@ -10,9 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, TransferState
-from engine.features.orders.rows.order_tabs import TABS
 from engine.features.reports.lists.reports import BY
-from engine.model.orders import ItemReason, ItemState
 from engine.model.reasons import ReasonCode
 from engine.model.records import MessageState
 from engine.web.api.paging import MAX_CURSOR
@@ -46,12 +44,6 @@ def one_of(words: Sequence[str]) -> AfterValidator:
 STATES = (*get_args(MessageState), "waiting", "delivered", "held")
 CODES = tuple(code.value for code in ReasonCode)
 StoredState = Annotated[str, one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
-ORDER_STATES = tuple(state.value for state in ItemState)
-ORDER_REASONS = tuple(reason.value for reason in ItemReason if reason.value)
-OrderState = Annotated[str, one_of(ORDER_STATES), Field(json_schema_extra={"enum": [*ORDER_STATES]})]
-OrderReason = Annotated[str, one_of(ORDER_REASONS), Field(json_schema_extra={"enum": [*ORDER_REASONS]})]
-OrderTab = Annotated[str, one_of([*TABS]), Field(json_schema_extra={"enum": [*TABS]})]
-OrderNumber = Annotated[str, Field(pattern="^W[1-9][0-9]{0,18}$", examples=["W17"])]
 Code = Annotated[str, one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
 
 
@@ -98,17 +90,6 @@ class Paged(Nothing):
     cursor: Cursor = ""
 
 
-class Orders(Paged):
-    state: OrderState | None = None
-    reason: OrderReason | None = None
-    tab: OrderTab | None = Field(
-        None, description="Those of a list of the page; with it neither a state nor a reason is given."
-    )
-    channel: Word | None = Field(None, description="That this analyzer has, or may run.")
-    specimen: Word | None = Field(None, description="Exactly this number of a specimen.")
-    placer: Word | None = Field(None, description="Exactly this number of the order at the one who ordered it.")
-
-
 class Report(Nothing):
     first: Day | None = Field(None, description="The first day, in the site's zone; else that of the month of `last`.")
     last: Day | None = Field(None, description="The last day, included; else today.")
@@ -116,10 +97,6 @@ class Report(Nothing):
         None, description="A row for each analyzer, each day, or each test of an analyzer; not every report has each."
     )
     channel: Word | None = None
-
-
-class OneOrder(Nothing):
-    item: OrderNumber
 
 
 class OfAbdm(Nothing):
@@ -144,20 +121,12 @@ class Transfers(OfAbdm):
     consent: RowNumber | None = Field(None, description="Under this consent, by its number here.")
 
 
-class WithoutOrder(Paged):
+class OfChannel(Paged):
     channel: Word | None = None
 
 
 class AlertsSent(Paged):
     key: Annotated[str, Field(min_length=1, max_length=300)] | None = Field(None, description="Of exactly this alert.")
-
-
-class Questions(Paged):
-    channel: Word | None = None
-    unanswered: bool = Field(
-        False,
-        description="Those of the last 24 hours without an answer, or without orders for a tube that is not done.",
-    )
 
 
 class OneRow(Nothing):

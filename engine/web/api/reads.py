@@ -20,19 +20,12 @@ from engine.features.codes.lists.corrections import CORRECTION
 from engine.features.codes.lists.gaps import GAP, counted, missing_now
 from engine.features.codes.lists.suggestions import SUGGESTION
 from engine.features.codes.rows.reading import list_corrections
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
-from engine.features.orders.rows import order_questions, tube_timeline
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_questions import QueryFilter
-from engine.features.orders.rows.order_tabs import filter_of, unanswered
-from engine.features.orders.rows.reading import ItemFilter
 from engine.features.reagents.lists import LOT
 from engine.features.reports.lists import reports
 from engine.features.reports.lists.reports import REPORTS, period_of, today_in
 from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.journal_views import Act
-from engine.model.orders import ItemReason, ItemState, item_number
 from engine.model.permissions import SEEING_PATIENTS
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import why_absent
@@ -299,57 +292,6 @@ def _fits(entry: Entry, given: parameters.Acts) -> bool:
         and given.act in (None, entry.verb)
         and (given.message is None or names_message(entry, given.message))
     )
-
-
-# -- orders ----------------------------------------------------------------------------------------------------------
-
-
-def orders(asked: Asked[parameters.Orders]) -> Document:
-    given = asked.arguments
-    if given.tab and (given.state or given.reason):
-        errors = [{"parameter": "tab", "detail": "give it without state and reason"}]
-        raise ProblemError("arguments", "wrong: tab", errors=errors)
-    after_s = asked.sources.present.snapshot().unsent_after_s
-    wanted = filter_of(given.tab, asked.now_us, after_s) if given.tab else ItemFilter()
-    wanted = replace(
-        wanted,
-        states=(ItemState(given.state),) if given.state else wanted.states,
-        reasons=(ItemReason(given.reason),) if given.reason else wanted.reasons,
-        channel=given.channel or "",
-        specimen=given.specimen or "",
-        placer=given.placer or "",
-    )
-    before = _before(given.cursor, ORDER.name) or 0
-    found = worklist.items(asked.sources.journal, wanted, after=before, limit=given.limit + 1)
-    return _paged(ORDER, found, given.limit, [one.number for one in found])
-
-
-def order(asked: Asked[parameters.OneOrder]) -> Document:
-    """Without tube, patient and the analyzer's words."""
-    number = item_number(asked.arguments.item) or 0
-    found = worklist.item(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no order {asked.arguments.item}")
-    return in_full(found, unmask=False)[0]
-
-
-def results_without_order(asked: Asked[parameters.WithoutOrder]) -> Document:
-    given = asked.arguments
-    before = _before(given.cursor, WITHOUT_ORDER.name) or 0
-    found = tube_timeline.without_order(
-        asked.sources.journal, channel=given.channel or "", after=before, limit=given.limit + 1
-    )
-    return _paged(WITHOUT_ORDER, found, given.limit, [one.message_id for one in found])
-
-
-def questions(asked: Asked[parameters.Questions]) -> Document:
-    given = asked.arguments
-    wanted = unanswered(asked.now_us) if given.unanswered else QueryFilter()
-    before = _before(given.cursor, QUESTION.name) or 0
-    found = order_questions.queries(
-        asked.sources.journal, replace(wanted, channel=given.channel or ""), after=before, limit=given.limit + 1
-    )
-    return _paged(QUESTION, found, given.limit, [one.number for one in found])
 
 
 # -- alerts ----------------------------------------------------------------------------------------------------------

@@ -28,63 +28,31 @@ QUESTIONS = (
     Question("/todo", "everything that waits for a person, worst first", "todo"),
 )
 OF_NO_FEATURE: Sequence[Readable] = (
+    Resource("/status", "the state of the site, as `labrelay status`", "status", in_memory=True, place=10),
+    Resource("/channels", "each channel now", "channels", in_memory=True),
+    Resource("/destinations", "each destination now", "destinations", in_memory=True),
+    Resource("/version", "versions of the program and its parts", "version"),
+    Resource("/messages", "messages, newest first", "messages", place=20),
     Resource(
-        place=10,
-        path="/status",
-        what="the state of the site, as `labrelay status`",
-        read="status",
-        in_memory=True,
-    ),
-    Resource(path="/channels", what="each channel now", read="channels", in_memory=True),
-    Resource(path="/destinations", what="each destination now", read="destinations", in_memory=True),
-    Resource(path="/version", what="versions of the program and its parts", read="version"),
-    Resource(
-        place=20,
-        path="/messages",
-        what="messages, newest first",
-        read="messages",
-    ),
-    Resource(
-        path="/message-search",
-        what="messages as above, asked by POST, so that no number is in an address; also by a patient's number",
-        read="message_search",
+        "/message-search",
+        "messages as above, asked by POST, so that no number is in an address; also by a patient's number",
+        "message_search",
         of_post=True,
     ),
+    Resource("/messages/{message}", "one message with its states, documents, deliveries, attempts and acts", "message"),
     Resource(
-        path="/messages/{message}",
-        what="one message with its states, documents, deliveries, attempts and acts",
-        read="message",
+        "/messages/{message}/deliveries", "the deliveries of one message, each with its failed attempts", "deliveries"
     ),
+    Resource("/messages/{message}/wire", "the frames of one message on the line, in and out, masked", "wire"),
+    Resource("/gaps", "codes and units that no code table has, as they were counted", "gaps", place=50),
     Resource(
-        path="/messages/{message}/deliveries",
-        what="the deliveries of one message, each with its failed attempts",
-        read="deliveries",
+        "/suggestions",
+        "suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
+        "suggestions",
     ),
-    Resource(
-        path="/messages/{message}/wire",
-        what="the frames of one message on the line, in and out, masked",
-        read="wire",
-    ),
-    Resource(
-        place=50,
-        path="/gaps",
-        what="codes and units that no code table has, as they were counted",
-        read="gaps",
-    ),
-    Resource(
-        path="/suggestions",
-        what="suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
-        read="suggestions",
-    ),
-    Resource(
-        path="/corrections",
-        what="corrections of code tables, oldest first; of one key the newest decides",
-        read="corrections",
-    ),
-    Resource(path="/reagents", what="reagent lots", read="reagents"),
-    Resource(
-        place=70, path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"
-    ),
+    Resource("/corrections", "corrections of code tables, oldest first; of one key the newest decides", "corrections"),
+    Resource("/reagents", "reagent lots", "reagents"),
+    Resource("/lanes", "waiting, held and dead deliveries of each channel and destination", "lanes", place=70),
     *(
         Resource(
             path=f"/reports/{name}", what=f"the report on {what} of some days (docs/reports.md)", read=f"{name}_report"
@@ -97,58 +65,30 @@ OF_NO_FEATURE: Sequence[Readable] = (
             "unmapped": "results whose code no table had",
         }.items()
     ),
-    Resource(place=90, path="/pauses", what="pauses that a person has set", read="pauses"),
-    Resource(path="/orders", what="orders for analyzers, newest first; no specimen, no patient", read="orders"),
-    Resource(path="/orders/{item}", what="one order with each change of it", read="order"),
+    Resource("/pauses", "pauses that a person has set", "pauses", place=90),
+    Resource("/alerts", "alerts that are open, and those whose cause has not lasted yet", "alerts", place=110),
+    Resource("/alerts/sent", "lines sent of alerts, or waiting to be: to which sink, newest first", "alerts_sent"),
+    Resource("/silences", "silences of alerts that are in force, each with its owner and end", "silences"),
+    Resource("/abdm/status", "the state of each laboratory at ABDM, and whether all is well", "abdm_status"),
+    Resource("/abdm/contexts", "care contexts of ABDM, newest first; patients are masked", "care_contexts"),
     Resource(
-        path="/results-without-order",
-        what="messages of two-way analyzers with results that no order is there for, newest first",
-        read="results_without_order",
+        "/abdm/contexts/{number}",
+        "one care context with its versions, the steps of its link, and what went to readers",
+        "care_context",
     ),
+    Resource("/abdm/consents", "consents of patients, newest first; patients are masked", "consents"),
     Resource(
-        path="/questions",
-        what="questions of analyzers, newest first: which orders were given, or why none",
-        read="questions",
+        "/abdm/consents/{number}", "one consent: what it allows, until when, and what was sent under it", "consent"
     ),
-    Resource(path="/alerts", what="alerts that are open, and those whose cause has not lasted yet", read="alerts"),
+    Resource("/abdm/transfers", "requests for records, newest first", "transfers"),
     Resource(
-        path="/alerts/sent",
-        what="lines sent of alerts, or waiting to be: to which sink, newest first",
-        read="alerts_sent",
-    ),
-    Resource(
-        path="/silences", what="silences of alerts that are in force, each with its owner and end", read="silences"
-    ),
-    Resource(
-        path="/abdm/status",
-        what="the state of each laboratory at ABDM, and whether all is well",
-        read="abdm_status",
-    ),
-    Resource(
-        path="/abdm/contexts",
-        what="care contexts of ABDM, newest first; patients are masked",
-        read="care_contexts",
-    ),
-    Resource(
-        path="/abdm/contexts/{number}",
-        what="one care context with its versions, the steps of its link, and what went to readers",
-        read="care_context",
-    ),
-    Resource(path="/abdm/consents", what="consents of patients, newest first; patients are masked", read="consents"),
-    Resource(
-        path="/abdm/consents/{number}",
-        what="one consent: what it allows, until when, and what was sent under it",
-        read="consent",
-    ),
-    Resource(path="/abdm/transfers", what="requests for records, newest first", read="transfers"),
-    Resource(
-        place=140,
-        path="/acts",
-        what="the audit trail, newest first; a person's reasons may name a patient",
-        read="acts",
+        "/acts",
+        "the audit trail, newest first; a person's reasons may name a patient",
+        "acts",
         needs=ADMINISTERING,
+        place=140,
     ),
-    Resource(path="/backups", what="copies of the journal", read="backups", needs=ADMINISTERING),
+    Resource("/backups", "copies of the journal", "backups", needs=ADMINISTERING),
 )
 
 

@@ -34,20 +34,20 @@ def persons(asked: Asked[Nothing]) -> Sequence[PossibleOtherPerson]:
 
 LISTS = (
     Listed(
-        place=40,
-        path="/held",
-        what="results that wait for a person's decision, newest first",
-        view=HELD,
-        rows=held,
-        key=lambda one: one.message_id,
+        "/held",
+        "results that wait for a person's decision, newest first",
+        HELD,
+        held,
+        key="message_id",
         together=True,
         verb="held list",
+        place=40,
     ),
     Listed(
-        path="/held/persons",
-        what="who seems to be the person who bore a patient number before",
-        view=PERSON,
-        rows=persons,
+        "/held/persons",
+        "who seems to be the person who bore a patient number before",
+        PERSON,
+        persons,
         verb="held persons",
     ),
 )
