@@ -16,13 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from engine.actions.control import WITH_CONTENT
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
-from engine.features.alerts.lists import ALERT, SENT, SILENCE
-from engine.features.codes.lists.corrections import CORRECTION
-from engine.features.codes.lists.gaps import GAP
-from engine.features.codes.lists.suggestions import SUGGESTION
 from engine.features.orders.lists.orders import CHANGE, ORDER
-from engine.features.reagents.lists import LOT
-from engine.features.reports.lists.reports import REPORTS
 from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
 from engine.runtime.control_handlers import HANDLERS
@@ -45,19 +39,8 @@ ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
     "/messages": MESSAGE,
     "/message-search": MESSAGE,
     "/messages/{message}/deliveries": DELIVERY,
-    "/gaps": GAP,
-    "/suggestions": SUGGESTION,
-    "/corrections": CORRECTION,
-    "/reagents": LOT,
     "/lanes": STORED_LANE,
-    **{f"/reports/{name}": report.view for name, report in REPORTS.items()},
     "/pauses": PAUSE,
-    "/alerts": ALERT,
-    "/alerts/sent": SENT,
-    "/silences": SILENCE,
-    "/abdm/contexts": CONTEXT,
-    "/abdm/consents": CONSENT,
-    "/abdm/transfers": TRANSFER,
     "/acts": ACT,
     "/backups": COPY,
 }

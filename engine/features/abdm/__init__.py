@@ -65,4 +65,6 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    lists="lists.listed:LISTS",
+)

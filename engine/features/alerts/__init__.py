@@ -8,4 +8,6 @@ alerts from one look to the next. `wording` makes one message of the lines that 
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    lists="lists.listed:LISTS",
+)

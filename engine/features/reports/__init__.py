@@ -2,4 +2,6 @@
 
 from engine.feature import Feature
 
-FEATURE = Feature()
+FEATURE = Feature(
+    lists="lists.listed:LISTS",
+)

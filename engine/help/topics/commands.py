@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
@@ -11,9 +10,7 @@ import yaml
 from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
-from engine.features.reagents.lists import LOT
 from engine.help.topics.tables import code, rows
-from engine.views.view import View
 from engine.web.api.lists import Listed
 from engine.web.api.resources import resources
 
@@ -22,9 +19,6 @@ Verb = tuple[tuple[str, ...], click.Command]
 
 RECORDED = Path(__file__).with_name("json_names.txt")  # of a site with a message in each state; a test writes it
 JSON_NOTES = Path(__file__).with_name("json_notes.yaml")
-WITHOUT_ROWS: dict[str, View[Any]] = {  # in the recorded site
-    "reagents": LOT,
-}
 
 INTRODUCTION = """\
 # Commands
@@ -112,7 +106,7 @@ def json_names() -> dict[str, str]:
     paths: dict[str, list[str]] = {verb: [] for verb in every}
     for label, found in recorded.items():
         paths[_verb_of(label, every)] += found
-    views = WITHOUT_ROWS | {one.verb: one.view for one in resources() if isinstance(one, Listed)}
+    views = {one.verb: one.view for one in resources() if isinstance(one, Listed)}
     made = {}
     for verb in every:
         said = notes.get(verb, {})

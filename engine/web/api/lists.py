@@ -4,7 +4,7 @@ A list is declared once, as a `Listed`: the API and its OpenAPI document, the he
 of the features come by the hook ``lists``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -49,6 +49,11 @@ class Asked(Generic[A]):
     @property
     def now_us(self) -> int:
         return int(datetime.now(UTC).timestamp() * 1_000_000)
+
+    @property
+    def site(self) -> Mapping[str, Any]:
+        """The snapshot as data."""
+        return self.sources.present.data(self.snapshot, notes=self.principal.reads_notes)
 
     def times(self) -> tuple[int | None, int | None]:
         """From, and before, in microseconds: of the arguments ``since`` and ``until``."""

@@ -8,9 +8,6 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from engine.features.abdm.rules.consents import ConsentState
-from engine.features.abdm.rules.network import ContextState, TransferState
-from engine.features.reports.lists.reports import BY
 from engine.model.reasons import ReasonCode
 from engine.model.records import MessageState
 from engine.web.api.paging import MAX_CURSOR
@@ -25,9 +22,6 @@ Cursor = Annotated[str, Field(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]*$",
 _Time = Field(min_length=2, max_length=40, examples=["2h", "2026-03-01T10:30:00+05:30"])
 Since = Annotated[str, _Time, Field(description="Received since.")]
 Until = Annotated[str, _Time, Field(description="Received before.")]
-
-
-Day = Annotated[str, Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$", examples=["2026-03-01"])]
 
 
 def one_of(words: Sequence[str]) -> AfterValidator:
@@ -45,11 +39,6 @@ STATES = (*get_args(MessageState), "waiting", "delivered", "held")
 CODES = tuple(code.value for code in ReasonCode)
 StoredState = Annotated[str, one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
 Code = Annotated[str, one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
-
-
-CONTEXT_STATES = tuple(state.value for state in ContextState)
-CONSENT_STATES = tuple(state.value for state in ConsentState)
-TRANSFER_STATES = tuple(state.value for state in TransferState)
 
 
 class Nothing(BaseModel):
@@ -90,43 +79,8 @@ class Paged(Nothing):
     cursor: Cursor = ""
 
 
-class Report(Nothing):
-    first: Day | None = Field(None, description="The first day, in the site's zone; else that of the month of `last`.")
-    last: Day | None = Field(None, description="The last day, included; else today.")
-    by: Annotated[str, one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = Field(
-        None, description="A row for each analyzer, each day, or each test of an analyzer; not every report has each."
-    )
-    channel: Word | None = None
-
-
-class OfAbdm(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    facility: Word | None = Field(None, description="Of this laboratory, by its id at the gateway.")
-    reason: Word | None = Field(None, description="With exactly this reason.")
-
-
-class CareContexts(OfAbdm):
-    state: Annotated[str, one_of(CONTEXT_STATES), Field(json_schema_extra={"enum": [*CONTEXT_STATES]})] | None = None
-    message: RowNumber | None = Field(None, description="Of this message, in its newest version.")
-    report: Word | None = Field(None, description="Of reports with exactly this number of the laboratory.")
-
-
-class Consents(OfAbdm):
-    state: Annotated[str, one_of(CONSENT_STATES), Field(json_schema_extra={"enum": [*CONSENT_STATES]})] | None = None
-
-
-class Transfers(OfAbdm):
-    state: Annotated[str, one_of(TRANSFER_STATES), Field(json_schema_extra={"enum": [*TRANSFER_STATES]})] | None = None
-    consent: RowNumber | None = Field(None, description="Under this consent, by its number here.")
-
-
 class OfChannel(Paged):
     channel: Word | None = None
-
-
-class AlertsSent(Paged):
-    key: Annotated[str, Field(min_length=1, max_length=300)] | None = Field(None, description="Of exactly this alert.")
 
 
 class OneRow(Nothing):
@@ -149,11 +103,6 @@ class OfLetters(Nothing):
 
 class Channel(Nothing):
     channel: Word | None = None
-
-
-class Reagents(Channel):
-    lot: Word | None = None
-    limit: Limit = 100
 
 
 class Events(Nothing):

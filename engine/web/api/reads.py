@@ -9,21 +9,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, cast, get_args, get_type_hints
 
-from engine.features.abdm.lists import CONSENT, CONTEXT, TRANSFER, consent_in_full, context_in_full, state_in_full
-from engine.features.abdm.rows import details as abdm_details
-from engine.features.abdm.rows import lists as abdm_lists
-from engine.features.abdm.rows.lists import Wanted
-from engine.features.abdm.rows.state import facility_states
-from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
-from engine.features.alerts.rows import reading as alert_rows
-from engine.features.codes.lists.corrections import CORRECTION
-from engine.features.codes.lists.gaps import GAP, counted, missing_now
-from engine.features.codes.lists.suggestions import SUGGESTION
-from engine.features.codes.rows.reading import list_corrections
-from engine.features.reagents.lists import LOT
-from engine.features.reports.lists import reports
-from engine.features.reports.lists.reports import REPORTS, period_of, today_in
-from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
 from engine.model.journal_views import Act
 from engine.model.permissions import SEEING_PATIENTS
@@ -33,7 +18,6 @@ from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
 from engine.store.queries.reader import Reader
-from engine.store.queries.tallies import list_reagents, list_unmapped
 from engine.store.recovery.backups.catalog import copies
 from engine.views import message_in_full
 from engine.views.acts import ACT
@@ -41,7 +25,6 @@ from engine.views.copies import COPY
 from engine.views.messages import MESSAGE
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.trail import Entry, entries, names_message
-from engine.views.view import View
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.lists import Asked, Document
@@ -73,20 +56,16 @@ def arguments_of(read: str | Function, given: Mapping[str, Any], *, body: bool) 
 # -- from memory -----------------------------------------------------------------------------------------------------
 
 
-def _site(asked: Asked[parameters.Nothing]) -> Mapping[str, Any]:
-    return asked.sources.present.data(asked.snapshot, notes=asked.principal.reads_notes)
-
-
 def status(asked: Asked[parameters.Nothing]) -> Document:
-    return {"daemon": True, **_site(asked)}
+    return {"daemon": True, **asked.site}
 
 
 def channels(asked: Asked[parameters.Nothing]) -> Document:
-    return {"channels": _site(asked)["channels"]}
+    return {"channels": asked.site["channels"]}
 
 
 def destinations(asked: Asked[parameters.Nothing]) -> Document:
-    return {"destinations": _site(asked)["destinations"]}
+    return {"destinations": asked.site["destinations"]}
 
 
 def version(asked: Asked[parameters.Nothing]) -> Document:
@@ -177,65 +156,8 @@ def contents(journal: Reader, number: int) -> Document:
 # -- what waits for a person -----------------------------------------------------------------------------------------
 
 
-def gaps(asked: Asked[parameters.Channel]) -> Document:
-    found = missing_now(list_unmapped(asked.sources.journal, asked.arguments.channel), asked.sources.routes())
-    return {GAP.name: GAP.rows(map(counted, found))}
-
-
-def suggestions(asked: Asked[parameters.Channel]) -> Document:
-    return {SUGGESTION.name: SUGGESTION.rows(asked.sources.suggestions(asked.arguments.channel))}
-
-
-def corrections(asked: Asked[parameters.Channel]) -> Document:
-    """All that were ever made, oldest first: which code changed when."""
-    found = list_corrections(asked.sources.journal)
-    if not asked.principal.reads_notes:
-        found = list(map(without_notes, found))
-    return {CORRECTION.name: CORRECTION.rows(one for one in found if asked.arguments.channel in (None, one.channel))}
-
-
-def reagents(asked: Asked[parameters.Reagents]) -> Document:
-    given = asked.arguments
-    found = list_reagents(asked.sources.journal, given.channel, lot=given.lot, limit=given.limit)
-    return {LOT.name: LOT.rows(found)}
-
-
 def lanes(asked: Asked[parameters.Nothing]) -> Document:
     return {STORED_LANE.name: STORED_LANE.rows(list_lanes(asked.sources.journal))}
-
-
-def _report(asked: Asked[parameters.Report], name: str) -> Document:
-    given, report, zone = asked.arguments, REPORTS[name], asked.sources.zone
-    wrong = "by" if given.by is not None and given.by not in report.by else ""
-    try:
-        period = period_of(given.first, given.last, today_in(zone, asked.now_us))
-        if wrong:
-            raise ValueError(f"this report is by {', '.join(report.by)}" if report.by else "this report is a list")
-    except ValueError as error:
-        errors = [{"parameter": wrong or "last", "detail": str(error)}]
-        raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None
-    wanted = reports.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
-    return {report.view.name: report.view.rows(report.read(asked.sources.journal, wanted))}
-
-
-def volume_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "volume")
-
-
-def turnaround_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "turnaround")
-
-
-def utilisation_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "utilisation")
-
-
-def downtime_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "downtime")
-
-
-def unmapped_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "unmapped")
 
 
 def pauses(asked: Asked[parameters.Nothing]) -> Document:
@@ -292,82 +214,6 @@ def _fits(entry: Entry, given: parameters.Acts) -> bool:
         and given.act in (None, entry.verb)
         and (given.message is None or names_message(entry, given.message))
     )
-
-
-# -- alerts ----------------------------------------------------------------------------------------------------------
-
-
-def alerts(asked: Asked[parameters.Nothing]) -> Document:
-    journal = asked.sources.journal
-    kept, _ = alert_rows.kept(journal, asked.now_us)
-    silences = alert_rows.silences(journal, asked.now_us)
-    return {ALERT.name: ALERT.rows(shown(kept, alert_rows.takers(journal, kept), silences))}
-
-
-def silences(asked: Asked[parameters.Nothing]) -> Document:
-    """A person's reason may name a patient, so it is only for those who may read notes."""
-    found = alert_rows.silences(asked.sources.journal, asked.now_us)
-    if not asked.principal.reads_notes:
-        found = [replace(one, reason="") for one in found]
-    return {SILENCE.name: SILENCE.rows(found)}
-
-
-def alerts_sent(asked: Asked[parameters.AlertsSent]) -> Document:
-    given = asked.arguments
-    before = _before(given.cursor, SENT.name)
-    found = alert_rows.sent(asked.sources.journal, key=given.key or "", before=before, limit=given.limit + 1)
-    return _paged(SENT, found, given.limit, [one.number for one in found])
-
-
-# -- ABDM; patients are masked for each person -----------------------------------------------------------------------
-
-
-def abdm_status(asked: Asked[parameters.Nothing]) -> Document:
-    found = facility_states(asked.sources.journal, asked.snapshot.facilities, asked.now_us)
-    return state_in_full(found, _site(asked)["abdm"])
-
-
-def care_contexts(asked: Asked[parameters.CareContexts]) -> Document:
-    given = asked.arguments
-    return _of_abdm(asked, CONTEXT, abdm_lists.contexts, message=given.message, report=given.report or "")
-
-
-def consents(asked: Asked[parameters.Consents]) -> Document:
-    return _of_abdm(asked, CONSENT, abdm_lists.consents)
-
-
-def transfers(asked: Asked[parameters.Transfers]) -> Document:
-    return _of_abdm(asked, TRANSFER, abdm_lists.transfers, consent=asked.arguments.consent)
-
-
-def _of_abdm(asked: Asked[Any], view: View[Any], read: Callable[..., Sequence[Any]], **more: Any) -> Document:
-    given = asked.arguments
-    wanted = Wanted(facility=given.facility or "", state=given.state or "", reason=given.reason or "", **more)
-    before = _before(given.cursor, view.name) or 0
-    found = read(asked.sources.journal, wanted, before=before, limit=given.limit + 1)
-    return _paged(view, found, given.limit, [one.number for one in found])
-
-
-def care_context(asked: Asked[parameters.OneRow]) -> Document:
-    number = asked.arguments.number
-    found = abdm_details.context(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no care context {number}")
-    return context_in_full(found)
-
-
-def consent(asked: Asked[parameters.OneRow]) -> Document:
-    number = asked.arguments.number
-    found = abdm_details.consent(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no consent {number}")
-    return consent_in_full(found)
-
-
-def _paged(view: View[Any], found: Sequence[Any], limit: int, keys: Sequence[int]) -> Document:
-    """``found``: one more than ``limit`` where there are more."""
-    cursor = cursor_of(view.name, keys[limit - 1]) if len(found) > limit else None
-    return {view.name: view.rows(found[:limit]), "cursor": cursor}
 
 
 def backups(asked: Asked[parameters.Nothing]) -> Document:

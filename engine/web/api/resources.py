@@ -44,43 +44,8 @@ OF_NO_FEATURE: Sequence[Readable] = (
         "/messages/{message}/deliveries", "the deliveries of one message, each with its failed attempts", "deliveries"
     ),
     Resource("/messages/{message}/wire", "the frames of one message on the line, in and out, masked", "wire"),
-    Resource("/gaps", "codes and units that no code table has, as they were counted", "gaps", place=50),
-    Resource(
-        "/suggestions",
-        "suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
-        "suggestions",
-    ),
-    Resource("/corrections", "corrections of code tables, oldest first; of one key the newest decides", "corrections"),
-    Resource("/reagents", "reagent lots", "reagents"),
     Resource("/lanes", "waiting, held and dead deliveries of each channel and destination", "lanes", place=70),
-    *(
-        Resource(
-            path=f"/reports/{name}", what=f"the report on {what} of some days (docs/reports.md)", read=f"{name}_report"
-        )
-        for name, what in {
-            "volume": "messages and results",
-            "turnaround": "turnaround times",
-            "utilisation": "the use of analyzers",
-            "downtime": "downtime",
-            "unmapped": "results whose code no table had",
-        }.items()
-    ),
     Resource("/pauses", "pauses that a person has set", "pauses", place=90),
-    Resource("/alerts", "alerts that are open, and those whose cause has not lasted yet", "alerts", place=110),
-    Resource("/alerts/sent", "lines sent of alerts, or waiting to be: to which sink, newest first", "alerts_sent"),
-    Resource("/silences", "silences of alerts that are in force, each with its owner and end", "silences"),
-    Resource("/abdm/status", "the state of each laboratory at ABDM, and whether all is well", "abdm_status"),
-    Resource("/abdm/contexts", "care contexts of ABDM, newest first; patients are masked", "care_contexts"),
-    Resource(
-        "/abdm/contexts/{number}",
-        "one care context with its versions, the steps of its link, and what went to readers",
-        "care_context",
-    ),
-    Resource("/abdm/consents", "consents of patients, newest first; patients are masked", "consents"),
-    Resource(
-        "/abdm/consents/{number}", "one consent: what it allows, until when, and what was sent under it", "consent"
-    ),
-    Resource("/abdm/transfers", "requests for records, newest first", "transfers"),
     Resource(
         "/acts",
         "the audit trail, newest first; a person's reasons may name a patient",
