@@ -21,29 +21,18 @@ from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
 from engine.runtime.control_handlers import HANDLERS
 from engine.views.acts import ACT
-from engine.views.copies import COPY
 from engine.views.message_in_full import TRACE
-from engine.views.messages import DELIVERY, MESSAGE
-from engine.views.site import PAUSE, STORED_LANE
+from engine.views.messages import DELIVERY
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
 from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
-from engine.web.api.lists import Listed, Readable
+from engine.web.api.lists import Resource
 from engine.web.api.problems import CONTENT_TYPE, KINDS
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "web" / "api" / "openapi.json"
 Json = dict[str, Any]
 
-ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
-    "/messages": MESSAGE,
-    "/message-search": MESSAGE,
-    "/messages/{message}/deliveries": DELIVERY,
-    "/lanes": STORED_LANE,
-    "/pauses": PAUSE,
-    "/acts": ACT,
-    "/backups": COPY,
-}
 NAMES: Mapping[str, Json] = {  # other documents: address -> their names
     "/status": {"overall": {"type": "object"}, "findings": {"type": "array"}, "channels": {"type": "array"},
                 "destinations": {"type": "array"}, "config_hash": {"type": "string"}},
@@ -122,14 +111,14 @@ def _events() -> Json:
 # -- operations ----------------------------------------------------------------------------------------------------
 
 
-def _resource(one: Readable) -> Json:
-    model = reads.model_of(one.asks)
+def _resource(one: Resource) -> Json:
+    model = reads.model_of(one.read)
     said = _operation(one.what, one.name, _answer(one))
     said |= _body(model) if one.of_post else {"parameters": list(_parameters(model, one.path))}
     return said | _needs(", ".join(sorted(one.needs)))
 
 
-def _answer(one: Readable) -> Json:
+def _answer(one: Resource) -> Json:
     if one.path == "/messages/{message}":
         return {
             "allOf": [
@@ -173,13 +162,13 @@ def _answer(one: Readable) -> Json:
     if view is None:
         return _object(NAMES[one.path])
     pages = {"cursor": {"type": ["string", "null"]}, "next": {"type": ["string", "null"]}}
-    paged = "cursor" in reads.model_of(one.asks).model_fields
+    paged = "cursor" in reads.model_of(one.read).model_fields
     return _object({view.name: _list(view)} | (pages if paged else {}))
 
 
-def _view(one: Readable) -> View[Any] | None:
+def _view(one: Resource) -> View[Any] | None:
     """Of the rows of a list."""
-    return one.view if isinstance(one, Listed) else ROWS.get(one.path)
+    return ACT if one.path == "/acts" else one.view
 
 
 def _act(name: str, what: str) -> Json:

@@ -36,7 +36,7 @@ def api_resources() -> Iterator[str]:
         (
             code(f"{'POST' if one.of_post else 'GET'} {one.path}"),
             one.what,
-            ", ".join(code(name) for name in reads.model_of(one.asks).model_fields if name not in one.path),
+            ", ".join(code(name) for name in reads.model_of(one.read).model_fields if name not in one.path),
         )
         for one in resources()
     )

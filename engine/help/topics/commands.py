@@ -11,7 +11,6 @@ from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
 from engine.help.topics.tables import code, rows
-from engine.web.api.lists import Listed
 from engine.web.api.resources import resources
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
@@ -106,7 +105,7 @@ def json_names() -> dict[str, str]:
     paths: dict[str, list[str]] = {verb: [] for verb in every}
     for label, found in recorded.items():
         paths[_verb_of(label, every)] += found
-    views = {one.verb: one.view for one in resources() if isinstance(one, Listed)}
+    views = {one.verb: one.view for one in resources() if one.view}
     made = {}
     for verb in every:
         said = notes.get(verb, {})

@@ -79,10 +79,6 @@ class Paged(Nothing):
     cursor: Cursor = ""
 
 
-class OfChannel(Paged):
-    channel: Word | None = None
-
-
 class OneRow(Nothing):
     number: RowNumber
 

@@ -10,24 +10,22 @@ from itertools import chain
 from typing import Any, cast, get_args, get_type_hints
 
 from engine.model.errors import ProblemError
-from engine.model.journal_views import Act
+from engine.model.journal_views import Act, MessageView
 from engine.model.permissions import SEEING_PATIENTS
+from engine.model.records import LaneView, Pause
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups.catalog import copies
+from engine.store.recovery.backups.catalog import Copy, copies
 from engine.views import message_in_full
 from engine.views.acts import ACT
-from engine.views.copies import COPY
-from engine.views.messages import MESSAGE
-from engine.views.site import PAUSE, STORED_LANE
 from engine.views.trail import Entry, entries, names_message
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
-from engine.web.api.lists import Asked, Document
+from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
 
 ACTS_AT_ONCE = 200
@@ -51,6 +49,19 @@ def model_of(read: str | Function) -> type[parameters.Nothing]:
 def arguments_of(read: str | Function, given: Mapping[str, Any], *, body: bool) -> parameters.Nothing:
     """Its arguments; raises as `engine.web.api.requests.arguments`."""
     return requests.arguments(model_of(read), given, body=body)
+
+
+def document_of(one: Resource, asked: Asked[Any]) -> Document:
+    read, view = function_of(one.read), one.view
+    if view is None:
+        return cast(Document, read(asked))
+    if not one.key:
+        return {view.name: view.rows(read(asked))}
+    limit, cursor = asked.arguments.limit, asked.arguments.cursor
+    before = numbers_in(cursor, view.name)[0] if cursor else None
+    found = read(replace(asked, before=before, limit=limit if one.together else limit + 1))
+    shown, more = (found, len(found) >= limit) if one.together else (found[:limit], len(found) > limit)
+    return {view.name: view.rows(shown), "cursor": cursor_of(view.name, getattr(shown[-1], one.key)) if more else None}
 
 
 # -- from memory -----------------------------------------------------------------------------------------------------
@@ -80,33 +91,30 @@ def version(asked: Asked[parameters.Nothing]) -> Document:
 # -- messages --------------------------------------------------------------------------------------------------------
 
 
-def message_search(asked: Asked[parameters.MessageSearch]) -> Document:
+def message_search(asked: Asked[parameters.MessageSearch]) -> Sequence[MessageView]:
     patient = asked.arguments.patient
     if patient is not None and not asked.principal.may(SEEING_PATIENTS):
         raise ProblemError("not-permitted", "a search for a patient needs the permission see-patients")
     return messages(asked, patient)
 
 
-def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> Document:
-    given, journal = asked.arguments, asked.sources.journal
+def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> Sequence[MessageView]:
+    given, journal = asked.arguments, asked.journal
     wanted = asked.filter(
         state=given.state, message_type=given.type, specimen=given.specimen, lot=given.lot, patient=patient
     )
-    before = _before(given.cursor, "messages")
     if given.control_id is None:
-        found = messages_page(journal, wanted, before_id=before, limit=given.limit + 1)
+        found = messages_page(journal, wanted, before_id=asked.before, limit=asked.limit)
     else:
-        found = with_control_id(journal, wanted, given.control_id, before_id=before, limit=given.limit + 1)
-    shown, more = found[: given.limit], found[given.limit :]
-    ends = ends_of(journal, [view.id for view in shown])
-    rows = MESSAGE.rows(view._replace(end=ends.get(view.id, "")) for view in shown)
-    return {MESSAGE.name: rows, "cursor": cursor_of("messages", shown[-1].id) if more else None}
+        found = with_control_id(journal, wanted, given.control_id, before_id=asked.before, limit=asked.limit)
+    ends = ends_of(journal, [view.id for view in found])
+    return [view._replace(end=ends.get(view.id, "")) for view in found]
 
 
 def message(asked: Asked[parameters.OneMessage]) -> Document:
     """One message with all that became of it. A person's reasons may name a patient, so they are only for those who may
     see patients, or administer."""
-    journal, number = asked.sources.journal, asked.arguments.message
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
@@ -118,18 +126,19 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
     return {**message_in_full.document_of(trace, answers=False), "acts": acts}
 
 
-def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
-    journal, number = asked.sources.journal, asked.arguments.message
+def deliveries(asked: Asked[parameters.OneMessage]) -> Sequence[Document]:
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
     if not asked.principal.reads_reasons:
         trace = message_in_full.without_reasons(trace)
-    return {"deliveries": message_in_full.document_of(trace, answers=False)["deliveries"]}
+    found: Sequence[Document] = message_in_full.document_of(trace, answers=False)["deliveries"]
+    return found
 
 
 def wire(asked: Asked[parameters.OneMessage]) -> Document:
-    journal, number = asked.sources.journal, asked.arguments.message
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
@@ -153,18 +162,13 @@ def contents(journal: Reader, number: int) -> Document:
     return message_in_full.contents_of(journal, trace)
 
 
-# -- what waits for a person -----------------------------------------------------------------------------------------
+def lanes(asked: Asked[parameters.Nothing]) -> Sequence[LaneView]:
+    return list_lanes(asked.journal)
 
 
-def lanes(asked: Asked[parameters.Nothing]) -> Document:
-    return {STORED_LANE.name: STORED_LANE.rows(list_lanes(asked.sources.journal))}
-
-
-def pauses(asked: Asked[parameters.Nothing]) -> Document:
-    found = list_pauses(asked.sources.journal)
-    if not asked.principal.reads_notes:
-        found = [replace(one, reason="") for one in found]
-    return {PAUSE.name: PAUSE.rows(found)}
+def pauses(asked: Asked[parameters.Nothing]) -> Sequence[Pause]:
+    found = list_pauses(asked.journal)
+    return found if asked.principal.reads_notes else [replace(one, reason="") for one in found]
 
 
 # -- acts, copies ----------------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def pauses(asked: Asked[parameters.Nothing]) -> Document:
 def acts(asked: Asked[parameters.Acts]) -> Document:
     """A page of the audit trail. An act's end comes before its beginning, so a cursor has the ends that were read and
     belong to acts of a later page. A page may be short, or empty, where few acts fit."""
-    given, journal = asked.arguments, asked.sources.journal
+    given, journal = asked.arguments, asked.journal
     after, until = asked.times()
     before, *known = numbers_in(given.cursor, "acts") if given.cursor else [NO_LIMIT]
     ends = [act for number in known for act in acts_page(journal, before_id=number + 1, limit=1) if act.ended]
@@ -216,14 +220,7 @@ def _fits(entry: Entry, given: parameters.Acts) -> bool:
     )
 
 
-def backups(asked: Asked[parameters.Nothing]) -> Document:
+def backups(asked: Asked[parameters.Nothing]) -> Sequence[Copy]:
     folder = asked.sources.backups()
     shelves = sorted(folder.glob("labrelay-*")) if folder is not None else []
-    return {COPY.name: COPY.rows(copy for shelf in shelves for copy in copies(shelf))}
-
-
-# -- shared ----------------------------------------------------------------------------------------------------------
-
-
-def _before(cursor: str, name: str) -> int | None:
-    return numbers_in(cursor, name)[0] if cursor else None
+    return [copy for shelf in shelves for copy in copies(shelf)]

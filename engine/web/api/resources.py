@@ -7,7 +7,10 @@ from functools import cache
 from operator import itemgetter
 
 from engine.model.permissions import ADMINISTERING
-from engine.web.api.lists import DECLARED, Readable, Resource
+from engine.views.copies import COPY
+from engine.views.messages import DELIVERY, MESSAGE
+from engine.views.site import PAUSE, STORED_LANE
+from engine.web.api.lists import DECLARED, Resource
 
 ROOT = "/api/v1"
 
@@ -27,25 +30,32 @@ QUESTIONS = (
     Question("/operations/{number}/wait", "why an operation under way waits just now", "operation_waits"),
     Question("/todo", "everything that waits for a person, worst first", "todo"),
 )
-OF_NO_FEATURE: Sequence[Readable] = (
+OF_NO_FEATURE: Sequence[Resource] = (
     Resource("/status", "the state of the site, as `labrelay status`", "status", in_memory=True, place=10),
     Resource("/channels", "each channel now", "channels", in_memory=True),
     Resource("/destinations", "each destination now", "destinations", in_memory=True),
     Resource("/version", "versions of the program and its parts", "version"),
-    Resource("/messages", "messages, newest first", "messages", place=20),
+    Resource("/messages", "messages, newest first", "messages", MESSAGE, key="id", place=20),
     Resource(
         "/message-search",
         "messages as above, asked by POST, so that no number is in an address; also by a patient's number",
         "message_search",
+        MESSAGE,
+        key="id",
         of_post=True,
     ),
     Resource("/messages/{message}", "one message with its states, documents, deliveries, attempts and acts", "message"),
     Resource(
-        "/messages/{message}/deliveries", "the deliveries of one message, each with its failed attempts", "deliveries"
+        "/messages/{message}/deliveries",
+        "the deliveries of one message, each with its failed attempts",
+        "deliveries",
+        DELIVERY,
     ),
     Resource("/messages/{message}/wire", "the frames of one message on the line, in and out, masked", "wire"),
-    Resource("/lanes", "waiting, held and dead deliveries of each channel and destination", "lanes", place=70),
-    Resource("/pauses", "pauses that a person has set", "pauses", place=90),
+    Resource(
+        "/lanes", "waiting, held and dead deliveries of each channel and destination", "lanes", STORED_LANE, place=70
+    ),
+    Resource("/pauses", "pauses that a person has set", "pauses", PAUSE, place=90),
     Resource(
         "/acts",
         "the audit trail, newest first; a person's reasons may name a patient",
@@ -53,12 +63,12 @@ OF_NO_FEATURE: Sequence[Readable] = (
         needs=ADMINISTERING,
         place=140,
     ),
-    Resource("/backups", "copies of the journal", "backups", needs=ADMINISTERING),
+    Resource("/backups", "copies of the journal", "backups", COPY, needs=ADMINISTERING),
 )
 
 
 @cache
-def resources() -> Sequence[Readable]:
+def resources() -> Sequence[Resource]:
     """All, by their places in documents."""
     found = []
     for declared in (OF_NO_FEATURE, *DECLARED.each()):

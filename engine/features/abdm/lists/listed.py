@@ -15,12 +15,8 @@ from engine.features.abdm.rows.state import facility_states
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState, TransferState
 from engine.model.errors import ProblemError
-from engine.web.api.lists import Asked, Document, Listed, Resource
+from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.parameters import Cursor, Limit, Nothing, OneRow, RowNumber, Word, one_of
-
-CONTEXTS = tuple(state.value for state in ContextState)
-CONSENTS = tuple(state.value for state in ConsentState)
-TRANSFERS = tuple(state.value for state in TransferState)
 
 
 class OfNetwork(Nothing):
@@ -31,17 +27,17 @@ class OfNetwork(Nothing):
 
 
 class CareContexts(OfNetwork):
-    state: Annotated[str, one_of(CONTEXTS), Field(json_schema_extra={"enum": [*CONTEXTS]})] | None = None
+    state: Annotated[str, one_of([*ContextState]), Field(json_schema_extra={"enum": [*ContextState]})] | None = None
     message: RowNumber | None = Field(None, description="Of this message, in its newest version.")
     report: Word | None = Field(None, description="Of reports with exactly this number of the laboratory.")
 
 
 class Consents(OfNetwork):
-    state: Annotated[str, one_of(CONSENTS), Field(json_schema_extra={"enum": [*CONSENTS]})] | None = None
+    state: Annotated[str, one_of([*ConsentState]), Field(json_schema_extra={"enum": [*ConsentState]})] | None = None
 
 
 class Transfers(OfNetwork):
-    state: Annotated[str, one_of(TRANSFERS), Field(json_schema_extra={"enum": [*TRANSFERS]})] | None = None
+    state: Annotated[str, one_of([*TransferState]), Field(json_schema_extra={"enum": [*TransferState]})] | None = None
     consent: RowNumber | None = Field(None, description="Under this consent, by its number here.")
 
 
@@ -85,11 +81,11 @@ def consent(asked: Asked[OneRow]) -> Document:
 
 LISTS = (
     Resource("/abdm/status", "the state of each laboratory at ABDM, and whether all is well", abdm_status, place=120),
-    Listed(
+    Resource(
         "/abdm/contexts",
         "care contexts of ABDM, newest first; patients are masked",
-        CONTEXT,
         care_contexts,
+        CONTEXT,
         key="number",
     ),
     Resource(
@@ -97,9 +93,9 @@ LISTS = (
         "one care context with its versions, the steps of its link, and what went to readers",
         care_context,
     ),
-    Listed(
-        "/abdm/consents", "consents of patients, newest first; patients are masked", CONSENT, consents, key="number"
+    Resource(
+        "/abdm/consents", "consents of patients, newest first; patients are masked", consents, CONSENT, key="number"
     ),
     Resource("/abdm/consents/{number}", "one consent: what it allows, until when, and what was sent under it", consent),
-    Listed("/abdm/transfers", "requests for records, newest first", TRANSFER, transfers, key="number"),
+    Resource("/abdm/transfers", "requests for records, newest first", transfers, TRANSFER, key="number"),
 )

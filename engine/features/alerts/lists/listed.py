@@ -10,7 +10,7 @@ from engine.features.alerts.lists import ALERT, SENT, SILENCE, Shown, shown
 from engine.features.alerts.rows import reading
 from engine.features.alerts.rows.reading import Sent
 from engine.model.alerts import Silence
-from engine.web.api.lists import Asked, Listed
+from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Nothing, Paged
 
 
@@ -34,13 +34,13 @@ def alerts_sent(asked: Asked[AlertsSent]) -> Sequence[Sent]:
 
 
 LISTS = (
-    Listed("/alerts", "alerts that are open, and those whose cause has not lasted yet", ALERT, alerts, place=110),
-    Listed(
+    Resource("/alerts", "alerts that are open, and those whose cause has not lasted yet", alerts, ALERT, place=110),
+    Resource(
         "/alerts/sent",
         "lines sent of alerts, or waiting to be: to which sink, newest first",
-        SENT,
         alerts_sent,
+        SENT,
         key="number",
     ),
-    Listed("/silences", "silences of alerts that are in force, each with its owner and end", SILENCE, silences),
+    Resource("/silences", "silences of alerts that are in force, each with its owner and end", silences, SILENCE),
 )

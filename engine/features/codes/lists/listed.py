@@ -10,7 +10,7 @@ from engine.mapping.gaps import MissingCode
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import Correction, without_notes
 from engine.store.queries.tallies import list_unmapped
-from engine.web.api.lists import Asked, Listed
+from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Channel
 
 
@@ -30,17 +30,17 @@ def corrections(asked: Asked[Channel]) -> Sequence[Correction]:
 
 
 LISTS = (
-    Listed("/gaps", "codes and units that no code table has, as they were counted", GAP, gaps, place=50),
-    Listed(
+    Resource("/gaps", "codes and units that no code table has, as they were counted", gaps, GAP, place=50),
+    Resource(
         "/suggestions",
         "suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
-        SUGGESTION,
         suggestions,
+        SUGGESTION,
     ),
-    Listed(
+    Resource(
         "/corrections",
         "corrections of code tables, oldest first; of one key the newest decides",
-        CORRECTION,
         corrections,
+        CORRECTION,
     ),
 )

@@ -15,8 +15,8 @@ from engine.features.orders.rows.reading import ItemFilter
 from engine.features.orders.rows.tube_timeline import WithoutOrder
 from engine.model.errors import ProblemError
 from engine.model.orders import ItemReason, ItemState, WorkItem, item_number
-from engine.web.api.lists import Asked, Document, Listed, Resource
-from engine.web.api.parameters import Nothing, OfChannel, Paged, Word, one_of
+from engine.web.api.lists import Asked, Document, Resource
+from engine.web.api.parameters import Nothing, Paged, Word, one_of
 
 STATES = tuple(state.value for state in ItemState)
 REASONS = tuple(reason.value for reason in ItemReason if reason.value)
@@ -37,7 +37,12 @@ class OneOrder(Nothing):
     item: Annotated[str, Field(pattern="^W[1-9][0-9]{0,18}$", examples=["W17"])]
 
 
-class Questions(OfChannel):
+class OfChannel(Paged):
+    channel: Word | None = None
+
+
+class Questions(Paged):
+    channel: Word | None = None
     unanswered: bool = Field(
         False,
         description="Those of the last 24 hours without an answer, or without orders for a tube that is not done.",
@@ -82,22 +87,22 @@ def questions(asked: Asked[Questions]) -> Sequence[AskedQuery]:
 
 
 LISTS = (
-    Listed(
-        "/orders", "orders for analyzers, newest first; no specimen, no patient", ORDER, orders, key="number", place=100
+    Resource(
+        "/orders", "orders for analyzers, newest first; no specimen, no patient", orders, ORDER, key="number", place=100
     ),
     Resource("/orders/{item}", "one order with each change of it", order),
-    Listed(
+    Resource(
         "/results-without-order",
         "messages of two-way analyzers with results that no order is there for, newest first",
-        WITHOUT_ORDER,
         results_without_order,
+        WITHOUT_ORDER,
         key="message_id",
     ),
-    Listed(
+    Resource(
         "/questions",
         "questions of analyzers, newest first: which orders were given, or why none",
-        QUESTION,
         questions,
+        QUESTION,
         key="number",
     ),
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from engine.features.reagents.lists import LOT
 from engine.model.journal_views import ReagentView
 from engine.store.queries.tallies import list_reagents
-from engine.web.api.lists import Asked, Listed
+from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Channel, Limit, Word
 
 
@@ -19,4 +19,4 @@ def reagents(asked: Asked[Reagents]) -> Sequence[ReagentView]:
     return list_reagents(asked.journal, given.channel, lot=given.lot, limit=given.limit)
 
 
-LISTS = (Listed("/reagents", "reagent lots", LOT, reagents, verb="reagents", place=60),)
+LISTS = (Resource("/reagents", "reagent lots", reagents, LOT, verb="reagents", place=60),)

@@ -8,7 +8,7 @@ from pydantic import Field
 from engine.features.reports.lists import reports
 from engine.features.reports.lists.reports import BY, REPORTS, period_of, today_in
 from engine.model.errors import ProblemError
-from engine.web.api.lists import Asked, Listed
+from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Nothing, Word, one_of
 
 Day = Annotated[str, Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$", examples=["2026-03-01"])]
@@ -44,11 +44,11 @@ def _report(name: str) -> Callable[[Asked[Report]], Sequence[Any]]:
 
 
 LISTS = tuple(
-    Listed(
+    Resource(
         f"/reports/{name}",
         f"the report on {what} of some days (docs/reports.md)",
-        REPORTS[name].view,
         _report(name),
+        REPORTS[name].view,
         place=80,
     )
     for name, what in {

@@ -10,7 +10,7 @@ from engine.model.records import PossibleOtherPerson
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.tallies import list_seeming
-from engine.web.api.lists import Asked, Listed
+from engine.web.api.lists import Asked, Resource
 from engine.web.api.parameters import Cursor, Limit, Nothing, OfLetters
 
 
@@ -33,21 +33,21 @@ def persons(asked: Asked[Nothing]) -> Sequence[PossibleOtherPerson]:
 
 
 LISTS = (
-    Listed(
+    Resource(
         "/held",
         "results that wait for a person's decision, newest first",
-        HELD,
         held,
+        HELD,
         key="message_id",
         together=True,
         verb="held list",
         place=40,
     ),
-    Listed(
+    Resource(
         "/held/persons",
         "who seems to be the person who bore a patient number before",
-        PERSON,
         persons,
+        PERSON,
         verb="held persons",
     ),
 )

@@ -18,7 +18,7 @@ from engine.store.queries.contents import why_absent
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
 from engine.views import letter_in_full
-from engine.web.api.lists import Asked, Document, Listed, Resource
+from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.parameters import Cursor, Limit, OfLetters, OneMessage, OneRow, Paged, one_of
 
 
@@ -69,26 +69,28 @@ def operation(asked: Asked[OneRow]) -> Document:
 
 
 LISTS = (
-    Listed(
+    Resource(
         "/dead-letters",
         "dead letters, by message, newest first",
-        LETTER,
         letters,
+        LETTER,
         key="message_id",
         together=True,
         place=30,
     ),
-    Listed(
+    Resource(
         "/dead-letters/groups",
         "dead letters in groups of one reason and cause, with what will likely help",
-        LETTER_GROUP,
         groups,
+        LETTER_GROUP,
     ),
     Resource(
         "/dead-letters/{message}",
         "the dead letters of one message: the failure, the server's answer, the likely fix; contents are masked",
         letter,
     ),
-    Listed("/operations", "operations on many messages, newest first", OPERATION, operations, key="number", place=130),
+    Resource(
+        "/operations", "operations on many messages, newest first", operations, OPERATION, key="number", place=130
+    ),
     Resource("/operations/{number}", "one operation: how far it is, and what became of its letters", operation),
 )

@@ -33,6 +33,7 @@ from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
+from engine.views.site import PAUSE
 from engine.web.api import reads
 from engine.web.api.acts import Verb
 from engine.web.api.lists import Asked
@@ -423,5 +424,5 @@ async def test_the_system_page_and_the_resource_of_pauses_keep_to_it(here: Site,
         await browser.log_in(person)
         assert ("new firmware" in (await home(browser, "/system?lang=en")).text) is NOTES[person]
     asked = Asked(SimpleNamespace(journal=lists.journal), here.page.site, Nothing(), Principal(ROOT, ROLES[person]))  # type: ignore[arg-type]
-    (found,) = reads.pauses(asked)["pauses"]
+    (found,) = PAUSE.rows(reads.pauses(asked))
     assert (found["by"], found["reason"]) == ("anita", "new firmware" if NOTES[person] else "")
