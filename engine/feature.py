@@ -108,6 +108,7 @@ class Feature:
         doubts: lines on corrections of code tables and the site's files.
         acts: what people can do there (`engine.actions.declaring.Declared`).
         goes_along: the messages that go along where some are sent again (`engine.actions.selection.Along`).
+        lists: its lists and documents that the API reads (`engine.web.api.lists`).
     """
 
     after: Sequence[str] = ()
@@ -158,6 +159,7 @@ class Feature:
     doubts: str = ""
     acts: str = ""
     goes_along: str = ""
+    lists: str = ""
 
 
 @cache

@@ -22,4 +22,5 @@ FEATURE = Feature(
     servers="config.alerts:servers",
     key_help="config.documented:KEYS",
     acts="acts:ACTS",
+    lists="lists.listed:LISTS",
 )

@@ -14,4 +14,5 @@ FEATURE = Feature(
     doubts="examine:doubts",
     of_pack="examine:of_pack",
     acts="acts:ACTS",
+    lists="lists.listed:LISTS",
 )

@@ -49,4 +49,5 @@ FEATURE = Feature(
     agreement="config.together:disagreements",
     key_help="config.documented:KEYS",
     acts="acts:ACTS",
+    lists="lists.listed:LISTS",
 )

@@ -7,4 +7,5 @@ FEATURE = Feature(
     tables="rows:TABLES",
     pages="pages:routes",
     menu="pages:MENU",
+    lists="lists.listed:LISTS",
 )

@@ -13,4 +13,5 @@ FEATURE = Feature(
     service="service:downtime_watch",
     pages="pages.all_pages:routes",
     menu="pages.all_pages:MENU",
+    lists="lists.listed:LISTS",
 )

@@ -20,4 +20,5 @@ FEATURE = Feature(
     panels="pages.panels:PANELS",
     acts="acts.verbs:ACTS",
     goes_along="rows.succession:newer_of_same_reports",
+    lists="lists.listed:LISTS",
 )

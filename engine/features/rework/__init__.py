@@ -9,4 +9,5 @@ FEATURE = Feature(
     panels="pages.panels:PANELS",
     dead_letters="rows.letter_groups:letter_groups",
     acts="acts.verbs:ACTS",
+    lists="lists.listed:LISTS",
 )

@@ -6,7 +6,7 @@ from engine.actions.declared import of_api
 from engine.help.topics.tables import code, rows
 from engine.web.api import reads
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, RESOURCES
+from engine.web.api.resources import QUESTIONS, resources
 
 
 def markdown() -> str:
@@ -35,11 +35,9 @@ def api_resources() -> Iterator[str]:
         (
             code(f"{'POST' if one.of_post else 'GET'} {one.path}"),
             one.what,
-            ", ".join(
-                code(name) for name in reads.model_of(getattr(reads, one.read)).model_fields if name not in one.path
-            ),
+            ", ".join(code(name) for name in reads.model_of(one.read).model_fields if name not in one.path),
         )
-        for one in RESOURCES
+        for one in resources()
     )
     asked = ((code(f"GET {one.path}"), one.what, "") for one in QUESTIONS)
     yield from rows("below `/api/v1` | | arguments", (*found, *asked))

@@ -28,7 +28,7 @@ from engine.model.tables import table_lines
 from engine.monitoring import logs
 from engine.monitoring.snapshot.links import LinkState
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, RESOURCES
+from engine.web.api.resources import QUESTIONS, resources
 from tests.support.packages import PACKAGES
 from tests.support.status_sites import troubled_site
 
@@ -154,7 +154,7 @@ def test_layouts_packs_loggers_and_names_of_hold_rules_are_listed() -> None:
 
 def test_resources_acts_and_problems_of_the_api_are_listed() -> None:
     text = library.topic("api")
-    for path in [*(one.path for one in RESOURCES), *(one.path for one in QUESTIONS)]:
+    for path in [*(one.path for one in resources()), *(one.path for one in QUESTIONS)]:
         assert any(row.endswith(f" {path}") for row in rows(text)), path
     assert set(of_api()) | set(KINDS) <= set(rows(text))
 

@@ -34,9 +34,10 @@ from engine.monitoring.todo import Todo
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
+from engine.views.site import PAUSE
 from engine.web.api import reads
+from engine.web.api.lists import Asked
 from engine.web.api.parameters import Nothing
-from engine.web.api.reads import Asked
 from tests.engine.web.test_paused_and_expected import paused_site
 from tests.support import access
 from tests.support.access import ROOT, Browser, Site
@@ -419,5 +420,5 @@ async def test_the_system_page_and_the_resource_of_pauses_keep_to_it(here: Site,
         await browser.log_in(person)
         assert ("new firmware" in (await home(browser, "/system?lang=en")).text) is NOTES[person]
     asked = Asked(SimpleNamespace(journal=lists.journal), here.page.site, Nothing(), Principal(ROOT, ROLES[person]))  # type: ignore[arg-type]
-    (found,) = reads.pauses(asked)["pauses"]
+    (found,) = PAUSE.rows(reads.pauses(asked))
     assert (found["by"], found["reason"]) == ("anita", "new firmware" if NOTES[person] else "")

@@ -52,70 +52,48 @@ def shown(kept: Mapping[str, Alert], takers: Mapping[str, Mark], silences: Seque
 
 ALERT = View[Shown](
     "alerts",
-    Field("key", of=lambda one: one.alert.key),
-    Field("state", of=lambda one: one.alert.state.value),
-    Field("level", of=lambda one: one.alert.level),
-    Field("words", of=lambda one: one.alert.phrase.say()),
+    Field("key", "KEY", of=lambda one: one.alert.key),
+    Field("state", "STATE", of=lambda one: one.alert.state.value),
+    Field("level", "LEVEL", of=lambda one: one.alert.level),
+    Field("words", "WHAT", of=lambda one: one.alert.phrase.say()),
     Field("rule", of=lambda one: one.alert.rule),
-    Field("since", of=lambda one: _iso(one.alert.since_us)),
+    Field("since", "SINCE", of=lambda one: _iso(one.alert.since_us)),
     Field("sent_at", of=lambda one: _iso(one.alert.sent_us)),
-    Field("sent_to", of=lambda one: list(one.alert.sent_to)),
-    Field("taken_by", of=lambda one: one.taker.by if one.taker else None),
+    Field("sent_to", "SENT TO", of=lambda one: list(one.alert.sent_to)),
+    Field("taken_by", "TAKEN BY", of=lambda one: one.taker.by if one.taker else None),
     Field("taken_at", of=lambda one: _iso(one.alert.taken_us)),
-    Field("silence", of=lambda one: one.silence.act if one.silence and not one.alert.urgent else None),
+    Field(
+        "silence",
+        "SILENCE",
+        of=lambda one: one.silence.act if one.silence and not one.alert.urgent else None,
+        right=True,
+    ),
 )
 SILENCE = View[Silence](
     "silences",
-    Field("silence", of="act"),
-    Field("pattern"),
-    Field("until", of=lambda one: _iso(one.until_us)),
-    Field("by"),
+    Field("silence", "SILENCE", of="act", right=True),
+    Field("pattern", "ALERTS"),
+    Field("until", "UNTIL", of=lambda one: _iso(one.until_us)),
+    Field("by", "BY"),
     Field("at", of=lambda one: _iso(one.at_us)),
-    Field("reason"),
+    Field("reason", "REASON"),
 )
 SENT = View[Sent](
     "sent",
-    Field("at", of=lambda one: _iso(one.line.at_us)),
+    Field("at", "AT", of=lambda one: _iso(one.line.at_us)),
     Field("key", of=lambda one: one.line.key),
-    Field("what", of=lambda one: one.line.what.value),
-    Field("words", of=lambda one: one.line.phrase.say()),
-    Field("sink", of=lambda one: one.line.sink),
-    Field("state", of=lambda one: "sent" if one.is_sent else "given up" if one.ended_us else "waits"),
-    Field("sent_at", of=lambda one: _iso(one.ended_us) if one.is_sent else None),
-    Field("refused"),
-    Field("attempts", of="attempt"),
+    Field("what", "WHAT", of=lambda one: one.line.what.value),
+    Field("words", "ALERT", of=lambda one: one.line.phrase.say()),
+    Field("sink", "SINK", of=lambda one: one.line.sink),
+    Field("state", "STATE", of=lambda one: "sent" if one.is_sent else "given up" if one.ended_us else "waits"),
+    Field("sent_at", "SENT AT", of=lambda one: _iso(one.ended_us) if one.is_sent else None),
+    Field("refused", "REFUSED FOR"),
+    Field("attempts", "ATTEMPTS", of="attempt", right=True),
 )
 # The same as they come from the daemon.
-ALERT_TABLE = View[Row](
-    "alerts",
-    Field("state", "STATE"),
-    Field("level", "LEVEL"),
-    Field("words", "WHAT"),
-    Field("since", "SINCE", shown=lambda one: local_time(one["since"])),
-    Field("sent_to", "SENT TO"),
-    Field("taken_by", "TAKEN BY"),
-    Field("silence", "SILENCE", right=True),
-    Field("key", "KEY"),
-)
-SILENCE_TABLE = View[Row](
-    "silences",
-    Field("silence", "SILENCE", right=True),
-    Field("pattern", "ALERTS"),
-    Field("until", "UNTIL", shown=lambda one: local_time(one["until"])),
-    Field("by", "BY"),
-    Field("reason", "REASON"),
-)
-SENT_TABLE = View[Row](
-    "sent",
-    Field("at", "AT", shown=lambda one: local_time(one["at"])),
-    Field("what", "WHAT"),
-    Field("words", "ALERT"),
-    Field("sink", "SINK"),
-    Field("state", "STATE"),
-    Field("sent_at", "SENT AT", shown=lambda one: local_time(one["sent_at"])),
-    Field("refused", "REFUSED FOR"),
-    Field("attempts", "ATTEMPTS", right=True),
-)
+ALERT_TABLE = ALERT.of_rows("state level words since sent_to taken_by silence key", since=local_time)
+SILENCE_TABLE = SILENCE.of_rows("silence pattern until by reason", until=local_time)
+SENT_TABLE = SENT.of_rows("at what words sink state sent_at refused attempts", at=local_time, sent_at=local_time)
 TEST_TABLE = View[Row](
     "tested",
     Field("sink", "SINK"),
