@@ -449,8 +449,9 @@ def test_a_clock_that_leaps_ahead_takes_no_counts(lab: Lab) -> None:
     lab.put("chem", "", "S1", GLU, ("a",))
     lab.count()
     lab.clock._now += timedelta(days=result_counts.KEPT_DAYS + 1)
-    lab.journal.upkeep._next_count = 0.0
-    lab.journal.upkeep.idle()
+    upkeep = lab.journal.upkeep
+    upkeep._steps = [(step, place, 0.0) for step, place, _ in upkeep._steps]
+    upkeep.idle()
     assert counted(lab.journal)
 
 
