@@ -9,7 +9,7 @@ SWEEP_ROWS = 500
 
 
 class Step(NamedTuple):
-    """The end of a step. ``place``: where the next begins; 0: at the beginning. ``more``: there is more to do now."""
+    """The end of a step. ``place``: where the next one begins; 0: at the beginning. ``more``: it is due at once."""
 
     place: int = 0
     more: bool = False
