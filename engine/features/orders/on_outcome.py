@@ -91,9 +91,7 @@ class Orders(Step):
 
     def ended(self) -> None:
         now = self.now
-        if now.before is None:
-            return
-        if now.state == "mapped" or holding.standing(self.batch, now.id) != "on its way":
+        if now.before is not None and (now.state == "mapped" or holding.standing(self.batch, now.id) != "on its way"):
             holding.gone_from(self.batch, now.id, self._meant)
 
 
