@@ -5,8 +5,7 @@ A pack is made from captured messages, examples of the maker's manual, or models
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,25 +17,12 @@ from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
-    from engine.diagnostics.packs import Pack
+    from engine.diagnostics.packs import Pack, PackWords
 
 GROUP = "start"
 
 
-@dataclass(frozen=True, slots=True)
-class PackWords:
-    """What a feature knows of an analyzer's pack.
-
-    Attributes:
-        document: names of the document of `-o json`.
-        lines: on codes that have no LOINC code, for people.
-    """
-
-    document: Mapping[str, Any]
-    lines: Sequence[str]
-
-
-OF_PACK: Hook[Callable[["Pack"], PackWords]] = Hook("of_pack")
+OF_PACK: Hook[Callable[["Pack"], "PackWords"]] = Hook("of_pack")
 
 LOINC_NOTICE = (
     "This material contains content from LOINC (https://loinc.org). LOINC is copyright (c) Regenstrief Institute, Inc. "

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.commands.analyzers import PackWords
 from engine.config.load import Site
-from engine.diagnostics.packs import Pack, loinc_gaps
+from engine.diagnostics.packs import Pack, PackWords, loinc_gaps
 from engine.diagnostics.suggested import suggestions_of
 from engine.features.codes.lists.corrections import in_words
 from engine.features.codes.lists.suggestions import SUGGESTION, gap_words
