@@ -58,8 +58,8 @@ class Feature:
         servers: those that its keys name.
         elsewhere: examines the site's account at another system, which is asked.
         examine: examines what the journal says of it.
-        erased: what it has of a patient beside messages and orders (`engine.commands.erase.Kept`).
-        of_pack: what it knows of an analyzer's pack (`engine.commands.analyzers.PackWords`).
+        erased: what it has of a patient beside messages and orders (`engine.views.asked.Kept`).
+        of_pack: what it knows of an analyzer's pack (`engine.views.asked.PackWords`).
         dead_letters: groups of those that a filter finds, with their counts.
         doubts: lines on corrections of code tables and the site's files.
         system_users: the accounts of this machine that its keys give roles to.

@@ -5,8 +5,7 @@ A pack is made from captured messages, examples of the maker's manual, or models
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
 from engine.feature import Hook
+from engine.views.asked import PackWords
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 
@@ -21,20 +21,6 @@ if TYPE_CHECKING:
     from engine.diagnostics.packs import Pack
 
 GROUP = "start"
-
-
-@dataclass(frozen=True, slots=True)
-class PackWords:
-    """What a feature knows of an analyzer's pack.
-
-    Attributes:
-        document: names of the document of `-o json`.
-        lines: on codes that have no LOINC code, for people.
-    """
-
-    document: Mapping[str, Any]
-    lines: Sequence[str]
-
 
 OF_PACK: Hook[Callable[["Pack"], PackWords]] = Hook("of_pack")
 

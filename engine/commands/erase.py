@@ -23,6 +23,7 @@ from engine.model.errors import LockedError, RefusedError, StoreError
 from engine.model.orders import item_id
 from engine.model.units import duration_text, size_words
 from engine.store.operations import append
+from engine.views.asked import SHOWN, Kept, numbered
 from engine.views.text import local, plural
 from engine.views.view import picked
 
@@ -36,7 +37,6 @@ GROUP = "upkeep"
 
 ERASED_AT_ONCE = 200  # messages that the daemon is asked to erase at a time
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
-SHOWN = 20  # message numbers of one kind in a sentence
 
 
 @click.command(help=__doc__)
@@ -101,21 +101,6 @@ class ErasureRequest:
     dry_run: bool
     yes: bool
     form: Form
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a feature has of the patient.
-
-    Attributes:
-        goes: what goes, for a question; empty: nothing.
-        lines: for people, once the messages are known.
-        document: names of the document of `-o json`; those with something in them are in the audit row, too.
-    """
-
-    goes: str
-    lines: Sequence[str]
-    document: Mapping[str, Sequence[Any]]
 
 
 Found = Callable[["Reader", Sequence[int], Sequence[str]], Kept]
@@ -388,9 +373,3 @@ def _orders(numbers: Iterable[int]) -> str:
     """As `numbered`, for numbers of orders."""
     ids = [*map(item_id, sorted(numbers))]
     return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
-
-
-def numbered(ids: Sequence[int]) -> str:
-    """Numbers of messages in a sentence: the first ones, and how many more there are."""
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return ", ".join(map(str, ids[:SHOWN])) + more

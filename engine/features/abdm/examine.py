@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.commands.erase import Kept, numbered
 from engine.features.abdm.rows.reading import of_person
 from engine.store.queries.reader import Reader
+from engine.views.asked import Kept, numbered
 
 
 def kept(reader: Reader, messages: Sequence[int], numbers: Sequence[str]) -> Kept:

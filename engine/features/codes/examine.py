@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.commands.analyzers import PackWords
 from engine.config.load import Site
 from engine.diagnostics.packs import Pack, loinc_gaps
 from engine.diagnostics.suggested import suggestions_of
@@ -11,6 +10,7 @@ from engine.features.codes.lists.suggestions import SUGGESTION, gap_words
 from engine.features.codes.service.corrections import disagreements
 from engine.mapping.corrected import named
 from engine.model.corrections import Correction, name_of
+from engine.views.asked import PackWords
 
 
 def doubts(site: Site, corrections: Sequence[Correction]) -> Iterator[str]:
