@@ -5,7 +5,6 @@ users           an admin's acts on users, and a user's own
 tokens          tokens of programs and wall screens
 set_up_link     how the first admin comes in
 directory       all accounts in memory, read anew after each change
-saved_views     addresses of lists that users keep under a name
 passwords       hashes and the rule for new ones
 second_factor   codes of an app (RFC 6238), recovery codes
 

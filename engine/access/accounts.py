@@ -11,7 +11,6 @@ from engine.access.directory import Directory
 from engine.access.identity_provider import IdentityProvider
 from engine.access.own_account import OwnAccount
 from engine.access.proving import WRONG, Prover
-from engine.access.saved_views import SavedViews
 from engine.access.set_up_link import SetUpLink
 from engine.access.tokens import Tokens
 from engine.access.users import Users
@@ -99,7 +98,6 @@ class Accounts:
         own: a user's acts on the own account.
         tokens: tokens of programs and wall screens.
         set_up: how the first admin comes in.
-        views: addresses of lists that users keep.
         provider: where people log in who have no password here.
     """
 
@@ -122,7 +120,6 @@ class Accounts:
         self.own = OwnAccount(directory, self._prover, self._demands_second_factor)
         self.tokens = Tokens(directory, clock)
         self.set_up = SetUpLink(directory, self.users, clock)
-        self.views = SavedViews(journal)
         self.provider = IdentityProvider(journal, clock, rules)
         self._half: dict[bytes, _Half] = {}
         self._seen: dict[bytes, int] = {}  # SHA-256 of a secret -> when it was last used

@@ -29,28 +29,6 @@ DESTINATION = View[Row](
     Field("dead", "DEAD", right=True),
     Field("last_error", "LAST ERROR", shown=lambda one: _error(one)),
 )
-BUSY_CHANNEL = View[Row](
-    "channels",
-    Field("name", "CHANNEL"),
-    Field("words", "STATE"),
-    Field("last_message_age_s", "LAST MESSAGE", shown=lambda one: age(one["last_message_age_s"]), right=True),
-    Field("per_min", "/MIN", right=True),
-    Field("today_received", "TODAY", right=True),
-    Field("waiting", "QUEUE", right=True),
-    Field("oldest_age_s", "OLDEST", shown=lambda one: age(one["oldest_age_s"]), right=True),
-    Field("dead", "DEAD", right=True),
-)
-BUSY_DESTINATION = View[Row](
-    "destinations",
-    Field("name", "DESTINATION"),
-    Field("words", "STATE"),
-    Field("rate_per_min", "/MIN", shown=lambda one: f"{one['rate_per_min']:.0f}", right=True),
-    Field("waiting", "QUEUE", right=True),
-    Field("oldest_age_s", "OLDEST", shown=lambda one: age(one["oldest_age_s"]), right=True),
-    Field("in_flight", "UNDER WAY", right=True),
-    Field("retrying", "RETRYING", shown=lambda one: _retrying(one["retrying"])),
-    Field("next_try_s", "NEXT TRY", shown=lambda one: age(one["next_try_s"]), right=True),
-)
 STORED_CHANNEL = View[ChannelView](
     "channels",
     Field("name", "CHANNEL"),
@@ -85,13 +63,6 @@ PAUSE = View[Pause](
 def _error(destination: Row) -> str:
     error = destination["last_error"]
     return error["code"] if error and destination["level"] != "ok" else ""
-
-
-def _retrying(retrying: Row | None) -> str:
-    if retrying is None:
-        return ""
-    which = f"message {retrying['message']} of {retrying['channel']}"
-    return f"{retrying['code']}, {which}, attempts failed: {retrying['attempt']}"
 
 
 def tee_words(channel: Row) -> str:

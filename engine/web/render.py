@@ -30,7 +30,6 @@ from engine.web.line_rows import lots
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
 from engine.web.rows import Rows, worst_first
-from engine.web.saved_lists import Link
 from engine.web.todo_rows import looked_row, todo_row
 
 if TYPE_CHECKING:
@@ -146,14 +145,12 @@ class Renderer:
         *,
         wall: bool = False,
         since: Since | None = None,
-        views: Sequence[Link] = (),
     ) -> str:
         """The whole page.
 
         Args:
             wall: large, for a screen that people only look at.
             since: what came and went since the person last looked.
-            views: that the person has saved.
         """
         return self.templates.pages["overview"].render(
             **self._around(language, person),
@@ -161,7 +158,6 @@ class Renderer:
             parts=live.parts,
             order=live.order,
             wall=wall,
-            views=views,
             todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
             todo_ids=live.todo,
             notifies=live.notifies,

@@ -3,7 +3,7 @@
 A route without a permission is open to all who reach the server; `OPEN` says of each one why.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
@@ -31,30 +31,12 @@ OPEN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A list whose address a person may keep as a view (`engine.web.saved_lists`).
-
-    Attributes:
-        title: its heading, in English.
-        names: of its query that a view keeps.
-        labels: of them that are a part of the filter, in English.
-        numbers: names of its query that may have a patient's number; an address with one is not kept.
-    """
-
-    title: str
-    names: Sequence[str]
-    labels: Mapping[str, str]
-    numbers: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """One address of the server.
 
     Attributes:
         needs: all permissions that a request must have; none: open to all.
         early: also for a person who is held up (`Principal.held_up`).
-        listed: it is a list; None: no view of it can be kept.
     """
 
     path: str
@@ -62,7 +44,6 @@ class Route:
     needs: frozenset[Permission]
     method: str = hdrs.METH_GET
     early: bool = False
-    listed: Listed | None = None
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[str, str], Route]:

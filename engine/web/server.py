@@ -60,7 +60,6 @@ from engine.web.pages.all_pages import pages_of
 from engine.web.pages.frame import Changes, Channels, Frame, Suggestions, Trial, no_changes
 from engine.web.render import STATIC, Renderer, TodoSource
 from engine.web.routes import IN_USE, OPEN_TO_ALL, PRINCIPAL, InUse, Route, add_routes, gate
-from engine.web.saved_lists import SavedLists
 
 
 class LookAtList(Protocol):
@@ -158,11 +157,10 @@ class StatusServer:
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
-        self._saved = SavedLists(None)
         if reader is not None:
             given = (self._desk, verbs, channels, ends, trial, changed_files, configured, self._shifts, changes)
             frame = Frame(reader, snapshot, self._renderer, todo, *given, suggestions)
-            pages, self._saved = pages_of(frame), frame.saved
+            pages = pages_of(frame)
         access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(
@@ -293,13 +291,11 @@ class StatusServer:
             by_person = request.method == hdrs.METH_GET and BY_ITSELF not in request.query
             since = await self._look(request[SIGNED_IN].user.id, by_person=by_person)
 
-        views = () if wall else await self._saved.links(request, language)
-
         def make() -> Body:
-            drawn = self._renderer.overview(live, language, person, wall=wall, since=since, views=views)
+            drawn = self._renderer.overview(live, language, person, wall=wall, since=since)
             return prepared(request, html(drawn))
 
-        body = await self._kept.of(("overview", language, person, wall, since, views), live, make)
+        body = await self._kept.of(("overview", language, person, wall, since), live, make)
         answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer

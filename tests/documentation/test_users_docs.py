@@ -24,7 +24,6 @@ VERBS = {
     "tables unset": "table_set",
     "tap --unmask": "tap_contents",
     "todo list": "todo",
-    "top": "status",
 }
 IN_GROUPS = ("order_", "abdm_")  # the page names these by their group
 READS_FILES = {"operation_cancel", "reprocess"}  # their commands read the journal, so they need sudo

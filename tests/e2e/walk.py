@@ -95,8 +95,6 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "/do/retry": ("/do/retry?all=1", WHY),
     "/abdm/link": ("/abdm/link?context=5", WHY | CARD),
     "/codes/row": (CODED, ROW),
-    "/views": ("/messages?state=dead", {"act": "save", "name": "Dead letters"}),
-    "/views/shared": ("/views", {"act": "share"}, {"act": "withdraw"}),
 }
 # Forms whose answer is a page that is walked, or leads to one.
 LEAD_ON = {
@@ -189,9 +187,7 @@ def fill_in(here: Laboratory, address: str, more: Mapping[str, str] = MappingPro
 
 
 async def acted(one: Visitor) -> Mapping[str, str]:
-    """Addresses of things that are there after an act: an operation, and a correction that can be taken back. A view is
-    saved, too.
-    """
+    """Addresses of things that are there after an act: an operation, and a correction that can be taken back."""
     await one.open("/do/retry?all=1&lang=en")
     await send(one, "/do/retry", WHY)
     operation = re.search(r"/operations/(\d+)", one.page.url)
@@ -201,8 +197,6 @@ async def acted(one: Visitor) -> Mapping[str, str]:
     await send(one, "/codes/row/do", WHY)
     undo = await one.page.locator("a[href^='/codes/undo']").first.get_attribute("href")
     assert undo is not None
-    await one.open("/messages?state=dead&lang=en")
-    await send(one, "/views", {"act": "save", "name": "Dead letters"})
     return {"{operation}": operation[1], "{undo}": re.sub(r"&?lang=en", "", undo)}
 
 

@@ -134,7 +134,6 @@ READ_ELSEWHERE = {
         "todo note",
         "todo snooze",
         "todo take",
-        "top",
     ),
     "upgrade",
 }

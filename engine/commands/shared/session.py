@@ -163,7 +163,7 @@ class Session:
         if self.is_closed:
             raise RefusedError(
                 "the journal's files are open to root and the service's user only; this account works through the "
-                "running daemon: labrelay status, todo, top, tap, and acts (retry, release, pause ...); else use sudo"
+                "running daemon: labrelay status, todo, tap, and acts (retry, release, pause ...); else use sudo"
             )
 
     @contextmanager

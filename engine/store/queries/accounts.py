@@ -7,10 +7,7 @@ import orjson
 from engine.model.accounts import ApiToken, Credentials, Device, Known, LogInSession, User
 from engine.model.errors import IntegrityError
 from engine.model.permissions import Permission
-from engine.model.saved_views import OF_ALL, SavedView
-from engine.store.core.notes import opened_note
 from engine.store.core.vault import Vault
-from engine.store.operations.access import saved_views as views
 from engine.store.operations.access.users import COLUMN
 from engine.store.queries.reader import Reader
 
@@ -81,17 +78,6 @@ def known(reader: Reader) -> Known:
             for name, token, words, made_by, created_us, ends_us, used_us, used_from in tokens
         },
     )  # fmt: skip
-
-
-def saved_views(reader: Reader, user: int) -> list[SavedView]:
-    """The views that a user has, and those that all have, by name; a damaged one has no name."""
-    rows = reader.rows("SELECT id, user, text FROM saved_view WHERE user IN (?, ?)", (user, OF_ALL))
-    empty = {"name": "", "path": "", "query": ""}
-    found = (
-        SavedView(number=number, user=of, **(empty | opened_note(reader.keys, sealed, views.COLUMN, number, "")))
-        for number, of, sealed in rows
-    )
-    return sorted(found, key=lambda one: (one.name.casefold(), one.number))
 
 
 def has_users(reader: Reader) -> bool:

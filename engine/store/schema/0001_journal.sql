@@ -1071,14 +1071,6 @@ CREATE TABLE api_token (
     used_from   TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Addresses of lists that people keep under a name: store/operations/access/saved_views.py.
-CREATE TABLE saved_view (
-    id   INTEGER PRIMARY KEY,               -- the instant when it was saved, so that no number comes back
-    user INTEGER NOT NULL,                  -- app_user.id of the one who has it; 0: all users have it
-    text BLOB NOT NULL                      -- sealed: name, path, query
-);
-CREATE INDEX saved_view_user ON saved_view (user);
-
 -- Refused log-ins: how many in a row, and until when the next one is refused without a look. Rows are kept for an hour
 -- after the last one; of names that are no user's and of addresses the oldest go before.
 CREATE TABLE failed_log_in (

@@ -14,14 +14,14 @@ from engine.model.permissions import LOOKING
 from engine.store.queries import abdm_lists
 from engine.store.queries.abdm_lists import ConsentLine, ContextLine, Count, MaskedPatient, TransferLine, Wanted
 from engine.store.queries.reader import Reader
-from engine.web.pages.abdm import LISTS, lists_of, when
+from engine.web.pages.abdm import lists_of, when
 from engine.web.pages.abdm_words import CONSENTS, CONTEXTS, PATH, TRANSFERS, consent_badge, reason_of
 from engine.web.pages.asked import PAGE, Asked, counted, number
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, shown
-from engine.web.routes import Listed, Route
+from engine.web.routes import Route
 
 CONTEXT, CONSENT = f"{PATH}/context", f"{PATH}/consent"
 LABELS = {
@@ -57,10 +57,7 @@ class List:
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return [
-        Route(one.path, partial(_show, frame, one), LOOKING, listed=Listed(LISTS[one.name], one.names, LABELS))
-        for one in ALL
-    ]
+    return [Route(one.path, partial(_show, frame, one), LOOKING) for one in ALL]
 
 
 async def _show(frame: Frame, of: List, request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ from engine.views.acts import about, reason
 from engine.web.cells import Badge
 from engine.web.pages.asked import PAGE, Asked, number
 from engine.web.pages.columns import COLUMNS, Column
-from engine.web.pages.filters import listed, moments, page_of
+from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import Route
@@ -43,7 +43,7 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), ADMINISTERING, listed=listed("Acts of persons", NAMES)),)
+    return (Route(PATH, partial(_list, frame), ADMINISTERING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

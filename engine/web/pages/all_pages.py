@@ -32,7 +32,6 @@ from engine.web.pages import (
     questions,
     replay,
     reports,
-    saved,
     shift,
     switching,
     system,
@@ -47,13 +46,11 @@ from engine.web.routes import Route
 PAGES = (
     *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
     *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
-    *(shift, reports, todo, alerts, waiting, trying, saved, help),
+    *(shift, reports, todo, alerts, waiting, trying, help),
     *(orders, order, order_acts, questions, worklists),
     *(abdm, abdm_listed, abdm_context, abdm_consent, abdm_acts),
 )
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:
-    found = [route for page in PAGES for route in page.routes(frame)]
-    frame.saved.lists = {route.path: route for route in found if route.listed is not None}
-    return found
+    return [route for page in PAGES for route in page.routes(frame)]

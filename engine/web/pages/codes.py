@@ -14,7 +14,7 @@ from engine.store.queries.tallies import Gap, list_unmapped
 from engine.views.gaps import counted, missing_now, tables_now
 from engine.web.pages import correct, suggested
 from engine.web.pages.asked import Asked
-from engine.web.pages.filters import listed, page_of
+from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import grouped, iso, shown
 from engine.web.routes import Route
@@ -26,7 +26,7 @@ MOST = 200  # rows of a page; the file has all
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_list, frame), LOOKING, listed=listed("Unmapped codes", NAMES)),
+        Route(PATH, partial(_list, frame), LOOKING),
         Route(CSV, partial(_file, frame), LOOKING),
     )
 

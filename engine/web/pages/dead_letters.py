@@ -22,7 +22,7 @@ from engine.web.pages import edit, states
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, PAGE, Asked
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import offers
-from engine.web.pages.filters import listed, of_letters, page_of
+from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped, iso, shown
@@ -58,8 +58,8 @@ OF_EACH = letter_columns(why=False)
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_groups, frame), LOOKING, listed=listed("Groups of dead letters", NAMES)),
-        Route(EACH, partial(_each, frame), LOOKING, listed=listed("Dead letters", NAMES_OF_EACH)),
+        Route(PATH, partial(_groups, frame), LOOKING),
+        Route(EACH, partial(_each, frame), LOOKING),
     )
 
 

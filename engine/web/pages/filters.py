@@ -10,7 +10,6 @@ from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
 from engine.web.pages.columns import Column, choice
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
-from engine.web.routes import Listed
 
 LABELS = {
     "channel": "Analyzer",
@@ -94,11 +93,6 @@ def page_of(
         "older": "",
     }
     return Page(template, values, wrong)
-
-
-def listed(title: str, names: Sequence[str]) -> Listed:
-    """A list with these fields, for saved views."""
-    return Listed(title, names, {name: LABELS[name] for name in names if name in LABELS})
 
 
 def known(names: Sequence[str], asked: str | None) -> list[str]:

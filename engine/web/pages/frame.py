@@ -42,7 +42,6 @@ from engine.web.languages import catalogue
 from engine.web.pages.words import Words
 from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL
-from engine.web.saved_lists import SavedLists
 
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer."
@@ -111,7 +110,6 @@ class Frame:
 
     Attributes:
         todo: the to-do list.
-        saved: views that people have kept.
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
         verbs: of the control socket.
         channels: the compiled routes in force, by channel.
@@ -151,7 +149,6 @@ class Frame:
         self.configured = configured
         self.todo = todo
         self.desk = desk
-        self.saved = SavedLists(desk.accounts.views if desk is not None else None)
         self.verbs = verbs
         self._reader = reader
         self._snapshot = snapshot
@@ -217,7 +214,6 @@ class Frame:
         """
         asking = asking or self.asking(request)
         plain = page(asking)
-        saved = await self.saved.beside(request, asking.query, asking.words.language)
 
         def draw(reader: Reader) -> tuple[int, Body]:
             status, trouble, more = 200, plain.wrong, dict[str, Any]()
@@ -232,7 +228,7 @@ class Frame:
                         more = dict(read)
                 except (StoreError, ConfigError) as error:
                     status, trouble = self.why_not(error, asking.words)
-            values = {**plain.values, **more, "saved": saved, "trouble": trouble, "words": asking.words}
+            values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
             drawn = self._renderer.draw(plain.template, asking.words.language, person_of(request), values)
             return status, prepared(request, html(drawn), tagged=False)
 

@@ -12,7 +12,7 @@ from engine.web.pages.asked import PAGE, Asked
 from engine.web.pages.columns import COLUMNS
 from engine.web.pages.dead_letters import letter_columns, letter_row
 from engine.web.pages.doing import offers
-from engine.web.pages.filters import listed, of_letters, page_of
+from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import grouped
 from engine.web.routes import Route
@@ -25,7 +25,7 @@ STATES = ("rejected",)  # besides those that are held
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), LOOKING, listed=listed("Held results", NAMES)),)
+    return (Route(PATH, partial(_list, frame), LOOKING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

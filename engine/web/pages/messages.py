@@ -31,7 +31,7 @@ from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Listed, Route
+from engine.web.routes import PRINCIPAL, Route
 
 PATH, NEWS = "/messages", "/messages.json"
 VERB, SHOWING = "searched", "exported"  # of the control socket
@@ -87,9 +87,7 @@ RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that 
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    labels = {name: label for name, label in LABELS.items() if name not in NUMBERS}
-    listed = Listed("Messages", (*labels, COLUMNS), labels, NUMBERS)
-    found = [Route(PATH, partial(_list, frame), LOOKING, listed=listed), Route(NEWS, partial(_news, frame), LOOKING)]
+    found = [Route(PATH, partial(_list, frame), LOOKING), Route(NEWS, partial(_news, frame), LOOKING)]
     if frame.desk is not None:
         found.append(Route(PATH, partial(_search, frame, frame.desk), LOOKING, method=hdrs.METH_POST))
     return found

@@ -18,7 +18,7 @@ from engine.web.forms import Form
 from engine.web.pages.asked import PAGE, Asked, number
 from engine.web.pages.columns import COLUMNS, Column
 from engine.web.pages.doing import DEEDS, OPERATIONS, OUTCOMES, chosen
-from engine.web.pages.filters import listed, page_of
+from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.states import DELIVERY, Look, badge
 from engine.web.pages.words import Words, grouped, iso
@@ -58,7 +58,7 @@ FAULTS = {
 
 
 def routes(frame: Frame) -> Iterator[Route]:
-    yield Route(OPERATIONS, partial(_list, frame), LOOKING, listed=listed("Operations", NAMES))
+    yield Route(OPERATIONS, partial(_list, frame), LOOKING)
     yield Route(ONE, partial(_show, frame), LOOKING)
     if frame.desk is not None and CANCEL in frame.verbs:
         needs = frame.verbs[CANCEL].needs

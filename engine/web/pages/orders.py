@@ -29,7 +29,7 @@ from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.order_words import reason_of, state_of
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import PRINCIPAL, Listed, Route
+from engine.web.routes import PRINCIPAL, Route
 
 PATH, ONE, QUESTIONS, MESSAGES = "/orders", "/order", "/questions", "/messages"
 SHOWING = "exported"  # of the control socket
@@ -95,8 +95,7 @@ class TabLink:
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    listed = Listed("Orders", (TAB, "channel", COLUMNS), LABELS)
-    return (Route(PATH, partial(_list, frame), LOOKING, listed=listed),)
+    return (Route(PATH, partial(_list, frame), LOOKING),)
 
 
 def asked_of(asking: Asking) -> Asked:

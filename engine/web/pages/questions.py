@@ -18,14 +18,14 @@ from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.order_words import KINDS, none_of, outcome_of
 from engine.web.pages.orders import ASKED_IN_VAIN, LABELS, MESSAGES, ONE, QUESTIONS, TAB, WRONG_TAB, now_us, tabs_of
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import Listed, Route
+from engine.web.routes import Route
 
 NAMES = (TAB, "channel")
 CODES_SHOWN = 8  # of one answer
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(QUESTIONS, partial(_list, frame), LOOKING, listed=Listed("Questions of analyzers", NAMES, LABELS)),)
+    return (Route(QUESTIONS, partial(_list, frame), LOOKING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

@@ -24,7 +24,7 @@ from engine.web.forms import Form
 from engine.web.pages import states
 from engine.web.pages.asked import Asked, number
 from engine.web.pages.doing import COUNTING, GONE, NOTHING, OPERATIONS
-from engine.web.pages.filters import listed, moments, page_of
+from engine.web.pages.filters import moments, page_of
 from engine.web.pages.frame import Asking, Frame
 from engine.web.pages.words import grouped
 from engine.web.routes import PRINCIPAL, Route
@@ -32,8 +32,6 @@ from engine.web.routes import PRINCIPAL, Route
 PATH = "/replay"
 VERB = "replay"
 NAMES = ("channel", "destination", "since", "until", "state", "specimen", "number", "ids", "to")
-NUMBERS = ("specimen", "number")  # a view keeps none of them
-LISTED = replace(listed("Send again", [name for name in NAMES if name not in NUMBERS]), numbers=NUMBERS)
 MOST_IDS = 200
 
 
@@ -43,7 +41,7 @@ def routes(frame: Frame) -> Sequence[Route]:
         return ()
     needs = frame.verbs[VERB].needs
     return (
-        Route(PATH, partial(_ask, frame, frame.desk), needs, listed=LISTED),
+        Route(PATH, partial(_ask, frame, frame.desk), needs),
         Route(PATH, partial(_take, frame, frame.desk), needs, method=hdrs.METH_POST),
     )
 
@@ -77,7 +75,6 @@ async def _draw(
         **page.values,
         "states": [(state, words.say(states.DELIVERY[state].words)) for state in REPLAY_STATES],
         "preview": preview,
-        "saved": await frame.saved.beside(request, query, words.language),
         "action": words.href(PATH),
         "operations": words.href(OPERATIONS),
         "trouble": trouble,

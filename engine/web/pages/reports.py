@@ -36,11 +36,10 @@ from engine.web.pages.asked import Asked as Address
 from engine.web.pages.filters import known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped
-from engine.web.routes import Listed, Route
+from engine.web.routes import Route
 
 PATH, CSV = "/reports", "/reports.csv"
 NAMES = ("from", "until", "by", "channel")
-LISTED = Listed("Reports", NAMES, {"from": "From", "until": "Until", "channel": "Analyzer"})
 ROWS_BY = {CHANNEL: "Analyzer", TEST: "Test", DAY: "Day"}
 STAGE_WORDS = {
     "collected-resulted": "collected to result",
@@ -68,7 +67,7 @@ MOST = 400  # rows of a table; the file has all
 
 def routes(frame: Frame) -> Sequence[Route]:
     return (
-        Route(PATH, partial(_show, frame), LOOKING, listed=LISTED),
+        Route(PATH, partial(_show, frame), LOOKING),
         Route(CSV, partial(_file, frame), LOOKING),
     )
 

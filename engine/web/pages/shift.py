@@ -26,7 +26,7 @@ from engine.web.pages.columns import COLUMNS, Column, choice
 from engine.web.pages.filters import moments
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
-from engine.web.routes import Listed, Route
+from engine.web.routes import Route
 
 PATH = "/shift"
 NAMES = ("from", "until", COLUMNS)
@@ -37,7 +37,6 @@ CHOICE = {
     "held": Column("Held back"),
     "longest": Column("Longest without a message"),
 }
-LISTED = Listed("Shift report", NAMES, {"from": "From", "until": "Until"})
 BEGINS = "It begins with the shift."
 BEGINS_BEFORE = "It begins with the shift before: this one has just begun."
 MOST_ACTS = 200
@@ -45,7 +44,7 @@ ACTS_AT_ONCE = 200
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_show, frame), LOOKING, listed=LISTED),)
+    return (Route(PATH, partial(_show, frame), LOOKING),)
 
 
 async def _show(frame: Frame, request: web.Request) -> web.Response:

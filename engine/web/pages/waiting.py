@@ -12,7 +12,7 @@ from engine.store.queries.messages import count_waiting, waiting_deliveries
 from engine.store.queries.reader import Reader
 from engine.web.pages import aside
 from engine.web.pages.asked import PAGE, Asked, number
-from engine.web.pages.filters import listed, page_of
+from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
 from engine.web.pages.words import Words, grouped
@@ -23,7 +23,7 @@ NAMES = ("channel", "destination")
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), LOOKING, listed=listed("Waiting", NAMES)),)
+    return (Route(PATH, partial(_list, frame), LOOKING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

@@ -112,27 +112,6 @@ async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place)
         assert await accounts.principal_of_token(token, address=HERE) is None
 
 
-async def test_saved_views_come_back_with_a_backup(place: Place) -> None:
-    clock = ManualClock()
-    async with running(place.data, clock=clock) as journal:
-        accounts = Accounts(journal, clock)
-        user = (await accounts.users.add("Anna", "admin", GOOD, by=ROOT)).id
-        await accounts.views.save(user, "before", "/messages", "since=24h")
-        copy = await place.copy(journal)
-        await accounts.views.save(user, "after", "/held", "")
-        number = (await accounts.views.of(user))[0].number
-        await accounts.views.share(number, user, by=ROOT)
-        assert place.standing(copy)
-    await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
-
-    async with running(place.site.parent / "new" / "var", clock=clock) as journal:
-        found = await Accounts(journal, clock).views.of(user)
-        assert [(one.name, one.path, one.query, one.is_shared) for one in found] == [
-            ("after", "/held", "", True),
-            ("before", "/messages", "since=24h", False),
-        ]
-
-
 async def test_a_link_of_a_wall_screen_that_was_used_opens_nothing_after_a_restore(place: Place) -> None:
     clock = ManualClock()
     async with running(place.data, clock=clock) as journal:

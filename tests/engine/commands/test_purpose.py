@@ -109,7 +109,7 @@ def test_each_verb_that_shows_patient_data_takes_a_purpose_and_is_tried_above() 
     revealing_verbs = {path for path, options in found.items() if options & REVEALING}
     assert all("--purpose" in found[path] for path in revealing_verbs)
     tried = {path for path in revealing_verbs if any(words[: len(path)] == path for words in REVEALS)}
-    assert revealing_verbs - tried == {("tap",)}, "tests/engine/commands/test_tap_and_top.py has it"
+    assert revealing_verbs - tried == {("tap",)}, "tests/engine/commands/test_tap.py has it"
 
 
 def test_a_person_at_a_terminal_is_asked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from engine.access.accounts import NO_PIN, PROVIDER
 from engine.access.own_account import NO_SESSION
 from engine.access.provider_words import TEXTS
 from engine.access.proving import WRONG
-from engine.access.saved_views import view_name
 from engine.access.set_up_link import GONE
 from engine.actions import switch_effects
 from engine.config import changes
@@ -41,7 +40,7 @@ from engine.runtime.correcting import OCCUPIED
 from engine.runtime.verbs import abdm as verbs_of_abdm
 from engine.runtime.verbs import orders as verbs_of_orders
 from engine.store.core import missing_rows
-from engine.store.operations.access import saved_views, tokens
+from engine.store.operations.access import tokens
 from engine.store.operations.access.users import KEPT_OUT, NO_ADMIN
 from engine.store.recovery.backups import recovery_point
 from engine.views.reports import BAD_PERIOD
@@ -71,7 +70,6 @@ from engine.web.pages import (
     order_words,
     orders,
     reports,
-    saved,
     shift,
     states,
     switching,
@@ -201,10 +199,8 @@ def said_in_code() -> set[str]:
     found |= {missing_rows.NO_MESSAGE, missing_rows.LET_GO, affected.NO_CHANNEL, verbs_of_orders.WRONG_CHANNEL}
     found |= {tokens.TAKEN, desk.sentence(verbs_of_abdm.NO_ABDM)}
     found.add(OidcConfig.model_fields["title"].default)
-    found |= {*account.DONE.values(), *saved.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
-    found |= {
-        desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS, saved.NUMBER, saved.NO_LIST)
-    } | {EXPIRED}
+    found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
+    found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL, todo.FEW_WORDS)} | {EXPIRED}
     return found - {"{text}", "{what}"}
 
 
@@ -222,7 +218,6 @@ def refusals() -> set[str]:
         (passwords.raise_if_no_pin, ("111111",)),
         (shown_name, ("",)),
         (shown_name, ("a:b",)),
-        (view_name, ("",)),
     ):
         with pytest.raises(RefusedError) as caught:
             check(*given)  # type: ignore[operator]
@@ -234,9 +229,6 @@ def refusals() -> set[str]:
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
                 found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
     return found | {
-        saved_views.TAKEN,
-        saved_views.TOO_MANY,
-        saved_views.GONE,
         OCCUPIED,
         "the password is wrong",
         "many log in at this moment; try again in a few seconds",

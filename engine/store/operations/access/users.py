@@ -155,7 +155,6 @@ def remove(batch: Batch, user: int, actor: str) -> None:
     forget_refusals(batch, user)
     batch.execute("DELETE FROM app_user WHERE id = ?", (user,))
     batch.execute("DELETE FROM todo_look WHERE user = ?", (user,))
-    batch.execute("DELETE FROM saved_view WHERE user = ?", (user,))
     audit.note(batch, actor, "user-removed", {"user": name})
 
 

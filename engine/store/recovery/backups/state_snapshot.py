@@ -63,7 +63,6 @@ _REPLACED = (
         "bearer_asked",
         "kept_answer",
         "correction",
-        "saved_view",
         "order_notice",
         "poll_cursor",
         "order_usual",

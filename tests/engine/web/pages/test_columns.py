@@ -166,12 +166,22 @@ async def test_a_group_leads_to_its_list_whatever_its_columns(here: Site) -> Non
             assert (await browser.get(link.attributes["href"]))[0] == 200
 
 
+async def test_a_state_of_the_filter_is_said_in_the_language_of_the_reader(here: Site) -> None:
+    async with here.browser() as browser:
+        await logged_in(browser, "viewer")
+        for path in ("/messages", "/dead-letters"):
+            _, page = await browser.get(f"{path}?state=dead&lang=hi")
+            chips = page.one("main").one("ul", **{"class_": "chips", "aria-label": "शर्तें"}).text
+            assert "असफल" in chips
+            assert "dead" not in chips
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("today", "2026-03-01T00:00"), ("yesterday", "2026-02-28T00:00"), ("24h", "2026-02-28T03:10")],
 )
 def test_a_day_that_is_named_follows_the_clock_of_the_site(text: str, expected: str) -> None:
-    """Also where it is another day in UTC; so a saved view of *yesterday* is of yesterday each day."""
+    """Also where it is another day in UTC; so a bookmark of *yesterday* is of yesterday each day."""
     zone = ZoneInfo("Asia/Kolkata")
     now = datetime.fromisoformat("2026-02-28T21:40:00+00:00")
     assert moment_us(text, now, zone) == int(datetime.fromisoformat(expected).replace(tzinfo=zone).timestamp() * 1e6)

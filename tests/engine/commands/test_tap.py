@@ -1,4 +1,4 @@
-"""Following a running site: lines of a tap, tables of top, and what happens where nobody reads them."""
+"""Following a running site: lines of a tap, and the end of one that is not read."""
 
 import asyncio
 import json
@@ -8,9 +8,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -69,9 +67,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL})
     async with running_app(folder) as app:
         yield Site(folder, app)
-
-
-# -- tap -----------------------------------------------------------------------------------------------------------
 
 
 async def test_every_stage_of_a_message_is_told_in_its_order(site: Site) -> None:
@@ -234,79 +229,15 @@ async def test_only_so_many_follow_at_once(site: Site, monkeypatch: pytest.Monke
     assert (await first).code == ExitCode.OK
 
 
-@pytest.mark.parametrize("verb", [("tap", "haematology"), ("top",)], ids=["tap", "top"])
-async def test_ctrl_c_ends_it(site: Site, verb: tuple[str, ...]) -> None:
+async def test_ctrl_c_ends_it(site: Site) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine", "--site", str(site.folder), *verb, stdout=PIPE, stderr=PIPE, env=environment
+        sys.executable, "-m", "engine", "--site", str(site.folder), "tap", "haematology", stdout=PIPE, stderr=PIPE,
+        env=environment,
     )  # fmt: skip
-    if verb[0] == "tap":
-        await until(lambda: bool(site.app.parts.taps._open), 240.0)
-    else:
-        assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readline(), 240.0)
+    await until(lambda: bool(site.app.parts.taps._open), 240.0)
     process.send_signal(signal.SIGINT)
     _, err = await asyncio.wait_for(process.communicate(), 240.0)
     assert process.returncode == ExitCode.INTERRUPTED
     assert b"interrupted" in err
     assert b"Traceback" not in err
-
-
-# -- top -----------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def beside(site: Site, *arguments: str) -> AsyncIterator[asyncio.StreamReader]:
-    """What a command says in a process of its own, until enough was read."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "engine", "--site", str(site.folder), *arguments, stdout=PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        yield process.stdout
-    finally:
-        process.kill()
-        await process.communicate()
-
-
-async def test_top_tells_what_moves(site: Site) -> None:
-    documents: list[dict[str, Any]] = []
-    async with beside(site, "top", "--every", "100ms", "-o", "ndjson") as lines:
-        documents.append(json.loads(await lines.readline()))
-        await site.send(*range(1, 6))
-        while (documents[-1]["channels"][0]["today_received"], documents[-1]["channels"][0]["waiting"]) != (5, 0):
-            documents.append(json.loads(await asyncio.wait_for(lines.readline(), 240.0)))
-    assert documents[0]["channels"][0]["per_min"] is None
-    assert set(documents[0]) >= {"schema_version", "at", "overall", "channels", "destinations"}
-    channel = documents[-1]["channels"][0]
-    assert (channel["name"], channel["today_received"], channel["waiting"]) == ("haematology", 5, 0)
-    assert any((one["channels"][0]["per_min"] or 0) > 0 for one in documents)
-    (destination,) = documents[-1]["destinations"]
-    assert (destination["state"], destination["waiting"], destination["next_try_s"]) == ("ok", 0, None)
-
-    people = await site.labrelay("top", "--every", "100ms", "--count", "2")
-    assert people.out.count("CHANNEL") == 2
-    assert "\x1b[" not in people.out
-    assert CANARY not in people.out
-
-
-async def test_top_tells_when_the_next_try_is(site: Site) -> None:
-    archive = site.folder / "var" / "archive"
-    await until(archive.is_dir)
-    archive.rmdir()
-    archive.write_text("in the way")
-    await site.send(1)
-    await until(lambda: bool(site.app.parts.delivery_workers["archive"].counts.failed))
-    site.app.observer.expire()
-    ran = await site.labrelay("top", "--count", "1", "-o", "ndjson")
-    (document,) = ran.lines
-    (destination,) = document["destinations"]
-    assert destination["retrying"]["code"] == "STORAGE"
-    assert document["channels"][0]["waiting"] == 1
-    people = await site.labrelay("top", "--count", "1")
-    assert "STORAGE, message 1 of haematology, attempts failed:" in people.out
-
-
-def test_top_needs_a_daemon(tmp_path: Path) -> None:
-    assert labrelay("top", site=make_site(tmp_path)).code == ExitCode.UNREACHABLE
