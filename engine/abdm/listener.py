@@ -2,7 +2,8 @@
 
     the address       may it send callbacks; behind a relay the address is the one that the relay names
     the path          one that a flow takes; the health path answers to anyone
-    the token         of the gateway itself (`engine.access.gateway`); its keys are fetched anew once for an unknown one
+    the token         of the gateway itself (`engine.access.gateway`); its keys are fetched anew once if unknown;
+                      where the configuration wants that, it has proven no callback of another REQUEST-ID
     the body          not longer than it may be, a JSON object
     the signature     of a consent, where the configuration wants it: the callback is kept with what it proves
     committed         then 202; where the journal cannot keep it 503, and the gateway comes again
@@ -162,17 +163,24 @@ class CallbackListener:
         if body is None:
             return self._unusable("broken-body", 408)  # it may be a revocation: the gateway is to come again
         late_s, age_s = min(round(proven.late_s), 1 << 31), self._age_s(proven.made_s)
+        token, once = proven.token, self._config.one_request_per_token
         is_long = len(body) > self._config.max_body
         if is_long or not _is_object(body):
             if keeps:  # under an id of its own: the whole one may come with the same REQUEST-ID
                 broken_id, part = f"{request_id}{callbacks.BROKEN}", body[: self._config.max_body]
-                if await self._journal.run(callbacks.store, path, proven.facility, broken_id, part, late_s, age_s):
+                if await self._journal.run(
+                    callbacks.store, path, proven.facility, broken_id, part, late_s, age_s, token=token, once=once
+                ):
                     self._stored()
             if is_long:
                 raise CallbackError("length")
             return self._unusable("not-json")
         signed = path == CONSENT_NOTICE and await self._is_signed(body, number)
-        new = await self._journal.run(callbacks.store, path, proven.facility, request_id, body, late_s, age_s, signed)
+        new = await self._journal.run(
+            callbacks.store, path, proven.facility, request_id, body, late_s, age_s, signed, token=token, once=once
+        )
+        if new is None:
+            raise CallbackError("token-used")
         self.counts["taken" if new else "repeat"] += 1
         self.last_us = self._clock.now_us()
         if new:

@@ -79,6 +79,11 @@ async def examine(ours: AbdmDestination, gateway: Caller, fault_of: Callable[[st
         )
         remedy = Phrase("name the addresses of the gateway in {key}", {"key": "callbacks.allow"})
         found.append(AbdmFault(code="callbacks-open", text=text, remedy=remedy, level=Level.ATTENTION))
+    if ours.environment == "abdm" and not ours.callbacks.one_request_per_token:
+        text = Phrase("a token of the gateway proves callbacks of any REQUEST-ID")
+        key = "callbacks.one_request_per_token: true"
+        remedy = Phrase("if NHA says that each callback has a token of its own, set {key}", {"key": key})
+        found.append(AbdmFault(code="token-reuse", text=text, remedy=remedy, level=Level.ATTENTION))
     url = ours.callbacks.url.rstrip("/") + ours.callbacks.health
     if why := await fault_of(url):
         text = Phrase("callbacks cannot come in: {url}: {why}", {"url": url, "why": why})

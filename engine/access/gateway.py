@@ -21,6 +21,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -65,6 +66,7 @@ class Proven:
 
     Attributes:
         late_s: seconds between the end of its token and now; 0 where it had not ended.
+        token: SHA-256 of the name of its token (``jti``), or of what is signed of it where it has none.
         made_s: when it was made, in seconds since 1970 by the gateway's clock, as far as it says so: by its TIMESTAMP.
             One that comes again has the token of its first time: it was made before the end of that. None: it does not
             say it.
@@ -73,6 +75,7 @@ class Proven:
     facility: str
     sender: str
     late_s: float
+    token: bytes
     made_s: float | None = None
 
 
@@ -97,7 +100,8 @@ def prove(
         CallbackError: ``reason`` says why.
     """
     named = {name.lower(): value for name, value in headers.items()}
-    claims = _claims(_token(named.get("authorization", "")), keys)
+    token = _token(named.get("authorization", ""))
+    claims = _claims(token, keys)
     if claims.get("iss") != gateway.issuer:
         raise CallbackError("issuer")
     sender = claims.get("azp")
@@ -107,7 +111,10 @@ def prove(
     facility = named.get("x-hip-id", "").strip()
     if facility not in facilities:
         raise CallbackError("facility")
-    return Proven(facility, sender, late_s, _made_s(claims, named.get("timestamp", ""), late_s))
+    jti = claims.get("jti")
+    name = jti if isinstance(jti, str) and jti else token.rpartition(".")[0]  # a signature has several spellings
+    digest = sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return Proven(facility, sender, late_s, digest, _made_s(claims, named.get("timestamp", ""), late_s))
 
 
 def is_signed(forms: Iterable[bytes], signature: str, keys: Sequence[Mapping[str, Any]]) -> bool:

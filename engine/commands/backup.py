@@ -119,7 +119,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
             make_for_owner(shelf.path)
         shelf.open()
         with journal.snapshot() as execute:
-            shelf.claim(incarnation.of(execute))
+            shelf.claim(incarnation.of(execute), practice=site.config.site.practice)
         copying.room(shelf, session.journal)
         making = shelf.begin()
         journal.writer.lend_alone(copying.job(making / JOURNAL_NAME))
@@ -208,7 +208,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     site = session.load(require_secrets=False)
     shelf = _shelf(session, site, folder)
     with session.reader() as reader, reader.snapshot() as execute:
-        shelf.claim(incarnation.of(execute))
+        shelf.claim(incarnation.of(execute), practice=site.config.site.practice)
     scratch = site.config.backup.scratch or shelf.path
     found = run(shelf, scratch, keys=session.data, clock=SystemClock())
     lines = [
@@ -247,7 +247,7 @@ def go_on(session: Session, reason: str) -> None:
             others = shelf.before(practice=practice) if shelf is not None else []
             own = journal.run_alone(incarnation.go_on, of_this_process(), reason, others)
             if shelf is not None:
-                shelf.claim(own)
+                shelf.claim(own, practice=practice)
         finally:
             journal.close()
     say(

@@ -174,7 +174,8 @@ def _chosen(session: Session, source: Path | None, shown: Path | None = None) ->
     if len({copy.manifest.journal_id for copy in found}) > 1:
         names = ", ".join(str(shown / copy.path.relative_to(source)) for copy in found)
         raise StoreError(f"{shown}: copies of several journals; name one: {names}")
-    if (later := found[0].incarnation.overtaken_by(incarnations(found[0].path.parent))) is not None:
+    wrote = incarnations(found[0].path.parent, found[0].manifest.journal_id)
+    if (later := found[0].incarnation.overtaken_by(wrote)) is not None:
         raise StoreError(
             f"{shown}: the newest whole copy, {found[0].name}, is of {found[0].incarnation}, and the journal went on "
             f"after it: {later}. Let that machine make a copy (labrelay backup now), or name the older copy here"

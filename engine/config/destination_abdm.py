@@ -84,6 +84,10 @@ class CallbackConfig(Model):
     """Addresses of relays before this machine. Where a connection comes from one, the sender is the last address of
     `X-Forwarded-For`; from any other address that header counts for nothing."""
 
+    one_request_per_token: Flag = False
+    """`true`: a token proves callbacks of one REQUEST-ID; under another one it is refused. Leave it until NHA says that
+    each callback has a token of its own: where the gateway uses one for several, these would be lost."""
+
     max_body: Size = Field(default=1024 * 1024, ge=16 * 1024, le=16 * 1024 * 1024)
     """Longest body of a callback; a longer one is refused unread."""
 

@@ -245,7 +245,6 @@ class ReasonCode(Enum):
         "results accepted before are left out. Where it is the report only, a release sends it."
     )
     REJECTED = "A named person has looked at this held result and decided that it is never delivered."
-    LANE_HELD = "An earlier delivery of this lane is dead and the route says `on_dead: hold`."
 
 
 def help_of(code: str) -> str:

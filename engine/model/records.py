@@ -91,6 +91,7 @@ class Routed:
         of_site: results of other channels for the same order and test are the same results.
         echo: it says again what was accepted before, and is not sent (`engine.store.operations.settling.comparing`).
         form: of CSV and JSON, where the results are; None: they are not compared.
+        controls: patterns of numbers of controls, which a message that passes through unchanged may have.
     """
 
     document: "Document"
@@ -101,6 +102,7 @@ class Routed:
     of_site: bool = False
     echo: bool = False
     form: Form | None = None
+    controls: tuple[str, ...] = ()
 
 
 @value(kw_only=True)

@@ -71,6 +71,7 @@ class Route:
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
         form: the place of results in its documents, for CSV and JSON; None: these are not compared.
+        controls: patterns of numbers of controls.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -85,6 +86,7 @@ class Route:
     joins: bool = True
     of_site: bool = False
     form: Form | None = None
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,7 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
         joins=route.joins,
         of_site=route.of_site,
         form=route.form,
+        controls=route.controls,
     )
 
 

@@ -6,8 +6,9 @@ specimen or patient (`engine.processing.names`). One whose names are not all kno
 later ones wait for it.
 
 A message with a critical flag keeps this order, also behind those of its channel; but its channel has its turns before
-others until it is begun, as have the channels of messages that it waits for. These bytes count as theirs, and none is
-more than `AHEAD` before others: a flood of such messages delays no channel for long.
+others until it is begun, as have the channels of messages that it waits for, and of those that these wait for, `CHAIN`
+in all. These bytes count as theirs, and none is more than `AHEAD` before others: a flood of such messages delays no
+channel for long.
 
 A message is *under way* from `begin` to `done`. The processor of small ones answers in the order of asking, so that
 these wait for no answer. A large one is processed aside: it begins once those before it are done, and its channel and
@@ -29,6 +30,7 @@ FEW_NAMES = 100_000  # ... names of those with few, together: they take some 200
 WITH_MANY = 256  # ... and messages with many: each message that is added is compared with them
 NAMES = 4_000_000  # of messages with many, together, 4 bytes each; one that has more is as one with unknown names
 AHEAD = 1024 * 1024  # bytes
+CHAIN = 128  # messages, beside all that a critical one itself waits for
 
 
 class Named(NamedTuple):
@@ -135,13 +137,23 @@ class Turns:
         self._last_of[channel] = number
         self._messages[number] = waiting
         if is_critical:
-            for one in (*map(self._messages.__getitem__, waiting.waits_for), waiting):
-                self._critical[one.stored.channel] = max(one.stored.id, self._critical.get(one.stored.channel, 0))
+            self._put_first(waiting)
         self._oldest_first.append(number)
         if channel not in self._lines:
             self._lines[channel] = deque()
             self._used[channel] = max(self._used.get(channel, 0), self._now)
         self._lines[channel].append(waiting)
+
+    def _put_first(self, waiting: Waiting) -> None:
+        """Its channel, and those of messages that have to go before it, have their turns before others."""
+        chain, seen = [waiting], {waiting.stored.id}
+        for one in chain:  # which grows
+            channel = one.stored.channel
+            self._critical[channel] = max(one.stored.id, self._critical.get(channel, 0))
+            if len(chain) < CHAIN:
+                before = [number for number in one.waits_for if number in self._messages and number not in seen]
+                seen.update(before)
+                chain += [self._messages[number] for number in before]
 
     def oldest(self) -> Waiting | None:
         """The oldest message, waiting or under way."""

@@ -1,12 +1,13 @@
 """The bound on the bytes of one channel that are stored and have no outcome yet (P10).
 
     0 ............... half ............................ BACKLOG_BYTES .........
-      taken at once        each message waits, up to SLOWEST_S        refused, as a message that cannot be stored
+      taken at once          each read waits, up to SLOWEST_S         refused, as a message that cannot be stored
 
 So a flood is slowed and then refused, and its sender keeps it and sends it again. Bytes that wait for a destination do
 not count. A message is taken while there is any room, however large it is: the bound is passed by one message at most.
-Where the sender waits for no answer, its messages are slowed only: refused, they would be lost. What passes a tee is
-neither slowed nor refused: it is another's to answer.
+Those that come in one read wait once; a block of several is taken or refused as a whole. Where the sender waits for no
+answer, its messages are slowed only: refused, they would be lost. What passes a tee is neither slowed nor refused: it
+is another's to answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,20 +41,27 @@ class Backlog:
 
     @property
     def pause_s(self) -> float:
-        """How long a message waits before it is stored."""
+        """How long the messages of a read wait before they are stored."""
         return SLOWEST_S * min(1.0, max(0.0, 2 * self.bytes / BACKLOG_BYTES - 1))
 
     @contextmanager
-    def taking(self, size: int, *, may_refuse: bool = True) -> Iterator[None]:
-        """Count ``size`` bytes while they become durable within this context.
+    def taking(self, size: int, *, may_refuse: bool = True) -> Iterator[Callable[[int], None]]:
+        """Count ``size`` bytes while they become durable within this context, and say with the function that it gives
+        how many of them are durable already.
 
         Raises:
             BacklogError: there is no room; nothing may be stored.
         """
         if may_refuse and self.full:
             raise BacklogError(f"{self.bytes >> 20} MiB of this channel are not mapped yet")
+
+        def durable(part: int) -> None:
+            nonlocal size
+            size -= part
+            self._coming -= part
+
         self._coming += size
         try:
-            yield
+            yield durable
         finally:
             self._coming -= size

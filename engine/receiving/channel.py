@@ -187,10 +187,13 @@ class Channel:
                 events = link.receive(data, now)
                 if (held := link.held) >= SMALL_BYTES or connection.held:
                     self._memory.note(connection, held, partial(self._cut, connection))
+            has_waited = False
             while True:
                 for event in events:
-                    if (pause_s := self.backlog.pause_s) and (isinstance(event, Block) or _completes(event)):
-                        await asyncio.sleep(pause_s)
+                    if not has_waited and (isinstance(event, Block) or _completes(event)):
+                        has_waited = True
+                        if pause_s := self.backlog.pause_s:
+                            await asyncio.sleep(pause_s)
                     goes_on = await self._take(connection, event)
                     del event  # a large message is freed before the next one comes
                     if not goes_on or connection.unread:
@@ -303,13 +306,15 @@ class Channel:
         stored = delivered = True
         awaited: list[asyncio.Future[Any]] = []
         try:
-            with self.backlog.taking(len(block.payload)):
+            with self.backlog.taking(len(block.payload)) as durable:
                 for start in range(0, len(messages), MESSAGES_AT_ONCE):
                     # All are submitted before the first wait: one sync stores them all.
                     part = messages[start : start + MESSAGES_AT_ONCE]
                     ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
-                    for kept in [self._append(connection, received, awaited) for received in ready]:
+                    submitted = [self._append(connection, received, awaited) for received in ready]
+                    for payload, kept in zip(part, submitted, strict=True):
                         raise_if(await kept)
+                        durable(len(payload))
         except StoreError as error:
             # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
             self.monitor.store_failed(connection.peer, error)

@@ -187,7 +187,7 @@ class BackupScheduler:
         if not self._claiming.acquire(timeout=CLAIM_S):  # by the other task, at a folder that hangs
             raise StoreError("the folder of copies does not answer")
         try:
-            shelf.claim(self._own)
+            shelf.claim(self._own, practice=self._site().config.site.practice)
         finally:
             self._claiming.release()
 

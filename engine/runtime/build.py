@@ -22,6 +22,7 @@ from engine.config.source_tee import TeePart
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
+from engine.mapping.functions.controls import NUMBERS, listed
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.mapping.tables import Table
@@ -370,6 +371,7 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
                     joins=config.report_list == "join",
                     of_site=config.results_of == "site",
                     form=None if program is None else form_of(program.target, program.columns, config.settings),
+                    controls=listed(config.settings, NUMBERS),
                 )
             )
         except ConfigError as error:

@@ -20,7 +20,8 @@ from engine.store.core import anchor
 from engine.store.core.anchor import Mark
 from engine.store.core.trail_check import heads_in
 from engine.store.integrity.rollback import Witness
-from engine.store.recovery.backups.catalog import Shelf, incarnations
+from engine.store.operations.incarnation import Incarnation
+from engine.store.recovery.backups.catalog import Shelf
 
 HEADS_NAME = "audit-head"  # in `HEADS_FOLDER` beside the service's runtime folder, see systemd/labrelay.service
 HEADS_FOLDER = "labrelay-log"
@@ -91,9 +92,11 @@ class OtherPlaces:
         root = self._config.backup.folder
         if root is None:
             return []
-        found = list(_of_copies(Shelf(root, journal_id), journal_id))
+        shelf = Shelf(root, journal_id)
+        found = list(_of_copies(shelf, journal_id))
         try:
-            found += those_that_wrote(Shelf(root, journal_id), journal_id)
+            if (claimed := shelf.claimed_by()) is not None:
+                found.append(_that_wrote(claimed, shelf, journal_id))
         except StoreError as error:
             self.silent.append(str(error))
         return found
@@ -116,7 +119,11 @@ def those_that_wrote(shelf: Shelf, journal_id: bytes) -> list[Witness]:
     Raises:
         StoreError: they are not known.
     """
-    return [Witness(str(shelf.path), Mark(journal_id, 0, b""), incarnation=one) for one in incarnations(shelf.path)]
+    return [_that_wrote(one, shelf, journal_id) for one in shelf.written_by()]
+
+
+def _that_wrote(one: Incarnation, shelf: Shelf, journal_id: bytes) -> Witness:
+    return Witness(str(shelf.path), Mark(journal_id, 0, b""), incarnation=one)
 
 
 def _of_copies(shelf: Shelf, journal_id: bytes) -> Iterator[Witness]:

@@ -12,6 +12,7 @@ from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import from_us
+from engine.model.phrases import Span
 from engine.model.records import (
     DELIVERIES,
     ChannelView,
@@ -134,7 +135,7 @@ class TrafficViews:
                 up_s=reading.now_s - self._started,
             ),
             fault=source.fault,
-            notice=source.notice or "; ".join(_notices(source, reading.now_s)),
+            notice=source.notice or "; ".join(_notices(source, reading)),
             paused=_paused(self._parts.pauses.get(Target(channel=name))),
             connections=tuple(connection.peer for connection in source.channel.connections.values()),
             last_message_at=last_at,
@@ -249,19 +250,20 @@ class TrafficViews:
         return (after - before) * 60.0 / max(ended - began, 1.0) if ended > began else 0.0
 
 
-def _notices(source: ChannelSource, now_s: float) -> Iterator[str]:
+def _notices(source: ChannelSource, reading: Reading) -> Iterator[str]:
     """Notices of the line: incoming data does not become messages, for a cable or a speed; or a stranger connects."""
     unread = source.channel.counts.unread
-    if unread.faults >= UNREAD_FAULTS and now_s - unread.at <= UNREAD_S:
+    if unread.faults >= UNREAD_FAULTS and reading.now_s - unread.at <= UNREAD_S:
         what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
         yield f"incoming bytes cannot be read ({what})"
     backlog = source.channel.backlog
-    if backlog.full:
-        yield f"{backlog.bytes >> 20} MiB are not mapped yet, so nothing more is taken until some of them are"
-    elif backlog.pause_s:
-        yield f"{backlog.bytes >> 20} MiB are not mapped yet, so answers are slow"
+    if backlog.pause_s:
+        age_s = _seconds_since(_instant(reading.unmapped.get(source.channel.settings.name)), reading.now)
+        oldest = f", the oldest for {Span(age_s).say()}" if age_s is not None else ""
+        so = "nothing more is taken until some of them are" if backlog.full else "answers are slow"
+        yield f"{backlog.bytes >> 20} MiB are not mapped yet{oldest}, so {so}"
     for why, strangers in source.channel.counts.strangers.items():
-        if now_s <= strangers.until:
+        if reading.now_s <= strangers.until:
             what = f"{strangers.connections} (last from {strangers.peer}: {why})"
             yield f"connections refused at their first bytes: {what}"
 

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.config.load import load_site
+from engine.model.clock import ManualClock
+from engine.model.message import Document
 from engine.monitoring.snapshot.states import Level
-from engine.succession.critical import tells_critical
+from engine.processing.process import routed_by
+from engine.runtime.build import build_site
+from engine.succession.critical import is_critical, tells_critical
 from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
+from tests.support.sites import CHANNEL_YAML, make_site
 from tests.support.waiting import until
 
 CHANNELS = {"hl7": hl7_channel(), "astm": astm_channel()}
@@ -126,6 +132,24 @@ def test_no_withdrawal_and_no_control_of_a_message_that_passes_through_rings(
     body = f"MSH|^~\\&|L\rPID|1||7\r{obr}\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||{status}\r{specimen}\r"
     assert tells_critical(body.encode()) is critical
     assert tells_critical(f"{body}PID|2||8\rOBR|1||S2|K\rOBX|1|NM|K^^L||7.9|mmol/L||LL|||F\r".encode())
+
+
+@pytest.mark.parametrize(
+    ("number", "listed", "critical"),
+    [("QC-1", ("X", "QC*"), False), ("QC-1", (), True), ("S1", ("QC*",), True), ("Background", (), False)],
+)
+def test_no_control_rings_that_its_number_tells(number: str, listed: tuple[str, ...], critical: bool) -> None:
+    body = f"MSH|^~\\&|L\rPID|1||7\rOBR|1||{number}|K\rOBX|1|NM|K^^L||7.9|mmol/L||HH|||F\r".encode()
+    assert tells_critical(body, listed) is critical
+    assert is_critical(Document(body=body), listed) is critical
+
+
+def test_the_patterns_of_a_channel_are_those_of_its_routes(tmp_path: Path) -> None:
+    text = CHANNEL_YAML + "settings: {control_numbers: [QC*, 77]}\n"
+    site = load_site(make_site(tmp_path, channels={"haematology.yaml": text}))
+    built = build_site(site, identity_key=bytes(32), clock=ManualClock()).channels["haematology"]
+    (route,) = built.routes.routes
+    assert routed_by(route, Document(body=b"")).controls == ("QC*", "77")
 
 
 def test_what_cannot_be_read_tells_nothing() -> None:

@@ -46,7 +46,7 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
                 if chance < 0.25:
                     attempts.bury(batch, delivery.id, ReasonCode.REFUSED, "HTTP 422" if delivery.id % 2 else "", b"")
                 elif chance < 0.3:
-                    decisions.hold(batch, (delivery.id,), ReasonCode.LANE_HELD)
+                    decisions.hold(batch, (delivery.id,), ReasonCode.HELD_BY_RULE)
                 elif chance < 0.35 and delivery is made[-1]:
                     attempts.postpone(
                         batch,

@@ -37,6 +37,7 @@ _TEXT_ENDS = re.compile(rb"[\r\n\x04\x05]")
 _STX_OR_LF = re.compile(rb"[\x02\n]")
 _WHOLE = re.compile(rb"\x02[^\x02\x03\x04\x05\x17]+[\x03\x17][0-9A-Fa-f]{2}\r\n")
 _TRAILER = re.compile(rb"[\x03\x17][0-9A-Fa-f]{2}\r?\n\Z")
+_BEHIND = b"\r\n\0"  # what may follow any frame
 _HEX = b"0123456789ABCDEFabcdef"
 _LATE_TRAILER = re.compile(rb"[\r\n]")  # no noise: the end of a frame that was taken without it
 
@@ -197,7 +198,7 @@ class FrameReader:
     @property
     def unread(self) -> int:
         """Bytes that were not looked at yet, without what may follow any frame."""
-        return len(self._input[self._at :].lstrip(b"\r\n\0"))
+        return len(self._input[self._at :].lstrip(_BEHIND))
 
     def feed(self, data: bytes) -> None:
         del self._input[: self._at]
@@ -218,7 +219,7 @@ class FrameReader:
             or _WHOLE.fullmatch(data) is None
         ):
             return None
-        self._answered_early = False
+        self._answered_early = self._bare = False
         return WireFrame(data, data[1:-4], data[-4:-2])
 
     def next(self) -> Token | None:
@@ -269,7 +270,7 @@ class FrameReader:
     def _between(self) -> Token | None:
         match = (_LAYOUT_BYTE_OR_H if self.unframed else _LAYOUT_BYTE).search(self._input, self._at)
         end = match.start() if match else len(self._input)
-        self._bare = self._bare and end == self._at
+        self._bare = self._bare and not self._input[self._at : end].strip(_BEHIND)
         self._count_stray(end)
         self._at = end
         if match is None:

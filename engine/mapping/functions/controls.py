@@ -1,5 +1,8 @@
 """Whether an order is of a patient, or of a control, a blank, a calibrator or a pool (`engine.model.controls`)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.mapping.functions.registry import function
 from engine.mapping.message_context import MessageContext
 from engine.model.controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES, is_control_number, matches
@@ -39,15 +42,16 @@ def is_control(
         counted = [number for number in counted if not number.strip().isdigit()]
     elif not numbers and PATIENT not in said:
         counted += placers or ()
-    listed = _listed(run, NUMBERS)
-    if any(is_control_number(number, listed) for number in (*(numbers or ()), *counted)):
+    numbered = listed(run.settings, NUMBERS)
+    if any(is_control_number(number, numbered) for number in (*(numbers or ()), *counted)):
         return True
-    codes = _listed(run, ORDERS) if orders else ()
+    codes = listed(run.settings, ORDERS) if orders else ()
     return bool(codes) and all(
         any(matches(text, codes) for part in raw.split(run.C) if (text := run.text(part))) for raw in orders or ()
     )
 
 
-def _listed(run: MessageContext, name: str) -> list[str]:
-    listed = run.settings.get(name) or ()
-    return [str(one) for one in (listed if isinstance(listed, (list, tuple)) else (listed,))]
+def listed(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The patterns of a setting."""
+    found = settings.get(name) or ()
+    return tuple(str(one) for one in (found if isinstance(found, (list, tuple)) else (found,)))

@@ -741,6 +741,7 @@ CREATE TABLE abdm_callback (
     late_s      INTEGER NOT NULL,           -- since the end of its token
     age_s       INTEGER NOT NULL,           -- since it was made, as it says itself; 0: it came at once, or does not say
     signed      INTEGER NOT NULL,           -- 1: a grant of a consent, whose signature was proven
+    token       BLOB NOT NULL,              -- 16-byte keyed hash of the token that has proven it; or empty
     state       TEXT NOT NULL,              -- model/abdm.py
     reason      TEXT NOT NULL,              -- why nothing was done: a short constant; '' none
     changed_us  INTEGER NOT NULL,
@@ -751,6 +752,7 @@ CREATE INDEX abdm_callback_changed ON abdm_callback (changed_us);
 CREATE INDEX abdm_callback_stored ON abdm_callback (number) WHERE state = 'stored';
 CREATE INDEX abdm_callback_refused ON abdm_callback (number) WHERE state = 'refused';
 CREATE INDEX abdm_callback_facility ON abdm_callback (facility);
+CREATE INDEX abdm_callback_token ON abdm_callback (token) WHERE token <> x'';
 
 -- Consents of patients, as their artefacts have them.
 CREATE TABLE abdm_consent (

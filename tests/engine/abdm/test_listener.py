@@ -134,6 +134,22 @@ async def test_our_clock_does_not_decide_whether_a_token_is_in_force(
         assert len(here.kept()) == 3
 
 
+async def test_a_token_proves_one_request_where_the_configuration_wants_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(tmp_path / "a", monkeypatch) as here:
+        old = here.signer.callback(here.sandbox.state.now_s())
+        for number in ("r-1", "r-2"):
+            assert await here.post(REQUEST_ID=number, Authorization=old) == 202
+    for _ in range(2):  # and after a restart
+        async with listening(tmp_path / "b", monkeypatch, {"one_request_per_token": True}) as here:
+            assert await here.post(REQUEST_ID="r-1", Authorization=old) == 202
+            assert await here.post(REQUEST_ID="r-2", Authorization=old) == 401
+            assert here.listener.counts["token-used"] == 1
+            assert await here.post(REQUEST_ID="r-3") == 202  # with one of its own
+            assert [number for _, _, number, _ in here.kept()] == ["r-1", "r-3"]
+
+
 REFUSED = {
     "another facility": ({"X_HIP_ID": "IN9999999999"}, PATH, 403),
     "no facility": ({"X_HIP_ID": None}, PATH, 403),

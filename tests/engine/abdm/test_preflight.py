@@ -72,7 +72,9 @@ async def test_the_preflight_names_each_fault_at_the_simulator(tmp_path: Path, m
         assert await _codes(site, gateway="http://127.0.0.1:1") == ["gateway-down"]
         assert "clock-off" in await _codes(site, _Late())
         live = {"environment": "abdm", "issuer": "https://issuer.example"}
-        assert "callbacks-open" in await _codes(site, **live)
+        assert {"callbacks-open", "token-reuse"} <= set(await _codes(site, **live))
+        bound = {"url": site.ours.url, "one_request_per_token": True}
+        assert "token-reuse" not in await _codes(site, callbacks=bound, **live)
         closed = {"url": "http://127.0.0.1:1/abdm"}
         assert await _codes(site, callbacks=closed) == ["url-other", "callbacks-closed"]
         other = {"url": site.sandbox.url}

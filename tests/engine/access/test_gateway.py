@@ -142,6 +142,15 @@ def test_a_repeat_of_the_gateway_comes_with_the_old_token(now: float, late_s: fl
     assert asked(signed(), now=now).late_s == late_s
 
 
+def test_a_token_is_known_by_its_name_or_by_what_is_signed_of_it() -> None:
+    named = {asked(signed(jti=jti, iat=iat)).token for jti in ("a", "b") for iat in (NOW, NOW - 1)}
+    assert len(named) == 2
+    for jti in (None, "", 7, ["a"]):
+        one, other = signed(jti=jti), signed(jti=jti, iat=NOW)
+        assert asked(one).token == asked(one).token != asked(other).token
+        assert asked(one).token not in named
+
+
 IAT, EXP = CLAIMS["iat"], CLAIMS["exp"]
 # Now, TIMESTAMP in seconds from the issue of the token (None: none), claims -> when it was made, from that issue too.
 MADE: dict[str, tuple[float, float | str | None, dict[str, Any], float | None]] = {

@@ -12,6 +12,7 @@ from engine.actions.hold_decisions import dismiss_letters, reject_held, release_
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
 from engine.model.errors import StoreError
+from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.lifecycle import erasure
@@ -252,7 +253,7 @@ async def test_an_act_says_that_a_letter_was_erased(site: Site, verb: str, monke
     if verb in ("release", "reject"):
         message = WAITING
         (delivery,) = deliveries_of(site.journal, [WAITING])
-        await site.journal.run(decisions.hold, [delivery.id])
+        await site.journal.run(decisions.hold, [delivery.id], ReasonCode.HELD_BY_RULE)
 
     async def erased_before(run: Callable[..., Awaitable[Done]], *given: object, **more: object) -> Done:
         await site.journal.run(erasure.erase, [message], ["5"], actor="bela", reason="asked", more={})

@@ -4,6 +4,7 @@ import pytest
 
 from engine.actions.bulk_acts import bulk_acts
 from engine.actions.selection import Selection
+from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.operations import bulk, letter_steps
 from engine.store.operations.bulk import Done, Member
@@ -25,7 +26,7 @@ async def letter(site: Site, verb: str, of: str) -> tuple[Member, int]:
     message = WAITING if verb in ("release", "reject") else REFUSED
     (delivery,) = deliveries_of(site.journal, [message])
     if message == WAITING:
-        await site.journal.run(decisions.hold, [delivery.id])
+        await site.journal.run(decisions.hold, [delivery.id], ReasonCode.HELD_BY_RULE)
     with site.journal.snapshot() as execute:
         (at_us,) = execute("SELECT settled_us FROM delivery WHERE id = ?", (delivery.id,)).fetchone()
     return Member(message, delivery.id), at_us

@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
+from engine.actions import control
 from engine.commands.shared import session as sessions
+from engine.commands.shared.output import ExitCode
 from engine.commands.shared.session import Session
 from engine.model.errors import UnreachableError
 from engine.store.core.lock import SiteLock
+from tests.support.command_line import labrelay
+from tests.support.sites import make_site
 
 
 class Starting(Session):
@@ -52,3 +56,34 @@ def test_a_daemon_that_is_starting_is_waited_for(tmp_path: Path, monkeypatch: py
         assert late.asked == 1
     finally:
         lock.release()
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "said"),
+    [
+        (("user", "add", "asha", "--password-stdin"), {"user": "asha"}, "asha may log in as viewer"),
+        (("alert", "test"), {"tested": []}, "There is no sink"),
+    ],
+    ids=["user add", "alert test"],
+)
+def test_the_first_commands_of_a_new_site_wait_for_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], answer: dict[str, Any], said: str
+) -> None:
+    site, asked = make_site(tmp_path / "site"), list[str]()
+    (site / "var").mkdir()
+
+    def call(path: Path, verb: str, args: Any = None, **more: Any) -> dict[str, Any]:
+        asked.append(verb)
+        if len(asked) < 3:
+            raise UnreachableError("no daemon runs") from FileNotFoundError()
+        return answer
+
+    monkeypatch.setattr(sessions, "LOOK_S", 0.0)
+    monkeypatch.setattr(control, "call", call)
+    lock = SiteLock.acquire(site / "var")
+    try:
+        done = labrelay(*command, site=site, given="a password that is long\n")
+    finally:
+        lock.release()
+    assert (done.code, len(asked)) == (ExitCode.OK, 3), done.err
+    assert said in done.err + done.out

@@ -306,6 +306,11 @@ def test_a_site_whose_copies_are_made_by_hand_goes_on_after_a_restore(site: Path
     assert labrelay("backup", "go-on", "--reason", "a new disk", site=new).code == ExitCode.OK
     assert labrelay("backup", "now", "--folder", usb, site=new).code == ExitCode.OK
     assert "incarnation 3" in labrelay("backup", "now", "--folder", usb, site=site).err
+    config = new / "config" / "labrelay.yaml"
+    config.write_text(config.read_text().replace("site: {", "site: {practice: true, "))
+    told = labrelay("backup", "now", "--folder", usb, site=new)
+    assert told.code == ExitCode.REFUSED
+    assert "this site is for practice: name another folder for its copies" in told.err
 
 
 async def test_a_folder_that_hangs_keeps_one_thread_however_often_a_person_asks(
@@ -334,7 +339,7 @@ async def test_a_folder_that_hangs_keeps_one_thread_however_often_a_person_asks(
 async def test_a_folder_that_hangs_keeps_no_other_task_waiting(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, answers = threading.Event(), threading.Event()
 
-    def hang(shelf: Shelf, own: Incarnation) -> None:
+    def hang(shelf: Shelf, own: Incarnation, *, practice: bool) -> None:
         began.set()
         answers.wait(300.0)
 

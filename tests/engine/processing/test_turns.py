@@ -233,6 +233,22 @@ def test_the_channel_of_a_message_that_a_critical_one_waits_for_has_its_turns_fi
     assert model.done == [2, 5, 8, 31]
 
 
+def test_so_has_the_channel_of_a_message_that_this_one_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def done() -> list[int]:
+        model = Model(Turns(), [], [], [])
+        for number in range(1, 31):
+            named = Named(frozenset({8, 4})) if number == 8 else alone(number)  # number 4 is of channel b
+            model.add(waiting(number, "abc"[number % 3], named, 10_000))
+        model.add(waiting(31, "d", critical(31, 8)))
+        for _ in range(6):
+            model.take()
+        return model.done
+
+    assert done() == [1, 2, 4, 5, 8, 31]
+    monkeypatch.setattr(turns, "CHAIN", 2)
+    assert 31 not in done()
+
+
 def test_a_flood_of_critical_values_delays_no_channel_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that was there before, nor one whose first message comes now."""
     monkeypatch.setattr(turns, "AHEAD", 30_000)

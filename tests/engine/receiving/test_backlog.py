@@ -16,7 +16,8 @@ from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import record_outcome
 from engine.store.queries.contents import stored_payload
-from tests.support.channels import MemoryStream, block, channel, hl7
+from tests.engine.receiving.test_channel import served
+from tests.support.channels import MemoryStream, ScriptedStore, block, channel, hl7
 from tests.support.journals import started
 from tests.support.waiting import until
 
@@ -122,6 +123,40 @@ def test_messages_wait_in_proportion_beyond_half_of_the_bound() -> None:
         pauses.append(bound.pause_s / backlog.SLOWEST_S)
         assert bound.full == (held >= LIMIT)
     assert pauses == pytest.approx([0.0, 0.0, 0.5, 0.999, 1.0, 1.0])
+
+
+async def test_messages_that_come_in_one_read_wait_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def pause_s(bound: Backlog) -> float:
+        waits.append(0.001)
+        return waits[-1]
+
+    monkeypatch.setattr(Backlog, "pause_s", property(pause_s))
+    stream = MemoryStream()
+    async with served(channel(ScriptedStore()), stream):
+        for first in (0, 10):
+            stream.feed(b"".join(block(hl7(str(first + number))) for number in range(10)))
+            await until(lambda first=first: len(stream.codes) == first + 10)
+    assert len(waits) == 2
+
+
+async def test_of_a_block_of_several_messages_each_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "BACKLOG_BYTES", 10**6)
+    store, durable = ScriptedStore(manual=True), 0
+    made = channel(store, unjudged=lambda _: durable)
+    stream, messages = MemoryStream(), [hl7(str(number)) for number in range(5)]
+    size = sum(map(len, messages))
+    async with served(made, stream):
+        stream.feed(block(b"".join(messages)))
+        await until(lambda: len(store.waiting) == len(messages))
+        for message in messages:
+            assert made.backlog.bytes == size
+            durable += len(message)
+            store.release()
+            await until(lambda: made.backlog.bytes == size)
+        await until(lambda: bool(stream.codes))
+    assert made.backlog.bytes == size
 
 
 def test_the_longest_wait_is_far_below_the_time_outs_of_analyzers(monkeypatch: pytest.MonkeyPatch) -> None:

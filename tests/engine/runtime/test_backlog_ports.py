@@ -84,7 +84,9 @@ async def test_each_kind_of_port_refuses_and_takes_again_what_comes_again(
             await until(lambda name=name: len(site.messages(name)) == 1)
 
 
-async def test_the_list_says_why_a_channel_is_slow_and_why_it_refuses(tmp_path: Path) -> None:
+async def test_the_list_says_why_a_channel_is_slow_and_why_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running_site(tmp_path, {"chem": ports(tmp_path)["mllp"]}) as site:
 
         def listed() -> list[str]:
@@ -96,5 +98,8 @@ async def test_the_list_says_why_a_channel_is_slow_and_why_it_refuses(tmp_path: 
         fill(site, BACKLOG_BYTES)
         assert "chem not taking messages" in listed()
         assert "chem: 64 MiB are not mapped yet, so nothing more is taken until some of them are" in listed()
+        monkeypatch.setattr(site.app.parts.intake, "oldest_us", lambda: {"chem": site.app.clock.now_us() - 180_500_000})
+        assert [text for text in listed() if "not mapped yet, the oldest for 3 min, so nothing more is taken" in text]
+        monkeypatch.undo()
         fill(site, 0)
         assert not [text for text in listed() if "mapped" in text or "not taking" in text]

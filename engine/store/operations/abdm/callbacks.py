@@ -33,9 +33,7 @@ def nothing_follows(batch: Batch, callback: Callback) -> None:
     """Of a refused callback; the journal has it."""
 
 
-def _size(
-    path: str, facility: str, request_id: str, body: bytes, late_s: int, age_s: int = 0, signed: bool = False
-) -> int:
+def _size(path: str, facility: str, request_id: str, body: bytes, *more: object, **named: object) -> int:
     """Of the payload. A short notice of a consent counts for nothing, so that a revocation gets in on a full disk by
     the room that is kept for what ends work."""
     return 0 if path == CONSENT_NOTICE and len(body) <= SHORT else len(body)
@@ -51,21 +49,31 @@ def store(
     late_s: int,
     age_s: int = 0,
     signed: bool = False,
-) -> bool:
-    """Keep a callback; False: it came before.
+    token: bytes = b"",
+    once: bool = False,
+) -> bool | None:
+    """Keep a callback; False: it came before. None: it is not kept, for its token has proven another one.
 
     Args:
         signed: it is a grant, and its signature was proven.
+        token: names the token that has proven it.
+        once: a token proves callbacks of one REQUEST-ID.
     """
     known = batch.execute("SELECT 1 FROM abdm_callback WHERE request_id = ? AND path = ?", (request_id, path))
     if known.fetchone() is not None:
         return False
+    proof = batch.vault.past_key(b"abdm-proof", token) if token else b""
+    if once and proof:
+        whole = request_id.removesuffix(BROKEN)
+        others = "SELECT 1 FROM abdm_callback WHERE token = ? AND request_id NOT IN (?, ?) LIMIT 1"
+        if batch.execute(others, (proof, whole, whole + BROKEN)).fetchone() is not None:
+            return None
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_callback").fetchone()
     batch.execute(
-        "INSERT INTO abdm_callback (number, path, facility, request_id, received_us, late_s, age_s, signed, state,"
-        " reason, changed_us, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'stored', '', ?, ?)",
+        "INSERT INTO abdm_callback (number, path, facility, request_id, received_us, late_s, age_s, signed, token,"
+        " state, reason, changed_us, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'stored', '', ?, ?)",
         (
-            *(number, path, facility, request_id, batch.now_us, late_s, age_s, signed, batch.now_us),
+            *(number, path, facility, request_id, batch.now_us, late_s, age_s, signed, proof, batch.now_us),
             sealed_bytes(batch, TABLE, "body", number, body),
         ),
     )

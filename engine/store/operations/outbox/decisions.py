@@ -96,7 +96,7 @@ def _mark_claimed_before(batch: Batch, delivery_ids: Iterable[int]) -> None:
 
 
 @operation(priority=Priority.SETTLE)
-def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode = ReasonCode.LANE_HELD, detail: str = "") -> int:
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode, detail: str = "") -> int:
     """Keep single deliveries back until `release`."""
     changed = 0
     for delivery_id in delivery_ids:

@@ -74,7 +74,7 @@ def put(
             continue
         marks = common | (JOINS * routed.joins)
         document_id = _store_document(batch, message.id, message.channel, revision, ordinal, routed.document)
-        if (why is not None or batch.notes_critical) and is_critical(routed.document):
+        if (why is not None or batch.notes_critical) and is_critical(routed.document, routed.controls):
             marks |= CRITICAL * (why is not None)
             if batch.notes_critical:
                 alerts.note_critical(batch, message.id, message.channel)

@@ -164,6 +164,7 @@ class Shelf:
             folder: as configured; it must exist.
         """
         self.root = folder
+        self._journal_id = journal_id.hex()
         self.path = folder / f"{_SHELF}{journal_id.hex()[:8]}"
 
     def open(self) -> None:
@@ -194,7 +195,7 @@ class Shelf:
         Raises:
             StoreError: it is not known who has written here.
         """
-        others = [one for one in incarnations(self.path) if one != own]
+        others = [one for one in self.written_by() if one != own]
         if (later := own.overtaken_by(others)) is not None:
             return OvertakenError(
                 f"{self.path}: this journal goes on elsewhere, as {later}; here is {own}, and it writes nothing there"
@@ -203,20 +204,44 @@ class Shelf:
             return StoreError(f"{self.path}: copies wait, for this journal was restored")
         return None
 
-    def claim(self, own: Incarnation) -> None:
+    def written_by(self) -> list[Incarnation]:
+        """As `incarnations`."""
+        return incarnations(self.path, self._journal_id)
+
+    def claimed_by(self) -> Incarnation | None:
+        """The one that has claimed the folder; None without one.
+
+        Raises:
+            StoreError: this, or the folder, cannot be read.
+        """
+        try:
+            os.listdir(self.path)
+            return _claimed(self.path, self._journal_id)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.path}: cannot be read: {error.strerror}") from error
+
+    def claim(self, own: Incarnation, *, practice: bool = False) -> None:
         """Before anything is written here: note that the journal goes on as ``own``.
+
+        Args:
+            practice: the site's patients are invented.
 
         Raises:
             OvertakenError: it goes on elsewhere.
+            RefusedError: this site is for practice, and another incarnation has written here.
             StoreError: no person has said that it goes on here; or this cannot be read or noted.
         """
         try:  # read first: where a later one comes in between, its note stays
-            claimed = _claimed(self.path) if own.number > 1 else own
+            claimed = self.claimed_by() if own.number > 1 else own
             if (refused := self.refused(own)) is not None:
                 raise type(refused)(f"{refused}. {GO_ON}")
+            if practice and any(one != own for one in self.written_by()):
+                raise self._is_anothers()
             if claimed != own:
                 at = datetime.now(UTC).isoformat(timespec="seconds")
-                write_json(self.path / CLAIM_NAME, asdict(replace(own, at=at)))
+                write_json(self.path / CLAIM_NAME, {**asdict(replace(own, at=at)), "journal_id": self._journal_id})
         except OSError as error:
             raise StoreError(f"{error.filename or self.path}: cannot be used: {error.strerror}") from error
 
@@ -231,10 +256,16 @@ class Shelf:
             StoreError: they are not known, or the configured folder is missing.
         """
         self.open()
-        found = incarnations(self.path)
+        found = self.written_by()
         if practice and found:
-            raise RefusedError("this site is for practice: name another folder for its copies")
+            raise self._is_anothers()
         return found
+
+    def _is_anothers(self) -> RefusedError:
+        return RefusedError(
+            f"{self.path}: has copies already, and this site is for practice: name another folder for its "
+            "copies (backup: {folder: ...})"
+        )
 
     def begin(self) -> Path:
         """A folder to make a copy in; leftovers of a crash are removed."""
@@ -303,8 +334,8 @@ def copies(path: Path) -> list[Copy]:
     )
 
 
-def incarnations(path: Path) -> list[Incarnation]:
-    """Those that have written in a journal's folder.
+def incarnations(path: Path, journal_id: str) -> list[Incarnation]:
+    """Those that have written in a journal's folder; what is of another journal there does not count.
 
     A manifest that cannot be read, on a bad sector, hides none: from the second incarnation on, each claims the folder
     before its first copy.
@@ -315,18 +346,19 @@ def incarnations(path: Path) -> list[Incarnation]:
     try:
         names = [name for name in os.listdir(path) if _FULL.fullmatch(name)]
         made = [_manifest(read_json(path / name / MANIFEST_NAME)) for name in names]
-        claimed = _claimed(path)
+        claimed = _claimed(path, journal_id)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StoreError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
-    return [*(one.of for one in made if one is not None), *([claimed] if claimed is not None else [])]
+    wrote = [one.of for one in made if one is not None and one.journal_id == journal_id]
+    return [*wrote, claimed] if claimed is not None else wrote
 
 
-def _claimed(path: Path) -> Incarnation | None:
+def _claimed(path: Path, journal_id: str) -> Incarnation | None:
     """Raises StoreError where the note is there and says nothing, and OSError."""
     place = path / CLAIM_NAME
-    if (said := _read(place)) is None:
+    if (said := _read(place)) is None or said.get("journal_id", journal_id) != journal_id:
         return None
     try:
         _instant(said["at"])

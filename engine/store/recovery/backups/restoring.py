@@ -235,7 +235,7 @@ class _Restoration:
     def _others(self) -> list[Incarnation]:
         """Those that have written beside the copy. Where that cannot be read, a sentence says so."""
         try:
-            return incarnations(self._beside)
+            return incarnations(self._beside, self._copy.manifest.journal_id)
         except StoreError as error:
             self._restored.wrong.append(f"{error}: whether the journal went on after this copy is not known")
             return [self._copy.incarnation]

@@ -138,16 +138,17 @@ def test_without_the_setting_an_stx_alone_is_not_answered() -> None:
     assert bare(line()) == [ACK, b"", b"", NAK, b""]
 
 
-def test_an_etx_that_comes_again_is_answered_as_its_frame_was() -> None:
+@pytest.mark.parametrize("behind", [b"", b"\r\n", b"\r\0"])
+def test_an_etx_that_comes_again_is_answered_as_its_frame_was(behind: bytes) -> None:
     answers = iter([True, False])
     peer = line(store=lambda frame: next(answers), answer_stx=True)
     peer.send(ENQ + STX)
     assert peer.wait(1.0) == ACK
-    assert peer.send(MESSAGE + ETX) == ACK
-    assert peer.send(ETX) == ACK  # that ACK was lost
+    assert peer.send(MESSAGE + ETX + behind) == ACK
+    assert peer.send(ETX + behind) == ACK  # that ACK was lost
     peer.send(STX)
     peer.wait(1.0)
-    assert peer.send(MESSAGE.replace(b"5.4", b"5.5") + ETX) == NAK
+    assert peer.send(MESSAGE.replace(b"5.4", b"5.5") + ETX + behind) == NAK
     assert peer.send(ETX) == NAK  # its text is gone
     assert peer.send(EOT) == NAK
     assert peer.incomplete == []
@@ -162,6 +163,16 @@ def test_an_etx_of_no_frame_is_never_taken_for_one() -> None:
     peer.send(ENQ)
     assert peer.send(MESSAGE + ETX) + peer.wait(1.0) == NAK  # its STX was lost
     assert peer.messages == [MESSAGE]
+
+
+def test_an_etx_behind_a_frame_with_number_and_sum_is_no_frame() -> None:
+    peer = line(answer_stx=True)
+    bare(peer)
+    peer.send(ENQ)
+    for raw in one_record_a_frame(MESSAGE):
+        assert peer.send(raw) == ACK
+    assert peer.send(ETX) + peer.wait(1.0) == NAK
+    assert peer.messages == [MESSAGE] * 2
 
 
 @pytest.mark.parametrize("at", range(1, len(MESSAGE) - 4))

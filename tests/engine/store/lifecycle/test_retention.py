@@ -154,13 +154,13 @@ class Site:
             case "dismissed":
                 self.do(record_outcome.dismiss, message_ids=[number], detail="seen")
             case "rejected":
-                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.LANE_HELD)
+                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.HELD_BY_RULE)
                 self.do(decisions.reject, delivery_id=ids[0])
             case "dismissed delivery":
                 bury(delivery_id=ids[0])
                 self.do(decisions.dismiss, delivery_ids=ids, detail="seen")
             case "held":
-                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.LANE_HELD)
+                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.HELD_BY_RULE)
             case "dead delivery":
                 bury(delivery_id=ids[0])
             case "one of two dead":

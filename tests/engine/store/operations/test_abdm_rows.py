@@ -180,6 +180,25 @@ def test_a_callback_is_kept_once_and_as_it_came(journal: Journal) -> None:
     assert journal.rows("SELECT state, reason FROM abdm_callback") == [("folded", "nothing to do")]
 
 
+def test_a_token_that_has_proven_one_request_proves_no_other_one(journal: Journal) -> None:
+    def kept(request_id: str, path: str = "/x", token: bytes = b"t", once: bool = True) -> bool | None:
+        return journal.run_alone(callbacks.store, path, FACILITY, request_id, b"{}", 0, token=token, once=once)
+
+    assert kept("r-1" + callbacks.BROKEN)
+    assert kept("r-1")  # the whole of it
+    assert kept("r-1", "/y")
+    assert kept("r-1") is False
+    assert kept("r-2") is None
+    assert kept("r-2" + callbacks.BROKEN) is None
+    assert kept("r-3", token=b"")  # of one that came before tokens were noted
+    assert kept("r-4", token=b"")
+    assert kept("r-2", once=False)
+    assert kept("r-1") is False
+    assert kept("r-5", token=b"u")
+    tokens = journal.rows("SELECT token FROM abdm_callback WHERE token <> x''")
+    assert {len(token) for (token,) in tokens} == {16}
+
+
 @pytest.mark.parametrize("body", [b"[1]", b'{"a"', b"\xff"])
 def test_a_body_that_is_no_object_is_set_aside(journal: Journal, body: bytes) -> None:
     journal.run_alone(callbacks.store, "/x", FACILITY, "r", body, 0)

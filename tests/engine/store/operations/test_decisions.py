@@ -78,7 +78,7 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
     (message,) = await store(journal, b"m")
     await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), routed(b"2"), routed(b"3")])
     claimed = await journal.run(claims.claim, "chem", "fhir", 1)
-    await journal.run(decisions.hold, [2, 3], cause=ReasonCode.LANE_HELD)
+    await journal.run(decisions.hold, [2, 3], cause=ReasonCode.HELD_BY_RULE)
     who = {"actor": "ann", "reason": "seen"}
     await journal.run(hold_queue.release, [claimed[0].id], **who)  # under way
     await journal.run(attempts.settle, claimed[0].id, delivered_us=7)
@@ -247,7 +247,7 @@ async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_
     await journal.run(hold_queue.release, [2], actor="ann", reason="seen")
     await journal.run(hold_queue.reject, [3], actor="ann", reason="clotted")
     await journal.run(decisions.supersede, [1])
-    await journal.run(decisions.hold, [4])
+    await journal.run(decisions.hold, [4], ReasonCode.HELD_BY_RULE)
     found = counted(journal)
     assert {name: found[name] for name in ("released", "rejected", "superseded")} == {
         "released": 1,

@@ -94,7 +94,7 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "supersede":
             await journal.run(decisions.supersede, [delivery_id])
         case "hold":
-            await journal.run(decisions.hold, [delivery_id])
+            await journal.run(decisions.hold, [delivery_id], ReasonCode.HELD_BY_RULE)
         case "release":
             await journal.run(hold_queue.release, [delivery_id], actor="ann", reason="seen")
         case "reject":

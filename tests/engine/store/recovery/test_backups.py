@@ -357,7 +357,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
             (dead, held) = await queue(journal, b"one", b"two", claimed=True)
             ids = {n: trace_of(journal, n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
             await journal.run(attempts.bury, ids[dead], reason=ReasonCode.REFUSED)
-            await journal.run(decisions.hold, [ids[held]])
+            await journal.run(decisions.hold, [ids[held]], ReasonCode.HELD_BY_RULE)
             (stored,) = await store(journal, b"three")
             await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.MAPPING_FAULT))
             copy = await place.copy(journal)

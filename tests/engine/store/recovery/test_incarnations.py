@@ -16,12 +16,16 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from engine.commands import restore
 from engine.commands.shared.session import Session
+from engine.config.sitewide import SiteConfig
 from engine.model.errors import RefusedError, StoreError
+from engine.runtime.other_history import OtherPlaces
 from engine.store.core.anchor import Mark
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.loss import last_number
@@ -30,6 +34,7 @@ from engine.store.integrity.rollback import Rollback, Witness, find, undecided
 from engine.store.operations import audit, incarnation
 from engine.store.operations.incarnation import Incarnation
 from engine.store.queries.acts import acts_page
+from engine.store.recovery.backups import catalog
 from engine.store.recovery.backups.catalog import (
     VERIFIED_NAME,
     Copy,
@@ -122,7 +127,7 @@ class Histories:
         """``taken_along``: of the folder nothing but the copy is there."""
         if copy is None:
             return
-        others = [copy.incarnation] if taken_along else incarnations(self.shelf.path)
+        others = [copy.incarnation] if taken_along else incarnations(self.shelf.path, JOURNAL.hex())
         latest = max(at for at, one in enumerate(self.written) if one.own in others)
         seen = self.written[: latest + 1]
         hours = timedelta(hours=self.chance.choice([-200, -3, 0, 3, 200]))
@@ -258,7 +263,58 @@ def test_a_claim_that_comes_meanwhile_is_not_overwritten_by_an_earlier_one(tmp_p
     shelf.open()
     Shelf(tmp_path, JOURNAL).claim(Incarnation(2, "a", "pc2"))
     shelf.claim(Incarnation(2, "a", "pc2"))
-    assert incarnations(shelf.path) == [Incarnation(3, "b")]
+    assert incarnations(shelf.path, JOURNAL.hex()) == [Incarnation(3, "b")]
+
+
+def copied(shelf: Shelf, journal_id: bytes, own: Incarnation) -> None:
+    made = Manifest(
+        journal_id=journal_id.hex(), site="X", made_at="2026-01-01T00:00:00+00:00", last_id=1, chain="", schema=1,
+        bytes=0, incarnation=own.number, history=own.history, machine=own.machine,
+    )  # fmt: skip
+    shelf.finish(shelf.begin(), made)
+
+
+def test_what_another_journal_has_in_the_folder_does_not_count(tmp_path: Path) -> None:
+    other = JOURNAL[:4] + bytes(12)  # its folder has the same name
+    foreign, shelf = Shelf(tmp_path, other), Shelf(tmp_path, JOURNAL)
+    foreign.open()
+    foreign.claim(Incarnation(3, "b", "pc3"))
+    assert incarnations(shelf.path, other.hex()) == [Incarnation(3, "b")]
+    copied(foreign, other, Incarnation(4, "c", "pc4"))
+    assert shelf.written_by() == []
+    shelf.claim(Incarnation(2, "a", "pc2"))
+    assert shelf.written_by() == [Incarnation(2, "a")]
+
+
+def test_a_site_for_practice_writes_beside_no_other_machine(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, JOURNAL)
+    shelf.open()
+    shelf.claim(Incarnation(), practice=True)
+    copied(shelf, JOURNAL, Incarnation(machine="lab-pc1"))
+    shelf.claim(Incarnation(), practice=True)  # it was there before
+    before = sorted(path.name for path in shelf.path.rglob("*"))
+    gone_on = Incarnation(2, "ab", "pc2")  # a person said so while another folder was named
+    with pytest.raises(RefusedError, match="has copies already, and this site is for practice: name another"):
+        shelf.claim(gone_on, practice=True)
+    assert sorted(path.name for path in shelf.path.rglob("*")) == before
+    shelf.claim(gone_on)
+
+
+def test_a_start_reads_each_manifest_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, reads, really = Shelf(tmp_path, JOURNAL), list[str](), catalog._read
+    shelf.open()
+    copied(shelf, JOURNAL, Incarnation())
+    shelf.claim(Incarnation(2, "ab", "pc2"))
+
+    def read(path: Path) -> dict[str, Any] | None:
+        reads.append(path.name)
+        return really(path)
+
+    monkeypatch.setattr(catalog, "_read", read)
+    config = cast(SiteConfig, SimpleNamespace(backup=SimpleNamespace(folder=tmp_path)))
+    found = OtherPlaces(config)._copies(JOURNAL)
+    assert {one.incarnation for one in found} == {Incarnation(), Incarnation(2, "ab")}
+    assert sorted(reads) == ["claim.json", "manifest.json", "verified.json"]
 
 
 def test_a_host_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +326,7 @@ def test_a_host_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shelf = Shelf(tmp_path, JOURNAL)
     shelf.open()
     shelf.claim(own)
-    assert incarnations(shelf.path) == [own]
+    assert incarnations(shelf.path, JOURNAL.hex()) == [own]
     assert own.machine.startswith("lab??x")
 
 

@@ -346,7 +346,7 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
                 trace_of(journal, n).deliveries[0].id  # type: ignore[union-attr] # it is there
                 for n in [*ids[:2], *await queue(journal, b"x", b"y", b"z", claimed=True)]
             )
-            await journal.run(decisions.hold, [released, rejected, later])
+            await journal.run(decisions.hold, [released, rejected, later], ReasonCode.HELD_BY_RULE)
             await journal.run(hold_queue.release, [released], actor="anna", reason="seen")
             await journal.run(hold_queue.reject, [rejected, later], actor="anna", reason="wrong tube")
             await journal.run(attempts.bury, dead, reason=ReasonCode.REFUSED)
@@ -662,7 +662,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
             (refused, _), (kept, _) = (trace_of(journal, one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
             await journal.run(attempts.bury, refused.id, reason=ReasonCode.REFUSED)
             await journal.run(dismissal.dismiss, deliveries=[refused.id], actor="anna", reason="not wanted there")
-            await journal.run(decisions.hold, [kept.id])
+            await journal.run(decisions.hold, [kept.id], ReasonCode.HELD_BY_RULE)
             await journal.run(hold_queue.reject, [kept.id], actor="anna", reason="not for them")
             place.rows(copy)
             return copy, both.id, held.id
