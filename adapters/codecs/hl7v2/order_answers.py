@@ -13,7 +13,7 @@ observations are not repeated.
 Source: HL7 v2.5.1 chapter 4 (4.4.2, 4.4.7, 4.4.9, 4.4.11), tables 0119, 0038 and 0357.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ _GOES_ON: Mapping[ItemState, str] = {
     ItemState.IN_PROGRESS: "IP",
     ItemState.RESULTED: "CM",
 }
+_ACTS = frozenset({"cancel", "hold", "release"})  # on an order that the line must name
+_OF_ACTS = frozenset({"CA", "OC", "DC", "HD", "RL", ""})  # their ORC-1; that of an OBR without ORC
 _NOT_DONE = (204, "ORC", 2)  # no such order, or too late
 _SINCE_ERR = (2, 5)  # ERR with a text of its own; before, the text is in MSA-3
 _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
@@ -64,6 +66,9 @@ _SINCE_STRUCTURE = (2, 3, 1)  # MSH-9.3
 
 _NO_ORDER = "no order (ORC, OBR) is in the message; it is kept, and nothing was ordered"
 _NO_LINE = LineAnswer(action="unknown", done=False, text="no order was made of this")
+
+
+_Key = tuple[str, str, str]  # the numbers of the placer and the filler, the test
 
 
 @dataclass(slots=True)
@@ -254,20 +259,36 @@ def _positions_of_former(group: Group, *, inside: bool = False) -> Iterator[int]
 
 def _give(parsed: Parsed, orders: Sequence[_Order], outcomes: Sequence[LineAnswer]) -> None:
     """Give each order the outcomes of its lines: by its numbers and test, and by place where several have the same."""
-    by_key: dict[tuple[str, str, str], tuple[list[_Order], list[LineAnswer]]] = {}
-    for order in orders:
-        by_key.setdefault(_key(parsed, order), ([], []))[0].append(order)
+    by_key: dict[_Key, tuple[list[_Order], list[LineAnswer]]] = {}
+    known = {(one.placer, one.filler, one.test) for one in outcomes}
+    acts = {(one.placer, one.filler, one.test) for one in outcomes if one.action in _ACTS}
+    keys = [_key(parsed, order, acts) for order in orders]
+    if not known.issubset(keys):  # OBR-2 is the number on the tube
+        by_orc = [_key(parsed, order, acts, orc_first=True) for order in orders]
+        keys = max(keys, by_orc, key=lambda found: len(known.intersection(found)))
+    for order, key in zip(orders, keys, strict=True):
+        by_key.setdefault(key, ([], []))[0].append(order)
     for one in outcomes:
-        if (known := by_key.get((one.placer, one.filler, one.test))) is not None:
-            known[1].append(one)
+        if (same_key := by_key.get((one.placer, one.filler, one.test))) is not None:
+            same_key[1].append(one)
     for same, found in by_key.values():
         for at, order in enumerate(same):
             order.outcomes = [found[at]] if len(found) == len(same) else found
 
 
-def _key(parsed: Parsed, order: _Order) -> tuple[str, str, str]:
-    placer, filler = (_text(parsed, order.obr, number) or _text(parsed, order.orc, number) for number in (2, 3))
-    return placer, filler, _text(parsed, order.obr, 4)
+def _key(parsed: Parsed, order: _Order, acts: Container[_Key], *, orc_first: bool = False) -> _Key:
+    """The numbers and test of an order, as its line has them.
+
+    Args:
+        acts: those of the lines that act on an order. One has no number where only that on the tube is there.
+        orc_first: the number in ORC-2 counts before that in OBR-2.
+    """
+    by_orc, by_obr = _text(parsed, order.orc, 2), _text(parsed, order.obr, 2)
+    filler = _text(parsed, order.obr, 3) or _text(parsed, order.orc, 3)
+    key = (by_orc or by_obr) if orc_first else (by_obr or by_orc), filler, _text(parsed, order.obr, 4)
+    nameless = "", *key[1:]
+    may_be_nameless = not by_orc and _text(parsed, order.orc, 1) in _OF_ACTS
+    return nameless if may_be_nameless and key not in acts and nameless in acts else key
 
 
 def _header(

@@ -355,6 +355,78 @@ async def test_a_cancel_that_names_tube_and_test_alone_is_of_no_order(
         assert {one[1] for one in before} == {"waiting"}
 
 
+def in_obr_2(control_id: str, *parts: tuple[str, str, str]) -> bytes:
+    """ORM^O01 with the number on the tube in OBR-2."""
+    message = order(control_id, *parts)
+    for _, placer, _ in parts:
+        message = message.replace(f"|{placer}|00042|".encode(), b"|00042||")
+    return message
+
+
+async def test_a_cancel_whose_only_number_is_that_of_the_tube_in_obr_2_is_of_no_order(tmp_path: Path) -> None:
+    own = {**lis(), "settings": {"order_specimen": "OBR-2", "one_orc": "yes"}}
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        assert answered(await his.ask(in_obr_2("N1", ("NW", "", "TSH"), ("NW", "P1", "FERR")))) == ["OK", "OK"]
+        before = states(site)
+        one_orc = in_obr_2("C0", ("CA", "", "TSH"), ("CA", "", "FERR")).replace(b"ORC|CA|\rOBR|2", b"OBR|2")
+        assert answered(await his.ask(one_orc)) == ["UC", "UC"]
+        assert answered(await his.ask(in_obr_2("C1", ("CA", "", "TSH"), ("DC", "", "FERR")))) == ["UC", "UC"]
+        assert answered(await his.ask(in_obr_2("C2", ("CA", "", "TSH"), ("NW", "", "TSH")))) == ["UC", "OK"]
+        assert answered(await his.ask(in_obr_2("C3", ("HD", "", "TSH"), ("RL", "", "FERR")))) == ["UH", "UR"]
+        assert states(site) == before
+        assert answered(await his.ask(in_obr_2("C4", ("CA", "P1", "FERR"), ("CA", "", "TSH")))) == ["CR", "UC"]
+        alone = in_obr_2("C5", ("CA", "P1", "FERR")) + b"OBR|2|00042||TSH\r"  # one ORC for both, with a number
+        assert answered(await his.ask(alone)) == ["CR", "CR"]
+        assert states(site) == [("TSH", "cancelled", ""), ("FERR", "cancelled", "")]
+
+
+async def test_where_the_number_on_the_tube_is_in_obr_2_an_order_is_known_by_orc_2(tmp_path: Path) -> None:
+    own = {**lis(), "settings": {"order_specimen": "OBR-2"}}
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": own}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        for placer in ("P1", "P2", ""):
+            assert answered(await his.ask(in_obr_2(f"N{placer}", ("NW", placer, "TSH")))) == ["OK"]
+        assert answered(await his.ask(in_obr_2("N9", ("NW", "P1", "TSH"), ("NW", "", "TSH")))) == ["OK", "OK"]
+        assert [one[1] for one in states(site)] == ["waiting"] * 3  # each is the order that was there
+        assert answered(await his.ask(in_obr_2("C1", ("CA", "P9", "TSH"), ("NW", "", "TSH")))) == ["UC", "OK"]
+        assert answered(await his.ask(in_obr_2("C2", ("CA", "P2", "TSH"), ("CA", "", "TSH")))) == ["CR", "UC"]
+        assert [one[1] for one in states(site)] == ["waiting", "cancelled", "waiting"]
+
+
+async def test_nor_where_it_is_in_obr_2_and_in_obr_3(tmp_path: Path) -> None:
+    """Without ORC-2 the tube's number is no order's."""
+
+    def said(control: str) -> bytes:
+        return order(f"M{control}", (control, "", "TSH")).replace(b"||00042|", b"|00042|00042|")
+
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": lis()}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        for control, code in (("NW", "OK"), ("CA", "UC"), ("HD", "UH"), ("RL", "UR")):
+            assert answered(await his.ask(said(control))) == [code]
+            assert states(site) == [("TSH", "waiting", "")]
+
+
+@pytest.mark.parametrize(("placer", "codes", "state"), [("P1", ["UH", "UR"], "waiting"), ("", ["HR", "HR"], "held")])
+async def test_a_hold_by_tube_and_test_is_of_no_order_that_has_a_number(
+    tmp_path: Path, placer: str, codes: list[str], state: str
+) -> None:
+    async with (
+        running_site(tmp_path, {"chemistry": ANALYZER, "lis": tubes()}) as site,
+        ordering(site.port("lis")) as his,
+    ):
+        await his.ask(by_tube("O33", "M1", "NW", placer, "TSH"))
+        for at, control in enumerate(("HD", "RL") if placer else ("HD", "HD")):
+            assert answered(await his.ask(by_tube("O33", f"H{at}", control, "", "TSH"))) == [codes[at]]
+            assert [one[:2] for one in states(site)] == [("TSH", state)]
+
+
 async def test_a_cancel_as_json_whose_number_is_that_of_the_tube_is_of_no_order(tmp_path: Path) -> None:
     own = lis({**HTTP, "format": "json"}, "orders-json")
     new = {"specimen": {"id": "00042"}, "filler": "00042", "patient": {"id": "P-17"}, "tests": ["TSH"]}

@@ -5,6 +5,8 @@ names one. The item was ordered before the result came, so a message that is pro
 order of the next patient. Nor does an old result that an analyzer sends again as a new message, from its memory:
 
     measured clearly before the order came, by its own time (`CLOCK_US`)    it is of no such order
+    the same, and no time ties it to the result of the order before         it is of none, and a person matches it
+    before the order came, not newer than that result (without a patient)   it is of the order before
     accepted before, unchanged (an echo)                                    it closes no order that is open
 
 An order that says when its specimen was collected may be of a tube that was measured before the order came: a test
@@ -46,6 +48,7 @@ from engine.store.operations.worklist.matching import note_without
 FORGOTTEN_US = 30 * DAY_US  # how long after its time an item waits for an analyzer that has it
 EXPIRED_AT_ONCE = 500
 CLOCK_US = 75 * 60_000_000  # an analyzer's clock is wrong by so much: by minutes, and the hour of daylight saving
+_IS_PAST = f"own_us <= at_us + {CLOCK_US}"  # a result of the future says nothing of when it was measured
 
 _WITH_ANALYZER = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS, ItemState.CANCEL_PENDING})
 _GIVEN_UP = frozenset({ItemState.CANCELLED, ItemState.EXPIRED, ItemState.SUPERSEDED, ItemState.REFUSED})
@@ -107,6 +110,8 @@ def result(
                 else:
                     holding.withdraw(batch, one, message_id=message_id, channel=channel)
                 continue
+            if each.final and one.state is ItemState.RESULTED:
+                _note_time(batch, one, channel, each.own_us)
             if held:
                 cause = holding.PRELIMINARY if not each.final else holding.REDUNDANT if redundant else ""
                 holding.hold(batch, one, message_id=message_id, channel=channel, cause=cause, own_us=each.own_us)
@@ -149,6 +154,7 @@ class Results:
         every = items.of_specimen(batch, specimen, MOST_OF_TUBE)
         was = holding.of_message(batch, message_id) if again and every else []
         self._before = {one.number for one, _, _ in was}
+        self._given: set[int] = set()  # the open items that an earlier result of the message is of
         self._tube = [
             one
             for one in every
@@ -166,8 +172,12 @@ class Results:
         found = _meant(
             each, self._by_code, self._channel, partial(self._may_be_of, each), self._before, self._corrected
         )
-        if any(self._cannot_say(each, one) for one in self._tube):
+        sure = {item_number(each.item_id), *self._before, *self._given}
+        if sure.isdisjoint(one.number for one in found) and any(
+            self._cannot_say(each, one, found) for one in self._tube
+        ):
             return []
+        self._given.update(one.number for one in found if one.is_open)
         ended = [one for one in found if one.state is ItemState.RESULTED and not one.made]
         if each.made and ended and self._before.isdisjoint(one.number for one in ended) and self.parent_of(each):
             return [one for one in self._by_code.get(("code", each.code), ()) if one.made]
@@ -176,33 +186,69 @@ class Results:
     def _may_be_of(self, each: ResultOf, one: Kept) -> bool:
         return _may_be_of(self._batch, each, one) and self._is_of_older(each, one) is False
 
-    def _cannot_say(self, each: ResultOf, one: Kept) -> bool:
-        """Whether a result may be of a new order of the number as well as of an older one: it is of none."""
-        return (
-            _is_test(one, each, self._channel)
-            and self._is_of_older(each, one) is None
-            and _may_be_of(self._batch, each, one)
-        )
+    def _cannot_say(self, each: ResultOf, one: Kept, found: Sequence[Kept]) -> bool:
+        """Whether a result may be of a new order of the number as well as of an older one: it is of none.
+
+        So it may be where the new order came clearly later, and is open or was matched: the clock may be a day behind,
+        or the time is that of the collection. But an older order takes it that waits for its result, or has one that
+        was not measured before it.
+
+        Args:
+            found: the items that the result is of by its time.
+        """
+        if not _is_test(one, each, self._channel) or each.repeats:
+            return False
+        if _may_be_of(self._batch, each, one):
+            return self._is_of_older(each, one) is None
+        if any(other.is_open and other.reason is not ItemReason.RESULT_HELD for other in found):
+            return False
+        if not (one.is_open or self._was_matched(one)):
+            return False
+        if last := self._last_us(each, one):
+            return not (each.own_us and self._is_before(each, max(last)))
+        return all(other.state in _GIVEN_UP and not _was_changed(other, one) for other in found)
 
     def _is_of_older(self, each: ResultOf, one: Kept) -> bool | None:
         """Whether a result is that of an older order of the number, and of none that came after its measurement: by the
-        clock of its analyzer it was measured before the result that the older order has. At the same time it may be a
-        rerun whose time is that of the collection, unless it names no patient. None: that cannot be compared, and it
-        names no patient."""
+        clock of its analyzer it was measured before the result that the older order has. None: that cannot be compared,
+        and it names no patient."""
         is_named = item_number(each.item_id) == one.number or one.number in self._before
         if is_named or one.made or not one.is_open or not each.measured_us:
             return False
-        older = [
-            other
-            for other in self._tube
-            if other.number < one.number and other.state is ItemState.RESULTED and _is_test(other, each, self._channel)
-        ]
-        if not older or each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
+        if each.measured_us >= min(one.created_us, _received_us(self._batch, one)):
             return False
-        last_us = max(map(self._own_us, older))
-        if not (each.own_us and last_us):
+        last = self._last_us(each, one)
+        if not last:
+            return False
+        if not (each.own_us and max(last)):
             return False if self._patient else None
-        return each.own_us < last_us or (each.own_us == last_us and not self._patient)
+        return self._is_before(each, max(last))
+
+    def _is_before(self, each: ResultOf, last_us: int) -> bool:
+        """At the same time it may be a rerun whose time is that of the collection, unless it is a correction, or names
+        no patient."""
+        return each.own_us < last_us or (each.own_us == last_us and (each.corrects or not self._patient))
+
+    def _was_matched(self, one: Kept) -> bool:
+        """Whether a person said that a result of this analyzer is the one of an item."""
+        if one.state is not ItemState.RESULTED:
+            return False
+        of_match = (one.number, self._channel, holding.MATCHED)
+        query = "SELECT 1 FROM order_event WHERE item = ? AND channel = ? AND cause = ?"
+        return self._batch.execute(query, of_match).fetchone() is not None
+
+    def _last_us(self, each: ResultOf, one: Kept) -> list[int]:
+        """When the results of the older orders were measured; 0: not known by the clock of this analyzer. Of an order
+        that is not closed one counts that is held, or came too late, if it came before the newer order."""
+        older = [other for other in self._tube if other.number < one.number and _is_test(other, each, self._channel)]
+        ended = [self._own_us(other, _IS_PAST) for other in older if other.state is ItemState.RESULTED]
+        came = f"{_IS_PAST} AND event <> 'preliminary' AND message_id < {one.message_id}"
+        others = [
+            self._own_us(other, came)
+            for other in older
+            if (other.reason is ItemReason.RESULT_HELD or other.state in _GIVEN_UP) and not _was_changed(other, one)
+        ]
+        return [*ended, *filter(None, others)]
 
     def _corrected(self, each: ResultOf, near: list[Kept]) -> list[Kept]:
         """Those that a correction may be of: one that has its result; each, where none has one, or where the same
@@ -213,13 +259,19 @@ class Results:
         if not each.withdrawn and min(times.values()) > 0 and each.own_us > max(times.values()):
             return near
         ended = [one for one in near if one.number in times]
-        return [one for one in ended if times[one.number] == each.own_us > 0][-1:] or ended[-1:]
+        later = [one for one in ended if times[one.number] >= each.own_us > 0]
+        return [min(later, key=lambda one: (times[one.number], -one.number))] if later else ended[-1:]
 
-    def _own_us(self, one: Kept) -> int:
-        """When the newest result of an item was measured by the clock of this analyzer; 0: not known."""
+    def _own_us(self, one: Kept, also: str = "1") -> int:
+        """When the newest result of an item was measured by the clock of this analyzer; 0: not known.
+
+        Args:
+            also: what else is to be true of it, as a term.
+        """
         of_results = "event IN ('preliminary', 'final', 'result_held')"
         row = self._batch.execute(
-            f"SELECT coalesce(max(own_us), 0) FROM order_event WHERE item = ? AND channel = ? AND {of_results}",  # noqa: S608 - constants
+            "SELECT coalesce(max(own_us), 0) FROM order_event"  # noqa: S608 - constants
+            f" WHERE item = ? AND channel = ? AND {of_results} AND {also}",
             (one.number, self._channel),
         ).fetchone()
         return int(row[0])
@@ -262,6 +314,23 @@ class Results:
             return False
         one = items.by_number(self._batch, number)
         return one is not None and one.channel == self._channel and one.line.specimen != self._specimen
+
+
+def _note_time(batch: Batch, one: Kept, channel: str, own_us: int) -> None:
+    """A measured item has got one more final result: the time of the newest one counts, where it is none of the future
+    (`_IS_PAST`)."""
+    done = batch.execute(
+        f"UPDATE order_event SET own_us = ?1 WHERE item = ?2 AND channel = ?3 AND event = 'final' AND own_us < ?1"  # noqa: S608 - constants
+        f" AND ?1 <= at_us + {CLOCK_US}",
+        (own_us, one.number, channel),
+    )
+    if done.rowcount:
+        items.store(batch, one)
+
+
+def _was_changed(other: Kept, one: Kept) -> bool:
+    """Whether the item is the version that a change put in the place of the other one."""
+    return other.number == one.parent and one.run == 1
 
 
 def _takes_back(each: ResultOf, one: Kept) -> bool:

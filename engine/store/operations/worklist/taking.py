@@ -12,6 +12,7 @@
     hold        each item that no analyzer has                    held: HELD_BY_LIS
     release     each of these                                     waiting; of a conflict a person decides
                 one that is not held                              as it is: a repeat
+    both        without an order number                           that of its tube and test, if it has no number either
     rerun       the newest item, which has a result               one more item; the old result stays
 
 An order number that ended without a result may be ordered again by a later message. A message that is processed again
@@ -172,8 +173,10 @@ class _Taking:
             return self._act(place, line, ItemEvent.CANCEL)
         if line.action == "release":
             return self._act(place, line, ItemEvent.RELEASE)
-        if line.action == "hold" and ((done := self._act(place, line, ItemEvent.HOLD))[0].number or not line.test):
-            return done
+        if line.action == "hold":
+            done = self._act(place, line, ItemEvent.HOLD)
+            if done[0].number or not line.test or self._is_ordered(line):
+                return done
         if (reason := self._why_rejected(line)) is not ItemReason.NONE:
             return [self._put_rejected(place, line, reason)]
         return [self._order(place, line)]
@@ -346,12 +349,20 @@ class _Taking:
         open_ones = [one for one in found if one.is_open]
         return [self._step(place, one, event) for one in open_ones or found[-1:]]
 
+    def _is_ordered(self, line: OrderLine) -> bool:
+        """Whether a line without an order number may mean an open order of its tube and test, which has one."""
+        if has_number(line):
+            return False
+        return any(one.is_open and names(line, one.line) for one in self._tube(line.specimen).items)
+
     def _named(self, line: OrderLine, event: ItemEvent) -> list[Kept]:
         """The items that the line names, oldest first; without those that were never on the worklist."""
         if has_number(line) or (line.filler and event is not ItemEvent.CANCEL):
             near = self._order_items(("placer", line.placer) if line.placer else ("filler", line.filler))
             if event is ItemEvent.CANCEL and not line.placer and not self.settings.cancel_by_specimen:
                 near = [one for one in near if one.line.filler != one.line.specimen]  # it is the tube's number
+            elif not has_number(line):
+                near = [one for one in near if not has_number(one.line)]
         elif event is not ItemEvent.CANCEL or self.settings.cancel_by_specimen:
             near = self._tube(line.specimen).items if line.specimen else []
             if event is not ItemEvent.CANCEL:  # without its number an order is named by tube and test

@@ -170,6 +170,32 @@ def test_a_cancellation_without_obr_names_what_it_cannot_find() -> None:
     ]
 
 
+IN_OBR_2 = """\
+MSH|^~\\&|HIS|HOSP|LR|LAB|20260301101530||ORM^O01|M1|P|2.3.1
+PID|1||7
+ORC|{orc}|P1
+OBR|1|T5||GLU
+ORC|{orc}
+OBR|2|T5||GLU
+"""
+
+
+@pytest.mark.parametrize(
+    ("orc", "action", "placer", "codes"),
+    [("NW", "new", "T5", ["OK", "UA"]), ("CA", "cancel", "", ["CR", "UC"]), ("HD", "hold", "", ["HR", "UH"])],
+)
+def test_where_obr_2_is_the_tube_each_order_is_answered_by_its_own_number(
+    orc: str, action: Action, placer: str, codes: list[str]
+) -> None:
+    """One that acts on an order has none without ORC-2."""
+    found = answered(
+        IN_OBR_2.replace("{orc}", orc),
+        LineAnswer(placer="P1", test="GLU", action=action),
+        LineAnswer(placer=placer, test="GLU", action=action, done=False, reason=ItemReason.NO_SUCH_ORDER),
+    )
+    assert [line.split("|")[1:3] for line in found if line.startswith("ORC")] == [[codes[0], "P1"], [codes[1], "T5"]]
+
+
 def test_a_message_that_is_no_order_has_no_answer_here() -> None:
     with pytest.raises(KeyError):
         answered("MSH|^~\\&|A|B|C|D|2026||ORU^R01|M1|P|2.5\nOBR|1||F1|GLU\n")
