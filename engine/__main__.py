@@ -1,9 +1,9 @@
 """The `labrelay` command: finds the verb, runs it, and turns how it ended into an exit code.
 
-A verb is a module ``engine/commands/<verb>.py`` with a click command named ``command``; the first line of its
-docstring is its help in the list of verbs, and its constant ``GROUP`` says where in that list. Modules are found by
-looking at the folder and imported when their verb is used, so that `labrelay version` costs no YAML, no SQLite and no
-HTTP.
+A verb is a module ``engine/commands/<verb>.py``, or of a feature's folder ``commands``, with a click command named
+``command``; the first line of its docstring is its help in the list of verbs, and its constant ``GROUP`` says where in
+that list. Modules are found by looking at the folders and imported when their verb is used, so that `labrelay version`
+costs no YAML, no SQLite and no HTTP.
 """
 
 import gc
@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
 from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import COMMANDS, verbs, write_verbs
+from engine.commands.shared.verb_list import module_of, verb_files, verbs, write_verbs
 from engine.model.errors import ConfigError, LabRelayError, LossError
 from engine.views.text import ZONE
 
@@ -33,10 +33,10 @@ class Verbs(click.Group):
         return list(verbs())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = cmd_name.replace("-", "_")
-        if not (COMMANDS / f"{module}.py").is_file() or not module.isidentifier():
+        path = verb_files().get(cmd_name.replace("_", "-"))
+        if path is None:
             return None
-        command: click.Command | None = getattr(import_module(f"engine.commands.{module}"), "command", None)
+        command: click.Command | None = getattr(import_module(module_of(path)), "command", None)
         if not gc.isenabled():  # see `main`
             gc.freeze()
             gc.enable()

@@ -20,13 +20,14 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {
-    f"engine.model.{name}"
-    for name in names(
-        "link_events message errors reasons values tables orders abdm abdm_links abha abdm_profiles consents"
-        " care_contexts shares templates alerts spans"
-    )
-}
+CONTRACT = names(
+    """
+    engine.model.abdm engine.model.abdm_links engine.model.abdm_profiles engine.model.abha engine.model.alerts
+    engine.model.care_contexts engine.model.consents engine.model.errors engine.model.link_events engine.model.message
+    engine.model.orders engine.model.reasons engine.model.shares engine.model.spans engine.model.tables
+    engine.model.templates engine.model.values
+    """
+)
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.

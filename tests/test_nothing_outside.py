@@ -17,9 +17,10 @@ from pathlib import Path, PurePath
 import pytest
 
 from tests.support.outside import OpensNothingOutside, OutsideError
+from tests.support.packages import PACKAGES
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("adapters", "engine", "samples", "tests", "tools")
+FOLDERS = (*PACKAGES, "samples", "tests", "tools")
 ONE_PLACE = "tests/support/corpus.py"
 KNOWN = {  # file -> why it may
     ONE_PLACE: "its tests are skipped where the files are absent",

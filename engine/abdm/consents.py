@@ -40,7 +40,7 @@ from engine.model.clock import Clock, from_us, to_us
 from engine.model.consent_rules import Refusal, Standing, Unfit
 from engine.model.consents import Artefact, ConsentState, DataRequest, Holding, Notice
 from engine.model.errors import CallbackBodyError, ContentError, RefusedError, StoreError
-from engine.model.phrases import Said
+from engine.model.phrases import R_, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows
@@ -153,22 +153,24 @@ def resume(batch: Batch, number: int, reason: str, *, who: str, looked: bool) ->
     if kept is None:
         raise RefusedError(Said("there is no consent {n}", n=number))
     if kept.state in ENDED:
-        raise RefusedError("the consent has ended: only another grant of the patient counts")
+        raise RefusedError(R_("the consent has ended: only another grant of the patient counts"))
     if kept.reason not in ("", SUSPENDED, DOUBTFUL):
         raise RefusedError(Said("nothing may ever go out under this consent: {reason}", reason=kept.reason))
     if kept.state is not ConsentState.GRANTED:
-        raise RefusedError("no grant of the consent has come: the network has to send it")
+        raise RefusedError(R_("no grant of the consent has come: the network has to send it"))
     if not kept.reason:
-        raise RefusedError("the consent is in force")
+        raise RefusedError(R_("the consent is in force"))
     if kept.ends_us <= batch.now_us:
-        raise RefusedError("the time of the consent is over")
+        raise RefusedError(R_("the time of the consent is over"))
     if not looked:
         raise RefusedError(
-            "a revocation may have been missed: look whether the network's own list has this consent as granted, then "
-            "say that you have looked"
+            R_(
+                "a revocation may have been missed: look whether the network's own list has this consent as granted, "
+                "then say that you have looked"
+            )
         )
     if not reason.strip():
-        raise RefusedError("say why")
+        raise RefusedError(R_("say why"))
     consents.lift(batch, number, SUSPENDED, DOUBTFUL)
     what = {"number": number, "consent": kept.consent_id, "looked": True, "reason": reason}
     audit.note(batch, who, "abdm-consent-resumed", what)

@@ -23,7 +23,7 @@ from engine.model.abha import AbhaAddress, AbhaNumber
 from engine.model.care_contexts import Gone
 from engine.model.clock import from_us
 from engine.model.errors import RefusedError
-from engine.model.phrases import Phrase, Said
+from engine.model.phrases import N_, R_, Phrase, Refusal, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
@@ -34,9 +34,9 @@ from engine.store.operations.abdm.patients import Person
 
 GENDERS = frozenset("MFODTU")  # of the network's interfaces
 OLDEST = 130  # years
-COMPARED = ("name", "gender", "year of birth", "ABHA number")
+COMPARED = N_(("name", "gender", "year of birth", "ABHA number"))
 """In what a report and a card may differ."""
-NEVER: Final = {
+NEVER: Final[dict[care_contexts.Wait, Refusal]] = {
     care_contexts.Wait.COUNTED: (
         "the patient is known by a counter, which is another person's tomorrow: no link is ever made; send the report "
         "again under a number that lasts"
@@ -84,8 +84,10 @@ def link(
     raise_if_not_ours(ours, context)
     if context.state in (ContextState.DROPPED, ContextState.WAITING) and not contexts.is_current(batch, number):
         raise RefusedError(
-            "later versions of this report are not this context's: link the newest one of the report; where its patient"
-            " had left the network, have the laboratory system send it again"
+            R_(
+                "later versions of this report are not this context's: link the newest one of the report; where its "
+                "patient had left the network, have the laboratory system send it again"
+            )
         )
     typed = checked(person, ours.environment, from_us(batch.now_us).year)
     if (never := issues.never(context)) is not None:
@@ -95,9 +97,9 @@ def link(
         raise RefusedError(Said("the report says otherwise: {what}; look at both, then confirm", what=differing))
     known = patients.by_address(batch, context.facility, typed.address)
     if not readmit and patients.has_left(batch, context.facility, typed):
-        raise RefusedError("this patient has left the network: link with readmit only if the patient asks for it")
+        raise RefusedError(R_("this patient has left the network: link with readmit only if the patient asks for it"))
     if not reason.strip():
-        raise RefusedError("say why")
+        raise RefusedError(R_("say why"))
     before = known.person if known is not None else None
     said = held(context.content)
     typed = replace(
@@ -108,8 +110,10 @@ def link(
     )
     if known is not None and not confirmed and linking.mistaken(batch, known.number, typed):
         raise RefusedError(
-            "the network has refused this name, gender or year of birth: look at the card, then confirm; three "
-            "mistakes block the patient for a day"
+            R_(
+                "the network has refused this name, gender or year of birth: look at the card, then confirm; three "
+                "mistakes block the patient for a day"
+            )
         )
     patient = patients.put(batch, context.facility, linking.reference(), typed)
     done: dict[str, Any] = {"context": number, "patient": patient, "state": context.state.value}
@@ -138,9 +142,9 @@ def withdraw(batch: Batch, number: int, reason: str, *, who: str) -> None:
     """
     context = one_left(batch, number)
     if not reason.strip():
-        raise RefusedError("say why")
+        raise RefusedError(R_("say why"))
     if context.state is ContextState.DROPPED and context.reason == Gone.WITHDRAWN:
-        raise RefusedError("it is withdrawn already")
+        raise RefusedError(R_("it is withdrawn already"))
     contexts.withdraw(batch, number, Gone.WITHDRAWN)
     for patient in _leaving(batch, context):
         leaving.confirm(batch, patient)
@@ -168,12 +172,12 @@ def checked(person: Person, environment: str, year: int) -> Person:
     """
     number = AbhaNumber.read(person.number) if person.number.strip() else None
     if person.number.strip() and number is None:
-        raise RefusedError("the ABHA number has not 14 digits: look at the card")
+        raise RefusedError(R_("the ABHA number has not 14 digits: look at the card"))
     if number is not None and not number.fits:
-        raise RefusedError("the check digit of the ABHA number does not fit: look at the card")
+        raise RefusedError(R_("the check digit of the ABHA number does not fit: look at the card"))
     text = person.address.strip() or (f"{number.digits}@{environment}" if number else "")
     if not text:
-        raise RefusedError("an ABHA number or an ABHA address is needed")
+        raise RefusedError(R_("an ABHA number or an ABHA address is needed"))
     address = AbhaAddress.read(text)
     if address is None:
         raise RefusedError(Said("the ABHA address is none: it is written name@{domain}", domain=environment))
@@ -183,11 +187,11 @@ def checked(person: Person, environment: str, year: int) -> Person:
         )
     name, gender = " ".join(person.name.split()), person.gender.strip().upper()
     if not name:
-        raise RefusedError("the name is missing: the network compares it")
+        raise RefusedError(R_("the name is missing: the network compares it"))
     if gender not in GENDERS:
-        raise RefusedError("the gender is missing: M, F, O, D, T or U, as on the card")
+        raise RefusedError(R_("the gender is missing: M, F, O, D, T or U, as on the card"))
     if not year - OLDEST <= person.year <= year:
-        raise RefusedError("the year of birth is missing, or cannot be")
+        raise RefusedError(R_("the year of birth is missing, or cannot be"))
     return replace(
         person,
         address=address.text,
@@ -208,14 +212,14 @@ def one_left(batch: Batch, number: int) -> Context:
     if context is None:
         raise RefusedError(Said("there is no context {n}", n=number))
     if context.reason in (ERASED, RETENTION):
-        raise RefusedError("nothing is left of the report: it was erased, or its time here is over")
+        raise RefusedError(R_("nothing is left of the report: it was erased, or its time here is over"))
     return context
 
 
 def raise_if_not_ours(ours: AbdmDestination, context: Context) -> None:
     """Of a laboratory that the configuration names no more nothing is asked."""
     if context.facility not in ours.facilities:
-        raise RefusedError("the laboratory of the report is not in the configuration any more")
+        raise RefusedError(R_("the laboratory of the report is not in the configuration any more"))
 
 
 def _raise_if_anothers(batch: Batch, context: Context, typed: Person) -> None:
@@ -223,7 +227,7 @@ def _raise_if_anothers(batch: Batch, context: Context, typed: Person) -> None:
     if context.state in (ContextState.READY, ContextState.LINKING, ContextState.LINKED):
         one = patients.by_number(batch, context.patient)
         if one is None or one.person is None or one.person.address != typed.address:
-            raise RefusedError("the report is another person's: withdraw it first")
+            raise RefusedError(R_("the report is another person's: withdraw it first"))
 
 
 def _differing(context: Context, typed: Person) -> Phrase | None:

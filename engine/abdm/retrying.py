@@ -18,7 +18,7 @@ from engine.config.destination_abdm import AbdmDestination
 from engine.model.abdm import LASTING, Call, CallState, ContextState, PatientState, TokenState, TransferState
 from engine.model.clock import from_us
 from engine.model.errors import RefusedError
-from engine.model.phrases import Said
+from engine.model.phrases import R_, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
@@ -26,7 +26,7 @@ from engine.store.operations.abdm import calls, contexts, patients, transfers
 from engine.store.operations.abdm.contexts import Context
 from engine.store.operations.abdm.patients import Patient
 
-UNDER_WAY: Final = "the report is on its way: wait for the network's answer"
+UNDER_WAY: Final = R_("the report is on its way: wait for the network's answer")
 _LINKING: Final = frozenset({linking.TOKEN, linking.LINK, linking.NOTIFY})
 _NOT_ENDED: Final = frozenset({CallState.WAITING, CallState.SENDING, CallState.ACCEPTED})
 
@@ -67,11 +67,11 @@ def transfer(batch: Batch, number: int, reason: str, *, who: str) -> None:
     if found is None:
         raise RefusedError(Said("there is no transfer {n}", n=number))
     if found.state not in (TransferState.ENDED, TransferState.REFUSED):
-        raise RefusedError("the transfer is under way: each page is tried again by itself")
+        raise RefusedError(R_("the transfer is under way: each page is tried again by itself"))
     failed = calls.failed_last(batch, requests.DATA_NOTIFY, number)
     if found.state is TransferState.REFUSED or failed is None or failed[1] == requests.NOT_ACKNOWLEDGED:
         raise RefusedError(
-            "the transfer has ended, and its pages are deleted: the reader asks again, which is another transfer"
+            R_("the transfer has ended, and its pages are deleted: the reader asks again, which is another transfer")
         )
     _make_again(batch, failed[0])
     _note(batch, who, {"transfer": number, "call": failed[0].number}, reason)
@@ -89,34 +89,34 @@ def call(batch: Batch, number: int, reason: str, *, who: str) -> None:
     if found is None:
         raise RefusedError(Said("there is no call {n}", n=number))
     if found.state in _NOT_ENDED:
-        raise RefusedError("the call is under way")
+        raise RefusedError(R_("the call is under way"))
     if found.state is not CallState.FAILED:
-        raise RefusedError("the call is done")
+        raise RefusedError(R_("the call is done"))
     if found.name in _LINKING:
-        raise RefusedError("the call belongs to the link of a report: give the context instead")
+        raise RefusedError(R_("the call belongs to the link of a report: give the context instead"))
     if found.name not in LASTING:
-        raise RefusedError("the call is not made again: it was of use at its moment alone")
+        raise RefusedError(R_("the call is not made again: it was of use at its moment alone"))
     _make_again(batch, found)
     _note(batch, who, {"call": number, "name": found.name}, reason)
 
 
 def _raise_without(reason: str) -> None:
     if not reason.strip():
-        raise RefusedError("say why")
+        raise RefusedError(R_("say why"))
 
 
 def _patient_of(batch: Batch, one: Context) -> Patient:
     if one.state in (ContextState.WAITING, ContextState.DROPPED):
-        raise RefusedError("the report waits, or is withdrawn: say by a link whose it is")
+        raise RefusedError(R_("the report waits, or is withdrawn: say by a link whose it is"))
     patient = patients.by_number(batch, one.patient) if one.patient else None
     if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
-        raise RefusedError("the patient of the report has left the network")
+        raise RefusedError(R_("the patient of the report has left the network"))
     return patient
 
 
 def _tell(batch: Batch, ours: AbdmDestination, one: Context) -> None:
     if one.notified >= one.version:
-        raise RefusedError("the report is linked, and the patient's app knows its newest version")
+        raise RefusedError(R_("the report is linked, and the patient's app knows its newest version"))
     if calls.is_open(batch, linking.NOTIFY, one.number):
         raise RefusedError(UNDER_WAY)
     contexts.move(batch, [one.number], ContextState.LINKED)
@@ -136,8 +136,10 @@ def _link(batch: Batch, ours: AbdmDestination, one: Context, patient: Patient, c
     has_token = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
     if not (confirmed or is_asked or has_token) and _is_mistaken(batch, one, patient):
         raise RefusedError(
-            "the network has refused name, gender or year of birth of this patient, and they are as they were: link "
-            "the report with what the card says, or confirm; three mistakes block the patient for a day"
+            R_(
+                "the network has refused name, gender or year of birth of this patient, and they are as they were: "
+                "link the report with what the card says, or confirm; three mistakes block the patient for a day"
+            )
         )
     contexts.assign(batch, one.number, patient.number)
     linking.go_on(batch, ours, patient.number, confirmed=confirmed)
@@ -155,9 +157,9 @@ def _is_mistaken(batch: Batch, one: Context, patient: Patient) -> bool:
 
 def _make_again(batch: Batch, one: Call) -> None:
     if one.ends_us and one.ends_us <= batch.now_us:
-        raise RefusedError("the call is of no use any more: its time is over")
+        raise RefusedError(R_("the call is of no use any more: its time is over"))
     if one.body is None:
-        raise RefusedError("nothing is left of the call: its patient was erased")
+        raise RefusedError(R_("nothing is left of the call: its patient was erased"))
     calls.again(batch, one, 0.0)
 
 

@@ -20,6 +20,7 @@ from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import LogInError
 from engine.model.permissions import Principal
+from engine.model.phrases import N_, R_
 from engine.store.journal import Journal
 from engine.store.operations.access import sessions, tokens, users
 from engine.store.operations.access.refusals import Origin
@@ -33,9 +34,9 @@ CODE_WITHIN_US = 5 * 60_000_000
 MOST_HALF = 1000  # log-ins that wait for their code
 MOST_WRONG_PINS = 5
 NOTED_EVERY_US = 60_000_000  # how old the stored time of the last request may be
-PROVIDER = "identity provider"
+PROVIDER = N_("identity provider")
 PASSWORD, SECOND_FACTOR = "password", "second-factor"
-NO_PIN = "this PIN is wrong, or does not suffice here at present; log in with the password"
+NO_PIN = R_("this PIN is wrong, or does not suffice here at present; log in with the password")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,7 @@ class Accounts:
             if passwords.is_outdated(credentials.password):
                 credentials = replace(credentials, password=await asyncio.to_thread(passwords.hash_of, password))
             if not credentials.totp:
-                return await self._begin(known, user, "password", address, device, credentials)
+                return await self._begin(known, user, N_("password"), address, device, credentials)
             if not code:
                 return self._wait_for_code(user, device)
             return await self._take_code(known, user, code, address, device, credentials, origins)
@@ -291,7 +292,7 @@ class Accounts:
         left = second_factor.used(credentials, code, self._clock.now_us() / 1e6)
         if left is None:
             await self._prover.refuse(user, address, origins, WRONG)
-        return await self._begin(known, user, "second factor", address, device, left)
+        return await self._begin(known, user, N_("second factor"), address, device, left)
 
     async def _begin(
         self,

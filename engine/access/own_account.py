@@ -12,10 +12,11 @@ from engine.access.proving import Prover
 from engine.model.accounts import Credentials, User, hashed
 from engine.model.actor import Actor
 from engine.model.errors import LogInError, RefusedError
+from engine.model.phrases import R_
 from engine.store.operations.access import users
 from engine.store.operations.access.refusals import Origin
 
-NO_SESSION = "the session has ended; log in again"
+NO_SESSION = R_("the session has ended; log in again")
 
 
 class OwnAccount:
@@ -40,7 +41,7 @@ class OwnAccount:
         async with self._proven(secret, password, address) as user:
             passwords.raise_if_weak(new, user.name)
             if user.credentials.given and new == password:
-                raise RefusedError("this is your present password; choose another one")
+                raise RefusedError(R_("this is your present password; choose another one"))
             encoded = await asyncio.to_thread(passwords.hash_of, new)
             changed = replace(user.credentials, password=encoded, given=False)
             await self._put(user, address, "user-password", changed, keeps=hashed(secret))
@@ -77,7 +78,7 @@ class OwnAccount:
             offered = user.credentials.offered
             step = second_factor.step_of(offered, code, self._prover.now_us() / 1e6, 0) if offered else 0
             if not step:
-                raise RefusedError("this is no code of the new second factor; look at the clock of the phone")
+                raise RefusedError(R_("this is no code of the new second factor; look at the clock of the phone"))
             codes = second_factor.new_recovery_codes()
             hashes = tuple(map(second_factor.recovery_hash, codes))
             new = replace(user.credentials, totp=offered, step=step, offered="", recovery=hashes)
@@ -88,7 +89,7 @@ class OwnAccount:
         """Go without a second factor; all other sessions of the user end."""
         async with self._proven(secret, password, address) as user:
             if self._demands_second_factor(user):
-                raise RefusedError("you cannot do without a second factor here; set up another phone")
+                raise RefusedError(R_("you cannot do without a second factor here; set up another phone"))
             without = replace(user.credentials, totp="", step=0, offered="", recovery=())
             await self._put(user, address, "second-factor-off", without, keeps=hashed(secret))
 
@@ -103,7 +104,9 @@ class OwnAccount:
             if session is None or user is None or user.disabled:
                 raise LogInError(NO_SESSION)
             if user.issuer:
-                raise RefusedError("you log in at the identity provider, which keeps your password and second factor")
+                raise RefusedError(
+                    R_("you log in at the identity provider, which keeps your password and second factor")
+                )
             origins = self._prover.origins_in_session(user, session.number)
             await self._prover.raise_if_locked(user, origins)
             return user, session.number, origins
@@ -112,7 +115,7 @@ class OwnAccount:
         async with self._prover.turn(address, f"session {number}"):
             user, _, origins = await look()
             if not await self._prover.is_right(user.credentials.password, password):
-                await self._prover.refuse(user, address, origins, "the password is wrong")
+                await self._prover.refuse(user, address, origins, R_("the password is wrong"))
             yield user
 
     async def _put(self, user: User, address: str, verb: str, new: Credentials, *, keeps: bytes | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.model.accounts import name_key
 from engine.model.errors import RefusedError
+from engine.model.phrases import R_
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -76,9 +77,9 @@ def raise_if_weak(password: str, name: str) -> None:
         raise RefusedError(f"a password has {SHORTEST} to {LONGEST} characters; several words are easy to remember")
     folded, key = text.casefold(), name_key(name)
     if folded in COMMON or len(set(folded)) < _DISTINCT:
-        raise RefusedError("this password is one that attackers try first; choose another")
+        raise RefusedError(R_("this password is one that attackers try first; choose another"))
     if len(key) > 2 and key in folded and len(folded.replace(key, "")) < _OWN_CHARACTERS:
-        raise RefusedError("this password is little more than the user's name; choose another")
+        raise RefusedError(R_("this password is little more than the user's name; choose another"))
 
 
 def raise_if_no_pin(pin: str) -> None:
@@ -91,7 +92,7 @@ def raise_if_no_pin(pin: str) -> None:
         raise RefusedError(f"a PIN has {SHORTEST_PIN} to {LONGEST_PIN} digits")
     steps = {(int(after) - int(before)) % 10 for before, after in pairwise(pin)}
     if len(steps) == 1 and steps <= {0, 1, 9}:
-        raise RefusedError("this PIN is one that people try first; choose another")
+        raise RefusedError(R_("this PIN is one that people try first; choose another"))
 
 
 def hash_of(secret: str) -> str:

@@ -25,6 +25,7 @@ from engine.model.accounts import (
 from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import BusyError, LockedOutError, LogInError
+from engine.model.phrases import R_
 from engine.store.operations.access import refusals
 from engine.store.operations.access.refusals import Origin
 from engine.store.queries import accounts
@@ -32,7 +33,7 @@ from engine.store.queries import accounts
 MOST_WAITING = 20  # log-ins, of those known and of others each; one takes some 30 ms
 MOST_OF_ONE = 4  # of them from one address, or one known browser
 BUSY_US = 5_000_000
-WRONG = "the name, the password or the code is wrong"
+WRONG = R_("the name, the password or the code is wrong")
 NOTED_EVERY_US = 60_000_000
 _LONGEST_NAME = 200  # characters of a typed name that count
 
@@ -60,7 +61,7 @@ class Prover:
         """
         waiting, one = self._waiting[bool(known)], known or network_of(address)
         if waiting.total() >= MOST_WAITING or waiting[one] >= MOST_OF_ONE:
-            raise BusyError("many log in at this moment; try again in a few seconds", self.now_us() + BUSY_US)
+            raise BusyError(R_("many log in at this moment; try again in a few seconds"), self.now_us() + BUSY_US)
         waiting[one] += 1
         try:
             async with nullcontext() if known else self._unknown, self._directory.changing:

@@ -16,11 +16,12 @@ from engine.model.accounts import User, hashed, shown_name
 from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import LogInError
+from engine.model.phrases import R_
 
 FILE_NAME = "set-up-link"  # in the data folder
 LASTS_S = 15 * 60
 PAGE = "/set-up"
-GONE = "this link has been used, or is older than 15 minutes; start LabRelay again, or give labrelay user add"
+GONE = R_("this link has been used, or is older than 15 minutes; start LabRelay again, or give labrelay user add")
 
 
 class SetUpLink:

@@ -9,6 +9,7 @@ from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import RefusedError
 from engine.model.permissions import WATCHING, Permission
+from engine.model.phrases import R_
 from engine.store.operations.access import tokens
 
 PREFIX = "labrelay_"  # a search for secrets that were left in files finds it
@@ -34,11 +35,11 @@ class Tokens:
         """
         now_us = self._clock.now_us()
         if not permissions:
-            raise RefusedError("a token needs at least one permission")
+            raise RefusedError(R_("a token needs at least one permission"))
         if not ends_us and permissions != WATCHING:
-            raise RefusedError("only the token of a wall screen has no end; give one, at most a year ahead")
+            raise RefusedError(R_("only the token of a wall screen has no end; give one, at most a year ahead"))
         if ends_us and not now_us < ends_us <= now_us + LONGEST_US:
-            raise RefusedError("a token ends in the future, at most a year ahead")
+            raise RefusedError(R_("a token ends in the future, at most a year ahead"))
         secret = PREFIX + secrets.token_urlsafe(32)
         new = ApiToken(
             name=shown_name(name),

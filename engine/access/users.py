@@ -8,6 +8,7 @@ from engine.access.directory import Directory
 from engine.model.accounts import Credentials, User, shown_name
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ROLES
+from engine.model.phrases import R_
 from engine.store.operations.access import users
 
 
@@ -63,7 +64,7 @@ class Users:
         user = await self.named(name)
         if user.issuer:
             raise RefusedError(
-                "role, patients and password of this user are the identity provider's; change them there"
+                R_("role, patients and password of this user are the identity provider's; change them there")
             )
         return user
 

@@ -14,29 +14,30 @@ from engine.config.source_http import HttpPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
+from engine.model.phrases import N_, R_
 from engine.model.records import Target
 
-PORT_CLOSED = "Its port is closed. The analyzer cannot connect and gets no answer, not even a NAK."
-CALL_ENDED = "LabRelay closes the connection and makes no other. The analyzer gets no answer, not even a NAK."
-DEVICE_CLOSED = "The serial line is closed. The analyzer gets no answer, not even a NAK."
-FOLDER_LEFT = "The folder is not looked at. Files wait in it."
-SERVER_LEFT = "The server is not asked. Orders wait in it."
-SERVER_ASKED = "The server is asked again. Orders that it has got since are taken."
-SENDERS_REFUSED = "Each sender gets 503 and sends it again later. Nothing is stored."
-ANALYZER_KEEPS = "Results wait in the analyzer. It sends them when the pause is over."
-UNHEARD = "its analyzer waits for no acknowledgement: data that it sends meanwhile is lost"
-STORED_GO_ON = "Received results are still delivered."
-WAIT_HERE = "Results are received as ever. They wait here, in their order."
-NO_ATTEMPT = "No attempt is made. One that is under way ends, and counts."
-OTHERS_GO_ON = "Other analyzers and other destinations go on."
-LINE_OPENS = "The line is opened. The analyzer sends the results that it has kept."
-SENDERS_TAKEN = "Requests are taken again. Senders repeat those that were refused."
-SENT_NOW = "Waiting results are sent at once, in their order."
-WHERE_REACHABLE = "While the destination is not reachable, they wait for its next try."
-LINE_RENEWED = "The line is closed, and opened at once. The analyzer may have to connect again."
-TEE_RENEWED = "The line between the analyzer and its middleware is closed, and opened at once."
-UNACKNOWLEDGED = "A message that is coming in is not acknowledged. The analyzer sends it again."
-CONNECTIONS_RENEWED = "Its connections are made anew."
+PORT_CLOSED = N_("Its port is closed. The analyzer cannot connect and gets no answer, not even a NAK.")
+CALL_ENDED = N_("LabRelay closes the connection and makes no other. The analyzer gets no answer, not even a NAK.")
+DEVICE_CLOSED = N_("The serial line is closed. The analyzer gets no answer, not even a NAK.")
+FOLDER_LEFT = N_("The folder is not looked at. Files wait in it.")
+SERVER_LEFT = N_("The server is not asked. Orders wait in it.")
+SERVER_ASKED = N_("The server is asked again. Orders that it has got since are taken.")
+SENDERS_REFUSED = N_("Each sender gets 503 and sends it again later. Nothing is stored.")
+ANALYZER_KEEPS = N_("Results wait in the analyzer. It sends them when the pause is over.")
+UNHEARD = R_("its analyzer waits for no acknowledgement: data that it sends meanwhile is lost")
+STORED_GO_ON = N_("Received results are still delivered.")
+WAIT_HERE = N_("Results are received as ever. They wait here, in their order.")
+NO_ATTEMPT = N_("No attempt is made. One that is under way ends, and counts.")
+OTHERS_GO_ON = N_("Other analyzers and other destinations go on.")
+LINE_OPENS = N_("The line is opened. The analyzer sends the results that it has kept.")
+SENDERS_TAKEN = N_("Requests are taken again. Senders repeat those that were refused.")
+SENT_NOW = N_("Waiting results are sent at once, in their order.")
+WHERE_REACHABLE = N_("While the destination is not reachable, they wait for its next try.")
+LINE_RENEWED = N_("The line is closed, and opened at once. The analyzer may have to connect again.")
+TEE_RENEWED = N_("The line between the analyzer and its middleware is closed, and opened at once.")
+UNACKNOWLEDGED = N_("A message that is coming in is not acknowledged. The analyzer sends it again.")
+CONNECTIONS_RENEWED = N_("Its connections are made anew.")
 
 EFFECTS = {
     ("pause", "destination"): (NO_ATTEMPT, WAIT_HERE),

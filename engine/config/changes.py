@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from engine.config.channel import ChannelConfig
 from engine.config.load import Site
 from engine.config.web import AT_START
+from engine.model.phrases import N_
 
 LINK_KEYS = (
     "source",
@@ -22,8 +23,8 @@ LINK_KEYS = (
     "own_line",
 )
 FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
-STARTS, ENDS, AGAIN, GOES_ON = "it starts", "it ends", "it starts anew", "it goes on, with its new settings"
-LATER, REFUSED = "at the next start of the service", "a reload is refused; start the service anew"
+STARTS, ENDS, AGAIN, GOES_ON = N_(("it starts", "it ends", "it starts anew", "it goes on, with its new settings"))
+LATER, REFUSED = N_(("at the next start of the service", "a reload is refused; start the service anew"))
 
 
 class Change(NamedTuple):

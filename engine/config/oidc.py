@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.config.destination_auth import host_in_clear
 from engine.config.values import FilePath, Flag, Model, SecretName, Text, WebAddress, Words, distinct, listed
+from engine.model.phrases import N_
 
 Role = Literal["viewer", "operator", "engineer", "admin"]
 Listed = Annotated[tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text, or list of texts")]
@@ -31,7 +32,7 @@ class OidcConfig(Model):
     client_secret: SecretName | None = None
     """The secret of `client_id`, by name only; without it LabRelay is a public client, which PKCE protects."""
 
-    title: Text = "Single sign-on"
+    title: Text = N_("Single sign-on")
     """What the link of the log-in page says."""
 
     scope: Text = "openid profile"

@@ -10,8 +10,9 @@ import socket
 import ssl
 
 from engine.model.errors import DeliveryError
+from engine.model.phrases import N_
 
-REFUSED, NO_NAME, TLS, TIMED_OUT = "connection refused", "host name unknown", "TLS failed", "timed out"
+REFUSED, NO_NAME, TLS, TIMED_OUT = N_(("connection refused", "host name unknown", "TLS failed", "timed out"))
 AWAY = (REFUSED, NO_NAME, TLS, TIMED_OUT)
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (ConnectionRefusedError, REFUSED),

@@ -18,12 +18,14 @@ from typing import Any, Literal
 
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.segments_compared import compared, is_message
+from engine.model.phrases import N_
 
 DOCUMENT = "(document)"  # the path of a document as a whole: lines, or a raw message that is no HL7 v2
 MAX_ALIGNED = 2000  # items of a list, without equal ones at both ends; longer ones are compared place by place
 _MAPPING = re.compile(rb"urn:labrelay:mapping:[^\"\\]+")
 
 Kind = Literal["added", "removed", "changed"]
+N_(("added", "removed", "changed"))  # as a page says them
 
 
 @dataclass(frozen=True, slots=True)

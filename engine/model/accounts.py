@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from engine.model.errors import RefusedError
 from engine.model.permissions import ROLES, SEEING_PATIENTS, Permission
+from engine.model.phrases import R_
 
 LONGEST_NAME = 64  # characters
 OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name
@@ -178,7 +179,7 @@ def shown_name(name: str) -> str:
     if not 0 < len(shown) <= LONGEST_NAME:
         raise RefusedError(f"a user's name has 1 to {LONGEST_NAME} characters")
     if "  " in shown or ":" in shown or any(_is_unseen(sign) for sign in shown):
-        raise RefusedError("a user's name has letters, digits, signs that are seen, and single spaces; no colon")
+        raise RefusedError(R_("a user's name has letters, digits, signs that are seen, and single spaces; no colon"))
     if name_key(shown) in OF_NO_USER:
         raise RefusedError(f"{shown} is not a person: the daemon acts under this name")
     return shown

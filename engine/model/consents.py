@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from engine.model.abha import AbhaAddress
+from engine.model.phrases import PageText
 from engine.model.values import value
 
 REPORT = "DiagnosticReport"
 """The only type of health information that a laboratory has."""
 
 SELF_REQUESTED = "PATRQT"
-PURPOSES: Mapping[str, str] = {
+PURPOSES: Mapping[str, PageText] = {
     "CAREMGT": "Care management",
     "BTG": "Break the glass",
     "PUBHLTH": "Public health",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.model.actor import Actor
+from engine.model.phrases import N_
 
 
 class Permission(StrEnum):
@@ -33,10 +34,10 @@ ALL = frozenset(Permission)
 
 # "see-patients" belongs to no role: a person gets it besides.
 ROLES: dict[str, frozenset[Permission]] = {
-    "viewer": WATCHING | LOOKING,
-    "operator": WATCHING | LOOKING | ACTING,
-    "engineer": WATCHING | LOOKING | ACTING | CHANGING,
-    "admin": ALL - {Permission.PATIENTS},
+    N_("viewer"): WATCHING | LOOKING,
+    N_("operator"): WATCHING | LOOKING | ACTING,
+    N_("engineer"): WATCHING | LOOKING | ACTING | CHANGING,
+    N_("admin"): ALL - {Permission.PATIENTS},
 }
 
 

@@ -8,13 +8,29 @@ a length of time is filled in as `Span` and gets the reader's own words.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+Texts = TypeVar("Texts")
+PageText = str
+"""A text in English that a page can say: each catalogue has it. In the type of a constant, a table or a field."""
+Refusal = str
+"""One that a page says as a sentence: each catalogue has it with a capital and a stop."""
 Catalogue = Callable[[str], str]
 """The translation of an English text; the text itself where there is none."""
 ENGLISH: Catalogue = str
 
-SPANS = ("{n} s", "{n} min", "{n} h", "{n} h {m} min", "{n} d", "{n} d {m} h")
+
+def N_(texts: Texts) -> Texts:  # noqa: N802 - as gettext calls it
+    """Mark a `PageText`, or several, where no type can say so."""
+    return texts
+
+
+def R_(texts: Texts) -> Texts:  # noqa: N802
+    """Mark a `Refusal`."""
+    return texts
+
+
+SPANS = N_(("{n} s", "{n} min", "{n} h", "{n} h {m} min", "{n} d", "{n} d {m} h"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from engine.model.abdm import CONSENT_NOTICE
 from engine.model.clock import from_us
-from engine.model.phrases import Phrase, Span, phrase_of
+from engine.model.phrases import PageText, Phrase, Span, phrase_of
 from engine.model.todo import TodoState
 from engine.monitoring.snapshot.abdm import AbdmFault
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
@@ -322,7 +322,7 @@ def _unmapped(one: ChannelGaps) -> Entry:
 
 
 # Kind of trouble -> words. A test that is refused or never sent is a result that does not come.
-_ORDERS = {
+_ORDERS: dict[str, tuple[Level, PageText]] = {
     "refused": (Level.PROBLEM, "Orders that an analyzer refused: {n}"),
     "questions": (Level.ATTENTION, "Questions of analyzers without an answer: {n}"),
     "after_all": (Level.ATTENTION, "Orders that were given up, and measured all the same: {n}"),
@@ -379,7 +379,7 @@ def _callbacks(one: RefusedCallbacks) -> Entry:
     )
 
 
-_UNDECIDED = {
+_UNDECIDED: dict[str, tuple[Level, PageText, str]] = {
     "moved": (
         Level.PROBLEM,
         "Reports that a correction took away from a patient at ABDM: {n}. The patient's app may have one: tell the"

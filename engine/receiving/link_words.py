@@ -5,7 +5,9 @@ Each text states the event from a person's point of view; docs/page.md has the r
 
 import re
 
-FAULT_WORDS = {
+from engine.model.phrases import PageText
+
+FAULT_WORDS: dict[str, PageText] = {
     # ASTM E1381
     "bad-checksum": "frame with a wrong checksum, refused",
     "checksum-tolerated": "frame with a wrong checksum, taken",

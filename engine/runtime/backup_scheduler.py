@@ -131,7 +131,7 @@ class BackupScheduler:
         """Facts worth knowing that are no alarm."""
         if self._config.folder is None or not self._same_disk:
             return []
-        return [Said("backup: " + recovery_point.SAME_DISK)]
+        return [Said(recovery_point.SAME_DISK_SAID)]
 
     def _overdue(self, config: BackupConfig) -> list[str]:
         up_s = self._clock.monotonic() - self._started

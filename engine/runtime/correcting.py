@@ -19,6 +19,7 @@ from engine.config.load import Site, changed_files
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, RowChange
 from engine.model.errors import OccupiedError, RefusedError
+from engine.model.phrases import R_
 from engine.processing.process import ChannelRoutes
 from engine.runtime import gc_tuning
 from engine.runtime.build import Programs, build_channel, build_site
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 5  # files
 MOST_WAITING = 3  # previews; each takes `engine.actions.corrections.PREVIEW_S` at most, and the time to compile
-OCCUPIED = "other corrections are looked at just now; try again in a few seconds"
+OCCUPIED = R_("other corrections are looked at just now; try again in a few seconds")
 T = TypeVar("T")
 Change = Callable[[Sequence[Correction]], RowChange]
 

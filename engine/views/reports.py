@@ -9,6 +9,7 @@ from datetime import MAXYEAR, date, datetime, time, timedelta, tzinfo
 from typing import Any, NamedTuple
 
 from engine.model.clock import from_us
+from engine.model.phrases import N_
 from engine.model.records import HOUR_PARTS
 from engine.model.turnaround import STAGES, CountSum, ResultCounts, Stage
 from engine.store.operations.hour_counts import BUSY, SEEN
@@ -18,7 +19,7 @@ from engine.views.view import Field, View, at
 
 LONGEST_DAYS = 400
 PIECE = timedelta(days=6)  # and a day are read at once: no query is long, and few rows are in memory
-BAD_PERIOD = "The report has 400 days at most, and ends no earlier than it begins. Write a day as 2026-11-20."
+BAD_PERIOD = N_("The report has 400 days at most, and ends no earlier than it begins. Write a day as 2026-11-20.")
 BAD_MONTH = "Write the month as 2026-11."
 CHANNEL, DAY, TEST = BY = ("channel", "day", "test")
 COUNTED = ("received", "repeat", "filtered", "delivered", "dead", "held", "incomplete", "ordered")

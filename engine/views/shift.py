@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from engine.model.clock import from_us
 from engine.model.journal_views import HourCount
+from engine.model.phrases import N_
 from engine.monitoring.usual_gaps import hour_of
 from engine.views.text import age
 from engine.views.view import Field, View
 
 HANDOVER = timedelta(hours=1)  # so long after its end a shift is still reported
 LONGEST_US = 31 * 86_400 * 1_000_000
-TOO_LONG = "The report has 31 days at most, and ends after it begins."
+TOO_LONG = N_("The report has 31 days at most, and ends after it begins.")
 
 
 class Shift(NamedTuple):

@@ -14,12 +14,13 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from engine.model.errors import ConfigError, StoreError
+from engine.model.phrases import N_, PageText
 
 logger = logging.getLogger("labrelay.web")
 
 ErrorPage = Callable[[web.Request, int, str], web.Response]
 
-MESSAGES = {
+MESSAGES: dict[int, PageText] = {
     400: "This request cannot be understood.",
     401: "Please log in.",
     403: "You may not do this. Please ask the person who administers LabRelay here.",
@@ -34,8 +35,8 @@ MESSAGES = {
 }
 RETRY_S = web.RequestKey("seconds until the same request may be served", int)
 USUAL_RETRY_S = 5
-EXPIRED = "This form is too old. Please open the page again."
-UNREADABLE = "The journal cannot be read just now."
+EXPIRED = N_("This form is too old. Please open the page again.")
+UNREADABLE = N_("The journal cannot be read just now.")
 HEADERS = {
     # No inline script or style, no foreign resources, no frames: injected text stays text. Forms send queries only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from engine.model.clock import from_us
 from engine.model.journal_views import ReagentView
+from engine.model.phrases import N_, PageText
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
@@ -18,8 +19,16 @@ from engine.monitoring.snapshot.links import LineStep, TeeSnapshot
 from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
 from engine.web.rows import Rows
 
-BEFORE = "LabRelay started at {time}. The rows below are from before. After a sudden end the last ones may be missing."
-WHO = {"in": "analyzer", "out": "LabRelay", "about": "note", "analyzer": "analyzer", "middleware": "middleware"}
+BEFORE = N_(
+    "LabRelay started at {time}. The rows below are from before. After a sudden end the last ones may be missing."
+)
+WHO: dict[str, PageText] = {
+    "in": "analyzer",
+    "out": "LabRelay",
+    "about": "note",
+    "analyzer": "analyzer",
+    "middleware": "middleware",
+}
 
 
 def analyzer(cells: Cells, channel: ChannelSnapshot) -> Row:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from engine.model.phrases import PageText
 from engine.web.access.person import Person
 
 
@@ -19,7 +20,7 @@ class Entry(NamedTuple):
     """
 
     path: str
-    words: str
+    words: PageText
     may: Callable[[Person], bool]
 
 
@@ -30,7 +31,7 @@ class Group(NamedTuple):
         words: its name.
     """
 
-    words: str
+    words: PageText
     entries: Sequence[Entry]
 
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from engine.model.journal_views import ReagentView
-from engine.model.phrases import Phrase
+from engine.model.phrases import N_, Phrase
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Todo, without_notes
@@ -56,6 +56,8 @@ LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lot
 TodoSource = Callable[[], Awaitable[Sequence[Todo]]]
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"
+# A template has one name among all folders.
+TEMPLATES = (Path(__file__).parent / "templates", *Path(__file__).parents[1].glob("features/*/templates"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +275,8 @@ class Renderer:
         self._rows[shown] = rows
         parts = {key: html for key, (_, html) in rows.items()}
         for table, title, items in (
-            ("channels", "Analyzers", site.channels),
-            ("destinations", "Destinations", site.destinations),
+            ("channels", N_("Analyzers"), site.channels),
+            ("destinations", N_("Destinations"), site.destinations),
         ):
             key = f"{table}-caption"
             parts[key] = self.templates.macros["caption"](key, say(title), overview.summary(items))
@@ -304,7 +306,7 @@ def _load_templates() -> Templates:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -7,7 +7,7 @@ and sends rows that differ.
 from collections.abc import Sequence
 from typing import TypeVar
 
-from engine.model.phrases import Span
+from engine.model.phrases import PageText, Span
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.states import DestinationState, Level
 from engine.web.cells import Badge, Cells, Fact, Row, Trouble, iso, meaning, quoted, row_id, warn
@@ -17,7 +17,7 @@ Item = TypeVar("Item", ChannelSnapshot, DestinationSnapshot)
 LANES_SHOWN = 8
 
 # Counts of today's messages -> words, and urgency for a person.
-TODAY = {
+TODAY: dict[str, tuple[PageText, str]] = {
     "today_delivered": ("delivered", "ok"),
     "today_dead": ("dead", "attention"),
     "today_filtered": ("filtered", "ok"),
@@ -25,7 +25,7 @@ TODAY = {
     "today_same_bytes": ("same bytes", "attention"),
     "today_incomplete": ("incomplete", "attention"),
 }
-LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
+LEVEL_WORDS: dict[Level, PageText] = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
 
 
 class Rows:

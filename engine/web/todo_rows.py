@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from engine.model.clock import from_us
+from engine.model.phrases import N_, PageText
 from engine.model.todo import Mark, Since
 from engine.monitoring.todo import Entry, Todo
 from engine.web.cells import Badge, Fact, Row, row_id
@@ -19,7 +20,7 @@ from engine.web.rows import LEVEL_WORDS
 
 TODO = "/todo"
 LONGEST_CAUSE, LONGEST_NOTE = 200, 500
-COMMAND = "At the computer of LabRelay:"
+COMMAND = N_("At the computer of LabRelay:")
 
 
 class Step(NamedTuple):
@@ -31,7 +32,7 @@ class Step(NamedTuple):
         filters: name in the address -> the attribute of the entry.
     """
 
-    words: str
+    words: PageText
     path: str
     filters: Mapping[str, str] = {}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.model import reasons
 from engine.model.tables import table_lines
+from tests.support.packages import PACKAGES
 
 CHECKOUT = Path(__file__).parents[2]
 GIVEN = (
@@ -20,7 +21,7 @@ GIVEN = (
 
 def given() -> Iterator[str]:
     """The codes in the code and in shipped mappings."""
-    for folder, kind in (("engine", "py"), ("adapters", "py"), ("mappings", "yaml")):
+    for folder, kind in (*((package, "py") for package in PACKAGES), ("mappings", "yaml")):
         for path in (CHECKOUT / folder).rglob(f"*.{kind}"):
             text = path.read_text(encoding="utf-8")
             yield from (code for form in GIVEN for code in form.findall(text))

@@ -15,6 +15,7 @@ import pytest
 
 from engine.help import library
 from tests.documentation.test_docs import CHECKOUT, PAGES
+from tests.support.packages import PACKAGES
 
 WORDS = re.compile(
     r"\b(nobody|somebody|whoever|anybody|tells|told|telling|stands?|stood|vouch\w*)\b|\bfor ever\b"
@@ -42,9 +43,9 @@ QUOTED = re.compile(r"```.*?```|`[^`]*`|\*[^*\n]+\*(?!\*)", re.DOTALL)
 TEXTS = [*(path for path in PAGES if path.name != "CHANGELOG.md"), CHECKOUT / "tests" / "golden" / "help.txt"]
 ATTRIBUTE = re.compile(r"^ +\w+: ", re.MULTILINE)  # a name of the code
 # Folders of code whose docstrings and comments keep to it ...
-FOLDERS = ("adapters", "engine")
+FOLDERS = PACKAGES
 # ... and those whose messages do: logs, errors, help, reasons, remarks. A label may say "what to do:".
-MESSAGES = ("adapters", "engine", "tools")
+MESSAGES = (*PACKAGES, "tools")
 WHAT_IN_MESSAGES = re.compile(r"(?:^|[.!;] )[Ww]hat (?!to do)[^.?|]*(?:[.|]|$)")
 SHOWN = (".html", ".yaml")  # pages, and descriptions for editors
 HELP = "these words are not used here (in a topic: mend its source)"

@@ -93,10 +93,12 @@ def as_root(*arguments: object, site: Path) -> Ran:
 _FORKER = """\
 import ctypes, gc, json, os, pkgutil, signal, sys
 from pathlib import Path
-import engine.commands
-for module in pkgutil.walk_packages(engine.commands.__path__, "engine.commands."):
+import engine.commands.shared, engine.runtime.app, engine.web.server
+from engine.commands.shared.verb_list import module_of, verb_files
+for module in pkgutil.walk_packages(engine.commands.shared.__path__, "engine.commands.shared."):
     __import__(module.name)
-import engine.runtime.app, engine.web.server
+for path in verb_files().values():
+    __import__(module_of(path))
 from engine.config.load import load_site
 
 load_site(Path(sys.argv[1]), require_secrets=False)  # pydantic completes models at their first use

@@ -1,17 +1,19 @@
 """Every verb with its line of help and its group, read from the modules' text: nothing is imported for it.
 
-A module of `engine/commands` that has a name ``command`` is a verb. Its constant ``GROUP`` is one of `GROUPS`; with
+A module of `engine/commands`, or of the folder ``commands`` of a feature, that has a name ``command`` is a verb; one
+whose name begins with ``_`` is shared by its neighbours. Its constant ``GROUP`` is one of `GROUPS`; with
 ``RARE = True`` the verb is not on the first screen of help.
 """
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-COMMANDS = Path(__file__).parents[1]
+ENGINE = Path(__file__).parents[2]
 GROUPS = ("start", "every day", "when something is wrong", "mapping", "upkeep", "for developers")
 
 
@@ -23,15 +25,27 @@ class Verb(NamedTuple):
     rare: bool
 
 
+@cache
+def verb_files() -> dict[str, Path]:
+    """Name of a verb -> its module."""
+    folders = (ENGINE / "commands", *ENGINE.glob("features/*/commands"))
+    found = {path.stem.replace("_", "-"): path for folder in folders for path in folder.glob("[!_]*.py")}
+    return dict(sorted(found.items()))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(("engine", *path.relative_to(ENGINE).with_suffix("").parts))
+
+
 def verbs() -> dict[str, Verb]:
     """All verbs by name, in alphabetical order."""
     found = {}
-    for path in sorted(COMMANDS.glob("*.py")):
+    for name, path in verb_files().items():
         tree = ast.parse(path.read_bytes())
         said = {name: value for node in tree.body for name, value in _named(node)}
         if "command" in said:
             line = (ast.get_docstring(tree) or "").partition("\n")[0]
-            found[path.stem.replace("_", "-")] = Verb(line, str(said.get("GROUP", "")), bool(said.get("RARE")))
+            found[name] = Verb(line, str(said.get("GROUP", "")), bool(said.get("RARE")))
     return found
 
 

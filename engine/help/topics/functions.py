@@ -28,7 +28,7 @@ def lines() -> Iterator[str]:
     for name, function in FUNCTIONS.items():
         groups.setdefault(function.group, []).append(name)
     for group, names in groups.items():
-        module = sys.modules[f"engine.mapping.functions.{group}"]
+        module = sys.modules[FUNCTIONS[names[0]].call.__module__]
         yield f"## {group.capitalize().replace('_', ' ')}"
         yield ""
         yield paragraph(module.__doc__ or "")

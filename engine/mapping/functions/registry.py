@@ -76,8 +76,9 @@ class Function:
 
     @property
     def group(self) -> str:
-        """The module that defines it, which is also its chapter in the documentation."""
-        return str(self.call.__module__).rsplit(".", 1)[-1]
+        """Its chapter in the documentation: the module that defines it, or the feature."""
+        *_, folder, module = str(self.call.__module__).split(".")
+        return folder if module == "functions" else module
 
 
 FUNCTIONS: dict[str, Function] = {}

@@ -27,15 +27,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.model.alerts import MOST_CRITICAL, Alert, Changes, Line, Silence, What
-from engine.model.phrases import Phrase
+from engine.model.phrases import N_, Phrase
 from engine.monitoring.alerting.rules import SINK, Cause, Rule, parents_of
 from engine.monitoring.snapshot.states import Level
 
 HOUR_US = 3_600_000_000
 UNSTEADY_STARTS = 4  # within an hour
 TAKEN_AT_MOST_US = 24 * HOUR_US
-UNSTEADY = "{what} (it comes and goes)"
-OPEN = "{what} (critical values that wait: {n})"
+UNSTEADY = N_("{what} (it comes and goes)")
+OPEN = N_("{what} (critical values that wait: {n})")
 MAX_ALERTS = 5000  # that are kept, and urgent ones beside them; causes beyond it, the mildest, are left out
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.model.alerts import Alert
-from engine.model.phrases import Phrase
+from engine.model.phrases import PageText, Phrase
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level
@@ -69,7 +69,7 @@ RULES: dict[str, Rule] = {
     SINK: Rule(kinds=("alert-sink",)),
     SERVICE: Rule(after_s=5 * MINUTE_S, least=Level.PROBLEM),
 }
-_SUMS = {
+_SUMS: dict[str, PageText] = {
     "dead": "Dead letters: {n}",
     "held": "Results held back: {n}",
     "unmapped": "Codes without a mapping: {n}",

@@ -7,15 +7,15 @@ first, up to `SHOWN`.
 from collections.abc import Sequence
 
 from engine.model.alerts import Line, Message, Notification, What
-from engine.model.phrases import Catalogue, Phrase, Span
+from engine.model.phrases import N_, Catalogue, PageText, Phrase, Span
 from engine.monitoring.snapshot.states import Level
 
 SHOWN = 20
 LONGEST = 500  # characters of a line
-REPEATED = "This may have been sent before."
-TEST = "A test of alerts: all is well"
-OVER, BEGUN = "Over: {n}", "Problems and notices: {n}"
-_ONE = {
+REPEATED = N_("This may have been sent before.")
+TEST = N_("A test of alerts: all is well")
+OVER, BEGUN = N_(("Over: {n}", "Problems and notices: {n}"))
+_ONE: dict[What, PageText] = {
     What.START: "{what}",
     What.STILL: "Still, for {age}: {what}",
     What.WORSE: "Worse, for {age}: {what}",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from engine.model.phrases import Phrase
+from engine.model.phrases import N_, Phrase
 from engine.monitoring.snapshot.states import State
 from engine.receiving.link_words import fault_words
 
@@ -12,12 +12,12 @@ from engine.receiving.link_words import fault_words
 class LinkState(State):
     """The state of a channel's line."""
 
-    OFF = "off", "switched off"
-    DOWN = "down", "no line"  # it cannot be opened, or the cable is out
-    UNCONNECTED = "unconnected", "no connection"  # no peer has connected to us, or we to none
-    CONNECTED = "connected", "line idle"
-    WAITING_ENQ = "waiting_for_enq", "waiting for ENQ"
-    RECEIVING = "receiving", "message coming in"
+    OFF = "off", N_("switched off")
+    DOWN = "down", N_("no line")  # it cannot be opened, or the cable is out
+    UNCONNECTED = "unconnected", N_("no connection")  # no peer has connected to us, or we to none
+    CONNECTED = "connected", N_("line idle")
+    WAITING_ENQ = "waiting_for_enq", N_("waiting for ENQ")
+    RECEIVING = "receiving", N_("message coming in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

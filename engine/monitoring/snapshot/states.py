@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Self
 
-from engine.model.phrases import Phrase
+from engine.model.phrases import N_, Phrase
 
 # A channel is shown as silent after this many of its usual gaps without a message: with one gap there would be a false
 # alarm every day.
@@ -44,27 +44,27 @@ class State(Enum):
 
 
 class ChannelState(State):
-    RECEIVING = "receiving", "receiving"  # the last message is no older than the usual gap
-    QUIET = "quiet", "quiet"  # longer ago, but not worryingly
-    SILENT = "silent", "silent", Level.PROBLEM  # much longer ago than usual: look at the analyzer
+    RECEIVING = "receiving", N_("receiving")  # the last message is no older than the usual gap
+    QUIET = "quiet", N_("quiet")  # longer ago, but not worryingly
+    SILENT = "silent", N_("silent"), Level.PROBLEM  # much longer ago than usual: look at the analyzer
     # No peer has connected, or we cannot connect.
-    WAITING = "waiting_for_connection", "not connected", Level.ATTENTION
-    FAULTED = "faulted", "down", Level.PROBLEM  # the listener, device or task is down; being restarted
+    WAITING = "waiting_for_connection", N_("not connected"), Level.ATTENTION
+    FAULTED = "faulted", N_("down"), Level.PROBLEM  # the listener, device or task is down; being restarted
     # Nothing can be stored (a full disk), so nothing is acknowledged.
-    REFUSING = "refusing", "not taking messages", Level.PROBLEM
-    PAUSED = "paused", "paused", Level.ATTENTION  # by a person: nothing is received, so nothing is acknowledged
-    DISABLED = "disabled", "switched off"  # `enabled: false`
+    REFUSING = "refusing", N_("not taking messages"), Level.PROBLEM
+    PAUSED = "paused", N_("paused"), Level.ATTENTION  # by a person: nothing is received, so nothing is acknowledged
+    DISABLED = "disabled", N_("switched off")  # `enabled: false`
 
 
 class DestinationState(State):
-    OK = "ok", "delivering"  # the last attempt succeeded
-    IDLE = "idle", "ready"  # nothing was sent yet
-    RETRYING = "retrying", "retrying", Level.ATTENTION  # attempts fail and are repeated
+    OK = "ok", N_("delivering")  # the last attempt succeeded
+    IDLE = "idle", N_("ready")  # nothing was sent yet
+    RETRYING = "retrying", N_("retrying"), Level.ATTENTION  # attempts fail and are repeated
     # Too many failed: nothing is sent until the breaker lets a probe through.
-    BREAKER_OPEN = "breaker_open", "not reachable", Level.PROBLEM
-    PROBING = "probing", "trying again", Level.ATTENTION  # one attempt is out to see whether it is back
-    EXPECTED = "expected_downtime", "expected downtime"  # attempts fail, within a window of expected downtime
-    PAUSED = "paused", "paused", Level.ATTENTION  # by a person: no attempt is made
+    BREAKER_OPEN = "breaker_open", N_("not reachable"), Level.PROBLEM
+    PROBING = "probing", N_("trying again"), Level.ATTENTION  # one attempt is out to see whether it is back
+    EXPECTED = "expected_downtime", N_("expected downtime")  # attempts fail, within a window of expected downtime
+    PAUSED = "paused", N_("paused"), Level.ATTENTION  # by a person: no attempt is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

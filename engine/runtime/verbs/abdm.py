@@ -7,12 +7,13 @@ from engine.abdm import consents, later, retrying
 from engine.actions.control import Request
 from engine.config.destination_abdm import AbdmDestination
 from engine.model.errors import LabRelayError
+from engine.model.phrases import R_
 from engine.runtime.control_requests import AbdmContext, AbdmLink, AbdmResume, AbdmRetry
 from engine.runtime.verbs.running_site import Result, RunningSite
 from engine.store.core.batch import Batch
 from engine.store.operations.abdm.patients import Person
 
-NO_ABDM = "this site has no destination of kind abdm; docs/abdm.md says how to add one"
+NO_ABDM = R_("this site has no destination of kind abdm; docs/abdm.md says how to add one")
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ import asyncio
 from engine.actions.control import Request
 from engine.model.errors import LabRelayError
 from engine.model.orders import ItemState, OrderedPatient, OrderLine, item_id
-from engine.model.phrases import Said
+from engine.model.phrases import N_, Said
 from engine.model.worklist import LineOutcome
 from engine.ordering import by_hand, fetching
 from engine.ordering.sheets import MOST, Sheet, sheets
@@ -15,7 +15,7 @@ from engine.runtime.verbs.running_site import Result, RunningSite, known
 from engine.store.operations import audit, worklist
 from engine.store.queries import worklist as reading
 
-WRONG_CHANNEL = "no channel with orders has the name {name}; these have orders: {names}"
+WRONG_CHANNEL = N_("no channel with orders has the name {name}; these have orders: {names}")
 PATIENT = ("number", "family", "given", "birth_date", "sex")  # parts of a patient that a worklist has
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from engine.model.clock import from_us
 from engine.model.errors import AbsentError, IntegrityError, StoreError
-from engine.model.phrases import Said
+from engine.model.phrases import N_, Said
 from engine.model.records import (
     KIND_ACT,
     KIND_ERASED,
@@ -21,8 +21,8 @@ from engine.store.core.anchor import Mark
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
-NO_MESSAGE = "there is no message {n}"
-LET_GO = "message {n} is not kept any longer: retention deleted it on {day}"
+NO_MESSAGE = N_("there is no message {n}")
+LET_GO = N_("message {n} is not kept any longer: retention deleted it on {day}")
 _OTHERS = {
     KIND_FRAME: "a frame",
     KIND_ACT: "an entry of the audit trail",

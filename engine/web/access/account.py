@@ -9,6 +9,7 @@ from engine.access import second_factor
 from engine.access.accounts import PASSWORD, SECOND_FACTOR
 from engine.model.errors import LogInError, RefusedError
 from engine.model.permissions import LOOKING
+from engine.model.phrases import R_, PageText
 from engine.web.access.desk import Desk, NamedAct, signed_in
 from engine.web.access.identity import SESSION, cookie
 from engine.web.forms import Form
@@ -18,7 +19,7 @@ from engine.web.sender import sender_of
 
 ACCOUNT = "/account"
 FIRST = {PASSWORD: ("password",), SECOND_FACTOR: ("offer", "confirm")}  # all that a person who is held up may do
-DONE = {  # what the page says after an act
+DONE: dict[str, PageText] = {  # what the page says after an act
     "password": "Your password is changed. Your other log-ins have ended.",
     "pin": "Your PIN is set.",
     "no-pin": "You have no PIN any more.",
@@ -80,7 +81,7 @@ class AccountPages:
     async def _password(self, request: web.Request, form: Form) -> web.Response:
         new = form.secret("new")
         if new != form.secret("again"):
-            raise LogInError("the two passwords are not the same")
+            raise LogInError(R_("the two passwords are not the same"))
         secret, address = cookie(request, SESSION), sender_of(request)
         was_first = signed_in(request).first
         await self._accounts.own.change_password(secret, form.secret("password"), new, address=address)

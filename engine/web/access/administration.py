@@ -7,6 +7,7 @@ from aiohttp import web
 
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ADMINISTERING, ROLES, WATCHING, Permission
+from engine.model.phrases import N_, R_, PageText
 from engine.web.access.desk import Desk, NamedAct
 from engine.web.forms import Form
 from engine.web.routes import PRINCIPAL, Route
@@ -14,7 +15,7 @@ from engine.web.routes import PRINCIPAL, Route
 USERS, USER, TOKENS = "/users", "/user", "/tokens"
 DAY_US = 86_400_000_000
 DAYS = (30, 90, 365)  # how long a new token lasts
-DONE = {
+DONE: dict[str, PageText] = {
     "added": "The user is added.",
     "role": "The role is changed.",
     "patients": "Changed: who sees patients.",
@@ -26,7 +27,7 @@ DONE = {
     "session": "The log-in has ended.",
     "revoked": "The token is revoked.",
 }
-SCOPES: Mapping[str, frozenset[Permission]] = {**ROLES, "wall screen": WATCHING}
+SCOPES: Mapping[str, frozenset[Permission]] = {**ROLES, N_("wall screen"): WATCHING}
 
 
 class AdministrationPages:
@@ -133,7 +134,7 @@ class AdministrationPages:
 
     async def _remove(self, request: web.Request, form: Form) -> web.Response:
         if form["sure"] != "yes":
-            raise RefusedError("tick the box to remove the user")
+            raise RefusedError(R_("tick the box to remove the user"))
         await self._accounts.users.remove(_name(request), by=request[PRINCIPAL].actor)
         return self._desk.go(request, USERS, done="removed")
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from engine.access.set_up_link import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING
+from engine.model.phrases import R_
 from engine.web.access.desk import LOG_IN, Desk, local_path, say, signed_in
 from engine.web.access.identity import (
     BROWSER,
@@ -156,7 +157,7 @@ class LogInPages:
             address = sender_of(request)
             try:
                 if password != form.secret("again"):
-                    raise LogInError("the two passwords are not the same")
+                    raise LogInError(R_("the two passwords are not the same"))
                 await self._accounts.set_up.use(code, name, password, address=address)
             except LabRelayError as error:
                 status, trouble = self._desk.refused(request, error)
@@ -212,7 +213,7 @@ class LogInPages:
         return web.Response(body=orjson.dumps(left), content_type="application/json")
 
 
-NO_WALL = "This link has been used, or its token has ended. Please ask the person who administers LabRelay here."
+NO_WALL = R_("This link has been used, or its token has ended. Please ask the person who administers LabRelay here.")
 
 
 async def log_in_page(desk: Desk, request: web.Request, status: int = 200, **values: str) -> web.Response:

@@ -11,6 +11,7 @@ from aiohttp import web
 from engine.model.abdm import ContextState
 from engine.model.consents import ConsentState
 from engine.model.permissions import LOOKING
+from engine.model.phrases import PageText
 from engine.store.queries import abdm_lists, abdm_shares, abdm_state
 from engine.store.queries.abdm_lists import CallLine
 from engine.store.queries.abdm_state import FacilityState
@@ -24,7 +25,7 @@ from engine.web.pages.words import Words, iso, shown
 from engine.web.routes import Route
 
 KIND = "abdm"
-LISTS = {"contexts": "Care contexts", "consents": "Consents", "transfers": "Requests for records"}
+LISTS: dict[str, PageText] = {"contexts": "Care contexts", "consents": "Consents", "transfers": "Requests for records"}
 MOST = 50  # rows of each table
 
 

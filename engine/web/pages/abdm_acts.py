@@ -15,6 +15,7 @@ from engine.model.abdm import LASTING, CallState, ContextState, TransferState
 from engine.model.care_contexts import ENDS, Gone
 from engine.model.consents import ConsentState
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
+from engine.model.phrases import N_, PageText
 from engine.store.operations.abdm import calls, consents, contexts, transfers
 from engine.store.operations.abdm.consents import DOUBTFUL, SUSPENDED
 from engine.store.operations.abdm.forgetting import ERASED, RETENTION
@@ -35,7 +36,14 @@ SUBJECTS = ("context", "transfer", "call", "consent")  # names in an address
 MISTAKEN = frozenset(
     {"ABDM-1036", "ABDM-1027", "blocked"}
 )  # reasons of a report of which the network has refused the patient
-GENDERS = {"F": "female", "M": "male", "T": "transgender", "O": "other", "D": "not disclosed", "U": "unknown"}
+GENDERS: dict[str, PageText] = {
+    "F": "female",
+    "M": "male",
+    "T": "transgender",
+    "O": "other",
+    "D": "not disclosed",
+    "U": "unknown",
+}
 
 
 class Deed(NamedTuple):
@@ -48,9 +56,9 @@ class Deed(NamedTuple):
     """
 
     verb: str
-    what: str
-    button: str
-    then: str
+    what: PageText
+    button: PageText
+    then: PageText
 
 
 DEEDS: Mapping[str, Deed] = {
@@ -82,10 +90,10 @@ DEEDS: Mapping[str, Deed] = {
         "notice that could not be read.",
     ),
 }
-CONFIRMED = "I have looked at both, and mean what is typed here"
-RIGHT = "I have looked: name, gender and year of birth are those of the card"
-READMIT = "The patient has left the network, and asks to come back"
-LOOKED = "I have looked: the network's own list has this consent as granted"
+CONFIRMED = N_("I have looked at both, and mean what is typed here")
+RIGHT = N_("I have looked: name, gender and year of birth are those of the card")
+READMIT = N_("The patient has left the network, and asks to come back")
+LOOKED = N_("I have looked: the network's own list has this consent as granted")
 
 
 def routes(frame: Frame) -> Iterator[Route]:

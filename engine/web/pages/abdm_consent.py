@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.model.abdm import PageState
 from engine.model.consents import ConsentState, FrequencyUnit
+from engine.model.phrases import N_
 from engine.store.queries import abdm_details
 from engine.store.queries.abdm_details import ConsentInFull, Sent
 from engine.web.pages import abdm_acts
@@ -17,9 +18,9 @@ from engine.web.pages.frame import Asking, Values
 from engine.web.pages.states import badge
 from engine.web.pages.words import Words, shown
 
-GONE = "There is no consent {n}."
-TITLE = "Consent {n}"
-BACK = "To the consents"
+GONE = N_("There is no consent {n}.")
+TITLE = N_("Consent {n}")
+BACK = N_("To the consents")
 MOST_SHOWN = 50  # care contexts of one consent
 
 

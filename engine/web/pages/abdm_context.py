@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from engine.model.abdm import CallState, ContextState, PageState
+from engine.model.phrases import N_
 from engine.store.queries import abdm_details
 from engine.store.queries.abdm_details import ContextInFull, PageLine, StepLine
 from engine.web.pages import abdm_acts
@@ -15,9 +16,9 @@ from engine.web.pages.frame import Asking, Values
 from engine.web.pages.states import badge
 from engine.web.pages.words import Words
 
-GONE = "There is no care context {n}."
-TITLE = "Care context {n}"
-BACK = "To the care contexts"
+GONE = N_("There is no care context {n}.")
+TITLE = N_("Care context {n}")
+BACK = N_("To the care contexts")
 
 
 def _values(one: ContextInFull, asking: Asking) -> Values:

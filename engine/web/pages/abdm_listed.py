@@ -11,6 +11,7 @@ from aiohttp import web
 from engine.model.abdm import ContextState, TransferState
 from engine.model.consents import ConsentState
 from engine.model.permissions import LOOKING
+from engine.model.phrases import N_, PageText
 from engine.store.queries import abdm_lists
 from engine.store.queries.abdm_lists import ConsentLine, ContextLine, Count, MaskedPatient, TransferLine, Wanted
 from engine.store.queries.reader import Reader
@@ -24,14 +25,14 @@ from engine.web.pages.words import Words, shown
 from engine.web.routes import Route
 
 CONTEXT, CONSENT = f"{PATH}/context", f"{PATH}/consent"
-LABELS = {
+LABELS: dict[str, PageText] = {
     "facility": "Facility",
     "state": "State",
     "reason": "Reason",
     "message": "Message",
     "consent": "Consent",
 }
-WRONG_STATE = "There is no such state."
+WRONG_STATE = N_("There is no such state.")
 
 
 @dataclass(frozen=True, slots=True)

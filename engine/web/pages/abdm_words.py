@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from engine.model.abdm import CallState, ContextState, PageState, TransferState
 from engine.model.consents import PURPOSES, ConsentState, FrequencyUnit
+from engine.model.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words
@@ -44,13 +45,13 @@ CALLS: Mapping[CallState, Look] = {
     CallState.DONE: Look("done", "ok", "ok"),
     CallState.FAILED: Look("failed", "attention", "off"),
 }
-STEPS: Mapping[str, str] = {
+STEPS: Mapping[str, PageText] = {
     "generate-token": "A link token was asked for",
     "link": "The link of the patient's reports",
     "context-notify": "The notice to the patient's app",
 }
 """Calls about one report."""
-UNITS: Mapping[FrequencyUnit, str] = {
+UNITS: Mapping[FrequencyUnit, PageText] = {
     FrequencyUnit.HOUR: "hours",
     FrequencyUnit.DAY: "days",
     FrequencyUnit.WEEK: "weeks",
@@ -59,7 +60,7 @@ UNITS: Mapping[FrequencyUnit, str] = {
 }
 WELL = Look("well", "ok", "ok")
 NOT_WELL = Look("look at it", "attention", "problem")
-TROUBLES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+TROUBLES: Mapping[str, tuple[PageText, str, Mapping[str, str]]] = {
     "moved": ("Taken from their patient by a correction: {n}", "/abdm/contexts", {"reason": "moved"}),
     "same_number": ("With the number of another patient's report: {n}", "/abdm/contexts", {"reason": "same_number"}),
     "other_name": ("With the ABHA of a patient of another name: {n}", "/abdm/contexts", {"reason": "other_name"}),
@@ -71,7 +72,7 @@ TROUBLES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "calls_failed": ("Calls given up in 24 hours: {n}", "/abdm", {}),
 }
 """What is not well at a laboratory (`FacilityState.troubles`): words, and the list that shows it."""
-REASONS: Mapping[str, str] = {
+REASONS: Mapping[str, PageText] = {
     # of care contexts
     "other_laboratory": "The report is of another laboratory.",
     "two_numbers": "The report has two ABHA numbers.",
@@ -144,7 +145,7 @@ REASONS: Mapping[str, str] = {
     "ERASED": "The patient of the call was erased.",
     "changed": "It was not needed any more.",
 }
-HELP: Mapping[str, str] = {
+HELP: Mapping[str, PageText] = {
     "other_laboratory": "No link is made. Correct hfr_id of the channel, and send the report again.",
     "two_numbers": "Look at the patient's card. Link the report by hand, or have it corrected.",
     "doubtful_number": "Look at the patient's card. Link the report by hand, or have it corrected.",

@@ -11,6 +11,7 @@ from aiohttp import web
 from engine.actions.trail import Entry, entries, names_message
 from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING
+from engine.model.phrases import N_
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason
@@ -34,11 +35,11 @@ ENDS = "ends"  # in an address: ends of acts whose beginnings are on a later pag
 AT_ONCE = 200  # rows read in one query
 MOST_ENDS = 20
 STATES = {
-    "done": Badge("ok", "ok", "done"),
-    "open": Badge("attention", "retry", "under way"),
-    "cut short": Badge("problem", "problem", "cut short: give it again"),
-    "refused": Badge("attention", "off", "refused"),
-    "damaged": Badge("problem", "dead", "damaged: `labrelay verify` names it"),
+    "done": Badge("ok", "ok", N_("done")),
+    "open": Badge("attention", "retry", N_("under way")),
+    "cut short": Badge("problem", "problem", N_("cut short: give it again")),
+    "refused": Badge("attention", "off", N_("refused")),
+    "damaged": Badge("problem", "dead", N_("damaged: `labrelay verify` names it")),
 }
 
 

@@ -19,7 +19,7 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import AbsentError, LabRelayError, RefusedError, StoreError
-from engine.model.phrases import Said
+from engine.model.phrases import N_, PageText, Said
 from engine.views.affected import HEADING, csv_line, row_of
 from engine.views.text import cell
 from engine.web.access.desk import Desk
@@ -34,11 +34,11 @@ from engine.web.routes import PRINCIPAL, Route
 
 PATH, CSV, RESULTS = "/affected", "/affected.csv", "/affected/results"
 VERB, EXPORT = "reprocess", "exported"
-NO_CHANNEL = "there is no channel {name}"
+NO_CHANNEL = N_("there is no channel {name}")
 NAMES = ("channel", "test", "since", "until")
 SINCE = "7d"  # unless the address says otherwise
 KEPT = 8  # looks
-OUTCOMES = {
+OUTCOMES: dict[str, PageText] = {
     "changed": "would be sent again",
     "unchanged": "the same as before",
     "superseded": "a newer result was delivered: nothing is sent",

@@ -13,6 +13,7 @@ from engine.actions.control import Request
 from engine.model.alerts import Silence, State
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
+from engine.model.phrases import PageText
 from engine.monitoring.snapshot.states import Level
 from engine.store.queries import alerts as rows
 from engine.store.queries.alerts import Sent
@@ -32,7 +33,12 @@ from engine.web.rows import LEVEL_WORDS
 ALERTS = "/alerts"
 MOST_SENT = 50
 
-TIMES = {"3600": "For an hour", "14400": "For 4 hours", "86400": "For a day", "604800": "For a week"}
+TIMES: dict[str, PageText] = {
+    "3600": "For an hour",
+    "14400": "For 4 hours",
+    "86400": "For a day",
+    "604800": "For a week",
+}
 STATES = {
     State.PENDING: Look("begins", "calm", "retry"),
     State.FIRING: Look("open", "attention", "attention"),
@@ -121,7 +127,7 @@ def _sent(one: Sent, words: Words) -> dict[str, Any]:
     }
 
 
-WHAT = {
+WHAT: dict[str, PageText] = {
     "start": "Begins",
     "still": "Still there",
     "worse": "Worse",

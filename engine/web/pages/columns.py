@@ -6,6 +6,7 @@ The first column of a list names the row, and is always there. Where the address
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from engine.model.phrases import PageText
 from engine.web.pages.asked import Asked
 from engine.web.pages.frame import Asking
 from engine.web.pages.words import shown
@@ -22,7 +23,7 @@ class Column(NamedTuple):
         verb: it is for those alone who may give this verb of the control socket, which records each look.
     """
 
-    label: str
+    label: PageText
     usual: bool = True
     verb: str = ""
 

@@ -18,6 +18,7 @@ from engine.mapping.tables import VALUE_TYPES, Row, Table
 from engine.model.corrections import Correction, latest, without_notes
 from engine.model.errors import LabRelayError
 from engine.model.permissions import LOOKING
+from engine.model.phrases import N_, PageText
 from engine.store.queries.corrections import list_corrections
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import list_unmapped
@@ -44,13 +45,13 @@ MOST_CHANGES = 12
 TEXT = 300
 TICK = f"write yes under {MEANT}", f"write yes into a column {MEANT}"  # of a file; here there is a tick
 USUAL_TYPES = ("NM", "ST", "none")  # a number, words, no result
-HINTS = {
+HINTS: dict[str, PageText] = {
     "factor": "The value is multiplied by it. Empty: 1.",
     "offset": "Added after the factor. Empty: 0.",
     "unit": "The unit after factor and offset. Empty: as it is sent.",
 }
-NOTHING = "The row does not say what the code means."
-LABELS = {
+NOTHING = N_("The row does not say what the code means.")
+LABELS: dict[str, PageText] = {
     "code": "Code",
     "unit_in": "Unit as it is sent",
     "device": "Device",

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError
+from engine.model.phrases import N_, PageText
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
 from engine.web.pages.asked import NO_CAUSE, Asked, number
@@ -27,8 +28,8 @@ from engine.web.routes import PRINCIPAL, Route
 DO, OPERATIONS = "/do/", "/operations"
 NAMES = ("channel", "destination", "code", "cause", "since", "until", "state", "ids", "all")
 COUNTING = "counted for a confirmation"  # the reason of a dry run, which notes nothing
-NOTHING = "Nothing is selected. Go back to the list."
-GONE = "Nothing fits any more."
+NOTHING = N_("Nothing is selected. Go back to the list.")
+GONE = N_("Nothing fits any more.")
 MOST_NAMES = 12
 
 
@@ -42,8 +43,8 @@ class Deed(NamedTuple):
         back: the list that it is offered in.
     """
 
-    what: str
-    button: str
+    what: PageText
+    button: PageText
     needs_reason: bool
     back: str
 
@@ -54,7 +55,7 @@ DEEDS: Mapping[str, Deed] = {
     "release": Deed("Send these results to their destination?", "Release", True, "/held"),
     "reject": Deed("Reject these results? They are never delivered.", "Reject", True, "/held"),
 }
-OUTCOMES = {
+OUTCOMES: dict[str, PageText] = {
     "requeued": "queued again",
     "processed": "mapped anew",
     "still_dead": "failed again",

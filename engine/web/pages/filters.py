@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from engine.model.journal_views import Filter
+from engine.model.phrases import N_, PageText
 from engine.model.records import LETTER_STATES
 from engine.web.pages import states
 from engine.web.pages.asked import NO_CAUSE, NO_DESTINATION, Asked, moment_us
@@ -11,7 +12,7 @@ from engine.web.pages.columns import Column, choice
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
 
-LABELS = {
+LABELS: dict[str, PageText] = {
     "channel": "Analyzer",
     "destination": "Destination",
     "code": "Reason code",
@@ -28,7 +29,7 @@ LABELS = {
     "ids": "Messages",
     "to": "Send to",
 }
-WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
+WRONG_TIME = N_("This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d.")
 
 
 def moments(asked: Asked, words: Words, *, since: str = "since") -> tuple[int | None, int | None]:

@@ -26,7 +26,7 @@ from engine.model.errors import (
     TooSlowError,
 )
 from engine.model.permissions import Principal
-from engine.model.phrases import phrase_of
+from engine.model.phrases import N_, phrase_of
 from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
@@ -44,9 +44,9 @@ from engine.web.render import Renderer, TodoSource
 from engine.web.routes import PRINCIPAL
 
 AT_ONCE = 2  # pages that are read at the same time
-TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer."
-LOCKED = "The key of the journal is not at hand, so this cannot be shown."
-DAMAGED = (
+TOO_SLOW = N_("This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer.")
+LOCKED = N_("The key of the journal is not at hand, so this cannot be shown.")
+DAMAGED = N_(
     "A part of it is damaged. `labrelay verify` says which rows. A backup may have it whole, or the analyzer can send "
     "it again."
 )

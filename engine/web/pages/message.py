@@ -9,6 +9,7 @@ from aiohttp import web
 from engine.model.errors import TooSlowError
 from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
+from engine.model.phrases import N_
 from engine.model.records import LETTER_STATES
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.abdm_lists import of_message
@@ -37,11 +38,13 @@ from engine.web.routes import Route
 PATH = "/messages/{number}"
 LONGEST = 500  # signs of a remark
 REVEAL = "shown"  # the verb before contents are shown
-NEIGHBOURS = (
-    "A person made it from message {n}",
-    "A person corrected it: message {n} took its place",
-    "It repeats message {n}",
-    "Its bytes are those of message {n}",
+NEIGHBOURS = N_(
+    (
+        "A person made it from message {n}",
+        "A person corrected it: message {n} took its place",
+        "It repeats message {n}",
+        "Its bytes are those of message {n}",
+    )
 )
 FAILED = Badge("attention", "retry", "failed")
 

@@ -19,6 +19,7 @@ from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal_views import Filter, MessageView
 from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
+from engine.model.phrases import N_, PageText
 from engine.model.search_keys import MAX_LENGTH
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
@@ -38,7 +39,7 @@ VERB, SHOWING = "searched", "exported"  # of the control socket
 SEALED, SEALED_OTHER = "sealed", "found"  # with a number that may be a patient's; with another, for all who look
 BEARS = "bears"  # never of an address
 LAST = "24h"
-LABELS = {
+LABELS: dict[str, PageText] = {
     "q": "Number",
     SEALED: "Number",
     SEALED_OTHER: "Number",
@@ -54,7 +55,7 @@ LABELS = {
     "loinc": "LOINC",
     "lot": "Reagent lot",
 }
-SPANS = {
+SPANS: dict[str, PageText] = {
     "": "last 24 hours; of a number, all there is",
     "1h": "last hour",
     "today": "today",
@@ -68,8 +69,8 @@ ASKABLE = {
     **{name: states.MESSAGE[name] for name in ("stored", "filtered", "dead", "incomplete", "dismissed")},
     **{name: states.DELIVERY[name] for name in ("waiting", "held", "delivered")},
 }
-WRONG_STATE = "There is no such state."
-WRONG_ADDRESS = "This address is not whole, or is of another journal. Search again."
+WRONG_STATE = N_("There is no such state.")
+WRONG_ADDRESS = N_("This address is not whole, or is of another journal. Search again.")
 NUMBERS = ("q", SEALED, SEALED_OTHER)
 NAMES = (*LABELS, COLUMNS)
 CONTROL = "control_id"

@@ -10,6 +10,7 @@ from engine.actions.control import Request
 from engine.actions.operations import sums
 from engine.model.errors import LabRelayError
 from engine.model.permissions import LOOKING
+from engine.model.phrases import PageText
 from engine.store.operations.bulk import Operation
 from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.reader import Reader
@@ -48,7 +49,7 @@ STAGES = {
     "failed": Look("failed", "attention", "dead"),
     "damaged": Look("damaged", "attention", "dead"),
 }
-FAULTS = {
+FAULTS: dict[str, PageText] = {
     "first_row": "Its row of the audit trail. `labrelay verify` names it.",
     "own_row": "Its own row: how far it was is not known.",
     "letters": "Its list of letters: those that it had not come to are as they were.",

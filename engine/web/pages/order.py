@@ -17,6 +17,7 @@ from engine.model.errors import LabRelayError
 from engine.model.journal_views import Act, Filter, MessageView
 from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
+from engine.model.phrases import N_
 from engine.monitoring.line_steps import line_step
 from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist
@@ -44,7 +45,7 @@ MOST_TRACED, MOST_PASSED, MOST_OF_STEP = 10, 100, 2_000  # newest questions, the
 LONGEST = 500  # signs of a remark
 MOST_STEPS = 1_000  # of a time line, the newest
 MOST_MESSAGES = 50  # that bear the number of the tube
-NO_TUBE = "Nothing is kept of this tube."
+NO_TUBE = N_("Nothing is kept of this tube.")
 BY_PERSON = "person"  # the cause of an event; its message is the act
 
 

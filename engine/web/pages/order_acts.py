@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from engine.actions.control import Request
 from engine.model.errors import AbsentError, LabRelayError, RefusedError
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, WorkItem, item_id, item_number
-from engine.model.phrases import Said
+from engine.model.phrases import N_, PageText, Said
 from engine.store.operations.worklist.holding import MATCHED
 from engine.store.queries import tube_timeline, worklist
 from engine.store.queries.reader import Reader
@@ -26,7 +26,7 @@ from engine.web.pages.orders import ONE
 from engine.web.pages.words import Words, shown
 from engine.web.routes import PRINCIPAL, Route
 
-NO_ORDER = "There is no order {order}."
+NO_ORDER = N_("There is no order {order}.")
 _S = ItemState
 MATCH, UNMATCH = "match", "unmatch"
 AT_ANALYZER = frozenset({_S.OFFERED, _S.ACCEPTED, _S.IN_PROGRESS})
@@ -43,9 +43,9 @@ class Deed(NamedTuple):
     """
 
     verb: str
-    what: str
-    button: str
-    then: str
+    what: PageText
+    button: PageText
+    then: PageText
     states: frozenset[ItemState]
 
 
@@ -87,10 +87,10 @@ DEEDS: Mapping[str, Deed] = {
         frozenset({_S.RESULTED}),
     ),
 }
-COMPARE = "Specimen number and patient must be the same. Look at both first."
-MAY_HAVE = "The analyzer may have it, and measure it twice."
-FIRST_STEP = "The analyzer may have it: it is cancelled once the analyzer gives it up, or once you cancel it again."
-SECOND_STEP = "By this you say that the analyzer does not measure it."
+COMPARE = N_("Specimen number and patient must be the same. Look at both first.")
+MAY_HAVE = N_("The analyzer may have it, and measure it twice.")
+FIRST_STEP = N_("The analyzer may have it: it is cancelled once the analyzer gives it up, or once you cancel it again.")
+SECOND_STEP = N_("By this you say that the analyzer does not measure it.")
 
 
 def routes(frame: Frame) -> Iterator[Route]:

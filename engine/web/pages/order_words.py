@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from engine.model.orders import ItemReason, ItemState, NoOrder, Priority
+from engine.model.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words
@@ -21,7 +22,7 @@ STATES: Mapping[ItemState, Look] = {
     ItemState.EXPIRED: Look("time is over", "calm", "quiet"),
     ItemState.SUPERSEDED: Look("replaced by a newer one", "ok", "ok"),
 }
-REASONS: Mapping[ItemReason, str] = {
+REASONS: Mapping[ItemReason, PageText] = {
     ItemReason.ORDER_CONFLICT: "The same order came with other content.",
     ItemReason.SPECIMEN_CONFLICT: "Orders of two patients have this specimen number.",
     ItemReason.UNKNOWN_ACTION: "The LIS did not say what is to be done.",
@@ -42,7 +43,7 @@ REASONS: Mapping[ItemReason, str] = {
     ItemReason.TOO_MANY_LINES: "The message has too many tests.",
     ItemReason.TOO_MANY_ITEMS: "This specimen has too many orders.",
 }
-PRIORITIES: Mapping[Priority, str] = {
+PRIORITIES: Mapping[Priority, PageText] = {
     "stat": "urgent",
     "asap": "as soon as possible",
     "routine": "routine",
@@ -50,7 +51,7 @@ PRIORITIES: Mapping[Priority, str] = {
     "timed": "at a set time",
     "pre-op": "before surgery",
 }
-EVENTS: Mapping[str, str] = {
+EVENTS: Mapping[str, PageText] = {
     "taken": "ordered",
     "sent": "given to the analyzer",
     "not_sent": "not sent",
@@ -81,7 +82,7 @@ EVENTS: Mapping[str, str] = {
     "unmatch": "match undone",
     "erased": "contents erased",
 }
-NONE: Mapping[str, str] = {
+NONE: Mapping[str, PageText] = {
     NoOrder.UNKNOWN: "no order has this number",
     NoOrder.UNREAD: "the analyzer could not read the number",
     NoOrder.CONFLICT: "two patients have this number",
@@ -92,7 +93,7 @@ NONE: Mapping[str, str] = {
     NoOrder.ELSEWHERE: "another analyzer has its orders",
     NoOrder.NOT_SUPPORTED: "such a question is not answered here",
 }
-OUTCOMES: Mapping[str, str] = {
+OUTCOMES: Mapping[str, PageText] = {
     "sent": "sent",
     "accepted": "accepted",
     "refused": "refused",
@@ -119,7 +120,7 @@ OUTCOMES: Mapping[str, str] = {
     "left_out": "not all of it was sent",
     "erased": "contents erased",
 }
-KINDS: Mapping[str, str] = {
+KINDS: Mapping[str, PageText] = {
     "specimens": "tubes: {n}",
     "all": "all open orders",
     "numbers": "tubes of a range of numbers",

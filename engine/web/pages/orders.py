@@ -15,7 +15,7 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.model.orders import AT_ANALYZER, WorkItem
 from engine.model.permissions import LOOKING
-from engine.model.phrases import Span
+from engine.model.phrases import N_, PageText, Span
 from engine.model.usual_times import UsualTime
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries import order_questions, tube_timeline, worklist
@@ -37,10 +37,10 @@ WORKLIST = "/orders/worklist"
 SHEETS = "order_worklist"  # the verb of the control socket
 TAB = "tab"
 NAMES = (TAB, "channel", COLUMNS)
-LABELS = {"channel": "Analyzer"}
+LABELS: dict[str, PageText] = {"channel": "Analyzer"}
 WITHOUT, ASKED_IN_VAIN = "without", "questions"  # tabs that are no orders
 # Worst first.
-TAB_WORDS = {
+TAB_WORDS: dict[str, PageText] = {
     "refused": "Refused",
     ASKED_IN_VAIN: "Questions unanswered",
     WITHOUT: "Results without order",
@@ -54,7 +54,7 @@ TAB_WORDS = {
     "rejected": "Not taken",
     "done": "Ended",
 }
-ABOUT = {
+ABOUT: dict[str, PageText] = {
     "refused": "The analyzer does not measure these. Send one once more, or cancel it and measure the test elsewhere.",
     WITHOUT: "Results of the last 24 hours whose test no order asked for. They were delivered like all others.",
     "after_all": "These were cancelled or ended in another way, and a result came all the same. It was delivered. Tell "
@@ -80,7 +80,7 @@ CHOICE = {
     "run": Column("Run", usual=False),
     "result": Column("Result"),
 }
-WRONG_TAB = "There is no such list of orders."
+WRONG_TAB = N_("There is no such list of orders.")
 
 
 @dataclass(frozen=True, slots=True)

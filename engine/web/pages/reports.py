@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.model.permissions import LOOKING
-from engine.model.phrases import Span
+from engine.model.phrases import N_, PageText, Span
 from engine.model.turnaround import Stage
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.store.queries.reader import Reader
@@ -40,22 +40,22 @@ from engine.web.routes import Route
 
 PATH, CSV = "/reports", "/reports.csv"
 NAMES = ("from", "until", "by", "channel")
-ROWS_BY = {CHANNEL: "Analyzer", TEST: "Test", DAY: "Day"}
-STAGE_WORDS = {
+ROWS_BY: dict[str, PageText] = {CHANNEL: "Analyzer", TEST: "Test", DAY: "Day"}
+STAGE_WORDS: dict[str, PageText] = {
     "collected-resulted": "collected to result",
     "resulted-received": "result to receipt",
     "received-delivered": "receipt to delivery",
     "collected-delivered": "collected to delivery",
 }
-COUNTING = "Messages whose results are not counted yet: {n}; not delivered yet: {m}."
-MONTHS = ("This month", "The month before")
-DID_NOT_RUN = "LabRelay did not run"
+COUNTING = N_("Messages whose results are not counted yet: {n}; not delivered yet: {m}.")
+MONTHS = N_(("This month", "The month before"))
+DID_NOT_RUN = N_("LabRelay did not run")
 STATE_WORDS = {
     **{("channel", one.value): one.words for one in ChannelState},
     **{("destination", one.value): one.words for one in DestinationState},
     ("labrelay", "not_running"): DID_NOT_RUN,
 }
-TITLES = {
+TITLES: dict[str, PageText] = {
     "volume": "Volume",
     "turnaround": "Turnaround",
     "utilisation": "Use of analyzers",

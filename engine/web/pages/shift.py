@@ -15,7 +15,7 @@ from aiohttp import web
 from engine.model.clock import from_us
 from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING, LOOKING
-from engine.model.phrases import Span
+from engine.model.phrases import N_, Span
 from engine.store.queries.acts import acts_page
 from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
@@ -37,8 +37,8 @@ CHOICE = {
     "held": Column("Held back"),
     "longest": Column("Longest without a message"),
 }
-BEGINS = "It begins with the shift."
-BEGINS_BEFORE = "It begins with the shift before: this one has just begun."
+BEGINS = N_("It begins with the shift.")
+BEGINS_BEFORE = N_("It begins with the shift before: this one has just begun.")
 MOST_ACTS = 200
 ACTS_AT_ONCE = 200
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from engine.model.phrases import PageText
 from engine.web.cells import Badge
 from engine.web.pages.words import Words
 
@@ -13,7 +14,7 @@ class Look(NamedTuple):
         level: of a badge.
     """
 
-    words: str
+    words: PageText
     level: str
     icon: str
 

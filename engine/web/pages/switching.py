@@ -13,6 +13,7 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.actions.pause_resume import target_of
 from engine.model.errors import LabRelayError
+from engine.model.phrases import PageText
 from engine.model.records import DELIVERIES, Target
 from engine.web.access.desk import Desk, sentence
 from engine.web.forms import Form
@@ -34,10 +35,10 @@ class Order(NamedTuple):
         already: where nothing was to be done.
     """
 
-    what: str
-    button: str
-    done: str
-    already: str
+    what: PageText
+    button: PageText
+    done: PageText
+    already: PageText
 
 
 ORDERS: Mapping[str, Order] = {
@@ -46,7 +47,7 @@ ORDERS: Mapping[str, Order] = {
     "restart": Order("Restart {name}?", "Restart", "{name} was restarted.", ""),
 }
 TRY = Order("Try {name} now?", "Try now", "{name} is tried now.", "")  # a restart of what sends
-KINDS = {
+KINDS: dict[str, PageText] = {
     "channel": "Analyzer",
     "destination": "Destination",
     "lane": "Analyzer to destination",

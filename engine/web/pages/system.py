@@ -9,7 +9,7 @@ from aiohttp import web
 
 from engine.model.errors import ConfigError
 from engine.model.permissions import CHANGING, LOOKING
-from engine.model.phrases import Span, phrase_of
+from engine.model.phrases import N_, PageText, Span, phrase_of
 from engine.model.records import DELIVERIES
 from engine.model.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -22,7 +22,7 @@ from engine.web.routes import Route
 
 PATH = "/system"
 MOST_FILES = 20  # named on the page
-KINDS = {"channel": "Analyzer", "destination": "Destination", "key": "Setting"}
+KINDS: dict[str, PageText] = {"channel": "Analyzer", "destination": "Destination", "key": "Setting"}
 Facts = Iterator[tuple[str, str]]
 
 
@@ -36,7 +36,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 def _page(asking: Asking) -> Page:
     words, site = asking.words, asking.site
-    parts = (("Program", _program), ("Journal", _journal), ("Copies", _copies))
+    parts = ((N_("Program"), _program), (N_("Journal"), _journal), (N_("Copies"), _copies))
     values = {
         "parts": [(words.say(title), [fact for fact in facts(site, words) if fact[1]]) for title, facts in parts],
         "alarms": [phrase_of(text).say(words.catalogue) for text in site.alarms],

@@ -15,6 +15,7 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
+from engine.model.phrases import N_, R_, PageText
 from engine.monitoring.todo import Todo, without_notes
 from engine.store.queries.reader import Reader
 from engine.views.shift import ends
@@ -25,14 +26,14 @@ from engine.web.routes import PRINCIPAL, Route
 from engine.web.todo_rows import TODO, short_time, todo_row
 
 PARTS = {"give-back": "taken", "no-note": "note", "wake": "snooze"}  # an act -> what is forgotten
-UNTIL = {
+UNTIL: dict[str, PageText] = {
     "hour": "For an hour",
     "shift": "Until the end of the shift",
     "morning": "Until the morning",
 }
 MORNING = time(8)
-FEW_WORDS = "write a few words first"
-GONE = "This is not on the list any more."
+FEW_WORDS = R_("write a few words first")
+GONE = N_("This is not on the list any more.")
 
 
 def routes(frame: Frame) -> Sequence[Route]:

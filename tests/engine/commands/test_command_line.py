@@ -13,9 +13,10 @@ import pytest
 
 from engine.__main__ import labrelay as group
 from engine.__main__ import run
+from engine.commands.shared import verb_list
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import COMMANDS, GROUPS, verbs
+from engine.commands.shared.verb_list import GROUPS, verb_files, verbs
 from engine.help import library
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, RefusedError, UnreachableError
 from engine.views.text import printable, table
@@ -30,9 +31,7 @@ def test_help_lists_verbs_in_groups_and_rare_ones_with_all() -> None:
 
     assert (first.code, every.code) == (ExitCode.OK, ExitCode.OK)
     for name, verb in verbs().items():
-        assert verb.line.endswith("."), (
-            f"engine/commands/{name.replace('-', '_')}.py: end the docstring's first line, its help, with a stop"
-        )
+        assert verb.line.endswith("."), f"{verb_files()[name]}: end the docstring's first line, its help, with a stop"
         assert _listed(name, every.out)
         assert _listed(name, first.out) != verb.rare
     assert "help all" in first.out
@@ -50,8 +49,17 @@ def _listed(verb: str, help_text: str) -> bool:
 
 @pytest.mark.parametrize("name", sorted(verbs()))
 def test_every_verb_says_its_group(name: str) -> None:
-    file = f"engine/commands/{name.replace('-', '_')}.py"
-    assert verbs()[name].group in GROUPS, f"{file}: add a constant GROUP, one of: {', '.join(GROUPS)}"
+    assert verbs()[name].group in GROUPS, f"{verb_files()[name]}: add a constant GROUP, one of: {', '.join(GROUPS)}"
+
+
+def test_verbs_are_found_in_the_folders_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb_list, "ENGINE", tmp_path)
+    for name in ("commands/run.py", "features/orders/commands/give_back.py", "features/orders/commands/_shared.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = verb_list.verb_files.__wrapped__()
+    assert list(found) == ["give-back", "run"]
+    assert verb_list.module_of(found["give-back"]) == "engine.features.orders.commands.give_back"
 
 
 def test_help_explains_verbs_and_topics() -> None:
@@ -337,9 +345,8 @@ def test_color_is_off_when_the_person_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_module_of_the_commands_room_says_what_it_is() -> None:
-    for path in COMMANDS.glob("*.py"):
-        if path.name != "__init__.py":
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+    for path in verb_files().values():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hatchling.build import build_wheel
 
 from engine.config import site
+from tests.support.packages import PACKAGES
 
 CHECKOUT = Path(__file__).parents[3]
-PACKAGES = ("adapters", "engine")
 
 
 def test_the_checkout_comes_before_an_installed_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from engine.monitoring.snapshot.links import LinkState
 from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import QUESTIONS, RESOURCES
+from tests.support.packages import PACKAGES
 from tests.support.status_sites import troubled_site
 
 CHECKOUT = Path(__file__).parents[3]
@@ -175,7 +176,8 @@ def _paths(value: object, place: str = "") -> list[str]:
 def test_texts_name_topics_that_exist() -> None:
     """`labrelay help NAME PART` in pages, in code and in examples."""
     paths = [*(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md"))]
-    for folder, kinds in (("engine", "py html txt yaml"), ("adapters", "py"), ("config", "yaml"), ("channels", "yaml")):
+    code = ((package, "py html txt yaml") for package in PACKAGES)
+    for folder, kinds in (*code, ("config", "yaml"), ("channels", "yaml")):
         paths += [path for kind in kinds.split() for path in (CHECKOUT / folder).rglob(f"*.{kind}")]
     known = {*library.names(), *SHORT, *verbs(), "all"}
     for path in paths:

@@ -23,6 +23,7 @@ from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, par
 from tests.support.samples import sample_files
 from tests.support.shipped import MAPPINGS
 
+OF_MAPPINGS = ("engine.mapping", "engine.features")  # where functions of mappings are
 TABLE = "code,unit_in,loinc,unit,ucum,factor,digits\nHGB,g/dL,718-7,g/L,g/L,10,0\n"
 TABLES = "tables:\n  analytes: {csv: t.csv, key: [code, unit_in], on_missing: local, on_missing_unit: local}\n"
 STEPS = """
@@ -378,6 +379,6 @@ def _names_in(function: Any, seen: set[Any]) -> set[str]:
         codes += [one for one in code.co_consts if isinstance(one, CodeType)]
     for name in tuple(found):
         called = function.__globals__.get(name)
-        if isinstance(called, FunctionType) and called.__module__.startswith("engine.mapping") and called not in seen:
+        if isinstance(called, FunctionType) and called.__module__.startswith(OF_MAPPINGS) and called not in seen:
             found |= _names_in(called, seen)
     return found

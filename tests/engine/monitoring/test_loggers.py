@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.monitoring.logs import LOGGERS, OURS
+from tests.support.packages import PACKAGES
 
 CHECKOUT = Path(__file__).parents[3]
 NAMED = re.compile(rb"[lL]ogger")  # in the text of each module that logs
@@ -19,7 +20,7 @@ def modules() -> dict[str, ast.Module]:
     """The text of each module that logs, read: not while tests are collected, as each process collects all."""
     return {
         path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(text)
-        for folder in ("engine", "adapters")
+        for folder in PACKAGES
         for path in sorted((CHECKOUT / folder).rglob("*.py"))
         if str(path.relative_to(CHECKOUT)) not in SET_UP and NAMED.search(text := path.read_bytes())
     }

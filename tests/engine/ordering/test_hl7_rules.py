@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-DIALOGUES = HERE.parents[1] / "adapters/codecs/hl7v2/dialogues/test_hl7_dialogues.py"
+CHECKOUT = Path(__file__).parents[3]
+DIALOGUES = CHECKOUT / "tests/adapters/codecs/hl7v2/dialogues/test_hl7_dialogues.py"
 FILES = (
-    HERE / "test_law.py",
-    HERE / "test_law_answers.py",
-    HERE / "test_law_cancels.py",
-    HERE / "test_hl7_questions.py",
-    HERE.parent / "store/operations/worklist/test_orders_in_and_out.py",
+    CHECKOUT / "tests/engine/ordering/test_law.py",
+    CHECKOUT / "tests/engine/ordering/test_law_answers.py",
+    CHECKOUT / "tests/engine/ordering/test_law_cancels.py",
+    CHECKOUT / "tests/engine/ordering/test_hl7_questions.py",
+    CHECKOUT / "tests/engine/store/operations/worklist/test_orders_in_and_out.py",
     DIALOGUES,
 )
 

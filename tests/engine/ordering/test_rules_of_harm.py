@@ -22,18 +22,21 @@ from tests.support.ordering_lis import order, ordering
 from tests.support.running import MLLP, astm_channel, channel, running_site
 from tests.support.waiting import until
 
-TESTS = Path(__file__).parents[2]
-WORKLIST = "engine/store/operations/worklist/test_orders_in_and_out.py"
-HERE = "engine/ordering/test_rules_of_harm.py"
-ASTM, HL7, LAW = (f"engine/ordering/test_{name}.py" for name in ("questions", "hl7_questions", "law"))
-DOWNLOADS, LIS = (f"engine/ordering/test_{name}.py" for name in ("downloads", "orders_of_a_lis"))
+CHECKOUT = Path(__file__).parents[3]
+WORKLIST = "tests/engine/store/operations/worklist/test_orders_in_and_out.py"
+HERE = "tests/engine/ordering/test_rules_of_harm.py"
+ASTM = "tests/engine/ordering/test_questions.py"
+HL7 = "tests/engine/ordering/test_hl7_questions.py"
+LAW = "tests/engine/ordering/test_law.py"
+DOWNLOADS = "tests/engine/ordering/test_downloads.py"
+LIS = "tests/engine/ordering/test_orders_of_a_lis.py"
 
 RULES: dict[str, tuple[str, ...]] = {
     "a tube's number is compared exactly, and an equal one after any change is none, with a warning": (
         f"{WORKLIST}::test_only_the_exact_specimen_number_is_found",
         f"{ASTM}::test_an_unknown_tube_gets_none_in_the_makers_form",
-        "engine/model/test_order_results.py::test_a_result_is_of_its_own_tube",
-        "engine/store/queries/test_order_tabs.py::test_a_question_is_unanswered_until_the_tube_is_asked_for_again",
+        "tests/engine/model/test_order_results.py::test_a_result_is_of_its_own_tube",
+        "tests/engine/store/queries/test_order_tabs.py::test_a_question_is_unanswered_until_the_tube_is_asked_for_again",
     ),
     "one number, two patients: both orders are held, and a question gets none": (
         f"{WORKLIST}::test_one_number_with_two_patients_holds_both_orders",
@@ -59,7 +62,7 @@ RULES: dict[str, tuple[str, ...]] = {
         f"{ASTM}::test_a_reconnect_amid_an_answer_is_asked_for_anew",
         f"{LAW}::test_for_one_specimen_asked_only_that_specimen_is_sent",
         f"{LAW}::test_a_second_query_takes_nothing_from_the_orders_of_the_first",
-        "interleavings/test_sample.py::test_no_tube_gets_the_orders_of_another_and_none_is_lost_doubled_or_silent",
+        "tests/interleavings/test_sample.py::test_no_tube_gets_the_orders_of_another_and_none_is_lost_doubled_or_silent",
     ),
     "an answer that a cancel or another message has overtaken is looked up anew, or thrown away": (
         f"{ASTM}::test_a_cancelled_order_is_not_offered",
@@ -70,19 +73,19 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "a patient's details go only where the channel says so, and no text becomes another field": (
         f"{ASTM}::test_a_name_goes_to_the_analyzer_only_where_the_channel_says_so",
-        "adapters/codecs/astm/test_dialogue_texts.py::test_a_name_cannot_bring_a_record",
-        "engine/ordering/test_status_of_orders.py::test_no_text_of_an_order_can_add_a_field",
+        "tests/adapters/codecs/astm/test_dialogue_texts.py::test_a_name_cannot_bring_a_record",
+        "tests/engine/ordering/test_status_of_orders.py::test_no_text_of_an_order_can_add_a_field",
     ),
     "two tests never have one code of an analyzer": (
-        "engine/config/test_orders_keys.py::test_two_tests_never_share_a_code_of_the_analyzer",
-        "engine/ordering/test_codes_of_table.py::test_a_table_that_does_not_say_which_test_is_refused",
+        "tests/engine/config/test_orders_keys.py::test_two_tests_never_share_a_code_of_the_analyzer",
+        "tests/engine/ordering/test_codes_of_table.py::test_a_table_that_does_not_say_which_test_is_refused",
         f"{WORKLIST}::test_the_code_under_which_it_was_sent_counts",
     ),
     "a test that the analyzer has no code for waits with its reason, and is on the list of what waits too long": (
         f"{WORKLIST}::test_an_order_that_an_analyzer_has_no_code_for_waits",
         f"{LIS}::test_other_orders_of_the_message_are_taken",
-        "engine/store/queries/test_order_tabs.py::test_each_order_is_in_the_lists_of_the_table",
-        "engine/monitoring/test_todo.py::test_orders_that_wait_for_a_person_are_one_entry_for_each_list",
+        "tests/engine/store/queries/test_order_tabs.py::test_each_order_is_in_the_lists_of_the_table",
+        "tests/engine/monitoring/test_todo.py::test_orders_that_wait_for_a_person_are_one_entry_for_each_list",
     ),
     "one analyzer has an order at a time; where two may have it, it is marked": (
         f"{WORKLIST}::test_one_channel_of_a_group_has_an_order_at_a_time",
@@ -126,7 +129,7 @@ def test_each_rule_has_tests_that_exist(rule: str) -> None:
     assert RULES[rule]
     for test in RULES[rule]:
         path, _, name = test.partition("::")
-        assert name in names_in(TESTS / path), test
+        assert name in names_in(CHECKOUT / path), test
 
 
 async def test_a_rack_and_position_without_a_number_get_no_order(tmp_path: Path) -> None:

@@ -27,7 +27,14 @@ from tests.support.packs import channel_of, payloads_of
 from tests.support.samples import sample_files
 from tests.support.shipped import KEY, RECEIVED, ROUTES, Recorder, program
 
-KEEPERS = ("engine.mapping", "engine.model", "engine.processing", "adapters.codecs", "adapters.dialects")
+KEEPERS = (
+    "engine.mapping",
+    "engine.model",
+    "engine.processing",
+    "engine.features",
+    "adapters.codecs",
+    "adapters.dialects",
+)
 LARGEST = 20_000  # bytes of a message: one is processed dozens of times
 NO_PACK = {"abdm-report", "gst-invoice", "mindray-bs-astm", "order-dialogues", "payment-notice"}  # folders of samples
 PACKS = sorted({file.folder for file in sample_files("hl7v2", "astm", "text")} - NO_PACK)

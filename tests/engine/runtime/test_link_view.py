@@ -12,6 +12,7 @@ from engine.receiving.link_words import FAULT_WORDS
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, block
 from tests.support.mllp_peer import ack, mllp_peer
+from tests.support.packages import PACKAGES
 from tests.support.running import ASTM, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.waiting import until
 
@@ -134,7 +135,7 @@ async def test_lots_are_shown_with_their_analyzer(tmp_path: Path) -> None:
 def fault_kinds() -> set[str]:
     """The kind of every `LinkFault` that is made anywhere, where it is a constant."""
     found = set()
-    for folder in ("adapters", "engine"):
+    for folder in PACKAGES:
         for path in (CHECKOUT / folder).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_bytes())):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "LinkFault":

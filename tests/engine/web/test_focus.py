@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from engine.web.render import STATIC
+from engine.web import render
 
-TEMPLATES = sorted((STATIC.parent / "templates").glob("*.html"))
+TEMPLATES = sorted(path for folder in render.TEMPLATES for path in folder.glob("*.html"))
 # They are there while a page renews itself, or before anything was done.
 NO_ANSWER = {
     ("top.html", "ending-says"),
@@ -15,6 +15,10 @@ NO_ANSWER = {
     ("question.html", "text"),
 }
 BY_ITSELF = ("<input", "<textarea", "<select", "<button")
+
+
+def test_a_template_has_one_name_among_the_folders() -> None:
+    assert len({path.name for path in TEMPLATES}) == len(TEMPLATES)
 
 
 def elements(pattern: str) -> list[tuple[str, str, str]]:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from engine.web.languages import LANGUAGES
-from engine.web.render import STATIC
+from engine.web.render import TEMPLATES
 from tests.engine.web.test_every_route import address_of
 from tests.support.access import ROOT, Browser
 from tests.support.acting_pages import GOOD, ActingSite, acting_site
 from tests.support.running import Json
 from tests.support.status_server import Element
 
-TEMPLATES = STATIC.parent / "templates"
 CHANNELS: dict[str, Json] = {
     "chemistry": {
         "source": {"kind": "mllp", "listen": "127.0.0.1:0"},
@@ -119,7 +118,8 @@ async def test_a_form_names_the_page_that_it_is_on(admin: Browser) -> None:
 def test_each_form_names_its_page() -> None:
     without = [
         f"{path.name}: {form}"
-        for path in TEMPLATES.glob("*.html")
+        for folder in TEMPLATES
+        for path in folder.glob("*.html")
         for form in re.findall(r'<form method="post".*?</form>', path.read_text(encoding="utf-8"), re.DOTALL)
         if "guard(" not in form
     ]

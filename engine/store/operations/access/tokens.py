@@ -3,12 +3,12 @@
 from engine.model.accounts import ApiToken
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
-from engine.model.phrases import Said
+from engine.model.phrases import N_, Said
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 
-TAKEN = "there is a token {name} already"
+TAKEN = N_("there is a token {name} already")
 MOST_TOKENS = 1000
 
 

@@ -11,6 +11,7 @@ import orjson
 from engine.model.accounts import LONGEST_NAME, Credentials, Identity, name_key, shown_name
 from engine.model.actor import Actor
 from engine.model.errors import LabRelayError, LogInError, RefusedError
+from engine.model.phrases import R_
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
@@ -18,8 +19,8 @@ from engine.store.operations import audit
 
 COLUMN = "app_user"  # the place of sealed credentials, with the user's id
 MOST_USERS = 1000
-NO_ADMIN = "first an admin with a password has to be set up here"
-KEPT_OUT = "you are kept out; ask the person who administers LabRelay"
+NO_ADMIN = R_("first an admin with a password has to be set up here")
+KEPT_OUT = R_("you are kept out; ask the person who administers LabRelay")
 
 
 @operation(priority=Priority.SETTLE)

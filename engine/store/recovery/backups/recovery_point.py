@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.config.keeping import BackupConfig
 from engine.model.errors import StoreError
 from engine.model.health import Health, Line
+from engine.model.phrases import N_
 from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.operations import incarnation
@@ -21,10 +22,11 @@ from engine.store.recovery.backups.catalog import Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
 ROWS_OVERDUE_S = 900.0  # at least: an older row that is not in the folder is a problem
-SAME_DISK = (
-    "the copies lie on the journal's own disk, whose failure destroys both; name a folder on another disk, or a "
-    "mounted share"
+SAME_DISK_SAID = N_(
+    "backup: the copies lie on the journal's own disk, whose failure destroys both; name a folder on another disk, or "
+    "a mounted share"
 )
+SAME_DISK = SAME_DISK_SAID.removeprefix("backup: ")
 _SUBJECT = "backup"
 
 
