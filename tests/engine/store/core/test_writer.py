@@ -214,7 +214,7 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
         lambda: journal.run(dismissal.dismiss, deliveries=[1], actor="a.singh", reason="why"),
         lambda: journal.run(attempts.postpone, 1, attempt=1, not_before_us=1, cause=ReasonCode.BUSY),
         lambda: journal.run(decisions_ops.supersede, [1]),
-        lambda: journal.run(decisions_ops.hold, [1], ReasonCode.ABDM_LEFT),
+        lambda: journal.run(decisions_ops.hold, [1], ReasonCode.HELD_BY_RULE),
         lambda: journal.run(hold_queue.release, [1], **who),
         lambda: journal.run(hold_queue.reject, [1], **who),
         lambda: journal.run(audit.begin, "a.singh", "retry", {}),
