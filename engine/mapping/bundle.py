@@ -11,16 +11,19 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 import orjson
 from orjson import Fragment
 
+from engine.mapping.entries import Entry, kind_of, opened, parts, write
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import BundleBuilder
 from engine.mapping.message_context import MessageContext
 from engine.mapping.message_header import message_header
 from engine.mapping.uris import quoted
+from engine.model.packing import pack_parts
 from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
@@ -35,8 +38,8 @@ _AGENT = {
 
 def assemble(
     run: MessageContext, making: BundleBuilder, kind: str, mapping: str, *, profiles: Mapping[str, str] | None = None
-) -> bytes:
-    """The serialised Bundle of everything that was made.
+) -> tuple[bytes, bool]:
+    """The serialised Bundle of everything that was made, and whether it is packed.
 
     Args:
         kind: ``transaction``, ``message``, ``document`` or ``collection``.
@@ -47,7 +50,7 @@ def assemble(
         ContentError: a document without what every document has.
     """
     if kind == "document":
-        return _serialised(run, _document(run, making, profiles or {}))
+        return _serialised(run, making, _document(run, making, profiles or {}))
     bundle: Json = {"resourceType": "Bundle"}
     identifier = _identifier(run)
     if identifier is not None:
@@ -65,15 +68,37 @@ def assemble(
     bundle["entry"] = entries
     if profiles:
         _claim(entries, profiles)
-    return _serialised(run, bundle)
+    return _serialised(run, making, bundle)
 
 
-def _serialised(run: MessageContext, bundle: Json) -> bytes:
-    body = orjson.dumps(bundle)
-    # A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one.
-    if b"\\" in body and _ESCAPED_CONTROL.search(body):
+def _serialised(run: MessageContext, making: BundleBuilder, bundle: Json) -> tuple[bytes, bool]:
+    entries = making.entries
+    if not making.has_written:
+        body = orjson.dumps(bundle)
+    elif run.context.packs and (size := _size_without_controls(bundle, entries)):
+        return pack_parts(parts(bundle, entries, last=True), size), True
+    else:
+        out = BytesIO()  # grows in place, and gives its bytes away without a copy
+        out.writelines(parts(bundle, entries, last=True))
+        body = out.getvalue()
+    if _has_control(body):
         body = _without_controls(run, body)
-    return body
+    return body, False
+
+
+def _has_control(text: bytes) -> bool:
+    """A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one."""
+    return b"\\" in text and _ESCAPED_CONTROL.search(text) is not None
+
+
+def _size_without_controls(bundle: Json, entries: list[Entry]) -> int:
+    """How many bytes the JSON has; 0 where characters are to be replaced in it."""
+    size = 0
+    for part in parts(bundle, entries, last=False):
+        if _has_control(part):
+            return 0
+        size += len(part)
+    return size
 
 
 def _identifier(run: MessageContext) -> Json | None:
@@ -126,7 +151,7 @@ def _document(run: MessageContext, making: BundleBuilder, profiles: Mapping[str,
     """The Bundle of a document; takes the steps' own Bundle out of the entries."""
     bundle: Json = {"resourceType": "Bundle"}
     entries = making.entries
-    making.envelope = [one for one in entries if one["resource"]["resourceType"] == "Bundle"]
+    making.envelope = [opened(one) for one in entries if kind_of(one) == "Bundle"]
     for entry in making.envelope:
         entries.remove(entry)
         bundle |= {name: value for name, value in entry["resource"].items() if name != "id"}
@@ -139,7 +164,8 @@ def _document(run: MessageContext, making: BundleBuilder, profiles: Mapping[str,
             bundle[name] = found
     bundle["entry"] = entries
     if profiles:
-        _claim([*entries, {"resource": bundle}], profiles)
+        _claim(entries, profiles)
+        _claim([{"resource": bundle}], profiles)
     return bundle
 
 
@@ -157,21 +183,25 @@ def _document_time(run: MessageContext) -> str | None:
     return None if received is None else received.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _claim(entries: list[Json], profiles: Mapping[str, str]) -> None:
+def _claim(entries: list[Entry], profiles: Mapping[str, str]) -> None:
     """Name the profile of each resource that has one, beside what a rule wrote into its `meta`."""
-    for entry in entries:
-        resource = entry["resource"]
-        profile = profiles.get(resource["resourceType"])
+    for at, entry in enumerate(entries):
+        profile = profiles.get(kind_of(entry))
         if profile is not None:
+            whole = opened(entry)
+            resource = whole["resource"]
             said = resource.get("meta", {})
             if isinstance(said, Fragment):  # an object of literals, serialised when the mapping was loaded
                 said = orjson.loads(orjson.dumps(said))
             resource["meta"] = {"profile": [profile]} | said
+            if whole is not entry:
+                entries[at] = whole
+                write(entries, at, at + 1)
 
 
-def _composition_first(run: MessageContext, entries: list[Json]) -> None:
+def _composition_first(run: MessageContext, entries: list[Entry]) -> None:
     for at, entry in enumerate(entries):
-        if entry["resource"]["resourceType"] == "Composition":
+        if kind_of(entry) == "Composition":
             entries.insert(0, entries.pop(at))
             return
     raise run.dead(ReasonCode.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")

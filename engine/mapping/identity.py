@@ -20,6 +20,18 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.mapping.bearers import COUNTER, OTHER, Bearers
+from engine.mapping.entries import (
+    WRITTEN_AT_ONCE,
+    WRITTEN_FROM,
+    Entry,
+    Written,
+    is_own,
+    kind_of,
+    opened,
+    url_of,
+    write,
+)
+from engine.mapping.json_text import kept
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.message_context import MessageContext
 from engine.model.errors import ContentError
@@ -56,12 +68,14 @@ class BundleBuilder:
         self._runs: dict[tuple[str, str], int] = {}
         self._updated: list[str] = []  # conditional updates in the document
         self._lists: dict[tuple[str, str], tuple[list[Any], set[bytes]]] = {}  # that were joined, and what is in them
-        self._by_url: dict[str, Json] = {}  # the first ``_indexed`` entries, for what is added to them
+        self._at: dict[str, int] = {}  # address -> place, of the first ``_indexed`` entries, for what is added to them
         self._indexed = 0
         self._day_of: tuple[Group, str] | None = None  # the last group that was asked for its day of measurement
         self._numbers: dict[str, bytes] = {}  # patient, as keys of results name one -> keyed hash
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
-        self.entries: list[Json] = []
+        self._written = 0  # so many entries were written, unless they were opened since
+        self._write_at = WRITTEN_FROM
+        self.entries: list[Entry] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
         self.own_reports: list[Json] = []
@@ -153,7 +167,20 @@ class BundleBuilder:
             self.entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
         else:
             self.entries.append({"fullUrl": url, "resource": resource})
+        if len(self.entries) >= self._write_at:
+            self._write_older()
         return reference
+
+    def _write_older(self) -> None:
+        """Many entries were made: of all but the last ones, keep the JSON. A trace reads the objects."""
+        self._write_at = len(self.entries) + WRITTEN_AT_ONCE
+        if self._run.trace is not None:
+            return
+        before, self._written = self._written, len(self.entries) - WRITTEN_AT_ONCE
+        write(self.entries, before, self._written)
+        if self._lists:
+            closed = set(map(url_of, self.entries[before : self._written]))
+            self._lists = {key: known for key, known in self._lists.items() if key[0] not in closed}
 
     def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
         """Add a resource that the server may have already: it is found by the Identifier that is its key.
@@ -227,10 +254,15 @@ class BundleBuilder:
 
     def _resource(self, url: str) -> Json:
         """A resource of this message by its address. One message may ask ten thousand times."""
-        for entry in self.entries[self._indexed :]:
-            self._by_url[entry["fullUrl"]] = entry["resource"]
+        for at in range(self._indexed, len(self.entries)):
+            self._at[url_of(self.entries[at])] = at
         self._indexed = len(self.entries)
-        return self._by_url[url]
+        at = self._at[url]
+        entry = self.entries[at]
+        if isinstance(entry, Written):
+            entry = self.entries[at] = opened(entry)
+        resource: Json = entry["resource"]
+        return resource
 
     def _join(self, url: str, second: Json) -> None:
         """Two rules or groups made the same resource: add the elements that the first lacks, join lists.
@@ -362,16 +394,22 @@ class BundleBuilder:
     @property
     def own(self) -> list[Json]:
         """References of what is written under our own ids."""
-        return [{"reference": one["fullUrl"]} for one in self.entries if isinstance(one.get("request"), Fragment)]
+        return [{"reference": url_of(one)} for one in self.entries if is_own(one)]
 
     @property
     def observations(self) -> int:
         """How many Observations there are."""
-        return [entry["resource"]["resourceType"] for entry in self.entries].count("Observation")
+        kinds = [one.kind if isinstance(one, Written) else one["resource"]["resourceType"] for one in self.entries]
+        return kinds.count("Observation")
+
+    @property
+    def has_written(self) -> bool:
+        """Whether entries were written."""
+        return self._written > 0
 
     def has(self, kind: str) -> bool:
         """Whether there is a resource of this type."""
-        return any(entry["resource"]["resourceType"] == kind for entry in self.entries)
+        return any(kind_of(entry) == kind for entry in self.entries)
 
     def made_and_dropped(self) -> tuple[int, int]:
         return len(self.entries), self.dropped
@@ -386,7 +424,7 @@ class BundleBuilder:
         if self.dropped == before[1]:
             return
         since = self.entries[before[0] :]
-        if not any(entry["resource"]["resourceType"] == "Observation" for entry in since):
+        if not any(kind_of(entry) == "Observation" for entry in since):
             raise self._run.dead(ReasonCode.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
@@ -439,4 +477,4 @@ def _opened(value: Any) -> Any:
 
 def _equal_as(one: Any) -> bytes:
     """Equal for equal elements of a list."""
-    return orjson.dumps(one, option=OPT_SORT_KEYS)
+    return kept(one, OPT_SORT_KEYS)

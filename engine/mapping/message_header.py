@@ -17,6 +17,7 @@ ours (``urn:labrelay:app:LIS``), which shows that it leads nowhere.
 import re
 from typing import Any
 
+from engine.mapping.entries import kind_of, url_of
 from engine.mapping.functions.identifiers import hd_identifier
 from engine.mapping.functions.systems import TERMINOLOGY, authority
 from engine.mapping.identity import BundleBuilder
@@ -105,5 +106,5 @@ def _endpoint(run: MessageContext, application: str, address: str) -> str:
 def _focus(making: BundleBuilder) -> list[Json]:
     found: dict[str, list[Json]] = {}
     for entry in making.entries:
-        found.setdefault(entry["resource"]["resourceType"], []).append({"reference": entry["fullUrl"]})
+        found.setdefault(kind_of(entry), []).append({"reference": url_of(entry)})
     return next((found[kind] for kind in _ABOUT if kind in found), [])

@@ -260,12 +260,13 @@ class Program:
 
     def _document(self, run: MessageContext, making: BundleBuilder) -> Document:
         if isinstance(making, MessageParts):
-            body = body_of(run, making, self.target, self.columns, self.name)
+            body, packed = body_of(run, making, self.target, self.columns, self.name), False
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
-            body = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
+            body, packed = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
         return Document(
             body=body,
+            packed=packed,
             media_type=self.target.media_type,
             conditional=tuple(dict.fromkeys(making.conditional)),
             reports=making.remembered(),

@@ -3,11 +3,12 @@
 from operator import attrgetter
 from typing import Any
 
-from orjson import Fragment, dumps
+from orjson import Fragment
 
 from engine.mapping import decimals
 from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
+from engine.mapping.json_text import kept
 from engine.mapping.message_context import MessageContext
 from engine.mapping.tables import Row, Table
 from engine.model.errors import Dropped
@@ -15,6 +16,7 @@ from engine.model.message import Group, Segment, Unmapped
 from engine.model.reasons import ReasonCode
 
 NO_FIELDS: list[str] = []
+MOST_DISPLAY = 200  # characters of a name; the journal keeps as many
 
 
 def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -> Row | None:
@@ -47,7 +49,7 @@ def _note_unmapped(run: MessageContext, table: Table, key: tuple[str, ...], unit
     unit = key[unit_at] if unit_at else ""
     display = ""
     if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
-        display = run.text(run.component(run.at.fields[3], 2) or "") or ""
+        display = (run.text(run.component(run.at.fields[3], 2) or "") or "")[:MOST_DISPLAY]
     run.noted += 1
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
 
@@ -165,7 +167,7 @@ def order(left: Any, right: Any) -> int | None:
 
 def fragment(value: Any) -> Fragment | None:
     """A value that is kept, as the JSON that it will be in every document."""
-    return None if value is None else Fragment(dumps(value))
+    return None if value is None else Fragment(kept(value))
 
 
 def integer(text: str, least: int | None) -> int | None:

@@ -303,6 +303,7 @@ class MapContext:
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
+        packs: a large document may come packed: it is never in memory as a whole.
     """
 
     channel: str = ""
@@ -318,6 +319,7 @@ class MapContext:
     apart: str = ""
     patient_numbers: str = "counter"
     others: Mapping[bytes, int] = field(default_factory=dict)
+    packs: bool = False
 
 
 @value(kw_only=True)

@@ -15,7 +15,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.spans import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from engine.model.message import Delivery, LateRefusal
     from engine.model.ports import Destination
@@ -41,6 +41,12 @@ class Packer:
             if len(smaller) < len(content):
                 return smaller, True
         return content, False
+
+
+def pack_parts(parts: "Iterable[bytes]", size: int) -> bytes:
+    """A large content that comes in parts, compressed. ``size``: of all of them together."""
+    packing = zstandard.ZstdCompressor(level=LEVEL).compressobj(size=size)
+    return b"".join([*map(packing.compress, parts), packing.flush()])
 
 
 class _Unpacker(threading.local):

@@ -215,7 +215,9 @@ def _route(
             continue
         if context is None:
             context = context_of(stored, channel.context)
-        mapped = route.program.apply(parsed, context)
+        # Hold rules read the document whole.
+        whole = changed(context, packs=False) if route.hold is not None and context.packs else context
+        mapped = route.program.apply(parsed, whole)
         names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
         issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
         unmapped += mapped.unmapped

@@ -7,7 +7,6 @@ of the rules. An object in which every expression is absent is left out: literal
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from orjson import Fragment
 
 from engine.config.yaml_nodes import Node
@@ -20,6 +19,7 @@ from engine.mapping.compiler.fragments import check_used, enter_fragment, fragme
 from engine.mapping.compiler.keeping import keep, recurs
 from engine.mapping.compiler.scopes import Scope, declare
 from engine.mapping.compiler.values import add_to_list
+from engine.mapping.json_text import kept
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use, Value, Values
 from engine.model.spelling import suggestion
 
@@ -192,7 +192,7 @@ def _add(c: Compilation, made: _Object, part: Element, value: Val) -> None:
     name = code.constant(part.name)
     if value.known and isinstance(value.constant, (dict, list)):
         # It is the same in every message, so it is written as JSON once.
-        fixed = Fragment(orjson.dumps(value.constant))
+        fixed = Fragment(kept(value.constant))
         value = Val(code.constant(fixed), value.kind, False, fixed)
     if value.known and not made.top:
         made.constants.append((part.name, value))
