@@ -49,7 +49,7 @@ TURNS_AT_ONCE = 4  # are added before one is taken: the more of one channel wait
 LATE_US = 1_000_000  # an older message that waits makes the channels take turns
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
-ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
+ASIDE_BYTES = 8 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
 STORE_RETRY_S = 1.0
 # Errors of the statement itself, however often it is tried; other errors are those of a disk or a lock.
 _OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)

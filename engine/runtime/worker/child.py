@@ -21,6 +21,7 @@ from typing import Any
 from engine.config.destination import DestinationConfig
 from engine.config.load import changed_files, load_site
 from engine.config.renewal import Fingerprints, fingerprints
+from engine.model import allocator
 from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
@@ -57,6 +58,7 @@ class Child:
         self._certificates: Fingerprints = {}
         self._destinations: dict[str, Destination] = {}
         self._waiting: deque[Frame] = deque()
+        self._is_for_large = False  # its messages are: each takes little memory, and gives it back
         self._processing = False  # a turn of `_process_some` is due
         self._pack = Packer().pack
         self._under_way: dict[int, tuple[Destination, asyncio.Task[None]]] = {}
@@ -105,6 +107,7 @@ class Child:
                 self.pipe.send(frames.refused(wanted.epoch, [type(error).__name__]))
                 return
             self._site = built
+            self._is_for_large = not wanted.delivers
             gc_tuning.settle()
             self.pipe.send(frames.ready(wanted.epoch))
 
@@ -162,26 +165,28 @@ class Child:
         self._processing = False
         until = time.monotonic() + PROCESS_S
         while self._waiting and not self.pipe.congested:
-            self._process(self._waiting.popleft())
+            self.pipe.send(self._processed(self._waiting.popleft()))
+            if self._is_for_large:
+                allocator.trim()
             if time.monotonic() >= until:
                 self._go_on()
                 return
 
-    def _process(self, frame: Frame) -> None:
+    def _processed(self, frame: Frame) -> frames.Parts:
         number, stored, others = frames.read_map(frame)
         assert self._site is not None, "configured first"
         channel = self._site.channels[stored.channel].routes
-        if others:
-            channel = replace(channel, context=replace(channel.context, others=others))
+        if others or self._is_for_large:
+            context = replace(channel.context, others=others, packs=self._is_for_large)
+            channel = replace(channel, context=context)
         outcome = process(stored, channel)
         try:
-            parts = frames.outcome(number, outcome, channel, self._pack)
+            return frames.outcome(number, outcome, channel, self._pack)
         except Exception as error:
             # P2: an error in an outcome must not leave its message stuck here.
             logger.exception("an outcome cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
             fault: Processed = Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__)
-            parts = frames.outcome(number, fault, channel, self._pack)
-        self.pipe.send(parts)
+            return frames.outcome(number, fault, channel, self._pack)
 
     # -- delivering --------------------------------------------------------------------------------------------
 

@@ -61,8 +61,9 @@ class WorkerProcess:
     """
 
     def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
-        """``delivers``: the worker makes deliveries, too; else it opens no destination."""
-        self.processor = RemoteProcessor(self._send)
+        """``delivers``: the worker makes deliveries, too; else it opens no destination, and has one message at a
+        time."""
+        self.processor = RemoteProcessor(self._send, one_by_one=not delivers)
         self.here = False
         self.pid: int | None = None
         self._wanted = frames.Configuration(

@@ -45,8 +45,10 @@ class RemoteProcessor:
 
     burst = 64
 
-    def __init__(self, send: Callable[[list[bytes]], None]) -> None:
+    def __init__(self, send: Callable[[list[bytes]], None], *, one_by_one: bool = False) -> None:
+        """``one_by_one``: the worker gets a message once it has answered the one before, so that it holds one."""
         self._send = send
+        self._one_by_one = one_by_one
         self._asked: deque[_PendingMessage] = deque()
         self._bytes = 0
         self._next = 1
@@ -54,6 +56,11 @@ class RemoteProcessor:
         self._here = False
         self._careful_to = 0  # up to this number, messages are sent one at a time
         self._turn_due = False
+
+    @property
+    def _is_careful(self) -> bool:
+        """Whether messages are sent one at a time."""
+        return self._one_by_one or self._careful_to > 0
 
     @property
     def outstanding(self) -> int:
@@ -71,7 +78,7 @@ class RemoteProcessor:
         self._bytes += len(stored.payload)
         if self._here:
             self._process_here_soon()
-        elif self._ready and not self._careful_to:
+        elif self._ready and not self._is_careful:
             self._hand_over(one)
         else:
             self._send_some()
@@ -125,7 +132,7 @@ class RemoteProcessor:
         """The worker's outcome of the oldest message; an outcome of a forgotten message is dropped."""
         if self._asked and frames.number_of(frame) == self._asked[0].number:
             self._answer(frames.read_outcome(frame, self._asked[0].channel))
-            if self._careful_to:
+            if self._is_careful:
                 self._send_some()
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -144,7 +151,7 @@ class RemoteProcessor:
             return
         if self._asked[0].number > self._careful_to:
             self._careful_to = 0
-        if self._careful_to:
+        if self._is_careful:
             if not self._asked[0].sent:
                 self._hand_over(self._asked[0])
             return

@@ -32,8 +32,8 @@ MESSAGE = b"MSH|^~\\&|XN|LAB|||20260301||ORU^R01^ORU_R01|1|P|2.5\rPID|1\rOBR|1\r
 class Worker:
     """The other side, in the test's hands: reads what was sent, answers when told to."""
 
-    def __init__(self) -> None:
-        self.processor = RemoteProcessor(self._sent)
+    def __init__(self, *, one_by_one: bool = False) -> None:
+        self.processor = RemoteProcessor(self._sent, one_by_one=one_by_one)
         self.decoder = Decoder()
         self.asked: list[tuple[int, int]] = []  # number, message id
         self.forgets = 0
@@ -80,6 +80,24 @@ def test_what_is_asked_before_a_worker_is_ready_goes_out_once_it_is() -> None:
     assert worker.ids == [1, 2, 3]
     worker.answer(3)
     assert worker.answered == [(1, "of 1"), (2, "of 2"), (3, "of 3")]
+
+
+def test_a_worker_for_large_messages_has_one_at_a_time() -> None:
+    worker = Worker(one_by_one=True)
+    worker.ask(1)
+    worker.ask(2)
+    worker.processor.ready()
+    worker.ask(3)
+    assert worker.ids == [1]
+    worker.answer()
+    assert worker.ids == [2]
+    worker.die()
+    worker.processor.ready()
+    assert worker.ids == [2]
+    worker.answer()
+    assert worker.ids == [3]
+    worker.answer()
+    assert [number for number, _ in worker.answered] == [1, 2, 3]
 
 
 def test_no_more_is_outstanding_than_the_window_allows() -> None:
