@@ -14,6 +14,7 @@ INSTALL ?=
 SESSIONS ?= 10000
 HISTORIES ?=
 SIZE ?=
+HOUSE ?=
 FUZZ ?=
 CORE ?=
 VALIDATION := .validation
@@ -28,7 +29,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Modules are compiled once and kept, as an installation has them: the tests start daemons and commands by the thousand.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo docs docs-site test test-all timings validate validate-astm validate-hapi collector e2e mutants coverage bench sessions histories fuzz faults soak size house check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -180,6 +181,9 @@ fuzz: $(VENV)/.fuzz  ## parsers under a coverage-guided fuzzer, a minute each; F
 
 size: | $(BIN)/python  ## lines of code by folder, and figures of the shape; SIZE="--against COMMIT" compares
 	@$(BIN)/python tools/size.py $(SIZE)
+
+house: setup-dev  ## rooms of the engine, on which floor each stands, and which imports which; HOUSE=--pairs names the modules
+	@$(BIN)/python -m tools.house $(HOUSE)
 
 format: setup-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format .

@@ -14,60 +14,26 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from engine.actions.control import WITH_CONTENT
+from engine.actions.declared import all_acts, of_api
+from engine.actions.declaring import Act
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
-from engine.features.alerts.lists import ALERT, SENT, SILENCE
-from engine.features.codes.lists.corrections import CORRECTION
-from engine.features.codes.lists.gaps import GAP
-from engine.features.codes.lists.suggestions import SUGGESTION
-from engine.features.orders.lists.orders import CHANGE, ORDER, QUESTION, WITHOUT_ORDER
-from engine.features.reagents.lists import LOT
-from engine.features.reports.lists.reports import REPORTS
-from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
+from engine.features.orders.lists.orders import CHANGE, ORDER
+from engine.features.rework.lists.dead_letters import LETTER_GROUP
 from engine.features.rework.lists.operations import OPERATION
-from engine.runtime.control_handlers import HANDLERS
 from engine.views.acts import ACT
-from engine.views.copies import COPY
 from engine.views.message_in_full import TRACE
-from engine.views.messages import DELIVERY, MESSAGE
-from engine.views.site import PAUSE, STORED_LANE
+from engine.views.messages import DELIVERY
 from engine.views.view import InstantOf, OrNone, View
 from engine.web.api import parameters, reads
-from engine.web.api.acts import KEY_HEADER, LONGEST_KEY, OFFERED
+from engine.web.api.acts import KEY_HEADER, LONGEST_KEY
+from engine.web.api.lists import Resource
 from engine.web.api.problems import CONTENT_TYPE, KINDS
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 
 FILE = Path(__file__).resolve().parents[1] / "engine" / "web" / "api" / "openapi.json"
 Json = dict[str, Any]
 
-ROWS: Mapping[str, View[Any]] = {  # lists: address -> the view of its rows
-    "/messages": MESSAGE,
-    "/message-search": MESSAGE,
-    "/messages/{message}/deliveries": DELIVERY,
-    "/dead-letters": LETTER,
-    "/dead-letters/groups": LETTER_GROUP,
-    "/held": HELD,
-    "/held/persons": PERSON,
-    "/gaps": GAP,
-    "/suggestions": SUGGESTION,
-    "/corrections": CORRECTION,
-    "/reagents": LOT,
-    "/lanes": STORED_LANE,
-    **{f"/reports/{name}": report.view for name, report in REPORTS.items()},
-    "/pauses": PAUSE,
-    "/orders": ORDER,
-    "/results-without-order": WITHOUT_ORDER,
-    "/questions": QUESTION,
-    "/alerts": ALERT,
-    "/alerts/sent": SENT,
-    "/silences": SILENCE,
-    "/abdm/contexts": CONTEXT,
-    "/abdm/consents": CONSENT,
-    "/abdm/transfers": TRANSFER,
-    "/operations": OPERATION,
-    "/acts": ACT,
-    "/backups": COPY,
-}
 NAMES: Mapping[str, Json] = {  # other documents: address -> their names
     "/status": {"overall": {"type": "object"}, "findings": {"type": "array"}, "channels": {"type": "array"},
                 "destinations": {"type": "array"}, "config_hash": {"type": "string"}},
@@ -89,10 +55,10 @@ def files() -> dict[Path, str]:
 
 def document() -> Json:
     paths: Json = {}
-    for one in RESOURCES:
+    for one in resources():
         paths.setdefault(one.path, {})["post" if one.of_post else "get"] = _resource(one)
     for question in QUESTIONS:
-        verb = HANDLERS[question.verb]
+        verb = all_acts()[question.verb]
         said = _operation(question.what, question.verb, _object(NAMES[question.path]))
         said |= {"parameters": list(_parameters(verb.arguments, question.path))}
         paths[question.path] = {"get": said | _needs(", ".join(sorted(verb.needs)))}
@@ -102,8 +68,8 @@ def document() -> Json:
     reveal |= {"parameters": list(_parameters(parameters.OneMessage, CONTENTS)), **_body(parameters.Reveal)}
     paths[EVENTS] = {"get": _events()}
     paths[CONTENTS] = {"post": reveal | _needs("look, see-patients")}
-    for name, what in OFFERED.items():
-        paths[f"/acts/{name}"] = {"post": _act(name, what)}
+    for name, act in of_api().items():
+        paths[f"/acts/{name}"] = {"post": _act(act)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -121,7 +87,10 @@ def document() -> Json:
                 "Problem": _problem(),
                 "Selection": _selection(),
                 "ReasonCode": {"type": "string", "enum": [*parameters.CODES]},
-                **{_title(view): _row(view) for view in (*ROWS.values(), TRACE, CHANGE, FACILITY, VERSION, STEP, PAGE)},
+                **{
+                    _title(view): _row(view)
+                    for view in (*filter(None, map(_view, resources())), TRACE, CHANGE, FACILITY, VERSION, STEP, PAGE)
+                },
             },
             "responses": {"Problem": _problems()},
         },
@@ -144,8 +113,8 @@ def _events() -> Json:
 
 
 def _resource(one: Resource) -> Json:
-    model = reads.model_of(getattr(reads, one.read))
-    said = _operation(one.what, one.read, _answer(one))
+    model = reads.model_of(one.read)
+    said = _operation(one.what, one.name, _answer(one))
     said |= _body(model) if one.of_post else {"parameters": list(_parameters(model, one.path))}
     return said | _needs(", ".join(sorted(one.needs)))
 
@@ -190,16 +159,21 @@ def _answer(one: Resource) -> Json:
             }
         )
         return {"allOf": [_ref("schemas", _title(CONSENT)), more]}
-    if one.path not in ROWS:
+    view = _view(one)
+    if view is None:
         return _object(NAMES[one.path])
-    view = ROWS[one.path]
     pages = {"cursor": {"type": ["string", "null"]}, "next": {"type": ["string", "null"]}}
-    paged = "cursor" in reads.model_of(getattr(reads, one.read)).model_fields
+    paged = "cursor" in reads.model_of(one.read).model_fields
     return _object({view.name: _list(view)} | (pages if paged else {}))
 
 
-def _act(name: str, what: str) -> Json:
-    said = _operation(what, f"act_{name}", _object({"verb": {"type": "string"}}))
+def _view(one: Resource) -> View[Any] | None:
+    """Of the rows of a list."""
+    return ACT if one.path == "/acts" else one.view
+
+
+def _act(act: Act) -> Json:
+    said = _operation(act.api, f"act_{act.name}", _object({"verb": {"type": "string"}}))
     key = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}
     said["parameters"] = [
         {
@@ -210,12 +184,12 @@ def _act(name: str, what: str) -> Json:
         }
     ]
     said["responses"]["202"] = {**said["responses"]["200"], "description": "it goes on; Location is its operation's"}
-    said |= _body(HANDLERS[name].arguments)
-    if name in WITH_CONTENT:
+    said |= _body(act.arguments)
+    if act.name in WITH_CONTENT:
         schema = said["requestBody"]["content"]["application/json"]["schema"]
         schema["properties"]["content"] = {"type": "string", "contentEncoding": "base64"}
         schema.setdefault("required", []).append("content")
-    return said | _needs(", ".join(sorted(HANDLERS[name].needs)))
+    return said | _needs(", ".join(sorted(act.needs)))
 
 
 def _operation(what: str, name: str, schema: Json) -> Json:

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.config.channel import ChannelConfig
+from engine.config.channel import channel_model
 from engine.config.pack import PackConfig
-from engine.config.sitewide import SiteConfig
+from engine.config.sitewide import site_model
 from tools import schema_of_texts
 from tools.schema_of_models import Models
 
@@ -21,11 +21,11 @@ DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> schema."""
     return {
-        "channel.json": Models().file(ChannelConfig, "A channel of LabRelay: channels/*.yaml"),
+        "channel.json": Models().file(channel_model(), "A channel of LabRelay: channels/*.yaml"),
         "layout.json": schema_of_texts.layout(),
         "mapping.json": schema_of_texts.mapping(),
         "pack.json": Models().file(PackConfig, "An analyzer pack of LabRelay: analyzers/*/pack.yaml"),
-        "site.json": Models().file(SiteConfig, "A site of LabRelay: config/labrelay.yaml"),
+        "site.json": Models().file(site_model(), "A site of LabRelay: config/labrelay.yaml"),
         "test.json": schema_of_texts.test_file(),
     }
 

@@ -97,7 +97,7 @@ class Models:
 
     def _field(self, model: type[BaseModel], name: str, field: FieldInfo) -> Schema:
         if name == "kind" and issubclass(model, source.Source):
-            return {"enum": list(source.KINDS)}
+            return {"enum": list(source.presets())}
         return self.of(field.annotation, field.metadata)
 
     def of(self, annotation: Any, metadata: Iterable[Any] = ()) -> Schema:
@@ -153,11 +153,11 @@ class Models:
         references = {tag: self._reference(model) for tag, model in choices.items()}
         plain = [
             {"if": {"allOf": [_kind(kind), {"not": named}]}, "then": references[f"{transport}/{link}"]}
-            for kind, (transport, link, _) in source.PRESETS.items()
+            for kind, (transport, link, _) in source.presets().items()
         ]
         return {
             "type": "object",
-            "properties": {"kind": {"enum": list(source.KINDS), "description": _WHICH_KIND}},
+            "properties": {"kind": {"enum": list(source.presets()), "description": _WHICH_KIND}},
             "anyOf": [{"required": ["kind"]}, {"required": ["link"]}],
             "allOf": [*plain, {"if": named, "then": {"anyOf": list(references.values())}}],
         }

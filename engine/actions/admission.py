@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from engine.config.sitewide import SiteConfig
+from engine.feature import Hook
 from engine.model.actor import Actor, user_name
 from engine.model.errors import RefusedError, StoreError
 from engine.model.permissions import ALL, Permission, permissions_of
@@ -34,6 +36,12 @@ UNSEEN = (
 )
 
 Roles = Mapping[str, Sequence[str]]  # of an account, or of a %group
+GIVEN: Hook[Callable[[SiteConfig], Roles]] = Hook("system_users")
+
+
+def system_users(config: SiteConfig) -> Roles:
+    """The accounts and groups of this machine that the site's file gives roles to."""
+    return {account: roles for given in GIVEN.each() for account, roles in given(config).items()}
 
 
 @dataclass(frozen=True, slots=True)

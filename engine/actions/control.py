@@ -10,7 +10,7 @@ against the permissions of its verb (`engine.actions.admission`).
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Arguments and results
 carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
 of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
-The verbs and their arguments are in `engine.runtime.control_handlers`. Beside the arguments is ``stated``: what the
+The verbs and their arguments are in `engine.actions.declared`. Beside the arguments is ``stated``: what the
 environment of the command says of its user (`engine.model.actor.STATED`).
 
 An outcome is ``{"count", "act", "done", "going_on"}``: the number of selected items, the id of the row that was written

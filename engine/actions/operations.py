@@ -11,9 +11,8 @@ To add a bulk act:
    thread); the ``work`` of its slice changes the journal, and counts an outcome for each member. It gets members in
    ascending order, and may take fewer of them than it was offered, in their order. A `LeftOutError` is the outcome of
    the first.
-2. begin it by `begin_bulk_act` (`engine.actions.underway`), and give it its line in
-`engine.features.rework.acts.bulk_acts`: a
-   restart takes it up there.
+2. begin it by `begin_bulk_act` (`engine.actions.underway`), and declare it as the ``slices`` of its act: a restart
+   takes it up there.
 3. give each new outcome its line in `KINDS`, and its words in `engine/web/pages/doing.py`.
 """
 
@@ -23,7 +22,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from engine.features.rework.rows import letter_steps
 from engine.model.actor import Actor
 from engine.model.errors import DamagedError, IntegrityError, LabRelayError, LeftOutError, StoreError
 from engine.store.core.batch import Batch
@@ -225,9 +223,9 @@ class Operations:
     async def _step(self, run: _Run, act: BulkAct, members: Sequence[Member]) -> Done | None:
         """Deal with the next members; one that fails again and again is counted as failed."""
         try:
-            slice_ = await act(run.order, members) if run.tries < TRIES else Slice(1, letter_steps.counts("failed"))
+            slice_ = await act(run.order, members) if run.tries < TRIES else Slice(1, bulk.counts("failed"))
         except LeftOutError as left:
-            slice_ = Slice(1, letter_steps.counts(left.outcome))
+            slice_ = Slice(1, bulk.counts(left.outcome))
         done = await self._journal.run(
             bulk.step, run.order.number, run.position, slice_.members, slice_.work, payload=slice_.payload
         )

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
-from engine.features.access.service.accounts import Accounts
-from engine.features.codes.service.correcting import Previews
 from engine.model.errors import LabRelayError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.runtime.app import App
+    from engine.runtime.service import Service
     from engine.store.journal import Journal
 
 ANSWER_S = 0.2  # who began a longer act asks again for its progress
@@ -21,6 +20,7 @@ WITHOUT_DAEMON_S = 86_400.0
 
 Result = dict[str, Any]
 C = TypeVar("C")
+S = TypeVar("S", bound="Service")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +28,17 @@ class RunningSite:
     """The objects that the handlers work on.
 
     Attributes:
-        accounts: users, their sessions, tokens.
         data: the data folder.
         loaded: the configuration in force; asked for at each use, since a reload replaces it.
         running: the daemon; None where a command has taken its place: then all is queued at once, and waited for.
-        previews: of corrections, one at a time for all callers.
     """
 
     acts: Acts
     switches: Switches
-    accounts: Accounts
     data: Path
     loaded: "Callable[[], Site]"
     running: "App | None" = None
-    previews: Previews = field(default_factory=Previews)
+    _kept: dict[type, Any] = field(default_factory=dict)
 
     @property
     def journal(self) -> "Journal":
@@ -52,6 +49,15 @@ class RunningSite:
         if self.running is None:
             raise UnreachableError("no daemon runs")
         return self.running
+
+    def service(self, kind: type[S]) -> S:
+        """What a feature runs in the daemon."""
+        return self.app.service(kind)
+
+    def kept(self, kind: type[C]) -> C:
+        """The one object of a class that all callers of an act share."""
+        one: C = self._kept.setdefault(kind, kind())
+        return one
 
     @property
     def within_s(self) -> float:

@@ -1,12 +1,12 @@
 """Selections: which messages or dead letters an action is about, as a person gave it and as it resolves now."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.features.results.rows.succession import newer_of_same_reports
+from engine.feature import Hook
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.journal_views import DeadLetter, Filter
 from engine.model.reasons import ReasonCode
@@ -28,6 +28,9 @@ MOST_COUNTED, COUNTING_S = 10_000, 1.0  # a count that is larger or takes longer
 
 T = TypeVar("T")
 Pages = Callable[..., list[DeadLetter]]  # as `dead_letters`
+# The newer messages that go along where some (at most `PAGE`) are sent again, without those that are known already.
+Along = Callable[[Reader, Sequence[int], Collection[int]], set[int]]
+ALONG: Hook[Along] = Hook("goes_along")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +241,7 @@ def replayable(reader: Reader, selection: Selection) -> Replayable:
     selected = [number for number in found if number in sent and sent[number] <= until_us]
     every, last = set(selected), selected
     while last:
-        along = {one for part in chunks(last, PAGE) for one in newer_of_same_reports(reader, part, every)}
+        along = {one for part in chunks(last, PAGE) for go in ALONG.each() for one in go(reader, part, every)}
         last = sorted(_sent(reader, sorted(along), REPLAYED, selection.destination))
         every |= set(last)
         _bounded(len(every))

@@ -5,21 +5,24 @@ A pack is made from captured messages, examples of the maker's manual, or models
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
-from engine.features.codes.lists.suggestions import SUGGESTION, gap_words
+from engine.feature import Hook
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
-    from engine.diagnostics.packs import Pack
+    from engine.diagnostics.packs import Pack, PackWords
 
 GROUP = "start"
+
+
+OF_PACK: Hook[Callable[["Pack"], "PackWords"]] = Hook("of_pack")
 
 LOINC_NOTICE = (
     "This material contains content from LOINC (https://loinc.org). LOINC is copyright (c) Regenstrief Institute, Inc. "
@@ -97,7 +100,6 @@ def summary(pack: "Pack") -> dict[str, Any]:
 def show(session: Session, name: str, form: Form) -> ExitCode:
     """Show what is known about one analyzer."""
     from engine.diagnostics.packs import codes_of, find_pack
-    from engine.diagnostics.suggested import suggestions_of
 
     try:
         pack = find_pack(name, session.folder_or_none)
@@ -112,7 +114,7 @@ def show(session: Session, name: str, form: Form) -> ExitCode:
         "set_up": list(pack.config.set_up),
         "traps": list(pack.config.traps),
         "code_table": rows,
-        "suggestions": SUGGESTION.rows(suggestions_of(pack)),
+        **{name: value for known in OF_PACK.each() for name, value in known(pack).document.items()},
         "notice": LOINC_NOTICE,
     }
     show_document(form, document, _for_people(pack, rows))
@@ -155,15 +157,14 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
 
 def _without_loinc(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     """Which results of this analyzer go out without a LOINC code, and what to do."""
-    from engine.diagnostics.packs import loinc_gaps
-
     row = summary(pack)
     if not rows:
         yield "none: no code of this analyzer is known well enough; all pass as they are sent"
     elif row["unmapped"]:
         which = "no code of this table has" if not row["codes"] else f"{plural(row['unmapped'], 'code')} without"
         yield f"{which} a LOINC code, because there is not evidence enough for one (NOTE says why)."
-        yield from gap_words(loinc_gaps(pack))
+        for known in OF_PACK.each():
+            yield from known(pack).lines
         if row["suggested"]:
             yield f"The suggestions with their sources: labrelay tables suggest {pack.name}"
         yield "Such a result goes out under the analyzer's own code; the page counts it as a code without a mapping."

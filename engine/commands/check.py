@@ -13,7 +13,7 @@ whose format, routes and analyzer fit. The exit code is 1 where a message would 
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,19 +26,21 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
 from engine.diagnostics.examine_log import budget
-from engine.features.abdm.config.destination import AbdmDestination
+from engine.feature import Hook
+from engine.model.corrections import Correction
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
 from engine.views.text import plural
 
 if TYPE_CHECKING:
     from engine.config.channel import ChannelConfig
-    from engine.features.alerts.config.sinks import SinkBase
-    from engine.features.events.config import WebhookConfig
+    from engine.config.sitewide import Server
     from engine.model.ports import ConditionsTrial, Reachable
     from engine.runtime.build import BuiltSite
 
 GROUP = "start"
+
+DOUBTS: Hook[Callable[[Site, Sequence[Correction]], Iterator[str]]] = Hook("doubts")
 
 PROBE_TIMEOUT_S = 10.0
 TRIAL_TIMEOUT_S = 30.0  # for the few requests that try conditions
@@ -202,7 +204,7 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
         problems |= dict.fromkeys(built.doubts)
         warnings |= dict.fromkeys(_no_local_system(site, built))
         warnings |= dict.fromkeys(_settings(site, built))
-        warnings |= dict.fromkeys(_disagreements(site, session) if corrected else ())
+        warnings |= dict.fromkeys(_doubts(site, session) if corrected else ())
         warnings |= dict.fromkeys(_backup(site))
         warnings |= dict.fromkeys(open_questions(site))
     except ConfigError as error:
@@ -235,23 +237,9 @@ def _backup(site: Site) -> Iterator[str]:
         yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, said)
 
 
-def _disagreements(site: Site, session: Session) -> Iterator[str]:
-    """Corrections of which the files have changed since: they still decide."""
-    from engine.features.codes.lists.corrections import in_words
-    from engine.features.codes.service.corrections import disagreements
-    from engine.mapping.corrected import named
-    from engine.model.corrections import name_of
-
-    for one, now, taken in disagreements(site, session.corrections):
-        said = f"{name_of(one.channel, one.table)}:1:1: correction {one.version} ({in_words(one.key)})"
-        back = f"labrelay tables undo {one.version}, or leave it"
-        if taken:
-            yield f"{said} takes the place of rows of the files that are new or changed: {named(taken)}: {back}"
-        if now != one.covers or not taken:
-            yield (
-                f"{said} was made above {in_words(one.covers) or 'no row'} of the files, which now say "
-                f"{in_words(now) or 'nothing'}; it still decides: {back}"
-            )
+def _doubts(site: Site, session: Session) -> Iterator[str]:
+    for found in DOUBTS.each():
+        yield from found(site, session.corrections)
 
 
 def _table_notes(program: Any) -> Iterator[str]:
@@ -397,11 +385,12 @@ def _of_trial(name: str, tried: "ConditionsTrial") -> Remark | None:
 
 
 async def _probe(site: Site) -> list[Remark]:
+    from engine.config.sitewide import servers
     from engine.model.clock import SystemClock
 
     async def one(name: str) -> Remark | None:
         config = site.config.destinations[name]
-        if isinstance(config, AbdmDestination):
+        if not config.probed:
             return None  # `examined` looks at it
         destination = config.build(name, SystemClock())
         try:
@@ -419,22 +408,20 @@ async def _probe(site: Site) -> list[Remark]:
             await destination.close()
         return Remark("warning", f"destination {name}: {told}") if told else None
 
-    alerts = site.config.alerts
     found = await asyncio.gather(
         *(one(name) for name in site.config.destinations),
-        *(_reached(f"sink of alerts {name}", name, sink) for name, sink in (alerts.sinks if alerts else {}).items()),
-        *(_reached(f"webhook {name}", name, webhook) for name, webhook in site.config.webhooks.items()),
+        *(_reached(server) for server in servers(site.config) if server.asked),
         *(_probe_source(name, channel) for name, channel in site.channels.items() if channel.enabled),
     )
     return [*(remark for remark in found if remark is not None), *_of_lines(await examined(site))]
 
 
-async def _reached(subject: str, name: str, config: "SinkBase | WebhookConfig") -> Remark | None:
-    """Whether a sink of alerts or a webhook can be reached; nothing is given to it."""
+async def _reached(server: "Server") -> Remark | None:
+    """Whether a server that features send to can be reached; nothing is given to it."""
     from engine.model.clock import SystemClock
 
     try:
-        client: Reachable = config.build(name, SystemClock())
+        client: Reachable = server.block.build(server.path[-1], SystemClock())
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await client.start()
@@ -442,9 +429,9 @@ async def _reached(subject: str, name: str, config: "SinkBase | WebhookConfig") 
         finally:
             await client.close()
     except (DeliveryError, ConfigError) as error:
-        return Remark("problem", f"{subject}: {error}")
+        return Remark("problem", f"{server.asked}: {error}")
     except TimeoutError:
-        return Remark("problem", f"{subject}: no answer within {PROBE_TIMEOUT_S:g} s")
+        return Remark("problem", f"{server.asked}: no answer within {PROBE_TIMEOUT_S:g} s")
     return None
 
 

@@ -6,7 +6,8 @@ measure how fast the disk syncs, and takes it away again. Exit code 1 if anythin
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.diagnostics import examine, examine_log
+from engine.feature import Hook
 from engine.model.errors import ConfigError
 from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
     from engine.config.load import Site
     from engine.config.secrets import Secret
+    from engine.store.queries.reader import Reader
+
+Examine = Callable[["Site", "Callable[[], AbstractContextManager[Reader]]", bool], Iterator[Line]]
+EXAMINES: Hook[Examine] = Hook("examine")  # of a site and its journal; the last says whether a daemon runs
 
 GROUP = "when something is wrong"
 
@@ -79,7 +85,7 @@ def _examine(session: Session) -> Iterator[Line]:
         yield from service.examine(site)
     yield examine_log.budget(site)
     yield from _journal(session, site)
-    yield from _orders(session, site, runs)
+    yield from _of_features(session, site, runs)
 
 
 def _journal(session: Session, site: "Site") -> Iterator[Line]:
@@ -112,41 +118,16 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
         )
 
 
-def _orders(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
-    """Whether analyzers that get orders have taken them."""
-    from engine.config.source import TcpPart
-    from engine.config.source_serial import SerialPart
-    from engine.features.orders import examine as examine_orders
-    from engine.features.orders.rows import order_questions
-    from engine.features.orders.rows import reading as worklist
+def _of_features(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
+    """What features find in the journal."""
     from engine.model.errors import StoreError
-    from engine.model.orders import ItemState
     from engine.store.core.connecting import JOURNAL_NAME
 
-    channels = {name: one for name, one in site.channels.items() if one.orders is not None and one.enabled}
-    if not channels or not (session.data / JOURNAL_NAME).exists():
+    if not (session.data / JOURNAL_NAME).exists():
         return
-    try:
-        with session.reader() as reader:
-            waiting = worklist.items(reader, worklist.ItemFilter(states=(ItemState.WAITING,)))
-            asked = {
-                name: order_questions.queries(
-                    reader, order_questions.QueryFilter(channel=name), limit=examine_orders.LOOKED_AT
-                )
-                for name in channels
-            }
-    except StoreError:
-        return  # `_journal` says so
-    for name, channel in channels.items():
-        assert channel.orders is not None
-        source = channel.source
-        clear = "a serial line is in the clear" if isinstance(source, SerialPart) else ""
-        if isinstance(source, TcpPart) and source.tls is None:
-            clear = "without TLS it is in the clear"
-        codes = channel.orders.codes
-        count = sum(one.line.test in codes for one in waiting)
-        mode = channel.orders.download or ""
-        yield examine_orders.two_way(name, mode, clear, asked[name], count, daemon_runs=runs)
+    with suppress(StoreError):  # `_journal` says so
+        for one in EXAMINES.each():
+            yield from one(site, session.reader, runs)
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:
@@ -254,8 +235,10 @@ def _private_key(key: Path, owner: str) -> Line:
 
 
 def _secrets(site: "Site") -> Iterator[Line]:
+    from engine.config.sitewide import servers
+
     named: dict[str, BaseModel] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
-    named |= {f"webhook {name}": webhook for name, webhook in site.config.webhooks.items()}
+    named |= {server.owner: server.block for server in servers(site.config)}
     for name, block in {**site.config.destinations, **named}.items():
         for secret in _secrets_in(block):
             if secret.is_set:

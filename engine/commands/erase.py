@@ -5,7 +5,7 @@ of what was erased may be in its unused parts until `labrelay journal compact` (
 elsewhere are not touched, and backups hold the data until they are pruned.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ from engine.commands.shared.acting import ACT_TIMEOUT_S
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.feature import Hook
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import LockedError, RefusedError, StoreError
 from engine.model.orders import item_id
 from engine.model.units import duration_text, size_words
 from engine.store.operations import append
+from engine.views.erased import SHOWN, Kept, numbered
 from engine.views.text import local, plural
 from engine.views.view import picked
 
@@ -35,7 +37,6 @@ GROUP = "upkeep"
 
 ERASED_AT_ONCE = 200  # messages that the daemon is asked to erase at a time
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
-SHOWN = 20  # message numbers of one kind in a sentence
 
 
 @click.command(help=__doc__)
@@ -102,20 +103,22 @@ class ErasureRequest:
     form: Form
 
 
+Found = Callable[["Reader", Sequence[int], Sequence[str]], Kept]
+KEPT: Hook[Found] = Hook("erased")  # by these messages, and these numbers of the patient
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The messages found, and whether they may be erased.
 
     Attributes:
-        at_abdm: rows of the patient at ABDM.
-        same_abha: messages of reports with the patient's ABHA under another number of the laboratory: they stay.
+        kept: what features have of the patient.
         more: further contents of the audit row.
     """
 
     found: "PatientData"
     chosen: "list[Message]"
-    at_abdm: int
-    same_abha: list[int]
+    kept: Sequence[Kept]
     obstacles: list[str]
     document: dict[str, Any]
     more: dict[str, Any]
@@ -126,17 +129,17 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.chosen and not self.found.orders and not self.at_abdm
+        return not self.chosen and not self.found.orders and not any(one.goes for one in self.kept)
 
 
 def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
-    from engine.features.abdm.rows import reading as abdm
     from engine.store.lifecycle import erasure
 
     reader.deadline_s = SEARCH_S
     found = erasure.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
     chosen = [one for one in found.messages if not one.gone]
-    at_abdm, same_abha = abdm.of_person(reader, [one.id for one in found.messages], wanted.numbers)
+    kept = [ask(reader, [one.id for one in found.messages], wanted.numbers) for ask in KEPT.each()]
+    named = {name: value for one in kept for name, value in one.document.items()}
     obstacles = _obstacles(chosen, found.orders, wanted.site.config.retention.least, SystemClock().now_us())
     document = {
         "count": len(chosen),
@@ -147,15 +150,14 @@ def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
         "orders": [*map(item_id, sorted(found.orders))],
         "erased_before": [one.id for one in found.messages if one.gone],
         **picked(found, "unsure unreadable edited"),
-        "same_abha": same_abha,
+        **named,
         "obstacles": obstacles,
     }
     more: dict[str, Any] = {"authority": wanted.authority} if wanted.authority else {}
-    if same_abha:
-        more["same_abha"] = same_abha
+    more |= {name: value for name, value in named.items() if value}
     if obstacles:
         more["forced"] = obstacles
-    return Plan(found, chosen, at_abdm, same_abha, obstacles, document, more)
+    return Plan(found, chosen, kept, obstacles, document, more)
 
 
 def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
@@ -172,8 +174,8 @@ def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
     if plan.obstacles and not wanted.force:
         raise RefusedError("nothing was erased; --force does it all the same, and the reason is kept")
     orders = f" and {plural(len(plan.found.orders), 'order')}" if plan.found.orders else ""
-    at_abdm = " and the patient at ABDM" if plan.at_abdm else ""
-    consent(f"Erase {plural(len(plan.chosen), 'message')}{orders}{at_abdm} for good?", yes=wanted.yes)
+    kept = "".join(f" and {one.goes}" for one in plan.kept if one.goes)
+    consent(f"Erase {plural(len(plan.chosen), 'message')}{orders}{kept} for good?", yes=wanted.yes)
     return True
 
 
@@ -301,11 +303,11 @@ def _obstacles(chosen: "list[Message]", orders: Mapping[int, bool], least_s: flo
         least = f"{duration_text(least_s)} (retention: minimum)"
         found.append(f"{len(young)} must be kept for {least}, the newest is of {last:%Y-%m-%d}")
     if waiting := [one.id for one in chosen if one.open]:
-        found.append(f"{len(waiting)} are not done with, and would never be delivered: {_numbers(waiting)}")
+        found.append(f"{len(waiting)} are not done with, and would never be delivered: {numbered(waiting)}")
     if open_ones := [number for number, is_open in orders.items() if is_open]:
         found.append(f"{plural(len(open_ones), 'order')} would never be measured: {_orders(open_ones)}")
     if shared := [one.id for one in chosen if one.others]:
-        found.append(f"{len(shared)} name other patients, too, whose results would go with them: {_numbers(shared)}")
+        found.append(f"{len(shared)} name other patients, too, whose results would go with them: {numbered(shared)}")
     return found
 
 
@@ -329,34 +331,28 @@ def _found_lines(plan: Plan) -> Iterator[str]:
         first, last = (
             local(from_us(at_us)) for at_us in (chosen[0].received_us, max(one.received_us for one in chosen))
         )
-        numbers = _numbers([one.id for one in chosen])
+        numbers = numbered([one.id for one in chosen])
         yield f"{plural(len(chosen), 'message')} of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
     else:
         yield "no message with this number that is not erased" if gone else "no message with this number"
     if found.orders:
         yield f"{plural(len(found.orders), 'order')} of the patient: {_orders(found.orders)}"
-    if plan.at_abdm:
-        yield "ABDM: the patient's addresses, link tokens, consents and codes go, too"
-    if plan.same_abha:
-        yield (
-            f"{len(plan.same_abha)} more have the patient's ABHA and another patient number. They stay, and ABDM gives "
-            "them out no more. Look at them, and add --patient NUMBER where they are the patient's: "
-            f"{_numbers(plan.same_abha)}"
-        )
+    for one in plan.kept:
+        yield from one.lines
     if gone:
-        yield f"{len(gone)} were erased before: {_numbers(gone)}"
+        yield f"{len(gone)} were erased before: {numbered(gone)}"
     if found.unsure:
         yield (
             f"in {len(found.unsure)} more the number is in a place without patient numbers; check them, and add "
-            f"--message ID where they are the patient's: {_numbers(found.unsure)}"
+            f"--message ID where they are the patient's: {numbered(found.unsure)}"
         )
     if found.edited:
         yield (
             f"{len(found.edited)} more are other versions of these, from before or after they were edited; look at "
-            f"them, and add --message ID where they are the patient's: {_numbers(found.edited)}"
+            f"them, and add --message ID where they are the patient's: {numbered(found.edited)}"
         )
     if found.unreadable:
-        yield f"{len(found.unreadable)} cannot be opened: {_numbers(found.unreadable)}; labrelay verify --deep"
+        yield f"{len(found.unreadable)} cannot be opened: {numbered(found.unreadable)}; labrelay verify --deep"
     yield from plan.obstacles
 
 
@@ -374,11 +370,6 @@ def _done_lines(done: dict[str, Any]) -> Iterator[str]:
 
 
 def _orders(numbers: Iterable[int]) -> str:
-    """As `_numbers`, for numbers of orders."""
+    """As `numbered`, for numbers of orders."""
     ids = [*map(item_id, sorted(numbers))]
     return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
-
-
-def _numbers(ids: list[int]) -> str:
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return ", ".join(map(str, ids[:SHOWN])) + more

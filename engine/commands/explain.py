@@ -38,7 +38,6 @@ from engine.commands.shared.mapping_options import (
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
-from engine.features.results.lists import decided
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import FoundMessage
@@ -51,6 +50,8 @@ from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
+from engine.store.queries.others import others_of
+from engine.views import decided
 from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked
 
@@ -174,7 +175,6 @@ class _Journaled:
 
 def _stored(session: Session, what: str, show_values: bool, purpose: str | None) -> _Journaled:
     from engine.commands.shared.selecting import ROW
-    from engine.features.results.rows import number_bearers
 
     number = ROW.convert(what, None, None)
     if show_values:
@@ -185,7 +185,7 @@ def _stored(session: Session, what: str, show_values: bool, purpose: str | None)
             absent = why_absent(journal, "message", number)
             raise absent if isinstance(absent, IntegrityError) else click.UsageError(str(absent))
         with journal.snapshot() as execute:
-            others = number_bearers.others(execute)
+            others = others_of(execute)
         key = journal.vault.identity_key
         return _Journaled(
             stored_message(journal, number), trace.message.state != "incomplete", key, others, trace.facts

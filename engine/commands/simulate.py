@@ -14,7 +14,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.feature import Hook
 from engine.model.errors import ConfigError
 from engine.model.journal_views import Filter
 from engine.model.units import HostPort, parse_host_port
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.config.channel import ChannelConfig
+    from engine.store.operations.dead_letters import Group
+    from engine.store.queries.reader import Reader
     from workbench.simulator.dialogue import Dialogue
     from workbench.simulator.faults import Fault
     from workbench.simulator.packs import Model
@@ -64,6 +67,9 @@ def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozens
         if name not in FAULT_NAMES:
             raise click.BadParameter(f"no fault is called '{name}'; there are {', '.join(FAULT_NAMES)}, or all")
     return frozenset(map(Fault, named))
+
+
+DEAD_LETTERS: Hook[Callable[["Reader", Filter], Sequence["Group"]]] = Hook("dead_letters")
 
 
 @click.command(help=__doc__)
@@ -142,6 +148,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
+    from engine.config.channel import own_line
     from workbench.simulator.dialogue import Dialogue
     from workbench.simulator.play import PlaySettings, new_seed, sentences, summary
 
@@ -159,8 +166,8 @@ def command(
         model = model.in_dialect(channel.dialect)
         if connect is None and listen is None:  # if it connects, we listen here, and the other way round
             connect, listen = getattr(channel.source, "listen", None), getattr(channel.source, "connect", None)
-        if ask and orders_listen is None and channel.own_line is not None:
-            orders_listen = channel.own_line[0]
+        if ask and orders_listen is None and (ours := own_line(channel)) is not None:
+            orders_listen = ours[0]
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     chosen = new_seed() if seed is None else seed
@@ -267,7 +274,6 @@ def _channel(
 
 def _dead_letters(session: Session, channel: str, since_us: int) -> dict[str, int] | None:
     """How many messages and deliveries of the channel became dead letters, by reason code; None without a journal."""
-    from engine.features.rework.rows.letter_groups import letter_groups
     from engine.store.queries.lanes import list_channels
 
     if not session.journal.is_file():
@@ -277,7 +283,8 @@ def _dead_letters(session: Session, channel: str, since_us: int) -> dict[str, in
     with session.reader() as reader:
         while any(view.stored for view in list_channels(reader) if view.name == channel) and time.monotonic() < due:
             time.sleep(LOOK_EVERY_S)
-        for group in letter_groups(reader, Filter(channel=channel, state="dead", after_us=since_us)):
+        wanted = Filter(channel=channel, state="dead", after_us=since_us)
+        for group in (one for letters in DEAD_LETTERS.each() for one in letters(reader, wanted)):
             found[group.reason] += group.count
     return dict(found)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from engine.config.channel import ChannelConfig
+from engine.config.channel import ChannelConfig, of_link
 from engine.config.load import Site
 from engine.config.web import AT_START
 from engine.model.phrases import N_
@@ -17,10 +17,7 @@ LINK_KEYS = (
     "on_store_fault",
     "ack_code",
     "timezone",
-    "two_way",
     "role",
-    "downloads",
-    "own_line",
 )
 FIXED = ("data", "workers")  # keys of the site that a running daemon cannot follow
 STARTS, ENDS, AGAIN, GOES_ON = N_(("it starts", "it ends", "it starts anew", "it goes on, with its new settings"))
@@ -42,7 +39,7 @@ class Change(NamedTuple):
 
 def same_link(old: ChannelConfig, new: ChannelConfig | None) -> bool:
     """Whether a channel's connections may stay open: all settings of its link are unchanged."""
-    return new is not None and all(getattr(old, key) == getattr(new, key) for key in LINK_KEYS)
+    return new is not None and all(getattr(old, key) == getattr(new, key) for key in (*LINK_KEYS, *of_link()))
 
 
 def changes(old: Site, new: Site) -> Iterator[Change]:

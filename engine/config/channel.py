@@ -1,11 +1,14 @@
 """A file of ``channels/``: one analyzer or system, its source and its routes."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from engine.config.joining import joined_model
 from engine.config.mapping_settings import with_known_forms
-from engine.config.source import SourceConfig
+from engine.config.source import AnySource, source_type
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
@@ -25,8 +28,7 @@ from engine.config.values import (
     Words,
     Zone,
 )
-from engine.features.orders.config.lis import LisConfig, why_no_orders
-from engine.features.orders.config.orders import OrdersConfig, why_one_way
+from engine.feature import Hook
 from engine.model.units import HostPort
 
 DAY = 86_400.0
@@ -130,7 +132,7 @@ class RouteConfig(Model):
         return self
 
 
-class ChannelConfig(Model):
+class ChannelConfig(Model):  # the core's keys; `channel_model` has all
     """One channel."""
 
     channel: Name
@@ -149,7 +151,7 @@ class ChannelConfig(Model):
     timezone: Zone
     """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""
 
-    source: SourceConfig
+    source: AnySource
     """How messages come in."""
 
     charset: Charsets = ("utf-8",)
@@ -165,15 +167,9 @@ class ChannelConfig(Model):
     settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(default_factory=dict)
     """Values that mappings read with `setting('name')`; any names, texts as written."""
 
-    orders: OrdersConfig | None = None
-    """Answers the analyzer's questions for orders."""
-
     role: Literal["results", "orders"] = "results"
     """What the channel brings: `results` of an analyzer; or `orders` of a laboratory system (LIS), which a mapping
     puts on the worklist ([orders](questions.md)). The LIS is answered once they are there, beside all results."""
-
-    lis: LisConfig | None = None
-    """How the orders of a channel with `role: orders` are taken."""
 
     usual_gap: Duration | None = Field(default=None, gt=0)
     """How far apart messages usually are; the page says so when it is much longer. Without it the gap is learned, for
@@ -237,35 +233,6 @@ class ChannelConfig(Model):
             raise ValueError("is for specimen_ids: unique; other numbers end with their day. Take it out")
         return value
 
-    @field_validator("orders")
-    @classmethod
-    def _questions_can_be_answered(cls, value: OrdersConfig | None, info: ValidationInfo) -> OrdersConfig | None:
-        source = info.data.get("source")
-        if value is not None and source is not None and (why := why_one_way(source)):
-            raise ValueError(f"{why}; take orders out, or change the source")
-        if value is not None and value.habits and source is not None and source.format != "astm":
-            raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
-        if value is not None and source is not None and value.connect is not None and source.format != "hl7v2":
-            raise ValueError("orders_on: own is for IHE LAW over MLLP; take orders_on and connect out")
-        return value
-
-    @field_validator("role")
-    @classmethod
-    def _orders_can_come(cls, value: str, info: ValidationInfo) -> str:
-        source = info.data.get("source")
-        if value == "orders" and source is not None and (why := why_no_orders(source)):
-            raise ValueError(f"{why}")
-        if value == "orders" and info.data.get("orders") is not None:
-            raise ValueError("orders: is for the channel of an analyzer; take orders out, or role")
-        return value
-
-    @field_validator("lis")
-    @classmethod
-    def _is_of_orders(cls, value: LisConfig | None, info: ValidationInfo) -> LisConfig | None:
-        if value is not None and info.data.get("role") == "results":
-            raise ValueError("is for a channel that brings orders; say role: orders as well, or take it out")
-        return value
-
     @property
     def reuse_days(self) -> int:
         """For so many whole days after its last use a unique number is still the same specimen's."""
@@ -296,29 +263,46 @@ class ChannelConfig(Model):
         return self
 
     @property
-    def two_way(self) -> bool:
-        """Whether its analyzer's questions are answered."""
-        return self.orders is not None
-
-    @property
-    def taken(self) -> LisConfig | None:
-        """How its orders are taken; None where it brings none."""
-        return (self.lis or LisConfig()) if self.role == "orders" else None
-
-    @property
-    def downloads(self) -> tuple[str | None, float]:
-        """When waiting orders go to its analyzer unasked."""
-        return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
-
-    @property
-    def own_line(self) -> tuple[HostPort, ConnectTls | None] | None:
-        """The address to which orders go on a connection of ours, and its TLS; None: there is none."""
-        return None if self.orders is None or self.orders.connect is None else (self.orders.connect, self.orders.tls)
-
-    @property
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Code tables that take the place of a mapping's own: table name -> CSV files below a `mappings` folder, the
         first with precedence.
         """
         given: dict[str, str | list[str]] = self.settings.get("tables", {})
         return {name: (files,) if isinstance(files, str) else tuple(files) for name, files in given.items()}
+
+
+class FeatureKeys(Model):
+    """A feature's keys of a channel's file.
+
+    Attributes:
+        of_link: members of which a change opens the channel's connections anew.
+        connections: keys whose blocks have a connection beside that of the source: ``connect`` (or None) and ``tls``.
+    """
+
+    of_link: ClassVar[tuple[str, ...]] = ()
+    connections: ClassVar[tuple[str, ...]] = ()
+
+
+KEYS: Hook[type[FeatureKeys]] = Hook("channel_keys")
+
+
+@cache
+def channel_model() -> type[ChannelConfig]:
+    """The model of the whole file, with the keys of all features."""
+    return joined_model(ChannelConfig, KEYS.each(), source=source_type())
+
+
+def of_link() -> tuple[str, ...]:
+    """The members that features add of which a change opens the channel's connections anew."""
+    return tuple(name for keys in KEYS.each() for name in keys.of_link)
+
+
+def connections(channel: ChannelConfig) -> Iterator[tuple[str, Any]]:
+    """The blocks of connections beside that of the source, by their key."""
+    for keys in KEYS.each():
+        yield from ((key, block) for key in keys.connections if (block := getattr(channel, key)) is not None)
+
+
+def own_line(channel: ChannelConfig) -> tuple[HostPort, ConnectTls | None] | None:
+    """The address that a channel connects to beside its source, and its TLS; None: there is none."""
+    return next(((one.connect, one.tls) for _, one in connections(channel) if one.connect is not None), None)

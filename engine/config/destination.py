@@ -1,12 +1,14 @@
 """The ``destinations:`` of a site: where documents go.
 
-One model for each ``kind``, and `DestinationConfig` lists them: a new kind is a model here, its adapter, its page in
-docs/destinations.md and its counterpart in the tests.
+One model for each ``kind``, and `DestinationConfig` lists those of the core: a new kind is a model here, or in a
+feature, its adapter, its page in docs/destinations.md and its counterpart in the tests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -30,7 +32,7 @@ from engine.config.values import (
     Whole,
 )
 from engine.config.yaml_nodes import KeyPath
-from engine.features.abdm.config.destination import AbdmDestination
+from engine.feature import Hook
 
 
 class FhirDestination(HttpServer, DestinationBase):
@@ -268,16 +270,19 @@ folder:
         return (self.folder,)
 
 
-DestinationConfig = Annotated[
-    FhirDestination
-    | HttpDestination
-    | MllpDestination
-    | FileDestination
-    | MqttDestination
-    | S3Destination
-    | AbdmDestination,
-    Field(discriminator="kind"),
-]
-KINDS: dict[str, type[DestinationBase]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(DestinationConfig)[0])
-}
+DestinationConfig = (
+    FhirDestination | HttpDestination | MllpDestination | FileDestination | MqttDestination | S3Destination
+)
+OF_FEATURES: Hook[type[DestinationBase]] = Hook("destination")
+
+
+@cache
+def kinds() -> Mapping[str, type[DestinationBase]]:
+    """The models by their ``kind``, those of features behind the core's."""
+    models = (*get_args(DestinationConfig), *OF_FEATURES.each())
+    return {get_args(model.model_fields["kind"].annotation)[0]: model for model in models}
+
+
+def destination_type() -> Any:
+    """The type of an entry of ``destinations:``."""
+    return Annotated[reduce(or_, kinds().values()), Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from engine.config.downtime import DowntimeWindow, leaves_time
 from engine.config.values import Duration, Model, Whole
 from engine.config.yaml_nodes import KeyPath
 from engine.model.clock import Clock
+from engine.model.units import HostPort
 
 
 class RetryConfig(Model):
@@ -53,12 +54,14 @@ class DestinationBase(Model, ABC):
         takes: the one kind of document (``target`` of a mapping) that it takes; empty for any.
         example: one entry of ``destinations:``, for the documentation.
         of_main_process: its documents are never handed to a second process.
+        probed: `check --online` starts it; else what its feature examines says more.
     """
 
     adapter: ClassVar[str]
     takes: ClassVar[Literal["", "fhir", "hl7v2"]] = ""
     example: ClassVar[str]
     of_main_process: ClassVar[bool] = False
+    probed: ClassVar[bool] = True
 
     timeout: Duration = Field(default=30.0, gt=0, le=3600)
     """Time for one attempt, connecting included."""
@@ -92,6 +95,11 @@ class DestinationBase(Model, ABC):
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders of this machine that it fills."""
+        return ()
+
+    @property
+    def listeners(self) -> tuple[tuple[KeyPath, HostPort, str], ...]:
+        """The addresses of this machine that it listens on: the key, the address, and for what."""
         return ()
 
     @property

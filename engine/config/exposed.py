@@ -8,7 +8,7 @@ first. But RFC 6749 (3.2) demands TLS of every server that issues tokens, and an
 from collections.abc import Iterator
 
 from engine.config.channel import ChannelConfig
-from engine.config.sitewide import SiteConfig
+from engine.config.sitewide import SiteConfig, servers
 from engine.config.source import FhirSearchSource, TcpPart
 from engine.config.source_http import HttpPart
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
@@ -20,10 +20,9 @@ def exposed(config: SiteConfig, site: Node) -> Iterator[str]:
         at: KeyPath = ("destinations", name)
         for path, text in destination.in_clear():
             yield line(walk(site, (*at, *path)), (*at, *path), text)
-    for path, text in config.alerts.in_clear() if config.alerts is not None else ():
-        yield line(walk(site, ("alerts", *path)), ("alerts", *path), text)
-    for path, text in config.traces.in_clear() if config.traces is not None else ():
-        yield line(walk(site, ("traces", *path)), ("traces", *path), text)
+    for server in servers(config):
+        for path, text in server.in_clear:
+            yield line(walk(site, (*server.path, *path)), (*server.path, *path), text)
 
 
 def asked_in_clear(channel: ChannelConfig, node: Node) -> Iterator[str]:

@@ -14,21 +14,19 @@ from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
-from engine.config.channel import NO_DESTINATION, ChannelConfig
-from engine.config.destination import KINDS, DestinationConfig
+from engine.config.agreement import disagreements
+from engine.config.channel import NO_DESTINATION, ChannelConfig, channel_model
+from engine.config.destination import kinds
 from engine.config.exposed import asked_in_clear, exposed, open_to_all, open_to_replays
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.secrets import Lookup, expand, lookup
 from engine.config.site import CONFIG_FILE, mapping_path, search_path
-from engine.config.sitewide import SiteConfig
+from engine.config.sitewide import SiteConfig, site_model
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
-from engine.features.abdm.config.destination import AbdmDestination
-from engine.features.abdm.config.share import SharePart
-from engine.features.orders.config.together import disagreements
 from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import ConfigError
 from engine.model.units import HostPort
@@ -161,7 +159,7 @@ class _Loader:
 
     def load(self) -> Site:
         site_node = self._read(self._folder / CONFIG_FILE)
-        config = self._model(site_node, SiteConfig, {}) if site_node is not None else None
+        config = self._model(site_node, site_model(), {}) if site_node is not None else None
         inherited = self._inherited(config, site_node)
         channels: dict[str, ChannelConfig] = {}
         nodes: dict[str, Node] = {}
@@ -169,7 +167,7 @@ class _Loader:
             node = self._read(path)
             if node is None:
                 continue
-            channel = self._model(node, ChannelConfig, inherited)
+            channel = self._model(node, channel_model(), inherited)
             if channel is None:
                 continue
             if channel.channel in channels:
@@ -184,8 +182,7 @@ class _Loader:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
             self._check_owners(channels, nodes)
-            self._check_orders(channels, nodes, config.destinations if config is not None else {})
-            self._check_facilities(config, site_node, channels, nodes)
+            self._check_features(config, site_node, channels, nodes)
             self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
@@ -234,7 +231,7 @@ class _Loader:
         given = self._plain(root, (), bad)
         for key, value in inherited.items():
             given.setdefault(key, value)
-        if model is ChannelConfig and "analyzer" in given:
+        if issubclass(model, ChannelConfig) and "analyzer" in given:
             self._fill_from_pack(root, given)
         try:
             made = model.model_validate(given, context={"folder": self._folder})
@@ -316,8 +313,8 @@ class _Loader:
     def _check_names(self, site: Node, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         block = site.get("destinations")
         destinations = list(block.keys()) if block is not None and block.kind == "map" else []
-        kinds = {name: KINDS.get(_value(block, name, "kind")) for name in destinations}
-        takes_fhir = {name for name, kind in kinds.items() if kind is not None and kind.takes == "fhir"}
+        named = {name: kinds().get(_value(block, name, "kind")) for name in destinations}
+        takes_fhir = {name for name, kind in named.items() if kind is not None and kind.takes == "fhir"}
         mappings = _mapping_names(search_path(self._folder, "mappings"))
         for name, channel in channels.items():
             for at, route in enumerate(channel.routes):
@@ -350,11 +347,11 @@ class _Loader:
         if config is not None and config.web.enabled:
             taken.append((config.web.listen, f"the status page ({site.file})"))
         for key, destination in config.destinations.items() if config is not None else ():
-            if isinstance(destination, AbdmDestination):
-                ours, at = destination.callbacks.listen, ("destinations", key, "callbacks", "listen")
+            for path, ours, words in destination.listeners:
+                at = ("destinations", key, *path)
                 if taken and ours.collides_with(taken[0][0]):
                     self._add(walk(site, at), at, f"{ours} is taken by {taken[0][1]}; use another port")
-                taken.append((ours, f"callbacks of ABDM ({site.file})"))
+                taken.append((ours, f"{words} ({site.file})"))
         called: dict[HostPort, str] = {}
         for name, channel in channels.items():
             tee = channel.source.tee if isinstance(channel.source, TeePart) else None
@@ -389,65 +386,22 @@ class _Loader:
                     self._add(walk(nodes[name], path), path, text)
                 taken[word, owned] = f"channel {name} ({nodes[name].file})"
 
-    def _check_orders(
-        self,
-        channels: dict[str, ChannelConfig],
-        nodes: dict[str, Node],
-        destinations: Mapping[str, DestinationConfig],
-    ) -> None:
-        for found in disagreements(channels, destinations):
-            node, shown = walk(nodes[found.channel], found.path), found.path[: found.shown]
-            if found.is_warning:
-                self._warnings.append(line(node, shown, found.text))
-            else:
-                self._add(node, shown, found.text)
-
-    def _check_facilities(
+    def _check_features(
         self,
         config: SiteConfig | None,
         site: Node,
         channels: dict[str, ChannelConfig],
         nodes: dict[str, Node],
     ) -> None:
-        """One account of ABDM; each of its reports is of one facility."""
-        found = [(key, one) for key, one in (config.destinations if config is not None else {}).items()]
-        ours = [(key, one) for key, one in found if isinstance(one, AbdmDestination)]
-        for key, _ in ours[1:]:
-            path: KeyPath = ("destinations", key)
-            self._add(walk(site, path), path, f"{ours[0][0]} is of kind abdm, too; put all facilities into one of them")
-        if config is not None and not ours:
-            self._check_shares(None, channels, nodes)
-        for key, one in ours[:1]:
-            for facility, of in one.facilities.items():
-                for at, name in enumerate(of.channels or ()):
-                    if name not in channels:
-                        path = ("destinations", key, "facilities", facility, "channels", at)
-                        hint = closest(name, channels) or "; name a channel of this site"
-                        self._add(walk(site, path), path[:-1], f"unknown channel '{name}'{hint}")
-            self._check_shares(one, channels, nodes)
-            for name, channel in channels.items():
-                sends = any(key in (route.to or ()) for route in channel.routes)
-                if sends and not one.facility_of(name):
-                    path = ("destinations", key, "facilities")
-                    text = f"channel {name} sends here, and no facility has it; add it to channels of one"
-                    self._add(walk(site, path), path, text)
-
-    def _check_shares(
-        self, ours: AbdmDestination | None, channels: dict[str, ChannelConfig], nodes: dict[str, Node]
-    ) -> None:
-        """Who shares a profile does so at a laboratory of the site's destination."""
-        for name, channel in channels.items():
-            if not isinstance(channel.source, SharePart):
-                continue
-            if ours is None:
-                text = "needs a destination of kind abdm: it takes the profiles that patients share"
-                self._add(walk(nodes[name], ("source", "kind")), ("source", "kind"), text)
-                continue
-            for at, facility in enumerate(channel.source.facilities):
-                if facility not in ours.facilities:
-                    path: KeyPath = ("source", "facilities", at)
-                    hint = closest(facility, ours.facilities) or "; name one of the destination's facilities"
-                    self._add(walk(nodes[name], path), path[:-1], f"unknown facility '{facility}'{hint}")
+        if config is None:
+            return
+        for found in disagreements(channels, config.destinations):
+            file = nodes[found.channel] if found.channel else site
+            node, shown = walk(file, found.path), found.path[: found.shown]
+            if found.is_warning:
+                self._warnings.append(line(node, shown, found.text))
+            else:
+                self._add(node, shown, found.text)
 
     def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():

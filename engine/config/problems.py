@@ -186,9 +186,9 @@ class Reporter:
         block = walk(self._root, path)
         is_source = path[-1:] == ("source",)
         known = {
-            "kind": list(source.KINDS) if is_source else kinds,
-            "transport": list(source.TRANSPORTS),
-            "link": list(source.LINKS),
+            "kind": list(source.presets()) if is_source else kinds,
+            "transport": list(source.transports()),
+            "link": list(source.links()),
         }
         for key in known:
             value = block.get(key) if block.kind == "map" else None

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.config.channel import connections
 from engine.config.load import Site
+from engine.config.sitewide import servers
 
 Fingerprints = dict[tuple[str, str], str]
 
@@ -16,8 +18,11 @@ _KEYS = ("cert", "key", "ca", "client_ca")
 
 
 def fingerprints(site: Site) -> Fingerprints:
-    """By ``("channel" | "destination", name)``. Webhooks, sinks and traces compare `hash_of` by themselves."""
-    channels = {("channel", name): hash_of(one.source) + hash_of(one.orders) for name, one in site.channels.items()}
+    """By ``("channel" | "destination", name)``. What runs of features compares `hash_of` by itself."""
+    channels = {
+        ("channel", name): "".join(map(hash_of, (one.source, *(block for _, block in connections(one)))))
+        for name, one in site.channels.items()
+    }
     return channels | {("destination", name): hash_of(one) for name, one in site.config.destinations.items()}
 
 
@@ -35,11 +40,10 @@ def certificate_files(site: Site) -> Iterator[CertificateFile]:
     if config.web.enabled and config.web.tls is not None:
         yield CertificateFile("status page", config.web.tls.cert, config.web.tls.key)
     owners: dict[str, Any] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
-    owners |= {f"orders of channel {name}": channel.orders for name, channel in site.channels.items()}
+    for name, channel in site.channels.items():
+        owners |= {f"{key} of channel {name}": block for key, block in connections(channel)}
     owners |= {f"destination {name}": one for name, one in config.destinations.items()}
-    owners |= {f"webhook {name}": one for name, one in config.webhooks.items()}
-    owners |= {f"sink {name}": one for name, one in (config.alerts.sinks if config.alerts is not None else {}).items()}
-    owners["traces"] = config.traces
+    owners |= {one.owner: one.block for one in servers(config)}
     for owner, block in owners.items():
         oauth2 = getattr(getattr(block, "auth", None), "oauth2", None)
         for tls in (getattr(block, "tls", None), oauth2.tls if oauth2 is not None else None):

@@ -1,19 +1,21 @@
 """The file ``config/labrelay.yaml``: settings of the whole site."""
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from engine.config.destination import DestinationConfig
+from engine.config.destination import DestinationConfig, destination_type
+from engine.config.joining import joined_model
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
 from engine.config.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.web import WebConfig
-from engine.features.access.config.access import AccessConfig
-from engine.features.alerts.config.alerts import AlertsConfig
-from engine.features.events.config import Webhooks
-from engine.features.traces.config import TracesConfig
+from engine.config.yaml_nodes import KeyPath
+from engine.feature import Hook
 from engine.model.records import INCOMPLETE_BYTES
 
 
@@ -47,7 +49,7 @@ class LimitsConfig(Model):
     the page, and not only a notice."""
 
 
-class SiteConfig(Model):
+class SiteConfig(Model):  # the core's keys; `site_model` has all
     """The site."""
 
     site: SiteInfo
@@ -62,9 +64,6 @@ class SiteConfig(Model):
 
     web: WebConfig = Field(default_factory=WebConfig)
     """The status page."""
-
-    access: AccessConfig = Field(default_factory=AccessConfig)
-    """Who may give commands, and how people log in."""
 
     destinations: dict[Name, DestinationConfig] = Field(default_factory=dict)
     """Where documents go, by name."""
@@ -91,23 +90,44 @@ class SiteConfig(Model):
     backup: BackupConfig = Field(default_factory=BackupConfig)
     """Copies of the journal and the configuration in a second folder."""
 
-    alerts: AlertsConfig | None = None
-    """Who is notified of what waits for a person, and how."""
-
-    webhooks: Webhooks = Field(default_factory=dict)
-    """Programs that events are sent to, by name."""
-
-    traces: TracesConfig | None = None
-    """Where the steps of messages go, with their times, as traces of OpenTelemetry."""
-
     workers: Whole = Field(default=0, ge=0, le=1)
     """Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on two cores or
     more, and answers to analyzers that never wait for a mapping."""
 
-    @model_validator(mode="after")
-    def _known_to_the_provider(self) -> Self:
-        if self.access.oidc is not None and not self.web.public_address:
-            raise ValueError(
-                "access: oidc needs the name of the page, which the provider sends browsers back to; add names to web:"
-            )
-        return self
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that the site's file names, and that is no destination.
+
+    Attributes:
+        owner: for people, as ``sink chat``.
+        path: of its block.
+        block: the model of that.
+        place: its address: a URL, or host:port.
+        in_clear: secrets that would go there without TLS: the key in the block that says so, and a sentence.
+        asked: its name for people where `check --online` connects with it; empty: it does not.
+    """
+
+    owner: str
+    path: tuple[str, ...]
+    block: Any
+    place: str
+    in_clear: Iterable[tuple[KeyPath, str]] = ()
+    asked: str = ""
+
+
+KEYS: Hook[type[Model]] = Hook("keys")
+SERVERS: Hook[Callable[[SiteConfig], Iterator[Server]]] = Hook("servers")
+
+
+@cache
+def site_model() -> type[SiteConfig]:
+    """The model of the whole file, with the keys of all features."""
+    by_name: Any = dict[Name, destination_type()]  # type: ignore[misc]  # for pydantic, no annotation
+    return joined_model(SiteConfig, KEYS.each(), destinations=by_name)
+
+
+def servers(config: SiteConfig) -> Iterator[Server]:
+    """The servers that the keys of features name."""
+    for found in SERVERS.each():
+        yield from found(config)

@@ -4,8 +4,11 @@
 place. A model is put together of a transport's part and a link's part, and names its preset; `AnySource` lists them.
 """
 
+from collections.abc import Mapping, Sequence
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,8 +23,7 @@ from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.tls import ServerTls
 from engine.config.values import Address, Duration, Flag, HttpUrl, Model, Networks, Size, Whole
-from engine.features.abdm.config.share import SharePart
-from engine.features.orders.config.status import StatusPart
+from engine.feature import Hook
 from engine.model.units import HostPort
 
 KiB = 1024
@@ -72,8 +74,8 @@ class Source(Model):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("kind"), str) and given["kind"] in PRESETS:
-            return dict(zip(("transport", "link", "format"), PRESETS[given["kind"]], strict=True)) | given
+        if isinstance(given, dict) and isinstance(given.get("kind"), str) and given["kind"] in presets():
+            return dict(zip(("transport", "link", "format"), presets()[given["kind"]], strict=True)) | given
         return given
 
 
@@ -295,18 +297,6 @@ class FhirSearchSource(FhirSearchPart, HttpServer, Source):
     """Base address of the server, as `https://emr.example.org/fhir`."""
 
 
-class StatusSource(StatusPart, Source):
-    """Changes of orders of the worklist."""
-
-    preset = "order-status"
-
-
-class ShareSource(SharePart, Source):
-    """Patients who share their profile at a counter, by ABDM."""
-
-    preset = "abdm-share"
-
-
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -315,9 +305,9 @@ def _parts(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
     kind = value.get("kind")
-    if kind is not None and not (isinstance(kind, str) and kind in PRESETS):
+    if kind is not None and not (isinstance(kind, str) and kind in presets()):
         return str(kind)
-    transport, link, _ = PRESETS.get(str(kind), ("tcp", None, None))
+    transport, link, _ = presets().get(str(kind), ("tcp", None, None))
     link = value.get("link", link)
     if "tee" in value:
         transport = "tee"
@@ -344,24 +334,36 @@ AnySource = (
     | FolderSource
     | HttpSource
     | FhirSearchSource
-    | StatusSource
-    | ShareSource
 )
-MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}
-PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}
-KINDS = tuple(PRESETS)
-TRANSPORTS, LINKS = (tuple(dict.fromkeys(names)) for names in zip(*(tag.split("/") for tag in MODELS), strict=True))
+OF_FEATURES: Hook[type[Source]] = Hook("source")
+
+
+@cache
+def models() -> Mapping[str, type[Source]]:
+    """The models by ``transport/link``, those of features behind the core's."""
+    return {"/".join(_parts_of(model)[:2]): model for model in (*get_args(AnySource), *OF_FEATURES.each())}
+
+
+@cache
+def presets() -> Mapping[str, tuple[str, str, str]]:
+    """The kinds, each with its transport, link and format."""
+    return {model.preset: _parts_of(model) for model in models().values() if model.preset}
+
+
+def transports() -> Sequence[str]:
+    return tuple(dict.fromkeys(tag.partition("/")[0] for tag in models()))
+
+
+def links() -> Sequence[str]:
+    return tuple(dict.fromkeys(tag.partition("/")[2] for tag in models()))
 
 
 def kind_over(transport: str, link: str) -> str | None:
     """The kind that means this link over this transport."""
-    return next((kind for kind, parts in PRESETS.items() if parts[:2] == (transport, link)), None)
+    return next((kind for kind, parts in presets().items() if parts[:2] == (transport, link)), None)
 
 
-if TYPE_CHECKING:
-    SourceConfig = AnySource
-else:
-    SourceConfig = Annotated[
-        Union[tuple(Annotated[model, Tag(tag)] for tag, model in MODELS.items())],  # noqa: UP007 - made of a list
-        Discriminator(_parts),
-    ]
+def source_type() -> Any:
+    """The type of a ``source:`` block."""
+    tagged: list[Any] = [Annotated[model, Tag(tag)] for tag, model in models().items()]
+    return Annotated[reduce(or_, tagged), Discriminator(_parts)]

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.config.channel import connections
 from engine.config.load import Site
 from engine.config.site import CONFIG_FILE
+from engine.config.sitewide import servers
 from engine.config.yaml_nodes import Node, line, read_file, walk
 
 
@@ -20,7 +22,8 @@ def problems(site: Site) -> Iterator[str]:
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
             yield from _log_in(channel.source, site.nodes[name], ("source",))
-            yield from _block(getattr(channel.orders, "tls", None), site.nodes[name], ("orders", "tls"))
+            for key, block in connections(channel):
+                yield from _block(block.tls, site.nodes[name], (key, "tls"))
     yield from problems_of_page(site)
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
     for name, destination in site.config.destinations.items():
@@ -29,12 +32,9 @@ def problems(site: Site) -> Iterator[str]:
         callbacks = getattr(getattr(destination, "callbacks", None), "tls", None)
         yield from _block(callbacks, root, ("destinations", name, "callbacks", "tls"))
         yield from _log_in(destination, root, ("destinations", name))
-    for name, webhook in site.config.webhooks.items():
-        yield from _block(webhook.tls, root, ("webhooks", name, "tls"))
-    for name, sink in site.config.alerts.sinks.items() if site.config.alerts is not None else ():
-        yield from _block(getattr(sink, "tls", None), root, ("alerts", "sinks", name, "tls"))
-        yield from _log_in(sink, root, ("alerts", "sinks", name))
-    yield from _block(getattr(site.config.traces, "tls", None), root, ("traces", "tls"))
+    for server in servers(site.config):
+        yield from _block(getattr(server.block, "tls", None), root, (*server.path, "tls"))
+        yield from _log_in(server.block, root, server.path)
 
 
 def _log_in(block: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.delivery.before_send import GUARDS
 from engine.delivery.claims import ClaimReader
 from engine.delivery.events import logger, names
 from engine.delivery.lane import Lane
@@ -12,7 +13,6 @@ from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import Settlement
 from engine.delivery.setup import Setup
-from engine.features.results.rows import report_lists, superseding
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
@@ -117,10 +117,11 @@ class AttemptRunner:
         Raises:
             StoreError: that is unknown now.
         """
-        if how := await self.setup.journal.run(superseding.overtaken_before_sent, delivery.id):
-            self.setup.breaker.abandoned(self.setup.clock.monotonic())  # nothing was sent: nothing is known
-            self.settlement.overtaken(lane, delivery, whole=how == "whole")
-            return True
+        for guard in GUARDS.each():
+            if how := await self.setup.journal.run(guard.overtaken, delivery.id):
+                self.setup.breaker.abandoned(self.setup.clock.monotonic())  # nothing was sent: nothing is known
+                self.settlement.overtaken(lane, delivery, guard, whole=how == "whole")
+                return True
         if lane.failing:  # a full disk stays readable: the answer may be an outcome that is not written yet
             raise StoreError("an outcome of the lane is not written yet")
         return False
@@ -132,9 +133,8 @@ class AttemptRunner:
             may_be_superseded: a newer one for the same report may have been delivered before this one.
         """
         there = lane.may_be_there_before(delivery)
-        if there:
-            overlaps = await self.setup.journal.run(superseding.have_in_common, delivery.id, tuple(there))
-            if overlaps:
+        for guard in GUARDS.each() if there else ():
+            if await self.setup.journal.run(guard.alike, delivery.id, tuple(there)):
                 self._wait(lane, delivery, there.values())
                 return None
         sent = (
@@ -160,11 +160,9 @@ class AttemptRunner:
         lane.delayed.append((max((now + WRITE_RETRY_S, *until)), delivery))
 
     async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
-        """The delivery with complete report lists, including results that the receiver has from other messages
-        (`engine.features.results.rows.report_lists`).
-        """
+        """The delivery with complete report lists, including results that the receiver has from other messages."""
         try:
-            body = await self.setup.journal.run(report_lists.join, delivery.id)
+            bodies = [await self.setup.journal.run(guard.joined, delivery.id) for guard in GUARDS.each()]
         except (IntegrityError, ValueError):
             # If it is this document, the destination finds the same damage and reports it. If an earlier one: it was
             # damaged since it was read.
@@ -173,4 +171,5 @@ class AttemptRunner:
                 extra=names(self.setup.name, lane, delivery),
             )
             return delivery
+        body = next((one for one in bodies if one is not None), None)
         return delivery if body is None else delivery.with_body(body)

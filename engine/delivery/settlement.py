@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.delivery.away import away_of
+from engine.delivery.before_send import BeforeSend
 from engine.delivery.claims import ClaimReader
 from engine.delivery.events import DestinationCounts, logger, names
 from engine.delivery.lane import Lane
@@ -13,7 +14,6 @@ from engine.delivery.outage import Outage
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import RetryPolicy, decide
 from engine.delivery.setup import Setup
-from engine.features.results.rows import hold_queue
 from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.reasons import ReasonCode
@@ -60,7 +60,7 @@ class Settlement:
         self.outage.answered(now)
         self._bury(lane, delivery, error.reason, error.detail, error.answer)
 
-    def overtaken(self, lane: Lane, delivery: Delivery, *, whole: bool) -> None:
+    def overtaken(self, lane: Lane, delivery: Delivery, guard: BeforeSend, *, whole: bool) -> None:
         """Newer messages had it delivered, or a part of it: then its other results are nowhere, and a person
         decides.
         """
@@ -70,7 +70,7 @@ class Settlement:
             logger.info("delivery is closed, newer messages have overtaken it", extra=said)
         else:
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
-        self.outcomes.write(lane, lambda: self.setup.journal.run(hold_queue.close_overtaken, delivery.id, whole=whole))
+        self.outcomes.write(lane, lambda: self.setup.journal.run(guard.close, delivery.id, whole=whole))
         self._ended(lane, delivery, reason)
 
     def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:

@@ -5,9 +5,11 @@ same here and in a channel file.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from engine.config import registry
 from engine.config.pack import (
@@ -31,10 +33,23 @@ from engine.mapping.tables import Row, Table
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 
-__all__ = ["FOLDER", "Pack", "check_pack", "codes_of", "find_pack", "packs", "read_pack", "recognise"]
+__all__ = ["FOLDER", "Pack", "PackWords", "check_pack", "codes_of", "find_pack", "packs", "read_pack", "recognise"]
 
 LOOKED_AT = 64 * 1024  # bytes of a payload that patterns search: every sign is at the beginning of a message
 KEY = ("code", "unit_in")
+
+
+@dataclass(frozen=True, slots=True)
+class PackWords:
+    """What a feature knows of an analyzer's pack.
+
+    Attributes:
+        document: names of the document of `-o json`.
+        lines: on codes that have no LOINC code, for people.
+    """
+
+    document: Mapping[str, Any]
+    lines: Sequence[str]
 
 
 def recognise(given: Parsed | bytes, known: Iterable[Pack] | None = None) -> list[tuple[Pack, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.config.load import Site, serial_lines
+from engine.config.sitewide import servers
 from engine.config.source import TcpPart
 from engine.config.source_tee import TeePart
 from engine.model.health import Health, Line
@@ -132,15 +133,7 @@ def _hosts(site: Site) -> Iterator[tuple[str, str]]:
         for url in (getattr(oauth2, "token_url", None), getattr(oauth2, "token_host", None)):
             if url is not None:
                 yield f"{owner}, its tokens", _host(url)
-    if site.config.access.oidc is not None:
-        yield "access: oidc", _host(site.config.access.oidc.issuer)
-    for name, sink in site.config.alerts.sinks.items() if site.config.alerts is not None else ():
-        place = next(str(getattr(sink, key)) for key in ("url", "server", "connect") if hasattr(sink, key))
-        yield f"sink {name} of alerts", _host(place)
-    for name, hook in site.config.webhooks.items():
-        yield f"webhook {name}", _host(hook.url)
-    if site.config.traces is not None:
-        yield "traces", _host(site.config.traces.url)
+    yield from ((server.asked or server.owner, _host(server.place)) for server in servers(site.config))
     for name, channel in site.channels.items():
         owner, source = f"channel {name}", channel.source
         connects = [source.connect] if isinstance(source, TcpPart) else []

@@ -5,20 +5,20 @@ scrape. Values of the snapshot (queues, ages, states) are read from it, so that 
 are channel and destination names from the configuration and codes from our own enums; values that a peer could choose
 are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``.
 
-Every metric is named in `METRICS`, and `labrelay help metrics` lists them.
+Every metric is named in `OWN` or declared by a feature, and `labrelay help metrics` lists them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from functools import partial
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from engine.features.alerts.snapshot import AlertsSnapshot
+from engine.feature import Hook
 from engine.model.timing import TIMING_BUCKETS, Timing
 from engine.monitoring.process_metrics import ProcessMetrics
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -49,112 +49,111 @@ class Spec:
         return self.name + ("_total" if self.kind is Kind.COUNTER else "")
 
 
-_counter, _gauge, _histogram = partial(Spec, Kind.COUNTER), partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)
+counter, gauge, _histogram = partial(Spec, Kind.COUNTER), partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)
 _CHANNEL = ("channel",)
 _DESTINATION = ("destination",)
 _LANE = ("channel", "destination")
 
-RECEIVED = _counter("labrelay_messages_received", "Messages journaled.", _CHANNEL)
-ENDED = _counter(
+RECEIVED = counter("labrelay_messages_received", "Messages journaled.", _CHANNEL)
+ENDED = counter(
     "labrelay_messages_processed",
     "Messages after mapping: mapped, filtered, dead, repeat, incomplete.",
     ("channel", "outcome"),
 )
-LINK_FAULTS = _counter(
-    "labrelay_link_faults", "Departures of the peer from its protocol, by kind.", ("channel", "kind")
-)
-CONNECTIONS_OPENED = _counter(
+LINK_FAULTS = counter("labrelay_link_faults", "Departures of the peer from its protocol, by kind.", ("channel", "kind"))
+CONNECTIONS_OPENED = counter(
     "labrelay_connections_opened", "Connections accepted or made, serial ports opened.", _CHANNEL
 )
-DEAD = _counter("labrelay_dead_letters", "Messages and deliveries buried, by reason.", ("channel", "reason"))
-UNMAPPED = _counter("labrelay_unmapped_codes", "Results whose code had no row in its table.", _CHANNEL)
-DELIVERED = _counter("labrelay_deliveries", "Documents delivered.", _DESTINATION)
-ATTEMPTS_FAILED = _counter("labrelay_delivery_failures", "Attempts that failed, by reason.", ("destination", "reason"))
-BREAKER_OPENED = _counter("labrelay_breaker_opened", "Times a destination was no longer reachable.", _DESTINATION)
-NOTIFICATIONS = _counter(
-    "labrelay_alert_notifications",
-    "Attempts to send alerts: taken, failed (tried again), refused (given up).",
-    ("sink", "result"),
-)
-WEBHOOK_ATTEMPTS = _counter(
-    "labrelay_webhook_attempts",
-    "Attempts to send events to webhooks: taken, failed (tried again), refused (given up).",
-    ("webhook", "result"),
-)
-SPANS = _counter(
-    "labrelay_trace_spans",
-    "Spans of traces: sent, dropped (no room while the collector is away, or it refused them).",
-    ("result",),
-)
+DEAD = counter("labrelay_dead_letters", "Messages and deliveries buried, by reason.", ("channel", "reason"))
+UNMAPPED = counter("labrelay_unmapped_codes", "Results whose code had no row in its table.", _CHANNEL)
+DELIVERED = counter("labrelay_deliveries", "Documents delivered.", _DESTINATION)
+ATTEMPTS_FAILED = counter("labrelay_delivery_failures", "Attempts that failed, by reason.", ("destination", "reason"))
+BREAKER_OPENED = counter("labrelay_breaker_opened", "Times a destination was no longer reachable.", _DESTINATION)
 # Read from the snapshot, like the gauges below: the supervisor counts.
-TASK_RESTARTS = _counter("labrelay_task_restarts", "Supervised tasks that fell over.", ("task",))
-LOG_LINES = _counter("labrelay_log_lines", "Log lines written.", ("level",))
-LOG_REPEATS = _counter("labrelay_log_repeats", "Log lines counted instead of written, as repeats.")
-LOG_OVER_BUDGET = _counter(
+TASK_RESTARTS = counter("labrelay_task_restarts", "Supervised tasks that fell over.", ("task",))
+LOG_LINES = counter("labrelay_log_lines", "Log lines written.", ("level",))
+LOG_REPEATS = counter("labrelay_log_repeats", "Log lines counted instead of written, as repeats.")
+LOG_OVER_BUDGET = counter(
     "labrelay_log_over_budget", "Log lines counted instead of written: over the number for an hour.", ("level",)
 )
-LOG_FIELDS_DROPPED = _counter(
+LOG_FIELDS_DROPPED = counter(
     "labrelay_log_fields_dropped", "Fields kept out of the log because they are not on its list."
 )
 COMMIT = _histogram("labrelay_commit_seconds", "Time of a journal commit with its sync.")
 DELIVERY = _histogram("labrelay_delivery_seconds", "Time of a successful attempt.", _DESTINATION)
 
-INFO = _gauge("labrelay_info", "Always 1; version and configuration hash.", ("version", "config"))
-STARTED = _gauge("labrelay_start_time_seconds", "When the daemon started, seconds since 1970.")
-LEVEL = _gauge("labrelay_level", "The site as a whole: 0 in order, 1 attention, 2 problem.")
-CHANNEL_STATE = _gauge(
-    "labrelay_channel_state", "1 for the state that the channel is in, else 0.", ("channel", "state")
-)
-CHANNEL_CONNECTIONS = _gauge("labrelay_channel_connections", "Peers connected now.", _CHANNEL)
-CHANNEL_LAST = _gauge("labrelay_channel_last_message_time_seconds", "Last message, seconds since 1970.", _CHANNEL)
-CHANNEL_GAP = _gauge("labrelay_channel_usual_gap_seconds", "How far apart messages usually are.", _CHANNEL)
-CHANNEL_STORED = _gauge("labrelay_channel_unmapped_messages", "Journaled, not mapped yet.", _CHANNEL)
-LANE_WAITING = _gauge("labrelay_lane_waiting", "Deliveries waiting.", _LANE)
-LANE_OLDEST = _gauge("labrelay_lane_oldest_seconds", "Age of the oldest waiting delivery.", _LANE)
-LANE_DEAD = _gauge("labrelay_lane_dead", "Open dead letters.", _LANE)
-LANE_HELD = _gauge("labrelay_lane_held", "Deliveries held back.", _LANE)
-LANE_HELD_OLDEST = _gauge("labrelay_lane_held_oldest_seconds", "For how long the oldest of them is held back.", _LANE)
-LANE_HELD_CRITICAL = _gauge("labrelay_lane_held_critical", "Held deliveries with a critical value.", _LANE)
-DESTINATION_STATE = _gauge(
+INFO = gauge("labrelay_info", "Always 1; version and configuration hash.", ("version", "config"))
+STARTED = gauge("labrelay_start_time_seconds", "When the daemon started, seconds since 1970.")
+LEVEL = gauge("labrelay_level", "The site as a whole: 0 in order, 1 attention, 2 problem.")
+CHANNEL_STATE = gauge("labrelay_channel_state", "1 for the state that the channel is in, else 0.", ("channel", "state"))
+CHANNEL_CONNECTIONS = gauge("labrelay_channel_connections", "Peers connected now.", _CHANNEL)
+CHANNEL_LAST = gauge("labrelay_channel_last_message_time_seconds", "Last message, seconds since 1970.", _CHANNEL)
+CHANNEL_GAP = gauge("labrelay_channel_usual_gap_seconds", "How far apart messages usually are.", _CHANNEL)
+CHANNEL_STORED = gauge("labrelay_channel_unmapped_messages", "Journaled, not mapped yet.", _CHANNEL)
+LANE_WAITING = gauge("labrelay_lane_waiting", "Deliveries waiting.", _LANE)
+LANE_OLDEST = gauge("labrelay_lane_oldest_seconds", "Age of the oldest waiting delivery.", _LANE)
+LANE_DEAD = gauge("labrelay_lane_dead", "Open dead letters.", _LANE)
+LANE_HELD = gauge("labrelay_lane_held", "Deliveries held back.", _LANE)
+LANE_HELD_OLDEST = gauge("labrelay_lane_held_oldest_seconds", "For how long the oldest of them is held back.", _LANE)
+LANE_HELD_CRITICAL = gauge("labrelay_lane_held_critical", "Held deliveries with a critical value.", _LANE)
+DESTINATION_STATE = gauge(
     "labrelay_destination_state", "1 for the state that the destination is in, else 0.", ("destination", "state")
 )
-DESTINATION_IN_FLIGHT = _gauge("labrelay_destination_in_flight", "Attempts under way.", _DESTINATION)
-DEAD_OPEN = _gauge("labrelay_dead_letters_open", "Dead letters that wait for a person.")
-INCOMPLETE_OPEN = _gauge("labrelay_incomplete_open", "Messages that were broken off and wait for a person.")
-UNMAPPED_OPEN = _gauge("labrelay_unmapped_codes_open", "Different codes seen and not in their table.")
-DISK_FREE = _gauge("labrelay_disk_free_bytes", "Free on the journal's file system.")
-JOURNAL_LAST = _gauge("labrelay_journal_last_id", "Number of the newest message.")
-JOURNAL_BYTES = _gauge("labrelay_journal_bytes", "Size of the journal.")
-JOURNAL_WAL = _gauge("labrelay_journal_wal_bytes", "Size of the journal's write-ahead log.")
-JOURNAL_WRITABLE = _gauge("labrelay_journal_writable", "0 while what comes in cannot be kept (a full disk), else 1.")
-JOURNAL_INTACT = _gauge("labrelay_journal_intact", "1 while the journal is what it was and can be read, else 0.")
+DESTINATION_IN_FLIGHT = gauge("labrelay_destination_in_flight", "Attempts under way.", _DESTINATION)
+DEAD_OPEN = gauge("labrelay_dead_letters_open", "Dead letters that wait for a person.")
+INCOMPLETE_OPEN = gauge("labrelay_incomplete_open", "Messages that were broken off and wait for a person.")
+UNMAPPED_OPEN = gauge("labrelay_unmapped_codes_open", "Different codes seen and not in their table.")
+DISK_FREE = gauge("labrelay_disk_free_bytes", "Free on the journal's file system.")
+JOURNAL_LAST = gauge("labrelay_journal_last_id", "Number of the newest message.")
+JOURNAL_BYTES = gauge("labrelay_journal_bytes", "Size of the journal.")
+JOURNAL_WAL = gauge("labrelay_journal_wal_bytes", "Size of the journal's write-ahead log.")
+JOURNAL_WRITABLE = gauge("labrelay_journal_writable", "0 while what comes in cannot be kept (a full disk), else 1.")
+JOURNAL_INTACT = gauge("labrelay_journal_intact", "1 while the journal is what it was and can be read, else 0.")
 
-BACKUP_AT = _gauge(
-    "labrelay_backup_time_seconds", "Newest copy that was found whole, seconds since 1970; none: absent."
-)
-BACKUP_ROWS_AT = _gauge(
+BACKUP_AT = gauge("labrelay_backup_time_seconds", "Newest copy that was found whole, seconds since 1970; none: absent.")
+BACKUP_ROWS_AT = gauge(
     "labrelay_backup_rows_time_seconds", "Up to when new rows are in the backup, seconds since 1970."
 )
-ABDM_FAULT = _gauge(
-    "labrelay_abdm_fault", "1 for each fault of the account at ABDM that is in force.", ("code", "facility")
-)
-ABDM_LOOKED_AT = _gauge("labrelay_abdm_look_time_seconds", "Last look at the account at ABDM, seconds since 1970.")
-ALERTS_OPEN = _gauge(
-    "labrelay_alerts_open", "Alerts that have begun and not ended; absent without `alerts:`.", ("rule", "level")
-)
-ALERTS_UNSENT = _gauge(
-    "labrelay_alerts_unsent_oldest_seconds",
-    "Age of the oldest alert that a sink has not taken, quiet windows left out; 0: none waits.",
-    ("sink",),
-)
 
-WEBHOOK_UNSENT = _gauge(
-    "labrelay_webhook_unsent_oldest_seconds",
-    "Age of the oldest event that a webhook has not taken; 0: none waits.",
-    ("webhook",),
-)
+OWN: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
 
-METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
+
+class Put(Protocol):
+    """Exports a gauge; None: there is no value."""
+
+    def __call__(self, spec: Spec, value: float | None, *labels: str) -> None: ...
+
+
+def _nothing(*given: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The metrics of a feature.
+
+    Attributes:
+        specs: all of them.
+        measured: ``(service, snapshot, put)``: put the gauges of what the feature runs.
+        counted: ``(service, cell)``: bring its counters up to date; ``cell`` is `Counters.cell`.
+    """
+
+    specs: Sequence[Spec]
+    measured: Callable[[Any, SiteSnapshot, Put], None] = _nothing
+    counted: Callable[[Any, Callable[..., "Cell"]], None] = _nothing
+
+
+METRICS: Hook[Metrics] = Hook("metrics")
+
+
+def all_metrics() -> tuple[Spec, ...]:
+    return (*OWN, *(spec for one in METRICS.each() for spec in one.specs))
+
+
+def count(services: Mapping[str, object], cell: Callable[..., "Cell"]) -> None:
+    """Bring the counters of features up to date; ``services``: what they run, by feature."""
+    for name, one in METRICS.by_feature().items():
+        if name in services:
+            one.counted(services[name], cell)
 
 
 class Cell:
@@ -198,18 +197,16 @@ class SiteCollector(Collector):
         self,
         counters: Counters,
         snapshot: Callable[[], SiteSnapshot],
-        alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
-        webhooks: Callable[[], Mapping[str, datetime | None]] = dict,
+        services: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._counters = counters
         self._snapshot = snapshot
-        self._alerts = alerts
-        self._webhooks = webhooks
+        self._services = services
 
     def collect(self) -> Iterator[Metric]:
         site = self._snapshot()  # first: taking the snapshot updates its counters
         yield from _counted(self._counters)
-        yield from _seen(site, self._alerts(), self._webhooks())
+        yield from _seen(site, self._services())
 
     def describe(self) -> list[Metric]:
         """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""
@@ -217,19 +214,15 @@ class SiteCollector(Collector):
 
 
 def new_registry(
-    counters: Counters,
-    snapshot: Callable[[], SiteSnapshot],
-    alerts: Callable[[], AlertsSnapshot | None] = lambda: None,
-    webhooks: Callable[[], Mapping[str, datetime | None]] = dict,
+    counters: Counters, snapshot: Callable[[], SiteSnapshot], services: Callable[[], Mapping[str, object]] = dict
 ) -> CollectorRegistry:
     """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files).
 
     Args:
-        alerts: None: the site has none.
-        webhooks: when the oldest event was that each has not taken; None: it has taken all.
+        services: what features run, by feature.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SiteCollector(counters, snapshot, alerts, webhooks))
+    registry.register(SiteCollector(counters, snapshot, services))
     registry.register(ProcessMetrics())
     return registry
 
@@ -272,9 +265,7 @@ class _Gauges:
         family.add_metric(labels, value)
 
 
-def _seen(
-    site: SiteSnapshot, alerts: AlertsSnapshot | None, webhooks: Mapping[str, datetime | None]
-) -> Iterator[Metric]:
+def _seen(site: SiteSnapshot, services: Mapping[str, object]) -> Iterator[Metric]:
     gauges = _Gauges()
     put = gauges.set
     put(INFO, 1, site.version, site.config_hash)
@@ -292,18 +283,9 @@ def _seen(
     backup = site.backup
     put(BACKUP_AT, None if backup.verified_at is None else backup.verified_at.timestamp())
     put(BACKUP_ROWS_AT, None if backup.rows_at is None else backup.rows_at.timestamp())
-    if site.abdm is not None:
-        put(ABDM_LOOKED_AT, None if site.abdm.looked_at is None else site.abdm.looked_at.timestamp())
-        for fault in site.abdm.faults:
-            put(ABDM_FAULT, 1, fault.code, fault.facility)
-    if alerts is not None:
-        for (rule, level), n in alerts.open.items():
-            put(ALERTS_OPEN, n, rule, level)
-        for sink, since_us in alerts.unsent_since_us.items():
-            age_s = 0.0 if since_us is None else site.now.timestamp() - since_us / 1e6
-            put(ALERTS_UNSENT, max(age_s, 0.0), sink)
-    for webhook, since in webhooks.items():
-        put(WEBHOOK_UNSENT, 0.0 if since is None else max((site.now - since).total_seconds(), 0.0), webhook)
+    for name, one in METRICS.by_feature().items():
+        if name in services:
+            one.measured(services[name], site, put)
     for channel in site.channels:
         for state in ChannelState:
             put(CHANNEL_STATE, channel.state is state, channel.name, state.value)

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Literal
 
 from engine.config.load import Site
-from engine.features.results.rows.succession import would_be_superseded
+from engine.feature import Hook
 from engine.mapping import Program, load
 from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.model.journal_views import DeliveryView, Trace
-from engine.model.message import Report
+from engine.model.message import Document, Report
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Processed, process, routed_by
@@ -40,6 +40,9 @@ from engine.succession.kinds import under
 FindingState = Literal[
     "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
 ]
+
+# Whether a newer message's document with the same results was delivered in a lane, by channel and destination.
+NEWER: Hook[Callable[[Reader, int, str, str, Document], bool]] = Hook("would_be_superseded")
 
 OPEN = ("waiting", "sending", "held", "dead")
 MAX_GROUPS = 5000  # of distinct changes; FHIR has fewer elements
@@ -150,7 +153,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
                 compared[old] = differences(stored_document(reader, old), body)
             if not compared[old]:
                 continue
-            if would_be_superseded(reader, message_id, trace.message.channel, destination, document):
+            if any(newer(reader, message_id, trace.message.channel, destination, document) for newer in NEWER.each()):
                 superseded = True
                 differ.setdefault(("superseded", delivered.get((destination, ordinal))), []).append(destination)
                 continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from engine.model.link_events import Line
 from engine.model.message import Stored
 from engine.model.ports import Link, PolledVersion, Stream
+from engine.model.records import Recorded
 from engine.receiving.door import Door, Opening
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineTrace
@@ -68,6 +69,9 @@ class OrderAnswers(Protocol):
 
     def expect(self, stored: Stored) -> "asyncio.Future[Any]":
         """The outcome of a message that is durable, asked for before intake has it. Shared: never cancel it."""
+
+    def recorded(self, stored: Stored, outcome: Recorded) -> None:
+        """The outcome of a message is durable, with its orders."""
 
     async def answers(
         self, block: bytes, messages: Sequence[bytes], outcomes: "Sequence[asyncio.Future[Any]]"

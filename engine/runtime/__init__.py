@@ -2,8 +2,8 @@
 
 app            start, reload and stop, in order
 build          from configuration to compiled channels
+service        what features run beside that, at each moment of the site
 parts          sources, intake and destination workers; a reload replaces those that differ
-verbs          the work of the verbs of the control socket; `control_handlers` has their table
 switching      a person's pause, resume and restart of a part
 observe        one snapshot a second; `traffic_view`, `journal_view`, `link_view` and `notices` make its parts
 """

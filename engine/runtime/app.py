@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from engine.actions.admission import system_users
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
+from engine.actions.declared import bulk_acts, verbs_of
 from engine.actions.pause_resume import Switches
 from engine.actions.underway import Acts
 from engine.actions.yielding import Yielding
@@ -26,18 +29,6 @@ from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
 from engine.config.web import AT_START, WebConfig
 from engine.diagnostics.suggested import suggested
-from engine.features.abdm.flows import announcing
-from engine.features.abdm.service.service import changed as abdm_changed
-from engine.features.access.service.accounts import Accounts
-from engine.features.alerts.service import Alerting
-from engine.features.codes.rows.reading import list_corrections
-from engine.features.events.service import state_events
-from engine.features.events.service.webhooks import Webhooks
-from engine.features.orders.exchange import expiry, status
-from engine.features.reports.service import DowntimeWatch
-from engine.features.rework.acts.bulk_acts import bulk_acts
-from engine.features.todo.service.looks import TodoLooks
-from engine.features.todo.service.todo_list import TodoList
 from engine.model.clock import Clock, SystemClock
 from engine.model.corrections import Corrections, in_force
 from engine.model.errors import ConfigError, LabRelayError, StoreError
@@ -46,19 +37,20 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.runtime import gc_tuning, notices
-from engine.runtime.api import offered_acts, sources
+from engine.runtime.api import sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
-from engine.runtime.control_handlers import admission, followers, handlers
+from engine.runtime.control_handlers import admission, followers, running_site
 from engine.runtime.ends import SeenEnds
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
 from engine.runtime.scrub import Scrub
 from engine.runtime.second_anchor import SecondAnchor
+from engine.runtime.service import Service, services
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
 from engine.runtime.watchdog import Notifier, watch
@@ -69,8 +61,8 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
+from engine.store.queries.corrections import list_corrections
 from engine.store.queries.lanes import list_pauses
-from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
@@ -79,9 +71,10 @@ from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
 
+S = TypeVar("S", bound=Service)
+
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
-REAGENTS_FOUND = 200  # the most lots that the page lists
 PAGE_RETRY_S = 5.0
 HEAD_EVERY_S = 86_400.0
 HEAD_WITHIN_S = 1.0
@@ -148,14 +141,7 @@ class App:
             logger.error("the journal is damaged", extra={"detail": text})
         recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
-        web = self._web = site.config.web  # as it is in force; `_follow`
-        self.accounts = Accounts(
-            self.journal,
-            self.clock,
-            idle_s=web.idle,
-            longest_s=web.session,
-            rules=lambda: self.parts.built.site.config.access,
-        )
+        self._web = site.config.web  # as it is in force; `_follow`
         try:
             await self._run(site, recovery, started)
         finally:
@@ -182,22 +168,8 @@ class App:
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock, self._paused_by_itself)
         self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
-        self.webhooks = Webhooks(self.journal, lambda: parts.built.site.config.webhooks, self.clock)
-        self.todo = TodoList(
-            self.journal,
-            self.observer.snapshot,
-            self.clock,
-            self.observer.missing_codes.by_channel,
-            self.webhooks.failing,
-            lambda: parts.built.site.config.web.shifts,
-        )
-        self.alerting = Alerting(
-            self.journal,
-            partial(self.todo.entries, certain=True),
-            self.observer.snapshot,
-            lambda: parts.built.site,
-            self.clock,
-        )
+        self.services: Mapping[str, Service] = services(self)
+        parts.services = self.services.values()
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
@@ -223,10 +195,9 @@ class App:
             keep_process("worker", parts.worker_process.run)
         keep_process("large messages", parts.large.run)
         await parts.begin(unfinished_sessions=recovery.sessions > 0)
-        if parts.abdm is not None:
-            await parts.abdm.start()
-            running.push_async_callback(parts.abdm.stop)
-        running.push_async_callback(parts.tracing.stop)
+        for service in parts.services:
+            await service.start()
+            running.push_async_callback(service.stop)
         running.push_async_callback(self._stop_workers)
         for worker in parts.delivery_workers.values():
             await worker.start()
@@ -237,7 +208,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
-        await self.webhooks.begin(site.config.webhooks)  # before the first message can come
+        await parts.prepare(site)  # before the first message can come
         for source in parts.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
@@ -258,44 +229,33 @@ class App:
         await acts.give_up(act for act in recovery.acts if act not in taken_up)
         self._switchboard = Switchboard(parts, self.observer.expire)
         switches = Switches(self.journal, self._switchboard)
-        verbs = handlers(self, acts, switches)
+        acting = running_site(self, acts, switches)
+        verbs = verbs_of(acting)
         self._control = control = ControlServer(
             site.config.data / SOCKET_NAME,
-            verbs,
-            followers=followers(self),
+            {name: verb.work for name, verb in verbs.items()},
+            followers=followers(acting),
             admission=admission(self),
         )
         await control.start()
-        control.open_to_group(bool(site.config.access.system_users))
+        control.open_to_group(bool(system_users(site.config)))
         running.push_async_callback(control.stop)
-        offered = offered_acts(self, verbs)
+        offered = OfferedActs(verbs, self.journal)
         running.push_async_callback(offered.stop)
         self.page = await self._start_page(site, offered)
-        running.callback(self.accounts.set_up.withdraw)
-        self.set_up_link = await self._offer_set_up(site)
-        for name, loop in parts.abdm.loops.items() if parts.abdm is not None else ():
-            supervisor.supervise(name, loop)
-        if parts.abdm is not None:
-            supervisor.supervise(
-                "profiles shared by ABDM",
-                lambda: announcing.run(self.journal, lambda: parts.built.site.channels, parts.stored),
-            )
+        for service in parts.services:
+            running.callback(service.leave)
+            self.set_up_link += await service.greeting(site)
+            for name, loop in service.loops().items():
+                supervisor.supervise(name, loop)
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         scrub = Scrub(self.journal, lambda: parts.built.site, self.clock, killed=recovery.killed)
         supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
-        supervisor.supervise("to-do list", self.todo.run)
-        supervisor.supervise("alerts", self.alerting.run)
-        supervisor.supervise("webhooks", self.webhooks.run)
-        supervisor.supervise("downtime", DowntimeWatch(self.journal, self.observer.present).run)
-        supervisor.supervise("states", lambda: state_events.run(self.journal, self.observer.present))
-        supervisor.supervise("traces", parts.tracing.run)
         supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
-        supervisor.supervise("orders", lambda: expiry.run(self.journal))
-        supervisor.supervise("status of orders", lambda: status.run(self.journal, parts.listeners, parts.stored))
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
 
@@ -388,15 +348,15 @@ class App:
                             for key in fixed
                         )
                     )
-                await self.webhooks.begin(built.site.config.webhooks)
+                await self.parts.prepare(built.site)
                 await self.parts.swap(built)
-                self._control.open_to_group(bool(built.site.config.access.system_users))
+                self._control.open_to_group(bool(system_users(built.site.config)))
                 gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")
             _warn(built.doubts)
             site = built.site
-            later = (*self._follow(site.config.web), *abdm_changed(self.parts.abdm, site.config.destinations))
+            later = [*self._follow(site.config.web), *(line for one in self.parts.services for line in one.later(site))]
             return replace(site, warnings=(*site.warnings, *built.doubts, *later))
 
     async def anew(self) -> tuple[BuiltSite, tuple[Change, ...]]:
@@ -428,7 +388,6 @@ class App:
 
     def _follow(self, config: WebConfig) -> list[str]:
         """Follow a new ``web:``; the keys of it that take effect at the next start, each in a sentence."""
-        self.accounts.last(config.idle, config.session)
         if self.page is not None:
             self.page.follow(config)
         changed = [key for key in AT_START if getattr(config, key) != getattr(self._web, key)]
@@ -452,13 +411,7 @@ class App:
             site.config.web,
             self.observer.snapshot,
             self.observer.obstacles,
-            new_registry(
-                self.counters, self.observer.snapshot, lambda: self.alerting.seen, self.webhooks.untaken_since
-            ),
-            todo=self.todo.latest,
-            bell=lambda: self.alerting.bell,
-            look=TodoLooks(self.journal, self.todo.latest, self.clock).look,
-            reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
+            new_registry(self.counters, self.observer.snapshot, lambda: self.services),
             reader=self.journal,
             api=api.routes(),
             ending=api.end_streams,
@@ -470,22 +423,12 @@ class App:
             changes=self._changes,
             configured=lambda: self.parts.built.site.hash,
             suggestions=lambda channel: suggested(self.parts.built.site, channel),
-            accounts=self.accounts,
             clock=self.clock,
+            **self._of_pages(),
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
-
-    async def _offer_set_up(self, site: Site) -> str:
-        """The link for the first admin; empty: there is a user, or no page."""
-        if not site.config.web.enabled:
-            return ""
-        try:
-            return await self.accounts.set_up.offer(site.config.web.local_address)
-        except (OSError, StoreError) as error:  # results matter more
-            logger.error("the set-up link cannot be written", extra={"detail": getattr(error, "strerror", str(error))})
-            return ""
 
     async def _keep_opening(self, page: StatusServer) -> None:
         """Open the page where it could not be opened, and elsewhere once it may be."""
@@ -504,6 +447,18 @@ class App:
             if not self.observer.page_fault:
                 logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": reason})
             self.observer.page_fault = f"the status page cannot listen on {listen}: {reason}"
+
+    def _of_pages(self) -> dict[str, Any]:
+        return {name: one for service in self.parts.services for name, one in service.of_pages().items()}
+
+    @property
+    def accounts(self) -> Any:
+        """Who may ask; its feature knows its type."""
+        return self._of_pages()["accounts"]
+
+    def service(self, kind: type[S]) -> S:
+        """The service of this type; each feature has one at most."""
+        return next(one for one in self.services.values() if isinstance(one, kind))
 
     # -- callbacks of the parts --------------------------------------------------------------------------------------
 

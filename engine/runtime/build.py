@@ -3,13 +3,13 @@
 Building touches no socket and no row, so a reload can build everything beside the running site and only then swap.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from engine.config import registry
@@ -18,13 +18,7 @@ from engine.config.destination import DestinationConfig
 from engine.config.load import Site
 from engine.config.source import AnySource, AutoLink, E1381Options, TcpPart
 from engine.config.source_tee import TeePart
-from engine.features.orders.config.orders import OrdersConfig
-from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.lis import LisAnswers
-from engine.features.orders.exchange.listening import answers_later
-from engine.features.orders.exchange.order_writers import writer
-from engine.features.orders.exchange.taking import take_settings
-from engine.features.orders.rules.codes_of_table import codes_of
+from engine.feature import Hook
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
@@ -40,7 +34,7 @@ from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
-from engine.model.worklist import AskSettings
+from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
 from engine.processing.process import ChannelRoutes, Route
@@ -51,9 +45,47 @@ UNANSWERED = ("folder", "fhir_search")  # transports whose answers have no reade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """What is said to the peer of a channel besides the answer to each message, as a feature has it.
+
+    Attributes:
+        asking: where the questions of an analyzer are answered.
+        answering: where the sender of orders has their answers.
+        takes: how its orders are taken.
+    """
+
+    asking: Any = None
+    answering: Any = None
+    takes: TakeSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """How the peer of a channel is spoken to. ``usual``: the answer to each message; None: the format has none."""
+
+    message_format: Format
+    options: FormatOptions
+    dialogue: Dialogue | None
+    usual: Answer | None
+
+
+class Talking(Protocol):
+    """The part of a feature in the building of channels."""
+
+    def completed(self, site: Site, tables: Callable[[ChannelConfig], Iterable[Table]]) -> tuple[Site, list[str]]:
+        """The site with what the code tables of its channels say, and what is wrong with that."""
+
+    def talk(self, site: Site, config: ChannelConfig, speech: Speech) -> Talk | None:
+        """None: it says nothing to the peer of this channel."""
+
+
+TALKING: Hook[Talking] = Hook("sources")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChannel:
     """One channel, ready to be connected to a transport. ``new_listener``: for a tee, which answers nothing.
-    ``asking``: where its analyzer gets orders. ``answering``: where its orders are answered.
+    ``asking``, ``answering``: as `Talk` has them.
     """
 
     config: ChannelConfig
@@ -63,8 +95,8 @@ class BuiltChannel:
     message_format: Format
     answer: Answer | None
     routes: ChannelRoutes
-    asking: Asking | None = None
-    answering: LisAnswers | None = None
+    asking: Any = None
+    answering: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +129,10 @@ def build_site(
         ConfigError: every problem of every channel, not only the first.
     """
     programs = Programs(site.mapping_path())
-    site, problems = _with_codes(site, programs)
+    problems: list[str] = []
+    for one in TALKING.each():
+        site, wrong = one.completed(site, partial(_tables, site, programs))
+        problems += wrong
     channels: dict[str, BuiltChannel] = {}
     for name, config in site.channels.items():
         try:
@@ -111,27 +146,17 @@ def build_site(
     return BuiltSite(site, channels)
 
 
-def _with_codes(site: Site, programs: "Programs") -> tuple[Site, list[str]]:
-    """The site with the codes of each analyzer that gets orders, and what is wrong with them."""
-    problems: list[str] = []
-    channels = dict(site.channels)
-    for name, config in site.channels.items():
-        if config.orders is None or config.orders.codes:
+def _tables(site: Site, programs: "Programs", config: ChannelConfig) -> Iterable[Table]:
+    """The code tables that a channel names for its results."""
+    found: dict[str, Table] = {}
+    for route in config.routes:
+        try:
+            program = programs.get(route.mapping, site.tables_of(config)) if route.mapping is not None else None
+        except ConfigError:  # reported where the channel is built
             continue
-        tables: dict[str, Table] = {}
-        for route in config.routes:
-            try:
-                program = programs.get(route.mapping, site.tables_of(config)) if route.mapping is not None else None
-            except ConfigError:  # reported where the channel is built
-                continue
-            own = program.tables if program is not None else {}
-            tables |= {table: own[table] for table in site.tables_of(config) if table in own}
-        codes, wrong = codes_of(tables.values(), config.orders)
-        node = site.node(name, "orders")
-        problems += [node.problem(f"orders: {text}") for text in wrong]
-        orders = config.orders.model_copy(update={"codes": codes})
-        channels[name] = config.model_copy(update={"orders": orders})
-    return replace(site, channels=channels), problems
+        own = program.tables if program is not None else {}
+        found |= {table: own[table] for table in site.tables_of(config) if table in own}
+    return found.values()
 
 
 class Programs:
@@ -159,6 +184,8 @@ def build_channel(
     others: Mapping[bytes, int] | None = None,
 ) -> BuiltChannel:
     source = config.source
+    whole: Any = config  # with the keys of features
+    orders = whole.orders
     message_format = format_of(source, config.dialect)
     context = MapContext(
         channel=config.channel,
@@ -178,6 +205,8 @@ def build_channel(
     answer = (
         _answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport not in UNANSWERED else None
     )
+    speech = Speech(message_format=message_format, options=options, dialogue=dialogue, usual=answer)
+    talk = next((said for one in TALKING.each() if (said := one.talk(site, config, speech)) is not None), Talk())
     return BuiltChannel(
         config=config,
         settings=ChannelSettings(
@@ -205,10 +234,10 @@ def build_channel(
             routes=_routes(site, config, programs),
             context=context,
             dialogue=dialogue,
-            tests=config.orders.tests if config.orders is not None else {},
-            groups=config.orders.groups if config.orders is not None else (),
-            takes=None if config.taken is None else take_settings(site.channels, config.taken, config.channel),
-            redundant=config.orders is not None and config.orders.redundant,
+            tests=orders.tests if orders is not None else {},
+            groups=orders.groups if orders is not None else (),
+            takes=talk.takes,
+            redundant=orders is not None and orders.redundant,
             has_other_numbers=any(
                 not are_read(program.format, program.report_numbers, program.identity)
                 for route in config.routes
@@ -216,23 +245,8 @@ def build_channel(
                 and (program := programs.get(route.mapping, site.tables_of(config))) is not None
             ),
         ),
-        asking=_asking(config, config.orders, message_format, options, dialogue)
-        if config.orders is not None and dialogue is not None
-        else None,
-        answering=None
-        if config.taken is None or source.transport in UNANSWERED
-        else LisAnswers(
-            writer=writer(
-                source.format,
-                message_format,
-                options,
-                ack_code="aa" if config.ack_code == "aa" else "",
-                later=answers_later(site.channels, config.channel),
-            ),
-            usual=answer,
-            timezone=config.timezone,
-            deadline_s=config.taken.deadline,
-        ),
+        asking=talk.asking,
+        answering=talk.answering,
     )
 
 
@@ -254,10 +268,11 @@ def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
     Raises:
         ConfigError: the dialect has no dialogue.
     """
-    if config.orders is None:
+    whole: Any = config
+    if (orders := whole.orders) is None:
         return None
     made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
-        config.dialect, **config.orders.habits
+        config.dialect, **orders.habits
     )
     if made is None:
         node = site.node(config.channel, "orders")
@@ -270,37 +285,6 @@ def _sending(dialogue: Dialogue | None) -> dict[str, Mapping[str, Any]]:
     """What the link must know of the analyzer to send to it."""
     sending = getattr(dialogue, "sending", None)
     return {} if sending is None else {"sending": sending}
-
-
-def _asking(
-    config: ChannelConfig, orders: OrdersConfig, message_format: Format, options: FormatOptions, dialogue: Dialogue
-) -> Asking:
-    if getattr(config.source, "bytesize", 8) == 7:  # bit 7 is lost on the way: ASCII alone arrives as it is
-        options = replace(options, charsets=("ascii",))
-    return Asking(
-        message_format=message_format,
-        options=options,
-        dialogue=dialogue,
-        settings=AskSettings(
-            channel=config.channel,
-            codes=orders.codes,
-            names=frozenset(orders.groups),
-            limit=orders.all_limit,
-            dilutions=getattr(dialogue, "dilutions", None),
-        ),
-        timezone=config.timezone,
-        demographics=orders.demographics,
-        deadline_s=orders.deadline,
-        closes=config.source.link == "mllp",
-        ends=config.source.transport != "serial",
-        commits=config.ack_code == "standard",
-        own_line=orders.connect is not None,
-        host=orders.host,
-        download=orders.download,
-        download_every_s=orders.download_every,
-        cancels=getattr(dialogue, "cancels", False),
-        texts=(("charset", options.charsets[0]), *sorted(orders.settings.items())),
-    )
 
 
 def build_destination(name: str, config: DestinationConfig, clock: Clock) -> UnpackingDestination:

@@ -12,10 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine.features.abdm.config.destination import facilities_of
-from engine.features.codes.service.missing_codes import MissingCodes
-from engine.features.orders.config.together import unsent_after_s
-from engine.features.results import service as identity_questions
 from engine.model.errors import StoreError
 from engine.model.journal_views import Count
 from engine.model.message import Delivery
@@ -32,7 +28,7 @@ from engine.runtime.traffic_view import Reading, TrafficViews
 from engine.store.core.vault import KEY_NAME
 from engine.store.queries.extent import is_compact_due
 from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
-from engine.store.queries.tallies import counters_of, seeming_count
+from engine.store.queries.tallies import counters_of
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -67,7 +63,6 @@ class Observer:
         self._traffic = TrafficViews(app.parts)
         self._journal = JournalView(app.journal, app.clock)
         self._key = notices.KeyNotices(app.journal, app.clock, app.parts.built.site.config.data / KEY_NAME)
-        self.missing_codes = MissingCodes(lambda: app.parts.built)
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -225,9 +220,8 @@ class Observer:
             yield
             lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
             yield
-            unmapped = sum(one.codes for one in self.missing_codes.by_channel(app.journal))
-            questions = identity_questions.in_words(parts.built.site, today, seeming_count(app.journal))
-            notes += about(About.PERSONS, questions)
+            unmapped = sum(one.unmapped() for one in parts.services)
+            notes += [note for one in parts.services for note in one.notes(parts.built.site, today)]
             still = parts.pauses or any(view.held_by for view in lanes.values())
             waiting = open_lanes(app.journal) if still else ()
             self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
@@ -280,14 +274,12 @@ class Observer:
             journal=self._journal.health(site.data, unreadable=self._unreadable, writable=not self._store_faults()),
             kept=self._journal.kept(retention),
             backup=app.backup.snapshot(),
-            abdm=parts.abdm.watch.snapshot if parts.abdm is not None else None,
             task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
             held_alarm_s=site.limits.held_alarm,
-            unsent_after_s=unsent_after_s(parts.built.site.channels),
-            facilities=facilities_of(site.destinations),
-            notifies=site.alerts is not None,
+            notifies="alerts" in site.model_fields_set,
             alarms=tuple(alarms),
             notes=tuple(notes),
+            of_features={name: part for one in parts.services for name, part in one.shown(parts.built.site).items()},
         )
 
     # -- metrics -----------------------------------------------------------------------------------------------
@@ -313,14 +305,7 @@ class Observer:
             for failed, n in worker.counts.failed.items():
                 cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
             app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
-        for (sink, result), n in app.alerting.notifications.items():
-            cell(metrics.NOTIFICATIONS, sink, result).n = n
-        for (webhook, result), n in app.webhooks.attempts.items():
-            cell(metrics.WEBHOOK_ATTEMPTS, webhook, result).n = n
-        tracing = self._parts.tracing
-        if tracing.tracer is not None or tracing.dropped:
-            cell(metrics.SPANS, "sent").n = tracing.sent
-            cell(metrics.SPANS, "dropped").n = tracing.dropped
+        metrics.count(app.services, cell)
         app.counters.adopt(metrics.COMMIT, app.journal.writer.stats.commits)
 
 

@@ -5,15 +5,15 @@ that differ. Unchanged ones go on untouched, including their connections.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from zoneinfo import ZoneInfo
 
 from engine.config.changes import same_link
 from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
+from engine.config.load import Site
 from engine.config.receive_memory import ReceiveMemory
 from engine.config.renewal import fingerprints
 from engine.delivery.breaker import Breaker
@@ -24,15 +24,6 @@ from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
-from engine.features.abdm.service.service import of_site
-from engine.features.orders import rows as worklist
-from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.desk import Desk
-from engine.features.orders.exchange.lis import LisAnswers, OrderDesk
-from engine.features.orders.exchange.listening import listeners
-from engine.features.orders.exchange.polling import JournalMemory
-from engine.features.orders.rows.announcing import Listener
-from engine.features.traces.service.sending import Tracing
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
@@ -52,6 +43,7 @@ from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
 from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
+from engine.runtime.service import Service, Witness
 from engine.runtime.sources import ChannelSource
 from engine.runtime.worker.destination import RemoteDestination
 from engine.runtime.worker.large import LargeMessages
@@ -79,7 +71,7 @@ class Parts:
         built: the configuration in force.
         reloading: held while sources or workers are replaced, or a source is opened or closed.
         worker_process: maps and delivers beside this process; None: this process does.
-        abdm: the patients' network; None: the site is not in it.
+        services: what features run; given before `begin`.
         pauses: in force, by target; only `engine.runtime.switching` changes them.
     """
 
@@ -103,17 +95,16 @@ class Parts:
         self.built = built
         self.reloading = asyncio.Lock()
         self.sources: dict[str, ChannelSource] = {}
-        self._order_desks: dict[str, OrderDesk] = {}
         self.delivery_workers: dict[str, DestinationWorker] = {}
         self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
         self.taps = Taps(clock, self.routes)
-        self.tracing = Tracing(journal, clock)
+        self.services: Collection[Service] = ()
+        self._witnesses: Sequence[Witness] = ()
         self.outcomes = Outcomes(partial(trace_of, journal))
         key = journal.vault.identity_key
         self.worker_process = WorkerProcess(key) if built.site.config.workers else None
         self.large = LargeMessages(WorkerProcess(key, delivers=False))
         self._configure_processes()
-        self.abdm = of_site(built.site.config.destinations, journal, clock)
         self.intake = Intake(
             journal,
             clock=clock,
@@ -146,21 +137,13 @@ class Parts:
         self._follow_configuration()
         if unfinished_sessions:
             await self._assemble()
-        if under_way := await self.journal.run(worklist.recover):
-            logger.warning("an analyzer may know orders that it was being sent", extra={"count": under_way})
-        self.journal.upkeep.orders_changed = partial(self._on_the_loop, asyncio.get_running_loop())
         await self._let_lanes_go()
         self._read_lanes(self.delivery_workers)
 
-    def _on_the_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Called by the writer's thread: orders of the worklist have changed."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._orders_changed)
-
-    def _orders_changed(self) -> None:
-        for source in self.sources.values():
-            if source.desk is not None:
-                source.desk.orders_changed()
+    async def prepare(self, site: Site) -> None:
+        """Have the services get ready for a configuration."""
+        for service in self.services:
+            await service.prepare(site)
 
     async def stop_sources(self, sources: Iterable[ChannelSource], grace_s: float = STOP_SOURCES_S) -> None:
         await asyncio.gather(*(source.stop(grace_s) for source in sources))
@@ -231,7 +214,8 @@ class Parts:
             if at_once:
                 worker.try_now()
             await worker.start()
-        self._orders_changed()  # an analyzer may have got a code for an order that waits
+        for service in self.services:
+            service.replaced()
 
     def _hand_over_unstored(self, source: ChannelSource) -> None:
         """Hand a channel's unstored data to the channel that replaces it; no sender would send it again."""
@@ -248,8 +232,9 @@ class Parts:
         """Give journal, intake and lanes the configuration, and create sources for channels without one."""
         config, channels = self.built.site.config, self.built.channels
         self.journal.upkeep.config_hash = self.built.site.hash[:12]
-        self.journal.upkeep.notes_critical = config.alerts is None or config.alerts.wants_critical
-        self.tracing.follow(config.traces)
+        for service in self.services:
+            service.configured(self.built.site)
+        self._witnesses = [one.witness for one in self.services if one.witness is not None]
         self.journal.upkeep.policy = Policy.of(config.retention)
         self.journal.tail.incomplete_bytes = config.limits.incomplete
         self.journal.tail.incomplete_us = round(config.retention.incomplete * 1_000_000)
@@ -364,8 +349,9 @@ class Parts:
             shared = concurrency > 1 and config.any_process
             remote = RemoteDestination(name, self.worker_process, make, shared=shared)
         destination = remote or make()
-        if self.abdm is not None and self.abdm.name == name and isinstance(destination, UnpackingDestination):
-            destination.hand_to(self.abdm.take)
+        if isinstance(destination, UnpackingDestination):
+            for service in self.services:
+                service.made(name, destination)
         setup = Setup(
             name=name,
             destination=destination,
@@ -393,14 +379,11 @@ class Parts:
         return windows, ZoneInfo(site.site.timezone or "UTC")
 
     def _source(self, built: BuiltChannel) -> ChannelSource:
-        name, desk = built.config.channel, None
-        if built.asking is not None:
-            desk = Desk(name, partial(self._asking, name), journal=self.journal, clock=self.clock)
-        self._order_desks.pop(name, None)
-        if built.answering is not None:
-            self._order_desks[name] = OrderDesk(
-                name, partial(self._answering, name), journal=self.journal, clock=self.clock
-            )
+        name = built.config.channel
+        found = [one.desks(built, lambda: self.built.channels[name]) for one in self.services]
+        questions = next((one.questions for one in found if one.questions is not None), None)
+        answers = next((one.answers for one in found if one.answers is not None), None)
+        polled = next((one.polled for one in found if one.polled is not None), None)
         make = (
             partial(TeeChannel, new_listener=built.new_listener)
             if built.new_listener is not None
@@ -409,8 +392,8 @@ class Parts:
                 new_link=built.new_link,
                 answer=built.answer,
                 outcomes=self.outcomes,
-                desk=desk,
-                orders=self._order_desks.get(name),
+                desk=questions,
+                orders=answers,
                 answered=self._answered,
                 unjudged=self.journal.unjudged,
             )
@@ -423,60 +406,47 @@ class Parts:
             clock=self.clock,
             memory=self._memory,
         )
-        return ChannelSource(built, channel, desk, JournalMemory(name, self.journal))
-
-    def _asking(self, channel: str) -> Asking:
-        """How the analyzer of a channel with orders asks, as the configuration in force has it."""
-        asking = self.built.channels[channel].asking
-        assert asking is not None  # a channel that gets or loses its orders gets another source
-        return asking
-
-    def _answering(self, channel: str) -> LisAnswers:
-        """How the orders of a channel are answered, as the configuration in force has it."""
-        answering = self.built.channels[channel].answering
-        assert answering is not None  # a channel that begins or ceases to bring orders gets another source
-        return answering
+        return ChannelSource(built, channel, questions, answers, polled)
 
     def _processed(self, stored: Stored, outcome: Processed, recorded: Recorded) -> None:
         """The outcome of a message is durable."""
-        if (desk := self._order_desks.get(stored.channel)) is not None:
-            desk.recorded(stored, recorded)
+        source = self.sources.get(stored.channel)
+        if source is not None and source.answers is not None:
+            source.answers.recorded(stored, recorded)
         self.taps.mapped(stored, outcome, recorded)
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.mapped(stored, recorded)
-
-    def listeners(self) -> Mapping[str, Sequence[Listener]]:
-        """The channels with messages of changes of orders, as the configuration in force has them."""
-        return listeners(self.built.site.channels)
+        for witness in self._witnesses:
+            witness.mapped(stored, recorded)
 
     def stored(self, stored: Stored) -> None:
         """A message is durable; called in the order of the journal."""
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.stored(stored)
+        for witness in self._witnesses:
+            witness.stored(stored)
         self.intake.accept(stored)
         self.taps.raw(stored)
 
     def _answered(self, channel: str, message_ids: Sequence[int]) -> None:
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.answered(channel, message_ids)
+        for witness in self._witnesses:
+            witness.answered(channel, message_ids)
 
     def _asked(self, stored: Stored) -> None:
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.asked(stored)
+        for witness in self._witnesses:
+            witness.asked(stored)
 
     def _begun(self, delivery: Delivery) -> Delivery:
-        return delivery if (tracer := self.tracing.tracer) is None else tracer.begun(delivery)
+        for witness in self._witnesses:
+            delivery = witness.begun(delivery)
+        return delivery
 
     def _postponed(self, delivery: Delivery, reason: ReasonCode) -> None:
         self.taps.postponed(delivery, reason)
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.postponed(delivery, reason)
+        for witness in self._witnesses:
+            witness.postponed(delivery, reason)
 
     def _settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
         self._on_settled(delivery, reason)
         self.taps.ended(delivery, reason)
-        if (tracer := self.tracing.tracer) is not None:
-            tracer.ended(delivery, reason)
+        for witness in self._witnesses:
+            witness.ended(delivery, reason)
         if reason is not ReasonCode.OVERTAKEN:  # held: a person decides, and until then it is open
             self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, ReasonCode.SUPERSEDED))
 

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 from engine.config import registry
+from engine.config.channel import own_line
 from engine.config.source import TcpPart
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
-from engine.features.orders.exchange.desk import Desk
 from engine.model import back_off
 from engine.model.ports import PollMemory, Transport
 from engine.receiving.channel import Channel
+from engine.receiving.channel_parts import OrderAnswers, QuestionDesk
 from engine.runtime.build import BuiltChannel
 
 logger = logging.getLogger("labrelay.channel")
@@ -37,6 +38,7 @@ class ChannelSource:
 
     Args:
         desk: of one whose analyzer gets orders.
+        answers: of one that brings orders, which are answered.
         polled: what it has taken, of one that asks a server.
     """
 
@@ -44,12 +46,14 @@ class ChannelSource:
         self,
         built: BuiltChannel,
         channel: Channel,
-        desk: Desk | None = None,
+        desk: QuestionDesk | None = None,
+        answers: OrderAnswers | None = None,
         polled: PollMemory | None = None,
     ) -> None:
         self.built = built
         self.channel = channel
         self.desk = desk
+        self.answers = answers
         self._polled = polled
         self._fault = ""  # why it cannot open
         self.paused = False  # by a person: nothing is taken
@@ -146,7 +150,7 @@ class ChannelSource:
 
     async def _open_own_line(self) -> None:
         """Begin to connect to where the analyzer takes orders."""
-        if (ours := self.built.config.own_line) is not None:
+        if (ours := own_line(self.built.config)) is not None:
             address, tls = ours
             self._own_line = registry.transport("tcp").connector(address, partial(self.channel.handle, own=True), tls)
             await self._own_line.start()

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.features.results.lists.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
 from engine.mapping.explaining import ExplainContext, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.mapping.trace import Trace
@@ -19,6 +18,7 @@ from engine.model.list_form import Form
 from engine.model.message import Document
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
+from engine.views.decided import ANEW, CORRECTS, ECHO, OF_ORDER, why_status
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ def as_sent(
     Args:
         form: for CSV and JSON, the places of the results.
         leaves: of the document as the mapping makes it. If it is not sent they are returned unchanged, also for a
-            document that is no Bundle: `engine.features.results.lists.decided` shows its left out results and other
+            document that is no Bundle: `engine.views.decided` shows its left out results and other
             statuses.
     """
     body = document.body

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from engine.diagnostics.lines.signs import text
-from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.differences import differences
 from engine.mapping.r4 import RESOURCES
 from engine.model import technology
@@ -26,6 +25,7 @@ from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
 from engine.views.messages import as_text, attempt_words, attempts, issue_words
 from engine.views.text import Head, printable
+from engine.views.view import View
 
 if TYPE_CHECKING:
     from engine.processing.process import ChannelRoutes
@@ -48,6 +48,7 @@ def document_of(
     reader: "Reader",
     trace: Trace,
     found: Sequence[DeadLetter],
+    view: View[DeadLetter],
     *,
     codes: frozenset[str],
     unmask: bool,
@@ -57,6 +58,7 @@ def document_of(
     """The document of `dlq show`.
 
     Args:
+        view: of a letter in a list.
         codes: of the code tables. They are no person's data, and neither are those that no table has, as
             `labrelay gaps` lists them.
         routes: of the message's channel, to read the message by; None: there is none.
@@ -69,7 +71,11 @@ def document_of(
         "message": trace.message.id,
         "edited_from": trace.edited_from or None,
         "dead_letters": [
-            _letter(reader, trace, letter, deliveries.get(letter.delivery_id), known, unmask=unmask) for letter in found
+            {
+                **view.row(letter),
+                **_letter(reader, trace, letter, deliveries.get(letter.delivery_id), known, unmask=unmask),
+            }
+            for letter in found
         ],
         "masked": not unmask,
         "raw": raw(payload, known, masked=not unmask),
@@ -89,7 +95,6 @@ def _letter(
     unmask: bool,
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        **LETTER.row(letter),
         "detail": delivery.detail if delivery is not None else trace.detail,
         "help": help_of(letter.reason),
         "fix": likely_fix(letter.reason, letter.channel),

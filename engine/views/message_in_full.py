@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.features.results.lists.decided import counted, decided
 from engine.model.clock import from_us
 from engine.model.errors import ConfigError
 from engine.model.journal_views import Act, Trace
@@ -12,6 +11,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.views import wire
 from engine.views.acts import ACT, reason
+from engine.views.decided import counted, decided
 from engine.views.messages import DELIVERY, DOCUMENT, MESSAGE, answer, as_text, attempt_words, attempts, issue_words
 from engine.views.text import Head, cell, printable
 from engine.views.trail import entries, names_message

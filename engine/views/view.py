@@ -61,6 +61,19 @@ class View(Generic[T]):
             if field.name and (names is None or field.name in names)
         }
 
+    def of_rows(self, names: str, **told: Callable[[Any], str]) -> "View[Row]":
+        """The columns of rows that come as JSON: these fields, in this order. ``told``: makes the cell of a value."""
+        found = {field.name: field for field in self.fields}
+
+        def shown(name: str) -> Callable[[Row], str] | None:
+            tell = told.get(name)
+            return None if tell is None else lambda row: tell(row[name])
+
+        fields: list[Field[Row]] = [
+            Field(name, found[name].title, right=found[name].right, shown=shown(name)) for name in names.split()
+        ]
+        return View(self.name, *fields)
+
     def rows(self, items: Iterable[T]) -> list[dict[str, Any]]:
         return [self.row(one) for one in items]
 

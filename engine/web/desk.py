@@ -1,21 +1,20 @@
-"""What the pages of access share: draw a page for a person, take a form, answer it once, say what was refused."""
+"""What pages for persons share: draw a page for a person, take a form, answer it once, say what was refused."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.features.access.rules.accounts import LogInSession
-from engine.features.access.service.accounts import Accounts, LogIn, SignedIn
 from engine.model.clock import Clock, from_us
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, OccupiedError, StoreError
 from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.phrases import Phrase, Said, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web.accounts import Accounts
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
 from engine.web.identity import (
@@ -23,7 +22,6 @@ from engine.web.identity import (
     BROWSER_S,
     SESSION,
     SIGNED_IN,
-    begin_session,
     browser_secret,
     cookie,
     language_of,
@@ -33,9 +31,8 @@ from engine.web.languages import catalogue
 from engine.web.person import Person, address_of
 from engine.web.render import Renderer
 from engine.web.routes import PRINCIPAL
-from engine.web.sender import sender_of
 
-LOG_IN = "/log-in"
+LOG_IN, ACCOUNT = "/log-in", "/account"
 STEP_S = 10  # of the time left: a page that is drawn again within it is the same
 STEP_US = STEP_S * 1_000_000
 Act = Callable[[Form], Awaitable[web.Response]]
@@ -44,7 +41,7 @@ Redraw = Callable[[web.Request, int, str, Form], Awaitable[web.Response]]
 
 
 class Desk:
-    """Serves the pages of access."""
+    """Serves pages to persons."""
 
     def __init__(
         self, accounts: Accounts, renderer: Renderer, snapshot: Callable[[], SiteSnapshot], clock: Clock
@@ -104,20 +101,6 @@ class Desk:
         """An instant in the zone of the site; empty: never."""
         return from_us(instant_us).astimezone(ZoneInfo(self._snapshot().timezone)).strftime(form) if instant_us else ""
 
-    def log_ins(self, sessions: Iterable[LogInSession], here: int = 0) -> list[dict[str, object]]:
-        """Rows for a list of log-ins. ``here``: the number of the one that asks."""
-        return [
-            {
-                "number": one.number,
-                "here": one.number == here,
-                "address": one.address,
-                "how": one.how,
-                "began": self.at(one.began_us),
-                "seen": self.at(one.seen_us),
-            }
-            for one in sessions
-        ]
-
     # -- forms -------------------------------------------------------------------------------------------------
 
     async def answer(self, request: web.Request, act: Act, most: int = MAX_FORM) -> web.Response:
@@ -155,13 +138,6 @@ class Desk:
         """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""
         return await read_form(request, self._secret(request)[0], most)
 
-    async def enter(self, request: web.Request, done: LogIn, to: str) -> web.Response:
-        """Into the new session; the one that this browser had before ends."""
-        await self.accounts.log_out(cookie(request, SESSION), address=sender_of(request))
-        answer = self.go(request, to)
-        begin_session(request, answer, done)
-        return answer
-
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""
         if "lang" in request.query:
@@ -192,19 +168,8 @@ class Desk:
         return browser_secret(request)
 
 
-def signed_in(request: web.Request) -> SignedIn:
-    """The session of a request for a page that only a person may see.
-
-    Raises:
-        web.HTTPForbidden: a program or a screen asks.
-    """
-    if SIGNED_IN not in request:
-        raise web.HTTPForbidden
-    return request[SIGNED_IN]
-
-
 def sentence(text: str) -> str:
-    """A refusal of `engine.features.access` begins small and has no stop at its end."""
+    """A refusal begins small and has no stop at its end."""
     return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 

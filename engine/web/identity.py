@@ -10,14 +10,14 @@ import secrets
 
 from aiohttp import hdrs, web
 
-from engine.features.access.service.accounts import Accounts, LogIn, SignedIn
 from engine.model.actor import Actor
 from engine.model.permissions import ROLES, WATCHING, Principal
+from engine.web.accounts import Accounts, Session
 from engine.web.languages import choose
 from engine.web.person import BY_ITSELF
 from engine.web.sender import sender_of
 
-SIGNED_IN = web.RequestKey("signed in", SignedIn)
+SIGNED_IN = web.RequestKey("signed in", Session)
 
 SESSION, BROWSER, WALL = "labrelay", "labrelay-browser", "labrelay-wall"
 BROWSER_S = 90 * 86_400
@@ -62,7 +62,7 @@ class Identity:
         return self._accounts is not None and bool(await self._accounts.users.list())
 
 
-async def _signed_in(accounts: Accounts, request: web.Request) -> SignedIn | None:
+async def _signed_in(accounts: Accounts, request: web.Request) -> Session | None:
     """The session that a request belongs to; one that a page sends by itself does not keep it open."""
     secret = cookie(request, SESSION)
     if not secret:
@@ -105,12 +105,6 @@ def set_cookie(request: web.Request, answer: web.StreamResponse, name: str, secr
 
 def drop_cookie(request: web.Request, answer: web.StreamResponse, name: str) -> None:
     answer.del_cookie(_full_name(request, name), path="/", secure=request.secure, httponly=True, samesite="Strict")
-
-
-def begin_session(request: web.Request, answer: web.StreamResponse, done: LogIn) -> None:
-    """Give the browser the secrets of a log-in: both are new, so that one set before is of no use."""
-    set_cookie(request, answer, SESSION, done.secret, None)
-    set_cookie(request, answer, BROWSER, done.device, BROWSER_S)
 
 
 def keep_wall_screen(request: web.Request, answer: web.StreamResponse) -> None:

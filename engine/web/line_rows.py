@@ -17,6 +17,7 @@ from engine.monitoring.snapshot.channels import (
 )
 from engine.monitoring.snapshot.links import LineStep, TeeSnapshot
 from engine.web.cells import Cells, Fact, Row, iso, quoted, warn
+from engine.web.pages.words import shown
 from engine.web.rows import Rows
 
 BEFORE = N_(
@@ -211,13 +212,13 @@ def _lot(cells: Cells, reagent: ReagentSnapshot) -> Row:
     over = reagent.expires and reagent.expires < cells.today[: len(reagent.expires)]
     last: datetime | None = reagent.last_at
     return {
-        "name": reagent.name or "-",
-        "lot": reagent.lot,
+        "name": shown(reagent.name) or "-",
+        "lot": shown(reagent.lot),
         "href": cells.href("/reagents", lot=reagent.lot),
-        "expires": reagent.expires or "-",
+        "expires": shown(reagent.expires) or "-",
         "expired": cells.say("expired") if over else "",
-        "tests": ", ".join(reagent.tests) or "-",
-        "left": reagent.left or "-",
+        "tests": ", ".join(map(shown, reagent.tests)) or "-",
+        "left": shown(reagent.left) or "-",
         "last": cells.ago("{age} ago", last),
         "last_at": iso(last),
     }

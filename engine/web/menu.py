@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from engine.model.phrases import PageText
+from engine.feature import Hook, joined
+from engine.model.phrases import N_, PageText
 from engine.web.person import Person
 
 
@@ -17,11 +18,15 @@ class Entry(NamedTuple):
 
     Attributes:
         may: whether a person may open it, as its route has it.
+        place: among those of its group.
+        group: of `GROUPS`; empty: it is a daily one.
     """
 
     path: str
     words: PageText
     may: Callable[[Person], bool]
+    place: int
+    group: str = ""
 
 
 class Group(NamedTuple):
@@ -31,7 +36,7 @@ class Group(NamedTuple):
         words: its name.
     """
 
-    words: PageText
+    words: str
     entries: Sequence[Entry]
 
 
@@ -42,57 +47,29 @@ class Menu(NamedTuple):
     others: Sequence[Group]
 
 
+GROUPS = N_(("Orders", "Results", "Codes", "Administration"))
+ORDERS, RESULTS, CODES, ADMINISTRATION = GROUPS
 LOOKS, ACTS, CHANGES, ADMINISTERS = map(attrgetter, ("looks", "acts", "changes", "administers"))
-DAILY = (
-    Entry("/", "Overview", LOOKS),
-    Entry("/messages", "Messages", LOOKS),
-    Entry("/dead-letters", "Dead letters", LOOKS),
-    Entry("/held", "Held results", LOOKS),
-    Entry("/shift", "Shift report", LOOKS),
+OWN = (
+    Entry("/", "Overview", LOOKS, 10),
+    Entry("/messages", "Messages", LOOKS, 20),
+    Entry("/waiting", "Waiting", LOOKS, 10, RESULTS),
+    Entry("/try", "Try a mapping", CHANGES, 20, CODES),
+    Entry("/help", "Help", LOOKS, 10, ADMINISTRATION),
+    Entry("/system", "System", LOOKS, 20, ADMINISTRATION),
+    Entry("/acts", "Acts of persons", ADMINISTERS, 30, ADMINISTRATION),
+    Entry("/api", "API", lambda person: person.changes or person.administers, 50, ADMINISTRATION),
 )
-OTHERS = (
-    Group(
-        "Orders",
-        (
-            Entry("/orders", "Orders", LOOKS),
-            Entry("/questions", "Questions of analyzers", LOOKS),
-        ),
-    ),
-    Group(
-        "Results",
-        (
-            Entry("/waiting", "Waiting", LOOKS),
-            Entry("/replay", "Send again", ACTS),
-            Entry("/affected", "Affected results", CHANGES),
-            Entry("/reports", "Reports", LOOKS),
-            Entry("/operations", "Operations", LOOKS),
-            Entry("/alerts", "Alerts", LOOKS),
-            Entry("/abdm", "ABDM", LOOKS),
-        ),
-    ),
-    Group(
-        "Codes",
-        (
-            Entry("/codes", "Unmapped codes", LOOKS),
-            Entry("/try", "Try a mapping", CHANGES),
-            Entry("/reagents", "Reagent lots", LOOKS),
-        ),
-    ),
-    Group(
-        "Administration",
-        (
-            Entry("/help", "Help", LOOKS),
-            Entry("/system", "System", LOOKS),
-            Entry("/acts", "Acts of persons", ADMINISTERS),
-            Entry("/users", "Users", ADMINISTERS),
-            Entry("/api", "API", lambda person: person.changes or person.administers),
-        ),
-    ),
-)
+OF_FEATURES: Hook[Sequence[Entry]] = Hook("menu")
+
+
+def entries() -> Sequence[Entry]:
+    """All there are, in their order within each group."""
+    return sorted((*OWN, *joined(OF_FEATURES)), key=attrgetter("place"))
 
 
 def menu_of(person: Person) -> Menu:
-    allowed = [Group(of.words, [one for one in of.entries if one.may(person)]) for of in OTHERS]
-    here = [one for of in allowed for one in of.entries if one.path == person.path]
-    groups = [Group(of.words, [one for one in of.entries if one not in here]) for of in allowed]
-    return Menu([*(one for one in DAILY if one.may(person)), *here], [of for of in groups if of.entries])
+    allowed = [one for one in entries() if one.may(person)]
+    here = [one for one in allowed if one.group and one.path == person.path]
+    groups = [Group(name, [one for one in allowed if one.group == name and one not in here]) for name in GROUPS]
+    return Menu([*(one for one in allowed if not one.group), *here], [of for of in groups if of.entries])

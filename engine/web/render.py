@@ -7,26 +7,22 @@ are loaded once there is a reader.
 
 import asyncio
 import hashlib
-import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-from engine.features.todo.pages.rows_shown import looked_row, todo_row
-from engine.features.todo.rules import Todo, without_notes
-from engine.model.journal_views import ReagentView
+from engine.feature import Hook
 from engine.model.phrases import N_, Phrase
 from engine.model.todo import Since
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.cells import Cells, Row
 from engine.web.forms import new_number
 from engine.web.languages import LANGUAGES, catalogue
-from engine.web.line_rows import lots
 from engine.web.menu import menu_of
 from engine.web.pages.words import Words
 from engine.web.person import Person
@@ -36,28 +32,38 @@ if TYPE_CHECKING:
     import jinja2
 
 ROWS_PER_SLICE = 10
-LISTS = (
-    "messages",
-    "message",
-    "dead_letters",
-    "dead_letters_each",
-    "held",
-    "codes",
-    "acts",
-    "system",
-    "shift",
-    "reports",
-    "todo",
-    "waiting",
-)
-PAGES = ("overview", "reagents", "error", "confirm", "done", "contents", "system", "shift", *LISTS)
+PAGES = ("overview", "error", "confirm", "done", "contents", "system", "messages", "message", "acts", "waiting")
 MACROS = ("todo_said", "todo_list", "todo_wall", "strip", "caption", "channel", "destination", "footer")
 LINE_MACROS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")  # of line_parts.html
-TodoSource = Callable[[], Awaitable[Sequence[Todo]]]
 Shown = tuple[str, bool]  # a language, and whether people's words are shown
 STATIC = Path(__file__).parent / "static"
 # A template has one name among all folders.
 TEMPLATES = (Path(__file__).parent / "templates", *Path(__file__).parents[1].glob("features/*/templates"))
+
+
+class Waits(Protocol):
+    """An entry of the to-do list."""
+
+    @property
+    def is_snoozed(self) -> bool: ...
+
+
+TodoSource = Callable[[], Awaitable[Sequence[Waits]]]
+
+
+class Strip(NamedTuple):
+    """How the overview shows the to-do list.
+
+    Attributes:
+        row: of an entry, with people's words or without.
+        looked: what came and went since a person last looked.
+    """
+
+    row: Callable[[Any, Words, bool], Row]
+    looked: Callable[[Since, Words], Row]
+
+
+STRIP: Hook[Strip] = Hook("strip")  # of one feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class Renderer:
         self._bell = bell
         self._todo = todo
         self._rows: dict[Shown, dict[str, tuple[object, Markup]]] = {}
-        self._last: dict[Shown, tuple[SiteSnapshot, Sequence[Todo], Live]] = {}
+        self._last: dict[Shown, tuple[SiteSnapshot, Sequence[Waits], Live]] = {}
         self._lists: dict[tuple[Shown, bool], tuple[object, Markup]] = {}
         self._without_notes: tuple[SiteSnapshot, SiteSnapshot] | None = None
         self._drawing = asyncio.Lock()  # who asks meanwhile waits, and draws nothing twice
@@ -163,7 +169,7 @@ class Renderer:
             todo=None if wall or not person.looks else self._list(live.rows, (language, person.reads_notes), person),
             todo_ids=live.todo,
             notifies=live.notifies,
-            looked=None if since is None else looked_row(since, self._words(self._snapshot(), language)),
+            looked=None if since is None else _strip().looked(since, self._words(self._snapshot(), language)),
         )
 
     def _words(self, site: SiteSnapshot, language: str) -> Words:
@@ -192,33 +198,6 @@ class Renderer:
         made = {macro.replace("_", "-"): self.templates.macros[macro](row, say) for macro in macros}
         return made | {"footer": self.templates.macros["footer"](Rows(cells).footer(), say)}
 
-    def reagents(
-        self,
-        language: str,
-        asked: tuple[str, str],
-        found: Sequence[ReagentView],
-        person: Person,
-        trouble: str = "",
-    ) -> str:
-        """The search page for lots.
-
-        Args:
-            asked: lot and channel, either may be empty.
-            trouble: why there is no result.
-        """
-        site = self._snapshot()
-        say = _translate(language)
-        lot, channel = asked
-        return self.templates.pages["reagents"].render(
-            **self._around(language, person),
-            lot=lot,
-            shown_lot=shlex.quote(lot),
-            channel=channel,
-            channels=sorted(one.name for one in site.channels),
-            rows=lots(Cells(site, catalogue(language), language), found),
-            trouble=say(trouble) if trouble else "",
-        )
-
     def draw(self, name: str, language: str, person: Person, values: Mapping[str, Any]) -> str:
         """The page of a template, which is read at its first use: call this in a thread."""
         template = self.templates.environment.get_template(f"{name}.html")
@@ -241,7 +220,7 @@ class Renderer:
         say = _translate(language)
         return self.templates.pages["error"].render(language=language, status=status, message=say(message), _=say)
 
-    async def _render(self, site: SiteSnapshot, todos: Sequence[Todo], shown: Shown) -> Live:
+    async def _render(self, site: SiteSnapshot, todos: Sequence[Waits], shown: Shown) -> Live:
         language, notes = shown
         say = _translate(language)
         overview = Rows(Cells(site, catalogue(language), language))
@@ -267,7 +246,7 @@ class Renderer:
             draw(destination_row["id"], "destination", destination_row)
         draw("strip", "strip", overview.strip())
         draw("footer", "footer", overview.footer())
-        entries = [todo_row(one if notes else without_notes(one), words) for one in todos]
+        entries = [_strip().row(one, words, notes) for one in todos]
         for entry in entries:
             draw(entry["said"]["id"], "todo_said", entry["said"])
         open_ones = entries[: sum(not one.is_snoozed for one in todos)]
@@ -285,6 +264,11 @@ class Renderer:
         return Live(
             title, parts, order, overview.state_words(), entries, [one["id"] for one in open_ones], site.notifies
         )
+
+
+def _strip() -> Strip:
+    (found,) = STRIP.each()
+    return found
 
 
 @cache

@@ -4,21 +4,18 @@
     GET /events       live updates             GET /live.json     one live update, for browsers without an event slot
     GET /healthz      the process answers      GET /readyz        503 with reasons until messages can be taken
     GET /metrics      Prometheus text          GET /static/...    style, script, icon
-    GET /reagents     reagent lots, searched   GET /reagents.json the same as data
     /api/v1/...       the API for programs (`engine.web.api`)
 
-The pages about analyzers, destinations and messages are those of `engine.web.pages`.
+All other pages are those of `engine.web.pages.all_pages`.
 
-Everything here but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal,
-so a reader can never delay an acknowledgment. The search reads an index of the journal in a thread, one at a time, with
-a deadline. Connections, event readers, request lines and headers are limited.
+All here is read from one snapshot that the daemon makes; no handler touches the journal, so a reader can never delay an
+acknowledgment. Connections, event readers, request lines and headers are limited.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import time
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Protocol
@@ -29,28 +26,23 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.actions.declaring import Verb
 from engine.config.web import AT_START, WebConfig
-from engine.features.access.pages.account import ACCOUNT
-from engine.features.access.pages.all_pages import access_pages
-from engine.features.access.service.accounts import Accounts
-from engine.features.reagents.lists import LOT
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import StoreError
-from engine.model.journal_views import ReagentView
 from engine.model.permissions import LOOKING, WATCHING, Principal
 from engine.model.phrases import Said
 from engine.model.todo import Since
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
-from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
+from engine.web.accounts import Accounts
 from engine.web.api import problems
-from engine.web.api.acts import Verb
 from engine.web.bodies import Body, html, prepared
-from engine.web.desk import LOG_IN, Desk
+from engine.web.desk import ACCOUNT, LOG_IN, Desk
 from engine.web.feed import Feed, everything
-from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
+from engine.web.guard import MESSAGES, add_headers, from_another_site, host_allowed, wall
 from engine.web.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
 from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES
@@ -68,8 +60,6 @@ class LookAtList(Protocol):
     async def __call__(self, user: int, *, by_person: bool) -> Since | None: ...
 
 
-FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
-
 logger = logging.getLogger("labrelay.web")
 
 MAX_CONNECTIONS = 64
@@ -78,7 +68,6 @@ MAX_EVENT_READERS = 16
 MAX_OF_ONE_LOG_IN = 3  # a browser has six connections to one server, and needs some for other pages
 MAX_REQUEST_BODY = 4096  # no request here has a body
 MAX_LINE = 4096
-MAX_WORD = 64  # of a search
 SEND_TIMEOUT_S = 10.0  # an event reader that does not take its event in this time is dropped
 STOP_TIMEOUT_S = 2.0
 INTERVAL_S = 1.0  # between live updates
@@ -92,9 +81,8 @@ class StatusServer:
         snapshot: the current snapshot; cheap, returns the same object until there is a new one.
         readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
         registry: the metrics of ``/metrics``.
-        reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
         accounts: who may come in; None: each user of this machine, to look.
-        reader: of the journal, for the pages about messages; None: there are none of these pages.
+        reader: of the journal, for all pages but the overview; None: there are none of them.
         api: the routes of `engine.web.api`.
         verbs: of the control socket, for the acts of the pages.
         channels: the compiled routes in force, by channel: they read the fields of a message.
@@ -120,7 +108,6 @@ class StatusServer:
         todo: TodoSource,
         bell: Callable[[], int] = lambda: 0,
         look: LookAtList | None = None,
-        reagents: FindReagents = lambda lot, channel: [],
         accounts: Accounts | None = None,
         clock: Clock | None = None,
         reader: Reader | None = None,
@@ -145,8 +132,6 @@ class StatusServer:
         self._look = look
         self._relays = sender.networks(config.relays)
         self._registry = registry
-        self._reagents = reagents
-        self._searching = asyncio.Lock()
         self._renderer = Renderer(snapshot, todo, bell)
         self._kept = KeptBodies()
         self._feeds = {
@@ -158,11 +143,9 @@ class StatusServer:
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages: Sequence[Route] = ()
         if reader is not None:
-            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, self._shifts, changes)
-            frame = Frame(reader, snapshot, self._renderer, todo, *given, suggestions)
-            pages = pages_of(frame)
-        access = () if self._desk is None else access_pages(self._desk, lambda: self.config.public_address)
-        self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
+            given = (self._desk, verbs, channels, ends, trial, changed_files, configured, lambda: self.config, changes)
+            pages = pages_of(Frame(reader, snapshot, self._renderer, todo, *given, suggestions))
+        self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
         )
@@ -244,9 +227,6 @@ class StatusServer:
         if request.secure:
             response.headers["Strict-Transport-Security"] = f"max-age={self.config.hsts:.0f}"
 
-    def _shifts(self) -> Sequence[time]:
-        return self.config.shifts
-
     def notices(self) -> Iterator[str]:
         """Sentences about the page itself, for the page."""
         if self._place() != self.config.listen:
@@ -274,8 +254,6 @@ class StatusServer:
             Route("/events", self._events, WATCHING),
             Route("/live.json", self._live, WATCHING),
             Route("/status.json", self._status, LOOKING),
-            Route("/reagents", self._reagents_page, LOOKING),
-            Route("/reagents.json", self._reagents_data, LOOKING),
             Route("/metrics", self._metrics, LOOKING),
             Route("/healthz", self._healthz, OPEN_TO_ALL),
             Route("/readyz", self._readyz, OPEN_TO_ALL),
@@ -299,28 +277,6 @@ class StatusServer:
         answer = bodies.answer(request, body, vary=hdrs.ACCEPT_LANGUAGE)
         keep_wall_screen(request, answer)
         return answer
-
-    async def _reagents_page(self, request: web.Request) -> web.Response:
-        asked = _asked(request)
-        found: Sequence[ReagentView] = []
-        trouble = ""
-        try:
-            found = await self._find(*asked)
-        except StoreError:
-            trouble = UNREADABLE
-        page = self._renderer.reagents(language_of(request), asked, found, person_of(request), trouble)
-        return _page(request, page, 503 if trouble else 200)
-
-    async def _reagents_data(self, request: web.Request) -> web.Response:
-        try:
-            found = await self._find(*_asked(request))
-        except StoreError as error:
-            raise web.HTTPServiceUnavailable from error
-        return _json(request, {"schema_version": SCHEMA_VERSION, LOT.name: LOT.rows(found)}, orjson.OPT_INDENT_2)
-
-    async def _find(self, lot: str, channel: str) -> Sequence[ReagentView]:
-        async with self._searching:
-            return await asyncio.to_thread(self._reagents, lot or None, channel or None)
 
     async def _status(self, request: web.Request) -> web.Response:
         site = self._snapshot()
@@ -411,23 +367,9 @@ class StatusServer:
         return response
 
 
-def _page(request: web.Request, text: str, status: int = 200) -> web.Response:
-    """In the language that the browser asks for."""
-    return bodies.answer(request, html(text), status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
-
-
-def _json(request: web.Request, value: object, option: int = 0) -> web.Response:
-    return bodies.answer(request, Body(orjson.dumps(value, option=option)), tagged=False)
-
-
 @cache
 def _static_body(name: str) -> Body:
     return Body((STATIC / name).read_bytes(), _STATIC_FILES[name])
-
-
-def _asked(request: web.Request) -> tuple[str, str]:
-    """The lot and the channel of a search; either may be empty."""
-    return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
 _FOR_ALL = frozenset({"/healthz", "/readyz"})

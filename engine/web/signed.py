@@ -10,8 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
-from engine.features.access.rules.provider_words import WRONG
-from engine.model.errors import IdentityProviderError, UnknownKeyError
+from engine.model.errors import NOT_PROVEN, IdentityProviderError, UnknownKeyError
 
 # Signatures by a private key. Neither "none", nor HS...: a public key would be its secret.
 ALGORITHMS = {name: kind for kind, kinds in (("RSA", ("RS", "PS")), ("EC", ("ES",))) for name in
@@ -38,11 +37,11 @@ def signed_claims(token: str, keys: Sequence[Mapping[str, Any]], types: Sequence
     header = _header(token, types)
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise IdentityProviderError(WRONG, "algorithm")
+        raise IdentityProviderError(NOT_PROVEN, "algorithm")
     try:
         return jwt.decode(token, _key(header, keys, ALGORITHMS[algorithm]), algorithms=[algorithm]).claims
     except (JoseError, ValueError):
-        raise IdentityProviderError(WRONG, "signature") from None
+        raise IdentityProviderError(NOT_PROVEN, "signature") from None
 
 
 def raise_if_not_for_us(claims: Mapping[str, Any], *, issuer: str, client_id: str, now_s: float) -> None:
@@ -62,12 +61,12 @@ def raise_if_not_for_us(claims: Mapping[str, Any], *, issuer: str, client_id: st
     }
     for reason, is_wrong in wrong.items():
         if is_wrong:
-            raise IdentityProviderError(WRONG, reason)
+            raise IdentityProviderError(NOT_PROVEN, reason)
     issued, ends, begins = (float(one) for one in times if one is not None)
     if ends <= now_s - SKEW_S:
-        raise IdentityProviderError(WRONG, "expired")
+        raise IdentityProviderError(NOT_PROVEN, "expired")
     if max(issued, begins) > now_s + SKEW_S or issued < now_s - LONGEST_S - SKEW_S:
-        raise IdentityProviderError(WRONG, "issued at another time")
+        raise IdentityProviderError(NOT_PROVEN, "issued at another time")
 
 
 def is_name(value: object) -> bool:
@@ -80,9 +79,9 @@ def _header(token: str, types: Sequence[str]) -> Mapping[str, Any]:
         first, _, _ = token.split(".")
         header = json.loads(urlsafe_b64decode(first.encode("ascii")))
     except (ValueError, RecursionError):
-        raise IdentityProviderError(WRONG, "no token") from None
+        raise IdentityProviderError(NOT_PROVEN, "no token") from None
     if not isinstance(header, dict) or "crit" in header or str(header.get("typ", types[0])).upper() not in types:
-        raise IdentityProviderError(WRONG, "header")
+        raise IdentityProviderError(NOT_PROVEN, "header")
     return header
 
 
@@ -113,7 +112,7 @@ def _key(header: Mapping[str, Any], keys: Sequence[Mapping[str, Any]], kind: str
         if one.get("kty") == kind and one.get("use", "sig") == "sig" and (named is None or one.get("kid") == named)
     ]
     if len(fit) != 1:
-        raise UnknownKeyError(WRONG, "key")
+        raise UnknownKeyError(NOT_PROVEN, "key")
     return _imported(fit[0])
 
 
@@ -126,7 +125,7 @@ def _imported(key: Mapping[str, Any]) -> RSAKey | ECKey:
     try:
         return _made(public)
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-        raise IdentityProviderError(WRONG, "key") from None
+        raise IdentityProviderError(NOT_PROVEN, "key") from None
 
 
 @lru_cache(MOST_KEPT)

@@ -31,11 +31,11 @@ DESTINATIONS = [
 
 def test_every_model_of_a_kind_is_listed() -> None:
     models = {one for one in vars(destination).values() if isinstance(one, type) and issubclass(one, DestinationBase)}
-    unlisted = models - {DestinationBase, *destination.KINDS.values()}
+    unlisted = models - {DestinationBase, *destination.kinds().values()}
     assert unlisted == set(), "add the model to DestinationConfig in engine/config/destination.py"
 
 
-@pytest.mark.parametrize(("kind", "model"), destination.KINDS.items())
+@pytest.mark.parametrize(("kind", "model"), destination.kinds().items())
 def test_every_kind_has_its_example(kind: str, model: type[DestinationBase]) -> None:
     """On the page, as its model has it: `labrelay help keys destinations` shows the same."""
     named = f"engine/config/destination.py: {model.__name__}"
@@ -46,7 +46,7 @@ def test_every_kind_has_its_example(kind: str, model: type[DestinationBase]) -> 
 
 
 def test_every_example_is_of_a_kind() -> None:
-    assert {block["kind"] for _, block in DESTINATIONS} == set(destination.KINDS)
+    assert {block["kind"] for _, block in DESTINATIONS} == set(destination.kinds())
     assert {kind for auth in LOG_INS for kind in auth} == {"oauth2", "hmac"}
 
 

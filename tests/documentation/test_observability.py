@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from engine.monitoring.metrics import METRICS, Kind
+from engine.monitoring.metrics import Kind, all_metrics
 
 FOLDER = Path(__file__).parents[2] / "config" / "observability"
 OF_THE_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
@@ -29,7 +29,7 @@ def queries() -> list[str]:
 def names() -> dict[str, set[str]]:
     """Exported name -> labels."""
     found: dict[str, set[str]] = {}
-    for spec in METRICS:
+    for spec in all_metrics():
         ends = {Kind.COUNTER: ["_total"], Kind.GAUGE: [""], Kind.HISTOGRAM: ["_bucket", "_sum", "_count"]}[spec.kind]
         found |= {spec.name + end: set(spec.labels) for end in ends}
     return found

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from engine.actions.declared import needs
 from engine.model.permissions import ACTING, CHANGING, LOOKING, SEEING_PATIENTS
-from engine.runtime.control_handlers import NEEDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "users.md").read_text(encoding="utf-8")
 ROLES = {"viewer": LOOKING, "operator": ACTING, "engineer": CHANGING, "see-patients": SEEING_PATIENTS}
@@ -52,12 +52,12 @@ def test_each_verb_is_at_the_role_that_may_give_it() -> None:
         f"{role}: {command}"
         for role, needed in ROLES.items()
         for command in named(role)
-        if NEEDS[verb_of(command)] != needed
+        if needs()[verb_of(command)] != needed
     }
     assert not wrong
 
 
 def test_no_verb_of_an_operator_or_engineer_is_missing() -> None:
     for role in ("operator", "engineer"):
-        given = {verb for verb, needs in NEEDS.items() if needs == ROLES[role] and not verb.startswith(IN_GROUPS)}
+        given = {verb for verb, needed in needs().items() if needed == ROLES[role] and not verb.startswith(IN_GROUPS)}
         assert given - READS_FILES == {verb_of(command) for command in named(role)}

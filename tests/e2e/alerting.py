@@ -27,6 +27,7 @@ import yaml
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from engine.features.alerts.service import Alerting
 from engine.model.phrases import Phrase
 from tests.e2e.broker import OPEN, subscriber
 from tests.e2e.counterparts import listening, mosquitto
@@ -402,8 +403,8 @@ async def test_the_daemon_sends_each_server_the_start_and_the_end_of_an_outage(t
     file = site / "config" / "labrelay.yaml"
     file.write_text(file.read_text() + yaml.safe_dump({"alerts": {"sinks": town.sinks, **QUICK}}))
     async with running_app(site) as app:
-        await until(lambda: len(app.alerting._sinks) == len(town.sinks))
-        assert {one.sink: one.detail for one in await app.alerting.test()} == {
+        await until(lambda: len(app.service(Alerting)._sinks) == len(town.sinks))
+        assert {one.sink: one.detail for one in await app.service(Alerting).test()} == {
             **dict.fromkeys(town.sinks, ""), "mail": f"refused for {GONE}: SMTP 550",
         }  # fmt: skip
         source = app.parts.sources["chem"].port

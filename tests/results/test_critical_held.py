@@ -10,6 +10,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
+from engine.features.alerts.service import Alerting
 from engine.model.clock import ManualClock
 from engine.model.message import Document
 from engine.monitoring.snapshot.states import Level
@@ -65,7 +66,7 @@ async def send(site: RunningSite, channel: str, *told: str) -> None:
 
 async def test_without_alerts_a_critical_value_is_on_the_list_until_a_person_takes_it(tmp_path: Path) -> None:
     async with running_site(tmp_path, {"hl7": hl7_channel()}) as site:
-        assert site.app.alerting.config is None
+        assert site.app.service(Alerting).config is None
         await send(site, "hl7", "F1", "F", "7.9", "HH")
         await site.settled()
 

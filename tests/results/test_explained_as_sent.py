@@ -13,7 +13,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.results.test_two_persons import answer, oru, send
-from tests.support.running import RunningSite, running_site
+from tests.support.running import RunningSite, hl7_channel, running_site
 from tests.support.senders import lines, send_blocks
 from tests.support.values import mentions
 
@@ -198,6 +198,30 @@ async def test_another_person_of_a_number_is_mapped_as_that_person(site: Running
     await answer(site, row(site, 2), "other")
     for number in (1, 2):
         assert await as_stored(site, number) is None
+
+
+@pytest.mark.parametrize(
+    ("patient", "name", "status", "cause"),
+    [("4711", "DAS^RAVI", "F", "IDENTITY_CONFLICT"), ("4712", "DAS^RAVI", "C", "ORDER_MOVED")],
+)
+async def test_under_a_number_given_again_a_result_has_its_own_ids_also_while_a_person_is_asked_whose_it_is(
+    tmp_path: Path, patient: str, name: str, status: str, cause: str
+) -> None:
+    async with running_site(tmp_path, {"hl7": hl7_channel(specimen_ids="unique")}) as site:
+        await send(
+            site,
+            oru("M01", "4711", "IYER^MEENA", "101", "5.5", day="20240110"),
+            oru("M02", "4711", "IYER^MEENA", "101", "9.5", day="20241208"),
+        )
+        ran = await site.labrelay("held", "release", str(row(site, 2)), "--reason", "a new tube", "--yes")
+        assert ran.code == ExitCode.OK, ran.err
+        await site.settled()
+        asked = oru("M03", patient, name, "101", "7.7", day="20241208").replace(b"|F||", f"|{status}||".encode())
+        await send(site, asked)
+        assert [(one.state, one.cause) for one in site.deliveries(row(site, 3))] == [("held", cause)]
+        decided = await as_stored(site, 3)
+        ids = {one["id"] for one in decided["apart"]}
+        assert ids >= {one.partition("/")[2] for one in names(stored(site, 3)[0], "Observation")}
 
 
 async def test_files_are_mapped_as_if_nothing_was_known_and_it_is_said_once(site: RunningSite, tmp_path: Path) -> None:

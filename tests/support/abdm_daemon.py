@@ -13,6 +13,7 @@ from engine.features.abdm.rows import consents
 from engine.features.abdm.rows.contexts import NewReport
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.consents import ConsentState
+from engine.features.abdm.service.service import AbdmService
 from engine.runtime.app import App
 from engine.store.core.operation import Priority, operation
 from tests.support.abdm_site import FACILITY, SECRET, entry, offer
@@ -40,7 +41,7 @@ class AbdmDaemon:
 
     async def offer(self, new: NewReport, one: Person | None) -> int:
         """A report is delivered to ABDM."""
-        abdm = self.app.parts.abdm
+        abdm = self.app.service(AbdmService).abdm
         assert abdm is not None
         number: int = await self.app.journal.run(offer, abdm.ours, new, one)
         abdm.dispatcher.changed()
@@ -75,7 +76,7 @@ async def abdm_daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await sandbox.start()
     try:
         async with acting_site(folder, {}, {"abdm": entry(sandbox.url)}) as acting:
-            abdm = acting.site.app.parts.abdm
+            abdm = acting.site.app.service(AbdmService).abdm
             assert abdm is not None
             await until(lambda: abdm.listener.port > 0)
             async with aiohttp.ClientSession() as http:

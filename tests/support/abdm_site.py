@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from adapters.clients.http.templated import TemplatedRequests
-from engine.config.destination import KINDS
+from engine.config.destination import kinds
 from engine.features.abdm.client.gateway import Gateway
 from engine.features.abdm.client.pushes import Pushes
 from engine.features.abdm.client.pushes import build as build_pushes
@@ -61,7 +61,7 @@ def entry(url: str, *, callbacks: dict[str, Any] | None = None, **other: Any) ->
 
 def destination(url: str, *, callbacks: dict[str, Any] | None = None, **other: Any) -> AbdmDestination:
     """The configuration of a site beside the simulator at ``url``."""
-    made = KINDS["abdm"].model_validate(entry(url, callbacks=callbacks, **other))
+    made = kinds()["abdm"].model_validate(entry(url, callbacks=callbacks, **other))
     assert isinstance(made, AbdmDestination)
     return made
 

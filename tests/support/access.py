@@ -10,6 +10,7 @@ from unittest import mock
 
 import aiohttp
 
+from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.access.service import passwords
 from engine.features.access.service.accounts import Accounts
@@ -17,7 +18,6 @@ from engine.model.actor import Actor
 from engine.model.clock import ManualClock
 from engine.model.permissions import ROLES
 from engine.store.journal import Journal
-from engine.web.api.acts import Verb
 from engine.web.routes import Route
 from tests.support import journals
 from tests.support.status_server import Element, Page, read_html, running

@@ -13,6 +13,8 @@ import aiohttp
 from aiohttp import web
 
 from engine.actions.control import Request
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
@@ -20,12 +22,11 @@ from engine.mapping.suggestions import Suggestion
 from engine.model.actor import Actor
 from engine.model.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.web.api import problems
-from engine.web.api.acts import OfferedActs, Verb
+from engine.web.api.acts import OfferedActs
 from engine.web.api.limits import Buckets
 from engine.web.api.service import Api
 from engine.web.api.sources import Present, Sources
@@ -139,7 +140,6 @@ async def acting_site(data: Path, **instead: Any) -> AsyncIterator[Site]:
     site = RunningSite(
         acts=Acts(journal, channels=dict),
         switches=Switches(journal),
-        accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
         data=data,
         loaded=lambda: SimpleNamespace(channels={}, config=SimpleNamespace(destinations={DESTINATION: None})),  # type: ignore[arg-type, return-value]  # names
     )
@@ -149,8 +149,8 @@ async def acting_site(data: Path, **instead: Any) -> AsyncIterator[Site]:
         return await work(request)
 
     verbs = {
-        name: Verb(verb.needs, verb.arguments, partial(counted, instead.get(name, partial(verb.work, site))))
-        for name, verb in HANDLERS.items()
+        name: Verb(verb.needs, verb.arguments, partial(counted, instead.get(name, verb.work)))
+        for name, verb in verbs_of(site).items()
     }
     acts = OfferedActs(verbs, journal)
     try:

@@ -1,16 +1,15 @@
 """The verbs of the socket behind a running page, and the contents that a person opens there."""
 
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
-from engine.web.api.acts import Verb
 from tests.support.access import Browser
 from tests.support.status_server import Element
 
@@ -28,11 +27,10 @@ class Known:
         site = RunningSite(
             acts=Acts(journal, channels=dict),
             switches=Switches(journal),
-            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
             data=journal.path.parent,
             loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
         )
-        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+        return dict(verbs_of(site))
 
     def reveals(self) -> list[tuple[str, Any, Any]]:
         return [

@@ -10,20 +10,22 @@ from unittest import mock
 import aiohttp
 from prometheus_client import CollectorRegistry
 
+from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.access.service.accounts import Accounts
-from engine.features.todo.rules import Todo, entries, listed
+from engine.features.todo.rules import listed
 from engine.model.clock import Clock
 from engine.model.units import HostPort
 from engine.monitoring.ends import Ends
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Todo
 from engine.store.queries.reader import Reader
 from engine.web import server
-from engine.web.api.acts import Verb
 from engine.web.pages.frame import Channels, Suggestions, Trial
 from engine.web.render import TodoSource
 from engine.web.routes import Route
-from engine.web.server import FindReagents, LookAtList, StatusServer
+from engine.web.server import LookAtList, StatusServer
+from tests.support.todo_entries import entries
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -54,7 +56,6 @@ class Page:
 async def running(
     site: SiteSnapshot,
     *,
-    reagents: FindReagents = lambda lot, channel: [],
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     accounts: Accounts | None = None,
@@ -80,7 +81,6 @@ async def running(
             page.registry,
             todo=todo or page.todo,
             look=look,
-            reagents=reagents,
             accounts=accounts,
             clock=clock,
             reader=reader,

@@ -275,6 +275,7 @@ def troubled_site() -> SiteSnapshot:
         ),
         backup=BackupSnapshot(folder="/mnt/backup", fault="the folder is not there"),
         task_restarts={"channel coagulation": 14},
+        of_features={"abdm": None, "facilities": {}, "unsent_after_s": {}},
         notes=(Notice("The clock is 4 s off", About.CLOCK),),
     )
 

@@ -18,6 +18,7 @@ import aiohttp
 import yaml
 
 from engine.config.load import Site, load_site
+from engine.features.abdm.config.destination import found_in
 from engine.model.errors import LabRelayError
 from engine.model.units import HostPort
 from workbench.abdm import Settings
@@ -90,7 +91,9 @@ def _server(site: Site) -> HostPort:
 
 async def run(site: Site, *, leave: bool, say: Callable[[str], None]) -> int:
     """Play it; 0 if the patient has the report. Without ``leave`` the parts go on until it is cancelled."""
-    ours = next(one for one in site.config.destinations.values() if one.kind == "abdm")
+    found = found_in(site.config.destinations)
+    assert found is not None
+    ours = found[1]
     place, web, listen = urlsplit(ours.place), site.config.web.listen, listens(site, CHEMISTRY, SHOWN)
     simulator = HostPort(place.hostname or "", place.port or 80)
     callbacks = ours.callbacks.listen

@@ -1,27 +1,14 @@
-"""Look at a site's accounts at others: at its identity provider, and at ABDM."""
+"""Look at a site's accounts at others: at its identity provider, and at networks that it is part of."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 from engine.config.load import Site
-from engine.features.abdm.config import destination as destination_abdm
+from engine.feature import Hook
+from engine.model.health import Line
 
-if TYPE_CHECKING:
-    from engine.model.health import Line
+ELSEWHERE: Hook[Callable[[Site], Awaitable[Sequence[Line]]]] = Hook("elsewhere")
 
 
-async def examined(site: Site) -> "list[Line]":
-    """What `engine.features.access.examine` and `engine.features.abdm.service.examine` find; nothing where the site has
-    neither."""
-    found: list[Line] = []
-    oidc = site.config.access.oidc
-    if oidc is not None:
-        from engine.features.access.examine import examine
-        from engine.features.access.pages.oidc import BACK
-        from engine.model.clock import SystemClock
-
-        found += [line async for line in examine(oidc, site.config.web.public_address + BACK, SystemClock())]
-    if destination_abdm.found_in(site.config.destinations) is not None:
-        from engine.features.abdm.service import examine as abdm
-
-        found += await abdm.lines(site)
-    return found
+async def examined(site: Site) -> list[Line]:
+    """What features find; nothing where the site has no such account."""
+    return [line for lines in ELSEWHERE.each() for line in await lines(site)]

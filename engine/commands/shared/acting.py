@@ -173,14 +173,13 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from functools import cache
 
     from engine.actions.control import Request
+    from engine.actions.declared import all_acts
     from engine.actions.pause_resume import Switches
     from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
-    from engine.features.access.service.accounts import Accounts
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.model.errors import ConfigError, UnreachableError
-    from engine.runtime.control_handlers import HANDLERS
     from engine.store.journal import Journal
 
     session.raise_if_closed()
@@ -198,11 +197,10 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
             site = RunningSite(
                 acts=Acts(journal, channels=lambda: channels(loaded(), journal.vault.identity_key, journal.others)),
                 switches=Switches(journal),
-                accounts=Accounts(journal, SystemClock()),
                 data=session.data,
                 loaded=loaded,
             )
-            return await HANDLERS[verb].work(
+            return await all_acts()[verb].work(
                 site, Request(verb=verb, actor=of_this_process(), args=args, content=content)
             )
         finally:

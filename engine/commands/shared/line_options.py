@@ -14,7 +14,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from engine.config import registry
-from engine.config.source import SourceConfig
+from engine.config.source import source_type
 from engine.model.errors import LabRelayError
 from engine.model.ports import StreamHandler, Transport
 from engine.model.units import parse_host_port
@@ -97,7 +97,7 @@ def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
         block = {"kind": "auto", "connect" if connect else "listen": place}
     try:
         # Numbers are shown, not judged: a person at a line wants to see all of it.
-        source: Any = TypeAdapter(SourceConfig).validate_python({**block, "frame_numbers": "warn"})
+        source: Any = TypeAdapter(source_type()).validate_python({**block, "frame_numbers": "warn"})
         return LineAt(place, source)
     except ValidationError as error:
         first = error.errors()[0]

@@ -25,11 +25,11 @@ def _exit_codes() -> str:
 
 
 def _metrics() -> str:
-    from engine.monitoring.metrics import METRICS  # it loads the client of Prometheus, which few commands need
+    from engine.monitoring.metrics import all_metrics  # it loads the client of Prometheus, which few commands need
 
     rows = (
         f"  {one.exported} ({', '.join([one.kind.value, *one.labels])})\n      {one.help.replace('`', '')}"
-        for one in METRICS
+        for one in all_metrics()
     )
     head = "Metrics at /metrics of the page, with kind and labels. Counters start at 0 with the process."
     return "\n".join([head, "", *rows])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from engine.config.source import PRESETS, kind_over
+from engine.config.source import kind_over, presets
 from engine.diagnostics.lines.guess import ASTM, Confidence, Guess
 
 # MSH-9.1 -> the shipped mapping; of a kind that is not here, results are the likeliest thing to come.
@@ -75,7 +75,7 @@ def _of_pack(made: Guess, place: tuple[str, str] | None, options: dict[str, str]
 
 def kind_at(kind: str, key: str) -> str:
     """The same kind of source, at a serial line (``key`` is ``device``) or on TCP."""
-    return (kind_over(_transport(key), PRESETS[kind][1]) if kind in PRESETS else None) or kind
+    return (kind_over(_transport(key), presets()[kind][1]) if kind in presets() else None) or kind
 
 
 def _transport(key: str) -> str:

@@ -62,3 +62,29 @@ sends, and notes what came of it; `dispatcher.Dispatcher.changed` wakes the outb
 when a callback was folded (`texting`), `follow_calls` when a call was answered (`pushing`). A test against the
 simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm_site`.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    tables="rows.tables:TABLES",
+    on_earlier_state="rows.consents:on_earlier_state",
+    every="rows.forgetting:EVERY",
+    on_prune="rows.forgetting:let_go",
+    on_erase="rows.forgetting:on_erase",
+    forgets_again="rows.forgetting:forget_again",
+    todo="todo:entries",
+    service="service.service:AbdmService",
+    metrics="metrics:METRICS",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
+    after=("orders",),
+    destination="config.destination:AbdmDestination",
+    source="config.share:ShareSource",
+    erased="examine:kept",
+    elsewhere="service.examine:lines",
+    agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
+    acts="acts:ACTS",
+    lists="lists.listed:LISTS",
+)

@@ -14,3 +14,19 @@ Secrets pass through and are not kept: the store has hashes, and the second fact
 of credentials runs at a time, so that a hash costs its memory once and no change is lost; a site's own work goes on
 meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is used.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    tables="rows.tables:TABLES",
+    redone="rows.redone:REDONE",
+    service="service.service:AccessService",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    keys="config.access:AccessKeys",
+    servers="config.access:servers",
+    elsewhere="examine:lines",
+    system_users="config.access:system_users",
+    key_help="config.documented:KEYS",
+    acts="acts:ACTS",
+)

@@ -1,43 +1,77 @@
-"""Verbs for users and tokens."""
+"""Acts on users and tokens."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from engine.actions.control import Request
+from engine.actions.declaring import Declared
 from engine.actions.running_site import Result, RunningSite
-from engine.runtime.control_requests import NewToken, NewUser, OneToken, UserChange
+from engine.features.access.service.accounts import Accounts
+from engine.model.clock import SystemClock
+from engine.model.permissions import ADMINISTERING, Permission
+
+ACTS = Declared(3)
+Secret = Annotated[str, Field(repr=False)]
 
 
-async def add_user(site: RunningSite, request: Request, asked: NewUser) -> Result:
-    user = await site.accounts.users.add(
-        asked.name, asked.role, asked.password, by=request.actor, sees_patients=asked.sees_patients
-    )
-    site.accounts.set_up.withdraw()
+@ACTS.act("user_add", ADMINISTERING, not_in_api="its answer has a link that is shown once")
+async def add_user(
+    site: RunningSite, request: Request, *, name: str, role: str, password: Secret, sees_patients: bool = False
+) -> Result:
+    accounts = _accounts(site)
+    user = await accounts.users.add(name, role, password, by=request.actor, sees_patients=sees_patients)
+    accounts.set_up.withdraw()
     return {"user": user.name}
 
 
-async def change_user(site: RunningSite, request: Request, asked: UserChange) -> Result:
-    users, by = site.accounts.users, request.actor
-    name = (await users.named(asked.name)).name
-    match asked.do:
+@ACTS.act("user_change", ADMINISTERING, not_in_api="users are changed by people who have logged in")
+async def change_user(
+    site: RunningSite,
+    request: Request,
+    *,
+    name: str,
+    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove"],
+    value: Secret = "",
+) -> Result:
+    """``value``: the role, the password, or yes as ``on``; empty where the change needs none."""
+    users, by = _accounts(site).users, request.actor
+    name = (await users.named(name)).name
+    match do:
         case "role":
-            await users.set_role(name, asked.value, by=by)
+            await users.set_role(name, value, by=by)
         case "see-patients":
-            await users.let_see_patients(name, asked.value == "on", by=by)
+            await users.let_see_patients(name, value == "on", by=by)
         case "password":
-            await users.set_password(name, asked.value, by=by)
+            await users.set_password(name, value, by=by)
         case "second-factor-off":
             await users.drop_second_factor(name, by=by)
         case "disable" | "enable":
-            await users.disable(name, asked.do == "disable", by=by)
+            await users.disable(name, do == "disable", by=by)
         case "remove":
             await users.remove(name, by=by)
     return {"user": name}
 
 
-async def add_token(site: RunningSite, request: Request, asked: NewToken) -> Result:
-    permissions = frozenset(asked.permissions)
-    secret = await site.accounts.tokens.create(asked.name, permissions, ends_us=asked.ends_us, by=request.actor)
-    return {"token": asked.name, "secret": secret}
+@ACTS.act("token_add", ADMINISTERING, not_in_api="its answer has a secret that is shown once")
+async def add_token(
+    site: RunningSite,
+    request: Request,
+    *,
+    name: str,
+    permissions: Annotated[list[Annotated[Permission, Field(strict=False)]], Field(min_length=1)],
+    ends_us: int,
+) -> Result:
+    tokens = _accounts(site).tokens
+    secret = await tokens.create(name, frozenset(permissions), ends_us=ends_us, by=request.actor)
+    return {"token": name, "secret": secret}
 
 
-async def revoke_token(site: RunningSite, request: Request, asked: OneToken) -> Result:
-    await site.accounts.tokens.revoke(asked.name, by=request.actor)
-    return {"token": asked.name}
+@ACTS.act("token_revoke", ADMINISTERING, not_in_api="users are changed by people who have logged in")
+async def revoke_token(site: RunningSite, request: Request, *, name: str) -> Result:
+    await _accounts(site).tokens.revoke(name, by=request.actor)
+    return {"token": name}
+
+
+def _accounts(site: RunningSite) -> Accounts:
+    return site.running.accounts if site.running is not None else Accounts(site.journal, SystemClock())

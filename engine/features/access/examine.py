@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from engine.config.load import Site
 from engine.features.access.client.provider import CLIENT_REFUSED, Provider
-from engine.features.access.config.oidc import OidcConfig
-from engine.model.clock import Clock
+from engine.features.access.config.access import access_of
+from engine.features.access.config.oidc import BACK, OidcConfig
+from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IdentityProviderError
 from engine.model.health import Health, Line
 from engine.web.signed import ALGORITHMS, SKEW_S, usable_keys
@@ -25,6 +27,14 @@ WORDS = {
     "ClientConnectorDNSError": "its name is not known here",
 }
 FIX = "correct access: oidc, or ask the person who administers the provider"
+
+
+async def lines(site: Site) -> list[Line]:
+    """As `examine`; nothing where the site has no provider."""
+    oidc = access_of(site.config).oidc
+    if oidc is None:
+        return []
+    return [line async for line in examine(oidc, site.config.web.public_address + BACK, SystemClock())]
 
 
 async def examine(config: OidcConfig, way_back: str, clock: Clock) -> AsyncIterator[Line]:

@@ -5,3 +5,22 @@
 `rules` says which entries are causes of alerts, and for how long each has to be there, or to be gone. `machine` carries
 alerts from one look to the next. `wording` makes one message of the lines that go to a sink together.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    on_outcome="on_outcome:CriticalValues",
+    tables="rows.tables:TABLES",
+    keeps="rows.pruning:keeps",
+    on_prune="rows.changes:prune_critical",
+    todo="todo:entries",
+    service="service:alerting",
+    metrics="metrics:METRICS",
+    pages="pages:routes",
+    menu="pages:MENU",
+    keys="config.alerts:AlertsKeys",
+    servers="config.alerts:servers",
+    key_help="config.documented:KEYS",
+    acts="acts:ACTS",
+    lists="lists.listed:LISTS",
+)

@@ -24,6 +24,7 @@ from engine.web.asked import number
 from engine.web.cells import Badge
 from engine.web.desk import Desk
 from engine.web.forms import Form
+from engine.web.menu import LOOKS, RESULTS, Entry
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.states import Look, badge
 from engine.web.pages.words import Words, iso
@@ -51,6 +52,7 @@ ENDS = {
     "waits": Look("waits", "attention", "retry"),
     "given up": Look("given up", "attention", "dead"),
 }
+MENU = (Entry("/alerts", "Alerts", LOOKS, 60, RESULTS),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -16,13 +16,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.config.downtime_windows import open_until
 from engine.config.load import Site
 from engine.config.renewal import hash_of
-from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rules.causes import causes
@@ -30,7 +30,7 @@ from engine.features.alerts.rules.machine import step
 from engine.features.alerts.rules.settings import settings_of
 from engine.features.alerts.rules.wording import lines_of_a_test, notification
 from engine.features.alerts.snapshot import AlertsSnapshot
-from engine.features.todo.rules import Entry
+from engine.features.todo.service.todo_list import TodoList
 from engine.model.alerts import Alert, Changes, Message, Notification, Silence
 from engine.model.clock import Clock
 from engine.model.errors import (
@@ -46,8 +46,13 @@ from engine.model.ports import AlertSink
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import Level
+from engine.monitoring.todo import Entry
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
 from engine.web.languages import catalogue
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 logger = logging.getLogger("labrelay.alerts")
 
@@ -77,7 +82,7 @@ class Tested:
     detail: str
 
 
-class Alerting:
+class Alerting(Service):
     """Alerts of one running site.
 
     Args:
@@ -110,12 +115,24 @@ class Alerting:
 
     @property
     def config(self) -> AlertsConfig | None:
-        return self._site().config.alerts
+        return alerts_of(self._site().config)
 
     async def _read(self, work: Callable[..., T], *given: Any) -> T:
         """``work(journal, *given)`` in a thread; one at a time, so that many sinks need no more threads than one."""
         async with self._reading:
             return await asyncio.to_thread(work, self._journal, *given)
+
+    # -- moments of the site -----------------------------------------------------------------------------------------
+
+    def configured(self, site: Site) -> None:
+        config = alerts_of(site.config)
+        self._journal.upkeep.notes_critical = config is None or config.wants_critical
+
+    def loops(self) -> dict[str, Loop]:
+        return {"alerts": self.run}
+
+    def of_pages(self) -> dict[str, Any]:
+        return {"bell": lambda: self.bell}
 
     # -- tasks -------------------------------------------------------------------------------------------------------
 
@@ -335,7 +352,8 @@ class Alerting:
     def _quiet_until_us(self, name: str, ago_s: float = 0.0) -> int | None:
         """When the sink's quiet window ends that is open now, or was open then; None outside of any."""
         site = self._site().config
-        sink = site.alerts.sinks.get(name) if site.alerts is not None else None
+        alerts = alerts_of(site)
+        sink = alerts.sinks.get(name) if alerts is not None else None
         if sink is None or not sink.quiet:
             return None
         zone = ZoneInfo(site.site.timezone or "UTC")
@@ -454,3 +472,12 @@ async def _until(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def alerting(app: "App") -> Alerting:
+    """Of a running site."""
+
+    async def entries() -> Sequence[Entry]:
+        return await app.service(TodoList).entries(certain=True)
+
+    return Alerting(app.journal, entries, app.observer.snapshot, lambda: app.parts.built.site, app.clock)

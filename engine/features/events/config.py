@@ -1,5 +1,6 @@
 """The ``webhooks:`` of a site: programs that events are sent to (`engine.features.events.service.webhooks`)."""
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -7,9 +8,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.config.destination_auth import USE_HTTPS, host_in_clear
+from engine.config.joining import Behind, part
+from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls
 from engine.config.values import Duration, Model, Name, Names, SecretName, WebAddress
 from engine.features.events.rules import wanted
+from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
 
 MOST_WEBHOOKS = 20
@@ -65,4 +69,27 @@ class WebhookConfig(Model):
         return import_module(self.adapter).build(name, self, clock)
 
 
-Webhooks = Annotated[dict[Name, WebhookConfig], Field(max_length=MOST_WEBHOOKS)]
+class EventsKeys(Model):
+    """Keys of the site's file."""
+
+    webhooks: Annotated[dict[Name, WebhookConfig], Field(max_length=MOST_WEBHOOKS), Behind("backup")] = Field(
+        default_factory=dict
+    )
+    """Programs that events are sent to, by name."""
+
+
+def webhooks_of(config: SiteConfig) -> Mapping[str, WebhookConfig]:
+    return part(config, EventsKeys).webhooks
+
+
+def servers(config: SiteConfig) -> Iterator[Server]:
+    """The programs that events are sent to."""
+    for name, hook in webhooks_of(config).items():
+        owner = f"webhook {name}"
+        yield Server(owner=owner, path=("webhooks", name), block=hook, place=hook.url, asked=owner)
+
+
+KEYS = KeyHelp(
+    {"webhooks": (Block("An entry of `webhooks:`", [WebhookConfig]),)},
+    about={"webhooks": "`webhooks:` of the site: a map from a name to a program that events are sent to."},
+)

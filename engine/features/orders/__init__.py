@@ -2,6 +2,7 @@
 
 taking, order_writers, lis     orders in, and their answer on the connection that they came by
 polling                        what was taken of a server that is searched for orders
+building, service              their part in built channels, and what runs of them
 status, listening              later changes, as messages of channels of kind ``order-status``
 asking, codes_of_table         how a channel's analyzer asks, and by which codes it gets its orders
 desk, line, awaited, noting    questions and their answers, on the connection of the question
@@ -20,3 +21,33 @@ as *filtered* (``QUESTION``).
 An answer that is not ready in time is not given: the tube is parked, and the analyzer asks again. So nothing here is
 tried again by itself.
 """
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    on_outcome="on_outcome:Orders",
+    on_decided="rows.holding:moved",
+    on_taken_back="rows.holding:taken_back",
+    tables="rows.tables:TABLES",
+    on_earlier_state="rows.earlier:go_on_from",
+    checks="rows.check:CHECKS",
+    keeps="rows.pruning:keeps",
+    made_of="rows.pruning:made_of",
+    on_walk="rows.pruning:forget_questions",
+    left_of="rows.erasing:left_of",
+    on_erase="rows.erasing:erase",
+    salvage="rows.salvage:SALVAGE",
+    todo="todo:entries",
+    sources="exchange.building:TALK",
+    service="exchange.service:OrderService",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
+    channel_keys="config.orders:OrdersKeys",
+    source="config.status:StatusSource",
+    examine="examine:lines",
+    agreement="config.together:disagreements",
+    key_help="config.documented:KEYS",
+    acts="acts:ACTS",
+    lists="lists.listed:LISTS",
+)

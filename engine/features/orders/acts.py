@@ -1,25 +1,53 @@
-"""Verbs for orders: a person enters them, changes one, or is about to see whose it is."""
+"""Acts on orders: a person enters them, changes one, or is about to see whose it is."""
 
 import asyncio
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from engine.actions.control import Request
+from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, Why
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
+from engine.features.orders.config.orders import orders_of
 from engine.features.orders.exchange import by_hand, fetching
+from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows import reading
 from engine.features.orders.rules.sheets import MOST, Sheet, sheets
 from engine.model.errors import LabRelayError
-from engine.model.orders import ItemState, OrderedPatient, OrderLine, item_id
+from engine.model.orders import SPECIMEN_LENGTH, ItemState, OrderedPatient, OrderLine, Priority, item_id
+from engine.model.permissions import ACTING, SEEING_PATIENTS
 from engine.model.phrases import N_, Said
 from engine.model.worklist import LineOutcome
-from engine.runtime.control_requests import OrderAdd, OrderChange, OrderFetch, OrderMatch, OrderShown, OrderWorklist
 from engine.store.operations import audit
 
 WRONG_CHANNEL = N_("no channel with orders has the name {name}; these have orders: {names}")
 PATIENT = ("number", "family", "given", "birth_date", "sex")  # parts of a patient that a worklist has
 
+ACTS = Declared(8)
+OrderText = Annotated[str, Field(max_length=SPECIMEN_LENGTH)]
+# No question over ASTM names a tube with a delimiter in its number.
+TypedSpecimen = Annotated[str, Field(min_length=1, max_length=SPECIMEN_LENGTH, pattern=r"^[^|\\^&]+$", repr=False)]
 
+
+class OrderAdd(NoArguments):
+    """Tests of one tube. ``targets``: channels or groups that may run them; none: each that has a code for the test."""
+
+    specimen: TypedSpecimen
+    tests: Annotated[list[Annotated[str, Field(min_length=1, max_length=50)]], Field(min_length=1, max_length=200)]
+    priority: Priority = "routine"
+    placer: OrderText = ""
+    specimen_type: OrderText = ""
+    patient: OrderText = Field(default="", repr=False)
+    family: OrderText = Field(default="", repr=False)
+    given: OrderText = Field(default="", repr=False)
+    birth_date: Annotated[str, Field(pattern=r"^([0-9]{4}([0-9]{2}([0-9]{2})?)?)?$", repr=False)] = ""
+    sex: Literal["", "F", "M", "O", "U", "A", "N"] = ""
+    targets: list[OrderText] = Field(default=[])
+
+
+@ACTS.act("order_add", ACTING, api="enter the orders of a tube")
 async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
     settings = take_settings(site.loaded().channels)
     runners = {*settings.known_channels, *settings.groups}
@@ -61,25 +89,44 @@ def _outcome(line: OrderLine, one: LineOutcome) -> Result:
     }
 
 
-async def cancel(site: RunningSite, request: Request, asked: OrderChange) -> Result:
-    state = await site.journal.run(worklist.cancel, asked.order, actor=request.actor, reason=asked.reason)
-    return {"order": item_id(asked.order), "state": state.value}
+@ACTS.act("order_cancel", ACTING, api="cancel an order")
+async def cancel(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+    return _stands(order, await site.journal.run(worklist.cancel, order, actor=request.actor, reason=reason))
 
 
-async def release(site: RunningSite, request: Request, asked: OrderChange) -> Result:
-    state = await site.journal.run(worklist.release, asked.order, actor=request.actor, reason=asked.reason)
-    return {"order": item_id(asked.order), "state": state.value}
+@ACTS.act("order_release", ACTING, api="let a held order go on")
+async def release(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+    return _stands(order, await site.journal.run(worklist.release, order, actor=request.actor, reason=reason))
 
 
-async def resend(site: RunningSite, request: Request, asked: OrderChange) -> Result:
-    state = await site.journal.run(worklist.resend, asked.order, actor=request.actor, reason=asked.reason)
-    return {"order": item_id(asked.order), "state": state.value}
+@ACTS.act("order_resend", ACTING, api="let an order wait for the analyzer once more")
+async def resend(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+    return _stands(order, await site.journal.run(worklist.resend, order, actor=request.actor, reason=reason))
 
 
+def _stands(order: int, state: ItemState) -> Result:
+    return {"order": item_id(order), "state": state.value}
+
+
+class OrderFetch(NoArguments):
+    """Stored results: of one tube, or all since a time (microseconds since 1970)."""
+
+    channel: str
+    specimen: Annotated[str, Field(max_length=SPECIMEN_LENGTH, repr=False)] = ""
+    since_us: Annotated[int, Field(ge=0, lt=2**62)] = 0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.specimen) == bool(self.since_us):
+            raise ValueError("give either the number of a tube, or a time")
+        return self
+
+
+@ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps")
 async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
     """Ask an analyzer for results that it keeps. The act names no tube."""
     source = known(site.app.parts.sources, asked.channel)
-    if source.desk is None or source.built.asking is None:
+    if not isinstance(source.desk, Desk):
         raise LabRelayError(f"channel {asked.channel} has no orders:, so nothing is sent to its analyzer")
     outlet = source.desk.outlet()
     if outlet is None:
@@ -92,27 +139,39 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
     return {"act": act, "channel": asked.channel}
 
 
-async def match(site: RunningSite, request: Request, asked: OrderMatch) -> Result:
-    state = await site.journal.run(worklist.match, asked.order, asked.message, actor=request.actor, reason=asked.reason)
-    return {"order": item_id(asked.order), "state": state.value}
+@ACTS.act("order_match", ACTING, api="say that a result without an order is of this order, of the same specimen number")
+async def match(site: RunningSite, request: Request, *, order: RowNumber, message: RowNumber, reason: Why) -> Result:
+    return _stands(order, await site.journal.run(worklist.match, order, message, actor=request.actor, reason=reason))
 
 
-async def unmatch(site: RunningSite, request: Request, asked: OrderChange) -> Result:
-    state = await site.journal.run(worklist.unmatch, asked.order, actor=request.actor, reason=asked.reason)
-    return {"order": item_id(asked.order), "state": state.value}
+@ACTS.act("order_unmatch", ACTING, api="take that back, until the result is delivered with it")
+async def unmatch(site: RunningSite, request: Request, *, order: RowNumber, reason: Why) -> Result:
+    return _stands(order, await site.journal.run(worklist.unmatch, order, actor=request.actor, reason=reason))
 
 
-async def shown(site: RunningSite, request: Request, asked: OrderShown) -> Result:
+@ACTS.act("order_shown", SEEING_PATIENTS, not_in_api="whose an order is, is shown by the command alone")
+async def shown(site: RunningSite, request: Request, *, order: RowNumber, purpose: Purpose) -> Result:
     """A person is about to see tube and patient of an order; recorded before they do."""
-    what = {"order": item_id(asked.order), "purpose": asked.purpose}
-    await site.journal.run(audit.note, request.actor, "unmask", what)
+    await site.journal.run(audit.note, request.actor, "unmask", {"order": item_id(order), "purpose": purpose})
     return {}
 
 
+class OrderWorklist(NoArguments):
+    """Waiting orders with their tubes and patients; ``channels``: of these analyzers alone."""
+
+    channels: list[str] = Field(default_factory=list)
+    purpose: Purpose
+
+
+@ACTS.act(
+    "order_worklist",
+    SEEING_PATIENTS,
+    not_in_api="tubes and patients of waiting orders are shown by the command and on the page",
+)
 async def worklist_sheets(site: RunningSite, request: Request, asked: OrderWorklist) -> Result:
     """The waiting orders of each analyzer, for paper; recorded before they are read."""
     channels = site.loaded().channels
-    runners = {name: one.orders for name, one in channels.items() if one.orders is not None}
+    runners = {name: orders for name, one in channels.items() if (orders := orders_of(one)) is not None}
     if wrong := [name for name in asked.channels if name not in runners]:
         raise LabRelayError(Said(WRONG_CHANNEL, name=wrong[0], names=", ".join(sorted(runners)) or "-"))
     what = {"export": {"worklist": asked.channels or "all"}, "purpose": asked.purpose}

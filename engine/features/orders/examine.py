@@ -2,16 +2,48 @@
 downloads. The line itself is the daemon's, and half duplex: nothing is sent to the analyzer for this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
-from engine.features.orders.rows.order_questions import AskedQuery
+from engine.config.load import Site
+from engine.config.source import TcpPart
+from engine.config.source_serial import SerialPart
+from engine.features.orders.config.orders import orders_of
+from engine.features.orders.rows import reading
+from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter, queries
 from engine.model.health import Health, Line
+from engine.model.orders import ItemState
+from engine.store.queries.reader import Reader
 
 SUBJECT = "orders"
 LOOKED_AT = 20  # questions and downloads of one channel, the newest first
 ARRIVED = frozenset({"sent", "accepted"})
 SAID_NONE = frozenset({"", "taken_back"})  # outcomes of a question without an order whose answer is not missed
 UNASKED = frozenset({"download", "cancel"})
+
+
+def lines(site: Site, reader: Callable[[], AbstractContextManager[Reader]], daemon_runs: bool) -> Iterator[Line]:
+    """Whether analyzers that get orders have taken them.
+
+    Raises:
+        StoreError: the journal cannot be read.
+    """
+    channels = {
+        name: (one.source, orders)
+        for name, one in site.channels.items()
+        if one.enabled and (orders := orders_of(one)) is not None
+    }
+    if not channels:
+        return
+    with reader() as journal:
+        waiting = reading.items(journal, reading.ItemFilter(states=(ItemState.WAITING,)))
+        asked = {name: queries(journal, QueryFilter(channel=name), limit=LOOKED_AT) for name in channels}
+    for name, (source, orders) in channels.items():
+        clear = "a serial line is in the clear" if isinstance(source, SerialPart) else ""
+        if isinstance(source, TcpPart) and source.tls is None:
+            clear = "without TLS it is in the clear"
+        count = sum(one.line.test in orders.codes for one in waiting)
+        yield two_way(name, orders.download or "", clear, asked[name], count, daemon_runs=daemon_runs)
 
 
 def two_way(

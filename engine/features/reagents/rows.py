@@ -6,11 +6,19 @@ different lots: an analyzer that sends noise as lots must not fill the disk.
 
 from collections.abc import Sequence
 
+from engine.feature import Table
 from engine.model.message import Reagent
 from engine.model.reagents import lot_key
 from engine.model.records import REAGENT_ROWS, REAGENT_TESTS
 from engine.store.core.batch import Batch
 
+TABLES = (
+    Table(name="reagent_use", copied="SELECT id FROM state.touched", by="message_id", pruned="message_id"),
+    Table(
+        name="reagent",
+        copied="SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",
+    ),
+)
 _NAMED = "channel = ? AND lot_key = ? AND name = ? AND expires = ?"
 
 

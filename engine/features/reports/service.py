@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from engine.features.reports.rows import downtime
 from engine.features.reports.rows.downtime import Subject
 from engine.model.errors import StoreError
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 LOOK_S = 30.0
 LOOKS_A_NOTE = 2  # where nothing changes
@@ -38,7 +43,7 @@ def not_working(site: SiteSnapshot) -> dict[Subject, str]:
     return found
 
 
-class DowntimeWatch:
+class DowntimeWatch(Service):
     """Looks at one running site.
 
     Args:
@@ -51,6 +56,9 @@ class DowntimeWatch:
         self._noted: dict[Subject, str] | None = None
         self._began = False
         self._looks = 0
+
+    def loops(self) -> dict[str, Loop]:
+        return {"downtime": self.run}
 
     async def run(self) -> None:
         """Look until cancelled.
@@ -74,3 +82,8 @@ class DowntimeWatch:
         if found is None or found != self._noted or self._looks >= LOOKS_A_NOTE:
             await self._journal.run(downtime.note, found)
             self._noted, self._looks = found, 0
+
+
+def downtime_watch(app: "App") -> DowntimeWatch:
+    """Of a running site."""
+    return DowntimeWatch(app.journal, app.observer.present)

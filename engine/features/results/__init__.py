@@ -1,1 +1,24 @@
 """Results: whose each one is, how it follows those before it, and which are held for a person."""
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    after=("orders",),
+    on_outcome="on_outcome:Results",
+    on_given_up="rows.report_owners:forget",
+    before_send="rows.before_send:GUARD",
+    would_be_superseded="rows.succession:would_be_superseded",
+    tables="rows.tables:TABLES",
+    others="rows.number_bearers:others",
+    every="rows.upkeep:EVERY",
+    forgets="rows.erasing:forget",
+    forgets_again="rows.erasing:forget_again",
+    salvage="rows.salvage:SALVAGE",
+    service="service:ResultService",
+    pages="pages.held:routes",
+    menu="pages.held:MENU",
+    panels="pages.panels:PANELS",
+    acts="acts.verbs:ACTS",
+    goes_along="rows.succession:newer_of_same_reports",
+    lists="lists.listed:LISTS",
+)

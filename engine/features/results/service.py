@@ -2,16 +2,31 @@
 person.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from engine.config.load import Site
 from engine.config.questions import numbers_open
+from engine.monitoring.snapshot.notice import About, Notice, notices
+from engine.runtime.service import Service, Today
+from engine.store.queries.tallies import seeming_count
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 ASKED = "asked_person"  # messages of a day that were held for their patient number
 TOO_MANY_IN = 100  # one in so many is the fault of the numbers themselves, and no slip
 _AT_LEAST = 2
 
-Today = Mapping[tuple[str, str], Mapping[str, int]]
+
+class ResultService(Service):
+    """Of a running site."""
+
+    def __init__(self, app: "App") -> None:
+        self._journal = app.journal
+
+    def notes(self, site: Site, today: Today) -> Iterable[Notice]:
+        return notices(About.PERSONS, in_words(site, today, seeming_count(self._journal)))
 
 
 def in_words(site: Site, today: Today, seeming: int) -> Iterator[str]:

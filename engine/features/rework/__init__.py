@@ -1,1 +1,13 @@
 """Rework: what a person does with dead letters and with messages that were mapped wrongly."""
+
+from engine.feature import Feature
+
+FEATURE = Feature(
+    todo="todo:entries",
+    pages="pages.all_pages:routes",
+    menu="pages.all_pages:MENU",
+    panels="pages.panels:PANELS",
+    dead_letters="rows.letter_groups:letter_groups",
+    acts="acts.verbs:ACTS",
+    lists="lists.listed:LISTS",
+)

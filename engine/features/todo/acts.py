@@ -1,31 +1,45 @@
-"""Verbs for entries of the to-do list."""
+"""Acts on entries of the to-do list."""
+
+from typing import Literal
 
 from engine.actions.control import Request
+from engine.actions.declaring import Declared, EntryKey, Seconds, Why
 from engine.actions.running_site import Result, RunningSite
 from engine.features.todo.lists import TODO
-from engine.features.todo.rules import without_notes
-from engine.runtime.control_requests import EntryDrop, EntryNote, EntrySnooze, NoArguments, OneEntry
+from engine.features.todo.service.todo_list import TodoList
+from engine.model.permissions import ACTING, LOOKING
+from engine.monitoring.todo import without_notes
+
+ACTS = Declared(10)
 
 
-async def listed(site: RunningSite, request: Request, asked: NoArguments) -> Result:
-    found = await site.app.todo.look()
+@ACTS.act("todo", LOOKING, not_in_api="a resource")
+async def listed(site: RunningSite, request: Request) -> Result:
+    found = await site.service(TodoList).look()
     return {"todo": TODO.rows(found if request.reads_notes else map(without_notes, found))}
 
 
-async def take(site: RunningSite, request: Request, asked: OneEntry) -> Result:
-    return _kept(*await site.app.todo.take(asked.key, request.actor))
+@ACTS.act("todo_take", ACTING, api="say that you do what waits there")
+async def take(site: RunningSite, request: Request, *, key: EntryKey) -> Result:
+    return _kept(*await site.service(TodoList).take(key, request.actor))
 
 
-async def note(site: RunningSite, request: Request, asked: EntryNote) -> Result:
-    return _kept(*await site.app.todo.annotate(asked.key, request.actor, asked.text))
+@ACTS.act("todo_note", ACTING, api="write a note to it")
+async def note(site: RunningSite, request: Request, *, key: EntryKey, text: Why) -> Result:
+    return _kept(*await site.service(TodoList).annotate(key, request.actor, text))
 
 
-async def snooze(site: RunningSite, request: Request, asked: EntrySnooze) -> Result:
-    return _kept(*await site.app.todo.snooze(asked.key, request.actor, asked.reason, asked.seconds))
+@ACTS.act("todo_snooze", ACTING, api="put it off")
+async def snooze(site: RunningSite, request: Request, *, key: EntryKey, seconds: Seconds, reason: Why) -> Result:
+    return _kept(*await site.service(TodoList).snooze(key, request.actor, reason, seconds))
 
 
-async def drop(site: RunningSite, request: Request, asked: EntryDrop) -> Result:
-    return _kept(*await site.app.todo.drop(asked.key, request.actor, asked.only))
+@ACTS.act("todo_drop", ACTING, api="give it back")
+async def drop(
+    site: RunningSite, request: Request, *, key: EntryKey, only: Literal["taken", "note", "snooze"] | None = None
+) -> Result:
+    """``only``: one part of what is kept; None: all of it."""
+    return _kept(*await site.service(TodoList).drop(key, request.actor, only))
 
 
 def _kept(key: str, act: int | None) -> Result:

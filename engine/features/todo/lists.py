@@ -2,24 +2,24 @@
 
 from datetime import datetime
 
-from engine.features.todo.rules import Todo
 from engine.model.clock import from_us
+from engine.monitoring.todo import Todo
 from engine.views.text import local_time
-from engine.views.view import Field, Row, View
+from engine.views.view import Field, View
 
 TODO = View[Todo](
     "todo",
-    Field("key", of=lambda one: one.entry.key),
-    Field("level", of=lambda one: one.entry.level.value),
-    Field("words", of=lambda one: str(one.entry.phrase)),
+    Field("key", "KEY", of=lambda one: one.entry.key),
+    Field("level", "LEVEL", of=lambda one: one.entry.level.value),
+    Field("words", "WHAT", of=lambda one: str(one.entry.phrase)),
     Field("cause", of=lambda one: one.entry.cause),
     Field("subject", of=lambda one: one.entry.subject),
     Field("count", of=lambda one: one.entry.count),
-    Field("since", of=lambda one: _iso(one.entry.since)),
-    Field("step", of=lambda one: one.entry.step),
-    Field("taken_by", of=lambda one: one.state.taken.by if one.state.taken else None),
+    Field("since", "SINCE", of=lambda one: _iso(one.entry.since)),
+    Field("step", "NEXT STEP", of=lambda one: one.entry.step),
+    Field("taken_by", "TAKEN BY", of=lambda one: one.state.taken.by if one.state.taken else None),
     Field("taken_at", of=lambda one: _at(one.state.taken.at_us) if one.state.taken else None),
-    Field("note", of=lambda one: one.state.note.text if one.state.note else None),
+    Field("note", "NOTE", of=lambda one: one.state.note.text if one.state.note else None),
     Field("note_by", of=lambda one: one.state.note.by if one.state.note else None),
     Field("snoozed", of="is_snoozed"),
     Field("snoozed_until", of=lambda one: _iso(from_us(one.state.snooze.until_us)) if one.state.snooze else None),
@@ -27,16 +27,7 @@ TODO = View[Todo](
     Field("snoozed_for", of=lambda one: one.state.snooze.text if one.state.snooze else None),
 )
 # The same as it comes from the daemon.
-TABLE = View[Row](
-    "todo",
-    Field("level", "LEVEL"),
-    Field("words", "WHAT"),
-    Field("since", "SINCE", shown=lambda one: local_time(one["since"])),
-    Field("taken_by", "TAKEN BY"),
-    Field("note", "NOTE"),
-    Field("key", "KEY"),
-    Field("step", "NEXT STEP"),
-)
+TABLE = TODO.of_rows("level words since taken_by note key step", since=local_time)
 
 
 def _at(us: int) -> str | None:

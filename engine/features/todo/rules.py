@@ -9,28 +9,18 @@ result, or with twice the count. One with a critical result is snoozed until the
 entry goes and comes back within `FORGET_AFTER_US`, its cause flaps, and nothing is forgotten; after that it is new.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import NamedTuple
 
-from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided
-from engine.features.abdm.rules.network import CONSENT_NOTICE
-from engine.features.abdm.snapshot import AbdmFault
-from engine.features.alerts.rows.changes import CRITICAL_KEY
-from engine.features.alerts.rows.reading import CriticalValue, FailingSink
-from engine.features.events.rows.webhooks import FailingWebhook
-from engine.features.orders.rows.order_tabs import OrderTrouble
-from engine.model.clock import from_us
-from engine.model.phrases import PageText, Phrase, Span, phrase_of
+from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.todo import TodoState
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, destination_phrase, disk_findings
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
-from engine.store.operations.dead_letters import Group, by_cause
-from engine.store.queries.tallies import ChannelGaps
+from engine.monitoring.todo import Entry, Todo, named
 
 FORGET_AFTER_US = 86_400_000_000
 AHEAD_US = 60_000_000  # a snooze of a clock that was further ahead counts no more once it is set right
@@ -53,65 +43,6 @@ _STEPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One thing to do.
-
-    Attributes:
-        key: the same for the same cause.
-        phrase: what is the matter; of a dead letter ``cause`` says more.
-        step: the one next step, a command.
-        count: its messages, results, codes or sentences.
-        since: None where it is not known.
-        subject: the channel or destination concerned, or empty.
-        destination: of an entry about a channel's results for it.
-        code: the reason of dead letters.
-        critical: a critical result waits, so it is not put off beyond the shift.
-        first: nothing is stored as long as it is there, so it comes before all others.
-    """
-
-    key: str
-    level: Level
-    phrase: Phrase
-    step: str
-    count: int = 1
-    since: datetime | None = None
-    subject: str = ""
-    destination: str = ""
-    code: str = ""
-    cause: str = ""
-    critical: bool = False
-    first: bool = False
-
-    @property
-    def tab(self) -> str:
-        """The list of orders that an entry about orders is of (`engine.features.orders.rows.order_tabs`)."""
-        return self.kind.removeprefix("orders-")
-
-    @property
-    def undecided(self) -> str:
-        """What a person has to decide of ABDM (`engine.features.abdm.rows.reading.Undecided`)."""
-        return self.kind.split("-", 2)[2]
-
-    @property
-    def rank(self) -> int:
-        """Of its urgency, 0 the worst of `Level`; below that where a critical result waits."""
-        return -1 if self.critical else self.level.rank
-
-    @property
-    def kind(self) -> str:
-        """The first part of the key: a situation, or an `About`."""
-        return self.key.partition("/")[0]
-
-
-class Todo(NamedTuple):
-    """An entry with people's words about it."""
-
-    entry: Entry
-    state: TodoState
-    is_snoozed: bool
-
-
 class Changes(NamedTuple):
     """Keys whose entries have gone since the last look, have come back, and whose state is to be forgotten."""
 
@@ -120,25 +51,13 @@ class Changes(NamedTuple):
     forgotten: list[str]
 
 
-def entries(
-    site: SiteSnapshot,
-    letters: Sequence[Group] | None,
-    gaps: Sequence[ChannelGaps] | None,
-    token: Callable[[str], str],
-    orders: Sequence[OrderTrouble] = (),
-    callbacks: Sequence[RefusedCallbacks] = (),
-    persons: Sequence[Undecided] = (),
-    criticals: Sequence[CriticalValue] = (),
-    sinks: Sequence[FailingSink] = (),
-    webhooks: Sequence[FailingWebhook] = (),
-) -> list[Entry]:
+def entries(site: SiteSnapshot, more: Iterable[Entry]) -> list[Entry]:
     """All entries: a full disk, then the worst first, of equal ones the oldest.
 
     Args:
-        letters, gaps: None: they cannot be read; then one entry has the count of the snapshot.
-        token: a keyed hash of the cause of dead letters, for their key.
+        more: those that are not read from the snapshot alone (`engine.monitoring.todo.ENTRIES`).
     """
-    found = [*_notices(site), *(_uncounted(site) if letters is None else _dead(letters, token))]
+    found = [*_notices(site), *more]
     if site.journal.integrity != "ok":
         words = Phrase("The journal is damaged: {what}", {"what": site.journal.integrity})
         found.append(Entry(key=About.JOURNAL, level=Level.PROBLEM, phrase=words, step=_STEPS[About.JOURNAL]))
@@ -146,19 +65,6 @@ def entries(
         found += _channel(channel, site)
     for destination in site.destinations:
         found += _destination(destination, site.now)
-    if gaps is None:
-        words = Phrase("Codes without a mapping: {n}", {"n": site.unmapped_words})
-        found.append(Entry(key="unmapped", level=Level.ATTENTION, phrase=words, step="labrelay gaps -o table"))
-    else:
-        found += map(_unmapped, gaps)
-    if site.abdm is not None:
-        found += map(_account, site.abdm.faults)
-    found += map(_orders, orders)
-    found += map(_callbacks, callbacks)
-    found += map(_persons, persons)
-    found += map(_critical, criticals)
-    found += map(_sink, sinks)
-    found += map(_webhook, webhooks)
     found += [
         Entry(key=About.DISK, level=finding.level, phrase=finding.phrase, step=_STEPS[About.DISK])
         for finding in disk_findings(site.disk_free_bytes, site.disk_days_left)
@@ -186,27 +92,6 @@ def _notices(site: SiteSnapshot) -> Iterator[Entry]:
             step=_STEPS[about],
             count=1 + len(more),
             first=about is About.DISK and level is Level.PROBLEM,  # the disk is full
-        )
-
-
-def _uncounted(site: SiteSnapshot) -> Iterator[Entry]:
-    count = site.dead_total + site.incomplete_total
-    words = Phrase("Dead letters: {n}", {"n": count})
-    yield Entry(key="dead", level=Level.ATTENTION, phrase=words, step=_STEPS[About.REFUSED], count=count)
-
-
-def _dead(letters: Sequence[Group], token: Callable[[str], str]) -> Iterator[Entry]:
-    for group in by_cause(letters):
-        yield Entry(
-            key=f"dead/{group.reason}" + (f"/{token(group.cause)}" if group.cause else ""),
-            level=Level.ATTENTION,
-            phrase=_named(group.reason, Phrase("Dead letters: {n}", {"n": group.count})),
-            step=f"labrelay dlq show {group.example}",
-            count=group.count,
-            since=from_us(group.oldest_us),
-            subject=next(iter(group.channels)) if len(group.channels) == 1 else "",
-            code=group.reason,
-            cause=group.cause,
         )
 
 
@@ -279,7 +164,7 @@ def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
     return Entry(
         key=f"held/{name}/{lane.destination}",
         level=Level.PROBLEM if lane.held_critical or late else Level.ATTENTION,
-        phrase=_named(name, words),
+        phrase=named(name, words),
         step=f"labrelay held list --channel {name} --destination {lane.destination}",
         count=lane.held,
         since=_ago(site.now, age_s),
@@ -309,220 +194,6 @@ def _destination(one: DestinationSnapshot, now: datetime) -> Iterator[Entry]:
     )
 
 
-def _unmapped(one: ChannelGaps) -> Entry:
-    return Entry(
-        key=f"unmapped/{one.channel}",
-        level=Level.ATTENTION,
-        phrase=_named(one.channel, Phrase("Codes without a mapping: {n}", {"n": one.codes})),
-        step=f"labrelay gaps --channel {one.channel} -o table",
-        count=one.codes,
-        since=from_us(one.first_us),
-        subject=one.channel,
-    )
-
-
-# Kind of trouble -> words. A test that is refused or never sent is a result that does not come.
-_ORDERS: dict[str, tuple[Level, PageText]] = {
-    "refused": (Level.PROBLEM, "Orders that an analyzer refused: {n}"),
-    "questions": (Level.ATTENTION, "Questions of analyzers without an answer: {n}"),
-    "after_all": (Level.ATTENTION, "Orders that were given up, and measured all the same: {n}"),
-    "late": (Level.ATTENTION, "Orders without a result for longer than usual: {n}"),
-    "unsent": (Level.PROBLEM, "Orders that did not reach the analyzer: {n}"),
-    "urgent": (Level.ATTENTION, "Urgent orders that no analyzer has: {n}"),  # the tube may be on its way
-    "held": (Level.ATTENTION, "Orders that are held back: {n}"),
-}
-
-
-def _orders(one: OrderTrouble) -> Entry:
-    level, text = _ORDERS[one.kind]
-    step = f"labrelay orders list --tab {one.kind}"
-    if one.kind == "questions":
-        step = "labrelay orders log --unanswered"
-    return Entry(
-        key=f"orders-{one.kind}",
-        level=level,
-        phrase=Phrase(text, {"n": one.count}),
-        step=step,
-        count=one.count,
-        since=from_us(one.oldest_us) if one.oldest_us else None,
-    )
-
-
-def _account(fault: AbdmFault) -> Entry:
-    return Entry(
-        key=f"abdm-account/{fault.code}" + (f"/{fault.facility}" if fault.facility else ""),
-        level=fault.level,
-        phrase=fault.words,
-        step="labrelay abdm preflight",
-        since=fault.since,
-    )
-
-
-# A word on a consent that could not be used may have been its revocation.
-CONSENTS = CONSENT_NOTICE
-
-
-def _callbacks(one: RefusedCallbacks) -> Entry:
-    said: dict[str, str | int | Span | Phrase] = {"n": one.count, "path": one.path, "reasons": ", ".join(one.reasons)}
-    words = Phrase("Callbacks of ABDM that could not be used: {n} ({path}: {reasons})", said)
-    if one.path == CONSENTS:
-        words = Phrase(
-            "Notices of consents that could not be used: {n} ({path}: {reasons}). One may be a revocation.", said
-        )
-    return Entry(
-        key=f"abdm-callbacks{one.path}",
-        level=Level.PROBLEM if one.path == CONSENTS else Level.ATTENTION,
-        phrase=words,
-        step="labrelay doctor",
-        count=one.count,
-        since=from_us(one.oldest_us),
-    )
-
-
-_UNDECIDED: dict[str, tuple[Level, PageText, str]] = {
-    "moved": (
-        Level.PROBLEM,
-        "Reports that a correction took away from a patient at ABDM: {n}. The patient's app may have one: tell the"
-        " patient.",
-        "labrelay abdm contexts --reason moved",
-    ),
-    "same_number": (
-        Level.ATTENTION,
-        "Reports of two patients with one number, which ABDM does not get: {n}. Look whose each one is.",
-        "labrelay abdm contexts --reason same_number",
-    ),
-    "other_name": (
-        Level.ATTENTION,
-        "Reports with the ABHA of a patient of another name, which ABDM does not get: {n}. Look whose each one is.",
-        "labrelay abdm contexts --reason other_name",
-    ),
-    "failed": (
-        Level.ATTENTION,
-        "Reports that ABDM has not linked with their patient: {n}. Look why, then link or try again.",
-        "labrelay abdm contexts --state failed",
-    ),
-    "not-notified": (
-        Level.ATTENTION,
-        "Linked reports of which the patient's app does not know the newest version: {n}. Try again.",
-        "labrelay abdm contexts --reason not-notified",
-    ),
-    "blocked": (
-        Level.ATTENTION,
-        "Reports of patients whom ABDM blocks for a day, for name, gender or year of birth did not fit: {n}. Look at"
-        " the card, then link or try again.",
-        "labrelay abdm contexts --reason blocked",
-    ),
-    "ABDM-1092": (
-        Level.ATTENTION,
-        "Reports of patients of whom ABDM gave a link token that is not here, as after a restore: {n}. Let the patients"
-        " search for them in the app.",
-        "labrelay abdm contexts --reason ABDM-1092",
-    ),
-    "bad_signature": (
-        Level.ATTENTION,
-        "Consents whose signature no key of ABDM proves, under which nothing goes out: {n}. If it is so of each new"
-        " one, set consent_signatures: keep.",
-        "labrelay abdm consents --reason bad_signature",
-    ),
-    "other_patient": (
-        Level.ATTENTION,
-        "Consents of an ABHA address that is not known as the report's, under which nothing goes out: {n}. If it is"
-        " the same person, let the person scan the code at the counter, then grant it again.",
-        "labrelay abdm consents --reason other_patient",
-    ),
-    "suspended": (
-        Level.ATTENTION,
-        "Consents under which nothing goes out, since they may have been revoked: {n}. Look at the network's own list.",
-        "labrelay abdm consents --reason suspended",
-    ),
-    "leaving": (
-        Level.PROBLEM,
-        "Patients who have left ABDM by a notice of which the gateway has not taken our answer: {n}. Withdraw the"
-        " reports of each, or link one again with the patient's card.",
-        "labrelay abdm contexts --reason leaving",
-    ),
-    "unshared": (
-        Level.ATTENTION,
-        "Profiles of patients at a counter that do not count, for the gateway has not taken our answer: {n}. Let the"
-        " patients scan the code again.",
-        "labrelay abdm status",
-    ),
-    "doubtful": (
-        Level.ATTENTION,
-        "Consents of which the gateway has not taken our answer, under which nothing goes out: {n}. Look at the"
-        " network's own list.",
-        "labrelay abdm consents --reason doubtful",
-    ),
-    "damaged": (
-        Level.PROBLEM,
-        "Requests for records (ABDM) that ended because a row of the journal cannot be opened: {n}",
-        "labrelay verify",
-    ),
-}
-"""What a person has to decide of ABDM: how urgent it is, words, and the command that lists it."""
-
-
-_OF = {
-    **dict.fromkeys(("suspended", "bad_signature", "other_patient", "doubtful"), "consents"),
-    "leaving": "patients",
-    "damaged": "transfers",
-    "unshared": "shares",
-}
-
-
-def _persons(one: Undecided) -> Entry:
-    level, text, step = _UNDECIDED[one.what]
-    return Entry(
-        key=f"abdm-{_OF.get(one.what, 'reports')}-{one.what}",
-        level=level,
-        phrase=Phrase(text, {"n": one.count}),
-        step=step,
-        count=one.count,
-        since=from_us(one.oldest_us),
-    )
-
-
-def _critical(one: CriticalValue) -> Entry:
-    key = CRITICAL_KEY.format(one.message)
-    return Entry(
-        key=key,
-        level=Level.PROBLEM,
-        phrase=one.phrase,
-        step=f"labrelay alert acknowledge {key}",
-        since=from_us(one.seen_us),
-        subject=one.channel,
-        critical=True,
-    )
-
-
-def _sink(one: FailingSink) -> Entry:
-    return Entry(
-        key=f"alert-sink/{one.name}",
-        level=Level.PROBLEM,
-        phrase=Phrase("Alerts do not reach {name}", {"name": one.name}),
-        step="labrelay alert sent",
-        count=max(1, one.waiting),
-        since=from_us(one.since_us),
-        subject=one.name,
-    )
-
-
-def _webhook(one: FailingWebhook) -> Entry:
-    return Entry(
-        key=f"webhook/{one.name}",
-        level=Level.PROBLEM,
-        phrase=Phrase("Events do not reach {name}", {"name": one.name}),
-        step="journalctl -u labrelay",
-        count=max(1, one.count),
-        since=from_us(one.since_us),
-        subject=one.name,
-    )
-
-
-def _named(name: str, words: Phrase) -> Phrase:
-    return Phrase("{name}: {notice}", {"name": name, "notice": words})
-
-
 def _ago(now: datetime, age_s: float | None) -> datetime | None:
     return now - timedelta(seconds=age_s) if age_s is not None else None
 
@@ -539,14 +210,6 @@ def listed(found: Sequence[Entry], states: Mapping[str, TodoState], now_us: int)
             state = TodoState(key=entry.key)
         todos.append(Todo(entry, state, _is_snoozed(entry, state, now_us)))
     return sorted(todos, key=lambda todo: todo.is_snoozed)
-
-
-def without_notes(todo: Todo) -> Todo:
-    """The same without people's words, for those who do not read them (`Principal.reads_notes`)."""
-    state = todo.state
-    note = replace(state.note, text="") if state.note is not None else None
-    snooze = replace(state.snooze, text="") if state.snooze is not None else None
-    return todo._replace(state=replace(state, note=note, snooze=snooze))
 
 
 def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:

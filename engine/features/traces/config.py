@@ -3,16 +3,19 @@
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from engine.config.destination_auth import host_in_clear
+from engine.config.joining import Behind, part
+from engine.config.sitewide import Server, SiteConfig
 from engine.config.templated_request import OURS, SecretHeader
 from engine.config.tls import ConnectTls
 from engine.config.values import Duration, HttpUrl, Model, Whole
 from engine.config.yaml_nodes import KeyPath
+from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
 
 ADAPTER = "adapters.clients.otlp"
@@ -64,3 +67,23 @@ class TracesConfig(Model):
             ConfigError: a certificate or key file cannot be used.
         """
         return import_module(ADAPTER).build(self, clock, resource)
+
+
+class TracesKeys(Model):
+    """Keys of the site's file."""
+
+    traces: Annotated[TracesConfig | None, Behind("backup")] = None
+    """Where the steps of messages go, with their times, as traces of OpenTelemetry."""
+
+
+def traces_of(config: SiteConfig) -> TracesConfig | None:
+    return part(config, TracesKeys).traces
+
+
+def servers(config: SiteConfig) -> Iterator[Server]:
+    """The collector."""
+    if (traces := traces_of(config)) is not None:
+        yield Server(owner="traces", path=("traces",), block=traces, place=traces.url, in_clear=traces.in_clear())
+
+
+KEYS = KeyHelp({"traces": (Block("`traces:`", [TracesConfig]),)})

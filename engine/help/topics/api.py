@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
+from engine.actions.declared import of_api
 from engine.help.topics.tables import code, rows
-from engine.runtime.control_handlers import HANDLERS
 from engine.web.api import reads
-from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, RESOURCES
+from engine.web.api.resources import QUESTIONS, resources
 
 
 def markdown() -> str:
@@ -36,11 +35,9 @@ def api_resources() -> Iterator[str]:
         (
             code(f"{'POST' if one.of_post else 'GET'} {one.path}"),
             one.what,
-            ", ".join(
-                code(name) for name in reads.model_of(getattr(reads, one.read)).model_fields if name not in one.path
-            ),
+            ", ".join(code(name) for name in reads.model_of(one.read).model_fields if name not in one.path),
         )
-        for one in RESOURCES
+        for one in resources()
     )
     asked = ((code(f"GET {one.path}"), one.what, "") for one in QUESTIONS)
     yield from rows("below `/api/v1` | | arguments", (*found, *asked))
@@ -48,12 +45,7 @@ def api_resources() -> Iterator[str]:
 
 def api_acts() -> Iterator[str]:
     found = (
-        (
-            code(name),
-            what,
-            ", ".join(sorted(HANDLERS[name].needs)),
-            ", ".join(map(code, HANDLERS[name].arguments.model_fields)),
-        )
-        for name, what in OFFERED.items()
+        (code(name), act.api, ", ".join(sorted(act.needs)), ", ".join(map(code, act.arguments.model_fields)))
+        for name, act in of_api().items()
     )
     yield from rows("verb | | needs | arguments", found)

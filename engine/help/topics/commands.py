@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import click
 import yaml
@@ -11,21 +10,14 @@ import yaml
 from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
-from engine.features.reagents.lists import LOT
-from engine.features.rework.lists.dead_letters import HELD, PERSON
 from engine.help.topics.tables import code, rows
-from engine.views.view import View
+from engine.web.api.resources import resources
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
 Verb = tuple[tuple[str, ...], click.Command]
 
 RECORDED = Path(__file__).with_name("json_names.txt")  # of a site with a message in each state; a test writes it
 JSON_NOTES = Path(__file__).with_name("json_notes.yaml")
-WITHOUT_ROWS: dict[str, tuple[View[Any], ...]] = {  # in the recorded site
-    "held list": (HELD,),
-    "held persons": (PERSON,),
-    "reagents": (LOT,),
-}
 
 INTRODUCTION = """\
 # Commands
@@ -113,12 +105,13 @@ def json_names() -> dict[str, str]:
     paths: dict[str, list[str]] = {verb: [] for verb in every}
     for label, found in recorded.items():
         paths[_verb_of(label, every)] += found
+    views = {one.verb: one.view for one in resources() if one.view}
     made = {}
     for verb in every:
         said = notes.get(verb, {})
         if isinstance(said, dict):
-            more = [f"{view.name}[].{field.name}" for view in WITHOUT_ROWS.get(verb, ()) for field in view.fields]
-            said = _names(_tree([*paths[verb], *more, *said]), {**notes["*"], **said})
+            of_list = [f"{views[verb].name}[].{field.name}" for field in views[verb].fields] if verb in views else []
+            said = _names(_tree([*paths[verb], *of_list, *said]), {**notes["*"], **said})
         made[verb] = " ".join(said.split())
     return made
 

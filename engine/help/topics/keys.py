@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import time
+from functools import cache, partial
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -31,15 +32,8 @@ from engine.config import (
 )
 from engine.config.descriptions import description
 from engine.config.problems import alternatives, words
-from engine.features.abdm.config import destination as destination_abdm
-from engine.features.abdm.config import share as source_share
-from engine.features.access.config import access, oidc
-from engine.features.alerts.config import alerts
-from engine.features.alerts.config import sinks as alert_sinks
-from engine.features.events import config as webhooks
-from engine.features.orders.config import lis, orders
-from engine.features.orders.config import status as source_status
-from engine.features.traces import config as traces
+from engine.feature import Hook
+from engine.help.documented import KeyHelp
 from engine.help.topics.tables import cell, code, rows
 from engine.model.units import HostPort, duration_text, size_text
 
@@ -53,6 +47,16 @@ A *duration* is a number with a unit, `500ms 30s 5m 1h30m 30d 2w`; a *size* is `
 """
 
 
+OF_SITE: Mapping[str, type[BaseModel]] = {
+    "site": sitewide.SiteInfo,
+    "web": web.WebConfig,
+    "limits": sitewide.LimitsConfig,
+    "retention": keeping.RetentionConfig,
+    "backup": keeping.BackupConfig,
+}
+ADDED: Hook[KeyHelp] = Hook("key_help")
+
+
 class Part(NamedTuple):
     """A part of the keys. ``about``: a sentence or two."""
 
@@ -62,44 +66,34 @@ class Part(NamedTuple):
 
 def markdown() -> str:
     lines = [INTRODUCTION]
-    for name, part in PARTS.items():
+    for name, part in parts().items():
         lines += [f"## {name}", "", part.about, "", *part.keys()]
     return "\n".join(lines)
 
 
 def site_keys() -> Iterator[str]:
-    own = {"site", "web", "access", "limits", "retention", "backup", "destinations", "alerts", "webhooks", "traces"}
-    yield from block("The file", sitewide.SiteConfig, skip=own)
-    yield from block("`site:`", sitewide.SiteInfo)
-    yield from block("`web:`", web.WebConfig)
-    yield from block("`access:`", access.AccessConfig)
-    yield from block("`access: oidc:`", oidc.OidcConfig)
-    yield from block("`limits:`", sitewide.LimitsConfig)
-    yield from block("`retention:`", keeping.RetentionConfig)
-    yield from block("`backup:`", keeping.BackupConfig)
-    yield from block("`traces:`", traces.TracesConfig)
+    below = {name for added in ADDED.each() for name in added.blocks}
+    yield from block("The file", sitewide.site_model(), skip={*OF_SITE, "destinations", *below})
+    for name in sitewide.site_model().model_fields:
+        if name in OF_SITE:
+            yield from block(f"`{name}:`", OF_SITE[name])
+        elif name not in parts():
+            yield from of_features(name)
 
 
-def alert_keys() -> Iterator[str]:
-    yield from block("`alerts:`", alerts.AlertsConfig)
-    yield from block("An entry of `rules:`", alerts.AlertRule)
-    yield from block("An entry of `escalation:`", alerts.EscalationStep)
-    yield from block("Every sink", alert_sinks.SinkBase, intro=False)
-    for kind, model in alert_sinks.SINK_KINDS.items():
-        yield from block(f"A sink of `kind: {kind}`", model, skip=alert_sinks.SinkBase.model_fields)
-
-
-def webhook_keys() -> Iterator[str]:
-    yield from block("An entry of `webhooks:`", webhooks.WebhookConfig)
+def of_features(name: str) -> Iterator[str]:
+    """The blocks that features add to a part, or below a key of the site's file."""
+    for added in ADDED.each():
+        for one in added.blocks.get(name, ()):
+            yield from block(one.title, *one.models, skip=one.skip, intro=one.intro)
 
 
 def destination_keys() -> Iterator[str]:
     yield from block("Every destination", destination_base.DestinationBase, intro=False)
-    for kind, model in destination.KINDS.items():
+    for kind, model in destination.kinds().items():
         yield from block(f"`kind: {kind}`", model, skip=destination_base.DestinationBase.model_fields)
         yield from destination_example(kind)
-    yield from block("`callbacks:` of `kind: abdm`", destination_abdm.CallbackConfig)
-    yield from block("`facilities:` of `kind: abdm`", destination_abdm.FacilityConfig)
+    yield from of_features("destinations")
     yield from block("`retry:`", destination_base.RetryConfig)
     yield from block("`breaker:`", destination_base.BreakerConfig)
     yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
@@ -110,15 +104,14 @@ def destination_keys() -> Iterator[str]:
 
 def destination_example(kind: str) -> Iterator[str]:
     yield from ("```yaml", "destinations:")
-    yield textwrap.indent(destination.KINDS[kind].example, "  ").rstrip()
+    yield textwrap.indent(destination.kinds()[kind].example, "  ").rstrip()
     yield from ("```", "")
 
 
 def channel_keys() -> Iterator[str]:
-    yield from block("The file", channel.ChannelConfig, skip={"source", "routes"})
+    yield from block("The file", channel.channel_model(), skip={"source", "routes"})
     yield from block("An entry of `routes:`", channel.RouteConfig)
-    yield from block("`orders:`", orders.OrdersConfig)
-    yield from block("`lis:`", lis.LisConfig)
+    yield from of_features("channels")
 
 
 def source_keys() -> Iterator[str]:
@@ -137,8 +130,7 @@ def source_keys() -> Iterator[str]:
     yield from block(
         "Orders of a FHIR server (`kind: fhir-search`)", source.FhirSearchSource, skip=source.Source.model_fields
     )
-    yield from block("Changes of orders (`kind: order-status`)", source_status.StatusPart, intro=False)
-    yield from block("Patients who share their profile (`kind: abdm-share`)", source_share.SharePart, intro=False)
+    yield from of_features("sources")
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
     yield from block("`hmac:` of `kind: http`", source_http.BodySignature)
@@ -191,10 +183,8 @@ def default(field: FieldInfo, kind: str) -> str:
     return f'`"{value}"`' if isinstance(value, HostPort) else f"`{value}`"
 
 
-PARTS: Mapping[str, Part] = {
-    "site": Part("`config/labrelay.yaml`: it holds for the whole site.", site_keys),
-    "alerts": Part("`alerts:` of the site: who is notified of what waits for a person.", alert_keys),
-    "webhooks": Part("`webhooks:` of the site: a map from a name to a program that events are sent to.", webhook_keys),
+SITE = Part("`config/labrelay.yaml`: it holds for the whole site.", site_keys)
+REST: Mapping[str, Part] = {
     "destinations": Part(
         "`destinations:` of the site: a map from a name to a destination. Two lanes never wait for each other, and one "
         "destination's trouble never stops another.",
@@ -218,3 +208,12 @@ PARTS: Mapping[str, Part] = {
         later_names,
     ),
 }
+
+
+@cache
+def parts() -> Mapping[str, Part]:
+    """The parts in their order; those of features behind the site's."""
+    own = {
+        name: Part(about, partial(of_features, name)) for added in ADDED.each() for name, about in added.about.items()
+    }
+    return {"site": SITE, **own, **REST}

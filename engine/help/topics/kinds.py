@@ -16,9 +16,9 @@ def kinds() -> Iterator[str]:
     """One row for each."""
     functions = dict.fromkeys(function.group.replace("_", " ") for function in FUNCTIONS.values())
     listed: dict[str, Iterable[str]] = {
-        "kinds of destinations": destination.KINDS,
-        "kinds of sources": source.PRESETS,
-        "transports of sources": source.TRANSPORTS,
+        "kinds of destinations": destination.kinds(),
+        "kinds of sources": source.presets(),
+        "transports of sources": source.transports(),
         "dialects": registry.dialects(),
         "layouts": layout_files(None),
         "functions of mappings, by group": functions,

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from engine.features.abdm.snapshot import AbdmSnapshot
 from engine.model.phrases import Phrase, Span, phrase_of
 from engine.model.records import UNMAPPED_ROWS
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
@@ -35,6 +34,13 @@ class Finding:
     subject: str = ""
 
 
+@runtime_checkable
+class Troubled(Protocol):
+    """A feature's part of a snapshot that has findings."""
+
+    def findings(self) -> Sequence[Finding]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSnapshot:
     """The state of the site at one moment.
@@ -46,11 +52,9 @@ class SiteSnapshot:
         incomplete_total: messages that broke off; the analyzer may not send them again, so a person decides.
         unmapped_total: different codes without an entry in their table, up to the counting limit (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
-        abdm: its account at ABDM; None: the site is not in that network.
+        of_features: by the names that they have in JSON.
         task_restarts: supervised tasks that failed since the start, with the number of restarts.
         held_alarm_s: a result held longer than this is a problem.
-        unsent_after_s: by channel, where it is not the usual: how long an order may wait that was asked for in vain.
-        facilities: laboratories at ABDM, id -> name.
         notifies: people are notified of what waits for them, wherever they are (`alerts:`).
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
@@ -72,11 +76,9 @@ class SiteSnapshot:
     journal: JournalSnapshot = field(default_factory=JournalSnapshot)
     kept: KeptSnapshot = field(default_factory=KeptSnapshot)
     backup: BackupSnapshot = field(default_factory=BackupSnapshot)
-    abdm: AbdmSnapshot | None = None
+    of_features: Mapping[str, object] = field(default_factory=dict)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0
-    unsent_after_s: Mapping[str, float] = field(default_factory=dict)
-    facilities: Mapping[str, str] = field(default_factory=dict)
     notifies: bool = True
     alarms: tuple[Notice, ...] = ()
     notes: tuple[Notice, ...] = ()
@@ -90,6 +92,16 @@ class SiteSnapshot:
             for one in self.channels
         )
         return replace(self, channels=channels, destinations=tuple(map(_without_reason, self.destinations)))
+
+    @property
+    def unsent_after_s(self) -> Mapping[str, float]:
+        """By channel, where it is not the usual: how long an order may wait that was asked for in vain."""
+        return cast(Mapping[str, float], self.of_features.get("unsent_after_s", {}))
+
+    @property
+    def facilities(self) -> Mapping[str, str]:
+        """Laboratories of the patients' network, id -> name."""
+        return cast(Mapping[str, str], self.of_features.get("facilities", {}))
 
     @property
     def unmapped_words(self) -> Phrase:
@@ -141,8 +153,9 @@ class SiteSnapshot:
         for one in self.destinations:
             if one.state.level is not Level.OK:
                 found.append(Finding(level=one.state.level, phrase=destination_phrase(one), subject=one.name))
-        if self.abdm is not None:
-            found.extend(Finding(level=one.level, phrase=one.words) for one in self.abdm.faults)
+        for part in self.of_features.values():
+            if isinstance(part, Troubled):
+                found.extend(part.findings())
         found.extend(disk_findings(self.disk_free_bytes, self.disk_days_left))
         if self.backup.missing:
             found.append(Finding(level=Level.PROBLEM, phrase=NO_BACKUP))
@@ -178,7 +191,8 @@ class SiteSnapshot:
                 {"level": finding.level.value, "subject": finding.subject, "words": str(finding.phrase)}
                 for finding in found
             ],
-            **_plain(self),
+            **{name: one for name, one in _plain(self).items() if name != "of_features"},
+            **_plain(self.of_features),
         }
 
 

@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
+from engine.model.hashes import unpack_reports
+from engine.model.message import Report
 from engine.model.packing import unpack
 from engine.store.core.vault import Vault
 
@@ -31,3 +33,9 @@ def body_of(rows: Rows, document_id: int) -> bytes:
     body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
     del sealed  # of a large document each copy counts
     return unpack(body) if packed else body
+
+
+def reports_of(rows: Rows, message_id: int) -> list[Report]:
+    """The reports that the documents of a message carry."""
+    found = rows.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    return [report for (packed,) in found for report in unpack_reports(packed)]

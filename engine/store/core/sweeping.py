@@ -1,8 +1,22 @@
 """Delete expired rows of short-lived tables, a few hundred at a time."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from engine.store.core.batch import Batch
 
 SWEEP_ROWS = 500
+
+
+class Step(NamedTuple):
+    """The end of a step. ``place``: where the next one begins; 0: at the beginning. ``more``: it is due at once."""
+
+    place: int = 0
+    more: bool = False
+
+
+InSteps = Callable[[Batch, int], Step]
+"""With the place where the step before has ended; 0 after a start, and after a failure."""
 
 
 def sweep(batch: Batch, *, table: str, key: tuple[str, ...]) -> bool:

@@ -388,6 +388,13 @@ def parse_kek(content: bytes) -> bytes | None:
     return kek if len(kek) == KEY_BYTES else None
 
 
+def sealed_to(key: bytes) -> int:
+    """The row id that a value is sealed to whose row has a key and no number: no such value can be moved to another
+    key.
+    """
+    return int.from_bytes(key[:7])
+
+
 def _place(column: str, row_id: int, channel: str, key_id: int) -> bytes:
     return f"{column}\0{row_id}\0{channel}\0{key_id}".encode()
 

@@ -14,14 +14,13 @@ deliveries as maybe delivered and orders that wait as maybe known, suspends pati
 deliveries.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hmac import compare_digest
 
 import orjson
 
-from engine.features.abdm.rows import consents
-from engine.features.orders.rows import earlier
+from engine.feature import Hook
 from engine.model.records import MAYBE_DELIVERED
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark, Sealing
@@ -33,6 +32,7 @@ from engine.store.integrity import looks
 from engine.store.operations import audit, incarnation, pauses
 from engine.store.operations.incarnation import GO_ON, Incarnation
 
+ON_EARLIER_STATE: Hook[Callable[[Batch, int], object]] = Hook("on_earlier_state")
 # Keys of the table `meta`: the audit row before which witnesses do not count; the later incarnation that was noted.
 HISTORY_FROM, OVERTAKEN = "history_from", "overtaken_by"
 WHAT_TO_DO = (
@@ -125,8 +125,7 @@ def note(batch: Batch, found: Rollback) -> int:
     act = audit.give_up(batch, "labrelay", "rollback", what, [(found.first, found.last)] if found.last else [])
     begin_history(batch, act)
     pauses.stop_deliveries(batch, act)
-    consents.suspend_all(batch)
-    earlier.go_on_from(batch)
+    go_on_from_earlier_state(batch, act)
     # A delivery that is open here was open then, and may have been made since.
     batch.execute(
         "UPDATE delivery SET flags = flags | ? WHERE state IN ('waiting', 'sending', 'held', 'dead')",
@@ -139,6 +138,12 @@ def note(batch: Batch, found: Rollback) -> int:
     if found.later is not None:
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (OVERTAKEN, _noted(found.later)))
     return act
+
+
+def go_on_from_earlier_state(batch: Batch, act: int) -> None:
+    """What happened after that state is unknown here, and known elsewhere; the row of this act says why."""
+    for go_on in ON_EARLIER_STATE.each():
+        go_on(batch, act)
 
 
 def begin_history(batch: Batch, act: int) -> None:

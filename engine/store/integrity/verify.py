@@ -10,7 +10,7 @@ of the log, and the anchor is read before the newest row number.
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from engine.features.orders.rows import check as worklist_check
+from engine.feature import Hook
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
@@ -43,6 +43,8 @@ from engine.store.integrity.row_check import (
 
 Progress = Callable[[int, int], None]
 Elsewhere = Callable[[bytes], Iterable[Witness]]
+Check = Callable[[sqlite3.Connection, Vault | None], Iterator[Finding]]  # without the key: what needs none
+CHECKS: Hook[Mapping[str, Check]] = Hook("checks")
 
 
 def run(
@@ -162,8 +164,7 @@ def _findings(
         ("delivery", _lanes(connection)),
         ("tallies", _tallies(connection)),
         ("notes", sealed_notes.check(connection, vault)),
-        ("correction", sealed_notes.missing_corrections(connection, vault)),
-        ("worklist", worklist_check.check(connection, vault, partial(vouched, connection, pruned_ranges.ORDER))),
+        *((name, check(connection, vault)) for checks in CHECKS.each() for name, check in checks.items()),
         ("structure", _structure(connection)),
     ]
     for name, step in steps:

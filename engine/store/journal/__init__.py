@@ -24,7 +24,6 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from engine.features.results.rows import number_bearers
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, LossError, StoreError
 from engine.store.core import anchor as anchor_file
@@ -46,6 +45,7 @@ from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.operations import poison_message
 from engine.store.operations.line_trace import LineLog, LineRecord
 from engine.store.operations.line_trace import store as store_lines
+from engine.store.queries.others import others_of
 from engine.store.queries.reader import Reader
 
 logger = logging.getLogger("labrelay.journal")
@@ -67,7 +67,7 @@ class Journal(Reader):
         notes: messages that the owner must get once, prominently (a key was made, a loss was accepted).
         journal_id: 16 bytes, which journal this is.
         others: persons whom a person has separated from the first bearer of their number
-            (`engine.features.results.rows.number_bearers.others`).
+            (`engine.store.queries.others`).
         tail, upkeep, writer: the parts that write.
         changing_key: held while the key-encryption key is changed (`engine.store.journal.keys`).
         recovered: whether the work of earlier processes was taken over (`engine.store.journal.starting`).
@@ -95,7 +95,7 @@ class Journal(Reader):
         boot = count_boot(connection)
         self.first_session = boot << _SESSION_BITS
         self._sessions = itertools.count(self.first_session + 1)
-        self.others = number_bearers.others(connection.execute)
+        self.others = others_of(connection.execute)
         self.upkeep = StoreUpkeep(
             connection,
             wal=wal_of(path),

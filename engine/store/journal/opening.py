@@ -4,8 +4,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-from engine.features.abdm.rows import consents
-from engine.features.orders.rows import earlier
 from engine.model.clock import Clock
 from engine.model.errors import LossError, StoreError
 from engine.store.core import damage, key_encryption_key
@@ -118,6 +116,5 @@ def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}
     act = audit.give_up(batch, actor, "accept-loss", what, [(loss.first, loss.last)] if loss.last else [])
     rollback.begin_history(batch, act)
-    consents.suspend_all(batch)
-    earlier.go_on_from(batch)
+    rollback.go_on_from_earlier_state(batch, act)
     return act

@@ -9,21 +9,19 @@ have a deadline), a little at a time.
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from engine.features.abdm.rows import forgetting
-from engine.features.reports.rows import result_counts
-from engine.features.results.rows import delta_history
+from engine.feature import Hook, joined
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.store.core.anchor import Anchor
 from engine.store.core.batch import Batch, Tail, month_of
 from engine.store.core.reserve import Reserve
-from engine.store.core.sweeping import sweep
+from engine.store.core.sweeping import InSteps, Step, sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
@@ -42,23 +40,21 @@ RETENTION_FIRST_S = 60.0  # ... and from the start to the first
 RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and a multiple of the step's duration:
 RETENTION_IDLE = 10  # ... while no message comes
 RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
-COUNT_S = 20.0  # between two rounds of counting results
+COUNT_S = 20.0  # between two rounds of what features do in steps, such as counting results
 RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
-# Of the short-lived tables: each deletes a few hundred rows, and returns True once the end was reached.
-SWEEPS: tuple[Callable[[Batch], bool], ...] = (
+Sweep = Callable[[Batch], bool]
+"""Deletes a few hundred rows of a short-lived table; True once the end was reached."""
+EVERY: Hook[Sequence[Sweep]] = Hook("every")
+IN_STEPS: Hook[InSteps] = Hook("in_steps")
+SWEEPS: tuple[Sweep, ...] = (
     partial(sweep, table="repeat", key=("token",)),
     partial(sweep, table="report", key=("key", "message_id")),
-    partial(sweep, table="bearer", key=("number", "whole")),
     partial(sweep, table="server_version", key=("resource",)),
     partial(sweep, table="polled", key=("resource",)),
-    partial(sweep, table="result_seen", key=("token",)),
-    delta_history.sweep_values,
-    delta_history.sweep_controls,
     failure_fingerprint.sweep,
     incomplete.sweep,
-    forgetting.sweep,
 )
 
 # The length of the log is known only after a checkpoint. The bytes that a batch adds beside its sealed values (leaves
@@ -113,15 +109,14 @@ class StoreUpkeep:
         self._next_sweep = 0.0
         self._next_index = 0.0
         self._part: int | None = None
-        self._next_count = 0.0
-        self._pending_at = 0
+        self._steps = [(one, 0, 0.0) for one in IN_STEPS.each()]  # each with its place, and not before
         self._walk: retention.RetentionWalk | None = None
         now_us = clock.now_us()
         self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
         self._steady_at = clock.monotonic()
         self._next_walk = clock.monotonic() + RETENTION_FIRST_S
         self._next_step = 0.0
-        self._sweeps = [(one, 0.0) for one in SWEEPS]
+        self._sweeps = [(one, 0.0) for one in (*SWEEPS, *joined(EVERY))]
 
     # -- around a batch ------------------------------------------------------------------------------------------
 
@@ -168,7 +163,7 @@ class StoreUpkeep:
             self._sweep()
         self._index_numbers()
         self._note_hour()
-        self._count_results(RETENTION_BUSY)
+        self._go_on(RETENTION_BUSY)
         self._let_go(RETENTION_BUSY)
 
     def idle(self) -> None:
@@ -179,7 +174,7 @@ class StoreUpkeep:
         self._sweep()
         self._index_numbers()
         self._note_hour()
-        self._count_results(RETENTION_IDLE)
+        self._go_on(RETENTION_IDLE)
         self._let_go(RETENTION_IDLE)
 
     def walk_now(self) -> None:
@@ -339,17 +334,18 @@ class StoreUpkeep:
         if before is not None and part == before + 1:
             self._in_transaction(partial(hour_counts.note, part=before))
 
-    def _count_results(self, rest: float) -> None:
-        """One step of counting results for the reports; a pause after it, in which messages come first."""
-        now = self._clock.monotonic()
-        if now < self._next_count:
-            return
-        began = time.perf_counter()
-        step = self._in_transaction(partial(result_counts.step, pending_at=self._pending_at))
-        self._pending_at = step.pending_at if step is not None else 0
-        took = time.perf_counter() - began
-        again = step is not None and step.more
-        self._next_count = now + (max(RETENTION_PAUSE_S, rest * took) if again else COUNT_S)
+    def _go_on(self, rest: float) -> None:
+        """One step of each thing that features do in steps; a pause after it, in which messages come first."""
+        for n, (step, place, not_before) in enumerate(self._steps):
+            if (now := self._clock.monotonic()) >= not_before:
+                began = time.perf_counter()
+                done = self._step(step, place)
+                took = time.perf_counter() - began
+                pause = max(RETENTION_PAUSE_S, rest * took) if done.more else COUNT_S
+                self._steps[n] = (step, done.place, now + pause)
+
+    def _step(self, step: InSteps, place: int) -> Step:
+        return self._in_transaction(lambda batch: step(batch, place)) or Step()
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
         """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""

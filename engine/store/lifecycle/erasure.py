@@ -27,25 +27,26 @@ from typing import Any
 
 import orjson
 
-from engine.features.abdm.rows import forgetting
-from engine.features.orders.rows import erasing
-from engine.features.reports.rows import result_counts
-from engine.features.results.rows import delta_history, number_bearers
-from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
+from engine.feature import Hook
+from engine.model.errors import IntegrityError, StoreError
 from engine.model.records import KIND_FRAME
-from engine.model.results import results_of
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
 from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
-from engine.store.core.rows import Execute
+from engine.store.core.rows import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import audit, dedup, emptying, record_outcome, search_index
+from engine.store.operations import audit, emptying, given_up, record_outcome, search_index
 from engine.store.operations.append import set_state
+from engine.store.operations.erased_messages import ErasedMessage
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
+
+LEFT_OF: Hook[Callable[[Execute, Vault, frozenset[str]], dict[int, bool]]] = Hook("left_of")
+FORGETS: Hook[Callable[[Batch, ErasedMessage], int]] = Hook("forgets")
+ON_ERASE: Hook[Callable[[Batch, Sequence[int], Sequence[str], int], int]] = Hook("on_erase")
 
 OPENED_AT_ONCE = 100  # messages that one short read searches
 _LEAST_DIGITS = 3  # a shorter number occurs everywhere
@@ -142,7 +143,8 @@ def find(snapshot: Snapshot, vault: Vault, numbers: Sequence[str], also: Iterabl
                     raise
     with snapshot() as execute:
         found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
-        found.orders = erasing.left_of(execute, vault, wanted)
+        for left_of in LEFT_OF.each():
+            found.orders |= left_of(execute, vault, wanted)
         found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
     return found
 
@@ -314,8 +316,7 @@ def _erase(
         emptying.empty_notes(batch.execute, message_id)
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
-    closed += erasing.erase(batch, messages, numbers, act)
-    forgetting.erase(batch, messages, numbers)
+    closed += sum(on_erase(batch, messages, numbers, act) for on_erase in ON_ERASE.each())
     emptying.vouch(batch, emptied, act)
     return ErasureResult(
         act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines
@@ -338,26 +339,14 @@ def _close(batch: Batch, message_id: int, channel: str, size: int, state: str | 
 
 def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str]) -> int:
     """Delete a message's lookup entries; return the number of deleted earlier values."""
-    patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
+    patients = {one.patient for one in reports_of(batch, message_id) if one.patient}
     # In a message with several patients the patient's own entries cannot be identified here.
-    number_bearers.erase(
-        batch.execute,
-        message_id,
-        patients,
-        person=bool(numbers) and len(patients) <= 1,
-        now_us=batch.now_us,
-        steady_us=batch.steady_us,
-    )
-    dedup.forget_reports(batch, message_id)
+    person = bool(numbers) and len(patients) <= 1
+    message = ErasedMessage(id=message_id, channel=channel, patients=patients, person=person)
+    gone = sum(forget(batch, message) for forget in FORGETS.each())
+    given_up.free(batch, message_id)
     search_index.forget(batch.execute, message_id)
-    result_counts.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
-    gone = 0
-    for document_id, sealed in batch.execute(
-        "SELECT id, body FROM document WHERE message_id = ?", (message_id,)
-    ).fetchall():
-        with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            gone += delta_history.forget(batch, results_of(batch.vault.open(sealed, "document", document_id, channel)))
     return gone
 
 

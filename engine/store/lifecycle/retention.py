@@ -10,7 +10,7 @@ row that is still needed:
                 numbers count on; an order that it made is open, or its specimen number may still be no other patient's
     audit row   under way; referred to by a gap, a pause, an entry of the to-do list, an operation or
                 an edited message; such an order of it
-    message     its critical value has been taken by no person: it stays for `UNTAKEN_US` more, also where the journal
+    message     its critical value has been taken by no person: it stays for a year more, also where the journal
                 is over its size; then an audit row names it (`engine.store.operations.pruning`)
     record      of an erasure, while one of the rows that it attests exists
     any row     while a person's action is under way (of an operation: its members that are left); the newest row
@@ -39,14 +39,13 @@ The file does not shrink: freed space is used again (`labrelay journal compact` 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
-from engine.features.alerts.rows.changes import critical_untaken
-from engine.features.orders.rows.items import OPEN
+from engine.feature import Hook
 from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
 from engine.model.records import (
@@ -62,18 +61,16 @@ from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
 from engine.store.operations import audit, bulk
-from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, forget_questions, let_go
+from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
 
 SECOND_US = 1_000_000
 STEP_ROWS = 32  # deletions in one transaction ...
-QUESTIONS = 128  # of analyzers, deleted in a transaction
 STEP_LOOKS = 400  # ... and rows that it checks, so that remaining rows cost a bounded time, too
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
-UNTAKEN_US = 366 * DAY_US
 PACE = 28  # a leap for each of a day's four walks
 
 VERB = "retention"
@@ -119,6 +116,24 @@ class Rows(Transaction, Protocol):
 
     @property
     def now_us(self) -> int: ...
+
+
+class Need(NamedTuple):
+    """What a feature says of a row of the journal.
+
+    Attributes:
+        changed_us: when what was made of the row has changed last: its age counts from then.
+        why: why it stays, for people; empty: it may go.
+        for_us: how long it stays for that beyond its age; 0: as long as it is so.
+    """
+
+    changed_us: int = 0
+    why: str = ""
+    for_us: int = 0
+
+
+KEEPS: Hook[Callable[[Rows, int, int], Need]] = Hook("keeps")
+ON_WALK: Hook[Callable[[Batch, int], object]] = Hook("on_walk")
 
 
 @dataclass(slots=True)
@@ -176,7 +191,8 @@ def step(batch: Batch, *, policy: Policy, run: RetentionWalk, limit: int = STEP_
         own = orjson.dumps({"at_us": batch.now_us, "own_us": batch.now_us - run.behind_us}).decode()
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention_clock', ?)", (own,))
     _forget_lines(batch, policy)
-    forget_questions(batch, batch.now_us - policy.filtered_us, QUESTIONS)
+    for go_on in ON_WALK.each():
+        go_on(batch, batch.now_us - policy.filtered_us)
     found = find_prunable(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
     finished = found.position >= run.until
     run = RetentionWalk(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
@@ -232,10 +248,10 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
             found.rows[row_id] = chain
             found.counts.update(messages=1, early=int(early), frames=len(frames), bytes=size)
         elif kind in (KIND_ACT, KIND_PRUNED, KIND_ERASED):
-            changed_us = _orders_changed(rows, row_id)
-            if changed_us is None or max(received_us, changed_us) >= rows.now_us - policy.audit_us:
+            if received_us >= rows.now_us - policy.audit_us or _needed(execute, row_id):
                 continue
-            if _needed(execute, row_id):
+            needs = _needs(rows, row_id, kind)
+            if any(one.why or one.changed_us >= rows.now_us - policy.audit_us for one in needs):
                 continue
             found.rows[row_id] = chain
             found.counts["acts" if kind == KIND_ACT else "records"] += 1
@@ -315,14 +331,13 @@ def _judge(
         age_us = policy.dismissed_us
     else:
         age_us = policy.delivered_us
-    changed_us = _orders_changed(rows, message_id)
-    if changed_us is None:
-        kept["order"] += 1
-        return None
-    last_us = max(received_us, state[1], changed_us, *(settled_us for _, _, settled_us, _ in deliveries))
-    if last_us >= now_us - age_us - UNTAKEN_US and critical_untaken(execute, message_id):
-        kept["critical value not taken"] += 1
-        return None
+    needs = _needs(rows, message_id, KIND_MESSAGE)
+    changes = (*(one.changed_us for one in needs), *(settled_us for _, _, settled_us, _ in deliveries))
+    last_us = max(received_us, state[1], *changes)
+    for one in needs:
+        if one.why and (not one.for_us or last_us >= now_us - age_us - one.for_us):
+            kept[one.why] += 1
+            return None
     early: bool = last_us >= now_us - age_us
     if early and not (over and last_us < now_us - policy.least_us):
         return None
@@ -336,15 +351,9 @@ def _judge(
     return early
 
 
-def _orders_changed(rows: Rows, row_id: int) -> int | None:
-    """When the orders that a message or act made have changed last; 0: it made none. None: one of them is open, or may
-    still tie its specimen number to its patient."""
-    changed_us, is_needed = rows.execute(
-        f"SELECT coalesce(max(changed_us), 0), coalesce(max({OPEN} OR changed_us + reuse_us >= ?), 0)"  # noqa: S608 - constants
-        " FROM order_item WHERE message_id = ?",
-        (rows.now_us, row_id),
-    ).fetchone()
-    return None if is_needed else int(changed_us)
+def _needs(rows: Rows, row_id: int, kind: int) -> list[Need]:
+    """What the features say of a row; first what keeps it without an end."""
+    return sorted((keeps(rows, row_id, kind) for keeps in KEEPS.each()), key=lambda one: one.for_us)
 
 
 def _remembered(execute: Execute, message_id: int, token: bytes, now_us: int) -> bool:
@@ -401,7 +410,6 @@ def _needed(execute: Execute, row_id: int) -> bool:
             "SELECT 1 FROM gap WHERE act = ? LIMIT 1",
             "SELECT 1 FROM edited WHERE act = ? LIMIT 1",
             "SELECT 1 FROM pause WHERE act = ? LIMIT 1",
-            "SELECT 1 FROM todo WHERE ? IN (taken, note, snooze) LIMIT 1",
             "SELECT 1 FROM operation WHERE number = ?",
             "SELECT 1 FROM erased WHERE record = ? LIMIT 1",
         )

@@ -1,8 +1,9 @@
 """Operations of the journal: functions of a `Batch`, declared by `engine.store.core.operation` and carried out by
 `Journal.run`.
 
-Whose result it is (`record_outcome`): the mapping gives keyed hashes of the order or specimen number with its day, and
-of the patient. An order number that another patient has today (`dedup`, 90 days) is dead, ``IDENTITY_CONFLICT``. A
+`record_outcome` has each feature go through the moments of an outcome (`recording`). Whose result it is, the results
+decide: the mapping gives keyed hashes of the order or specimen number with its day, and of the patient. An order number
+that another patient has today (`engine.features.results.rows.report_owners`, 90 days) is dead, ``IDENTITY_CONFLICT``. A
 patient number that is another person's (`engine.features.results.rows.number_bearers`, by `engine.model.persons`) is
 held until a person answers; a start reads those numbers, and all channels and the worker see them
 (``MapContext.others``). A specimen number that the site calls unique has its days in `used_numbers` there: a result
@@ -19,6 +20,6 @@ first: `emptying` leaves the row, so chain, backups and lists stay whole.
 `engine.features.rework.rows.edit_message` journals a person's bytes as a new message behind those before it, and closes
 the dead one in the same transaction. `bulk` deals with some members of an operation and moves its place in one
 transaction, so an end of the process leaves no gap and no repeat. `server_versions` has the versions that the resources
-of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to
-messages must be cleared in `pruning`.
+of a document had last (``conflicts: check``). `pauses` stores a pause with its audit row. A table of a feature
+is declared (`engine.feature.Table`); a new one of the store that refers to messages is cleared in `pruning`.
 """

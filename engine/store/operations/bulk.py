@@ -100,6 +100,16 @@ class Operation:
         return sum(self.outcomes.values())
 
 
+def counts(outcome: str) -> Callable[[Batch], Done]:
+    """The work of a step that leaves its one member alone."""
+    return leaves_all({outcome: 1})
+
+
+def leaves_all(outcomes: Mapping[str, int]) -> Callable[[Batch], Done]:
+    """The work of a step that leaves its members alone."""
+    return lambda batch: Done(outcomes)
+
+
 def packed(number: int, position: int, members: Iterable[Member]) -> bytes:
     """A part of an operation's letters, with a digest: damage must never name other letters."""
     content = b"".join(_MEMBER.pack(*member) for member in members)

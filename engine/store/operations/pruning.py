@@ -1,25 +1,26 @@
 """Prune rows: delete them with all that refers to them, and append a record that attests which, in one transaction.
 
 `engine.store.lifecycle.retention` decides which rows; `engine.store.core.pruned_ranges` knows which are gone. A new
-table that refers to messages must be cleared here.
+table of the store that refers to messages must be cleared here; one of a feature says so (`engine.feature`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.features.abdm.rows import forgetting
-from engine.features.alerts.rows.changes import prune_critical
-from engine.features.reports.rows import result_counts
+from engine.feature import Hook
 from engine.model.records import KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
+from engine.store.core.feature_tables import of_features
 from engine.store.core.pruned_ranges import Range
 
 # The most ranges that one record attests, and the most records that one step may merge: where every other message is
 # kept, ranges never join. A row's token has 65,535 bytes at most.
 RECORD_RANGES = 1000
 NUMBER_BLOCK_BITS = 10  # of table message_number
+ON_PRUNE: Hook[Callable[[Batch, Sequence[int]], object]] = Hook("on_prune")
+MADE_OF: Hook[Callable[[Batch, Collection[int]], Mapping[str, Iterable[int]]]] = Hook("made_of")
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class PrunableRows:
 def let_go(batch: Batch, found: PrunableRows) -> None:
     """Delete the rows that were found, and append the record of it."""
     execute = batch.execute
-    result_counts.finish(batch, found.messages)
+    for prune in ON_PRUNE.each():
+        prune(batch, found.messages)
     ranges = _Recorder(batch)
     for record in found.records:
         ranges.take_over(record)
@@ -63,39 +65,26 @@ def let_go(batch: Batch, found: PrunableRows) -> None:
             lanes.setdefault(lane, {})[seq] = b""
             execute("DELETE FROM attempt WHERE delivery = ?", (delivery_id,))
     ranges.add(pruned_ranges.DOCUMENT, documents)
-    orders = dict.fromkeys(_let_go_orders(batch, found.rows), b"")
-    ranges.add(pruned_ranges.ORDER, orders)
+    for made_of in MADE_OF.each():
+        for what, numbers in made_of(batch, found.rows.keys()).items():
+            ranges.add(what, dict.fromkeys(numbers, b""))
     for lane, seqs in lanes.items():
         ranges.add(pruned_ranges.lane(lane), seqs)
     ids = [(message_id,) for message_id in found.messages]
-    for table in ("delivery", "document", "reagent_use", "edited", "retried", "order_without"):
-        batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
-    batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
-    batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)
+    theirs = [(one.name, one.pruned) for one in of_features() if one.pruned]
+    for table, column in (*_OF_MESSAGE, *theirs):
+        batch.executemany(f"DELETE FROM {table} WHERE {column} = ?", ids)  # noqa: S608 - constants
     _forget_numbers(batch, found.messages)
-    forgetting.let_go(batch, found.messages)
-    prune_critical(batch, found.messages)
     erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
     batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
     batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
     ranges.store(dict(found.counts))
 
 
-def _let_go_orders(batch: Batch, rows: Iterable[int]) -> list[int]:
-    """Delete the items of these messages and acts with their histories; return their numbers."""
-    select = "SELECT number FROM order_item WHERE message_id = ?"
-    numbers = [number for row in rows for (number,) in batch.execute(select, (row,)).fetchall()]
-    for table, column in (("order_event", "item"), ("order_notice", "item"), ("order_item", "number")):
-        batch.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(number,) for number in numbers])  # noqa: S608 - constants
-    return numbers
-
-
-def forget_questions(batch: Batch, before_us: int, most: int) -> None:
-    """Delete the oldest questions of analyzers, and downloads. The newest stays: numbers are counted from it."""
-    rows = batch.execute("SELECT number, at_us FROM order_query ORDER BY number LIMIT ?", (most + 1,)).fetchall()
-    gone = [(number,) for number, at_us in rows[:-1] if at_us < before_us]
-    batch.executemany("DELETE FROM order_asked WHERE query = ?", gone)
-    batch.executemany("DELETE FROM order_query WHERE number = ?", gone)
+_OF_MESSAGE = (
+    *((table, "message_id") for table in ("delivery", "document", "edited", "retried", "unfinished")),
+    ("message_state", "id"),
+)
 
 
 def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:

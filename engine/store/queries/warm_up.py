@@ -1,10 +1,10 @@
 """Read pages that any message may need into the page cache after a start, before they are needed.
 
-The short-lived tables have keyed hashes as keys (`engine.store.operations.dedup`,
-`engine.features.results.rows.delta_history`, `engine.store.operations.server_versions`), so each message reads two or
-three of their pages. After a reboot each of these is a read from the disk, while an analyzer waits. Here they are
-requested in the order of the file, some at once: a third of the cost of reading each by itself. It is a hint: the
-system may drop them, and nothing depends on it.
+The short-lived tables have keyed hashes as keys (`engine.store.operations.dedup` and `server_versions`,
+`engine.features.results.rows.report_owners` and `delta_history`), so each message reads two or three of their pages.
+After a reboot each of these is a read from the disk, while an analyzer waits. Here they are requested in the order of
+the file, some at once: a third of the cost of reading each by itself. It is a hint: the system may drop them, and
+nothing depends on it.
 
 A low-priority process of its own does it. This process cannot open the file a second time: closing a descriptor drops
 the locks that SQLite holds by another one (SQLite, How To Corrupt, 2.2).

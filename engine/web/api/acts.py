@@ -9,7 +9,7 @@ operation, and answered by 202 with the address of that (RFC 9110, 15.3.3).
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,10 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from engine.actions.control import MAX_REQUEST_BYTES, WITH_CONTENT, Request
+from engine.actions.declared import all_acts, of_api
+from engine.actions.declaring import Verb
 from engine.actions.selection import Selection
 from engine.model.errors import LabRelayError, NoRoomError, ProblemError, StoreError
-from engine.model.permissions import Permission
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.store.journal import Journal
 from engine.store.operations import kept_answers
@@ -37,82 +38,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024  # of a message in base 64
 WITHIN_S = 60.0
 MOST_UNDER_WAY = 32
 OTHER_BODY = "give another key with another request"
-
-# Each verb that the API gives, and in short what it does. The others, and why not.
-OFFERED: Mapping[str, str] = {
-    "retry": "try dead letters again",
-    "dismiss": "close dead letters for good",
-    "release": "let held results go to their destination",
-    "reject": "decide that held results are never delivered",
-    "operation_cancel": "end an operation; letters that it has not come to stay as they are",
-    "tell_apart": "say whose a held result is",
-    "edit": "correct a dead message; `content` is the whole message in base 64",
-    "set_aside": "set one waiting delivery aside",
-    "replay": "send stored documents again",
-    "reprocess": "map stored messages anew, and deliver the changes",
-    "table_set": "correct a row of a code table; a dry run shows what it changes in stored messages",
-    "table_undo": "take back a correction of a code table",
-    "pause": "pause a channel, a destination, a lane, or all deliveries",
-    "resume": "resume it",
-    "restart": "close and open it, or try its deliveries at once",
-    "order_add": "enter the orders of a tube",
-    "order_cancel": "cancel an order",
-    "order_release": "let a held order go on",
-    "order_resend": "let an order wait for the analyzer once more",
-    "order_fetch": "ask an analyzer for results that it keeps",
-    "order_match": "say that a result without an order is of this order, of the same specimen number",
-    "order_unmatch": "take that back, until the result is delivered with it",
-    "abdm_link": "link a report at ABDM with the patient whose card a person has seen",
-    "abdm_withdraw": "give nothing of a report out at ABDM any more",
-    "abdm_retry": "have a link, a notice to a patient's app, or a call to ABDM made once more",
-    "abdm_resume": "put a suspended consent in force again, once a person has looked at the network's own list",
-    "todo_take": "say that you do what waits there",
-    "todo_note": "write a note to it",
-    "todo_snooze": "put it off",
-    "todo_drop": "give it back",
-    "alert_acknowledge": "take an alert",
-    "alert_silence": "send nothing of some alerts for a time",
-    "alert_unsilence": "end a silence",
-    "alert_test": "send a test to where alerts go",
-    "reload": "read the configuration again; a dry run says what that changes",
-    "backup": "make a copy of the journal, try whether one can be restored, or say that the journal goes on here",
-    "prune": "let retention delete now what it may",
-}
-NOT_OFFERED: Mapping[str, str] = {
-    "status": "a resource",
-    "operation_waits": "a resource",
-    "todo": "a resource",
-    "alerts": "a look, of which the to-do list has the causes",
-    "alert_sent": "a look of the command",
-    "underway": "a look, of which the status has the counts",
-    "shown": "the contents of a message are a resource, which records each reveal",
-    "order_shown": "whose an order is, is shown by the command alone",
-    "order_worklist": "tubes and patients of waiting orders are shown by the command and on the page",
-    "searched": "a look, which message-search records by itself",
-    "exported": "an export is a command",
-    "erase": "an erasure is a command: a person looks at each message",
-    "key": "the key is changed at the machine",
-    "user_add": "its answer has a link that is shown once",
-    "user_change": "users are changed by people who have logged in",
-    "token_add": "its answer has a secret that is shown once",
-    "token_revoke": "users are changed by people who have logged in",
-}
-COUNTED = frozenset({"retry", "dismiss", "release", "reject", "replay"})
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """A verb of the control socket.
-
-    Attributes:
-        needs: all permissions of those who may give it.
-        arguments: the model of its arguments.
-        work: its handler.
-    """
-
-    needs: frozenset[Permission]
-    arguments: type[BaseModel]
-    work: Callable[[Request], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +69,7 @@ class OfferedActs:
 
     def __init__(self, verbs: Mapping[str, Verb], journal: Journal) -> None:
         self.verbs = verbs
-        self.offered = {name: verbs[name] for name in OFFERED}
+        self.offered = {name: verbs[name] for name in of_api()}
         self._journal = journal
         self._under_way: dict[bytes, tuple[bytes, asyncio.Future[Answered]]] = {}  # by key: request, and answer
 
@@ -265,7 +190,7 @@ def _checked(name: str, model: type[BaseModel], given: Mapping[str, Any]) -> boo
     if getattr(asked, "dry_run", False):
         return True
     selection = getattr(asked, "selection", None)
-    if name in COUNTED and isinstance(selection, Selection) and not selection.ids:
+    if all_acts()[name].counted and isinstance(selection, Selection) and not selection.ids:
         for name in ("last", "counted_us"):
             if getattr(selection, name) is None:
                 text = f"give dry_run first, and the {name} of its answer with the same selection"

@@ -8,13 +8,8 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from engine.features.abdm.rules.consents import ConsentState
-from engine.features.abdm.rules.network import ContextState, TransferState
-from engine.features.orders.rows.order_tabs import TABS
-from engine.features.reports.lists.reports import BY
-from engine.model.orders import ItemReason, ItemState
 from engine.model.reasons import ReasonCode
-from engine.model.records import LETTER_STATES, MessageState
+from engine.model.records import MessageState
 from engine.web.api.paging import MAX_CURSOR
 
 MOST_ROWS = 1000
@@ -29,10 +24,9 @@ Since = Annotated[str, _Time, Field(description="Received since.")]
 Until = Annotated[str, _Time, Field(description="Received before.")]
 
 
-Day = Annotated[str, Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$", examples=["2026-03-01"])]
+def one_of(words: Sequence[str]) -> AfterValidator:
+    """For a type of arguments: a word that is none of these is refused."""
 
-
-def _one_of(words: Sequence[str]) -> AfterValidator:
     def check(given: str) -> str:
         if given not in words:
             raise ValueError(f"it is one of {', '.join(words)}")
@@ -43,26 +37,14 @@ def _one_of(words: Sequence[str]) -> AfterValidator:
 
 STATES = (*get_args(MessageState), "waiting", "delivered", "held")
 CODES = tuple(code.value for code in ReasonCode)
-StoredState = Annotated[str, _one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
-ORDER_STATES = tuple(state.value for state in ItemState)
-ORDER_REASONS = tuple(reason.value for reason in ItemReason if reason.value)
-OrderState = Annotated[str, _one_of(ORDER_STATES), Field(json_schema_extra={"enum": [*ORDER_STATES]})]
-OrderReason = Annotated[str, _one_of(ORDER_REASONS), Field(json_schema_extra={"enum": [*ORDER_REASONS]})]
-OrderTab = Annotated[str, _one_of([*TABS]), Field(json_schema_extra={"enum": [*TABS]})]
-OrderNumber = Annotated[str, Field(pattern="^W[1-9][0-9]{0,18}$", examples=["W17"])]
-LetterState = Annotated[str, _one_of(LETTER_STATES), Field(json_schema_extra={"enum": [*LETTER_STATES]})]
-Code = Annotated[str, _one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
-
-
-CONTEXT_STATES = tuple(state.value for state in ContextState)
-CONSENT_STATES = tuple(state.value for state in ConsentState)
-TRANSFER_STATES = tuple(state.value for state in TransferState)
+StoredState = Annotated[str, one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
+Code = Annotated[str, one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
 
 
 class Nothing(BaseModel):
     """No arguments; the base class of all."""
 
-    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True)
 
 
 class Messages(Nothing):
@@ -71,109 +53,30 @@ class Messages(Nothing):
     since: Since | None = None
     until: Until | None = None
     channel: Word | None = None
-    destination: Word | None = None
-    """With a delivery to it; in this state, where the state is one of deliveries."""
+    destination: Word | None = Field(
+        None, description="With a delivery to it; in this state, where the state is one of deliveries."
+    )
     state: StoredState | None = None
-    code: Code | None = None
-    """A reason code."""
-    type: Word | None = None
-    """As `ORU^R01`."""
-    specimen: Word | None = None
-    """Exactly this number of a specimen or order."""
+    code: Code | None = Field(None, description="A reason code.")
+    type: Word | None = Field(None, description="As `ORU^R01`.")
+    specimen: Word | None = Field(None, description="Exactly this number of a specimen or order.")
     control_id: Word | None = None
-    lot: Word | None = None
-    """A reagent lot; letters and digits are compared."""
+    lot: Word | None = Field(None, description="A reagent lot; letters and digits are compared.")
 
 
 class MessageSearch(Messages):
-    patient: Word | None = None
-    """Exactly this number of a patient; needs the permission see-patients."""
+    patient: Word | None = Field(
+        None, description="Exactly this number of a patient; needs the permission see-patients."
+    )
 
 
 class OneMessage(Nothing):
     message: RowNumber
 
 
-class Operations(Nothing):
+class Paged(Nothing):
     limit: Limit = 50
     cursor: Cursor = ""
-
-
-class Orders(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    state: OrderState | None = None
-    reason: OrderReason | None = None
-    tab: OrderTab | None = None
-    """Those of a list of the page; with it neither a state nor a reason is given."""
-    channel: Word | None = None
-    """That this analyzer has, or may run."""
-    specimen: Word | None = None
-    """Exactly this number of a specimen."""
-    placer: Word | None = None
-    """Exactly this number of the order at the one who ordered it."""
-
-
-class Report(Nothing):
-    first: Day | None = None
-    """The first day, in the site's zone; else that of the month of `last`."""
-    last: Day | None = None
-    """The last day, included; else today."""
-    by: Annotated[str, _one_of(BY), Field(json_schema_extra={"enum": [*BY]})] | None = None
-    """A row for each analyzer, each day, or each test of an analyzer; not every report has each."""
-    channel: Word | None = None
-
-
-class OneOrder(Nothing):
-    item: OrderNumber
-
-
-class OfAbdm(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    facility: Word | None = None
-    """Of this laboratory, by its id at the gateway."""
-    reason: Word | None = None
-    """With exactly this reason."""
-
-
-class CareContexts(OfAbdm):
-    state: Annotated[str, _one_of(CONTEXT_STATES), Field(json_schema_extra={"enum": [*CONTEXT_STATES]})] | None = None
-    message: RowNumber | None = None
-    """Of this message, in its newest version."""
-    report: Word | None = None
-    """Of reports with exactly this number of the laboratory."""
-
-
-class Consents(OfAbdm):
-    state: Annotated[str, _one_of(CONSENT_STATES), Field(json_schema_extra={"enum": [*CONSENT_STATES]})] | None = None
-
-
-class Transfers(OfAbdm):
-    state: Annotated[str, _one_of(TRANSFER_STATES), Field(json_schema_extra={"enum": [*TRANSFER_STATES]})] | None = None
-    consent: RowNumber | None = None
-    """Under this consent, by its number here."""
-
-
-class WithoutOrder(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    channel: Word | None = None
-
-
-class AlertsSent(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    key: Annotated[str, Field(min_length=1, max_length=300)] | None = None
-    """Of exactly this alert."""
-
-
-class Questions(Nothing):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    channel: Word | None = None
-    unanswered: bool = False
-    """Those of the last 24 hours without an answer, or without orders for a tube that is not done."""
 
 
 class OneRow(Nothing):
@@ -181,11 +84,12 @@ class OneRow(Nothing):
 
 
 class Reveal(Nothing):
-    purpose: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    """Why the contents are looked at; kept in the audit trail. Write no patient data here."""
+    purpose: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)] = Field(
+        description="Why the contents are looked at; kept in the audit trail. Write no patient data here."
+    )
 
 
-class Groups(Nothing):
+class OfLetters(Nothing):
     since: Since | None = None
     until: Until | None = None
     channel: Word | None = None
@@ -193,33 +97,17 @@ class Groups(Nothing):
     code: Code | None = None
 
 
-class Letters(Groups):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    state: LetterState | None = None
-
-
-class Held(Groups):
-    limit: Limit = 50
-    cursor: Cursor = ""
-    rejected: bool = False
-    """Those that a person has rejected, instead."""
-
-
 class Channel(Nothing):
     channel: Word | None = None
 
 
-class Reagents(Channel):
-    lot: Word | None = None
-    limit: Limit = 100
-
-
 class Events(Nothing):
-    types: Annotated[str, Field(min_length=1, max_length=1000, examples=["delivery.dead,alert"])] | None = None
-    """Kinds or types of events, with commas between them; by default all that the caller may read."""
-    after: Annotated[str, Field(max_length=60)] | None = None
-    """Where to go on, as Last-Event-ID says it; by default from now on."""
+    types: Annotated[str, Field(min_length=1, max_length=1000, examples=["delivery.dead,alert"])] | None = Field(
+        None, description="Kinds or types of events, with commas between them; by default all that the caller may read."
+    )
+    after: Annotated[str, Field(max_length=60)] | None = Field(
+        None, description="Where to go on, as Last-Event-ID says it; by default from now on."
+    )
 
 
 class Acts(Nothing):
@@ -228,7 +116,5 @@ class Acts(Nothing):
     since: Since | None = None
     until: Until | None = None
     actor: Word | None = None
-    act: Word | None = None
-    """The kind: `retry`, `unmask`, ..."""
-    message: RowNumber | None = None
-    """Acts that name this message."""
+    act: Word | None = Field(None, description="The kind: `retry`, `unmask`, ...")
+    message: RowNumber | None = Field(None, description="Acts that name this message.")

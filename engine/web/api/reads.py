@@ -5,113 +5,78 @@ import platform
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import chain
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
-from engine.features.abdm.lists import CONSENT, CONTEXT, TRANSFER, consent_in_full, context_in_full, state_in_full
-from engine.features.abdm.rows import details as abdm_details
-from engine.features.abdm.rows import lists as abdm_lists
-from engine.features.abdm.rows.lists import Wanted
-from engine.features.abdm.rows.state import facility_states
-from engine.features.alerts.lists import ALERT, SENT, SILENCE, shown
-from engine.features.alerts.rows import reading as alert_rows
-from engine.features.codes.lists.corrections import CORRECTION
-from engine.features.codes.lists.gaps import GAP, counted, missing_now
-from engine.features.codes.lists.suggestions import SUGGESTION
-from engine.features.codes.rows.reading import list_corrections
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
-from engine.features.orders.rows import order_questions, tube_timeline
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows.order_questions import QueryFilter
-from engine.features.orders.rows.order_tabs import filter_of, unanswered
-from engine.features.orders.rows.reading import ItemFilter
-from engine.features.reagents.lists import LOT
-from engine.features.reports.lists import reports
-from engine.features.reports.lists.reports import REPORTS, period_of, today_in
-from engine.features.rework.lists.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
-from engine.features.rework.lists.operations import OPERATION
-from engine.features.rework.rows.letter_groups import letter_groups
-from engine.model.corrections import without_notes
 from engine.model.errors import ProblemError
-from engine.model.instants import instant_us
-from engine.model.journal_views import Act, Filter
-from engine.model.orders import ItemReason, ItemState, item_number
-from engine.model.permissions import SEEING_PATIENTS, Principal
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.model.journal_views import Act, MessageView
+from engine.model.permissions import SEEING_PATIENTS
+from engine.model.records import LaneView, Pause
 from engine.store.queries.acts import acts_page, open_acts
-from engine.store.queries.bulk import operation_if, operations_page, undelivered
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses
-from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.listing import NO_LIMIT
 from engine.store.queries.messages import ends_of, messages_page, trace_of, with_control_id
 from engine.store.queries.reader import Reader
-from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
-from engine.store.recovery.backups.catalog import copies
-from engine.views import letter_in_full, message_in_full
+from engine.store.recovery.backups.catalog import Copy, copies
+from engine.views import message_in_full
 from engine.views.acts import ACT
-from engine.views.copies import COPY
-from engine.views.messages import MESSAGE
-from engine.views.site import PAUSE, STORED_LANE
 from engine.views.trail import Entry, entries, names_message
-from engine.views.view import View
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
+from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
-from engine.web.api.sources import Sources
 
 ACTS_AT_ONCE = 200
 ACTS_WITHIN_S = 1.0  # then a page ends, full or not, and the next goes on
 MOST_PENDING = MOST_NUMBERS - 1
 
-A = TypeVar("A", bound=parameters.Nothing, covariant=True)
-Document = dict[str, Any]
+Function = Callable[[Asked[Any]], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[A]):
-    """A request: who asks for what.
-
-    Attributes:
-        snapshot: the present one; it is not asked for in a thread.
-    """
-
-    sources: Sources
-    snapshot: SiteSnapshot
-    arguments: A
-    principal: Principal
+def function_of(read: str | Function) -> Function:
+    """``read``: as of a `Resource`."""
+    return cast(Function, globals()[read]) if isinstance(read, str) else read
 
 
-def model_of(read: Callable[[Any], Document]) -> type[parameters.Nothing]:
-    """The model of the arguments of a function of this module."""
-    model: type[parameters.Nothing] = get_args(get_type_hints(read)["asked"])[0]
+def model_of(read: str | Function) -> type[parameters.Nothing]:
+    """The model of the arguments of a function."""
+    model: type[parameters.Nothing] = get_args(get_type_hints(function_of(read))["asked"])[0]
     return model
 
 
-def arguments_of(read: Callable[[Any], Document], given: Mapping[str, Any], *, body: bool) -> parameters.Nothing:
+def arguments_of(read: str | Function, given: Mapping[str, Any], *, body: bool) -> parameters.Nothing:
     """Its arguments; raises as `engine.web.api.requests.arguments`."""
     return requests.arguments(model_of(read), given, body=body)
+
+
+def document_of(one: Resource, asked: Asked[Any]) -> Document:
+    read, view = function_of(one.read), one.view
+    if view is None:
+        return cast(Document, read(asked))
+    if not one.key:
+        return {view.name: view.rows(read(asked))}
+    limit, cursor = asked.arguments.limit, asked.arguments.cursor
+    before = numbers_in(cursor, view.name)[0] if cursor else None
+    found = read(replace(asked, before=before, limit=limit if one.together else limit + 1))
+    shown, more = (found, len(found) >= limit) if one.together else (found[:limit], len(found) > limit)
+    return {view.name: view.rows(shown), "cursor": cursor_of(view.name, getattr(shown[-1], one.key)) if more else None}
 
 
 # -- from memory -----------------------------------------------------------------------------------------------------
 
 
-def _site(asked: Asked[parameters.Nothing]) -> Mapping[str, Any]:
-    return asked.sources.present.data(asked.snapshot, notes=asked.principal.reads_notes)
-
-
 def status(asked: Asked[parameters.Nothing]) -> Document:
-    return {"daemon": True, **_site(asked)}
+    return {"daemon": True, **asked.site}
 
 
 def channels(asked: Asked[parameters.Nothing]) -> Document:
-    return {"channels": _site(asked)["channels"]}
+    return {"channels": asked.site["channels"]}
 
 
 def destinations(asked: Asked[parameters.Nothing]) -> Document:
-    return {"destinations": _site(asked)["destinations"]}
+    return {"destinations": asked.site["destinations"]}
 
 
 def version(asked: Asked[parameters.Nothing]) -> Document:
@@ -126,43 +91,30 @@ def version(asked: Asked[parameters.Nothing]) -> Document:
 # -- messages --------------------------------------------------------------------------------------------------------
 
 
-def message_search(asked: Asked[parameters.MessageSearch]) -> Document:
+def message_search(asked: Asked[parameters.MessageSearch]) -> Sequence[MessageView]:
     patient = asked.arguments.patient
     if patient is not None and not asked.principal.may(SEEING_PATIENTS):
         raise ProblemError("not-permitted", "a search for a patient needs the permission see-patients")
     return messages(asked, patient)
 
 
-def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> Document:
-    given, journal = asked.arguments, asked.sources.journal
-    after, until = _times(asked, given)
-    wanted = Filter(
-        channel=given.channel,
-        destination=given.destination,
-        state=given.state,
-        code=given.code,
-        message_type=given.type,
-        specimen=given.specimen,
-        lot=given.lot,
-        patient=patient,
-        after_us=after,
-        before_us=until,
+def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> Sequence[MessageView]:
+    given, journal = asked.arguments, asked.journal
+    wanted = asked.filter(
+        state=given.state, message_type=given.type, specimen=given.specimen, lot=given.lot, patient=patient
     )
-    before = _before(given.cursor, "messages")
     if given.control_id is None:
-        found = messages_page(journal, wanted, before_id=before, limit=given.limit + 1)
+        found = messages_page(journal, wanted, before_id=asked.before, limit=asked.limit)
     else:
-        found = with_control_id(journal, wanted, given.control_id, before_id=before, limit=given.limit + 1)
-    shown, more = found[: given.limit], found[given.limit :]
-    ends = ends_of(journal, [view.id for view in shown])
-    rows = MESSAGE.rows(view._replace(end=ends.get(view.id, "")) for view in shown)
-    return {MESSAGE.name: rows, "cursor": cursor_of("messages", shown[-1].id) if more else None}
+        found = with_control_id(journal, wanted, given.control_id, before_id=asked.before, limit=asked.limit)
+    ends = ends_of(journal, [view.id for view in found])
+    return [view._replace(end=ends.get(view.id, "")) for view in found]
 
 
 def message(asked: Asked[parameters.OneMessage]) -> Document:
     """One message with all that became of it. A person's reasons may name a patient, so they are only for those who may
     see patients, or administer."""
-    journal, number = asked.sources.journal, asked.arguments.message
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
@@ -174,18 +126,19 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
     return {**message_in_full.document_of(trace, answers=False), "acts": acts}
 
 
-def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
-    journal, number = asked.sources.journal, asked.arguments.message
+def deliveries(asked: Asked[parameters.OneMessage]) -> Sequence[Document]:
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
     if not asked.principal.reads_reasons:
         trace = message_in_full.without_reasons(trace)
-    return {"deliveries": message_in_full.document_of(trace, answers=False)["deliveries"]}
+    found: Sequence[Document] = message_in_full.document_of(trace, answers=False)["deliveries"]
+    return found
 
 
 def wire(asked: Asked[parameters.OneMessage]) -> Document:
-    journal, number = asked.sources.journal, asked.arguments.message
+    journal, number = asked.journal, asked.arguments.message
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
@@ -209,135 +162,13 @@ def contents(journal: Reader, number: int) -> Document:
     return message_in_full.contents_of(journal, trace)
 
 
-# -- what waits for a person -----------------------------------------------------------------------------------------
+def lanes(asked: Asked[parameters.Nothing]) -> Sequence[LaneView]:
+    return list_lanes(asked.journal)
 
 
-def letters(asked: Asked[parameters.Letters]) -> Document:
-    given = asked.arguments
-    after, until = _times(asked, given)
-    wanted = Filter(
-        channel=given.channel,
-        destination=given.destination,
-        code=given.code,
-        state=given.state,
-        after_us=after,
-        before_us=until,
-    )
-    found = dead_letters(asked.sources.journal, wanted, before_id=_before(given.cursor, "letters"), limit=given.limit)
-    return {LETTER.name: LETTER.rows(found), "cursor": _behind(found, given.limit, "letters")}
-
-
-def letter(asked: Asked[parameters.OneMessage]) -> Document:
-    """The dead letters of one message, in full and masked."""
-    journal, number = asked.sources.journal, asked.arguments.message
-    trace = trace_of(journal, number)
-    if trace is None:
-        raise why_absent(journal, "message", number)
-    found = [one for one in dead_letters(journal, before_id=number + 1, limit=1) if one.message_id == number]
-    if not found:
-        raise ProblemError("not-found", f"message {number} has no dead letter")
-    return letter_in_full.document_of(journal, trace, found, codes=frozenset(), unmask=False, parsed=False, routes=None)
-
-
-def groups(asked: Asked[parameters.Groups]) -> Document:
-    given = asked.arguments
-    after, until = _times(asked, given)
-    wanted = Filter(
-        channel=given.channel, destination=given.destination, code=given.code, after_us=after, before_us=until
-    )
-    return {LETTER_GROUP.name: LETTER_GROUP.rows(letter_groups(asked.sources.journal, wanted))}
-
-
-def held(asked: Asked[parameters.Held]) -> Document:
-    """Newest first: unlike the first page of a person's list, critical results are not put before the others, so that
-    pages have each once."""
-    given = asked.arguments
-    after, until = _times(asked, given)
-    wanted = Filter(
-        channel=given.channel,
-        destination=given.destination,
-        code=given.code,
-        state="rejected" if given.rejected else "held",
-        after_us=after,
-        before_us=until,
-    )
-    before = _before(given.cursor, "held")
-    found = held_deliveries(
-        asked.sources.journal, wanted, before_id=NO_LIMIT if before is None else before, limit=given.limit
-    )
-    return {HELD.name: HELD.rows(found), "cursor": _behind(found, given.limit, "held")}
-
-
-def persons(asked: Asked[parameters.Nothing]) -> Document:
-    return {PERSON.name: PERSON.rows(list_seeming(asked.sources.journal))}
-
-
-def gaps(asked: Asked[parameters.Channel]) -> Document:
-    found = missing_now(list_unmapped(asked.sources.journal, asked.arguments.channel), asked.sources.routes())
-    return {GAP.name: GAP.rows(map(counted, found))}
-
-
-def suggestions(asked: Asked[parameters.Channel]) -> Document:
-    return {SUGGESTION.name: SUGGESTION.rows(asked.sources.suggestions(asked.arguments.channel))}
-
-
-def corrections(asked: Asked[parameters.Channel]) -> Document:
-    """All that were ever made, oldest first: which code changed when."""
-    found = list_corrections(asked.sources.journal)
-    if not asked.principal.reads_notes:
-        found = list(map(without_notes, found))
-    return {CORRECTION.name: CORRECTION.rows(one for one in found if asked.arguments.channel in (None, one.channel))}
-
-
-def reagents(asked: Asked[parameters.Reagents]) -> Document:
-    given = asked.arguments
-    found = list_reagents(asked.sources.journal, given.channel, lot=given.lot, limit=given.limit)
-    return {LOT.name: LOT.rows(found)}
-
-
-def lanes(asked: Asked[parameters.Nothing]) -> Document:
-    return {STORED_LANE.name: STORED_LANE.rows(list_lanes(asked.sources.journal))}
-
-
-def _report(asked: Asked[parameters.Report], name: str) -> Document:
-    given, report, zone = asked.arguments, REPORTS[name], asked.sources.zone
-    wrong = "by" if given.by is not None and given.by not in report.by else ""
-    try:
-        period = period_of(given.first, given.last, today_in(zone, _now_us()))
-        if wrong:
-            raise ValueError(f"this report is by {', '.join(report.by)}" if report.by else "this report is a list")
-    except ValueError as error:
-        errors = [{"parameter": wrong or "last", "detail": str(error)}]
-        raise ProblemError("arguments", f"wrong: {wrong or 'first, last'}", errors=errors) from None
-    wanted = reports.Asked(period, given.by or next(iter(report.by), ""), given.channel, zone)
-    return {report.view.name: report.view.rows(report.read(asked.sources.journal, wanted))}
-
-
-def volume_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "volume")
-
-
-def turnaround_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "turnaround")
-
-
-def utilisation_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "utilisation")
-
-
-def downtime_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "downtime")
-
-
-def unmapped_report(asked: Asked[parameters.Report]) -> Document:
-    return _report(asked, "unmapped")
-
-
-def pauses(asked: Asked[parameters.Nothing]) -> Document:
-    found = list_pauses(asked.sources.journal)
-    if not asked.principal.reads_notes:
-        found = [replace(one, reason="") for one in found]
-    return {PAUSE.name: PAUSE.rows(found)}
+def pauses(asked: Asked[parameters.Nothing]) -> Sequence[Pause]:
+    found = list_pauses(asked.journal)
+    return found if asked.principal.reads_notes else [replace(one, reason="") for one in found]
 
 
 # -- acts, copies ----------------------------------------------------------------------------------------------------
@@ -346,8 +177,8 @@ def pauses(asked: Asked[parameters.Nothing]) -> Document:
 def acts(asked: Asked[parameters.Acts]) -> Document:
     """A page of the audit trail. An act's end comes before its beginning, so a cursor has the ends that were read and
     belong to acts of a later page. A page may be short, or empty, where few acts fit."""
-    given, journal = asked.arguments, asked.sources.journal
-    after, until = _times(asked, given)
+    given, journal = asked.arguments, asked.journal
+    after, until = asked.times()
     before, *known = numbers_in(given.cursor, "acts") if given.cursor else [NO_LIMIT]
     ends = [act for number in known for act in acts_page(journal, before_id=number + 1, limit=1) if act.ended]
     still_open = frozenset(act.id for act in open_acts(journal))
@@ -389,195 +220,7 @@ def _fits(entry: Entry, given: parameters.Acts) -> bool:
     )
 
 
-def operations(asked: Asked[parameters.Operations]) -> Document:
-    given = asked.arguments
-    before = _before(given.cursor, "operations")
-    found = operations_page(asked.sources.journal, before=before, limit=given.limit + 1)
-    shown, more = found[: given.limit], found[given.limit :]
-    return {
-        OPERATION.name: OPERATION.rows(shown),
-        "cursor": cursor_of("operations", shown[-1].number) if more else None,
-    }
-
-
-def operation(asked: Asked[parameters.OneRow]) -> Document:
-    """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
-    number = asked.arguments.number
-    found = operation_if(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no operation {number}")
-    return {
-        **OPERATION.row(found),
-        "undelivered": undelivered(asked.sources.journal, number),
-        "reason": found.what.get("reason", "") if asked.principal.reads_reasons else "",
-    }
-
-
-# -- orders ----------------------------------------------------------------------------------------------------------
-
-
-def orders(asked: Asked[parameters.Orders]) -> Document:
-    given = asked.arguments
-    if given.tab and (given.state or given.reason):
-        errors = [{"parameter": "tab", "detail": "give it without state and reason"}]
-        raise ProblemError("arguments", "wrong: tab", errors=errors)
-    after_s = asked.sources.present.snapshot().unsent_after_s
-    wanted = filter_of(given.tab, _now_us(), after_s) if given.tab else ItemFilter()
-    wanted = replace(
-        wanted,
-        states=(ItemState(given.state),) if given.state else wanted.states,
-        reasons=(ItemReason(given.reason),) if given.reason else wanted.reasons,
-        channel=given.channel or "",
-        specimen=given.specimen or "",
-        placer=given.placer or "",
-    )
-    before = _before(given.cursor, ORDER.name) or 0
-    found = worklist.items(asked.sources.journal, wanted, after=before, limit=given.limit + 1)
-    return _paged(ORDER, found, given.limit, [one.number for one in found])
-
-
-def order(asked: Asked[parameters.OneOrder]) -> Document:
-    """Without tube, patient and the analyzer's words."""
-    number = item_number(asked.arguments.item) or 0
-    found = worklist.item(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no order {asked.arguments.item}")
-    return in_full(found, unmask=False)[0]
-
-
-def results_without_order(asked: Asked[parameters.WithoutOrder]) -> Document:
-    given = asked.arguments
-    before = _before(given.cursor, WITHOUT_ORDER.name) or 0
-    found = tube_timeline.without_order(
-        asked.sources.journal, channel=given.channel or "", after=before, limit=given.limit + 1
-    )
-    return _paged(WITHOUT_ORDER, found, given.limit, [one.message_id for one in found])
-
-
-def questions(asked: Asked[parameters.Questions]) -> Document:
-    given = asked.arguments
-    wanted = unanswered(_now_us()) if given.unanswered else QueryFilter()
-    before = _before(given.cursor, QUESTION.name) or 0
-    found = order_questions.queries(
-        asked.sources.journal, replace(wanted, channel=given.channel or ""), after=before, limit=given.limit + 1
-    )
-    return _paged(QUESTION, found, given.limit, [one.number for one in found])
-
-
-# -- alerts ----------------------------------------------------------------------------------------------------------
-
-
-def alerts(asked: Asked[parameters.Nothing]) -> Document:
-    journal = asked.sources.journal
-    kept, _ = alert_rows.kept(journal, _now_us())
-    silences = alert_rows.silences(journal, _now_us())
-    return {ALERT.name: ALERT.rows(shown(kept, alert_rows.takers(journal, kept), silences))}
-
-
-def silences(asked: Asked[parameters.Nothing]) -> Document:
-    """A person's reason may name a patient, so it is only for those who may read notes."""
-    found = alert_rows.silences(asked.sources.journal, _now_us())
-    if not asked.principal.reads_notes:
-        found = [replace(one, reason="") for one in found]
-    return {SILENCE.name: SILENCE.rows(found)}
-
-
-def alerts_sent(asked: Asked[parameters.AlertsSent]) -> Document:
-    given = asked.arguments
-    before = _before(given.cursor, SENT.name)
-    found = alert_rows.sent(asked.sources.journal, key=given.key or "", before=before, limit=given.limit + 1)
-    return _paged(SENT, found, given.limit, [one.number for one in found])
-
-
-# -- ABDM; patients are masked for each person -----------------------------------------------------------------------
-
-
-def abdm_status(asked: Asked[parameters.Nothing]) -> Document:
-    found = facility_states(asked.sources.journal, asked.snapshot.facilities, _now_us())
-    return state_in_full(found, _site(asked)["abdm"])
-
-
-def care_contexts(asked: Asked[parameters.CareContexts]) -> Document:
-    given = asked.arguments
-    return _of_abdm(asked, CONTEXT, abdm_lists.contexts, message=given.message, report=given.report or "")
-
-
-def consents(asked: Asked[parameters.Consents]) -> Document:
-    return _of_abdm(asked, CONSENT, abdm_lists.consents)
-
-
-def transfers(asked: Asked[parameters.Transfers]) -> Document:
-    return _of_abdm(asked, TRANSFER, abdm_lists.transfers, consent=asked.arguments.consent)
-
-
-def _of_abdm(asked: Asked[Any], view: View[Any], read: Callable[..., Sequence[Any]], **more: Any) -> Document:
-    given = asked.arguments
-    wanted = Wanted(facility=given.facility or "", state=given.state or "", reason=given.reason or "", **more)
-    before = _before(given.cursor, view.name) or 0
-    found = read(asked.sources.journal, wanted, before=before, limit=given.limit + 1)
-    return _paged(view, found, given.limit, [one.number for one in found])
-
-
-def care_context(asked: Asked[parameters.OneRow]) -> Document:
-    number = asked.arguments.number
-    found = abdm_details.context(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no care context {number}")
-    return context_in_full(found)
-
-
-def consent(asked: Asked[parameters.OneRow]) -> Document:
-    number = asked.arguments.number
-    found = abdm_details.consent(asked.sources.journal, number)
-    if found is None:
-        raise ProblemError("not-found", f"there is no consent {number}")
-    return consent_in_full(found)
-
-
-def _paged(view: View[Any], found: Sequence[Any], limit: int, keys: Sequence[int]) -> Document:
-    """``found``: one more than ``limit`` where there are more."""
-    cursor = cursor_of(view.name, keys[limit - 1]) if len(found) > limit else None
-    return {view.name: view.rows(found[:limit]), "cursor": cursor}
-
-
-def _now_us() -> int:
-    return int(datetime.now(UTC).timestamp() * 1_000_000)
-
-
-def backups(asked: Asked[parameters.Nothing]) -> Document:
+def backups(asked: Asked[parameters.Nothing]) -> Sequence[Copy]:
     folder = asked.sources.backups()
     shelves = sorted(folder.glob("labrelay-*")) if folder is not None else []
-    return {COPY.name: COPY.rows(copy for shelf in shelves for copy in copies(shelf))}
-
-
-# -- shared ----------------------------------------------------------------------------------------------------------
-
-
-def _before(cursor: str, name: str) -> int | None:
-    return numbers_in(cursor, name)[0] if cursor else None
-
-
-def _behind(found: Sequence[Any], limit: int, name: str) -> str | None:
-    """Behind rows that stay together by message, of which a page has ``limit`` or more unless it is the last."""
-    return cursor_of(name, found[-1].message_id) if len(found) >= limit else None
-
-
-def _times(
-    asked: Asked[Any], given: parameters.Messages | parameters.Groups | parameters.Acts
-) -> tuple[int | None, int | None]:
-    """From, and before, in microseconds."""
-    return _instant(asked, "since", given.since), _instant(asked, "until", given.until)
-
-
-def _instant(asked: Asked[Any], name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    zone = asked.sources.zone
-    try:
-        found = instant_us(text, zone, datetime.now(UTC))
-        if not 0 <= found < 2**62:
-            raise ValueError("it is before 1970")
-    except ValueError as error:
-        errors = [{"parameter": name, "detail": str(error)}]
-        raise ProblemError("arguments", f"wrong: {name}", errors=errors) from None
-    return found
+    return [copy for shelf in shelves for copy in copies(shelf)]

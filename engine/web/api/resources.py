@@ -1,29 +1,18 @@
-"""The table of what can be read: for each address its permissions, and the function of `engine.web.api.reads`, whose
-arguments are those of the address. That module is imported once there is a request."""
+"""The table of what can be read: what features declare, and what is of no feature: for each address its permissions,
+and the function of `engine.web.api.reads`. That module is imported once there is a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 
-from engine.model.permissions import ADMINISTERING, LOOKING, Permission
+from engine.model.permissions import ADMINISTERING
+from engine.views.copies import COPY
+from engine.views.messages import DELIVERY, MESSAGE
+from engine.views.site import PAUSE, STORED_LANE
+from engine.web.api.lists import DECLARED, Resource
 
 ROOT = "/api/v1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """One address that is read.
-
-    Attributes:
-        read: the name of its function.
-        in_memory: it is made once for each snapshot; else it is read in a thread.
-        of_post: asked by POST, so that its arguments are in the body, and in no address.
-    """
-
-    path: str
-    what: str
-    read: str
-    needs: frozenset[Permission] = LOOKING
-    in_memory: bool = False
-    of_post: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,151 +30,50 @@ QUESTIONS = (
     Question("/operations/{number}/wait", "why an operation under way waits just now", "operation_waits"),
     Question("/todo", "everything that waits for a person, worst first", "todo"),
 )
-RESOURCES = (
+OF_NO_FEATURE: Sequence[Resource] = (
+    Resource("/status", "the state of the site, as `labrelay status`", "status", in_memory=True, place=10),
+    Resource("/channels", "each channel now", "channels", in_memory=True),
+    Resource("/destinations", "each destination now", "destinations", in_memory=True),
+    Resource("/version", "versions of the program and its parts", "version"),
+    Resource("/messages", "messages, newest first", "messages", MESSAGE, key="id", place=20),
     Resource(
-        path="/status",
-        what="the state of the site, as `labrelay status`",
-        read="status",
-        in_memory=True,
-    ),
-    Resource(path="/channels", what="each channel now", read="channels", in_memory=True),
-    Resource(path="/destinations", what="each destination now", read="destinations", in_memory=True),
-    Resource(path="/version", what="versions of the program and its parts", read="version"),
-    Resource(
-        path="/messages",
-        what="messages, newest first",
-        read="messages",
-    ),
-    Resource(
-        path="/message-search",
-        what="messages as above, asked by POST, so that no number is in an address; also by a patient's number",
-        read="message_search",
+        "/message-search",
+        "messages as above, asked by POST, so that no number is in an address; also by a patient's number",
+        "message_search",
+        MESSAGE,
+        key="id",
         of_post=True,
     ),
+    Resource("/messages/{message}", "one message with its states, documents, deliveries, attempts and acts", "message"),
     Resource(
-        path="/messages/{message}",
-        what="one message with its states, documents, deliveries, attempts and acts",
-        read="message",
+        "/messages/{message}/deliveries",
+        "the deliveries of one message, each with its failed attempts",
+        "deliveries",
+        DELIVERY,
     ),
+    Resource("/messages/{message}/wire", "the frames of one message on the line, in and out, masked", "wire"),
     Resource(
-        path="/messages/{message}/deliveries",
-        what="the deliveries of one message, each with its failed attempts",
-        read="deliveries",
+        "/lanes", "waiting, held and dead deliveries of each channel and destination", "lanes", STORED_LANE, place=70
     ),
+    Resource("/pauses", "pauses that a person has set", "pauses", PAUSE, place=90),
     Resource(
-        path="/messages/{message}/wire",
-        what="the frames of one message on the line, in and out, masked",
-        read="wire",
-    ),
-    Resource(
-        path="/dead-letters",
-        what="dead letters, by message, newest first",
-        read="letters",
-    ),
-    Resource(
-        path="/dead-letters/groups",
-        what="dead letters in groups of one reason and cause, with what will likely help",
-        read="groups",
-    ),
-    Resource(
-        path="/dead-letters/{message}",
-        what="the dead letters of one message: the failure, the server's answer, the likely fix; contents are masked",
-        read="letter",
-    ),
-    Resource(
-        path="/held",
-        what="results that wait for a person's decision, newest first",
-        read="held",
-    ),
-    Resource(
-        path="/held/persons",
-        what="who seems to be the person who bore a patient number before",
-        read="persons",
-    ),
-    Resource(
-        path="/gaps",
-        what="codes and units that no code table has, as they were counted",
-        read="gaps",
-    ),
-    Resource(
-        path="/suggestions",
-        what="suggestions of published sources for codes of the site's analyzers; unconfirmed: no mapping uses them",
-        read="suggestions",
-    ),
-    Resource(
-        path="/corrections",
-        what="corrections of code tables, oldest first; of one key the newest decides",
-        read="corrections",
-    ),
-    Resource(path="/reagents", what="reagent lots", read="reagents"),
-    Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
-    *(
-        Resource(
-            path=f"/reports/{name}", what=f"the report on {what} of some days (docs/reports.md)", read=f"{name}_report"
-        )
-        for name, what in {
-            "volume": "messages and results",
-            "turnaround": "turnaround times",
-            "utilisation": "the use of analyzers",
-            "downtime": "downtime",
-            "unmapped": "results whose code no table had",
-        }.items()
-    ),
-    Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
-    Resource(path="/orders", what="orders for analyzers, newest first; no specimen, no patient", read="orders"),
-    Resource(path="/orders/{item}", what="one order with each change of it", read="order"),
-    Resource(
-        path="/results-without-order",
-        what="messages of two-way analyzers with results that no order is there for, newest first",
-        read="results_without_order",
-    ),
-    Resource(
-        path="/questions",
-        what="questions of analyzers, newest first: which orders were given, or why none",
-        read="questions",
-    ),
-    Resource(path="/alerts", what="alerts that are open, and those whose cause has not lasted yet", read="alerts"),
-    Resource(
-        path="/alerts/sent",
-        what="lines sent of alerts, or waiting to be: to which sink, newest first",
-        read="alerts_sent",
-    ),
-    Resource(
-        path="/silences", what="silences of alerts that are in force, each with its owner and end", read="silences"
-    ),
-    Resource(
-        path="/abdm/status",
-        what="the state of each laboratory at ABDM, and whether all is well",
-        read="abdm_status",
-    ),
-    Resource(
-        path="/abdm/contexts",
-        what="care contexts of ABDM, newest first; patients are masked",
-        read="care_contexts",
-    ),
-    Resource(
-        path="/abdm/contexts/{number}",
-        what="one care context with its versions, the steps of its link, and what went to readers",
-        read="care_context",
-    ),
-    Resource(path="/abdm/consents", what="consents of patients, newest first; patients are masked", read="consents"),
-    Resource(
-        path="/abdm/consents/{number}",
-        what="one consent: what it allows, until when, and what was sent under it",
-        read="consent",
-    ),
-    Resource(path="/abdm/transfers", what="requests for records, newest first", read="transfers"),
-    Resource(path="/operations", what="operations on many messages, newest first", read="operations"),
-    Resource(
-        path="/operations/{number}",
-        what="one operation: how far it is, and what became of its letters",
-        read="operation",
-    ),
-    Resource(
-        path="/acts",
-        what="the audit trail, newest first; a person's reasons may name a patient",
-        read="acts",
+        "/acts",
+        "the audit trail, newest first; a person's reasons may name a patient",
+        "acts",
         needs=ADMINISTERING,
+        place=140,
     ),
-    Resource(path="/backups", what="copies of the journal", read="backups", needs=ADMINISTERING),
+    Resource("/backups", "copies of the journal", "backups", COPY, needs=ADMINISTERING),
 )
+
+
+@cache
+def resources() -> Sequence[Resource]:
+    """All, by their places in documents."""
+    found = []
+    for declared in (OF_NO_FEATURE, *DECLARED.each()):
+        place = 0
+        for one in declared:
+            place = one.place or place
+            found.append((place, one))
+    return tuple(one for _, one in sorted(found, key=itemgetter(0)))

@@ -14,16 +14,18 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
+from engine.actions.declaring import Verb
 from engine.model.errors import ProblemError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
-from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
+from engine.web.api.acts import AGAIN_HEADER, OfferedActs
 from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_taken
 from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
+from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.requests import arguments, in_address, in_body
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
 from engine.web.api.sources import Sources
 from engine.web.bodies import Body, prepared
 from engine.web.kept_bodies import KeptBodies
@@ -32,9 +34,6 @@ from engine.web.sender import sender_of
 
 if TYPE_CHECKING:
     from engine.features.events.pages import EventStreams
-    from engine.web.api.reads import Asked
-
-Document = dict[str, Any]
 
 AT_ONCE = 2
 MOST_WAITING = 32
@@ -62,7 +61,7 @@ class Api:
                 one.needs,
                 method=hdrs.METH_POST if one.of_post else hdrs.METH_GET,
             )
-            for one in RESOURCES
+            for one in resources()
         ]
         if self._acts is not None:
             found += self._acting(self._acts)
@@ -132,16 +131,15 @@ class Api:
 
     async def _read(self, one: Resource, request: web.Request) -> web.Response:
         reads = await self._loaded()
-        read = getattr(reads, one.read)
         given = await in_body(request) if one.of_post else in_address(request)
-        wanted = reads.arguments_of(read, given, body=one.of_post)
+        wanted = reads.arguments_of(one.read, given, body=one.of_post)
         site = self._sources.present.snapshot()
-        asked = reads.Asked(self._sources, site, wanted, request[PRINCIPAL])
+        asked = Asked(self._sources, site, wanted, request[PRINCIPAL])
         await self._note_search(getattr(wanted, "patient", None), request[PRINCIPAL])
         address = "" if one.of_post else request.path
 
         def make() -> Body:
-            return prepared(request, self._body(read(asked), address, given))
+            return prepared(request, self._body(reads.document_of(one, asked), address, given))
 
         return answer(request, await (self._from_memory(one, asked, make) if one.in_memory else self.in_thread(make)))
 
@@ -201,7 +199,7 @@ class Api:
             self._reads = await asyncio.to_thread(_load)
         return self._reads
 
-    async def _from_memory(self, one: Resource, asked: "Asked[Any]", make: Callable[[], Body]) -> Body:
+    async def _from_memory(self, one: Resource, asked: Asked[Any], make: Callable[[], Body]) -> Body:
         """The document of a snapshot, made once for all who ask and may read as much."""
         return await self._kept.of((one.path, asked.principal.reads_notes), asked.snapshot, make)
 

@@ -1,20 +1,8 @@
 """The routes of all pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from engine.features.abdm.pages import abdm
-from engine.features.abdm.pages import acts as abdm_acts
-from engine.features.abdm.pages import consent as abdm_consent
-from engine.features.abdm.pages import context as abdm_context
-from engine.features.abdm.pages import listed as abdm_listed
-from engine.features.alerts import pages as alerts
-from engine.features.codes.pages import codes, correct
-from engine.features.orders.pages import acts as order_acts
-from engine.features.orders.pages import order, orders, questions, worklists
-from engine.features.reports.pages import reports, shift
-from engine.features.results.pages import held
-from engine.features.rework.pages import affected, aside, copied, dead_letters, edit, operations, replay
-from engine.features.todo.pages import todo
+from engine.feature import Hook
 from engine.web.pages import (
     acts,
     analyzer,
@@ -29,17 +17,14 @@ from engine.web.pages import (
     trying,
     waiting,
 )
-from engine.web.pages.frame import Frame
+from engine.web.pages.frame import Frame, routes_of
 from engine.web.routes import Route
 
-PAGES = (
-    *(analyzer, destination, messages, message, dead_letters, held, codes, acts, system),
-    *(doing, operations, switching, contents, copied, correct, edit, aside, replay, affected),
-    *(shift, reports, todo, alerts, waiting, trying, help),
-    *(orders, order, order_acts, questions, worklists),
-    *(abdm, abdm_listed, abdm_context, abdm_consent, abdm_acts),
+OWN = routes_of(
+    analyzer, destination, messages, message, contents, waiting, acts, doing, switching, system, trying, help
 )
+OF_FEATURES: Hook[Callable[[Frame], Sequence[Route]]] = Hook("pages")
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:
-    return [route for page in PAGES for route in page.routes(frame)]
+    return [route for routes in (OWN, *OF_FEATURES.each()) for route in routes(frame)]

@@ -7,17 +7,13 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
-from engine.features.orders.pages.orders import of_analyzer, worklist_of
-from engine.features.rework.pages.dead_letters import EACH, letter_row
 from engine.model.errors import ConfigError, StoreError
 from engine.model.journal_views import Filter
 from engine.model.permissions import LOOKING
 from engine.model.records import DELIVERIES, Target
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.states import ChannelState
-from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.lanes import list_pauses
-from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
@@ -27,6 +23,7 @@ from engine.web.feed import everything
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.lately import Lately
+from engine.web.pages.panels import PANELS
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live
@@ -34,7 +31,6 @@ from engine.web.routes import Route
 
 PATH, DATA = "/analyzer", "/analyzer.json"
 PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")
-LETTERS = 5  # the last dead letters
 COMES_AND_GOES = (
     "http",
     "folder",
@@ -85,7 +81,6 @@ def _page(ends: Values, asking: Asking) -> Page:
         "title": f"{name} · {asking.site.site_name} · LabRelay",
         "poll": f"{DATA}?{query}&lang={language}",
         "again": f"{PATH}?{query}&lang={language}&auto",
-        "letters_href": asking.words.href(EACH, channel=name),
     }
     return Page("analyzer", values)
 
@@ -94,14 +89,11 @@ def _found(frame: Frame, lately: Lately, reader: Reader, asking: Asking, *, show
     channel, words = _channel(asking), asking.words
     live = _live(frame, lately, reader, asking)
     try:
-        letters, unread = dead_letters(reader, Filter(channel=channel.name), limit=LETTERS), ""
-        last = _last(reader, channel.name, words) if shows_last else []
-        orders = of_analyzer(reader, channel.name, words, asking.site)
+        sections = [one for panels in PANELS.each() for one in panels.sections(reader, asking, channel.name)]
+        last, unread = _last(reader, channel.name, words) if shows_last else [], ""
     except (StoreError, ConfigError) as error:
-        letters, last, orders, (_, unread) = [], [], [], frame.why_not(error, words)
-    rows = [letter_row(one, words) | {"fix": likely_fix(one.reason, channel.name)} for one in letters]
-    return {"title": live.title, "parts": live.parts, "letters": rows, "unread": unread, "last": last,
-            "orders": orders, "sheet": worklist_of(asking, channel.name)}  # fmt: skip
+        sections, last, (_, unread) = [], [], frame.why_not(error, words)
+    return {"title": live.title, "parts": live.parts, "sections": sections, "unread": unread, "last": last}
 
 
 def _last(reader: Reader, channel: str, words: Words) -> list[Fact]:

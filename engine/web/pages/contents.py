@@ -13,7 +13,6 @@ from aiohttp import hdrs, web
 
 from engine.config import registry
 from engine.diagnostics.lines.signs import text
-from engine.features.rework.pages import copied
 from engine.mapping.inputs import ASTM, HL7, JSON, detect
 from engine.model.errors import ContentError, LabRelayError
 from engine.model.journal_views import DeliveryView, Trace
@@ -32,6 +31,7 @@ from engine.web.forms import Form
 from engine.web.pages.frame import Channels, Frame
 from engine.web.pages.linked import LinkedTrace
 from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.panels import PANELS
 from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
@@ -80,7 +80,7 @@ async def _reveal(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     reading = Reading.of(form)
     around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "purpose": form["purpose"], "reading": reading}
     around |= {"charsets": CHARSETS, "formats": FORMATS, "action": words.href(PATH.replace("{number}", str(asked)))}
-    around["test"] = copied.address(words, asked)
+    around["test"] = "".join(panels.test_of(words, asked) for panels in PANELS.each())
     read = partial(_contents, frame.channels)
     status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, reading, words)
     return await desk.page(request, "contents", status, **around, **found, trouble=trouble)

@@ -4,15 +4,16 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import time
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 from markupsafe import Markup
 
+from engine.actions.declaring import Verb
 from engine.config.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.suggestions import Suggestion
@@ -31,7 +32,6 @@ from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
-from engine.web.api.acts import Verb
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells
 from engine.web.desk import Desk, sentence
@@ -41,7 +41,7 @@ from engine.web.languages import catalogue
 from engine.web.pages.words import Words
 from engine.web.person import person_of
 from engine.web.render import Renderer, TodoSource
-from engine.web.routes import PRINCIPAL
+from engine.web.routes import PRINCIPAL, Route
 
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = N_("This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer.")
@@ -117,7 +117,7 @@ class Frame:
         trial: tries a mapping; None: none can be tried.
         changed_files: names of files of the configuration that are not those that run; reads them all.
         configured: the hash of the configuration in force, code tables included.
-        shifts: times of day at which a shift begins.
+        config: ``web:`` of the configuration in force.
         changes: what a reload of the files changes; reads them all, and raises ConfigError where they are wrong.
         suggestions: what the pack of a channel's analyzer suggests for codes; reads its file, or raises ConfigError.
     """
@@ -135,12 +135,12 @@ class Frame:
         trial: Trial | None = None,
         changed_files: Callable[[], Sequence[str]] = list,
         configured: Callable[[], str] = str,
-        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
+        config: Callable[[], WebConfig] = WebConfig,
         changes: Changes = no_changes,
         suggestions: Suggestions = lambda channel: (),
     ) -> None:
         self.changes = changes
-        self._shifts = shifts
+        self.config = config
         self.trial = trial
         self.suggestions = suggestions
         self.channels = channels
@@ -168,7 +168,7 @@ class Frame:
             **request.query,
             "columns": ",".join(request.query.getall("columns", ())),
         }  # one for each tick of a form
-        return Asking(query, request.match_info, principal, words, site, may, self._shifts())
+        return Asking(query, request.match_info, principal, words, site, may, self.config().shifts)
 
     def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
         """The status and the sentence where the journal cannot be read."""
@@ -234,6 +234,17 @@ class Frame:
 
         status, body = await self.read(draw)
         return answer(request, body, status=status, vary=hdrs.ACCEPT_LANGUAGE, tagged=False)
+
+
+class Served(Protocol):
+    """A module of pages."""
+
+    def routes(self, frame: Frame) -> Iterable[Route]: ...
+
+
+def routes_of(*pages: Served) -> Callable[[Frame], Sequence[Route]]:
+    """All of some modules."""
+    return lambda frame: [route for page in pages for route in page.routes(frame)]
 
 
 def told(error: LabRelayError, words: Words) -> str:

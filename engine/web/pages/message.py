@@ -6,16 +6,10 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.features.abdm.pages.context import TITLE as CARE_CONTEXT
-from engine.features.abdm.pages.listed import CONTEXT
-from engine.features.abdm.rows.lists import of_message
-from engine.features.results.lists.decided import counted, decided
-from engine.features.rework.pages import aside, edit, replay
 from engine.model.errors import TooSlowError
 from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
-from engine.model.records import LETTER_STATES
 from engine.processing.process import ChannelRoutes
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
@@ -25,14 +19,13 @@ from engine.views.explained import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words
 from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
-from engine.web.asked import MOST_COUNTED, number
-from engine.web.asked import counted as counted_up_to
+from engine.web.asked import MOST_COUNTED, counted, number
 from engine.web.cells import Badge
 from engine.web.pages import states
-from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Channels, Frame, Gone, Page, Values, told
 from engine.web.pages.messages import NUMBERS, asked_of, filter_of, flags_of, opens
 from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.panels import PANELS
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
@@ -100,22 +93,14 @@ def _found(channels: Channels, reader: Reader, asking: Asking) -> Values | Gone:
         "flags": flags_of(message, words),
         "changed": _is_changed(trace, channels().get(message.channel)),
         "walk": _walk(reader, asked, asking),
-        "offers": _offers(trace, asking),
+        "offers": [link for panels in PANELS.each() for link in panels.offers(asking, trace)],
         "contents": words.href(f"{LIST}/{asked}/contents") if REVEAL in asking.may else "",
-        "neighbours": [*_neighbours(trace, words), *_at_abdm(reader, asked, words)],
+        "neighbours": [
+            *_neighbours(trace, words),
+            *(link for panels in PANELS.each() for link in panels.neighbours(reader, asked, words)),
+        ],
         "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
     }
-
-
-def _offers(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
-    """Links to what can be done with it now."""
-    there = {one.state for one in trace.deliveries} | {trace.message.state}
-    verbs = ["retry"] if "dead" in there else []
-    verbs += ["dismiss"] if there & {*LETTER_STATES} else []
-    verbs += ["release", "reject"] if "held" in there else []
-    given = offers(asking, verbs, ids=trace.message.id)
-    others = [*aside.offers(asking, trace.deliveries), *replay.offer(asking, trace)]
-    return [*edit.offer(asking, trace), *given, *others]
 
 
 def _is_changed(trace: Trace, routes: ChannelRoutes | None) -> bool:
@@ -139,7 +124,7 @@ def _walk(reader: Reader, message: int, asking: Asking) -> Mapping[str, str] | N
     def href(other: int) -> str:
         return among.href(path=f"{LIST}/{other}", top=among.top) if other else ""
 
-    count = counted_up_to(found.total)
+    count = counted(found.total)
     place = words.say("{n} of {count}", n=grouped(found.place), count=count) if found.place else ""
     return {"place": place, "newer": href(found.newer), "older": href(found.older)}
 
@@ -171,12 +156,6 @@ def _neighbours(trace: Trace, words: Words) -> list[tuple[str, str]]:
     ]
 
 
-def _at_abdm(reader: Reader, message: int, words: Words) -> Iterator[tuple[str, str]]:
-    """The care contexts of which it is the newest version, each with its address."""
-    for one in of_message(reader, message):
-        yield words.say(CARE_CONTEXT, n=one), words.href(CONTEXT, number=one)
-
-
 def _of_message(trace: Trace, words: Words) -> Iterator[Step]:
     message = trace.message
     more = [words.say("frames: {n}", n=len(trace.frames))] if trace.frames else []
@@ -188,7 +167,7 @@ def _of_message(trace: Trace, words: Words) -> Iterator[Step]:
         return
     more = [trace.detail] if trace.detail else []
     more += [issue_words(issue) for issue in trace.issues]
-    more += [text for facts in trace.facts.values() for text in counted(decided(facts))]
+    more += [text for facts in trace.facts.values() for panels in PANELS.each() for text in panels.remarks(facts)]
     more += [
         words.say("document {n}: {kind}, {size} bytes stored", n=one.id, kind=one.media_type, size=one.stored_bytes)
         for one in trace.documents

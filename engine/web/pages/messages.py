@@ -15,11 +15,8 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.features.orders.rows import reading as worklist
-from engine.features.orders.rows import tube_timeline
 from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal_views import Filter, MessageView
-from engine.model.orders import item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_, PageText
 from engine.model.search_keys import MAX_LENGTH
@@ -32,6 +29,7 @@ from engine.web.pages import states
 from engine.web.pages.columns import COLUMNS, Choice, Column, choice
 from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.panels import PANELS
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import PRINCIPAL, Route
 
@@ -114,10 +112,12 @@ async def _search(frame: Frame, desk: Desk, request: web.Request) -> web.Respons
     name = SEALED if VERB in asking.may else SEALED_OTHER
     sealed = await frame.read(_sealed, form["q"][:MAX_LENGTH], name) if form["q"] else ""
     asked = Asked.of(PATH, asking.words.language, {**form.fields, **dict.fromkeys(NUMBERS, ""), name: sealed}, NAMES)
-    order = item_number(form["q"].upper()) or 0
-    is_order = order and await frame.read(worklist.item, order) is not None
-    to = asking.words.href("/order", item=item_id(order)) if is_order else asked.href()
-    return web.Response(status=303, headers={hdrs.LOCATION: to})
+    page = await frame.read(_page_of, form["q"], asking.words)
+    return web.Response(status=303, headers={hdrs.LOCATION: page or asked.href()})
+
+
+def _page_of(reader: Reader, number: str, words: Words) -> str:
+    return next(filter(None, (panels.page_of(reader, number, words) for panels in PANELS.each())), "")
 
 
 def _sealed(reader: Reader, number: str, name: str) -> str:
@@ -242,7 +242,7 @@ def _page(asking: Asking) -> Page:
         "rows": [],
         "older": "",
         "news": "",
-        "tube": "",
+        "beside": "",
     }
     return Page("messages", values, wrong)
 
@@ -270,7 +270,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
             count = MOST_COUNTED + 1
     number = asking.query.get(BEARS) or asked.get("q") or ""
     return {
-        "tube": _tube(reader, number, words) if number else "",
+        "beside": _beside(reader, number, words) if number else "",
         "rows": [
             _row(view, lanes.get(view.id, {}), asked.href(path=f"{PATH}/{view.id}", top=top), words) for view in views
         ],
@@ -280,15 +280,8 @@ def _found(reader: Reader, asking: Asking) -> Values:
     }
 
 
-def _tube(reader: Reader, number: str, words: Words) -> str:
-    """The address of the page about the tube with this number; empty: no order and no question is there for it."""
-    found = tube_timeline.tube(reader, number, limit=1)
-    if found.items:
-        return words.href("/order", item=found.items[-1].item.item_id)
-    if not found.questions:
-        return ""
-    query = found.questions[-1].query
-    return words.href("/order", question=query, tube=tube_timeline.place_in_query(reader, query, number))
+def _beside(reader: Reader, number: str, words: Words) -> str:
+    return next(filter(None, (panels.beside(reader, number, words) for panels in PANELS.each())), "")
 
 
 def _row(view: MessageView, lanes: dict[str, str], href: str, words: Words) -> dict[str, Any]:

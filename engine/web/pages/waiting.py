@@ -6,7 +6,6 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.features.rework.pages import aside
 from engine.model.journal_views import DeliveryView
 from engine.model.permissions import LOOKING
 from engine.store.queries.messages import count_waiting, waiting_deliveries
@@ -15,6 +14,7 @@ from engine.web.asked import PAGE, Asked, number
 from engine.web.pages.filters import page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
+from engine.web.pages.panels import PANELS, Link
 from engine.web.pages.words import Words, grouped
 from engine.web.routes import Route
 
@@ -42,10 +42,14 @@ def _found(reader: Reader, asking: Asking) -> Values:
     found = waiting_deliveries(reader, channel=channel, destination=destination, after_id=after, limit=PAGE + 1)
     more, found = len(found) > PAGE, found[:PAGE]
     return {
-        "rows": [_row(one, words) | {"offers": aside.offers(asking, [one])} for one in found],
+        "rows": [_row(one, words) | {"offers": _offers(asking, one)} for one in found],
         "count": grouped(count_waiting(reader, channel=channel, destination=destination)),
         "further": asked.href(after=found[-1].id) if more else "",
     }
+
+
+def _offers(asking: Asking, one: DeliveryView) -> list[Link]:
+    return [link for panels in PANELS.each() for link in panels.offers_of_delivery(asking, one)]
 
 
 def _row(one: DeliveryView, words: Words) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.config.destination import KINDS, DestinationConfig
+from engine.config.destination import DestinationConfig, destination_type, kinds
 from engine.config.destination_base import DestinationBase
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
@@ -29,8 +29,10 @@ from tests.support.counterparts import COUNTERPARTS, PATIENT, SECRET, Counterpar
 from tests.support.running import make_running_site, running_app
 from tests.support.waiting import until
 
-CONFIG: TypeAdapter[DestinationConfig] = TypeAdapter(DestinationConfig)
+CONFIG: TypeAdapter[DestinationConfig] = TypeAdapter(destination_type())
 WITHIN_S = 240.0
+KINDS = kinds()
+
 each_kind = pytest.mark.parametrize("kind", KINDS)
 NO_COUNTERPART = "write its counterpart in tests/support/counterparts.py, with @counterpart and the name of the kind"
 WITH_TLS = [kind for kind in KINDS if kind in COUNTERPARTS and COUNTERPARTS[kind].tls is True]

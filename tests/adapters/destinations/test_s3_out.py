@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from adapters.codecs.signatures.aws import authorization
 from adapters.destinations import s3_out
 from adapters.destinations.s3_out import S3Out, bucket_address, object_name
-from engine.config.destination import DestinationConfig, S3Destination
+from engine.config.destination import S3Destination, destination_type
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
@@ -363,7 +363,7 @@ async def test_it_is_built_from_the_models_that_read_the_configuration(monkeypat
     monkeypatch.setenv("LR_ID", ACCESS_KEY)
     monkeypatch.setenv("LR_KEY", SECRET_KEY)
     async with scripted(stored()) as server:
-        config = TypeAdapter(DestinationConfig).validate_python(
+        config = TypeAdapter(destination_type()).validate_python(
             {
                 "kind": "s3",
                 "endpoint": server.url.removesuffix("fhir"),

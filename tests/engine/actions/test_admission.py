@@ -20,11 +20,12 @@ from engine.actions import admission
 from engine.actions.admission import MAX_REFUSED, UNSEEN, Admission, Person, roles_of
 from engine.actions.control import Request, call, follow
 from engine.actions.control_server import MAX_OF_ANOTHER, ControlServer
+from engine.actions.declared import all_acts, needs
+from engine.actions.verbs.contents import FOLLOWED
 from engine.config import values
 from engine.model.actor import Actor
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.permissions import ALL, ROLES, Permission, permissions_of
-from engine.runtime.control_handlers import FOLLOWERS, HANDLERS, NEEDS
 from tests.support.other_accounts import as_account, become
 
 SERVICE = "daemon"  # the account of the service
@@ -154,9 +155,9 @@ async def _serve(place: Path, ready: int) -> None:
 
     server = ControlServer(
         place / "s.sock",
-        dict.fromkeys(HANDLERS, answer),
-        followers=dict.fromkeys(FOLLOWERS, items),
-        admission=Admission(NEEDS, lambda: GIVEN, note),
+        dict.fromkeys(all_acts(), answer),
+        followers=dict.fromkeys(FOLLOWED, items),
+        admission=Admission(needs(), lambda: GIVEN, note),
     )
     await server.start()
     server.open_to_group(True)
@@ -167,7 +168,7 @@ async def _serve(place: Path, ready: int) -> None:
 def _asked(path: Path, verb: str) -> str:
     """``allowed``, or why not."""
     try:
-        if verb in FOLLOWERS:
+        if verb in FOLLOWED:
             next(follow(path, verb))
         else:
             call(path, verb)
@@ -177,12 +178,12 @@ def _asked(path: Path, verb: str) -> str:
 
 
 def _all_asked(path: Path) -> dict[str, str]:
-    return {verb: _asked(path, verb) for verb in [*HANDLERS, *FOLLOWERS]}
+    return {verb: _asked(path, verb) for verb in [*all_acts(), *FOLLOWED]}
 
 
 @real_accounts
 def test_each_verb_and_each_kind_of_account(served: Path) -> None:
-    assert set(MAY) == set(HANDLERS) | set(FOLLOWERS), "a verb without a line of MAY"
+    assert set(MAY) == set(all_acts()) | set(FOLLOWED), "a verb without a line of MAY"
     for account in ("root", SERVICE):
         answers = as_account(account, do=partial(_all_asked, served))
         assert set(answers.values()) == {"allowed"}, account
@@ -197,7 +198,7 @@ def test_each_verb_and_each_kind_of_account(served: Path) -> None:
     rows = [json.loads(line) for line in (served.parent / "rows").read_text().splitlines()]
     assert [row[0] for row in rows] == list(KINDS), "one row a minute of each account"
     assert rows[0][1]["role"] == "viewer"
-    assert rows[0][2] == {"verb": "reload", "missing": ["change"]}
+    assert rows[0][2] == {"verb": "retry", "missing": ["act"]}
     assert rows[-1][1]["role"] == "no role"
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.actions import operations
+from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.features.rework.acts.bulk_acts import bulk_acts
 from engine.features.rework.acts.retry import retry_letters
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode

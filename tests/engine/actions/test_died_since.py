@@ -2,9 +2,8 @@
 
 import pytest
 
+from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
-from engine.features.rework.acts.bulk_acts import bulk_acts
-from engine.features.rework.rows import letter_steps
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.operations import bulk
@@ -70,7 +69,7 @@ async def test_a_step_that_is_given_again_does_nothing(site: Site) -> None:
 
     def work(batch: Batch) -> Done:
         steps.append(1)
-        return letter_steps.counts("skipped")(batch)
+        return bulk.counts("skipped")(batch)
 
     number = await site.journal.run(
         bulk.begin, "dismiss", [Member(1), Member(2)], last=1, counted_us=1, actor="anita", what={}

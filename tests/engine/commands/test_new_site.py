@@ -13,6 +13,7 @@ from engine.commands.shared import new_site
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import packs
+from engine.features.orders.config.orders import orders_of
 from tests.engine.commands.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 
@@ -71,7 +72,7 @@ def test_an_analyzer_that_asks_for_orders_is_answered_once_two_lines_are_uncomme
     file = tmp_path / "channels" / f"{name}.yaml"
     text = file.read_text()
     file.write_text(text.replace("# orders:", "orders:"))
-    assert load_site(tmp_path).channels[name].orders is not None
+    assert orders_of(load_site(tmp_path).channels[name]) is not None
     checked = labrelay("--site", str(tmp_path), "check")
     assert checked.code == ExitCode.OK, checked.err
 

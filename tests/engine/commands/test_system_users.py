@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from engine.actions import control_server
+from engine.actions.admission import system_users
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.session import Session
 from engine.config.load import load_site
@@ -147,7 +148,7 @@ def test_a_role_or_account_that_is_wrong_is_refused(tmp_path: Path, users: str, 
 def test_accounts_and_groups_have_one_role_or_several(tmp_path: Path) -> None:
     text = '{asha: operator, "%lab": [viewer, see-patients], "lab-2@example.org": admin}'
     make_site(tmp_path, site=f"{SITE_YAML}access: {{system_users: {text}}}\n")
-    assert load_site(tmp_path).config.access.system_users == {
+    assert system_users(load_site(tmp_path).config) == {
         "asha": ("operator",),
         "%lab": ("viewer", "see-patients"),
         "lab-2@example.org": ("admin",),

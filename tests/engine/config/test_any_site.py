@@ -19,10 +19,10 @@ KEYS = sorted(
     {
         name
         for model in (
-            sitewide.SiteConfig,
+            sitewide.site_model(),
             sitewide.SiteInfo,
             web.WebConfig,
-            channel.ChannelConfig,
+            channel.channel_model(),
             channel.RouteConfig,
             source.AstmSource,
             tls.ServerTls,

@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import BaseModel
 
 from engine.config import destination, pack, source
-from engine.config.channel import ChannelConfig
+from engine.config.channel import channel_model
 from engine.config.descriptions import description
 from engine.config.problems import alternatives
-from engine.config.sitewide import SiteConfig
+from engine.config.sitewide import site_model
 
 
 class Base(BaseModel):
@@ -52,7 +52,7 @@ def models(given: type[BaseModel], found: dict[type[BaseModel], None]) -> Iterat
 
 
 def test_each_key_of_a_site_has_a_description() -> None:
-    roots = (SiteConfig, ChannelConfig, pack.PackConfig, *destination.KINDS.values(), *source.MODELS.values())
+    roots = (site_model(), channel_model(), pack.PackConfig, *destination.kinds().values(), *source.models().values())
     found: dict[type[BaseModel], None] = {}
     every = [model for root in roots for model in models(root, found)]
     assert len(every) > 30

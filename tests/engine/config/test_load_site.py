@@ -9,7 +9,7 @@ from engine.config.destination import FhirDestination, FileDestination
 from engine.config.load import load_site
 from engine.config.secrets import Secret
 from engine.config.site_file import data_folder
-from engine.config.source import KINDS, TRANSPORTS, AstmSource, MllpSource
+from engine.config.source import AstmSource, MllpSource, presets, transports
 from engine.model.errors import ConfigError
 from engine.model.units import HostPort
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -146,11 +146,11 @@ MISTAKES = {
     ),
     "no kind": (
         CHANNEL_YAML.replace("kind: mllp, ", ""),
-        f"channels/a.yaml:2:9: source: kind is missing; add kind: {either(KINDS)}",
+        f"channels/a.yaml:2:9: source: kind is missing; add kind: {either(tuple(presets()))}",
     ),
     "source is no block": (
         CHANNEL_YAML.replace('{kind: mllp, listen: "127.0.0.1:0"}', "mllp"),
-        f"channels/a.yaml:2:9: source: expected a block with kind: {either(KINDS)}",
+        f"channels/a.yaml:2:9: source: expected a block with kind: {either(tuple(presets()))}",
     ),
     "option of another link": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, checksum: warn"),
@@ -180,11 +180,11 @@ MISTAKES = {
     ),
     "transport that does not go with the kind": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: http"),
-        f"channels/a.yaml:2:9: source: this transport and link do not go together; use {either(KINDS)}",
+        f"channels/a.yaml:2:9: source: this transport and link do not go together; use {either(tuple(presets()))}",
     ),
     "unknown transport": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: pigeon"),
-        f"channels/a.yaml:2:33: source.transport: unknown value 'pigeon'; use {either(TRANSPORTS)}",
+        f"channels/a.yaml:2:33: source.transport: unknown value 'pigeon'; use {either(transports())}",
     ),
     "unknown zone": (
         CHANNEL_YAML + "timezone: Asia/Calcuta\n",
@@ -346,7 +346,7 @@ SITE_MISTAKES = {
     "destination of a later version": (
         SITE_YAML + "  b: {kind: worklist, url: x}\n",
         "config/labrelay.yaml:4:13: destinations.b.kind: 'worklist' is not in this version of LabRelay; use "
-        f"{either(tuple(destination.KINDS))}",
+        f"{either(tuple(destination.kinds()))}",
     ),
     "not an url": (
         SITE_YAML + "  b: {kind: fhir, url: fhir.example.org}\n",

@@ -7,10 +7,10 @@ from engine.config import registry, source
 
 
 def test_every_transport_and_every_link_of_a_source_has_its_adapter() -> None:
-    for name in source.TRANSPORTS:
+    for name in source.transports():
         made = callable(getattr(registry.transport(name), "build", None))
         assert made, f"adapters/transports/{name}.py: write build(source, handler), which makes the transport"
-    assert set(source.LINKS) == registry.LINKS.keys(), (
+    assert set(source.links()) == registry.LINKS.keys(), (
         "name the module of the link in LINKS (engine/config/registry.py)"
     )
 

@@ -114,7 +114,7 @@ def test_each_kind_of_sink_a_webhook_and_traces_get_their_addresses(
         file.write(text)
     found = {need.value: need.why for need in service.needs(load_site(folder))}
     assert found.keys() == {f"203.0.113.{number}" for number in range(1, 7)}
-    assert found["203.0.113.1"].startswith("sink email of alerts")
+    assert found["203.0.113.1"].startswith("sink of alerts email")
 
 
 def test_each_part_that_needs_a_line_has_one_with_its_reason(tmp_path: Path) -> None:

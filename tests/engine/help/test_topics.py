@@ -7,11 +7,12 @@ import pytest
 import yaml
 
 from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
+from engine.actions.declared import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
 from engine.config import destination, pack, registry, sitewide, source
-from engine.config.channel import ChannelConfig, RouteConfig
+from engine.config.channel import RouteConfig, channel_model
 from engine.config.layouts import layout_files
 from engine.diagnostics.packs import packs
 from engine.features.alerts.config.sinks import SINK_KINDS
@@ -26,9 +27,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
 from engine.monitoring import logs
 from engine.monitoring.snapshot.links import LinkState
-from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import QUESTIONS, RESOURCES
+from engine.web.api.resources import QUESTIONS, resources
 from tests.support.packages import PACKAGES
 from tests.support.status_sites import troubled_site
 
@@ -61,21 +61,21 @@ def test_every_topic_has_a_heading_and_something_in_it(name: str) -> None:
 
 
 def test_every_key_of_a_source_is_documented() -> None:
-    known = {name for model in source.MODELS.values() for name in model.model_fields}
+    known = {name for model in source.models().values() for name in model.model_fields}
     missing = known - set(rows(part("keys", "sources")))
     assert missing == set(), "add the model of these keys to source_keys in engine/help/topics/keys.py"
 
 
 def test_every_key_is_in_its_part() -> None:
     models = {
-        "site": (sitewide.SiteConfig, sitewide.SiteInfo, sitewide.LimitsConfig),
+        "site": (sitewide.site_model(), sitewide.SiteInfo, sitewide.LimitsConfig),
         "alerts": tuple(SINK_KINDS.values()),
-        "destinations": tuple(destination.KINDS.values()),
-        "channels": (ChannelConfig, RouteConfig),
+        "destinations": tuple(destination.kinds().values()),
+        "channels": (channel_model(), RouteConfig),
         "packs": (pack.PackConfig,),
     }
     elsewhere = {
-        *keys.PARTS,
+        *keys.parts(),
         "access",
         "backup",
         "limits",
@@ -92,7 +92,7 @@ def test_every_key_is_in_its_part() -> None:
         assert known - set(rows(part("keys", name))) - elsewhere == set(), name
 
 
-@pytest.mark.parametrize("kind", destination.KINDS)
+@pytest.mark.parametrize("kind", destination.kinds())
 def test_a_kind_of_destination_is_shown_with_its_keys_and_an_example(kind: str) -> None:
     text = part("keys", "destinations", kind)
     assert f"| `kind` | `{kind}` |" in text
@@ -133,7 +133,13 @@ def test_every_table_of_codes_is_listed() -> None:
 
 def test_everything_that_can_be_chosen_is_listed() -> None:
     text = library.topic("kinds")
-    for name in (*destination.KINDS, *source.PRESETS, *source.TRANSPORTS, *registry.dialects(), *layout_files(None)):
+    for name in (
+        *destination.kinds(),
+        *source.presets(),
+        *source.transports(),
+        *registry.dialects(),
+        *layout_files(None),
+    ):
         assert f"`{name}`" in text, name
 
 
@@ -148,9 +154,9 @@ def test_layouts_packs_loggers_and_names_of_hold_rules_are_listed() -> None:
 
 def test_resources_acts_and_problems_of_the_api_are_listed() -> None:
     text = library.topic("api")
-    for path in [*(one.path for one in RESOURCES), *(one.path for one in QUESTIONS)]:
+    for path in [*(one.path for one in resources()), *(one.path for one in QUESTIONS)]:
         assert any(row.endswith(f" {path}") for row in rows(text)), path
-    assert set(OFFERED) | set(KINDS) <= set(rows(text))
+    assert set(of_api()) | set(KINDS) <= set(rows(text))
 
 
 def test_every_field_of_status_json_is_described() -> None:

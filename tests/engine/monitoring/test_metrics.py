@@ -1,7 +1,8 @@
 """Metrics: cheap to count, bounded, consistent with the snapshot, and documented."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,10 +18,10 @@ from engine.monitoring.metrics import (
     COMMIT,
     DELIVERY,
     LINK_FAULTS,
-    METRICS,
     RECEIVED,
     Counters,
     Kind,
+    all_metrics,
     new_registry,
 )
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -121,16 +122,23 @@ def test_the_process_is_measured_without_proc_stat() -> None:
 def test_no_metric_is_exported_twice() -> None:
     """Prometheus refuses the whole scrape if one is."""
     counters = Counters()
-    for spec in METRICS:
+    for spec in all_metrics():
         if spec.kind is Kind.COUNTER:
             counters.add(spec, *spec.labels)
         elif spec.kind is Kind.HISTOGRAM:
             counters.adopt(spec, Timing(), *spec.labels)
     alerts = AlertsSnapshot({("dead", "attention"): 1}, {"chief": None})
     families = [
-        family.name for family in new_registry(counters, troubled_site, lambda: alerts, lambda: {"erp": NOW}).collect()
+        family.name
+        for family in new_registry(counters, troubled_site, lambda: services(alerts, {"erp": NOW})).collect()
     ]
     assert len(families) == len(set(families))
+
+
+def services(alerts: AlertsSnapshot | None, untaken: dict[str, datetime | None]) -> dict[str, object]:
+    """Of the features with metrics, what they read."""
+    webhooks = SimpleNamespace(untaken_since=lambda: untaken)
+    return {"alerts": SimpleNamespace(seen=alerts), "events": SimpleNamespace(webhooks=webhooks)}
 
 
 def test_alerts_are_counted_by_rule_and_level_and_unsent_ones_by_their_age() -> None:
@@ -139,7 +147,7 @@ def test_alerts_are_counted_by_rule_and_level_and_unsent_ones_by_their_age() -> 
         {("dead", "attention"): 2, ("dead", "problem"): 0},
         {"chief": None, "mail": at_us - 90_000_000, "set-back": at_us + 5},
     )
-    samples = scraped(new_registry(Counters(), quiet_site, lambda: alerts))
+    samples = scraped(new_registry(Counters(), quiet_site, lambda: services(alerts, {})))
     assert {name: value for name, value in samples.items() if name.startswith("labrelay_alert")} == {
         "labrelay_alerts_open{level=attention,rule=dead}": 2,
         "labrelay_alerts_open{level=problem,rule=dead}": 0,
@@ -151,7 +159,7 @@ def test_alerts_are_counted_by_rule_and_level_and_unsent_ones_by_their_age() -> 
 
 def test_events_that_a_webhook_has_not_taken_are_there_by_their_age() -> None:
     untaken = {"erp": NOW - timedelta(seconds=90), "bus": None, "set-back": NOW + timedelta(seconds=5)}
-    samples = scraped(new_registry(Counters(), quiet_site, webhooks=lambda: untaken))
+    samples = scraped(new_registry(Counters(), quiet_site, lambda: services(None, untaken)))
     assert {name: value for name, value in samples.items() if name.startswith("labrelay_webhook")} == {
         "labrelay_webhook_unsent_oldest_seconds{webhook=erp}": 90,
         "labrelay_webhook_unsent_oldest_seconds{webhook=bus}": 0,
@@ -171,9 +179,9 @@ def test_a_large_network_can_be_scraped() -> None:
 
 
 def test_names_follow_prometheus_and_are_unique() -> None:
-    names = [spec.name for spec in METRICS]
+    names = [spec.name for spec in all_metrics()]
     assert len(names) == len(set(names))
-    for spec in METRICS:
+    for spec in all_metrics():
         assert re.fullmatch(r"labrelay_[a-z_]+", spec.name)
         assert not spec.name.endswith("_total")
         assert spec.help.endswith(".")
@@ -194,5 +202,5 @@ def test_the_help_names_exactly_these_metrics() -> None:
             ", ".join(spec.labels),
             spec.help.replace("`", ""),
         )
-        for spec in METRICS
+        for spec in all_metrics()
     }

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.config.channel import ChannelConfig
+from engine.config.channel import ChannelConfig, channel_model
 from engine.monitoring.usual_gaps import same_hours
 from engine.runtime import arrivals_view
 from engine.runtime.arrivals_view import LEARNED_AT_ONCE, ArrivalsView
@@ -25,7 +25,7 @@ NAMES = [f"chem-{n}" for n in range(LEARNED_AT_ONCE + 10)]
 
 def channel(name: str, **more: Any) -> ChannelConfig:
     source = {"kind": "mllp", "listen": "127.0.0.1:0"}
-    return ChannelConfig.model_validate(
+    return channel_model().model_validate(
         {"channel": name, "timezone": "Asia/Kolkata", "source": source, "routes": [{"to": "x"}], **more}
     )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.todo.rules import entries
 from engine.monitoring.snapshot.states import ChannelState
 from engine.receiving import backlog
 from engine.receiving.backlog import BACKLOG_BYTES
@@ -16,6 +15,7 @@ from tests.support.doors import ORU, RECORDS, ports
 from tests.support.http_sender import HOST, post
 from tests.support.ordering_lis import order
 from tests.support.running import RunningSite, channel, running_site
+from tests.support.todo_entries import entries
 from tests.support.waiting import WITHIN_S, until
 
 ORDER = block(order("M1", ("NW", "P1", "TSH")))

@@ -46,8 +46,8 @@ alerts: {{sinks: {{log: {{kind: syslog, connect: "log:6514", protocol: tcp, tls:
         ("channel haematology", "source.pem", "source.key"),
         ("destination a", "client.pem", "client.key"),
         ("destination b", "token.pem", "token.key"),
-        ("webhook erp", "hook.pem", "hook.key"),
         ("sink log", "sink.pem", "sink.key"),
+        ("webhook erp", "hook.pem", "hook.key"),
         ("traces", "traces.pem", "traces.key"),
     ]
 

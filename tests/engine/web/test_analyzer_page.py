@@ -1,30 +1,15 @@
-"""The page about one analyzer's line, and the search for reagent lots."""
+"""The page about one analyzer's line."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from engine.model.errors import StoreError
-from engine.model.journal_views import ReagentView
 from engine.store.journal import Journal
 from tests.support import journals
 from tests.support.status_server import Element, read_html, running
-from tests.support.status_sites import quiet_site, troubled_site
-
-LOT = ReagentView(
-    channel="coagulation",
-    name="STA-NEO CI PLUS 5",
-    lot="254169",
-    expires="2026-02-28",
-    tests=("SPT", "SINR"),
-    left="",
-    first_us=1_771_000_000_000_000,
-    last_us=1_772_400_000_000_000,
-    messages=312,
-)
-
+from tests.support.status_sites import troubled_site
 
 About = Callable[..., Awaitable[Element]]
 
@@ -122,49 +107,3 @@ async def test_an_analyzer_that_is_not_there(journal: Journal, path: str) -> Non
         answer, text = await page.get(path)
     assert answer.status == 404
     assert "<b>" not in text
-
-
-async def test_a_search_finds_lots_and_says_how_to_list_the_messages() -> None:
-    asked: list[tuple[str | None, str | None]] = []
-
-    def find(lot: str | None, channel: str | None) -> Sequence[ReagentView]:
-        asked.append((lot, channel))
-        return [LOT]
-
-    async with running(troubled_site(), reagents=find) as page:
-        _, text = await page.get("/reagents?lot=+254169+&channel=coagulation")
-        _, data = await page.get("/reagents.json?lot=254169")
-        await page.get("/reagents")
-    root = read_html(text)
-    row = root.one("tbody").one("tr").text
-    assert row.startswith("coagulation STA-NEO CI PLUS 5 254169 2026-02-28 expired SPT, SINR - 312")
-    assert "labrelay messages list --lot 254169" in root.one("main").text
-    (link,) = [one for one in root.all("a") if one.attributes["href"].startswith("/messages?lot=")]
-    assert link.attributes["href"] == "/messages?lot=254169&since=all&lang=en"
-    assert root.one("input", id="lot").attributes["value"] == "254169"
-    (told,) = json.loads(data)["reagents"]
-    assert (told["lot"], told["messages"], told["tests"]) == ("254169", 312, ["SPT", "SINR"])
-    assert told["first"].startswith("2026-02-13T")
-    assert asked == [("254169", "coagulation"), ("254169", None), (None, None)]
-
-
-async def test_a_lot_that_nobody_named_and_one_that_is_no_lot() -> None:
-    async with running(quiet_site()) as page:
-        _, nothing = await page.get("/reagents?lot=X1")
-        _, empty = await page.get("/reagents")
-        _, hostile = await page.get("/reagents?lot=%22%3E%3Cscript%3E%27;rm")
-    assert "No message names this lot." in read_html(nothing).text
-    assert "No analyzer has named a reagent lot yet." in read_html(empty).text
-    assert "<script>'" not in hostile
-
-
-async def test_a_journal_that_cannot_be_read_is_said() -> None:
-    def fail(lot: str | None, channel: str | None) -> Sequence[ReagentView]:
-        raise StoreError("disk gone")
-
-    async with running(quiet_site(), reagents=fail) as page:
-        answer, text = await page.get("/reagents")
-        data, _ = await page.get("/reagents.json")
-    assert (answer.status, data.status) == (503, 503)
-    assert "The journal cannot be read just now." in read_html(text).text
-    assert "disk gone" not in text

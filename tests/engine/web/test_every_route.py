@@ -8,8 +8,8 @@ from unittest import mock
 import pytest
 from yarl import URL
 
+from engine.actions.declared import all_acts
 from engine.model.permissions import WATCHING
-from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from tests.support.access import ROOT, Browser, Site, site
@@ -208,8 +208,8 @@ EXPIRED = "This form is too old. Please open the page again."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     # Behind the gate the API has nothing to read: an answer of 500 is one of a person who was let in.
-    api = Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()
-    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS, trial=mock.AsyncMock()) as made:
+    api = Api(mock.Mock(), OfferedActs(all_acts(), mock.Mock())).routes()
+    async with site(tmp_path, api=api, verbs=lambda journal: all_acts(), trial=mock.AsyncMock()) as made:
         yield made
 
 

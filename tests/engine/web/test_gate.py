@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from engine.actions.declared import all_acts
 from engine.model.actor import Actor
 from engine.model.permissions import (
     ACTING,
@@ -18,7 +19,6 @@ from engine.model.permissions import (
     Permission,
     Principal,
 )
-from engine.runtime.control_handlers import HANDLERS
 from engine.web.routes import OPEN_TO_ALL, PRINCIPAL, Route, add_routes, gate
 
 # What each role may do, as a person who gives out roles understands it.
@@ -52,11 +52,11 @@ def test_roles_are_what_the_table_says() -> None:
 
 
 def test_each_verb_of_the_control_socket_needs_permissions() -> None:
-    assert all(verb.needs for verb in HANDLERS.values())
+    assert all(verb.needs for verb in all_acts().values())
     for verb in ("retry", "dismiss", "release", "reject", "pause", "resume", "replay"):
-        assert HANDLERS[verb].needs == ACTING, verb
-    assert HANDLERS["edit"].needs == EDITING
-    assert {name for name, verb in HANDLERS.items() if verb.needs <= ROLES["viewer"]} == {
+        assert all_acts()[verb].needs == ACTING, verb
+    assert all_acts()["edit"].needs == EDITING
+    assert {name for name, verb in all_acts().items() if verb.needs <= ROLES["viewer"]} == {
         "status",
         "alerts",
         "alert_sent",

@@ -6,18 +6,19 @@ from unittest import mock
 
 import pytest
 
+from engine.actions.declared import all_acts
 from engine.features.abdm.pages import abdm
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.orders.pages import acts as order_acts
 from engine.model.permissions import ROLES
-from engine.runtime.control_handlers import HANDLERS
 from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
-from engine.web.menu import DAILY, OTHERS
+from engine.web.menu import entries
 from tests.support.access import Browser, Site, site
 from tests.support.status_server import Element
 
-ENTRIES = {one.path for one in (*DAILY, *(page for group in OTHERS for page in group.entries))}
+ENTRIES = {one.path for one in entries()}
+DAILY = [one for one in entries() if not one.group]
 FOR_PROGRAMMERS = {
     "/api"
 }  # of no use to those who look or act: their menu is the shorter for it. It has no menu itself
@@ -25,8 +26,8 @@ FOR_PROGRAMMERS = {
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
-    api = Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()
-    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS, trial=mock.AsyncMock()) as made:
+    api = Api(mock.Mock(), OfferedActs(all_acts(), mock.Mock())).routes()
+    async with site(tmp_path, api=api, verbs=lambda journal: all_acts(), trial=mock.AsyncMock()) as made:
         yield made
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from aiohttp import web
 
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
@@ -20,13 +21,11 @@ from engine.model.clock import ManualClock
 from engine.model.errors import LogInError
 from engine.model.outcome import Outcome
 from engine.model.search_keys import Number
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web import forms
-from engine.web.api.acts import Verb
 from tests.support import access
 from tests.support.access import GOOD, ROOT, Site
 from tests.support.api import served
@@ -47,11 +46,10 @@ def verbs(journal: Journal) -> dict[str, Verb]:
     site = RunningSite(
         acts=Acts(journal, channels=dict),
         switches=Switches(journal),
-        accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
         data=journal.path.parent,
         loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
     )
-    return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+    return dict(verbs_of(site))
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from engine.config.values import (
     Words,
 )
 from engine.config.yaml_nodes import KeyPath
+from engine.model.units import HostPort
 
 GATEWAYS = {"sbx": "https://dev.abdm.gov.in", "abdm": "https://apis.abdm.gov.in"}
 SANDBOX_ISSUER = "https://dev.abdm.gov.in/auth/realms/central-registry"
@@ -111,6 +112,7 @@ class AbdmDestination(DestinationBase):
     adapter = "engine.features.abdm.client.destination"
     takes = "fhir"
     of_main_process = True
+    probed = False
     example = """\
 abdm:
   kind: abdm
@@ -226,6 +228,10 @@ abdm:
         if len(self.facilities) == 1:
             return next(iter(self.facilities))
         return next((key for key, one in self.facilities.items() if channel in (one.channels or ())), "")
+
+    @property
+    def listeners(self) -> tuple[tuple[KeyPath, HostPort, str], ...]:
+        return ((("callbacks", "listen"), self.callbacks.listen, "callbacks of ABDM"),)
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         if host := host_in_clear(self.place):

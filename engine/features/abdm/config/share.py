@@ -5,6 +5,8 @@ source: {kind: abdm-share}
 
 from typing import Literal
 
+from engine.config.channel import ChannelConfig
+from engine.config.source import Source
 from engine.config.values import Model, Texts
 
 
@@ -27,3 +29,15 @@ class SharePart(Model):
     @property
     def place(self) -> str:
         return "ABDM"
+
+
+class ShareSource(SharePart, Source):
+    """Patients who share their profile at a counter, by ABDM."""
+
+    preset = "abdm-share"
+
+
+def share_of(channel: ChannelConfig) -> SharePart | None:
+    """The source of a channel of patients at a counter; None: it has another one."""
+    source: object = channel.source
+    return source if isinstance(source, SharePart) else None

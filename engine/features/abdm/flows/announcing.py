@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import ChannelConfig
-from engine.features.abdm.config.share import SharePart
+from engine.features.abdm.config.share import share_of
 from engine.features.abdm.rows.share_messages import Listener, announce
 from engine.features.abdm.rows.shares_read import has_shares
 from engine.features.abdm.rules.shares import Shared
@@ -24,9 +24,9 @@ from engine.store.journal import Journal
 def listeners(channels: Mapping[str, ChannelConfig]) -> list[Listener]:
     """The channels that want such messages."""
     return [
-        Listener(channel=one.channel, facilities=one.source.facilities, write=partial(_written, one))
+        Listener(channel=one.channel, facilities=source.facilities, write=partial(_written, one))
         for one in channels.values()
-        if isinstance(one.source, SharePart) and one.enabled
+        if (source := share_of(one)) is not None and one.enabled
     ]
 
 

@@ -15,6 +15,7 @@ from engine.features.abdm.rows import shares_read as abdm_shares
 from engine.features.abdm.rows import state as abdm_state
 from engine.features.abdm.rows.lists import CallLine
 from engine.features.abdm.rows.state import FacilityState
+from engine.features.abdm.rules.account import account_of
 from engine.features.abdm.rules.consents import ConsentState
 from engine.features.abdm.rules.network import ContextState
 from engine.model.permissions import LOOKING
@@ -53,9 +54,10 @@ def _found(reader: Reader, asking: Asking) -> Values:
     if not any(one.kind == KIND for one in site.destinations) and not abdm_lists.has_any(reader):
         return {"member": False}
     now_us = int(words.now.timestamp() * 1_000_000)
+    account = account_of(site)
     day = words.now.astimezone(words.zone).date().isoformat()
     return {
-        "faults": [(one.level.value, one.words.say(words.catalogue)) for one in site.abdm.faults] if site.abdm else [],
+        "faults": [(one.level.value, one.words.say(words.catalogue)) for one in account.faults] if account else [],
         "facilities": [_facility(one, words) for one in abdm_state.facility_states(reader, site.facilities, now_us)],
         "calls": [_call(one, asking) for one in abdm_lists.failed_calls(reader, MOST)],
         "tokens": [

@@ -183,6 +183,10 @@ def suspend_all(batch: Batch) -> int:
     return len(found)
 
 
+def on_earlier_state(batch: Batch, act: int) -> None:
+    suspend_all(batch)
+
+
 def doubted_us(rows: Rows) -> int:
     """Words on consents that were made before are incomplete here; 0: none was lost."""
     row = rows.execute("SELECT value FROM meta WHERE name = ?", (DOUBTED_US,)).fetchone()

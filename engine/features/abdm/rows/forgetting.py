@@ -27,6 +27,7 @@ from engine.model.errors import IntegrityError
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
+from engine.store.operations.erased_messages import ErasedAgain
 
 KEPT_US = 30 * 86_400_000_000  # ended calls, and callbacks: the gateway repeats within hours
 AT_ONCE = 200
@@ -52,6 +53,9 @@ def sweep(batch: Batch) -> bool:
     more = [shares.sweep(batch, before_us, AT_ONCE), ended_consents.sweep(batch, AT_ONCE), full]
     more.append(offers.sweep(batch, AT_ONCE))
     return not any(more)
+
+
+EVERY = (sweep,)
 
 
 def let_go(batch: Batch, messages: Iterable[int]) -> None:
@@ -138,6 +142,15 @@ def erase(batch: Batch, messages: Iterable[int], numbers: Sequence[str]) -> None
         shares.forget(batch, number)
         patients.drop(batch, number, erased=True)
     offers.erase(batch, gone)
+
+
+def on_erase(batch: Batch, messages: Sequence[int], numbers: Sequence[str], act: int) -> int:
+    erase(batch, messages, numbers)
+    return 0
+
+
+def forget_again(rows: Rows, one: ErasedAgain) -> None:
+    erase_again(rows, one.message.id, one.is_his)
 
 
 def erase_again(rows: Rows, message_id: int, is_his: Callable[[str], bool]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from engine.config.channel import ChannelConfig
 from engine.config.load import Site
 from engine.features.abdm.config.destination import AbdmDestination, found_in
+from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import preflight
-from engine.features.abdm.snapshot import AbdmFault
 from engine.model.health import Health, Line
 from engine.monitoring.snapshot.states import Level
 

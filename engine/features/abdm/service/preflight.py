@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from engine.config import registry
 from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
-from engine.features.abdm.snapshot import AbdmFault
 from engine.model.clock import SystemClock
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.states import Level

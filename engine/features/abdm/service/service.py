@@ -3,12 +3,12 @@ watchdog."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.config import registry
-from engine.features.abdm.config.destination import AbdmDestination, found_in
-from engine.features.abdm.flows import consents, reports
+from engine.config.load import Site
+from engine.features.abdm.config.destination import AbdmDestination, facilities_of, found_in
+from engine.features.abdm.flows import announcing, consents, reports
 from engine.features.abdm.flows.pushing import Pushing
 from engine.features.abdm.flows.texting import Texting
 from engine.features.abdm.service.dispatcher import Dispatcher
@@ -18,8 +18,13 @@ from engine.model import back_off
 from engine.model.clock import Clock
 from engine.model.errors import StoreError, TransientDeliveryError
 from engine.model.message import Delivery
+from engine.model.packing import UnpackingDestination
 from engine.model.reasons import ReasonCode
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 logger = logging.getLogger("labrelay.abdm")
 
@@ -70,7 +75,7 @@ class Abdm:
             await self.texting.recover()
 
     @property
-    def loops(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def loops(self) -> dict[str, Loop]:
         """What runs until it is cancelled, by name."""
         return {
             "callbacks of ABDM": self.dispatcher.fold,
@@ -125,21 +130,51 @@ class Abdm:
         self.dispatcher.changed()
 
 
-def of_site(destinations: Mapping[str, object], journal: Journal, clock: Clock) -> Abdm | None:
-    """ABDM of a site; None: it has none.
+class AbdmService(Service):
+    """ABDM of a running site.
 
-    Raises:
-        ConfigError: a certificate or key file cannot be used.
+    Attributes:
+        abdm: None: the site is not in the network.
     """
-    found = found_in(destinations)
-    return None if found is None else Abdm(*found, journal, clock)
 
+    def __init__(self, app: "App") -> None:
+        """
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
+        self._app = app
+        found = found_in(app.parts.built.site.config.destinations)
+        self.abdm = None if found is None else Abdm(*found, app.journal, app.clock)
 
-def changed(running: Abdm | None, destinations: Mapping[str, object]) -> list[str]:
-    """A sentence where a new configuration has another ABDM than runs."""
-    before = None if running is None else (running.name, running.ours)
-    now = found_in(destinations)
-    if before == now:
-        return []
-    name = (now or before or ("",))[0]
-    return [f"config/labrelay.yaml: destinations: {name}: a change takes effect at the next start"]
+    def later(self, site: Site) -> list[str]:
+        before = None if self.abdm is None else (self.abdm.name, self.abdm.ours)
+        now = found_in(site.config.destinations)
+        if before == now:
+            return []
+        name = (now or before or ("",))[0]
+        return [f"config/labrelay.yaml: destinations: {name}: a change takes effect at the next start"]
+
+    def made(self, name: str, destination: UnpackingDestination) -> None:
+        if self.abdm is not None and self.abdm.name == name:
+            destination.hand_to(self.abdm.take)
+
+    async def start(self) -> None:
+        if self.abdm is not None:
+            await self.abdm.start()
+
+    async def stop(self) -> None:
+        if self.abdm is not None:
+            await self.abdm.stop()
+
+    def loops(self) -> dict[str, Loop]:
+        return {} if self.abdm is None else self.abdm.loops | {"profiles shared by ABDM": self._announce}
+
+    async def _announce(self) -> None:
+        parts = self._app.parts
+        await announcing.run(self._app.journal, lambda: parts.built.site.channels, parts.stored)
+
+    def shown(self, site: Site) -> dict[str, object]:
+        return {
+            "abdm": None if self.abdm is None else self.abdm.watch.snapshot,
+            "facilities": facilities_of(site.config.destinations),
+        }

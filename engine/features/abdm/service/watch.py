@@ -19,8 +19,8 @@ from random import random
 
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.rows import reading as queries
+from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.abdm.service.preflight import HIDES, Caller, clocks, examine
-from engine.features.abdm.snapshot import AbdmFault, AbdmSnapshot
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.phrases import Phrase, Span

@@ -1,9 +1,12 @@
 """The part ``access:`` of the site's file: who may give commands to the running daemon, and how people log in."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from engine.config.joining import Behind, part
+from engine.config.sitewide import Server, SiteConfig
 from engine.config.values import Model, Roles, Words, distinct, listed
 from engine.features.access.config.oidc import OidcConfig
 from engine.model.permissions import ROLES, Permission
@@ -47,3 +50,32 @@ class AccessConfig(Model):
         """Whether a user with this role needs one."""
         demanded = set(self.second_factor)
         return bool(demanded & {ALL_USERS, role}) or (sees_patients and Permission.PATIENTS.value in demanded)
+
+
+class AccessKeys(Model):
+    """Keys of the site's file."""
+
+    access: Annotated[AccessConfig, Behind("web")] = Field(default_factory=AccessConfig)
+    """Who may give commands, and how people log in."""
+
+    @model_validator(mode="after")
+    def _known_to_the_provider(self) -> Self:
+        if self.access.oidc is not None and not part(self, SiteConfig).web.public_address:
+            raise ValueError(
+                "access: oidc needs the name of the page, which the provider sends browsers back to; add names to web:"
+            )
+        return self
+
+
+def access_of(config: SiteConfig) -> AccessConfig:
+    return part(config, AccessKeys).access
+
+
+def system_users(config: SiteConfig) -> Mapping[str, Sequence[str]]:
+    return access_of(config).system_users
+
+
+def servers(config: SiteConfig) -> Iterator[Server]:
+    """The identity provider."""
+    if (oidc := access_of(config).oidc) is not None:
+        yield Server(owner="access: oidc", path=("access", "oidc"), block=oidc, place=oidc.issuer)

@@ -8,6 +8,7 @@ from engine.config.destination_auth import host_in_clear
 from engine.config.values import FilePath, Flag, Model, SecretName, Text, WebAddress, Words, distinct, listed
 from engine.model.phrases import N_
 
+BACK = "/log-in/oidc/back"  # the page that the provider sends browsers back to
 Role = Literal["viewer", "operator", "engineer", "admin"]
 Listed = Annotated[tuple[Text, ...], BeforeValidator(listed), AfterValidator(distinct), Words("text, or list of texts")]
 

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 from markupsafe import Markup
 
+from engine.features.access.pages.sessions import log_ins, signed_in
 from engine.features.access.service import second_factor
-from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR
+from engine.features.access.service.accounts import PASSWORD, SECOND_FACTOR, Accounts
 from engine.model.errors import LogInError, RefusedError
 from engine.model.permissions import LOOKING
 from engine.model.phrases import R_, PageText
-from engine.web.desk import Desk, NamedAct, signed_in
+from engine.web.desk import ACCOUNT, Desk, NamedAct
 from engine.web.forms import Form
 from engine.web.identity import SESSION, cookie
 from engine.web.languages import LANGUAGES
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.sender import sender_of
 
-ACCOUNT = "/account"
 FIRST = {PASSWORD: ("password",), SECOND_FACTOR: ("offer", "confirm")}  # all that a person who is held up may do
 DONE: dict[str, PageText] = {  # what the page says after an act
     "password": "Your password is changed. Your other log-ins have ended.",
@@ -33,9 +33,9 @@ DONE: dict[str, PageText] = {  # what the page says after an act
 class AccountPages:
     """The page of the own account. Programs and screens have none."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, accounts: Accounts) -> None:
         self._desk = desk
-        self._accounts = desk.accounts
+        self._accounts = accounts
         self._acts: Mapping[str, NamedAct] = {
             "password": self._password,
             "offer": self._offer,
@@ -60,7 +60,7 @@ class AccountPages:
     ) -> web.Response:
         """The page. ``at``: the act that was refused."""
         me = signed_in(request)
-        sessions = self._desk.log_ins((one for _, one in await self._accounts.sessions(me.user.name)), me.number)
+        sessions = log_ins(self._desk, (one for _, one in await self._accounts.sessions(me.user.name)), me.number)
         credentials = me.user.credentials
         return await self._desk.page(
             request, "account", status, user=me.user, has_pin=bool(credentials.pin), sessions=sessions, trouble=trouble,

@@ -5,6 +5,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from engine.features.access.pages.sessions import log_ins
+from engine.features.access.service.accounts import Accounts
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ADMINISTERING, ROLES, WATCHING, Permission
 from engine.model.phrases import N_, R_, PageText
@@ -33,9 +35,9 @@ SCOPES: Mapping[str, frozenset[Permission]] = {**ROLES, N_("wall screen"): WATCH
 class AdministrationPages:
     """The list of users, the page of one, and the list of tokens."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, accounts: Accounts) -> None:
         self._desk = desk
-        self._accounts = desk.accounts
+        self._accounts = accounts
         self._user_acts: Mapping[str, NamedAct] = {
             "role": self._set_role,
             "patients": self._let_see_patients,
@@ -96,7 +98,7 @@ class AdministrationPages:
             user = await self._accounts.users.named(name)
         except LabRelayError:
             raise web.HTTPNotFound from None
-        sessions = self._desk.log_ins(one for _, one in await self._accounts.sessions(user.name))
+        sessions = log_ins(self._desk, (one for _, one in await self._accounts.sessions(user.name)))
         return await self._desk.page(
             request, "user", status, user=user, roles=tuple(ROLES),
             has_second_factor=bool(user.credentials.totp), sessions=sessions, address=_address_of(user.name),

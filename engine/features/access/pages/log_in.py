@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import orjson
 from aiohttp import web
 
+from engine.features.access.pages.sessions import begin_session, enter, signed_in
+from engine.features.access.service.accounts import Accounts
 from engine.features.access.service.set_up_link import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING
 from engine.model.phrases import R_
-from engine.web.desk import LOG_IN, Desk, local_path, say, signed_in
+from engine.web.desk import ACCOUNT, LOG_IN, Desk, local_path, say
 from engine.web.forms import Form
 from engine.web.identity import (
     BROWSER,
@@ -18,7 +20,6 @@ from engine.web.identity import (
     SIGNED_IN,
     WALL,
     WALL_S,
-    begin_session,
     cookie,
     drop_cookie,
     set_cookie,
@@ -40,10 +41,12 @@ class LogInPages:
         leave: the answer to a log-out of a session that the identity provider has proven, by what was kept of it.
     """
 
-    def __init__(self, desk: Desk, leave: Callable[[web.Request, str], Awaitable[web.Response]]) -> None:
+    def __init__(
+        self, desk: Desk, accounts: Accounts, leave: Callable[[web.Request, str], Awaitable[web.Response]]
+    ) -> None:
         self._desk = desk
         self._leave = leave
-        self._accounts = desk.accounts
+        self._accounts = accounts
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -67,7 +70,7 @@ class LogInPages:
         to = local_path(request.query.get("next", "/"))
         if SIGNED_IN in request:
             return self._desk.go(request, to)
-        return await log_in_page(self._desk, request, to=to)
+        return await log_in_page(self._desk, self._accounts, request, to=to)
 
     async def _log_in(self, request: web.Request) -> web.Response:
         async def act(form: Form) -> web.Response:
@@ -81,10 +84,10 @@ class LogInPages:
                 )
             except LogInError as error:
                 status, trouble = await self._refused(request, error)
-                return await log_in_page(self._desk, request, status, to=to, name=name, trouble=trouble)
+                return await log_in_page(self._desk, self._accounts, request, status, to=to, name=name, trouble=trouble)
             if done.second_factor:
                 return await self._ask_code(request, done.secret, to)
-            return await self._desk.enter(request, done, to)
+            return await enter(self._desk, self._accounts, request, done, to)
 
         return await self._desk.answer(request, act)
 
@@ -107,7 +110,7 @@ class LogInPages:
             except LogInError as error:
                 status, trouble = await self._refused(request, error)
                 return await self._ask_code(request, waiting, to, status, trouble)
-            return await self._desk.enter(request, done, to)
+            return await enter(self._desk, self._accounts, request, done, to)
 
         return await self._desk.answer(request, act)
 
@@ -166,7 +169,7 @@ class LogInPages:
                     request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
                 )
             done = await self._accounts.log_in(name, password, address=address, device=cookie(request, BROWSER))
-            return await self._desk.enter(request, done, "/account")
+            return await enter(self._desk, self._accounts, request, done, ACCOUNT)
 
         return await self._desk.answer(request, act)
 
@@ -216,10 +219,12 @@ class LogInPages:
 NO_WALL = R_("This link has been used, or its token has ended. Please ask the person who administers LabRelay here.")
 
 
-async def log_in_page(desk: Desk, request: web.Request, status: int = 200, **values: str) -> web.Response:
+async def log_in_page(
+    desk: Desk, accounts: Accounts, request: web.Request, status: int = 200, **values: str
+) -> web.Response:
     """The page with name and password. ``values``: ``to``, ``name`` and ``trouble``, each as it is not empty."""
-    shown = {"to": "/", "name": "", "trouble": "", "provider": desk.accounts.provider.title} | values
-    others = await desk.accounts.at_this_device(cookie(request, BROWSER))
+    shown = {"to": "/", "name": "", "trouble": "", "provider": accounts.provider.title} | values
+    others = await accounts.at_this_device(cookie(request, BROWSER))
     # From a page of another site browsers send no cookie; a second request, from our own page, has it.
     again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
     return await desk.page(request, "log_in", status, others=others, again=again, **shown)

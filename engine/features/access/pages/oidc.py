@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from engine.features.access.config.oidc import BACK
 from engine.features.access.pages.log_in import log_in_page
+from engine.features.access.pages.sessions import enter
 from engine.features.access.rules.provider_words import LATE, UNREACHABLE
+from engine.features.access.service.accounts import Accounts
 from engine.model.errors import IdentityProviderError, LabRelayError
 from engine.web.desk import LOG_IN, Desk, local_path
 from engine.web.forms import read_fields
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.web")
 
-START, BACK = "/log-in/oidc", "/log-in/oidc/back"
+START = "/log-in/oidc"
 LEFT, ENDED = "/log-in/oidc/out", "/log-in/oidc/ended"
 COOKIE, LEAVING = "labrelay-oidc", "labrelay-oidc-out"
 FOR_S = 600
@@ -41,8 +44,9 @@ class OidcPages:
         address: of the page, as the provider knows it, without a path; never taken from a request.
     """
 
-    def __init__(self, desk: Desk, address: Callable[[], str]) -> None:
+    def __init__(self, desk: Desk, accounts: Accounts, address: Callable[[], str]) -> None:
         self._desk = desk
+        self._accounts = accounts
         self._address = address
 
     def routes(self) -> Sequence[Route]:
@@ -74,9 +78,9 @@ class OidcPages:
         try:
             if len(set(query)) != len(query):  # a name twice
                 raise IdentityProviderError(LATE, "address")
-            await self._desk.accounts.raise_if_locked(sender_of(request))
+            await self._accounts.raise_if_locked(sender_of(request))
             proven = await flow.finish(sealed, query)
-            done = await self._desk.accounts.come_in(
+            done = await self._accounts.come_in(
                 proven.identity,
                 kept=proven.kept,
                 address=sender_of(request),
@@ -85,7 +89,7 @@ class OidcPages:
         except LabRelayError as error:
             answer = await self._refused(request, error, tried=error.args[0] != LATE)
         else:
-            answer = await self._desk.enter(request, done, local_path(proven.to))
+            answer = await enter(self._desk, self._accounts, request, done, local_path(proven.to))
         drop_cookie(request, answer, COOKIE)
         return answer
 
@@ -96,7 +100,7 @@ class OidcPages:
         """
         for known in (SIGNED_IN, PRINCIPAL):  # the page is for a stranger
             request.pop(known, None)
-        flow = await self._desk.accounts.provider.flow(*self._ways())
+        flow = await self._accounts.provider.flow(*self._ways())
         begun = await flow.leave(kept) if flow is not None else None
         if begun is None:
             return await self._desk.page(request, "logged_out", address="", there=False)
@@ -120,7 +124,7 @@ class OidcPages:
         flow = await self._flow()
         _, fields = await read_fields(request, MOST_NOTICE)
         try:
-            end = partial(self._desk.accounts.end_by_provider, address=sender_of(request))
+            end = partial(self._accounts.end_by_provider, address=sender_of(request))
             await flow.ended(fields.get("logout_token", ""), end)
         except IdentityProviderError as error:
             logger.warning("notice of an ended log-in refused", extra={"reason": error.reason})
@@ -132,7 +136,7 @@ class OidcPages:
         Raises:
             web.HTTPNotFound: the site has no provider.
         """
-        flow = await self._desk.accounts.provider.flow(*self._ways())
+        flow = await self._accounts.provider.flow(*self._ways())
         if flow is None:
             raise web.HTTPNotFound
         return flow
@@ -144,7 +148,7 @@ class OidcPages:
     async def _refused(self, request: web.Request, error: LabRelayError, to: str = "/", *, tried: bool) -> web.Response:
         status, trouble = self._desk.refused(request, error)
         if isinstance(error, IdentityProviderError):
-            await self._desk.accounts.note_refused(sender_of(request), tried=tried)
+            await self._accounts.note_refused(sender_of(request), tried=tried)
             logger.warning("log-in at the identity provider refused", extra={"reason": error.reason})
             status = 503 if error.args[0] == UNREACHABLE else status
-        return await log_in_page(self._desk, request, status, to=to, trouble=trouble)
+        return await log_in_page(self._desk, self._accounts, request, status, to=to, trouble=trouble)

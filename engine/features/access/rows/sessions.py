@@ -8,7 +8,6 @@ from engine.features.access.rules.accounts import Credentials
 from engine.model.errors import LogInError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.core.rows import Execute
 from engine.store.operations import audit
 
 MOST_OF_USER = 10  # sessions of one user; the one that was begun first ends
@@ -96,12 +95,6 @@ def _remember(batch: Batch, new: NewSession, number: int) -> None:
         " (SELECT device FROM log_in_device WHERE user = ?1 ORDER BY seen_us DESC LIMIT ?2)",
         (new.user, MOST_DEVICES),
     )
-
-
-def end_all(execute: Execute) -> None:
-    """End every session, and forget every browser: those of a copy may have been ended since it was made."""
-    for table in ("log_in_session", "log_in_device"):
-        execute(f"DELETE FROM {table}")  # noqa: S608 - constants
 
 
 @operation(priority=Priority.SETTLE)

@@ -1,8 +1,9 @@
 """Why a log-in at the identity provider was refused, as the person reads it; the log has the reason."""
 
+from engine.model.errors import NOT_PROVEN
 from engine.model.phrases import R_
 
-WRONG = R_("the identity provider's answer cannot be used; log in again")
+WRONG = NOT_PROVEN
 DENIED = R_("the identity provider did not let you in")
 LATE = R_("this log-in was begun too long ago, or in another browser; log in again")
 UNREACHABLE = R_("the identity provider cannot be reached; try again, or log in with a password of this page")

@@ -26,6 +26,7 @@ from engine.model.errors import LogInError
 from engine.model.permissions import Principal
 from engine.model.phrases import N_, R_
 from engine.store.journal import Journal
+from engine.web.accounts import Session
 
 IDLE_S = 30 * 60.0
 LONGEST_S = 12 * 3600.0
@@ -57,23 +58,18 @@ class LogIn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedIn:
-    """Who asks in a session.
+class SignedIn(Session):
+    """Who asks in a session, with all that pages of access show of it.
 
     Attributes:
         number: what people name the session by.
         how: "password", "second factor", "PIN", "set-up link" or "identity provider".
         first: what this person has to do before all else: choose a `PASSWORD`, set up a `SECOND_FACTOR`; or empty.
-        ends_us: when it ends if no person asks again.
-        latest_us: when it ends in any case.
     """
 
-    principal: Principal
     user: User
     number: int
     how: str
-    ends_us: int
-    latest_us: int
     first: str = ""
 
 

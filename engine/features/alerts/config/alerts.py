@@ -1,12 +1,13 @@
 """The ``alerts:`` of a site: what people are notified of, and how (`engine.features.alerts`)."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from engine.config.joining import Behind, part
+from engine.config.sitewide import Server, SiteConfig
 from engine.config.values import Duration, Flag, Model, Name, Names, Whole
-from engine.config.yaml_nodes import KeyPath
 from engine.features.alerts.config.sinks import Language, SinkConfig
 from engine.model.spelling import did_you_mean
 
@@ -138,9 +139,27 @@ class AlertsConfig(Model):
     def wants_critical(self) -> bool:
         return "critical" not in self.rules or self.rules["critical"].enabled
 
-    def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        """Secrets that would go to another machine without TLS: the key that says so, and a sentence."""
-        sinks: Mapping[str, Any] = self.sinks
-        for name, sink in sinks.items():
-            for path, text in sink.in_clear():
-                yield ("sinks", name, *path), text
+
+class AlertsKeys(Model):
+    """Keys of the site's file."""
+
+    alerts: Annotated[AlertsConfig | None, Behind("backup")] = None
+    """Who is notified of what waits for a person, and how."""
+
+
+def alerts_of(config: SiteConfig) -> AlertsConfig | None:
+    return part(config, AlertsKeys).alerts
+
+
+def servers(config: SiteConfig) -> Iterator[Server]:
+    """The sinks."""
+    alerts = alerts_of(config)
+    for name, sink in alerts.sinks.items() if alerts is not None else ():
+        yield Server(
+            owner=f"sink {name}",
+            path=("alerts", "sinks", name),
+            block=sink,
+            place=sink.address,
+            in_clear=sink.in_clear(),
+            asked=f"sink of alerts {name}",
+        )

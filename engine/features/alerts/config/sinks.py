@@ -84,6 +84,11 @@ class SinkBase(Model, ABC):
     def place(self) -> str:
         """Where alerts go, for people: nothing in it is secret."""
 
+    @property
+    def address(self) -> str:
+        """The server that it connects to: a URL, or host:port."""
+        return next(str(getattr(self, key)) for key in ("url", "server", "connect") if hasattr(self, key))
+
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         """Secrets that would go to another machine without TLS: the key that says so, and a sentence."""
         yield from ()

@@ -10,12 +10,12 @@ A critical value is a cause of its own, for each message that has one.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.features.todo.rules import Entry
 from engine.model.alerts import Alert
 from engine.model.phrases import PageText, Phrase
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level
+from engine.monitoring.todo import Entry
 
 SERVICE, CRITICAL, SINK, NETWORK = "service", "critical", "sink", "network"
 TOGETHER_US = 120_000_000

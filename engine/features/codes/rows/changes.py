@@ -66,6 +66,9 @@ def add_again(connection: sqlite3.Connection, vault: Vault, act: int, at_us: int
     connection.execute(f"{_INSERT} ON CONFLICT DO NOTHING", (version, act, at_us, sealed))
 
 
+REDONE = dict.fromkeys(VERBS, add_again)
+
+
 def content(what: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a correction that its sealed text has.
 

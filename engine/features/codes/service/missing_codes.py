@@ -5,12 +5,17 @@ The journal counts what a mapping found missing at the time, and keeps it. The t
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from engine.features.codes.lists.gaps import missing_now
 from engine.model.errors import IntegrityError
 from engine.runtime.build import BuiltSite
+from engine.runtime.service import Service
 from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import ChannelGaps, Gap, list_unmapped, newest_unmapped, unmapped_by_channel
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 
 class MissingCodes:
@@ -47,3 +52,14 @@ def _added(found: Sequence[ChannelGaps], fresh: Sequence[Gap]) -> list[ChannelGa
         _, codes, first_us = by_channel.get(gap.channel, (gap.channel, 0, gap.first_us))
         by_channel[gap.channel] = ChannelGaps(gap.channel, codes + 1, min(first_us, gap.first_us))
     return [by_channel[name] for name in sorted(by_channel)]
+
+
+class CodeService(Service):
+    """Of a running site."""
+
+    def __init__(self, app: "App") -> None:
+        self._journal = app.journal
+        self.missing = MissingCodes(lambda: app.parts.built)
+
+    def unmapped(self) -> int:
+        return sum(one.codes for one in self.missing.by_channel(self._journal))

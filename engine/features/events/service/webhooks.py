@@ -16,6 +16,7 @@ from datetime import datetime
 from engine.config.renewal import hash_of
 from engine.delivery.retry import RetryPolicy
 from engine.features.events.config import WebhookConfig
+from engine.features.events.config import webhooks_of as webhooks_of
 from engine.features.events.rows import changes as webhooks
 from engine.features.events.rows import reading as events
 from engine.features.events.rows.webhooks import FailingWebhook, StoredWebhook, stored_webhooks

@@ -1,14 +1,12 @@
 """The ``lis:`` block of a channel with ``role: orders``: how the orders of a laboratory system are taken."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.config.mapping_settings import number_patterns
+from engine.config.source import AnySource
 from engine.config.values import Duration, Model, Names, NotEmpty, Text, Words, distinct, listed
-
-if TYPE_CHECKING:
-    from engine.config.source import AnySource
 
 DAY = 86_400.0
 DEADLINE_S = 10.0
@@ -55,7 +53,7 @@ class LisConfig(Model):
     else the connection is closed, and it sends the order again."""
 
 
-def why_no_orders(source: "AnySource") -> str:
+def why_no_orders(source: AnySource) -> str:
     """Why no orders can be taken from this source; empty where they can."""
     if hasattr(source, "tee"):
         return "a tee only listens, and the orders that pass are the other system's"

@@ -1,11 +1,14 @@
 """The ``orders:`` block of a channel: the analyzer asks, and its questions are answered from the worklist."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.channel import ChannelConfig, FeatureKeys, own_line
+from engine.config.joining import Behind, part
+from engine.config.source import AnySource
 from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
@@ -19,10 +22,9 @@ from engine.config.values import (
     Whole,
     Words,
 )
+from engine.features.orders.config.lis import LisConfig, why_no_orders
 from engine.model.orders import code_alone
-
-if TYPE_CHECKING:
-    from engine.config.source import AnySource
+from engine.model.units import HostPort
 
 DEADLINE_S = 8.0  # the shortest time that an analyzer is known to wait over ASTM is 10 s; a dialogue may know better
 
@@ -163,7 +165,7 @@ class OrdersConfig(Model):
         return {code_alone(code): test for test, code in self.codes.items()}
 
 
-def why_one_way(source: "AnySource") -> str:
+def why_one_way(source: AnySource) -> str:
     """Why no question can be answered on this source; empty where one can."""
     if hasattr(source, "tee"):
         return "a tee answers nothing"
@@ -180,3 +182,78 @@ def why_one_way(source: "AnySource") -> str:
     if source.answer_stx:
         return "answer_stx: the frames of such an analyzer have no number and no checksum, and ours have both"
     return ""
+
+
+class OrdersKeys(FeatureKeys):
+    """Keys of a channel's file."""
+
+    of_link = ("two_way", "downloads", "own_line")
+    connections = ("orders",)
+
+    orders: Annotated[OrdersConfig | None, Behind("settings")] = None
+    """Answers the analyzer's questions for orders."""
+
+    lis: Annotated[LisConfig | None, Behind("role")] = None
+    """How the orders of a channel with `role: orders` are taken."""
+
+    @field_validator("orders")
+    @classmethod
+    def _questions_can_be_answered(cls, value: OrdersConfig | None, info: ValidationInfo) -> OrdersConfig | None:
+        source = info.data.get("source")
+        if value is not None and source is not None and (why := why_one_way(source)):
+            raise ValueError(f"{why}; take orders out, or change the source")
+        if value is not None and value.habits and source is not None and source.format != "astm":
+            raise ValueError(f"{next(iter(value.habits))} is for ASTM alone; take it out")
+        if value is not None and source is not None and value.connect is not None and source.format != "hl7v2":
+            raise ValueError("orders_on: own is for IHE LAW over MLLP; take orders_on and connect out")
+        return value
+
+    @field_validator("role", check_fields=False)
+    @classmethod
+    def _orders_can_come(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if value == "orders" and source is not None and (why := why_no_orders(source)):
+            raise ValueError(f"{why}")
+        if value == "orders" and info.data.get("orders") is not None:
+            raise ValueError("orders: is for the channel of an analyzer; take orders out, or role")
+        return value
+
+    @field_validator("lis")
+    @classmethod
+    def _is_of_orders(cls, value: LisConfig | None, info: ValidationInfo) -> LisConfig | None:
+        if value is not None and info.data.get("role") == "results":
+            raise ValueError("is for a channel that brings orders; say role: orders as well, or take it out")
+        return value
+
+    @property
+    def two_way(self) -> bool:
+        """Whether its analyzer's questions are answered."""
+        return self.orders is not None
+
+    @property
+    def taken(self) -> LisConfig | None:
+        """How its orders are taken; None where it brings none."""
+        return (self.lis or LisConfig()) if part(self, ChannelConfig).role == "orders" else None
+
+    @property
+    def downloads(self) -> tuple[str | None, float]:
+        """When waiting orders go to its analyzer unasked."""
+        return (None, 0.0) if self.orders is None else (self.orders.download, self.orders.download_every)
+
+    @property
+    def own_line(self) -> tuple[HostPort, ConnectTls | None] | None:
+        """The address to which orders go on a connection of ours, and its TLS; None: there is none."""
+        return own_line(part(self, ChannelConfig))
+
+
+def orders_of(channel: ChannelConfig) -> OrdersConfig | None:
+    return part(channel, OrdersKeys).orders
+
+
+def taken_of(channel: ChannelConfig) -> LisConfig | None:
+    """How a channel's orders are taken; None where it brings none."""
+    return part(channel, OrdersKeys).taken
+
+
+def lis_of(channel: ChannelConfig) -> LisConfig | None:
+    return part(channel, OrdersKeys).lis

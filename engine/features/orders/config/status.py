@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.channel import ChannelConfig
+from engine.config.source import Source
 from engine.config.values import Flag, Model, Names
 
 
@@ -53,3 +55,15 @@ class StatusPart(Model):
     @property
     def place(self) -> str:
         return "the worklist"
+
+
+class StatusSource(StatusPart, Source):
+    """Changes of orders of the worklist."""
+
+    preset = "order-status"
+
+
+def status_of(channel: ChannelConfig) -> StatusPart | None:
+    """The source of a channel of changes of orders; None: it has another one."""
+    source: object = channel.source
+    return source if isinstance(source, StatusPart) else None

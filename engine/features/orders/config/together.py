@@ -5,37 +5,21 @@ A name that is wrong would lose orders: no analyzer would get them, or the labor
 
 from collections.abc import Iterator, Mapping
 
+from engine.config.agreement import Disagreement
 from engine.config.channel import ChannelConfig
 from engine.config.destination import DestinationConfig, FhirDestination
 from engine.config.problems import closest
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
-from engine.features.orders.config.orders import OrdersConfig
-from engine.features.orders.config.status import StatusPart
-from engine.model.values import value
-
-
-@value()
-class Disagreement:
-    """One of them.
-
-    Attributes:
-        path: of the key, in the file of this channel; ``shown``: how many of its steps are shown.
-        is_warning: the site can run with it.
-    """
-
-    channel: str
-    path: tuple[str | int, ...]
-    shown: int
-    text: str
-    is_warning: bool = False
+from engine.features.orders.config.orders import OrdersConfig, lis_of, orders_of
+from engine.features.orders.config.status import status_of
 
 
 def disagreements(
     channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
 ) -> Iterator[Disagreement]:
     """All of them."""
-    of_analyzers = {name: channel.orders for name, channel in channels.items() if channel.orders is not None}
+    of_analyzers = {name: orders for name, one in channels.items() if (orders := orders_of(one)) is not None}
     yield from _targets(channels, of_analyzers)
     yield from _groups(channels, of_analyzers)
     yield from _tests(channels, of_analyzers)
@@ -45,7 +29,7 @@ def disagreements(
 def unsent_after_s(channels: Mapping[str, ChannelConfig]) -> dict[str, float]:
     """The analyzers that have another time than usual until an order counts as unsent."""
     usual = OrdersConfig.model_fields["unsent_after"].default
-    times = {name: channel.orders.unsent_after for name, channel in channels.items() if channel.orders is not None}
+    times = {name: orders.unsent_after for name, one in channels.items() if (orders := orders_of(one)) is not None}
     return {name: after_s for name, after_s in times.items() if after_s != usual}
 
 
@@ -53,7 +37,8 @@ def _targets(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, O
     """The targets of a laboratory system's orders are channels of analyzers, or groups of them."""
     known = {*of_analyzers, *(group for orders in of_analyzers.values() for group in orders.groups)}
     for name, channel in channels.items():
-        for at, target in enumerate((channel.lis.targets or ()) if channel.lis is not None else ()):
+        lis = lis_of(channel)
+        for at, target in enumerate((lis.targets or ()) if lis is not None else ()):
             if target not in known:
                 hint = closest(target, known) or "; name a channel that has orders:, or its group"
                 yield Disagreement(name, ("lis", "targets", at), 2, f"unknown channel '{target}'{hint}")
@@ -73,9 +58,9 @@ def _tests(channels: Mapping[str, ChannelConfig], of_analyzers: Mapping[str, Ord
     run_here = {test for orders in of_analyzers.values() for test in orders.codes}
     is_known = all(orders.codes for orders in of_analyzers.values())  # else a table of results has some of them
     for name, channel in channels.items():
-        if channel.lis is None:
+        if (lis := lis_of(channel)) is None:
             continue
-        codes, panels = channel.lis.codes, channel.lis.panels or {}
+        codes, panels = lis.codes, lis.panels or {}
         for code, test in (codes or {}).items():
             if is_known and test not in run_here:
                 yield _rejected(name, ("lis", "codes", code), f"no analyzer here runs {test}")
@@ -100,16 +85,16 @@ def _news(
     """A laboratory system hears of orders that a channel brings."""
     known = [name for name, channel in channels.items() if channel.role == "orders"]
     for name, channel in channels.items():
-        if not isinstance(channel.source, StatusPart):
+        if (source := status_of(channel)) is None:
             continue
-        for at, other in enumerate(channel.source.of):
+        for at, other in enumerate(source.of):
             if other not in known:
                 hint = closest(other, known) or "; name a channel with role: orders"
                 yield Disagreement(name, ("source", "of", at), 2, f"'{other}' brings no orders{hint}")
-            elif channel.source.answers and isinstance(channels[other].source, HttpPart):
+            elif source.answers and isinstance(channels[other].source, HttpPart):
                 text = f"'{other}' is answered in the response of its requests; take answers out"
                 yield Disagreement(name, ("source", "answers"), 2, text)
-            elif channel.source.tasks == "update":
+            elif source.tasks == "update":
                 yield from _tasks(name, at, channel, other, channels[other].source, destinations)
 
 

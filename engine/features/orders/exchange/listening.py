@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import ChannelConfig
-from engine.features.orders.config.status import StatusPart
+from engine.features.orders.config.status import status_of
 from engine.features.orders.rows.announcing import Listener
 from engine.model.clock import from_us
 from engine.model.errors import ContentError
@@ -23,13 +23,13 @@ def listeners(channels: Mapping[str, ChannelConfig]) -> dict[str, Sequence[Liste
     """The listeners of the orders of each channel."""
     found: dict[str, list[Listener]] = defaultdict(list)
     for channel in channels.values():
-        if isinstance(channel.source, StatusPart) and channel.enabled:
-            for name in channel.source.of:
+        if (source := status_of(channel)) is not None and channel.enabled:
+            for name in source.of:
                 of = channels.get(name)
-                answer = partial(_answer, channel, of) if channel.source.answers and of is not None else None
+                answer = partial(_answer, channel, of) if source.answers and of is not None else None
                 one = Listener(
                     channel=channel.channel,
-                    updates=channel.source.updates,
+                    updates=source.updates,
                     write=partial(_written, channel),
                     answer=answer,
                 )
@@ -40,7 +40,7 @@ def listeners(channels: Mapping[str, ChannelConfig]) -> dict[str, Sequence[Liste
 def answers_later(channels: Mapping[str, ChannelConfig], name: str) -> bool:
     """Whether the answers to the orders of a channel are messages of another one."""
     return any(
-        isinstance(one.source, StatusPart) and one.enabled and one.source.answers and name in one.source.of
+        (source := status_of(one)) is not None and one.enabled and source.answers and name in source.of
         for one in channels.values()
     )
 
@@ -72,7 +72,7 @@ def _answer(channel: ChannelConfig, of: ChannelConfig, asked: AnsweredOrders) ->
 
 
 def _names_task(channel: ChannelConfig) -> bool:
-    return isinstance(channel.source, StatusPart) and channel.source.tasks == "update"
+    return (source := status_of(channel)) is not None and source.tasks == "update"
 
 
 def _hl7_answer(codec: ModuleType, of: ChannelConfig, asked: AnsweredOrders, control_id: str, at: str) -> bytes | None:

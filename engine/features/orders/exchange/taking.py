@@ -6,6 +6,7 @@ from functools import partial
 
 from engine.config.channel import ChannelConfig
 from engine.features.orders.config.lis import LisConfig
+from engine.features.orders.config.orders import orders_of
 from engine.features.orders.exchange.listening import answers_later
 from engine.model.controls import is_control_number
 from engine.model.worklist import TakeSettings
@@ -16,9 +17,9 @@ def take_settings(channels: Mapping[str, ChannelConfig], lis: LisConfig | None =
     groups: dict[str, set[str]] = defaultdict(set)
     known: dict[str, frozenset[str]] = {}
     for name, channel in channels.items():
-        if channel.orders is not None:
-            known[name] = frozenset(channel.orders.codes)
-            for group in channel.orders.groups:
+        if (orders := orders_of(channel)) is not None:
+            known[name] = frozenset(orders.codes)
+            for group in orders.groups:
                 groups[group].add(name)
     settings = TakeSettings(known_channels=known, groups={name: frozenset(members) for name, members in groups.items()})
     return settings if lis is None else _of_lis(settings, lis, later=answers_later(channels, of))

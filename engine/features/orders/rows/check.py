@@ -3,13 +3,15 @@ the item is, and each item is found by what its content says.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.features.orders.rows import items
 from engine.model.orders import OrderLine
+from engine.store.core import pruned_ranges
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity.row_check import Finding
+from engine.store.integrity.verify import vouched
 
 _NUMBERS = "SELECT number, lag(number, 1, 0) OVER (ORDER BY number) FROM order_item ORDER BY number"
 _HISTORIES = (
@@ -27,12 +29,11 @@ _KEYS = (
 )
 
 
-def check(
-    connection: sqlite3.Connection, vault: Vault | None, gone: Callable[[], Sequence[Range]]
-) -> Iterator[Finding]:
-    """``gone``: the ranges of numbers with a valid record; read after the items, for retention may run beside this."""
+def check(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     jumps = [(before + 1, number - 1) for number, before in connection.execute(_NUMBERS) if number != before + 1]
-    for first, last in _without(jumps, gone() if jumps else ()):
+    # Read after the items, for retention may run beside this.
+    gone = vouched(connection, pruned_ranges.ORDER) if jumps else ()
+    for first, last in _without(jumps, gone):
         yield Finding("missing", "order_item", first, last, f"orders {first} to {last} are missing")
     for (number,) in connection.execute(_HISTORIES):
         text = f"order {number}: its history does not end where it is"
@@ -48,6 +49,9 @@ def check(
             yield Finding(
                 "changed", "order_item", number, number, f"order {number}: it is not found by its own content"
             )
+
+
+CHECKS = {"worklist": check}
 
 
 def _without(jumps: Sequence[tuple[int, int]], gone: Sequence[Range]) -> Iterator[tuple[int, int]]:

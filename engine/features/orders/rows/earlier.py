@@ -10,7 +10,7 @@ What happened after that state is unknown here, but not to analyzers and laborat
   laboratory system, so none of them is given again.
 """
 
-from engine.features.orders.rows import items
+from engine.features.orders.rows import erasing, items
 from engine.features.orders.rules.order_rules import ItemEvent
 from engine.model.orders import ItemReason
 from engine.store.core import pruned_ranges
@@ -24,11 +24,13 @@ UNTIL = "orders_until"  # key of the table `meta`: the newest row of the journal
 RESERVED = 1_000_000  # numbers that lost orders may have had
 
 
-def go_on_from(batch: Batch) -> int:
+def go_on_from(batch: Batch, act: int) -> int:
     """Go on from an earlier state; return how many orders may have gone out since.
 
-    The caller's transaction has the row of the audit trail that says why.
+    Args:
+        act: the row of the audit trail that says why; orders of messages that were erased since are erased by it.
     """
+    erasing.erase_again(batch, act)
     numbers = batch.execute(
         f"SELECT number FROM order_item WHERE {items.OPEN} AND sent = 0 AND after = 0"  # noqa: S608 - constants
         " AND ((state = 'waiting' AND reason IN (?, ?)) OR state = 'held') ORDER BY number",

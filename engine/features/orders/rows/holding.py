@@ -12,6 +12,8 @@ The deliveries of such a message are marked (`engine.model.records.ORDERED`). A 
 the same transaction (`engine.store.operations.outbox.moving`).
 """
 
+from collections.abc import Collection
+
 from engine.features.orders.rows import items
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import (
@@ -94,7 +96,7 @@ def taken_back(batch: Batch, message_id: int) -> None:
                 put_back(batch, one, message_id, channel)
 
 
-def gone_from(batch: Batch, message_id: int, meant: set[int]) -> None:
+def gone_from(batch: Batch, message_id: int, meant: Collection[int]) -> None:
     """A message was processed again, and its results are of these items now: of any other one they are not, unless a
     person says so."""
     for one, cause, channel in of_message(batch, message_id):

@@ -29,7 +29,7 @@ from engine.store.core.vault import Vault
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.salvage.found import MissingOrders
 from engine.store.recovery.salvage.leaves import stray_rows
-from engine.store.recovery.salvage.tables import Tables
+from engine.store.recovery.salvage.tables import Part, Tables
 
 SALVAGED = "salvage"  # the cause of a history that begins anew
 _KEYS = ("rank", "specimen", "patient", "placer", "filler", "place", "tray", "test")
@@ -98,6 +98,9 @@ def go_on(batch: Batch) -> None:
         "UPDATE order_item SET query = 0 WHERE query > 0"
         " AND NOT EXISTS (SELECT 1 FROM order_query q WHERE q.number = order_item.query)"
     )
+
+
+SALVAGE = Part(own=("order_item", "order_event"), take=take, again=order_again, go_on=go_on)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

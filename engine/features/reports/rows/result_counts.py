@@ -18,7 +18,8 @@ time where no destination gets it, or where a delivery is still open after 31 da
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import orjson
 
@@ -26,6 +27,8 @@ from engine.features.reports.rules import LONGEST_S, ResultCounts
 from engine.model.records import AGAIN
 from engine.model.result_times import CORRECTION, FINAL_RESULT, ResultGroup
 from engine.store.core.batch import Batch
+from engine.store.core.sweeping import Step, sweep
+from engine.store.operations.erased_messages import ErasedMessage
 
 COUNTED_AT_ONCE = 32  # messages in one step, and pending ones: six milliseconds, in which no message is committed
 BYTES_AT_ONCE = 32_768  # of their results; a message may have a thousand
@@ -34,6 +37,7 @@ SEEN_US = 7 * DAY_US  # how long a counted result is remembered
 KEPT_DAYS = 800  # of counts: two years and a margin
 CODES = 300  # of one channel and day; those beyond are counted as ''
 COUNTED = "-"  # a salvage: a message whose state is lost had its results counted before
+EVERY = (partial(sweep, table="result_seen", key=("token",)),)
 TEST_BYTES = 6  # of the hash of a test: enough for the tests of one specimen
 _OPEN = frozenset({"waiting", "sending", "held", "dead"})
 _STATE = (
@@ -44,13 +48,6 @@ Key = tuple[str, str, str]
 """Day, channel, code."""
 Wait = tuple[str, str, int, int]
 """Day, code, received_us, collected_us of a result that is not delivered yet."""
-
-
-class Step(NamedTuple):
-    """``pending_at``: the pending message that was looked at last; 0: all were. ``more``: there is more to do now."""
-
-    pending_at: int
-    more: bool
 
 
 # -- at the outcome --------------------------------------------------------------------------------------------------
@@ -104,8 +101,8 @@ def note_again(batch: Batch, message_id: int, results: bytes | None) -> None:
 # -- counting --------------------------------------------------------------------------------------------------------
 
 
-def step(batch: Batch, *, pending_at: int) -> Step:
-    """Count the results of the next messages, and of the next pending ones."""
+def step(batch: Batch, pending_at: int) -> Step:
+    """Count the results of the next messages, and of the next pending ones behind the one that was looked at last."""
     new: dict[Key, ResultCounts] = {}
     after = batch.counted_to
     rows, more = _few(batch.execute(f"{_STATE.format('> ?')} LIMIT ?", (after, COUNTED_AT_ONCE)).fetchall())
@@ -149,11 +146,12 @@ def finish(batch: Batch, messages: Iterable[int]) -> None:
     _add(batch, new)
 
 
-def forget(batch: Batch, message_id: int) -> None:
+def forget(batch: Batch, message: ErasedMessage) -> int:
     """Erase a message's results; their counts stay."""
-    finish(batch, [message_id])
-    batch.execute("UPDATE message_state SET results = NULL WHERE id = ?", (message_id,))
-    batch.execute("DELETE FROM result_seen WHERE message_id = ?", (message_id,))
+    finish(batch, [message.id])
+    batch.execute("UPDATE message_state SET results = NULL WHERE id = ?", (message.id,))
+    batch.execute("DELETE FROM result_seen WHERE message_id = ?", (message.id,))
+    return 0
 
 
 def _set_position(batch: Batch, counted_to: int) -> None:

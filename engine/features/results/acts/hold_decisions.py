@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from engine.actions.operations import BulkAct, Slice, actor_of
+from engine.actions.operations import Slice, actor_of
 from engine.actions.selection import Selection, each_letter, held_results
 from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act
+from engine.features.results.rows import held_steps
 from engine.features.results.rows.hold_queue import TAKEN_BACK
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import RefusedError
@@ -92,16 +93,13 @@ async def dismissing(order: Operation, members: Sequence[Member]) -> Slice:
 
 
 async def releasing(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(letter_steps.release, members=members))
+    return _slice(order, len(members), partial(held_steps.release, members=members))
 
 
 async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
-    return _slice(order, len(members), partial(letter_steps.reject, members=members))
+    return _slice(order, len(members), partial(held_steps.reject, members=members))
 
 
 def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
     named = {"counted_us": order.counted_us, "actor": actor_of(order), "reason": order.what["reason"]}
     return Slice(members, partial(work, **named))
-
-
-DECISIONS: dict[str, BulkAct] = {"dismiss": dismissing, "release": releasing, "reject": rejecting}

@@ -28,8 +28,8 @@ from engine.commands.shared.selecting import (
     word,
 )
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.features.results.lists.held import HELD, PERSON
 from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
-from engine.features.rework.lists.dead_letters import HELD, PERSON
 from engine.model.errors import UnreadableResultsError
 from engine.model.journal_views import DeadLetter, Filter
 from engine.model.reasons import ReasonCode, help_of

@@ -10,6 +10,7 @@ from engine.model.permissions import LOOKING
 from engine.store.queries.letters import count_held, held_deliveries
 from engine.store.queries.reader import Reader
 from engine.web.asked import PAGE, Asked
+from engine.web.menu import LOOKS, Entry
 from engine.web.pages.columns import COLUMNS
 from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
@@ -22,6 +23,7 @@ NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
 VERBS = ("release", "reject")
 CHOICE = letter_columns(why=True)
 STATES = ("rejected",)  # besides those that are held
+MENU = (Entry("/held", "Held results", LOOKS, 40),)
 
 
 def routes(frame: Frame) -> Sequence[Route]:

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine.features.orders.rows import holding
-from engine.features.results.rows import delta_history, number_bearers, used_numbers
+from engine.features.results.rows import delta_history, number_bearers, report_owners, used_numbers
 from engine.features.results.rows.superseding import in_words, overtaken, overtaken_by
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.reasons import ReasonCode
@@ -32,7 +31,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import body_of
-from engine.store.operations import audit, dedup
+from engine.store.operations import audit
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import tell
@@ -65,6 +64,34 @@ def decide(
         found.append(held)
         if held is None:
             delta_history.remember(batch, routed.hold.results, received_us)
+    return found
+
+
+def rejected_before(batch: Batch, message_id: int, channel: str) -> int:
+    """The message with the same bytes that a person has rejected or dismissed; 0 without one, or where a person has
+    released this message since.
+    """
+    sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
+    if batch.execute(sent, (message_id,)).fetchone() is not None:
+        return 0
+    meta = batch.meta(message_id, channel)
+    return 0 if meta is None else int(meta.get("rejected_before", 0))
+
+
+def once_more(routes: Sequence[Routed], held: Sequence[HoldReason | None], other: int) -> list[HoldReason | None]:
+    """Hold documents whose bytes a person has rejected before; an open question about their patient comes first."""
+    text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
+    found: list[HoldReason | None] = []
+    for place, routed in enumerate(routes):
+        before = held[place] if place < len(held) else None
+        if before is not None:
+            found.append(replace(before, text=f"{before.text}; {text}"))
+        else:
+            found.append(
+                HoldReason(reason=ReasonCode.REJECTED_BEFORE, text=text)
+                if routed.destinations and not routed.echo
+                else None
+            )
     return found
 
 
@@ -109,8 +136,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         return "too_old"
     match overtaken(batch, delivery_id):
         case "whole":
-            decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
-            holding.taken_back(batch, message_id)
+            decisions.take_back(batch, [delivery_id], "released after newer messages had all of its results delivered")
             return "superseded"
         case "part":
             _keep_overtaken(batch, delivery_id, channel)
@@ -127,9 +153,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
 
 def take_back(batch: Batch, deliveries: Sequence[int], by: int) -> None:
     """Close held deliveries whose every result the sender has withdrawn, with the message ``by``."""
-    decisions.supersede(batch, deliveries, f"{TAKEN_BACK} (message {by})")
-    for message_id in decisions.messages_of(batch, deliveries):
-        holding.taken_back(batch, message_id)
+    decisions.take_back(batch, deliveries, f"{TAKEN_BACK} (message {by})")
 
 
 @operation(priority=Priority.SETTLE)
@@ -198,4 +222,4 @@ def _free_numbers(batch: Batch, delivery_id: int) -> None:
         (message_id,),
     ).fetchone()
     if left is None:
-        dedup.forget_reports(batch, message_id)
+        report_owners.forget(batch, message_id)

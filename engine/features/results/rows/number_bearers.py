@@ -30,7 +30,7 @@ from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compa
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
-from engine.store.core.vault import NOTE_KEYS
+from engine.store.core.vault import NOTE_KEYS, sealed_to
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
@@ -334,10 +334,3 @@ def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
         return Person.unpacked(batch.vault.open(row.record, _COLUMN, sealed_to(number), ""))
     except IntegrityError:
         return None
-
-
-def sealed_to(number: bytes) -> int:
-    """The row id that a record is sealed to. It follows from the number, so that no record can be moved to another
-    number.
-    """
-    return int.from_bytes(number[:7])

@@ -15,7 +15,7 @@ from engine.model.errors import RefusedError
 from engine.model.records import Decision
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
-from engine.store.operations.bulk import Member, Operation
+from engine.store.operations.bulk import Member, Operation, leaves_all
 from engine.store.queries.bulk import running_operations
 
 VERB = "reprocess"
@@ -91,7 +91,7 @@ def reprocessing(acts: Acts, tried: ChannelRoutes | None = None) -> BulkAct:
                     return _sent(order, finding, routes.channel)
                 break
             same[OUTCOMES.get(finding.outcome, finding.outcome)] += 1
-        return Slice(same.total(), letter_steps.leaves_all(same))
+        return Slice(same.total(), leaves_all(same))
 
     return next_slice
 

@@ -14,7 +14,7 @@ from engine.model.errors import RefusedError
 from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision
-from engine.store.operations.bulk import Member, Operation
+from engine.store.operations.bulk import Member, Operation, counts
 from engine.store.queries.letters import dead_letters
 
 
@@ -78,7 +78,7 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
     if letter is None or letter.at_us > order.counted_us:
         return Slice(1, letter_steps.leaves(Member(message)))
     if letter.state != "dead":
-        return Slice(1, letter_steps.counts("incomplete"))
+        return Slice(1, counts("incomplete"))
     # Only a person who named this very letter, dead for that conflict, can accept that one number belongs to two
     # patients. A conflict that shows only now has been seen by no person.
     named = bool(order.what["selection"].get("ids"))

@@ -153,7 +153,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, purpose: st
             channels(session.load_corrected(), reader.vault.identity_key).get(trace.message.channel) if parsed else None
         )
         document = document_of(
-            reader, trace, found, codes=known_codes(session.folder), unmask=unmask, parsed=parsed, routes=routes
+            reader, trace, found, LETTER, codes=known_codes(session.folder), unmask=unmask, parsed=parsed, routes=routes
         )
     show_document(form, document, lines(document))
     return ExitCode.OK

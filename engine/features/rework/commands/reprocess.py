@@ -185,10 +185,10 @@ def command(
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
     from engine.commands.shared.mapping_options import known_channel
-    from engine.features.results.rows import number_bearers
     from engine.model.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
+    from engine.store.queries.others import others_of
 
     site = session.load_corrected()
     name = selection.channel or ""
@@ -196,7 +196,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     programs = Programs(site.mapping_path())
     key = journal.vault.identity_key
     with journal.snapshot() as execute:
-        others = number_bearers.others(execute)
+        others = others_of(execute)
     built = build_channel(site, config, programs, identity_key=key, clock=SystemClock(), others=others)
     if mapping is None:
         return ReprocessRequest(site, selection, built.routes)

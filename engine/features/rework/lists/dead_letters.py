@@ -1,10 +1,9 @@
-"""Lists that wait for a person: dead letters, held results, persons to be confirmed."""
+"""Dead letters, each by itself and in groups."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from engine.model.journal_views import DeadLetter
-from engine.model.records import PossibleOtherPerson
 from engine.views.view import Field, View, at, or_none
 
 if TYPE_CHECKING:
@@ -39,26 +38,6 @@ LETTER_GROUP: "View[Group]" = View(
     Field("newest", "NEWEST", of=at("newest_us")),
     Field("example", "EXAMPLE", right=True),
     Field("fix"),
-)
-HELD = View[DeadLetter](
-    "held",
-    Field("message", "MESSAGE", of="message_id", right=True),
-    Field("delivery", of="delivery_id"),
-    Field("channel", "CHANNEL"),
-    Field("destination", "DESTINATION"),
-    Field("state"),
-    Field("critical", "CRITICAL"),
-    Field("code", "CODE", of="reason"),
-    Field("since", "SINCE", of=at("at_us")),
-    Field("why", "WHY", of="detail"),
-    Field("type", of="message_type"),
-)
-PERSON = View[PossibleOtherPerson](
-    "persons",
-    Field("message", "MESSAGE", of="message_id", right=True),
-    Field("channel", "CHANNEL"),
-    Field("received", "RECEIVED", of=at("received_us")),
-    Field("before", "BEFORE", of=or_none("before"), right=True),
 )
 
 

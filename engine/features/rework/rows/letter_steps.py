@@ -1,21 +1,20 @@
-"""The steps of operations (`engine.store.operations.bulk`): retry, dismiss, release, reject; replay, reprocess.
+"""The steps of operations (`engine.store.operations.bulk`): retry, dismiss; replay, reprocess.
 
 Each leaves alone what is no longer as it was when a person saw its count: such a member is ``skipped``, or ``erased``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.features.results.rows import hold_queue
 from engine.features.rework.rows import dismissal
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
-from engine.store.core import erased_rows
 from engine.store.core.batch import Batch
 from engine.store.operations import record_outcome, retried
 from engine.store.operations.bulk import Done, Lanes, Member
+from engine.store.operations.members import as_counted, why_left
 from engine.store.operations.outbox import decisions, queueing
 
 Work = Callable[[Batch], Done]
@@ -31,9 +30,9 @@ def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us
     """
     outcomes, lanes = Counter[str](), set[tuple[str, str]]()
     for member in members:
-        found = _found(batch, member.delivery_id, "dead", counted_us)
+        found = as_counted(batch, member.delivery_id, "dead", counted_us)
         if found is None:
-            outcomes[_left(batch, member)] += 1
+            outcomes[why_left(batch, member)] += 1
             continue
         cause, *lane = found
         conflict = cause == ReasonCode.CONFLICT.value
@@ -55,33 +54,15 @@ def dismiss(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: 
     for member in members:
         if not member.delivery_id and _is_dead(batch, member.message_id, counted_us):
             messages.append(member.message_id)
-        elif member.delivery_id and (found := _found(batch, member.delivery_id, "dead", counted_us)):
+        elif member.delivery_id and (found := as_counted(batch, member.delivery_id, "dead", counted_us)):
             deliveries.append(member.delivery_id)
             lanes.add(found[1:])  # it may have held its lane
         else:
-            outcomes[_left(batch, member)] += 1
+            outcomes[why_left(batch, member)] += 1
     if messages or deliveries:
         changed = dismissal.dismiss(batch, messages=messages, deliveries=deliveries, actor=actor, reason=reason)
         outcomes.update(dismissed=changed, skipped=len(messages) + len(deliveries) - changed)
     return Done(outcomes, frozenset(lanes))
-
-
-def release(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
-    """Release held deliveries; the outcomes are those of `hold_queue.release`."""
-    still, outcomes = _still_held(batch, members, counted_us)
-    lanes = set[tuple[str, str]]()
-    if still:
-        done, lanes = hold_queue.release(batch, still, actor=actor, reason=reason)
-        outcomes.update(done)
-    return Done(outcomes, frozenset(lanes))
-
-
-def reject(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: str, reason: str) -> Done:
-    """Reject held deliveries for good."""
-    still, outcomes = _still_held(batch, members, counted_us)
-    if still:
-        outcomes.update(hold_queue.reject(batch, still, actor=actor, reason=reason))
-    return Done(outcomes)
 
 
 def record(
@@ -98,7 +79,7 @@ def record(
     """Record how a dead message was mapped again; arguments and errors as of `record_outcome.record`."""
     recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
     if recorded.already:
-        return Done({_left(batch, Member(message)): 1})
+        return Done({why_left(batch, Member(message)): 1})
     if recorded.state == "dead":
         assert recorded.reason is not None
         retried.note(batch, Member(message), operation, recorded.reason.value)
@@ -136,7 +117,7 @@ def replay(
                     (one,),
                 ).fetchone()
             )
-        left = "erased" if _left(batch, Member(message)) == "erased" else "no_document"
+        left = "erased" if why_left(batch, Member(message)) == "erased" else "no_document"
         outcomes["requeued" if made else left] += 1
     return Done(outcomes, frozenset(lanes))
 
@@ -159,7 +140,7 @@ def reprocess(
     (newest,) = batch.execute("SELECT coalesce(max(id), 0) FROM delivery").fetchone()
     recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
     if recorded.already:
-        return Done({_left(batch, Member(message)): 1})
+        return Done({why_left(batch, Member(message)): 1})
     if recorded.state != "mapped":
         return Done({"number_conflicts": 1})
     made = batch.execute("SELECT id FROM delivery WHERE message_id = ? AND id > ?", (message, newest)).fetchall()
@@ -168,41 +149,9 @@ def reprocess(
     return Done({"processed": 1}, lanes)
 
 
-def counts(outcome: str) -> Work:
-    """The work of a step that leaves its one member alone."""
-    return leaves_all({outcome: 1})
-
-
-def leaves_all(outcomes: Mapping[str, int]) -> Work:
-    """The work of a step that leaves its members alone."""
-    return lambda batch: Done(outcomes)
-
-
 def leaves(member: Member) -> Work:
     """The work of a step that finds its one member not as it was counted."""
-    return lambda batch: Done({_left(batch, member): 1})
-
-
-def _still_held(batch: Batch, members: Sequence[Member], counted_us: int) -> tuple[list[int], Counter[str]]:
-    """The deliveries that are held as they were counted, and the outcomes of the others."""
-    still = [one.delivery_id for one in members if _found(batch, one.delivery_id, "held", counted_us)]
-    others = [one for one in members if one.delivery_id not in still]
-    return still, Counter(_left(batch, one) for one in others)
-
-
-def _left(batch: Batch, member: Member) -> str:
-    """The outcome of a letter that is not as it was counted."""
-    return "erased" if erased_rows.act_of(batch.execute, erased_rows.JOURNAL, member.message_id) else "skipped"
-
-
-def _found(batch: Batch, delivery_id: int, state: str, counted_us: int) -> tuple[str, str, str] | None:
-    """Cause, channel and destination of a delivery; None where it is not as it was counted."""
-    row: tuple[str, str, str] | None = batch.execute(
-        "SELECT d.cause, l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
-        " WHERE d.id = ? AND d.state = ? AND d.settled_us <= ?",
-        (delivery_id, state, counted_us),
-    ).fetchone()
-    return row
+    return lambda batch: Done({why_left(batch, member): 1})
 
 
 def _is_dead(batch: Batch, message_id: int, counted_us: int) -> bool:

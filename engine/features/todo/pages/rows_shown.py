@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from engine.features.todo.rules import Entry, Todo
 from engine.model.clock import from_us
 from engine.model.phrases import N_, PageText
 from engine.model.todo import Mark, Since
+from engine.monitoring.todo import Entry, Todo, without_notes
 from engine.web.asked import NO_CAUSE, counted
 from engine.web.cells import Badge, Fact, Row, row_id
 from engine.web.pages.words import Words, grouped, shown
+from engine.web.render import Strip
 from engine.web.rows import LEVEL_WORDS
 
 TODO = "/todo"
@@ -162,3 +163,10 @@ def looked_row(since: Since, words: Words) -> Row:
         "gone": [shown(key, LONGEST_CAUSE) for key in since.gone],
         "gone_count": grouped(len(since.gone)),
     }
+
+
+def _listed_row(todo: Todo, words: Words, notes: bool) -> Row:
+    return todo_row(todo if notes else without_notes(todo), words)
+
+
+STRIP = Strip(_listed_row, looked_row)

@@ -15,10 +15,10 @@ from aiohttp import web
 from engine.actions.control import Request
 from engine.features.reports.lists.shift import ends
 from engine.features.todo.pages.rows_shown import TODO, short_time, todo_row
-from engine.features.todo.rules import Todo, without_notes
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING
 from engine.model.phrases import N_, R_, PageText
+from engine.monitoring.todo import Todo, without_notes
 from engine.store.queries.reader import Reader
 from engine.web.desk import Desk
 from engine.web.forms import Form
@@ -49,7 +49,7 @@ async def _show(frame: Frame, request: web.Request) -> web.Response:
 
 
 async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
-    found = next((one for one in await frame.todo() if one.entry.key == key), None)
+    found = next((one for one in await frame.todo() if isinstance(one, Todo) and one.entry.key == key), None)
     return found if found is None or request[PRINCIPAL].reads_notes else without_notes(found)
 
 

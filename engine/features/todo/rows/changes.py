@@ -7,11 +7,21 @@ no act of a person, and writes only for entries that people have said something 
 from collections.abc import Sequence
 from typing import Any
 
+from engine.model.records import KIND_MESSAGE
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
+from engine.store.lifecycle.retention import Need, Rows
 from engine.store.operations import audit
 
 MAX_KEPT = 1000  # entries; beyond it the one whose last act is the oldest goes
+
+
+def keeps(rows: Rows, row_id: int, kind: int) -> Need:
+    """An audit row stays as long as an entry names it."""
+    if kind == KIND_MESSAGE:
+        return Need()
+    named = rows.execute("SELECT 1 FROM todo WHERE ? IN (taken, note, snooze) LIMIT 1", (row_id,)).fetchone()
+    return Need(why="to-do list") if named else Need()
 
 
 @operation(priority=Priority.SETTLE)

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from engine.features.todo.rows import looks as todo_looks
 from engine.features.todo.rows.reading import looks
-from engine.features.todo.rules import Todo
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.journal_views import Filter
 from engine.model.todo import Look, Since
+from engine.monitoring.todo import Todo
 from engine.store.journal import Journal
 from engine.store.queries.letters import count_dead_letters
 from engine.store.queries.messages import count_messages

@@ -1,47 +1,45 @@
 """The to-do list of the running site: it is made anew for each reader, and what people say about it is kept."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import time
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 from engine.config.web import WebConfig
-from engine.features.abdm.rows.reading import refused_callbacks, undecided
-from engine.features.alerts.rows.reading import CriticalValue, critical_values, failing_sinks
-from engine.features.events.rows.webhooks import FailingWebhook
-from engine.features.orders.rows.order_tabs import troubles
 from engine.features.reports.lists.shift import ends
-from engine.features.rework.rows.letter_groups import letter_groups
 from engine.features.todo.rows import changes as todo
 from engine.features.todo.rows.reading import todo_states
-from engine.features.todo.rules import Entry, Todo, changes, entries, listed
+from engine.features.todo.rules import changes, entries, listed
+from engine.features.todo.service.looks import TodoLooks
 from engine.model.clock import Clock, from_us
 from engine.model.errors import RefusedError, StoreError
 from engine.model.phrases import Said
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Entry, Todo, of_features
+from engine.runtime.service import Loop, Service
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations.dead_letters import Group
 from engine.store.queries.reader import Reader
-from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 LOOK_EVERY_S = 60.0
 SAME_FOR_S = 2.0
-CALLBACKS_FOR_US = 7 * 86_400_000_000  # how long a callback that could not be used is on the list
 PAGE_AGE_US = 120_000_000  # a page counts the seconds to the end of a shift from its own, earlier time
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class TodoList:
+class TodoList(Service):
     """The list of one running site.
 
     Args:
-        missing: by channel, the codes that no code table has now.
-        webhooks: those that are for a person.
+        services: what features run.
         shifts: times of day at which a shift begins.
     """
 
@@ -50,13 +48,11 @@ class TodoList:
         journal: Journal,
         snapshot: Callable[[], SiteSnapshot],
         clock: Clock,
-        missing: Callable[[Reader], Sequence[ChannelGaps]] = unmapped_by_channel,
-        webhooks: Callable[[], Awaitable[Sequence[FailingWebhook]]] | None = None,
+        services: Callable[[], Collection[object]] = tuple,
         shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
     ) -> None:
         self._journal = journal
-        self._missing = missing
-        self._webhooks = webhooks
+        self._services = services
         self._shifts = shifts
         self._snapshot = snapshot
         self._clock = clock
@@ -64,6 +60,12 @@ class TodoList:
         self._made: Sequence[Todo] | None = None
         self._made_at = 0.0
         self._acts = 0
+
+    def loops(self) -> dict[str, Loop]:
+        return {"to-do list": self.run}
+
+    def of_pages(self) -> dict[str, Any]:
+        return {"todo": self.latest, "look": TodoLooks(self._journal, self.latest, self._clock).look}
 
     async def run(self) -> None:
         """Without end: notice entries that go and come back, where people have said something about any."""
@@ -108,42 +110,9 @@ class TodoList:
         Raises:
             StoreError: they cannot; only with ``certain``.
         """
-        site, vault = self._snapshot(), self._journal.vault
-        letters: list[Group] | None = []
-        gaps: Sequence[ChannelGaps] | None = ()
-        if site.dead_total + site.incomplete_total:
-            letters = await self._read(letter_groups)
-        if site.unmapped_total:
-            gaps = await self._read(self._missing)
-        now_us = self._clock.now_us()
-        orders = await self._read(lambda reader: troubles(reader, now_us, site.unsent_after_s)) or ()
-        callbacks = await self._read(lambda reader: refused_callbacks(reader, now_us - CALLBACKS_FOR_US)) or ()
-        persons = await self._read(lambda reader: undecided(reader, now_us - CALLBACKS_FOR_US)) or ()
-        criticals: Sequence[CriticalValue]
-        if certain:
-            criticals = await asyncio.to_thread(critical_values, self._journal)
-        else:
-            criticals = await self._read(critical_values) or ()
-        sinks = await self._read(lambda reader: failing_sinks(reader, now_us)) or ()
-        return entries(
-            site,
-            letters,
-            gaps,
-            lambda cause: vault.cause_token("", cause)[:8].hex(),
-            orders,
-            callbacks,
-            persons,
-            criticals,
-            sinks,
-            await self._webhooks() if self._webhooks is not None else (),
-        )
-
-    async def _read(self, query: Callable[[Reader], T]) -> T | None:
-        """None where the journal cannot be read, or not in time."""
-        try:
-            return await asyncio.to_thread(query, self._journal)
-        except StoreError:
-            return None
+        site = self._snapshot()
+        look = _Look(self._journal, site, self._clock.now_us(), certain, self._services())
+        return entries(site, await of_features(look))
 
     # -- what people say -----------------------------------------------------------------------------------------
 
@@ -201,3 +170,34 @@ class TodoList:
                 f"{'several entries begin with' if near else 'no entry is'} {key}; there are: {keys or 'none'}"
             )
         return near[0]
+
+
+@dataclass(slots=True)
+class _Look:
+    """`engine.monitoring.todo.Look`."""
+
+    journal: Journal
+    site: SiteSnapshot
+    now_us: int
+    certain: bool
+    services: Collection[object]
+
+    async def read(self, query: Callable[[Reader], T]) -> T | None:
+        try:
+            return await asyncio.to_thread(query, self.journal)
+        except StoreError:
+            return None
+
+    def service(self, kind: type[T]) -> T | None:
+        return next((one for one in self.services if isinstance(one, kind)), None)
+
+
+def todo_list(app: "App") -> TodoList:
+    """Of a running site."""
+    return TodoList(
+        app.journal,
+        app.observer.snapshot,
+        app.clock,
+        lambda: app.parts.services,
+        lambda: app.parts.built.site.config.web.shifts,
+    )

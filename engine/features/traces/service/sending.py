@@ -10,16 +10,21 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from engine.config.load import Site
 from engine.config.renewal import hash_of
 from engine.delivery.retry import LONGEST_RETRY_AFTER_S
-from engine.features.traces.config import TracesConfig
+from engine.features.traces.config import TracesConfig, traces_of
 from engine.features.traces.service.spans import Tracer
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DeliveryError, RefusedDeliveryError
 from engine.model.spans import Span
+from engine.runtime.service import Loop, Service
 from engine.store.journal import Journal
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
 
 logger = logging.getLogger("labrelay.traces")
 
@@ -28,11 +33,11 @@ FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts, where the collector name
 STOP_S = 2.0  # for the last spans, at a stop
 
 
-class Tracing:
+class Tracing(Service):
     """The traces of one running site.
 
     Attributes:
-        tracer: takes the steps of messages; None: the site has no traces.
+        witness: takes the steps of messages; None: the site has no traces.
         sent: spans that the collector has taken.
     """
 
@@ -46,13 +51,13 @@ class Tracing:
         self._empty = asyncio.Event()
         self._failing = False
         self._lost = 0
-        self.tracer: Tracer | None = None
+        self.witness: Tracer | None = None
         self.sent = 0
 
     @property
     def dropped(self) -> int:
         """Spans that reach no collector: there was no room, or it refused them."""
-        return self._lost + (self.tracer.dropped if self.tracer is not None else 0)
+        return self._lost + (self.witness.dropped if self.witness is not None else 0)
 
     def follow(self, config: TracesConfig | None) -> None:
         """Take over the configuration, at start and at a reload; spans that wait go to the collector of now."""
@@ -61,20 +66,26 @@ class Tracing:
             return
         self._config, self._files = config, files
         if config is None:
-            self._lost = self.dropped + len(self._batch) + (self.tracer.waiting if self.tracer is not None else 0)
-            self._batch, self.tracer, self._failing = [], None, False
-        elif self.tracer is not None:
-            self.tracer.follow(config.sample)
+            self._lost = self.dropped + len(self._batch) + (self.witness.waiting if self.witness is not None else 0)
+            self._batch, self.witness, self._failing = [], None, False
+        elif self.witness is not None:
+            self.witness.follow(config.sample)
         else:
             key = self._journal.vault.identity_key
-            self.tracer = Tracer(key, self._journal.journal_id, self._clock, config.sample)
+            self.witness = Tracer(key, self._journal.journal_id, self._clock, config.sample)
         self._changed.set()
+
+    def configured(self, site: Site) -> None:
+        self.follow(traces_of(site.config))
+
+    def loops(self) -> dict[str, Loop]:
+        return {"traces": self.run}
 
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
             self._changed.clear()
-            config, tracer = self._config, self.tracer
+            config, tracer = self._config, self.witness
             if config is None or tracer is None:
                 await self._changed.wait()
                 continue
@@ -101,7 +112,7 @@ class Tracing:
 
     async def stop(self) -> None:
         """Send what waits, unless the collector is away; for `STOP_S` at most."""
-        tracer = self.tracer
+        tracer = self.witness
         if tracer is None or self._failing or not (tracer.waiting or self._batch):
             return
         self._empty.clear()
@@ -154,3 +165,8 @@ class Tracing:
             of_program = "unknown"
         instance = self._journal.journal_id.hex()[:8]
         return {"service.name": "labrelay", "service.version": of_program, "service.instance.id": instance}
+
+
+def tracing(app: "App") -> Tracing:
+    """Of a running site."""
+    return Tracing(app.journal, app.clock)

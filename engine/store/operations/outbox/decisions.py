@@ -1,7 +1,8 @@
 """Close or reopen deliveries by decision: of a person, or because a newer result was delivered first."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from engine.feature import Hook
 from engine.model.reasons import ReasonCode
 from engine.model.records import (
     MANUAL,
@@ -18,6 +19,8 @@ from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import close_all, move, tell
+
+TAKEN_BACK: Hook[Callable[[Batch, int], None]] = Hook("on_taken_back")
 
 
 @operation(priority=Priority.SETTLE)
@@ -68,6 +71,14 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
     for delivery_id, moved in closed:
         whole_messages.count(batch, delivery_id, moved)
     return len(closed)
+
+
+def take_back(batch: Batch, delivery_ids: Sequence[int], detail: str) -> None:
+    """Close held deliveries whose every result is in newer messages, or withdrawn by one."""
+    supersede(batch, delivery_ids, detail)
+    for message_id in messages_of(batch, delivery_ids):
+        for follow in TAKEN_BACK.each():
+            follow(batch, message_id)
 
 
 def replace(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:

@@ -1,15 +1,17 @@
 """Change a delivery's state: with the gauges of its lane and the note of the reason, in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from engine.features.orders.rows import holding
+from engine.feature import Hook
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.model.records import ORDERED
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
 from engine.store.operations.append import seal_note
+
+DECIDED: Hook[Callable[[Batch, int], None]] = Hook("on_decided")
 
 _OPEN = frozenset({"waiting", "sending"})
 _UNDONE = frozenset({"rejected", "dismissed"})
@@ -58,10 +60,16 @@ def move(
         setattr(lane, gauge, getattr(lane, gauge) + 1)
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
-    decided = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
-    if decided and flags & ORDERED:
-        holding.moved(batch, message_id)
+    by_person = (old == "held" and state != "superseded") or old in _UNDONE or state in _UNDONE
+    if by_person and flags & ORDERED:
+        decided(batch, message_id)
     return MovedDelivery(lane, old, message_id, flags)
+
+
+def decided(batch: Batch, message_id: int) -> None:
+    """A person, or a newer result, has decided about a delivery of a message that may be of orders."""
+    for follow in DECIDED.each():
+        follow(batch, message_id)
 
 
 def close_all(

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.features.alerts.rows import changes as alerts
-from engine.features.orders.rows import holding
 from engine.model.hashes import pack_reports
 from engine.model.message import Delivery, Document
 from engine.model.records import (
@@ -25,6 +23,7 @@ from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.operations.outbox.decisions import keep_back
+from engine.store.operations.outbox.moving import decided
 from engine.succession.critical import is_critical
 
 
@@ -74,10 +73,8 @@ def put(
             continue
         marks = common | (JOINS * routed.joins)
         document_id = _store_document(batch, message.id, message.channel, revision, ordinal, routed.document)
-        if (why is not None or batch.notes_critical) and is_critical(routed.document, routed.controls):
-            marks |= CRITICAL * (why is not None)
-            if batch.notes_critical:
-                alerts.note_critical(batch, message.id, message.channel)
+        if why is not None and is_critical(routed.document, routed.controls):
+            marks |= CRITICAL
         for position, destination in enumerate(routed.destinations):
             number += 1
             lane = batch.lane(message.channel, destination)
@@ -153,7 +150,7 @@ def replay(
             marks = again | one.marks
             made.append(_insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", marks))
         if any(one.marks & ORDERED for one in found):
-            holding.moved(batch, message_id)
+            decided(batch, message_id)
     return made
 
 

@@ -16,28 +16,21 @@ once more, and sends nothing meanwhile. A delivery that was set aside is tried a
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from engine.features.codes.rows import changes as corrections
+from engine.feature import Hook
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core.vault import Vault
 
-# Of users and tokens, by name.
-_ACCESS = {
-    "user-removed": "DELETE FROM app_user WHERE name = :user",
-    "user-disabled": "UPDATE app_user SET disabled = 1 WHERE name = :user",
-    "user-enabled": "UPDATE app_user SET disabled = 0 WHERE name = :user",
-    "user-role": "UPDATE app_user SET role = :role WHERE name = :user",
-    "user-grant": "UPDATE app_user SET sees_patients = :sees_patients WHERE name = :user",
-    "token-revoked": "DELETE FROM api_token WHERE name = :token",
-    "token-exchanged": "DELETE FROM api_token WHERE name = :token",
-}
-VERBS = ("dismiss", "reject", "edit", "pause", "resume", *corrections.VERBS, *_ACCESS)
+Redo = Callable[[sqlite3.Connection, Vault, int, int, dict[str, Any]], object]
+"""With the row of the audit trail, when, and what was decided, also ``by`` whom."""
+REDONE: Hook[Mapping[str, Redo]] = Hook("redone")
+VERBS = ("dismiss", "reject", "edit", "pause", "resume")
 _TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)
 
 Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
@@ -45,14 +38,16 @@ Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
 
 def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[Act]:
     """The decisions from row ``first`` on, in their order."""
+    redone = _redone()
     for row_id, at_us, body in connection.execute(
         "SELECT id, received_us, body FROM journal WHERE id >= ? AND kind = ? ORDER BY id", (first, KIND_ACT)
     ).fetchall():
         with suppress(*_TROUBLE):
             act = orjson.loads(vault.open(body, "body", row_id, ""))
-            if act.get("verb") in VERBS:
-                said = {"by": act["actor"]} if act["verb"] in corrections.VERBS else {}
-                yield row_id, at_us, act["verb"], {**act["what"], **said}
+            if (verb := act.get("verb")) in VERBS:
+                yield row_id, at_us, verb, act["what"]
+            elif verb in redone:
+                yield row_id, at_us, verb, {**act["what"], "by": act["actor"]}
 
 
 def closed(act: Act) -> list[int]:
@@ -87,11 +82,8 @@ def apply(connection: sqlite3.Connection, act: Act, vault: Vault) -> list[int]:
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
             return []
-        if verb in corrections.VERBS:
-            corrections.add_again(connection, vault, row_id, at_us, what)
-            return []
-        if verb in _ACCESS:
-            connection.execute(_ACCESS[verb], what)
+        if (redo := _redone().get(verb)) is not None:
+            redo(connection, vault, row_id, at_us, what)
             return []
         changed = {message for message in concerned(act) if _close(connection, message, verb, what)}
         if verb == "edit":
@@ -101,6 +93,11 @@ def apply(connection: sqlite3.Connection, act: Act, vault: Vault) -> list[int]:
             )
         return sorted(changed)
     return []
+
+
+def _redone() -> dict[str, Redo]:
+    """By verb, how decisions about what features have are done again."""
+    return {verb: redo for one in REDONE.each() for verb, redo in one.items()}
 
 
 def _close(connection: sqlite3.Connection, message: int, verb: str, what: dict[str, Any]) -> bool:

@@ -1,23 +1,25 @@
 """Repeat erasures that came after the copy, so that neither the content nor anything derived from it comes back."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 
 import orjson
 
-from engine.features.abdm.rows import forgetting
-from engine.features.results.rows import delta_history, number_bearers
-from engine.model.errors import IntegrityError, UnreadableResultsError
+from engine.feature import Hook
+from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_MESSAGE
-from engine.model.results import results_of
 from engine.model.search_keys import folded
 from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
 from engine.store.operations import emptying, search_index
+from engine.store.operations.erased_messages import ErasedAgain, ErasedMessage
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments
+
+FORGETS_AGAIN: Hook[Callable[[Rows, ErasedAgain], object]] = Hook("forgets_again")
 
 
 def run(connection: sqlite3.Connection, vault: Vault, content: increments.Content, first: int) -> None:
@@ -38,9 +40,7 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
         kind, channel = row
         channels.add(channel)
         if kind == KIND_MESSAGE:
-            if act >= first:  # else the state snapshot has the bearers as they were after it
-                _forget_bearers(rows, number, act)
-            _forget(rows, number, channel, act)
+            _forget(rows, number, channel, act, is_known=act < first)
             if number < first:
                 _close(connection, number, channel)
     # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
@@ -48,17 +48,26 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
     _put_emptied(connection, content)
 
 
-def _forget(rows: Rows, message_id: int, channel: str, act: int) -> None:
-    """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
+def _forget(rows: Rows, message_id: int, channel: str, act: int, *, is_known: bool) -> None:
+    """Delete the lookup entries and notes of an erased message, before its documents are emptied. Where the audit row
+    is gone or damaged, too much goes rather than too little.
+    """
     execute = rows.execute
-    for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
-        with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
+    packed = execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    patients = {one.patient for (reports,) in packed for one in unpack_reports(reports) if one.patient}
+    at_us, tokens = _erased_by(rows, act)
+    person = (tokens is None or bool(tokens)) and len(patients) <= 1
+    one = ErasedAgain(
+        message=ErasedMessage(id=message_id, channel=channel, patients=patients, person=person),
+        at_us=at_us,
+        is_known=is_known,
+        is_his=lambda own: tokens is None or _token(rows, own) in tokens,
+    )
+    for forget in FORGETS_AGAIN.each():
+        forget(rows, one)
     search_index.forget(execute, message_id)
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
     emptying.empty_notes(execute, message_id)
-    _, tokens = _erased_by(rows, act)
-    forgetting.erase_again(rows, message_id, lambda own: tokens is None or _token(rows, own) in tokens)
 
 
 def _token(rows: Rows, number: str) -> str:
@@ -71,17 +80,6 @@ def _erased_by(rows: Rows, act: int) -> tuple[int, frozenset[str] | None]:
     with suppress(IntegrityError):
         return at_us, frozenset(orjson.loads(rows.vault.open(sealed, "body", act, ""))["what"].get("patient") or ())
     return at_us, None
-
-
-def _forget_bearers(rows: Rows, message_id: int, act: int) -> None:
-    """Delete the records of the persons who bear its patient numbers, as the erasure did: all records of a patient who
-    was erased by number. Where the audit row is gone or damaged, too much goes rather than too little.
-    """
-    packed = rows.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
-    patients = {one.patient for (reports,) in packed for one in unpack_reports(reports) if one.patient}
-    at_us, tokens = _erased_by(rows, act)
-    person = (tokens is None or bool(tokens)) and len(patients) <= 1
-    number_bearers.erase(rows.execute, message_id, patients, person=person, now_us=at_us, steady_us=at_us)
 
 
 def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:

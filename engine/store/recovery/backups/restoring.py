@@ -13,9 +13,8 @@
        and tokens are those of the copy; operations that were under way end as cancelled
     7  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
        or a withdrawal may be among them, and an older result must not overwrite it
-    8  orders of erased messages are erased, too; those that wait may have gone out since
-       (`engine.features.orders.rows.earlier`)
-    9  consents of ABDM are suspended: one may have been revoked since (`engine.features.abdm.rows.consents`)
+    8  each feature goes on from an earlier state (`engine.store.integrity.rollback`): consents of patients are
+       suspended, for one may have been revoked since, and orders that wait may have gone out
 
 The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
@@ -34,9 +33,6 @@ from typing import Any
 
 import orjson
 
-from engine.features.abdm.rows import consents
-from engine.features.access.rows import sessions
-from engine.features.orders.rows import earlier, erasing
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import ReasonCode
@@ -47,10 +43,11 @@ from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
 from engine.store.core.durable import sync_file
+from engine.store.core.feature_tables import of_features
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
-from engine.store.integrity import looks, verify
+from engine.store.integrity import looks, rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
@@ -202,7 +199,6 @@ class _Restoration:
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
-            sessions.end_all(connection.execute)
             bulk.cancel_all(connection.execute)
             incomplete.take_stock(connection.execute)
             others = self._others()
@@ -411,13 +407,14 @@ class _Restoration:
             )
 
     def _mark_open(self, connection: sqlite3.Connection) -> None:
-        """Mark open deliveries, and alerts that wait: they may have been made, or sent, since."""
+        """Mark open deliveries: they may have been made since. Features do the same for what is theirs."""
         cursor = connection.execute(
             "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
             " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
             (MAYBE_DELIVERED,),
         )
-        connection.execute("UPDATE alert_line SET unsure = 1 WHERE ended_us = 0")
+        for statement in filter(None, (one.restored for one in of_features())):
+            connection.execute(statement)
         event_notes.begin_anew(connection.execute)
         self._restored.maybe = cursor.rowcount
 
@@ -466,9 +463,7 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
     looks.forget_times(batch.execute)
     if skipped is not None:
         pauses.stop_deliveries(batch, act)
-    erasing.erase_again(batch, act)
-    consents.suspend_all(batch)
-    earlier.go_on_from(batch)
+    rollback.go_on_from_earlier_state(batch, act)
     return act
 
 

@@ -20,26 +20,26 @@ that were open then or are in a later snapshot are written again, for they may h
 Everything is collected on the journal's own disk and then moved to the copies: a share that does not answer must not
 keep a transaction open, for that would keep the journal's log from being truncated.
 
-Left out: line traces, which are a help and no evidence; log-in sessions, refused log-ins, and links that a patient has
-begun (`engine.features.abdm.flows.discovery`), which a restore ends; and deletions by retention, which deletes the same
-rows again.
+Left out: line traces, which are a help and no evidence; what a restore ends, such as log-in sessions; and deletions by
+retention, which deletes the same rows again.
 """
 
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from hashlib import file_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from engine.features.reports.rows.result_counts import SEEN_US
+from engine.feature import Table
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.durable import write_atomically, write_without_log
+from engine.store.core.feature_tables import of_features
 from engine.store.core.rows import Execute
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.search_index import BLOCK_BITS
@@ -50,76 +50,41 @@ MAKING = "making.state"
 LOCAL = ".standing-"
 SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
-ACCOUNTS = ("app_user", "api_token")
-# Small tables, copied completely each time ...
-_OPERATIONS = ("operation", "operation_part", "retried")
-_REPLACED = (
-    *(
-        "channel",
-        "lane",
-        "pause",
-        "todo",
-        "todo_look",
-        "open_act",
-        "bearer_asked",
-        "kept_answer",
-        "correction",
-        "order_notice",
-        "poll_cursor",
-        "order_usual",
-        "alert",
-        "alert_silence",
-        "result_position",
-        "result_pending",
-        "webhook",
-    ),
-    *_OPERATIONS,
-    *ACCOUNTS,
-)
-_WHOLE = ("data_key", "gap", *_REPLACED)
-# ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
-# clock, which is ours, but a transaction may have been under way for a while.
-# Those of ABDM each have the time of its last change.
-_OF_ABDM = ("patient", "context", "call", "callback", "consent", "transfer", "share", "invitation")
+# The store's own tables that are collected as they say; those of features say the same of themselves. Short-lived ones
+# have the time of each entry; it comes from the writer's clock, which is ours, but a transaction may have been under
+# way for a while.
 _AMID_US = 600_000_000
 _DAY_US = 86_400_000_000
-_CHANGED = {
-    "message_state": "SELECT s.* FROM state.touched t JOIN main.message_state s ON s.id = t.id",
-    "document": "SELECT * FROM main.document WHERE id > :document",
-    "attempt": "SELECT a.* FROM state.delivery d JOIN main.attempt a ON a.delivery = d.id",
-    "repeat": "SELECT r.* FROM main.journal j JOIN main.repeat r ON r.token = substr(j.token, 1, 24)"
-    " WHERE j.id > :last AND j.kind = 1",
-    "edited": "SELECT * FROM main.edited WHERE message_id > :last",
-    "message_number": "SELECT n.* FROM (SELECT DISTINCT id >> :bits AS block FROM state.touched) b"
-    " JOIN main.message_number n ON n.block = b.block WHERE n.message_id IN (SELECT id FROM state.touched)",
-    "reagent_use": "SELECT u.* FROM state.touched t JOIN main.reagent_use u ON u.message_id = t.id",
-    "order_without": "SELECT w.* FROM state.touched t JOIN main.order_without w ON w.message_id = t.id",
-    "reagent": "SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",
-    "earlier_value": "SELECT * FROM main.earlier_value WHERE id > :value OR kept_us >= :since",
-    "control_result": "SELECT * FROM main.control_result WHERE at_us >= :since - :day",
-    "server_version": "SELECT * FROM main.server_version WHERE until_us >= :since + :memory",
-    "polled": "SELECT * FROM main.polled WHERE until_us = 0 OR until_us >= :since + :memory",
-    "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
-    "hour_count": "SELECT * FROM main.hour_count WHERE begins_us >= :since - :day",
-    "downtime": "SELECT * FROM main.downtime WHERE until_us >= :since - :day",
-    "result_day": "SELECT * FROM main.result_day WHERE changed_us >= :since",
-    "result_seen": "SELECT * FROM main.result_seen WHERE until_us >= :since + :week",
-    "alert_line": "SELECT * FROM main.alert_line WHERE ended_us = 0 OR ended_us >= :since",
-    "critical_value": "SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since",
-    "order_item": "SELECT * FROM main.order_item WHERE written_us >= :since",
-    "order_event": "SELECT e.* FROM state.order_item i JOIN main.order_event e ON e.item = i.number",
-    # An answer that went out a day ago is settled.
-    "order_query": "SELECT * FROM main.order_query WHERE number > coalesce((SELECT number FROM main.order_query"
-    " WHERE at_us < :since - :day ORDER BY number DESC LIMIT 1), 0)",
-    "order_asked": "SELECT a.* FROM state.order_query q JOIN main.order_asked a ON a.query = q.number",
-    **{f"abdm_{one}": f"SELECT * FROM main.abdm_{one} WHERE changed_us >= :since" for one in _OF_ABDM},  # noqa: S608 - constants
-    "abdm_link_token": "SELECT t.* FROM state.abdm_patient p JOIN main.abdm_link_token t ON t.patient = p.number",
-    "abdm_request": "SELECT r.* FROM state.abdm_call c JOIN main.abdm_request r ON r.call = c.number",
-    "abdm_page": "SELECT a.* FROM state.abdm_transfer t JOIN main.abdm_page a ON a.transfer = t.number",
-    "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
-}
-# Table -> the table of the numbers whose rows are copied: only all rows of a number together show its owner.
-_BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
+_OWN = (
+    *(Table(name=one) for one in ("channel", "lane", "pause", "open_act", "kept_answer", "poll_cursor")),
+    *(Table(name=one) for one in ("operation", "operation_part", "retried")),
+    Table(name="gap", copied="SELECT * FROM main.gap"),
+    Table(
+        name="message_state",
+        copied="SELECT s.* FROM state.touched t JOIN main.message_state s ON s.id = t.id",
+    ),
+    Table(name="document", copied="SELECT * FROM main.document WHERE id > :document"),
+    Table(name="attempt", copied="SELECT a.* FROM state.delivery d JOIN main.attempt a ON a.delivery = d.id"),
+    Table(
+        name="repeat",
+        copied="SELECT r.* FROM main.journal j JOIN main.repeat r ON r.token = substr(j.token, 1, 24)"
+        " WHERE j.id > :last AND j.kind = 1",
+    ),
+    Table(name="edited", copied="SELECT * FROM main.edited WHERE message_id > :last"),
+    Table(
+        name="message_number",
+        copied="SELECT n.* FROM (SELECT DISTINCT id >> :bits AS block FROM state.touched) b"
+        " JOIN main.message_number n ON n.block = b.block WHERE n.message_id IN (SELECT id FROM state.touched)",
+    ),
+    Table(name="server_version", copied="SELECT * FROM main.server_version WHERE until_us >= :since + :memory"),
+    Table(name="polled", copied="SELECT * FROM main.polled WHERE until_us = 0 OR until_us >= :since + :memory"),
+    Table(name="unmapped_code", copied="SELECT * FROM main.unmapped_code WHERE last_us >= :since"),
+    Table(name="hour_count", copied="SELECT * FROM main.hour_count WHERE begins_us >= :since - :day"),
+    Table(
+        name="counter",
+        copied="SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
+    ),
+)
 # A claim is no change for a restore: a claimed delivery is waiting.
 _STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
 
@@ -129,9 +94,9 @@ class _Mark(NamedTuple):
 
     Attributes:
         last: the journal's newest row; ``clear``: the row up to which every message had its verdict.
-        delivery, document, value: the highest numbers of these tables.
+        delivery, document: the highest numbers of these tables.
         at_us: when that row was received, by the journal's own clock.
-        others_us: when an order, or a row of ABDM, was written last: much happens to them (a download, a callback)
+        others_us: when a row of a feature was written last (`engine.feature.Table.newest`): much happens to them
             without a row of the journal.
     """
 
@@ -139,7 +104,6 @@ class _Mark(NamedTuple):
     clear: int
     delivery: int
     document: int
-    value: int
     at_us: int
     others_us: int = 0
 
@@ -170,7 +134,7 @@ def write(copy: Copy, journal: Path) -> StateSnapshot | None:
                 last, chain = (rows[-1].last, rows[-1].after) if rows else reached
                 mark, changed = _collect(connection, copy, number, since, last, chain)
                 _list_open(connection, "fresh", "main")
-                _put_mark(connection, "fresh", mark)
+                _put_mark(connection, "fresh", mark, "main")
                 connection.execute("COMMIT")
             if not changed:
                 return None
@@ -259,16 +223,13 @@ def _collect(
         values = {"clear": before.clear, "document": before.document}
         execute(f"INSERT OR IGNORE INTO state.touched {touched}", values)
     values = {
-        "document": before.document, "last": before.last, "bits": BLOCK_BITS, "value": before.value,
-        "since": before.at_us - _AMID_US, "day": _DAY_US, "memory": REPORT_MEMORY_US, "week": SEEN_US,
+        "document": before.document, "last": before.last, "bits": BLOCK_BITS,
+        "since": before.at_us - _AMID_US, "day": _DAY_US, "memory": REPORT_MEMORY_US,
     }  # fmt: skip
-    for table, select in _CHANGED.items():
-        execute(f"CREATE TABLE state.{table} AS {select}", values)
-    for table in _WHOLE:
-        execute(f"CREATE TABLE state.{table} AS SELECT * FROM main.{table}")  # noqa: S608 - constants
+    execute("CREATE TABLE state.data_key AS SELECT * FROM main.data_key")
     _collect_reports(connection)
-    for table, keys in _BY_NUMBER.items():
-        _collect_numbers(connection, table, keys, before.at_us - _AMID_US)
+    for table in _collected():
+        _collect_table(execute, table, values)
     mark = _reached(execute, "main", last)
     execute("CREATE TABLE state.meta (name TEXT PRIMARY KEY, value)")
     meta = {"journal_id": bytes.fromhex(copy.manifest.journal_id), "number": number, "last": last, "chain": chain}
@@ -293,18 +254,18 @@ def _collect_reports(connection: sqlite3.Connection) -> None:
     )
 
 
-def _collect_numbers(connection: sqlite3.Connection, table: str, keys: str, since_us: int) -> None:
-    """All rows of the numbers with a change, since a deleted row shows nothing."""
-    execute = connection.execute
-    execute(f"CREATE TABLE state.{keys} (number BLOB PRIMARY KEY)")
-    execute(
-        f"INSERT OR IGNORE INTO state.{keys} SELECT number FROM main.{table} WHERE noted_us >= ?"  # noqa: S608 - constants
-        " UNION SELECT key FROM state.report_key",
-        (since_us,),
-    )
-    execute(
-        f"CREATE TABLE state.{table} AS SELECT t.* FROM state.{keys} n JOIN main.{table} t ON t.number = n.number"  # noqa: S608
-    )
+def _collected() -> list[Table]:
+    """The tables that are collected as they say, each behind those that it asks for."""
+    return [one for one in (*_OWN, *of_features()) if one.copied is not None]
+
+
+def _collect_table(execute: Execute, table: Table, values: Mapping[str, int]) -> None:
+    name, select = table.name, table.copied or f"SELECT * FROM main.{table.name}"  # noqa: S608 - constants
+    if table.by:
+        execute(f"CREATE TABLE state.{name}_key (key PRIMARY KEY)")
+        execute(f"INSERT OR IGNORE INTO state.{name}_key {select}", values)
+        select = f"SELECT t.* FROM state.{name}_key k JOIN main.{name} t ON t.{table.by} = k.key"  # noqa: S608 - constants
+    execute(f"CREATE TABLE state.{name} AS {select}", values)
 
 
 def _reached(execute: Execute, of: str, last: int) -> _Mark:
@@ -320,13 +281,8 @@ def _reached(execute: Execute, of: str, last: int) -> _Mark:
         clear=last if first is None else int(first) - 1,
         delivery=_highest(execute, of, "delivery"),
         document=_highest(execute, of, "document"),
-        value=_highest(execute, of, "earlier_value"),
         at_us=at[0] if at else 0,
-        others_us=max(
-            _newest(execute, of, "order_item", "written_us"),
-            _newest(execute, of, "alert_line", "ended_us"),
-            *(_newest(execute, of, f"abdm_{one}", "changed_us") for one in _OF_ABDM),
-        ),
+        others_us=max((_newest(execute, of, one.name, one.newest) for one in of_features() if one.newest), default=0),
     )
 
 
@@ -358,7 +314,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[StateSnapshot] | No
         _attach(connection, copy.path / JOURNAL_NAME, "copy", "ro&immutable=1")
         execute = connection.execute
         _list_open(connection, "main", "copy")
-        _put_mark(connection, "main", _reached(execute, "copy", copy.manifest.last_id))
+        _put_mark(connection, "main", _reached(execute, "copy", copy.manifest.last_id), "copy")
     return making, number, standings or None
 
 
@@ -386,9 +342,14 @@ def _list_open(connection: sqlite3.Connection, into: str, of: str) -> None:
     connection.execute(f"CREATE UNIQUE INDEX {into}.message_id ON message (id)")
 
 
-def _put_mark(connection: sqlite3.Connection, into: str, mark: _Mark) -> None:
+def _put_mark(connection: sqlite3.Connection, into: str, mark: _Mark, of: str) -> None:
     connection.execute(f"CREATE TABLE {into}.mark ({', '.join(_Mark._fields)})")
     connection.execute(f"INSERT INTO {into}.mark VALUES ({', '.join('?' * len(mark))})", mark)  # noqa: S608 - constants
+    connection.execute(f"CREATE TABLE {into}.highest (name, number)")
+    for one in of_features():
+        if one.numbered:
+            row = (one.name, _highest(connection.execute, of, one.name))
+            connection.execute(f"INSERT INTO {into}.highest VALUES (?, ?)", row)  # noqa: S608 - constant
 
 
 # -- restoring -----------------------------------------------------------------------------------------------------
@@ -410,23 +371,22 @@ def apply(connection: sqlite3.Connection, standing: StateSnapshot, journal_id: b
         if meta["journal_id"] != journal_id or meta["chain"] != chain or (row is None) is not (meta["last"] == 0):
             raise IntegrityError(f"{standing.path}: does not fit the rows that are there")
         execute("BEGIN")
-        for table in _REPLACED:
-            execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
-        execute("DELETE FROM main.abdm_link_token WHERE patient IN (SELECT number FROM state.abdm_patient)")
-        execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
-        execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")
         connection.executemany(
             "DELETE FROM main.report WHERE key = ? AND message_id = ?",
             execute("SELECT key, message_id FROM state.report_key").fetchall(),
         )
-        for table, keys in _BY_NUMBER.items():
-            execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608 - constants
-        whole = (name for name in _WHOLE if name != "data_key")
-        for table in ("delivery", *_CHANGED, "report", *_BY_NUMBER, *whole):
-            names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
+        collected = _collected()
+        for table in collected:
+            if not table.copied:
+                execute(f"DELETE FROM main.{table.name}")  # noqa: S608 - constant
+            elif table.by:
+                keys = f"SELECT key FROM state.{table.name}_key"  # noqa: S608 - constant
+                execute(f"DELETE FROM main.{table.name} WHERE {table.by} IN ({keys})")  # noqa: S608 - constants
+        for name in ("delivery", "report", *(one.name for one in collected)):
+            names = ", ".join(sorted(_columns(execute, "state", name) & _columns(execute, "main", name)))
             if not names:  # written before the schema step that made it
                 continue
-            execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM state.{table}")  # noqa: S608 - names of our own schema
+            execute(f"INSERT OR REPLACE INTO main.{name} ({names}) SELECT {names} FROM state.{name}")  # noqa: S608 - names of our own schema
         execute("COMMIT")
     finally:
         if connection.in_transaction:

@@ -7,8 +7,6 @@ from typing import Any
 
 import orjson
 
-from engine.features.results.rows import number_bearers
-from engine.model.clock import from_us
 from engine.model.hashes import unpack_reports
 from engine.model.reasons import ReasonCode
 from engine.store.core import erased_rows, pruned_ranges
@@ -19,7 +17,7 @@ from engine.store.integrity import verify
 from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.recovery.rebuilding import put_state
-from engine.store.recovery.salvage.tables import Tables
+from engine.store.recovery.salvage.tables import SALVAGE, Tables
 
 _DELIVERY_STATES = ("waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded")
 _DOCUMENT_FIELDS = ("id", "message_id", "revision", "ordinal", "media_type", "conditional", "reports", "body")
@@ -83,28 +81,13 @@ def remember_reports(new: sqlite3.Connection, now_us: int) -> None:
         (now_us - REPORT_MEMORY_US,),
     ).fetchall():
         until_us = received_us + REPORT_MEMORY_US
-        rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
+        reports = unpack_reports(packed)
         new.executemany(
-            "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",
+            [(one.key, message_id, one.patient, one.person, until_us) for one in reports],
         )
-        day = from_us(received_us).toordinal()
-        new.executemany(
-            "INSERT INTO used_number (number, message_id, first_day, last_day, use, waits, noted_us)"
-            " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
-            [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
-        )
-        # For patients whose row is lost, store the hash: they stay known, and another person with the number is a
-        # conflict.
-        new.executemany(
-            "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
-            " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
-            [
-                (number, whole, number_bearers.REFERENCE, message_id, until, received_us)
-                for key, _, patient, whole, _ in rows
-                for number, until in ((patient, number_bearers.FOR_GOOD), (key, until_us))
-                if patient and whole
-            ],
-        )
+        for part in SALVAGE.each():
+            part.remember(new, message_id, received_us, until_us, reports)
 
 
 def process_again(tables: Tables, gone: Sequence[Range], decided: Collection[int]) -> None:

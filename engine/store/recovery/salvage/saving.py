@@ -11,9 +11,6 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from engine.features.abdm.rows import consents
-from engine.features.orders.rows import earlier
-from engine.features.orders.rows import salvage as orders
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.store.core import anchor, migrate, wal_repair
@@ -33,7 +30,7 @@ from engine.store.operations import audit, bulk, pruning, search_index
 from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
-from engine.store.recovery.salvage.tables import Tables, without_own_indexes
+from engine.store.recovery.salvage.tables import SALVAGE, Tables, without_own_indexes
 
 REPORT_NAME = "salvage.json"
 _VERDICT = (  # verdicts that are trusted
@@ -150,7 +147,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         decided = proven.decided(new, vault)
         for table in tables.memories():
             tables.take(table)
-        lost_orders = orders.take(tables, vault, rows.gone)
+        lost = [one for part in SALVAGE.each() for one in part.take(tables, vault, rows.gone)]
         tables.take("message_state", _VERDICT)
         search_index.add_again(new.execute)
         outgoing.take_documents(tables, rows.emptied)
@@ -159,8 +156,8 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         outgoing.take_deliveries(tables, vault)
         outgoing.restore_verdicts(tables, vault, decided)
         outgoing.process_again(tables, rows.gone, decided)
-        orders.order_again(tables)
-        tallies.keep_counted(tables)
+        for part in SALVAGE.each():
+            part.again(tables)
         outgoing.remember_reports(new, order.clock.now_us())
         tallies.number_lanes(new)
         tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
@@ -169,7 +166,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         without_own_indexes(new)
         new.execute("COMMIT")
         (journal_id,) = new.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
-        gone = [*rows.ranges_now(), *lost_orders]
+        gone = [*rows.ranges_now(), *lost]
     if key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):  # a file beside the journal goes with it
         write_kek(folder / KEY_NAME, key.kek)
     Anchor(folder / ANCHOR_NAME, journal_id, last_id, chain, vault.anchor_seal).close()
@@ -211,9 +208,9 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
     rollback.begin_history(batch, act)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
-    orders.go_on(batch)
-    consents.suspend_all(batch)
-    earlier.go_on_from(batch)
+    for part in SALVAGE.each():
+        part.go_on(batch)
+    rollback.go_on_from_earlier_state(batch, act)
     return act
 
 

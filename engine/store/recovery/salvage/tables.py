@@ -2,13 +2,19 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.feature import Hook
+from engine.model.message import Report
 from engine.store.core import migrate
+from engine.store.core.batch import Batch
 from engine.store.core.connecting import DAMAGE
+from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import Vault
 from engine.store.integrity import row_check
 from engine.store.integrity.row_check import UnreadableRow
 from engine.store.journal.upkeep import PAGE_BYTES
@@ -20,7 +26,7 @@ BLIND_CHUNKS = 40  # without a row, after which a table with an unreadable end c
 
 # Tables with rules of their own; all others are copied as they are, as far as readable.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
-        "open_act", "order_item", "order_event", "pruned", "event")  # fmt: skip
+        "open_act", "pruned", "event")  # fmt: skip
 
 
 class Tables:
@@ -39,7 +45,8 @@ class Tables:
     def memories(self) -> list[str]:
         """Tables that are copied as they are."""
         names = self.new.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-        return [name for (name,) in names if name not in _OWN]
+        own = {*_OWN, *(name for one in SALVAGE.each() for name in one.own)}
+        return [name for (name,) in names if name not in own]
 
     def take(self, table: str, where: str = "1") -> None:
         """Copy the readable rows for which ``where`` holds; ``?1`` and ``?2`` are the row's first columns."""
@@ -124,6 +131,33 @@ class Tables:
             self.damaged.add(table)
         else:
             self.salvage.tables[table] = self.salvage.tables.get(table, 0) + 1
+
+
+def _none(*_: object) -> list[Range]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a feature does in a salvage.
+
+    Attributes:
+        own: its tables with rules of their own; the others are copied as they are.
+        take: copies these, given what retention has deleted; the ranges of numbers that are missing in them.
+        again: has messages processed again, or says what of them was done before; the tallies are counted after it.
+        remember: the owners of the numbers of a document that was sent: its message, when that was received, until
+            when its reports are remembered, and these.
+        go_on: in the new journal, with the audit row of the salvage.
+    """
+
+    own: Sequence[str] = ()
+    take: Callable[[Tables, Vault, Sequence[Range]], list[Range]] = _none
+    again: Callable[[Tables], object] = _none
+    remember: Callable[[sqlite3.Connection, int, int, int, Sequence[Report]], object] = _none
+    go_on: Callable[[Batch], object] = _none
+
+
+SALVAGE: Hook[Part] = Hook("salvage")
 
 
 def new_journal(path: Path) -> sqlite3.Connection:

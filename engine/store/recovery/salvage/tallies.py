@@ -2,7 +2,6 @@
 
 import sqlite3
 
-from engine.features.reports.rows.result_counts import COUNTED
 from engine.store.recovery.salvage.tables import Tables
 
 
@@ -30,22 +29,6 @@ def number_lanes(new: sqlite3.Connection) -> None:
             f" (SELECT count(*) FROM delivery WHERE lane = lane.id AND state IN ({states}))"
         )
     execute("UPDATE lane SET held_by = 0 WHERE held_by NOT IN (SELECT id FROM delivery WHERE state = 'dead')")
-
-
-def keep_counted(tables: Tables) -> None:
-    """Count no results twice, for the reports.
-
-    They are neither those of a message that is processed again, nor all where it is lost how far they were counted.
-    """
-    execute = tables.new.execute
-    if "result_position" in tables.damaged:
-        execute("INSERT OR IGNORE INTO result_position (id, counted_to) SELECT 1, coalesce(max(id), 0) FROM journal")
-    execute(
-        "INSERT OR IGNORE INTO result_pending (message_id, waits) SELECT j.id, ? FROM journal j"
-        " WHERE j.kind = 1 AND j.id <= (SELECT counted_to FROM result_position)"
-        " AND NOT EXISTS (SELECT 1 FROM message_state WHERE id = j.id)",
-        (COUNTED,),
-    )
 
 
 def count_channels(tables: Tables, *, all_may_be_gone: bool) -> None:

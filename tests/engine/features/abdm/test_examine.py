@@ -9,8 +9,8 @@ import yaml
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.features.abdm.config.destination import found_in
+from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import examine, preflight
-from engine.features.abdm.snapshot import AbdmFault
 from engine.model.health import Health
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.states import Level

@@ -11,9 +11,11 @@ import pytest
 
 from engine.features.abdm.client.health import fault_of
 from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import preflight, watch
+from engine.features.abdm.service.service import AbdmService
 from engine.features.abdm.service.watch import SILENT, Silence, Track, Watch, is_soon, judged, silence
-from engine.features.abdm.snapshot import AbdmFault
+from engine.features.todo.service.todo_list import TodoList
 from engine.model.clock import Clock, SystemClock
 from engine.model.phrases import Phrase
 from tests.support.abdm_reports import write_site
@@ -224,15 +226,16 @@ async def test_a_fault_is_on_the_to_do_list_of_the_daemon_until_it_is_over(
     try:
         sandbox.state.bridge_url = sandbox.url
         async with running_app(write_site(tmp_path, sandbox.url, port)) as app:
-            assert app.parts.abdm is not None
-            mine = app.parts.abdm.watch
+            abdm = app.service(AbdmService).abdm
+            assert abdm is not None
+            mine = abdm.watch
             await until(lambda: _codes(mine) == ["url-other"])
             app.observer.expire()
-            assert "abdm-account/url-other" in [one.entry.key for one in await app.todo.look()]
+            assert "abdm-account/url-other" in [one.entry.key for one in await app.service(TodoList).look()]
             sandbox.state.bridge_url = f"http://127.0.0.1:{port}/abdm"
             await mine.look()
             await mine.look()
             app.observer.expire()
-            assert "abdm-account/url-other" not in [one.entry.key for one in await app.todo.look()]
+            assert "abdm-account/url-other" not in [one.entry.key for one in await app.service(TodoList).look()]
     finally:
         await sandbox.stop()

@@ -20,13 +20,13 @@ from engine.features.alerts import service as alerting
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.service import REFUSALS, Alerting
-from engine.features.todo.rules import Entry, entries
 from engine.features.todo.service.todo_list import TodoList
 from engine.model.alerts import Line, What
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError, StoreError
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.states import Level
+from engine.monitoring.todo import Entry
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
@@ -40,6 +40,7 @@ from tests.support.sites import SITE_YAML, make_site
 from tests.support.smtp_peer import MailServer, mail_server
 from tests.support.status_sites import quiet_site
 from tests.support.syslog_peer import udp
+from tests.support.todo_entries import entries
 from tests.support.waiting import until
 
 AWAY = Entry(key="away/lis", level=Level.PROBLEM, phrase=Phrase("lis not reachable"), step="", subject="lis")
@@ -82,8 +83,8 @@ class House:
         await self.send_due()
 
     async def send_due(self) -> None:
-        assert self.site.config.alerts is not None
-        for name in self.site.config.alerts.sinks:
+        assert self.alerting.config is not None
+        for name in self.alerting.config.sinks:
             while await self.alerting.send_due(name):
                 pass
 
@@ -108,9 +109,9 @@ async def house(folder: Path, alerting: dict[str, Any], clock: ManualClock | Non
             return entries(snapshot, [], [], str, criticals=values, sinks=sinks)
 
         made = Alerting(journal, listed, lambda: snapshot, lambda: site, clock)
-        assert site.config.alerts is not None
-        await made.open(site.config.alerts, opened)
-        journal.upkeep.notes_critical = site.config.alerts.wants_critical
+        assert made.config is not None
+        await made.open(made.config, opened)
+        journal.upkeep.notes_critical = made.config.wants_critical
         yield House(folder, site, clock, journal, made, found)
 
 

@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.model.alerts import Alert, Changes, Line, What
 from engine.model.phrases import Phrase
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
-from engine.web.api.acts import Verb
 from engine.web.languages import LANGUAGES, catalogue
 from tests.support import access
 from tests.support.access import Browser, Site
@@ -58,12 +57,8 @@ class Known:
             return await journal.run(alerts.unsilence, number, actor)
 
         alerting = SimpleNamespace(acknowledge=acknowledge, silence=silence, unsilence=unsilence)
-        site: Any = SimpleNamespace(app=SimpleNamespace(alerting=alerting))
-        return {
-            name: Verb(one.needs, one.arguments, partial(one.work, site))
-            for name, one in HANDLERS.items()
-            if name.startswith("alert_")
-        }
+        site: Any = SimpleNamespace(service=lambda kind: alerting)
+        return {name: verb for name, verb in verbs_of(site).items() if name.startswith("alert_")}
 
 
 @pytest.fixture

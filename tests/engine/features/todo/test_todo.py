@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from engine.__main__ import labrelay as root
 from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided
-from engine.features.abdm.snapshot import AbdmFault, AbdmSnapshot
+from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
 from engine.features.events.rows.webhooks import FailingWebhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
 from engine.features.todo.pages.rows_shown import STEPS
-from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, Entry, changes, entries, listed
+from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.model.reasons import ReasonCode
@@ -27,10 +27,12 @@ from engine.monitoring.snapshot.notice import About, Notice, notices
 from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot
+from engine.monitoring.todo import Entry
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.tallies import ChannelGaps
 from tests.support.examples import examples
 from tests.support.status_sites import NOW, ago, quiet_site, troubled_site
+from tests.support.todo_entries import entries
 
 LETTER_US = 1_772_000_000_000_000
 RED, AMBER = Level.PROBLEM, Level.ATTENTION
@@ -39,6 +41,10 @@ RED, AMBER = Level.PROBLEM, Level.ATTENTION
 def site(**changed: Any) -> SiteSnapshot:
     """A site in order, and what differs."""
     return replace(quiet_site(), backup=BackupSnapshot(folder="/mnt/backup"), **changed)
+
+
+def of_account(account: AbdmSnapshot) -> SiteSnapshot:
+    return site(of_features={"abdm": account})
 
 
 def channel(**changed: Any) -> SiteSnapshot:
@@ -404,14 +410,14 @@ MISSING = replace(STOLEN, code="facility-missing", facility="IN1", level=AMBER)
 
 def test_each_fault_of_the_account_at_abdm_is_one_entry_with_its_remedy() -> None:
     account = AbdmSnapshot(destination="abdm", looked_at=NOW, faults=(STOLEN, MISSING))
-    found = entries(site(abdm=account), [], [], str)
+    found = entries(of_account(account), [], [], str)
     assert [(one.key, one.level, str(one.phrase), one.step, one.since) for one in found] == [
         ("abdm-account/url-other", RED, "ABDM: it is stolen. Remedy: take it back.", "labrelay abdm preflight",
          ago(900)),
         ("abdm-account/facility-missing/IN1", AMBER, "ABDM, IN1: it is stolen. Remedy: take it back.",
          "labrelay abdm preflight", ago(900)),
     ]  # fmt: skip
-    assert entries(site(abdm=AbdmSnapshot(destination="abdm", looked_at=NOW)), [], [], str) == []
+    assert entries(of_account(AbdmSnapshot(destination="abdm", looked_at=NOW)), [], [], str) == []
 
 
 def test_what_the_journal_does_not_give_is_on_the_list_by_its_count() -> None:
@@ -441,7 +447,7 @@ def test_each_finding_that_the_page_shows_has_an_entry() -> None:
 
 def test_each_next_step_is_a_command_that_there_is() -> None:
     every = site(notes=tuple(Notice("x", about) for about in About))
-    account = site(abdm=AbdmSnapshot(destination="abdm", faults=(STOLEN,)))
+    account = of_account(AbdmSnapshot(destination="abdm", faults=(STOLEN,)))
     shown = [snapshot for snapshot, _ in SITUATIONS.values()]
     letters, gaps = [group("REFUSED")], [ChannelGaps("chemistry", 1, 1)]
     steps = {

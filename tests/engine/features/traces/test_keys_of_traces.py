@@ -7,6 +7,7 @@ import pytest
 from engine.config import tls_files
 from engine.config.load import load_site
 from engine.diagnostics.service import needs
+from engine.features.traces.config import traces_of
 from engine.model.errors import ConfigError
 from tests.support.sites import SITE_YAML, make_site
 
@@ -41,8 +42,9 @@ def test_a_mistake_is_named_with_its_place(case: str, tmp_path: Path, monkeypatc
 )
 def test_an_address_without_a_path_gets_the_usual_one(given: str, address: str, tmp_path: Path) -> None:
     config = load_site(make_site(tmp_path, site=f"{SITE_YAML}traces: {{url: '{given}'}}\n")).config
-    assert config.traces is not None
-    assert config.traces.address == address
+    traces = traces_of(config)
+    assert traces is not None
+    assert traces.address == address
 
 
 def test_a_secret_in_clear_is_a_warning_and_the_unit_gets_the_address(

@@ -263,8 +263,8 @@ async def sending(folder: Path, collector: TraceCollector, **more: Any) -> Async
 
 def trace(made: Tracing, number: int) -> None:
     """Two spans of a message."""
-    assert made.tracer is not None
-    made.tracer.stored(Stored(id=number, channel="chem", seq=number, payload=b"", received_us=1, control_id=""))
+    assert made.witness is not None
+    made.witness.stored(Stored(id=number, channel="chem", seq=number, payload=b"", received_us=1, control_id=""))
 
 
 async def test_spans_that_the_collector_refuses_are_counted_as_dropped(tmp_path: Path) -> None:

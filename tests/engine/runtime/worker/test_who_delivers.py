@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.config.destination import DestinationConfig
+from engine.config.destination import destination_type
 from engine.model.clock import SystemClock
 from engine.model.packing import UnpackingDestination
 from engine.runtime.build import build_destination
@@ -132,7 +132,7 @@ TOKENS = {"oauth2": {"client_id": "lab", "client_secret": "${SECRET}", "token_ur
 def test_kinds_with_a_connection_of_their_own_are_delivered_to_by_one_process(
     config: dict[str, Any], any_process: bool
 ) -> None:
-    assert TypeAdapter(DestinationConfig).validate_python(config).any_process is any_process
+    assert TypeAdapter(destination_type()).validate_python(config).any_process is any_process
 
 
 async def test_where_a_site_allows_one_request_at_a_time_one_process_makes_them(tmp_path: Path) -> None:

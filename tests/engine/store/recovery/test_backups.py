@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from engine.feature import Table
 from engine.features.events.rows import changes as webhooks
 from engine.features.events.rows import reading as events
 from engine.features.events.rows.webhooks import stored_webhooks
@@ -184,7 +185,8 @@ def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(
     copy, last_id = asyncio.run(run())
     steps = with_made_up_steps()
     monkeypatch.setattr(migrate, "steps", lambda: steps)
-    monkeypatch.setitem(state_snapshot._CHANGED, "made_up", "SELECT * FROM main.made_up")
+    made_up = Table(name="made_up", copied="SELECT * FROM main.made_up")
+    monkeypatch.setattr(state_snapshot, "_OWN", (*state_snapshot._OWN, made_up))
 
     restored = place.restore(copy, tmp_path / "new", old_anchor=place.data / ANCHOR_NAME)
 

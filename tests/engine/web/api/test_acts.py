@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from engine.actions.control import Request
+from engine.actions.declared import all_acts, of_api
 from engine.model.errors import NoRoomError, StoreError, UnreachableError
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.queries.acts import acts_page
 from engine.store.queries.letters import dead_letters
-from engine.web.api.acts import NOT_OFFERED, OFFERED
 from tests.support.api import Site, acting_site
 from tests.support.filled_journal import (
     CANARY,
@@ -61,9 +60,8 @@ async def site(data: Path) -> AsyncIterator[Site]:
 
 
 def test_each_verb_is_offered_or_there_is_a_reason() -> None:
-    assert set(OFFERED) == set(ORACLE)
-    assert set(OFFERED) | set(NOT_OFFERED) == set(HANDLERS)
-    assert not set(OFFERED) & set(NOT_OFFERED)
+    assert set(of_api()) == set(ORACLE)
+    assert [name for name, act in all_acts().items() if bool(act.api) == bool(act.not_in_api)] == []
 
 
 async def test_each_person_may_give_the_verbs_of_the_table(site: Site) -> None:
@@ -120,7 +118,7 @@ DRY = {
 
 
 async def test_a_dry_run_of_any_verb_does_nothing(site: Site) -> None:
-    assert set(DRY) == {name for name in OFFERED if "dry_run" in HANDLERS[name].arguments.model_fields}
+    assert set(DRY) == {name for name, act in of_api().items() if "dry_run" in act.arguments.model_fields}
     before = site.journal.last_id, dead_letters(site.journal)
     for verb, args in DRY.items():
         person = "engineer" if ORACLE[verb] is CHANGE else "seeing operator"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.web.api.acts import OFFERED
+from engine.actions.declared import of_api
 from engine.web.api.explorer import OPENAPI
-from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, RESOURCES
+from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, resources
 from tests.support.api import Client, acting_site
 from tests.support.status_server import read_html
 from tools import generate_openapi
@@ -29,8 +29,8 @@ def test_the_document_is_what_the_code_says() -> None:
 def test_it_has_every_address_and_no_other() -> None:
     described = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
     assert described == {
-        *(("POST" if one.of_post else "GET", one.path) for one in RESOURCES),
-        *(("POST", f"/acts/{name}") for name in OFFERED),
+        *(("POST" if one.of_post else "GET", one.path) for one in resources()),
+        *(("POST", f"/acts/{name}") for name in of_api()),
         ("POST", CONTENTS),
         ("GET", EVENTS),
         *(("GET", one.path) for one in QUESTIONS),

@@ -12,7 +12,7 @@ import pytest
 from engine.commands.shared.output import to_json
 from engine.config.pack import find_pack
 from engine.diagnostics.suggested import suggestions_of
-from engine.features.abdm.snapshot import AbdmFault, AbdmSnapshot
+from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes.rows import changes as corrections
 from engine.features.orders import rows as worklist
 from engine.features.rework.lists.dead_letters import LETTER
@@ -32,7 +32,7 @@ from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.views.messages import MESSAGE
 from engine.web.api.limits import MOST_REMEMBERED, Buckets
-from engine.web.api.resources import RESOURCES
+from engine.web.api.resources import resources
 from tests.support import abdm_rows, journals
 from tests.support.api import Client, served
 from tests.support.command_line import labrelay
@@ -115,9 +115,9 @@ async def api(journal: Reader, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 def test_the_table_has_every_resource() -> None:
-    assert set(ORACLE) == {one.path for one in RESOURCES}
-    assert {one.path for one in RESOURCES if one.needs != LOOKING} == {"/acts", "/backups"}
-    assert all(one.needs == ADMINISTERING for one in RESOURCES if one.path in ("/acts", "/backups"))
+    assert set(ORACLE) == {one.path for one in resources()}
+    assert {one.path for one in resources() if one.needs != LOOKING} == {"/acts", "/backups"}
+    assert all(one.needs == ADMINISTERING for one in resources() if one.path in ("/acts", "/backups"))
 
 
 @pytest.mark.parametrize("path", ORACLE)
@@ -189,7 +189,8 @@ async def test_abdm_is_narrowed_as_asked_for(api: Client, query: str, found: lis
 async def test_abdm_is_not_well_with_a_fault_of_the_account(api: Client) -> None:
     assert (await api.ask("/abdm/status")).body["account"] is None
     fault = AbdmFault(code="url-other", text=Phrase("another URL"), remedy=Phrase("set it"))
-    api.site = replace(api.site, abdm=AbdmSnapshot(destination="abdm", faults=(fault,)), facilities={"IN9": "New"})
+    account = AbdmSnapshot(destination="abdm", faults=(fault,))
+    api.site = replace(api.site, of_features={"abdm": account, "facilities": {"IN9": "New"}})
     said = (await api.ask("/abdm/status")).body
     assert (said["well"], [one["code"] for one in said["account"]["faults"]]) == (False, ["url-other"])
     assert {one["facility"]: one["well"] for one in said["facilities"]}["IN9"] is True

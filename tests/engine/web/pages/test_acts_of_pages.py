@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.operations import KINDS
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
@@ -18,7 +19,6 @@ from engine.actions.underway import Acts
 from engine.commands.shared.acting import LEFT
 from engine.features.rework.lists.operations import OPERATION
 from engine.model.journal_views import Filter
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.journal import Journal
@@ -26,7 +26,6 @@ from engine.store.operations import bulk
 from engine.store.queries.acts import acts_page
 from engine.store.queries.bulk import operation_if, operations_page
 from engine.store.queries.letters import count_held, dead_letters, held_deliveries
-from engine.web.api.acts import Verb
 from engine.web.pages.doing import OUTCOMES
 from tests.support import access
 from tests.support.access import Browser, Site
@@ -52,12 +51,11 @@ class Known:
         site = RunningSite(
             acts=self.acts,
             switches=Switches(journal),
-            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
             data=journal.path.parent,
             loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
             running=SimpleNamespace(),  # type: ignore[arg-type]  # as a daemon, which answers before an act has ended
         )
-        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+        return dict(verbs_of(site))
 
     def done(self) -> list[tuple[str, str, str]]:
         """The operations that the trail has: who, what, why."""

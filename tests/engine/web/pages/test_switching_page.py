@@ -3,13 +3,14 @@
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from engine.actions import switch_effects as says
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches, SwitchOrder
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
@@ -18,11 +19,9 @@ from engine.config.load import load_site
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_pauses
-from engine.web.api.acts import Verb
 from tests.support import access, journals
 from tests.support.access import Browser, Site
 from tests.support.status_server import Element, Page
@@ -70,11 +69,10 @@ class Known:
         site = RunningSite(
             acts=Acts(journal, channels=dict),
             switches=Switches(journal, self),
-            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
             data=journal.path.parent,
             loaded=lambda: self.loaded,
         )
-        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+        return dict(verbs_of(site))
 
     def done(self) -> list[tuple[str, str]]:
         """The orders that the trail has: who, what."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from engine.config.load import load_site
-from engine.features.alerts.config.alerts import AlertsConfig
+from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.config.sinks import SINK_KINDS, HttpSink
 from engine.features.alerts.rules.causes import RULES
 from engine.features.alerts.rules.settings import settings_of
@@ -26,8 +26,9 @@ MAIL = "{kind: email, server: 'm.example:587', sender: l@x.example, to: a@x.exam
 
 def read(folder: Path, text: str) -> tuple[AlertsConfig, tuple[str, ...]]:
     site = load_site(make_site(folder, site=f"{SITE_YAML}alerts: {text}\n"))
-    assert site.config.alerts is not None
-    return site.config.alerts, site.warnings
+    alerts = alerts_of(site.config)
+    assert alerts is not None
+    return alerts, site.warnings
 
 
 WRONG = {

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from engine.features.alerts.rules.causes import NETWORK, RULES, Rule, causes, rule_of
-from engine.features.todo.rules import Entry
 from engine.model.alerts import Alert
 from engine.model.clock import to_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.notice import About
 from engine.monitoring.snapshot.states import ChannelState, Level
+from engine.monitoring.todo import Entry
 from tests.support.status_sites import NOW, quiet_site
 
 RED, AMBER = Level.PROBLEM, Level.ATTENTION

@@ -5,12 +5,13 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.actions.pause_resume import Switches
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
@@ -26,11 +27,9 @@ from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
 from engine.processing.process import ChannelRoutes
 from engine.runtime.build import build_site
-from engine.runtime.control_handlers import HANDLERS
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.acts import acts_page
-from engine.web.api.acts import Verb
 from tests.results.test_reprocessing import message
 from tests.support import access
 from tests.support.access import HTML, Browser, Site
@@ -78,11 +77,10 @@ class Lab:
         site = RunningSite(
             acts=Acts(journal, channels=self.routes),
             switches=Switches(journal),
-            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
             data=journal.path.parent,
             loaded=self.loaded,
         )
-        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+        return dict(verbs_of(site))
 
 
 @pytest.fixture

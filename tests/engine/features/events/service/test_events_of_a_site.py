@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from engine.config.load import load_site
+from engine.features.events.config import webhooks_of
 from engine.features.events.rows.webhooks import stored_webhooks
 from engine.model.actor import Actor
 from engine.model.errors import ConfigError
@@ -126,7 +127,7 @@ def test_the_example_of_the_page_is_a_webhook(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("ERP_HOOK", "whsec_")
     (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     site = load_site(make_site(tmp_path, site=SITE_YAML + example))
-    (webhook,) = site.config.webhooks.values()
+    (webhook,) = webhooks_of(site.config).values()
     assert (webhook.place, webhook.events) == ("erp.example.org", ("delivery.dead", "delivery.held", "alert"))
 
 

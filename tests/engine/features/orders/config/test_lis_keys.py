@@ -6,6 +6,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
+from engine.features.orders.config.orders import taken_of
 from engine.features.orders.exchange.taking import take_settings
 from engine.model.errors import ConfigError
 from tests.support.command_line import labrelay
@@ -37,7 +38,7 @@ def test_the_keys_say_how_orders_are_taken(tmp_path: Path) -> None:
         " expires: 2d, specimen_reuse: 10d, control_numbers: 'QC*'}\n"
     )
     site = load_site(make_site(tmp_path, channels=channels(block)))
-    settings = take_settings(site.channels, site.channels["his"].taken)
+    settings = take_settings(site.channels, taken_of(site.channels["his"]))
 
     assert settings.targets == ("immunology",)
     assert settings.groups == {"immunology": frozenset({"chemistry"})}
@@ -51,11 +52,11 @@ def test_the_keys_say_how_orders_are_taken(tmp_path: Path) -> None:
 
 def test_each_key_may_be_left_out(tmp_path: Path) -> None:
     site = load_site(make_site(tmp_path, channels=channels()))
-    settings = take_settings(site.channels, site.channels["his"].taken)
+    settings = take_settings(site.channels, taken_of(site.channels["his"]))
 
     assert (settings.targets, settings.codes, settings.panels, settings.is_control) == ((), None, {}, None)
     assert not settings.cancel_by_specimen
-    assert site.channels["chemistry"].taken is None
+    assert taken_of(site.channels["chemistry"]) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from engine.config.load import load_site
 from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.config.orders import orders_of as read
 from engine.features.orders.config.together import unsent_after_s
 from engine.model.errors import ConfigError
 from tests.support.sites import make_site
@@ -18,7 +19,7 @@ def channel(source: str, orders: str = ORDERS) -> dict[str, str]:
 
 
 def orders_of(folder: Path, source: str, orders: str = ORDERS) -> OrdersConfig:
-    found = load_site(make_site(folder, channels=channel(source, orders))).channels["a"].orders
+    found = read(load_site(make_site(folder, channels=channel(source, orders))).channels["a"])
     assert found is not None
     return found
 

@@ -23,6 +23,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
 from engine.processing.process import ChannelRoutes, Route, process
+from engine.store.core.sweeping import Step
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import append, record_outcome
@@ -145,7 +146,7 @@ class Lab:
         self.journal.close()
 
 
-def count_step(batch: Any, pending_at: int) -> result_counts.Step:
+def count_step(batch: Any, pending_at: int) -> Step:
     return result_counts.step(batch, pending_at=pending_at)
 
 
@@ -448,8 +449,9 @@ def test_a_clock_that_leaps_ahead_takes_no_counts(lab: Lab) -> None:
     lab.put("chem", "", "S1", GLU, ("a",))
     lab.count()
     lab.clock._now += timedelta(days=result_counts.KEPT_DAYS + 1)
-    lab.journal.upkeep._next_count = 0.0
-    lab.journal.upkeep.idle()
+    upkeep = lab.journal.upkeep
+    upkeep._steps = [(step, place, 0.0) for step, place, _ in upkeep._steps]
+    upkeep.idle()
     assert counted(lab.journal)
 
 

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from engine.actions import operations, yielding
+from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.actions.yielding import LIVE_FIRST
-from engine.features.rework.acts.bulk_acts import bulk_acts
 from engine.features.rework.acts.replay import replay_documents
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode

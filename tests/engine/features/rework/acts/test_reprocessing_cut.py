@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.rework.acts.bulk_acts import bulk_acts
 from engine.features.rework.acts.reprocess import reprocess_messages
 from engine.model.outcome import Outcome
 from engine.model.search_keys import Number

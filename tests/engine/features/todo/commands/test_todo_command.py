@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from engine.commands.shared.output import ExitCode
+from engine.features.codes import todo as codes
+from engine.features.rework import todo as letters
 from engine.features.todo.rows.reading import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
 from engine.features.todo.service import todo_list
@@ -98,7 +100,7 @@ async def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:
 
 
 async def test_all_is_well_when_nothing_is_to_be_done(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site.app.todo, "_snapshot", quiet_site)
+    monkeypatch.setattr(site.app.service(TodoList), "_snapshot", quiet_site)
     for words in (("todo", "list"), ("todo",)):
         ran = await site.labrelay(*words)
         assert (ran.code, ran.out, ran.err.strip()) == (ExitCode.OK, "", "All is well: nothing is to be done")
@@ -176,9 +178,9 @@ async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
         keys = [one.entry.key for one in await todo.look()]
         await todo.take(keys[0], "asha")
         with monkeypatch.context() as patch:
-            for name in ("letter_groups", "todo_states"):
-                patch.setattr(todo_list, name, unreadable)
-            patch.setattr(todo, "_missing", unreadable)
+            patch.setattr(letters, "letter_groups", unreadable)
+            patch.setattr(todo_list, "todo_states", unreadable)
+            patch.setattr(codes, "unmapped_by_channel", unreadable)
             without = [one.entry.key for one in await todo.look()]
         assert [key for key in without if key not in ("dead", "unmapped")] == keys
         assert len(without) == len(keys) + 2, "what cannot be read is there by its count"

@@ -3,17 +3,18 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from engine.actions.control import Request
+from engine.actions.declared import verbs_of
+from engine.actions.declaring import Verb
 from engine.config.web import WebConfig
 from engine.features.todo.pages.todo import until
-from engine.features.todo.rules import Todo
 from engine.features.todo.service import todo_list
 from engine.features.todo.service.looks import TodoLooks
 from engine.features.todo.service.todo_list import TodoList
@@ -29,14 +30,14 @@ from engine.monitoring.snapshot.channels import LaneSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.store import BackupSnapshot
-from engine.runtime.control_handlers import HANDLERS
+from engine.monitoring.todo import Todo
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.queries.acts import acts_page
+from engine.views.site import PAUSE
 from engine.web.api import reads
-from engine.web.api.acts import Verb
+from engine.web.api.lists import Asked
 from engine.web.api.parameters import Nothing
-from engine.web.api.reads import Asked
 from tests.engine.web.test_paused_and_expected import paused_site
 from tests.support import access
 from tests.support.access import ROOT, Browser, Site
@@ -63,12 +64,8 @@ class Lists:
         self.journal = journal
         self.list = TodoList(journal, self.snapshot, self)  # type: ignore[arg-type]  # the clock of the page
         self.looks = TodoLooks(journal, self.latest, self)  # type: ignore[arg-type]
-        running = SimpleNamespace(app=SimpleNamespace(todo=self.list))
-        return {
-            name: Verb(one.needs, one.arguments, partial(one.work, running))  # type: ignore[arg-type]
-            for name, one in HANDLERS.items()
-            if name.startswith("todo")
-        }
+        running: Any = SimpleNamespace(service=lambda kind: self.list)
+        return {name: verb for name, verb in verbs_of(running).items() if name.startswith("todo")}
 
     def snapshot(self) -> SiteSnapshot:
         return self.site.page.site
@@ -423,5 +420,5 @@ async def test_the_system_page_and_the_resource_of_pauses_keep_to_it(here: Site,
         await browser.log_in(person)
         assert ("new firmware" in (await home(browser, "/system?lang=en")).text) is NOTES[person]
     asked = Asked(SimpleNamespace(journal=lists.journal), here.page.site, Nothing(), Principal(ROOT, ROLES[person]))  # type: ignore[arg-type]
-    (found,) = reads.pauses(asked)["pauses"]
+    (found,) = PAUSE.rows(reads.pauses(asked))
     assert (found["by"], found["reason"]) == ("anita", "new firmware" if NOTES[person] else "")

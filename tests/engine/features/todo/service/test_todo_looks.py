@@ -10,7 +10,6 @@ from engine.features.access.service.accounts import Accounts
 from engine.features.todo.rows import changes as todo
 from engine.features.todo.rows.looks import MOST_KEYS, looked
 from engine.features.todo.rows.reading import looks
-from engine.features.todo.rules import Entry, Todo
 from engine.features.todo.service import looks as todo_looks
 from engine.features.todo.service.looks import TodoLooks
 from engine.model.clock import ManualClock
@@ -20,6 +19,7 @@ from engine.model.phrases import Phrase
 from engine.model.reasons import ReasonCode
 from engine.model.todo import TodoState
 from engine.monitoring.snapshot.states import Level
+from engine.monitoring.todo import Entry, Todo
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append

@@ -1,0 +1,38 @@
+"""What keys of a site say against each other, where they stand in several files."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from engine.config.channel import ChannelConfig
+from engine.config.destination import DestinationConfig
+from engine.config.yaml_nodes import KeyPath
+from engine.feature import Hook
+
+Channels = Mapping[str, ChannelConfig]
+Destinations = Mapping[str, DestinationConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One of them.
+
+    Attributes:
+        channel: whose file it is in; empty: the site's.
+        path: of the key there; ``shown``: how many of its steps are shown.
+        is_warning: the site can run with it.
+    """
+
+    channel: str
+    path: KeyPath
+    shown: int
+    text: str
+    is_warning: bool = False
+
+
+AGREEMENTS: Hook[Callable[[Channels, Destinations], Iterator[Disagreement]]] = Hook("agreement")
+
+
+def disagreements(channels: Channels, destinations: Destinations) -> Iterator[Disagreement]:
+    """All of them, among the keys of features."""
+    for found in AGREEMENTS.each():
+        yield from found(channels, destinations)

@@ -1,0 +1,44 @@
+"""What of alerts waits for a person."""
+
+import asyncio
+
+from engine.features.alerts.rows.changes import CRITICAL_KEY
+from engine.features.alerts.rows.reading import CriticalValue, FailingSink, critical_values, failing_sinks
+from engine.model.clock import from_us
+from engine.model.phrases import Phrase
+from engine.monitoring.snapshot.states import Level
+from engine.monitoring.todo import Entry, Look
+
+
+async def entries(look: Look) -> list[Entry]:
+    if look.certain:
+        criticals = await asyncio.to_thread(critical_values, look.journal)
+    else:
+        criticals = await look.read(critical_values) or []
+    sinks = await look.read(lambda reader: failing_sinks(reader, look.now_us)) or ()
+    return [*map(of_critical_value, criticals), *map(of_sink, sinks)]
+
+
+def of_critical_value(one: CriticalValue) -> Entry:
+    key = CRITICAL_KEY.format(one.message)
+    return Entry(
+        key=key,
+        level=Level.PROBLEM,
+        phrase=one.phrase,
+        step=f"labrelay alert acknowledge {key}",
+        since=from_us(one.seen_us),
+        subject=one.channel,
+        critical=True,
+    )
+
+
+def of_sink(one: FailingSink) -> Entry:
+    return Entry(
+        key=f"alert-sink/{one.name}",
+        level=Level.PROBLEM,
+        phrase=Phrase("Alerts do not reach {name}", {"name": one.name}),
+        step="labrelay alert sent",
+        count=max(1, one.waiting),
+        since=from_us(one.since_us),
+        subject=one.name,
+    )

@@ -1,0 +1,13 @@
+"""The keys of orders in `labrelay help keys`."""
+
+from engine.features.orders.config.lis import LisConfig
+from engine.features.orders.config.orders import OrdersConfig
+from engine.features.orders.config.status import StatusPart
+from engine.help.documented import Block, KeyHelp
+
+KEYS = KeyHelp(
+    {
+        "channels": (Block("`orders:`", [OrdersConfig]), Block("`lis:`", [LisConfig])),
+        "sources": (Block("Changes of orders (`kind: order-status`)", [StatusPart], intro=False),),
+    }
+)

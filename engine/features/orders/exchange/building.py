@@ -1,0 +1,90 @@
+"""How orders are spoken of with the peers of channels: made of the configuration, and of the tables of results."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from engine.config.channel import ChannelConfig
+from engine.config.load import Site
+from engine.features.orders.config.orders import OrdersConfig, orders_of, taken_of
+from engine.features.orders.exchange.asking import Asking
+from engine.features.orders.exchange.lis import LisAnswers
+from engine.features.orders.exchange.listening import answers_later
+from engine.features.orders.exchange.order_writers import writer
+from engine.features.orders.exchange.taking import take_settings
+from engine.features.orders.rules.codes_of_table import codes_of
+from engine.mapping.tables import Table
+from engine.model.message import FormatOptions
+from engine.model.ports import Dialogue, Format
+from engine.model.worklist import AskSettings
+from engine.runtime.build import UNANSWERED, Speech, Talk
+
+
+class OrderTalk:
+    """`engine.runtime.build.Talking`."""
+
+    def completed(self, site: Site, tables: Callable[[ChannelConfig], Iterable[Table]]) -> tuple[Site, list[str]]:
+        """The site with the codes of each analyzer that gets orders, and what is wrong with them."""
+        problems: list[str] = []
+        channels = dict(site.channels)
+        for name, config in site.channels.items():
+            if (orders := orders_of(config)) is None or orders.codes:
+                continue
+            codes, wrong = codes_of(tables(config), orders)
+            node = site.node(name, "orders")
+            problems += [node.problem(f"orders: {text}") for text in wrong]
+            channels[name] = config.model_copy(update={"orders": orders.model_copy(update={"codes": codes})})
+        return replace(site, channels=channels), problems
+
+    def talk(self, site: Site, config: ChannelConfig, speech: Speech) -> Talk:
+        asking = answering = None
+        if (orders := orders_of(config)) is not None and speech.dialogue is not None:
+            asking = _asking(config, orders, speech.message_format, speech.options, speech.dialogue)
+        if (taken := taken_of(config)) is None:
+            return Talk(asking=asking)
+        if config.source.transport not in UNANSWERED:
+            ack_code = "aa" if config.ack_code == "aa" else ""
+            later = answers_later(site.channels, config.channel)
+            answering = LisAnswers(
+                writer=writer(
+                    config.source.format, speech.message_format, speech.options, ack_code=ack_code, later=later
+                ),
+                usual=speech.usual,
+                timezone=config.timezone,
+                deadline_s=taken.deadline,
+            )
+        takes = take_settings(site.channels, taken, config.channel)
+        return Talk(asking=asking, answering=answering, takes=takes)
+
+
+def _asking(
+    config: ChannelConfig, orders: OrdersConfig, message_format: Format, options: FormatOptions, dialogue: Dialogue
+) -> Asking:
+    if getattr(config.source, "bytesize", 8) == 7:  # bit 7 is lost on the way: ASCII alone arrives as it is
+        options = replace(options, charsets=("ascii",))
+    return Asking(
+        message_format=message_format,
+        options=options,
+        dialogue=dialogue,
+        settings=AskSettings(
+            channel=config.channel,
+            codes=orders.codes,
+            names=frozenset(orders.groups),
+            limit=orders.all_limit,
+            dilutions=getattr(dialogue, "dilutions", None),
+        ),
+        timezone=config.timezone,
+        demographics=orders.demographics,
+        deadline_s=orders.deadline,
+        closes=config.source.link == "mllp",
+        ends=config.source.transport != "serial",
+        commits=config.ack_code == "standard",
+        own_line=orders.connect is not None,
+        host=orders.host,
+        download=orders.download,
+        download_every_s=orders.download_every,
+        cancels=getattr(dialogue, "cancels", False),
+        texts=(("charset", options.charsets[0]), *sorted(orders.settings.items())),
+    )
+
+
+TALK = OrderTalk()

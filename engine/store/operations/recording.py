@@ -1,0 +1,89 @@
+"""What the features do with the outcome of a message, in the transaction that records it.
+
+`engine.store.operations.record_outcome` has the steps of all features go through the same moments together:
+
+    decide    what goes out, and the state
+    tell      the state is decided: the note beside it
+    stored    the row of the state is written
+    hold      the documents that go out are known: which of them wait for a person
+    queued    their deliveries are queued
+    ended     what an earlier outcome of the message had brought is gone
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.model.document_facts import DocumentFacts
+from engine.model.message import Issue
+from engine.model.order_results import TubeResults
+from engine.model.orders import LineAnswer
+from engine.model.outcome import Outcome
+from engine.model.reasons import ReasonCode
+from engine.model.records import Decision, HoldReason, MessageState, Routed
+from engine.store.core.batch import Batch
+
+
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """One message whose outcome is being recorded: what is known of it, and what the steps make of that.
+
+    Attributes:
+        first: the message, or the original that it is an edit of.
+        before: its state until now; None: it had no outcome.
+        made: the documents as the mapping made them. ``routes``: as they go out.
+        held: why each of them is held, or None; complete once all have held theirs.
+        rejected_before: the message with the same bytes that a person has rejected or dismissed; 0: none.
+        facts: place of a document, from 1 -> the decisions about it; None: nothing was looked at.
+        note: more words beside the outcome, sealed with it.
+        results: for the row of its state; None: none.
+        tubes: its results, each with whether it repeats one that was accepted.
+        rename: has the documents name the orders of other results; the new ones, or None where that changes nothing.
+            None: they name none.
+        late: a newer message may have the same orders. ``known_order``: others have them.
+        answers: to each of its order lines; None: it brought none.
+    """
+
+    batch: Batch
+    id: int
+    channel: str
+    received_us: int
+    outcome: Outcome[Any]
+    decision: Decision
+    first: int
+    before: MessageState | None
+    made: Sequence[Routed]
+    routes: Sequence[Routed]
+    rejected_before: int
+    state: MessageState
+    reason: ReasonCode | None
+    detail: str
+    issues: Sequence[Issue]
+    tubes: Sequence[TubeResults]
+    held: Sequence[HoldReason | None] = ()
+    facts: dict[int, DocumentFacts] | None = None
+    note: dict[str, Any] = field(default_factory=dict)
+    results: bytes | None = None
+    rename: Callable[[Sequence[TubeResults]], Sequence[Routed] | None] | None = None
+    late: bool = False
+    known_order: bool = False
+    answers: tuple[LineAnswer, ...] | None = None
+
+    @property
+    def is_edit(self) -> bool:
+        return self.first != self.id
+
+
+class Step:
+    """What one feature does with one outcome."""
+
+    def __init__(self, now: Recording) -> None:
+        self.now = now
+        self.batch = now.batch
+
+    def decide(self) -> None: ...
+    def tell(self) -> None: ...
+    def stored(self) -> None: ...
+    def hold(self) -> None: ...
+    def queued(self) -> None: ...
+    def ended(self) -> None: ...

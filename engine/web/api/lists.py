@@ -1,0 +1,113 @@
+"""What can be read, as it is declared: a list or a document with its address, its arguments, and the view of its rows.
+
+Each is declared once: the API with its pages of rows, the OpenAPI document and the help follow. Those of the features
+come by the hook ``lists``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from engine.feature import Hook
+from engine.model.errors import ProblemError
+from engine.model.instants import instant_us
+from engine.model.journal_views import Filter
+from engine.model.permissions import LOOKING, Permission, Principal
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.queries.reader import Reader
+from engine.views.view import View, picked
+from engine.web.api.parameters import Nothing
+from engine.web.api.sources import Sources
+
+A = TypeVar("A", bound=Nothing, covariant=True)
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[A]):
+    """A request: who asks for what.
+
+    Attributes:
+        snapshot: the present one; it is not asked for in a thread.
+        before: of a list in pages, rows with a lower key only. ``limit``: at most so many.
+    """
+
+    sources: Sources
+    snapshot: SiteSnapshot
+    arguments: A
+    principal: Principal
+    before: int | None = None
+    limit: int = 0
+
+    @property
+    def journal(self) -> Reader:
+        return self.sources.journal
+
+    @property
+    def now_us(self) -> int:
+        return int(datetime.now(UTC).timestamp() * 1_000_000)
+
+    @property
+    def site(self) -> Mapping[str, Any]:
+        """The snapshot as data."""
+        return self.sources.present.data(self.snapshot, notes=self.principal.reads_notes)
+
+    def times(self) -> tuple[int | None, int | None]:
+        """From, and before, in microseconds: of the arguments ``since`` and ``until``."""
+        return self._instant("since"), self._instant("until")
+
+    def _instant(self, name: str) -> int | None:
+        text = getattr(self.arguments, name)
+        if text is None:
+            return None
+        try:
+            found = instant_us(text, self.sources.zone, datetime.now(UTC))
+            if not 0 <= found < 2**62:
+                raise ValueError("it is before 1970")
+        except ValueError as error:
+            errors = [{"parameter": name, "detail": str(error)}]
+            raise ProblemError("arguments", f"wrong: {name}", errors=errors) from None
+        return found
+
+    def filter(self, **more: Any) -> Filter:
+        """Of messages or letters."""
+        after, until = self.times()
+        return Filter(**picked(self.arguments, "channel destination code"), after_us=after, before_us=until, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One address that is read: a list, or another document.
+
+    Attributes:
+        read: its function, or the name of one of `engine.web.api.reads`; its arguments are those of the address. It
+            returns the rows of a list, the newest first where they come in pages; else the document.
+        view: of the rows of a list.
+        key: the attribute with the number of a row, by which a list comes in pages; empty: it comes whole.
+        together: rows of one key stay together: a page has ``limit`` rows or more, unless it is the last.
+        verb: of the command line that shows the list.
+        in_memory: it is made once for each snapshot; else it is read in a thread.
+        of_post: asked by POST, so that its arguments are in the body, and in no address.
+        place: where it stands in documents, the lowest first; 0: behind the one that is declared before it.
+    """
+
+    path: str
+    what: str
+    read: str | Callable[[Asked[Any]], Any]
+    view: View[Any] | None = None
+    _: KW_ONLY
+    key: str = ""
+    together: bool = False
+    verb: str = ""
+    needs: frozenset[Permission] = LOOKING
+    in_memory: bool = False
+    of_post: bool = False
+    place: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.read if isinstance(self.read, str) else self.read.__name__
+
+
+DECLARED: Hook[Sequence[Resource]] = Hook("lists")

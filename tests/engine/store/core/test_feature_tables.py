@@ -1,0 +1,168 @@
+"""Each table of the journal has one owner, comes back with a backup, and goes with the messages that it names.
+
+A row of made-up values is put into each table of a feature, so that what its declaration says is done to it.
+"""
+
+import ast
+import asyncio
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.feature import Table
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.feature_tables import TABLES, of_features
+from engine.store.operations.pruning import PrunableRows, let_go
+from engine.store.recovery.backups import state_snapshot
+from engine.store.recovery.backups.catalog import Copy
+from tests.support.copies import Place
+from tests.support.journals import NOW_US, opened, queue, running
+
+ENGINE = Path(__file__).parents[4] / "engine"
+WRITES = re.compile(r"\b(?:INTO|UPDATE(?: OR \w+)?|DELETE FROM)\s+(?:main\.)?(\w+)\b")
+# Tables that another than their owner writes, too: table, who, and why.
+WRITTEN_BY_OTHERS = {
+    ("todo_look", "access"): "a user is removed",
+    ("edited", "rework"): "an edit is rework; what came of it is the journal's, and all of it reads this",
+    ("meta", "abdm"): "a key of its own",
+    ("meta", "orders"): "a key of its own",
+    ("message_state", "orders"): "a message is processed again after a salvage",
+    ("message_state", "reports"): "the results that are to be counted",
+    ("delivery", "results"): "a delivery is held",
+}
+# Tables of features that a restore leaves empty, or as the copy has them.
+ENDS = {"log_in_session", "log_in_device", "failed_log_in", "refused_log_in", "abdm_offer", "abdm_code"}
+# Rows that outlast the message that they name, and why.
+OUTLASTS = {
+    "bearer": "the person of a number is known for good",
+    "bearer_asked": "a message with an open question is never deleted",
+    "used_number": "the days of a number are known for as long as the number may come again",
+    "order_query": "a question has an age of its own",
+    "abdm_context": "its reference is never another report's",
+    "result_seen": "a result that comes again within a week is not counted twice",
+}
+OTHERWISE = {("result_pending", "waits"): ""}  # a value that is read when its message goes
+
+
+def schema(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+
+
+def put_made_up_rows(connection: sqlite3.Connection) -> None:
+    """One row in each table of a feature: of message 1, number 1, changed just now."""
+    for table in of_features():
+        row: dict[str, object] = {}
+        for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({table.name})").fetchall():
+            made_up: dict[str, object] = {"INTEGER": NOW_US if name.endswith("_us") else 1, "BLOB": b"1"}
+            row[name] = OTHERWISE.get((table.name, name), made_up.get(kind, "1"))
+        marks = ", ".join("?" * len(row))
+        connection.execute(
+            f"INSERT OR REPLACE INTO {table.name} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+        )
+
+
+def rows_in(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {one.name: connection.execute(f"SELECT * FROM {one.name}").fetchall() for one in of_features()}
+
+
+def writers() -> Iterator[tuple[str, str]]:
+    """Each table that a statement writes, with the feature that has it; empty: the core."""
+    for path in ENGINE.rglob("*.py"):
+        inside = path.relative_to(ENGINE).parts
+        owner = inside[1] if inside[0] == "features" else ""
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from ((table, owner) for table in WRITES.findall(node.value))
+
+
+def test_each_table_is_of_the_store_or_of_one_feature(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
+        there = schema(connection)
+    owners = {table.name: feature for feature, tables in TABLES.by_feature().items() for table in tables}
+    assert [name for name, n in Counter(one.name for one in of_features()).items() if n > 1] == []
+    assert owners.keys() <= there
+    written = {(table, owner) for table, owner in writers() if table in there}
+    assert {table for table, _ in written} >= {"bearer", "journal", "order_item", "todo"}, "statements are found"
+    others = {(table, owner) for table, owner in written if owner != owners.get(table, "")}
+    assert others == WRITTEN_BY_OTHERS.keys()
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> tuple[Place, Copy, bytes]:
+    """A site with a copy of its empty journal, a message since, and a row in each table of a feature."""
+    place = Place(tmp_path)
+
+    async def run() -> tuple[Copy, bytes]:
+        async with running(place.data) as journal:
+            copy = await place.copy(journal)
+            await queue(journal, b"1")
+            return copy, journal.journal_id
+
+    copy, journal_id = asyncio.run(run())
+    with closing(sqlite3.connect(place.data / JOURNAL_NAME, isolation_level=None)) as connection:
+        put_made_up_rows(connection)
+    return place, copy, journal_id
+
+
+def test_each_table_of_a_feature_comes_back_with_a_backup(lived: tuple[Place, Copy, bytes]) -> None:
+    place, copy, journal_id = lived
+    before = rows_in(place.data / JOURNAL_NAME)
+    assert [name for name, rows in before.items() if len(rows) != 1] == []
+    snapshot = state_snapshot.write(copy, place.data / JOURNAL_NAME)
+    assert snapshot is not None
+    with closing(sqlite3.connect(place.data / JOURNAL_NAME, isolation_level=None, uri=True)) as connection:
+        for one in of_features():
+            connection.execute(f"DELETE FROM {one.name}")
+        state_snapshot.apply(connection, snapshot, journal_id)
+    after = rows_in(place.data / JOURNAL_NAME)
+    assert {name for name, rows in after.items() if not rows} == ENDS
+    assert {name: rows for name, rows in after.items() if name not in ENDS} == {
+        name: rows for name, rows in before.items() if name not in ENDS
+    }
+
+
+def test_rows_that_are_copied_together_come_in_place_of_those_that_are_there(lived: tuple[Place, Copy, bytes]) -> None:
+    place, copy, journal_id = lived
+    snapshot = state_snapshot.write(copy, place.data / JOURNAL_NAME)
+    assert snapshot is not None
+    together = [one for one in of_features() if one.copied == "" or one.by]
+    path = place.data / JOURNAL_NAME
+    with closing(sqlite3.connect(path, isolation_level=None, uri=True)) as connection:
+        doubled = [one.name for one in together if put_another(connection, one)]
+        assert {"bearer", "earlier_value", "reagent_use", "todo", "alert"} <= set(doubled)
+        state_snapshot.apply(connection, snapshot, journal_id)
+    assert {name: len(rows) for name, rows in rows_in(path).items() if name in doubled} == dict.fromkeys(doubled, 1)
+
+
+def put_another(connection: sqlite3.Connection, table: Table) -> bool:
+    """One more row that belongs to the made-up one; whether there can be one."""
+    info = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
+    if [name for _, name, _, _, _, key in info if key] == [table.by]:
+        return False
+    values = ", ".join(name if name == table.by else f"{name} + 1" for _, name, *_ in info)
+    connection.execute(f"INSERT INTO {table.name} SELECT {values} FROM {table.name}")
+    return True
+
+
+def test_rows_go_with_the_message_that_they_name(lived: tuple[Place, Copy, bytes]) -> None:
+    place, _, _ = lived
+    journal = opened(place.data)
+    with closing(sqlite3.connect(place.data / JOURNAL_NAME)) as connection:
+        ((chain,),) = connection.execute("SELECT chain FROM journal WHERE id = 1").fetchall()
+        named = {
+            one.name
+            for one in of_features()
+            if any(name == "message_id" for _, name, *_ in connection.execute(f"PRAGMA table_info({one.name})"))
+        }
+    journal.run_alone(lambda batch: let_go(batch, PrunableRows(0, rows={1: chain}, messages=[1])))
+    journal.close()
+    left = {name for name, rows in rows_in(place.data / JOURNAL_NAME).items() if rows}
+    assert named & left == OUTLASTS.keys()
+    assert len(named) > len(OUTLASTS)
