@@ -5,11 +5,13 @@ import dataclasses
 import gzip
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from engine.web.bodies import Body
 from engine.web.kept_bodies import KeptBodies
+from tests.support import journals
 from tests.support.status_server import Page, running
 from tests.support.status_sites import quiet_site
 
@@ -35,8 +37,8 @@ async def test_a_reader_that_has_it_is_not_sent_it_again(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*OF_THE_SITE, "/reagents"])
-async def test_it_is_compressed_for_those_who_take_that(path: str) -> None:
-    async with running(quiet_site()) as page:
+async def test_it_is_compressed_for_those_who_take_that(path: str, tmp_path: Path) -> None:
+    async with journals.running(tmp_path) as journal, running(quiet_site(), reader=journal) as page:
         async with page.http.get(path, headers={"Accept-Encoding": "gzip"}) as answer:
             assert answer.headers["Content-Encoding"] == "gzip"
             assert "Accept-Encoding" in answer.headers["Vary"]

@@ -34,6 +34,7 @@ WRITTEN_BY_OTHERS = {
     ("message_state", "orders"): "a message is processed again after a salvage",
     ("message_state", "reports"): "the results that are to be counted",
     ("delivery", "results"): "a delivery is held",
+    ("report", "results"): "whose a report is, is judged there; pruning, restores and salvages of it are the journal's",
 }
 # Tables of features that a restore leaves empty, or as the copy has them.
 ENDS = {"log_in_session", "log_in_device", "failed_log_in", "refused_log_in", "abdm_offer", "abdm_code"}
