@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
-from engine.mapping.entries import Entry, kind_of, opened, parts, write
+from engine.mapping.entries import WRITTEN_AT_ONCE, Entry, kind_of, opened, parts, write
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import BundleBuilder
+from engine.mapping.json_text import with_digits
 from engine.mapping.message_context import MessageContext
 from engine.mapping.message_header import message_header
 from engine.mapping.uris import quoted
@@ -185,6 +186,7 @@ def _document_time(run: MessageContext) -> str | None:
 
 def _claim(entries: list[Entry], profiles: Mapping[str, str]) -> None:
     """Name the profile of each resource that has one, beside what a rule wrote into its `meta`."""
+    again: list[int] = []
     for at, entry in enumerate(entries):
         profile = profiles.get(kind_of(entry))
         if profile is not None:
@@ -192,11 +194,15 @@ def _claim(entries: list[Entry], profiles: Mapping[str, str]) -> None:
             resource = whole["resource"]
             said = resource.get("meta", {})
             if isinstance(said, Fragment):  # an object of literals, serialised when the mapping was loaded
-                said = orjson.loads(orjson.dumps(said))
+                said = with_digits(orjson.dumps(said))
             resource["meta"] = {"profile": [profile]} | said
             if whole is not entry:
                 entries[at] = whole
-                write(entries, at, at + 1)
+                again.append(at)
+                if len(again) >= WRITTEN_AT_ONCE:
+                    write(entries, again)
+                    again.clear()
+    write(entries, again)
 
 
 def _composition_first(run: MessageContext, entries: list[Entry]) -> None:
