@@ -77,6 +77,21 @@ LAB = """
     body:
       name: =MSH-4
 """
+PATIENTS = """\
+steps:
+  - each: PATIENT_RESULT
+    do:
+      - create: Patient
+        key: =identifier('urn:p', PID-3.1)
+        request: create_if_none
+        body:
+          name: =xpn(PID-5)
+      - each: ORDER_OBSERVATION
+        do:
+          - each: OBSERVATION
+            do:
+              - drop: not asked for
+"""
 PROFILES = "profiles: {Observation: 'urn:p:observation'}\n"
 
 
@@ -117,6 +132,20 @@ def test_control_characters_of_written_entries_are_replaced(tmp_path: Path, monk
     assert b"\\ufffd" in document.body
     assert b"\\b" not in document.body
     assert "CONTROL_CHARACTER" in [one.code for one in mapped.issues]
+
+
+@pytest.mark.parametrize("bundle", ["transaction", "collection"])
+def test_entries_that_the_server_may_have_are_written_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: str
+) -> None:
+    """A message of patients alone."""
+    head, patients = f"{HEAD}bundle: {bundle}\n", "".join(f"PID|{n}||{n}||Doe^{n}\r" for n in range(1, 41))
+    message = MESSAGE[: MESSAGE.index("PID")] + patients + MESSAGE[MESSAGE.index("OBR") :]
+    program = Workshop(tmp_path).load(head + PATIENTS)
+    (whole,) = program.apply(parse(message), context()).documents
+    written = _count(monkeypatch)
+    assert program.apply(parse(message), context()).documents == (whole,)
+    assert len(written) > 4
 
 
 def test_a_large_message_takes_little_memory(tmp_path: Path) -> None:
