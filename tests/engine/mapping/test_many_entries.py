@@ -124,14 +124,19 @@ def test_the_document_is_that_of_the_objects(
 
 
 def test_control_characters_of_written_entries_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a message has a backslash before a letter, which looks like one."""
     program = Workshop(tmp_path).load(f"{HEAD}steps:{LAB}{STEPS}")
-    _count(monkeypatch)
-    mapped = program.apply(parse(MESSAGE), context(packs=True, settings={"mark": "a\bc"}))
-    (document,) = mapped.documents
-    assert not document.packed
-    assert b"\\ufffd" in document.body
-    assert b"\\b" not in document.body
-    assert "CONTROL_CHARACTER" in [one.code for one in mapped.issues]
+    for mark, code in (("a\bc", "CONTROL_CHARACTER"), ("C:\\bin", None)):
+        whole = apply(program, MESSAGE, {"mark": mark}).mapped
+        with monkeypatch.context() as early:
+            _count(early)
+            mapped = program.apply(parse(MESSAGE), context(packs=True, settings={"mark": mark}))
+        (document,) = mapped.documents
+        assert document.packed
+        assert unpack(document.body) == whole.documents[0].body
+        assert (b"\\ufffd" in whole.documents[0].body, b'\\b"' in whole.documents[0].body) == (code is not None, False)
+        assert [one.code for one in mapped.issues] == [one.code for one in whole.issues]
+        assert ("CONTROL_CHARACTER" in [one.code for one in mapped.issues]) == (code is not None)
 
 
 @pytest.mark.parametrize("bundle", ["transaction", "collection"])
