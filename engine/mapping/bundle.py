@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
-from engine.mapping.entries import Entry, kind_of, opened, parts, write
+from engine.mapping.entries import WRITTEN_AT_ONCE, Entry, kind_of, opened, parts, write
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.identity import BundleBuilder
+from engine.mapping.json_text import with_digits
 from engine.mapping.message_context import MessageContext
 from engine.mapping.message_header import message_header
 from engine.mapping.uris import quoted
@@ -28,6 +29,7 @@ from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
+# A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one.
 _ESCAPED_CONTROL = re.compile(rb"\\(?:u00|[bf])")
 _ESCAPE = re.compile(rb"\\(?:(u00[01][0-9a-fA-F]|[bf])()|.)")
 _AGENT = {
@@ -73,32 +75,34 @@ def assemble(
 
 def _serialised(run: MessageContext, making: BundleBuilder, bundle: Json) -> tuple[bytes, bool]:
     entries = making.entries
+    found = False
+
+    def allowed(text: bytes) -> bytes:
+        nonlocal found
+        if b"\\" not in text or _ESCAPED_CONTROL.search(text) is None:
+            return text
+        cleaned = _ESCAPE.sub(_replaced, text)
+        found = found or cleaned != text
+        return cleaned
+
+    packed = False
     if not making.has_written:
-        body = orjson.dumps(bundle)
-    elif run.context.packs and (size := _size_without_controls(bundle, entries)):
-        return pack_parts(parts(bundle, entries, last=True), size), True
+        body = allowed(orjson.dumps(bundle))
+    elif run.context.packs:
+        size = sum(len(allowed(part)) for part in parts(bundle, entries, last=False))
+        body, packed = pack_parts(map(allowed, parts(bundle, entries, last=True)), size), True
     else:
         out = BytesIO()  # grows in place, and gives its bytes away without a copy
-        out.writelines(parts(bundle, entries, last=True))
+        out.writelines(map(allowed, parts(bundle, entries, last=True)))
         body = out.getvalue()
-    if _has_control(body):
-        body = _without_controls(run, body)
-    return body, False
+    if found:
+        run.warn("CONTROL_CHARACTER", "control characters in texts were replaced by U+FFFD")
+    return body, packed
 
 
-def _has_control(text: bytes) -> bool:
-    """A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one."""
-    return b"\\" in text and _ESCAPED_CONTROL.search(text) is not None
-
-
-def _size_without_controls(bundle: Json, entries: list[Entry]) -> int:
-    """How many bytes the JSON has; 0 where characters are to be replaced in it."""
-    size = 0
-    for part in parts(bundle, entries, last=False):
-        if _has_control(part):
-            return 0
-        size += len(part)
-    return size
+def _replaced(match: re.Match[bytes]) -> bytes:
+    """An escape of a character that FHIR does not allow; the others, and an escaped backslash, stay."""
+    return match[0] if match[2] is None else b"\\ufffd"
 
 
 def _identifier(run: MessageContext) -> Json | None:
@@ -185,6 +189,7 @@ def _document_time(run: MessageContext) -> str | None:
 
 def _claim(entries: list[Entry], profiles: Mapping[str, str]) -> None:
     """Name the profile of each resource that has one, beside what a rule wrote into its `meta`."""
+    again: list[int] = []
     for at, entry in enumerate(entries):
         profile = profiles.get(kind_of(entry))
         if profile is not None:
@@ -192,11 +197,15 @@ def _claim(entries: list[Entry], profiles: Mapping[str, str]) -> None:
             resource = whole["resource"]
             said = resource.get("meta", {})
             if isinstance(said, Fragment):  # an object of literals, serialised when the mapping was loaded
-                said = orjson.loads(orjson.dumps(said))
+                said = with_digits(orjson.dumps(said))
             resource["meta"] = {"profile": [profile]} | said
             if whole is not entry:
                 entries[at] = whole
-                write(entries, at, at + 1)
+                again.append(at)
+                if len(again) >= WRITTEN_AT_ONCE:
+                    write(entries, again)
+                    again.clear()
+    write(entries, again)
 
 
 def _composition_first(run: MessageContext, entries: list[Entry]) -> None:
@@ -205,20 +214,3 @@ def _composition_first(run: MessageContext, entries: list[Entry]) -> None:
             entries.insert(0, entries.pop(at))
             return
     raise run.dead(ReasonCode.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")
-
-
-def _without_controls(run: MessageContext, body: bytes) -> bytes:
-    """Replace control characters in texts by U+FFFD."""
-    found = False
-
-    def replaced(match: re.Match[bytes]) -> bytes:
-        nonlocal found
-        if match[2] is None:
-            return match[0]  # an escape of another kind, or an escaped backslash
-        found = True
-        return b"\\ufffd"
-
-    body = _ESCAPE.sub(replaced, body)
-    if found:
-        run.warn("CONTROL_CHARACTER", "control characters in texts were replaced by U+FFFD")
-    return body

@@ -2,20 +2,21 @@
 twentieth of the memory that their objects take. One that something is added to becomes an object again.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 from orjson import Fragment
 
+from engine.mapping.json_text import with_digits
 from engine.model.packing import pack_parts, unpack
 
 Json = dict[str, Any]
 
 WRITTEN_FROM = 1024  # entries; a message with fewer writes none before the whole
-WRITTEN_AT_ONCE = 512  # ... and as many of the last ones stay objects
+WRITTEN_AT_ONCE = 512  # ... and as many of the last ones stay objects, as do as many that were opened
+BLOCK_BYTES = 64 * 1024  # of JSON, compressed together: to open one entry unpacks as much, or the entry itself
 _READ = "Bundle"  # a resource whose elements become those of the document's own Bundle
 
 
@@ -67,15 +68,30 @@ def is_own(entry: Entry) -> bool:
     return entry.own if isinstance(entry, Written) else isinstance(entry.get("request"), Fragment)
 
 
-def write(entries: list[Entry], first: int, end: int) -> None:
+def write(entries: list[Entry], places: Iterable[int]) -> None:
     """Make JSON of some entries; a resource that is still to be read stays an object."""
-    texts = [orjson.dumps(opened(entry)) for entry in entries[first:end]]
+    texts: list[bytes] = []
+    at_hand: list[int] = []
+    size = 0
+    for at in places:
+        if kind_of(entries[at]) == _READ:
+            continue
+        texts.append(orjson.dumps(opened(entries[at])))
+        at_hand.append(at)
+        size += len(texts[-1])
+        if size >= BLOCK_BYTES:
+            _keep(entries, at_hand, texts)
+            texts, at_hand, size = [], [], 0
+    if texts:
+        _keep(entries, at_hand, texts)
+
+
+def _keep(entries: list[Entry], places: list[int], texts: list[bytes]) -> None:
     block = pack_parts(texts, sum(map(len, texts)))
     before = 0
-    for at, text in enumerate(texts, first):
+    for at, text in zip(places, texts, strict=True):
         entry, after = entries[at], before + len(text)
-        if (kind := kind_of(entry)) != _READ:
-            entries[at] = Written(url_of(entry), kind, is_own(entry), block, before, after)
+        entries[at] = Written(url_of(entry), kind_of(entry), is_own(entry), block, before, after)
         before = after
 
 
@@ -83,7 +99,7 @@ def opened(entry: Entry) -> Json:
     """As an object, with each number as it is written."""
     if not isinstance(entry, Written):
         return entry
-    found: Json = json.loads(entry.text, parse_float=Fragment, parse_int=Fragment)
+    found: Json = with_digits(entry.text)
     if entry.own:
         found["request"] = Fragment(orjson.dumps(found["request"]))
     return found
@@ -109,3 +125,5 @@ def parts(bundle: Json, entries: list[Entry], *, last: bool) -> Iterator[bytes]:
             yield entry.text if isinstance(entry, Written) else orjson.dumps(entry)
         yield b"]"
     yield b"}"
+    if last:
+        _whole.cache_clear()  # a message's texts are not kept behind it

@@ -9,8 +9,8 @@
 number could be guessed, and ids reach other systems' logs.
 """
 
-import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -31,7 +31,7 @@ from engine.mapping.entries import (
     url_of,
     write,
 )
-from engine.mapping.json_text import kept
+from engine.mapping.json_text import kept, with_digits
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.message_context import MessageContext
 from engine.model.errors import ContentError
@@ -73,7 +73,8 @@ class BundleBuilder:
         self._day_of: tuple[Group, str] | None = None  # the last group that was asked for its day of measurement
         self._numbers: dict[str, bytes] = {}  # patient, as keys of results name one -> keyed hash
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
-        self._written = 0  # so many entries were written, unless they were opened since
+        self._written = 0  # so many entries were written, unless they are opened
+        self._opened: list[int] = []  # places of those that are
         self._write_at = WRITTEN_FROM
         self.entries: list[Entry] = []
         self.envelope: list[Json] = []
@@ -177,9 +178,12 @@ class BundleBuilder:
         if self._run.trace is not None:
             return
         before, self._written = self._written, len(self.entries) - WRITTEN_AT_ONCE
-        write(self.entries, before, self._written)
+        self._write(range(before, self._written))
+
+    def _write(self, places: Sequence[int]) -> None:
+        write(self.entries, places)
         if self._lists:
-            closed = set(map(url_of, self.entries[before : self._written]))
+            closed = {url_of(self.entries[at]) for at in places}
             self._lists = {key: known for key, known in self._lists.items() if key[0] not in closed}
 
     def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
@@ -191,6 +195,8 @@ class BundleBuilder:
             identifier = self._without_counters(resource, identifier)
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
+        if len(self.entries) >= self._write_at:
+            self._write_older()
         if not self.transaction:
             self.entries.append({"fullUrl": url, "resource": {**resource, "id": identity}})
             return reference
@@ -217,6 +223,8 @@ class BundleBuilder:
         if identity in self.made:
             self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
+        if len(self.entries) >= self._write_at:
+            self._write_older()
         url = "urn:uuid:" + identity
         self.made[identity] = reference = {"reference": url}
         if not self.transaction:
@@ -260,7 +268,11 @@ class BundleBuilder:
         at = self._at[url]
         entry = self.entries[at]
         if isinstance(entry, Written):
+            if len(self._opened) >= WRITTEN_AT_ONCE:
+                again, self._opened = self._opened, []
+                self._write(again)
             entry = self.entries[at] = opened(entry)
+            self._opened.append(at)
         resource: Json = entry["resource"]
         return resource
 
@@ -469,12 +481,12 @@ def _quoted_system(text: str) -> str:
 
 
 def _opened(value: Any) -> Any:
-    """A list that is kept from message to message as its JSON, as a list, with each number as it is written."""
+    """A list that is kept from message to message as its JSON, as a list."""
     if isinstance(value, Fragment) and (text := orjson.dumps(value)).startswith(b"["):
-        return json.loads(text, parse_float=Fragment)
+        return with_digits(text)
     return value
 
 
 def _equal_as(one: Any) -> bytes:
-    """Equal for equal elements of a list."""
-    return kept(one, OPT_SORT_KEYS)
+    """Equal for equal elements of a list, also where one has parts that are kept as their JSON."""
+    return kept(with_digits(orjson.dumps(one)), OPT_SORT_KEYS)

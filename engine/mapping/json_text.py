@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
@@ -13,6 +14,11 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 def kept(value: Any, option: int = 0) -> bytes:
     """The JSON of a value that is kept in memory. What orjson gives has up to some kilobytes more behind it."""
     return bytes(memoryview(orjson.dumps(value, option=option)))
+
+
+def with_digits(text: bytes) -> Any:
+    """The value of a JSON text, with each number as it is written."""
+    return json.loads(text, parse_float=Fragment, parse_int=Fragment)
 
 
 def indented(text: str) -> str:

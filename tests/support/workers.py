@@ -74,9 +74,9 @@ class RunningWorker:
 
 
 @contextlib.asynccontextmanager
-async def running_worker(folder: Path, *, wait: bool = True) -> AsyncIterator[RunningWorker]:
+async def running_worker(folder: Path, *, wait: bool = True, delivers: bool = True) -> AsyncIterator[RunningWorker]:
     site = load_site(folder)
-    process = WorkerProcess(KEY)
+    process = WorkerProcess(KEY, delivers=delivers)
     process.configure(site)
     async with Supervisor(first_s=0.05) as supervisor:
         supervisor.supervise("worker", process.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)

@@ -19,7 +19,6 @@ causes, never the content of a request or an answer.
 """
 
 import asyncio
-import io
 import socket
 import ssl
 import zlib
@@ -34,6 +33,7 @@ from yarl import URL
 
 from adapters.clients.http.answer import Answer
 from adapters.clients.http.log_in import LogIn
+from adapters.clients.http.pieces import Pieces
 from adapters.clients.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
 from adapters.clients.http.server_time import http_date
 from adapters.clients.http.settings import Tls
@@ -248,13 +248,13 @@ class HttpExchange:
     ) -> Answer:
         """One request by the client for every case."""
         assert self._session is not None, "start() comes first"
-        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        data = Pieces(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         async with self._session.request(
             method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
             content, whole = await _read(response, self._most)
-            if isinstance(data, io.BytesIO) and data.tell() < len(data.getbuffer()) and 200 <= response.status < 300:
+            if isinstance(data, Pieces) and data.begun < len(body or b"") and 200 <= response.status < 300:
                 raise TransientDeliveryError(ReasonCode.NO_ANSWER, EARLY)  # the client sends no more after an answer
             return Answer(response.status, content, whole, response.headers)
 

@@ -17,8 +17,8 @@ processed again, or delivered again under the same key.
 - Bounds: at most 512 messages or 8 MiB, and 512 deliveries or 8 MiB, are with the worker. Acknowledgements never wait
   for it. It compresses documents once, so that one of 32 kB crosses the pipe as 3 kB. The main process seals them: that
   takes 1 us, and the worker would need the journal's keys for it.
-- A worker that ends, or is silent for 15 s and then ended, is replaced, at once and then with a back-off of up to 5 s.
-  Its messages are processed again, one at a time first; one that ends three workers in a row is dead
+- A worker that ends, or is silent for 15 s (for large messages: 120 s) and then ended, is replaced, with a back-off of
+  up to 5 s. Its messages are processed again, one at a time first; one that ends three workers in a row is dead
   (``MAPPING_FAULT``). Its deliveries fail with ``MAYBE_DELIVERED``, which leaves the breaker alone, and go out again.
 - A main process that ends takes the worker with it: the socket closes, and where the worker hangs the kernel ends it
   (``PR_SET_PDEATHSIG``). Signals for the whole group are the main process's to act on.

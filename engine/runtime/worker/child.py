@@ -7,6 +7,7 @@ a time, so that neither a delivery nor a ping waits behind them.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import time
@@ -167,6 +168,7 @@ class Child:
         while self._waiting and not self.pipe.congested:
             self.pipe.send(self._processed(self._waiting.popleft()))
             if self._is_for_large:
+                gc.collect()  # a parsed message is part of a cycle
                 allocator.trim()
             if time.monotonic() >= until:
                 self._go_on()

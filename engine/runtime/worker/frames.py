@@ -7,7 +7,7 @@
                       cancel     request
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
-                      outcome    number, outcome | for each document: body, conditional keys, reports, facts
+                      outcome    number, outcome | what was noted; each document: body, conditional keys, reports, facts
                       delivered  request, versions      failed   request, class, reason, detail ... | answer
                       late       destination, delivery, channel, detail | answer
                       pong
@@ -168,8 +168,18 @@ def outcome(
         TypeError: a text in it cannot be written as JSON.
     """
     positions = {id(route): position for position, route in enumerate(channel.routes)} if found.documents else {}
+    noted = (  # a blob: a message may have ten thousand long codes
+        found.issues,
+        found.unmapped,
+        found.reagents,
+        found.controls,
+        [tuple(one) for one in found.numbers],
+        found.tubes,
+        order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
+        found.results,
+    )
     documents: list[Any] = []
-    blobs: list[bytes] = []
+    blobs = [orjson.dumps(noted)]
     for document, route in found.documents:
         body, packed = (document.body, True) if document.packed else pack(document.body)
         bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
@@ -188,14 +198,6 @@ def outcome(
             found.detail,
             found.mapping,
             documents,
-            found.issues,
-            found.unmapped,
-            found.reagents,
-            found.controls,
-            [tuple(one) for one in found.numbers],
-            found.tubes,
-            order_lines.encode(list(found.ordered.lines)).decode() if found.ordered is not None else None,
-            found.results,
         ),
         blobs,
     )
@@ -219,9 +221,9 @@ def number_of(frame: Frame) -> int:
 
 def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
-    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, *rest = frame.fields
-    numbers, tubes, lines, results = rest
+    _, state, reason, detail, mapping, documents = frame.fields
     blobs = iter(frame.blobs)
+    issues, unmapped, reagents, controls, numbers, tubes, lines, results = orjson.loads(next(blobs))
     made = []
     for position, media_type, packed, entries, bearers, used in documents:
         body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)

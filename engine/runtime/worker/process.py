@@ -39,6 +39,7 @@ logger = logging.getLogger("labrelay.worker")
 
 PING_S = 2.0
 HUNG_S = 15.0  # a ready worker without a sign for so long is replaced
+LARGE_HUNG_S = 120.0  # ... one for large messages, which takes up to 10 s of processor time for one, on a busy machine
 START_S = 60.0  # ... and one that builds its configuration, after so long
 STOP_S = 2.0
 HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
@@ -219,7 +220,8 @@ class WorkerProcess:
                         why = f"it ended with status {await asyncio.wait_for(process.wait(), 1.0)}"
                 return why
             self._silent_s += PING_S
-            if self._silent_s > (HUNG_S if self.ready else START_S):
+            hung_s = HUNG_S if self._wanted.delivers else LARGE_HUNG_S
+            if self._silent_s > (hung_s if self.ready else START_S):
                 return "it does not answer"
             pipe.send(frames.PING)
 

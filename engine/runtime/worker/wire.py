@@ -18,8 +18,8 @@ import orjson
 
 from engine.model.errors import ProtocolError
 
-MAX_HEAD_BYTES = 16 * 1024 * 1024  # issues of the largest message
-MAX_BLOBS_BYTES = 2**31 - 1  # all documents of the largest message, compressed
+MAX_HEAD_BYTES = 16 * 1024 * 1024
+MAX_BLOBS_BYTES = 2**31 - 1  # all documents of the largest message, compressed, and what was noted of it
 
 _LENGTHS = struct.Struct(">II")
 

@@ -142,6 +142,12 @@ def test_a_route_is_known_by_its_place_and_not_by_what_it_says() -> None:
     assert read.documents[0][1] is twins.routes[1]
 
 
+def test_a_message_may_have_any_number_of_long_codes() -> None:
+    """22,000 unknown codes of 800 characters: 16 MB, as much as the head of a frame holds."""
+    verdict = Outcome("mapped", unmapped=tuple(Unmapped("analytes", f"{n:0800}") for n in range(22_000)))
+    assert frames.read_outcome(over_the_wire(frames.outcome(1, verdict, CHANNEL, pack)), CHANNEL) == verdict
+
+
 @given(deliveries)
 def test_a_delivery_arrives_with_all_that_a_destination_may_look_at(delivery: Delivery) -> None:
     assert frames.read_deliver(over_the_wire(frames.deliver(3, delivery))) == (3, delivery)

@@ -223,6 +223,23 @@ async def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mo
         assert not alive(pid)
 
 
+async def test_one_for_large_messages_has_longer_for_one_on_a_busy_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message would be dead after three that are replaced."""
+    monkeypatch.setattr(worker_process, "PING_S", 0.05)
+    monkeypatch.setattr(worker_process, "HUNG_S", 0.2)
+    async with running_worker(make_worker_site(tmp_path / "site", FOLDER), delivers=False) as worker:
+        pid = worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        asked = worker.ask(worker.stored("raw", oru(1, 1, random.Random(1))))
+        await asyncio.sleep(5 * worker_process.HUNG_S)
+        os.kill(pid, signal.SIGCONT)
+        assert (await asyncio.wait_for(asked, 240.0)).state == "mapped"
+        assert worker.pid == pid
+        assert worker.restarts == 0
+
+
 async def test_one_that_is_ready_as_it_is_ended_gets_nothing_to_deliver(tmp_path: Path) -> None:
     """Its word comes while its end is waited for: whatever was handed over then would wait for an answer for ever."""
     site = load_site(make_worker_site(tmp_path / "site", FOLDER))
