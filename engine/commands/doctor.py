@@ -239,7 +239,7 @@ def _secrets(site: "Site") -> Iterator[Line]:
 
     named: dict[str, BaseModel] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
     named |= {server.owner: server.block for server in servers(site.config)}
-    for name, block in {**site.config.destinations, **named}.items():
+    for name, block in (*site.config.destinations.items(), *named.items()):  # a destination may be called traces
         for secret in _secrets_in(block):
             if secret.is_set:
                 yield Line(Health.OK, "secret", f"{secret} ({name}) is set")

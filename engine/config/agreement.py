@@ -9,7 +9,8 @@ from engine.config.yaml_nodes import KeyPath
 from engine.feature import Hook
 
 Channels = Mapping[str, ChannelConfig]
-Destinations = Mapping[str, DestinationConfig]
+Destinations = Mapping[str, DestinationConfig] | None
+"""None: the site's file cannot be used, and it is unknown which there are."""
 
 
 @dataclass(frozen=True, slots=True)

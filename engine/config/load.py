@@ -393,9 +393,7 @@ class _Loader:
         channels: dict[str, ChannelConfig],
         nodes: dict[str, Node],
     ) -> None:
-        if config is None:
-            return
-        for found in disagreements(channels, config.destinations):
+        for found in disagreements(channels, config.destinations if config is not None else None):
             file = nodes[found.channel] if found.channel else site
             node, shown = walk(file, found.path), found.path[: found.shown]
             if found.is_warning:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from engine.config.agreement import Disagreement
+from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
-from engine.config.destination import DestinationConfig
 from engine.config.problems import closest
 from engine.config.yaml_nodes import KeyPath
 from engine.features.abdm.config.destination import AbdmDestination
@@ -13,8 +12,10 @@ from engine.features.abdm.config.share import share_of
 Channels = Mapping[str, ChannelConfig]
 
 
-def disagreements(channels: Channels, destinations: Mapping[str, DestinationConfig]) -> Iterator[Disagreement]:
+def disagreements(channels: Channels, destinations: Destinations) -> Iterator[Disagreement]:
     """All of them. One account of ABDM; each of its reports is of one facility."""
+    if destinations is None:
+        return
     every: Mapping[str, object] = destinations
     ours = [(key, one) for key, one in every.items() if isinstance(one, AbdmDestination)]
     for key, _ in ours[1:]:

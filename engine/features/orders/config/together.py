@@ -5,7 +5,7 @@ A name that is wrong would lose orders: no analyzer would get them, or the labor
 
 from collections.abc import Iterator, Mapping
 
-from engine.config.agreement import Disagreement
+from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
 from engine.config.destination import DestinationConfig, FhirDestination
 from engine.config.problems import closest
@@ -15,15 +15,13 @@ from engine.features.orders.config.orders import OrdersConfig, lis_of, orders_of
 from engine.features.orders.config.status import status_of
 
 
-def disagreements(
-    channels: Mapping[str, ChannelConfig], destinations: Mapping[str, DestinationConfig]
-) -> Iterator[Disagreement]:
+def disagreements(channels: Mapping[str, ChannelConfig], destinations: Destinations) -> Iterator[Disagreement]:
     """All of them."""
     of_analyzers = {name: orders for name, one in channels.items() if (orders := orders_of(one)) is not None}
     yield from _targets(channels, of_analyzers)
     yield from _groups(channels, of_analyzers)
     yield from _tests(channels, of_analyzers)
-    yield from _news(channels, destinations)
+    yield from _news(channels, destinations or {})
 
 
 def unsent_after_s(channels: Mapping[str, ChannelConfig]) -> dict[str, float]:

@@ -106,14 +106,15 @@ def test_doctor_looks_at_secrets_and_keys_of_every_way_to_log_in(
     monkeypatch.delenv("LR_CLIENT_SECRET", raising=False)
     site = (
         site_with("token_url: 'http://x/t', client_id: lab, key: config/smart.key")
-        + "  c: {kind: http, url: 'http://x', auth: {hmac: {key_id: k, secret: '${LR_HMAC}'}}}\n"
+        + "  traces: {kind: http, url: 'http://x', auth: {hmac: {key_id: k, secret: '${LR_HMAC}'}}}\n"
         + "  d: {kind: http, url: 'http://x', auth: {oauth2: {token_url: 'http://x/t', client_id: lab, "
         "client_secret: '${LR_CLIENT_SECRET}'}}}\n"
+        "traces: {url: 'http://127.0.0.1:9'}\n"
     )
     folder = make_site(tmp_path, site=site)
     signing_key(folder / "config" / "smart.key", ec.SECP384R1())
     said = labrelay("doctor", "-o", "json", site=folder).json["lines"]
 
     secrets = {line["text"]: line["health"] for line in said if line["subject"] == "secret"}
-    assert secrets == {"${LR_HMAC} (c) is set": "ok", "${LR_CLIENT_SECRET} (d) is not set in this shell": "warn"}
+    assert secrets == {"${LR_HMAC} (traces) is set": "ok", "${LR_CLIENT_SECRET} (d) is not set in this shell": "warn"}
     assert [line["health"] for line in said if line["subject"] == "private key"] == ["ok"]

@@ -10,7 +10,7 @@ from engine.features.orders.config.orders import taken_of
 from engine.features.orders.exchange.taking import take_settings
 from engine.model.errors import ConfigError
 from tests.support.command_line import labrelay
-from tests.support.sites import make_site
+from tests.support.sites import SITE_YAML, make_site
 
 MLLP = '{kind: mllp, listen: "127.0.0.1:0"}'
 SEARCH = '{kind: fhir-search, url: "http://127.0.0.1:9/fhir"%s}'
@@ -95,6 +95,18 @@ def test_what_cannot_work_is_refused(tmp_path: Path, block: str, source: str, wh
 
     assert where in found
     assert why in found
+
+
+def test_it_is_refused_beside_a_fault_of_the_sites_own_file(tmp_path: Path) -> None:
+    """Both are in one list, and a destination that could not be read is missed by no channel."""
+    counter = "channel: counter\nsource: {kind: abdm-share, facilities: [F]}\nroutes: [{to: archive}]\n"
+    files = channels("role: orders\nlis: {targets: [chemistri]}\n") | {"counter.yaml": counter}
+    with pytest.raises(ConfigError) as caught:
+        load_site(make_site(tmp_path, site=SITE_YAML + "nonsense: 1\n", channels=files))
+
+    his, site = caught.value.problems
+    assert "did you mean chemistry" in his
+    assert "nonsense" in site
 
 
 @pytest.mark.parametrize(
