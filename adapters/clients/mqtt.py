@@ -49,7 +49,8 @@ from engine.model.errors import (
 from engine.model.reasons import ReasonCode
 
 LONGEST_CONNECT_S = 10.0
-MOST_UNDER_WAY = 20  # the most that `concurrency` can be
+KEEP_ALIVE_S = 30  # after so long a silence the connection is tested; none after twice that
+MOST_UNDER_WAY = 20  # more than a destination has under way at once
 OVERHEAD_BYTES = 512  # of a PUBLISH beside topic and payload: fixed header and our properties
 PROBE_SUFFIX = "-check"  # a second connection under the daemon's own client id would take its session over
 # Codes of MQTT 5.0, 2.4 (Paho gives those of 3.1.1 as these).
@@ -78,7 +79,6 @@ class BrokerConfig(Protocol):
     version: str
     auth: Auth | None
     tls: Tls | None
-    keep_alive: float
     timeout: float
 
 
@@ -183,7 +183,7 @@ class Broker:
             clean_session=None if config.version == "5" else True,
             clean_start=MQTT_CLEAN_START_FIRST_ONLY,  # a client connects once, so always
             timeout=config.timeout,
-            keepalive=max(1, round(config.keep_alive)),
+            keepalive=KEEP_ALIVE_S,
             max_inflight_messages=MOST_UNDER_WAY,
             ssl_context=self._ssl,
             logger=_QUIET,

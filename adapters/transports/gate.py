@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
+HANDSHAKE_S = 3.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
@@ -26,7 +28,7 @@ class Admission:
     names: frozenset[str] = frozenset()
     handshakes: int = 32
     handshakes_per_peer: int = 8
-    handshake_timeout_s: float = 3.0
+    handshake_timeout_s: float = HANDSHAKE_S
 
 
 class Gate:

@@ -5,7 +5,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -32,9 +31,6 @@ class HostPort(Protocol):
 
 class ServerTls(CertificateFiles, Protocol):
     client_names: Sequence[str]
-    handshakes: int
-    handshakes_per_peer: int
-    handshake_timeout: float
 
 
 class Settings(Protocol):
@@ -63,15 +59,8 @@ def listener(
     listen: HostPort, handler: Handler, allow: Sequence[str], tls: ServerTls | None, turned_away: TurnedAway | None
 ) -> "TcpListener":
     """A listener with the conditions of a channel's ``source:``."""
-    admission = Admission(allow=tuple(allow))
-    if tls is not None:
-        admission = replace(
-            admission,
-            names=frozenset(name.lower() for name in tls.client_names),
-            handshakes=tls.handshakes,
-            handshakes_per_peer=tls.handshakes_per_peer,
-            handshake_timeout_s=tls.handshake_timeout,
-        )
+    names = () if tls is None else tls.client_names
+    admission = Admission(allow=tuple(allow), names=frozenset(name.lower() for name in names))
     return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
 
 

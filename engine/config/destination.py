@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,6 @@ from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
     Bucket,
-    Duration,
     Endpoint,
     FilePath,
     Flag,
@@ -136,6 +135,7 @@ class MqttDestination(DestinationBase):
     """A broker that gets one message per document."""
 
     adapter = "adapters.destinations.mqtt_out"
+    concurrency: ClassVar[int] = 8
     example = """\
 feed:
   kind: mqtt
@@ -168,15 +168,9 @@ feed:
     tls: ConnectTls | None = None
     """TLS with the broker; an empty `{}` trusts the system's."""
 
-    keep_alive: Duration = Field(default=30.0, ge=5, le=3600)
-    """After so long a silence the connection is tested; none after twice that."""
-
     no_subscriber: Literal["wait", "deliver"] = "wait"
     """A document that the broker accepted without a subscriber: try again later (`wait`), or count it as delivered.
     Only MQTT 5 brokers report this."""
-
-    concurrency: Whole = Field(default=8, ge=1, le=20)
-    """Messages under way at once, over all lanes."""
 
     @property
     def place(self) -> str:
@@ -191,6 +185,7 @@ class S3Destination(DestinationBase):
     """Object storage that speaks the S3 protocol."""
 
     adapter = "adapters.destinations.s3_out"
+    concurrency: ClassVar[int] = 8
     example = """\
 archive:
   kind: s3
@@ -232,9 +227,6 @@ archive:
 
     tls: ConnectTls | None = None
     """Trust and client certificate for https."""
-
-    concurrency: Whole = Field(default=8, ge=1, le=64)
-    """Requests under way at once, over all lanes."""
 
     @property
     def place(self) -> str:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 
 from engine.config.destination_auth import USE_HTTPS, AuthConfig, host_in_clear
 from engine.config.tls import ConnectTls
-from engine.config.values import Duration, HttpUrl, Model, SecretName, Text, Words
+from engine.config.values import HttpUrl, Model, SecretName, Text, Words
 from engine.model.templates import filled
 
 HeaderName = Annotated[
@@ -39,11 +39,13 @@ class TemplatedRequest(Model):
         named: what the body may name, with samples.
         needed: names of which the body has to have each.
         shown: what goes in clear without TLS.
+        timeout: for one attempt, connecting included.
     """
 
     named: ClassVar[Mapping[str, str]]
     needed: ClassVar[tuple[str, ...]]
     shown: ClassVar[str]
+    timeout: ClassVar[float] = 10.0
 
     url: HttpUrl
     """Address of the service: `https://`, or this machine."""
@@ -69,9 +71,6 @@ class TemplatedRequest(Model):
     taken: Text | None = None
     """A text that the answer has where the service took the request, for one that answers 200 also to what it
     refuses."""
-
-    timeout: Duration = Field(default=10.0, ge=1, le=60)
-    """Time for one attempt, connecting included."""
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -2,9 +2,9 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from engine.config.values import Duration, FilePath, Model, Texts, Whole
+from engine.config.values import FilePath, Model, Texts
 
 
 class ServerTls(Model):
@@ -22,15 +22,6 @@ class ServerTls(Model):
     client_names: Texts = ()
     """Names of which a client's certificate must have one, as written there: DNS name, address, URI or email among
     its alternative names, or its common name. By default each certificate of `client_ca` may use the channel."""
-
-    handshakes: Whole = Field(default=32, ge=1, le=1000)
-    """TLS handshakes under way at once; for one more the one that began first is ended."""
-
-    handshakes_per_peer: Whole = Field(default=8, ge=1, le=1000)
-    """The same for each address that connects."""
-
-    handshake_timeout: Duration = Field(default=3.0, gt=0, le=60)
-    """Longest time for a TLS handshake."""
 
     @model_validator(mode="after")
     def _names_of_clients(self) -> Self:

@@ -132,7 +132,7 @@ class Listener:
                 self._protocol,
                 connection,
                 ssl=self.certificate.context(),
-                ssl_handshake_timeout=self._tls.handshake_timeout,
+                ssl_handshake_timeout=registry.transport("gate").HANDSHAKE_S,
             )
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             logger.debug("connection to the page failed", extra={"peer": peer, "cause": type(error).__name__})
@@ -203,16 +203,8 @@ def _host_of(connection: web.RequestHandler) -> str:
 def _gate(config: Door) -> Any:
     """The door of `adapters.transports.gate` with the conditions of the site."""
     module = registry.transport("gate")
-    if config.tls is None:
-        return module.Gate(module.Admission(allow=config.allow))
-    return module.Gate(
-        module.Admission(
-            allow=config.allow,
-            names=frozenset(name.lower() for name in config.tls.client_names),
-            handshakes=config.tls.handshakes,
-            handshakes_per_peer=config.tls.handshakes_per_peer,
-        )
-    )
+    names = () if config.tls is None else config.tls.client_names
+    return module.Gate(module.Admission(allow=config.allow, names=frozenset(name.lower() for name in names)))
 
 
 def _is_loopback(host: str) -> bool:

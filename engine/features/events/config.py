@@ -11,7 +11,7 @@ from engine.config.destination_auth import USE_HTTPS, host_in_clear
 from engine.config.joining import Behind, part
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.tls import ConnectTls
-from engine.config.values import Duration, Model, Name, Names, SecretName, WebAddress
+from engine.config.values import Model, Name, Names, SecretName, WebAddress
 from engine.features.events.rules import wanted
 from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
@@ -28,6 +28,7 @@ class WebhookConfig(Model):
     """A program that gets events, signed as the Standard Webhooks specification has it."""
 
     adapter: ClassVar[str] = "adapters.clients.http.webhook"
+    timeout: ClassVar[float] = 10.0
 
     url: WebAddress
     """Address that each event is posted to: `https://`, or this machine. A part of it that is secret is named, as
@@ -45,9 +46,6 @@ class WebhookConfig(Model):
 
     tls: ConnectTls | None = None
     """Trust and client certificate for https."""
-
-    timeout: Duration = Field(default=10.0, ge=1, le=60)
-    """Time for one attempt, connecting included."""
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -13,7 +13,7 @@ from engine.config.joining import Behind, part
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.templated_request import OURS, SecretHeader
 from engine.config.tls import ConnectTls
-from engine.config.values import Duration, HttpUrl, Model, Whole
+from engine.config.values import HttpUrl, Model, Whole
 from engine.config.yaml_nodes import KeyPath
 from engine.help.documented import Block, KeyHelp
 from engine.model.clock import Clock
@@ -25,6 +25,8 @@ PATH = "/v1/traces"  # OTLP/HTTP, where an address has no path
 class TracesConfig(Model):
     """Traces of messages, for a collector of OpenTelemetry (OTLP over HTTP): names of channels and destinations,
     numbers, times and codes. Patient data never leaves with a trace."""
+
+    timeout: ClassVar[float] = 10.0
 
     url: HttpUrl
     """Address of the collector, as `http://127.0.0.1:4318`; without a path it is `/v1/traces`."""
@@ -38,9 +40,6 @@ class TracesConfig(Model):
 
     tls: ConnectTls | None = None
     """Trust and client certificate for https."""
-
-    timeout: Duration = Field(default=10.0, ge=1, le=60)
-    """Time for one request, connecting included."""
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

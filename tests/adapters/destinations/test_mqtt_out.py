@@ -35,7 +35,6 @@ class Settings:
     version: str = "5"
     auth: Auth | None = None
     tls: Tls | None = None
-    keep_alive: float = 30.0
     no_subscriber: str = "wait"
     concurrency: int = 8
     timeout: float = 60.0

@@ -23,7 +23,6 @@ class Settings:
     version: str = "5"
     auth: None = None
     tls: None = None
-    keep_alive: float = 30.0
     timeout: float = 60.0
 
 

@@ -336,8 +336,7 @@ async def test_without_our_own_secret_nothing_is_taken() -> None:
 async def test_over_tls_with_a_certificate_of_the_sender(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     ours = authority.sign("lab")
-    limits = {"client_names": (), "handshakes": 8, "handshakes_per_peer": 8, "handshake_timeout": 30.0}
-    files = SimpleNamespace(cert=ours.cert, key=ours.key, client_ca=authority.ca, **limits)
+    files = SimpleNamespace(cert=ours.cert, key=ours.key, client_ca=authority.ca, client_names=())
     channel = Channel()
     async with listening(channel, tls=files) as port:
         with_certificate = authority.trust()

@@ -5,7 +5,7 @@ listener and facilities are one entry of ``destinations:``, and a site has at mo
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,7 +25,6 @@ from engine.config.values import (
     Names,
     Networks,
     SecretName,
-    Size,
     Text,
     Texts,
     Whole,
@@ -35,6 +34,7 @@ from engine.config.yaml_nodes import KeyPath
 from engine.model.units import HostPort
 
 GATEWAYS = {"sbx": "https://dev.abdm.gov.in", "abdm": "https://apis.abdm.gov.in"}
+HEALTH = "/health"  # behind `path`: it answers `ok` to anyone, so a look from outside shows that callbacks can come in
 SANDBOX_ISSUER = "https://dev.abdm.gov.in/auth/realms/central-registry"
 FacilityId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$"), Words("id of a facility")]
 
@@ -71,9 +71,6 @@ class CallbackConfig(Model):
     path: Annotated[UrlPath, AfterValidator(_base_path)] = "/abdm"
     """Path before that of each callback, as it arrives here."""
 
-    health: UrlPath = "/health"
-    """Path behind `path` that answers `ok` to anyone: a look from outside shows that callbacks can come in."""
-
     tls: ServerTls | None = None
     """TLS of the listener."""
 
@@ -88,9 +85,6 @@ class CallbackConfig(Model):
     one_request_per_token: Flag = False
     """`true`: a token proves callbacks of one REQUEST-ID; under another one it is refused. Leave it until NHA says that
     each callback has a token of its own: where the gateway uses one for several, these would be lost."""
-
-    max_body: Size = Field(default=1024 * 1024, ge=16 * 1024, le=16 * 1024 * 1024)
-    """Longest body of a callback; a longer one is refused unread."""
 
     max_connections: Whole = Field(default=64, ge=1, le=10_000)
     """Connections at once; one more is closed."""
@@ -107,12 +101,19 @@ class CallbackConfig(Model):
 
 
 class AbdmDestination(DestinationBase):
-    """The patients' own apps, by ABDM: the laboratory as Health Information Provider."""
+    """The patients' own apps, by ABDM: the laboratory as Health Information Provider.
+
+    Attributes:
+        concurrency: calls under way at once.
+        pushes: pages of records under way at once, to all readers together; one reader has half of them at most.
+    """
 
     adapter = "engine.features.abdm.client.destination"
     takes = "fhir"
     of_main_process = True
     probed = False
+    concurrency: ClassVar[int] = 8
+    pushes: ClassVar[int] = 16
     example = """\
 abdm:
   kind: abdm
@@ -164,22 +165,9 @@ abdm:
     gateway_tls: ConnectTls | None = None
     """Trust for the gateway, where the system's does not do."""
 
-    concurrency: Whole = Field(default=8, ge=1, le=64)
-    """Calls under way at once."""
-
     answer_within: Duration = Field(default=1800.0, ge=1, le=86_400)
     """How long a call waits for the callback with its result before it is made again: the gateway repeats a callback
     that was not taken after some 16 minutes."""
-
-    watch_every: Duration = Field(default=900.0, ge=60, le=86_400)
-    """How far apart the looks at our account at the gateway are: callback URL, account, laboratories, clock."""
-
-    silent_after: Duration = Field(default=1200.0, ge=60, le=86_400)
-    """How long no callback may come while a call that the gateway took waits for one, before it is a fault: a callback
-    that was not taken comes again after some 16 minutes."""
-
-    max_document: Size = Field(default=5 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
-    """Longest document; a longer one goes without its PDF."""
 
     profile: Literal["2.0.1", "6.5"] = "2.0.1"
     """Release of the NRCeS profiles whose rules each document must keep."""
@@ -192,17 +180,8 @@ abdm:
     """Whether the token of our session goes along with records, as NHA's documents want it. The reader could call the
     gateway as us until the token ends; `false` where the readers take records without."""
 
-    pushes: Whole = Field(default=16, ge=2, le=256)
-    """Pages of records under way at once, to all readers together. One reader has half of them at most."""
-
-    share_validity: Duration = Field(default=1800.0, ge=60, le=86_400)
-    """How long a patient who scans a counter's code again has the same token."""
-
     invite: Flag = False
     """`true`: a patient with a mobile and without ABHA gets an SMS of the network with a link, once for each report."""
-
-    invite_per_day: Whole = Field(default=1, ge=1, le=20)
-    """Invitations to one mobile within 24 hours."""
 
     invite_prefix: Literal["91", "+91", "+91-", ""] = "91"
     """Signs before the ten digits of a mobile in an invitation: NHA's documents show several."""

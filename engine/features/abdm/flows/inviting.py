@@ -40,7 +40,7 @@ def invite(batch: Batch, ours: AbdmDestination, number: int) -> None:
     mobile, own = _reached_at(context)
     if not ours.invite or not mobile or context.facility not in ours.facilities:
         return
-    if invitations.begin(batch, number, mobile, own, ours.invite_per_day):
+    if invitations.begin(batch, number, mobile, own):
         hip = {"id": context.facility, "name": ours.facilities[context.facility].name}
         body = {"notification": {"phoneNo": f"{ours.invite_prefix}{mobile}", "hip": hip}}
         calls.queue(batch, context.facility, SMS, number, body, ends_us=batch.now_us + LASTS_US)

@@ -55,6 +55,7 @@ LEFT: Mapping[str, str] = {
 }
 """Why a report of the consent does not go, and the words of the line about it."""
 PDF_TOO_LARGE = "pdf_too_large"
+DOCUMENT_BYTES = 5 * 1024 * 1024  # a longer document goes without its PDF
 MOST_PAGES = 1_000  # of a transfer
 MOST_BYTES = 128 * 1024 * 1024  # of the documents of a transfer
 
@@ -146,7 +147,7 @@ def ready(reader: Reader, ours: AbdmDestination, one: Choice) -> Ready:
         report, prepared, tree = codec.going_out(
             stored,
             version=one.context.version,
-            max_bytes=ours.max_document,
+            max_bytes=DOCUMENT_BYTES,
             profile=ours.profile,
             system=ABHA_SYSTEM,
             number=AbhaNumber.read(one.person.number),

@@ -56,7 +56,7 @@ def _share(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     known = patients.by_address(batch, callback.facility, profile.address)
     pending = _pending(batch, callback.facility, counter, profile.address)
     number = known.number if known is not None else 0
-    token = shares.take(batch, callback.facility, counter, number, pending, ours.share_validity)
+    token = shares.take(batch, callback.facility, counter, number, pending)
     if token is None:
         return _refused(batch, callback, FULL, NOT_NOW, "No more tokens today", counts=True)
     left_s = max((token.until_us - batch.now_us) // 1_000_000, 1)

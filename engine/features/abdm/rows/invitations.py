@@ -18,21 +18,19 @@ ASKED, INVITED, NOT_INVITED, LEFT = "asked", "invited", "not_invited", "left"
 DAY_US = 86_400_000_000
 
 
-def begin(batch: Batch, context: int, mobile: str, own: str, per_day: int) -> bool:
-    """Note that the patient of a report is invited; False: he is not to be.
+def begin(batch: Batch, context: int, mobile: str, own: str) -> bool:
+    """Note that the patient of a report is invited; False: he is not to be, or this mobile was within 24 hours.
 
     Args:
         own: the laboratory's number of him; empty: unknown.
-        per_day: invitations to one mobile within 24 hours.
     """
     if of(batch, context) is not None or is_barred(batch, mobile, own):
         return False
     token = sealing.mobile_token(batch.vault, mobile)
-    (sent,) = batch.execute(
-        "SELECT count(*) FROM abdm_invitation WHERE mobile = ? AND mobile <> x'' AND context > 0 AND made_us > ?",
+    if batch.execute(
+        "SELECT 1 FROM abdm_invitation WHERE mobile = ? AND mobile <> x'' AND context > 0 AND made_us > ? LIMIT 1",
         (token, batch.now_us - DAY_US),
-    ).fetchone()
-    if sent >= per_day:
+    ).fetchone():
         return False
     _insert(batch, context, 0, ASKED, mobile, own)
     return True

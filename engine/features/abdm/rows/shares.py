@@ -17,6 +17,7 @@ from engine.store.core.rows import Rows
 
 TABLE = "abdm_share"
 MOST_TOKENS = 9_999  # of one counter and day
+VALID_US = 1_800_000_000  # one who scans again within this time has the same token
 
 
 @value(kw_only=True)
@@ -29,7 +30,7 @@ class Token:
     is_new: bool
 
 
-def take(batch: Batch, facility: str, counter: str, patient: int, pending: int, valid_s: float) -> Token | None:
+def take(batch: Batch, facility: str, counter: str, patient: int, pending: int) -> Token | None:
     """Give a patient a token, or the one that he has; None: the counter has given all of this day.
 
     Args:
@@ -51,7 +52,7 @@ def take(batch: Batch, facility: str, counter: str, patient: int, pending: int, 
     if token > MOST_TOKENS:
         return None
     (number,) = batch.execute("SELECT coalesce(max(number), 0) + 1 FROM abdm_share").fetchone()
-    until_us = batch.now_us + round(valid_s * 1_000_000)
+    until_us = batch.now_us + VALID_US
     batch.execute(
         "INSERT INTO abdm_share (number, facility, counter, day, token, patient, until_us, made_us, changed_us,"
         " content) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, x'')",

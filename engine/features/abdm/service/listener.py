@@ -26,7 +26,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.config import registry
-from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.consents import Notice
 from engine.features.abdm.rules.network import CONSENT_NOTICE
@@ -41,6 +41,7 @@ BODY_S = 30.0  # the longest time for a body
 LINGER_S = 2.0  # for so long the rest of a refused body is read, so that its sender sees the answer
 STOP_S = 2.0
 RETRY_AFTER_S = 30
+MAX_BODY = 1024 * 1024
 MAX_LINE = 20 * 1024  # a header has a token of up to 16 KiB
 _REQUEST_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 _OLD = re.compile(r"/v0\.5/|/v1\.0/")
@@ -127,10 +128,7 @@ class CallbackListener:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._listener.heard(request.protocol)
-        if request.path == self._config.path + self._config.health and request.method in (
-            hdrs.METH_GET,
-            hdrs.METH_HEAD,
-        ):
+        if request.path == self._config.path + HEALTH and request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
             return web.Response(text="ok\n")
         try:
             return await self._take(request)
@@ -154,7 +152,7 @@ class CallbackListener:
         self._look_at_address(request)
         path = self._path(request)
         keeps = path in self._kept_broken
-        if (request.content_length or 0) > self._config.max_body and not keeps:
+        if (request.content_length or 0) > MAX_BODY and not keeps:
             raise CallbackError("length")
         request_id = request.headers.get("REQUEST-ID", "").strip()
         proven, number = await self._prove(request.headers)
@@ -165,10 +163,10 @@ class CallbackListener:
             return self._unusable("broken-body", 408)  # it may be a revocation: the gateway is to come again
         late_s, age_s = min(round(proven.late_s), 1 << 31), self._age_s(proven.made_s)
         token, once = proven.token, self._config.one_request_per_token
-        is_long = len(body) > self._config.max_body
+        is_long = len(body) > MAX_BODY
         if is_long or not _is_object(body):
             if keeps:  # under an id of its own: the whole one may come with the same REQUEST-ID
-                broken_id, part = f"{request_id}{callbacks.BROKEN}", body[: self._config.max_body]
+                broken_id, part = f"{request_id}{callbacks.BROKEN}", body[:MAX_BODY]
                 if await self._journal.run(
                     callbacks.store, path, proven.facility, broken_id, part, late_s, age_s, token=token, once=once
                 ):
@@ -277,7 +275,7 @@ class CallbackListener:
             async with asyncio.timeout(BODY_S):
                 async for chunk in request.content.iter_any():
                     found += chunk
-                    if len(found) > self._config.max_body:
+                    if len(found) > MAX_BODY:
                         break
         except (TimeoutError, web.RequestPayloadError, OSError):
             return None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from engine.config import registry
-from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
 from engine.model.clock import SystemClock
@@ -84,7 +84,7 @@ async def examine(ours: AbdmDestination, gateway: Caller, fault_of: Callable[[st
         key = "callbacks.one_request_per_token: true"
         remedy = Phrase("if NHA says that each callback has a token of its own, set {key}", {"key": key})
         found.append(AbdmFault(code="token-reuse", text=text, remedy=remedy, level=Level.ATTENTION))
-    url = ours.callbacks.url.rstrip("/") + ours.callbacks.health
+    url = ours.callbacks.url.rstrip("/") + HEALTH
     if why := await fault_of(url):
         text = Phrase("callbacks cannot come in: {url}: {why}", {"url": url, "why": why})
         remedy = Phrase("start LabRelay, and look at the name, the relay and the firewall before it")

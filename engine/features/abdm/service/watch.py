@@ -29,6 +29,8 @@ from engine.store.journal import Journal
 
 FIRST_S = 30.0  # after the start: the listener opens first
 SOON_S = 60.0
+EVERY_S = 900.0
+SILENT_AFTER_S = 1200.0  # the gateway repeats a callback that was not taken after some 16 minutes
 JUMP_S = 30.0  # of the clock, by which no silence is measured
 SILENT = "callbacks-silent"
 ELSEWHERE = frozenset({"url-other", "url-missing"})
@@ -154,7 +156,7 @@ class Watch:
         while True:
             await self.look()
             soon = is_soon(self._tracks, soon)
-            every_s = min(SOON_S, self._ours.watch_every) if soon else self._ours.watch_every
+            every_s = SOON_S if soon else EVERY_S
             await asyncio.sleep(every_s * (0.9 + random() / 5))
 
     async def look(self) -> None:
@@ -184,8 +186,7 @@ class Watch:
             oldest_us, given_up = queries.overdue_calls(self._journal)
         except StoreError:  # reported elsewhere
             return Silence.UNKNOWN, 0.0
-        after_s = self._ours.silent_after
-        return silence(oldest_us, given_up, listening_us=self._listening_us, now_us=now_us, after_s=after_s)
+        return silence(oldest_us, given_up, listening_us=self._listening_us, now_us=now_us, after_s=SILENT_AFTER_S)
 
     def _offset_s(self) -> float:
         return self._clock.now_us() / 1e6 - self._clock.monotonic()

@@ -16,7 +16,6 @@ from engine.config.templated_request import TemplatedRequest
 from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
-    Duration,
     Model,
     Name,
     NotEmpty,
@@ -66,10 +65,12 @@ class SinkBase(Model, ABC):
         adapter: the module of `adapters.sinks` whose ``build(name, config, clock)`` makes the sink. It is imported
             where a site has such a sink.
         example: one entry of ``sinks:``, for the documentation.
+        timeout: for one attempt, connecting included.
     """
 
     adapter: ClassVar[str]
     example: ClassVar[str]
+    timeout: ClassVar[float] = 30.0
 
     language: Language | None = None
     """Language of what goes here. Unset: that of `alerts:`."""
@@ -136,9 +137,6 @@ lab-mail:
 
     tls: ConnectTls | None = None
     """Trust and client certificate, where they are not the system's."""
-
-    timeout: Duration = Field(default=30.0, ge=1, le=300)
-    """Time for one attempt, connecting included."""
 
     @property
     def place(self) -> str:
@@ -219,12 +217,6 @@ bus:
     tls: ConnectTls | None = None
     """TLS with the broker; an empty `{}` trusts the system's."""
 
-    keep_alive: Duration = Field(default=30.0, ge=5, le=3600)
-    """After so long a silence the connection is tested; none after twice that."""
-
-    timeout: Duration = Field(default=30.0, ge=1, le=300)
-    """Time for one attempt, connecting included."""
-
     @property
     def place(self) -> str:
         return f"{self.connect} {self.topic}"
@@ -238,6 +230,7 @@ class SyslogSink(SinkBase):
     """A syslog server that gets one line for each alert (RFC 5424)."""
 
     adapter = "adapters.sinks.syslog_out"
+    timeout = 10.0
     example = """\
 log:
   kind: syslog
@@ -255,9 +248,6 @@ log:
 
     tls: ConnectTls | None = None
     """TLS with the server, with `protocol: tcp` (RFC 5425); an empty `{}` trusts the system's."""
-
-    timeout: Duration = Field(default=10.0, ge=1, le=60)
-    """Time for one attempt, connecting included."""
 
     @model_validator(mode="after")
     def _tls_on_tcp(self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.features.abdm.client.pushes import PushAnswer, Taken, build
+from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import pages, pushing, requests, turns
 from engine.features.abdm.rows import contexts
 from engine.features.abdm.rows.reading import undecided
@@ -590,8 +591,8 @@ async def test_a_report_stays_here_and_the_other_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     given, act = STAYS[reason]
-    config = partial(destination, max_document="64KiB")
-    async with abdm_site(tmp_path, monkeypatch, config=config) as site:
+    monkeypatch.setattr(pages, "DOCUMENT_BYTES", 64 * 1024)
+    async with abdm_site(tmp_path, monkeypatch) as site:
         body = given["body"]() if "body" in given else None
         (first,) = await records.published(site, "A-1", body=body)
         await records.published(site, "A-2")
@@ -727,7 +728,8 @@ async def test_a_slow_reader_holds_up_no_other(tmp_path: Path, monkeypatch: pyte
         writer.close()
         await writer.wait_closed()
 
-    config = partial(destination, pushes=2, push_private="127.0.0.0/8", timeout="5m")
+    monkeypatch.setattr(AbdmDestination, "pushes", 2)
+    config = partial(destination, push_private="127.0.0.0/8", timeout="5m")
     silent = await asyncio.start_server(say_nothing, "127.0.0.2", 0)
     hung = f"http://127.0.0.2:{silent.sockets[0].getsockname()[1]}/push"
     async with silent, abdm_site(tmp_path, monkeypatch, config=config) as site:

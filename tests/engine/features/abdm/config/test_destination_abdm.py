@@ -97,8 +97,6 @@ MISTAKES = {
         {"callbacks": "{url: 'https://x.example.org/a', listen: '127.0.0.1:8590', path: /}"},
         f"{AT}9:81: destinations.abdm.callbacks.path:",
     ),
-    "looks without a pause": ({"more": "    watch_every: 10s"}, f"{AT}10:18: destinations.abdm.watch_every:"),
-    "a silence of seconds": ({"more": "    silent_after: 10s"}, f"{AT}10:19: destinations.abdm.silent_after:"),
     "an SMS service in clear": (
         {"more": "    sms: {url: 'http://sms.example.org', body: '{mobile} {code}', type: text}"},
         f"{AT}10:10: destinations.abdm.sms: url: codes and mobiles would go to sms.example.org in clear",

@@ -144,12 +144,13 @@ async def test_each_answer_has_the_result_of_the_table(tmp_path: Path, answer: s
         assert kept.position == rest[0]
 
 
-async def test_an_answer_that_does_not_end_holds_up_no_event(tmp_path: Path) -> None:
+async def test_an_answer_that_does_not_end_holds_up_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WebhookConfig, "timeout", 1.0)
     answer = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", SILENCE)
     async with (
         running(tmp_path) as journal,
         scripted(answer) as server,
-        sending(journal, {"erp": hook(server, timeout="1s")}),
+        sending(journal, {"erp": hook(server)}),
     ):
         await store(journal, b"1", b"2")
         await until(lambda: ("message.received", 2) in told(server))
