@@ -37,9 +37,8 @@ ORDER = (
     *("engine.store.core", "engine.store.operations", "engine.store.lifecycle", "engine.store.queries"),
     *("engine.store.integrity", "engine.store.journal", "engine.store.recovery"),
     *("engine.delivery", "engine.receiving", "engine.diagnostics", "engine.processing", "engine.monitoring"),
-    *("engine.actions", "engine.views", "engine.help", "engine.web", "engine.runtime"),
-    *("engine.commands", "engine.__main__", "engine.features", "workbench"),
-    "engine.help.topics",  # they list what all others have
+    *("engine.actions", "engine.views", "engine.web", "engine.runtime"),
+    *("engine.commands", "engine.__main__", "engine.commands.topics", "engine.features", "workbench"),
 )
 # The names of a feature's folder, from the inside out; each is a module or a folder, and imports those before it.
 IN_A_FEATURE = ("config", "rules", "wire", "client", "rows", "on_outcome", "service", "functions", "acts", "lists")
@@ -415,9 +414,7 @@ def test_only_commands_use_the_tools_of_developers() -> None:
 
 def test_only_commands_and_tests_run_commands() -> None:
     for name, path in ENGINE.items():
-        if not name.startswith(("engine.__main__", "engine.help.topics")) and not is_command(
-            name
-        ):  # topics list the verbs
+        if not name.startswith("engine.__main__") and not is_command(name):
             assert not any(other.startswith("engine.commands") for other in imports(path)), name
 
 
