@@ -34,10 +34,10 @@ from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
+from engine.model.routes import ChannelRoutes, Route
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
-from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
 
