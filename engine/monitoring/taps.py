@@ -87,6 +87,8 @@ class Tap:
 class Taps:
     """All followers of a running site."""
 
+    stages = STAGES
+
     def __init__(self, clock: Clock, routes: Routes) -> None:
         self._clock = clock
         self._routes = routes
