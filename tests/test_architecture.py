@@ -293,8 +293,6 @@ def test_folders_look_inwards_only(name: str) -> None:
         return
     mine = room(name)
     for other in imported_to_run(ENGINE[name]):
-        if feature(other) and not feature(name):
-            continue  # `test_the_core_names_no_feature`
         if other.startswith("workbench") and is_command(name):
             continue
         if other.startswith(("engine.", "workbench")) and room(other) > mine:
