@@ -44,6 +44,10 @@ ORDER = (
 IN_A_FEATURE = ("config", "rules", "wire", "client", "rows", "on_outcome", "service", "functions", "acts", "lists")
 IN_A_FEATURE += ("todo", "metrics", "snapshot", "examine", "pages", "commands")
 AS_SERVICE = ("flows", "exchange")  # what runs, too
+# Words that only a feature has. Other features are named for things that the core knows, too: orders, results, codes;
+# and `engine.model` has the values that adapters need.
+OF_A_FEATURE = frozenset({"abdm", "alert", "rework", "webhook"})
+FOR_THE_WORKBENCH = ("engine.commands.bench", "engine.commands.demo")  # run a part of it that has such a name
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
 # How a statement of SQL begins, as the engine writes them.
@@ -96,6 +100,7 @@ IMPURE_MODULES = names(
     "asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib pickle random requests secrets "
     "select selectors shutil signal socket socketserver sqlite3 ssl subprocess tempfile threading time urllib"
 )
+IN_MEMORY = {"io"}  # lines of CSV are read from a text
 # What a pure module may import besides the standard library, and why it stays pure with it.
 OUTSIDE = {
     (
@@ -292,7 +297,7 @@ def test_folders_look_inwards_only(name: str) -> None:
     if name == "engine.store":
         return
     mine = room(name)
-    for other in imported_to_run(ENGINE[name]):
+    for other in imports(ENGINE[name]):
         if other.startswith("workbench") and is_command(name):
             continue
         if other.startswith(("engine.", "workbench")) and room(other) > mine:
@@ -316,6 +321,25 @@ def pairs_of(found: Callable[[Path], frozenset[str]]) -> set[tuple[str, str]]:
 def test_the_core_names_no_feature() -> None:
     """Types count, too."""
     assert {(name, other) for name, other in pairs_of(imports) if not feature(name)} == set()
+
+
+def test_the_core_has_no_word_of_a_feature() -> None:
+    """In no name of its own: a class, a function, an argument, an attribute."""
+    found = {
+        (name, given)
+        for name, path in ENGINE.items()
+        if not feature(name) and not name.startswith(("engine.model", "workbench")) and name not in FOR_THE_WORKBENCH
+        for node in nodes(path)
+        for given in named(node)
+        if OF_A_FEATURE & {word.lower().removesuffix("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", given)}
+    }
+    assert found == set()
+
+
+def named(node: ast.AST) -> Iterator[str]:
+    for what in ("id", "attr", "arg", "name", "asname"):
+        if isinstance(given := getattr(node, what, None), str):
+            yield given
 
 
 def test_features_do_not_know_each_other() -> None:
@@ -351,6 +375,12 @@ def test_a_feature_has_the_same_few_names_as_every_other() -> None:
 @pytest.mark.parametrize("name", of_features("rules"))
 def test_what_a_feature_decides_is_pure(name: str) -> None:
     assert {other.split(".")[0] for other in imports(ENGINE[name])} & IMPURE_MODULES == set()
+
+
+def test_what_follows_each_other_is_pure() -> None:
+    found = {name: path for name, path in ENGINE.items() if name.startswith("engine.succession")}
+    touched = {name: {other.split(".")[0] for other in imports(path)} & IMPURE_MODULES for name, path in found.items()}
+    assert {name: others for name, others in touched.items() if others - IN_MEMORY} == {}
 
 
 def test_modules_are_imported_at_the_top() -> None:
