@@ -109,6 +109,7 @@ class Feature:
         acts: what people can do there (`engine.actions.declaring.Declared`).
         goes_along: the messages that go along where some are sent again (`engine.actions.selection.Along`).
         lists: its lists and documents that the API reads (`engine.web.api.lists`).
+        streams: the streams of events that the API has (`engine.web.api.service.Streams`); one feature has them.
     """
 
     after: Sequence[str] = ()
@@ -160,6 +161,7 @@ class Feature:
     acts: str = ""
     goes_along: str = ""
     lists: str = ""
+    streams: str = ""
 
 
 @cache

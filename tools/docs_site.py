@@ -1,6 +1,6 @@
 """The documentation as a static site with a search, in `.site`: `make docs-site`. It needs no network.
 
-Pages and topics are those of `engine.help`; the topics are written into a temporary folder, never into `docs`. A
+Pages and topics are those of `engine.views.help`; the topics are written into a temporary folder, never into `docs`. A
 warning of Sphinx is an error: a dead link or anchor, a page that the index does not lead to. At the end each link of
 the built pages is followed.
 """
@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from engine.help import library
-from engine.help.links import anchor_in, linked
+from engine.views.help import library
+from engine.views.help.links import anchor_in, linked
 
 VERSION = version("labrelay")
 SITE = Path(__file__).resolve().parents[1] / ".site"
@@ -37,7 +37,7 @@ extensions = ["myst_parser"]
 root_doc = "index"
 highlight_language = "none"
 myst_heading_anchors = 6
-myst_heading_slug_func = "engine.help.markdown.slug"
+myst_heading_slug_func = "engine.views.help.markdown.slug"
 myst_disable_syntax = ["html_block", "html_inline", "myst_role", "myst_line_comment", "myst_block_break", "myst_target"]
 suppress_warnings = ["misc.highlighting_failure"]  # examples have their own marks
 """

@@ -18,7 +18,7 @@ from tools.size import ROOT, Module, code_lines, modules
 
 ORDER = (
     *("feature", "model", "succession", "config", "mapping", "store", "delivery", "receiving", "diagnostics"),
-    *("processing", "monitoring", "actions", "views", "help", "web", "runtime", "commands", "features"),
+    *("processing", "monitoring", "actions", "views", "web", "runtime", "commands", "features"),
 )
 
 Arrows = Mapping[tuple[str, str], set[tuple[str, str]]]

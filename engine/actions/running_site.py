@@ -10,9 +10,8 @@ from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, UnreachableError
 
 if TYPE_CHECKING:
+    from engine.actions.daemon import Daemon
     from engine.config.load import Site
-    from engine.runtime.app import App
-    from engine.runtime.service import Service
     from engine.store.journal import Journal
 
 ANSWER_S = 0.2  # who began a longer act asks again for its progress
@@ -20,7 +19,6 @@ WITHOUT_DAEMON_S = 86_400.0
 
 Result = dict[str, Any]
 C = TypeVar("C")
-S = TypeVar("S", bound="Service")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,7 @@ class RunningSite:
     switches: Switches
     data: Path
     loaded: "Callable[[], Site]"
-    running: "App | None" = None
+    running: "Daemon | None" = None
     _kept: dict[type, Any] = field(default_factory=dict)
 
     @property
@@ -45,12 +43,12 @@ class RunningSite:
         return self.acts.journal
 
     @property
-    def app(self) -> "App":
+    def app(self) -> "Daemon":
         if self.running is None:
             raise UnreachableError("no daemon runs")
         return self.running
 
-    def service(self, kind: type[S]) -> S:
+    def service(self, kind: type[C]) -> C:
         """What a feature runs in the daemon."""
         return self.app.service(kind)
 

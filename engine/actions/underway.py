@@ -25,8 +25,9 @@ from engine.model.errors import (
 )
 from engine.model.message import Stored
 from engine.model.records import Decision, Recorded, Routed
+from engine.model.routes import ChannelRoutes, Processed, routed_by
 from engine.model.values import changed
-from engine.processing.process import ChannelRoutes, Processed, process, routed_by
+from engine.processing.process import process
 from engine.store.journal import Journal
 from engine.store.operations import audit, record_outcome
 from engine.store.operations.bulk import Lanes, Member

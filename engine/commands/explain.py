@@ -47,7 +47,7 @@ from engine.mapping.trace import Trace
 from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import ContentError, IntegrityError
 from engine.model.message import MapContext, Parsed, Stored
-from engine.processing.process import context_of
+from engine.model.routes import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.others import others_of

@@ -52,7 +52,7 @@ def command(ctx: click.Context, words: tuple[str, ...], form: str | None) -> Non
 
 
 def _list(top: click.Context) -> None:
-    from engine.help import library
+    from engine.views.help import library
 
     formatter, topics = top.make_formatter(), list(library.TOPICS)
     pages = [name for name in library.page_names() if name not in topics]
@@ -83,8 +83,8 @@ def _explained(top: click.Context, words: Sequence[str], form: str) -> list[str]
 
 def _found(words: Sequence[str]) -> str:
     """The Markdown of a topic or page, or of its part; empty where no such is there."""
-    from engine.help import library
-    from engine.help.markdown import narrowed
+    from engine.views.help import library
+    from engine.views.help.markdown import narrowed
 
     if words[0] not in library.names():
         return ""
@@ -93,7 +93,7 @@ def _found(words: Sequence[str]) -> str:
 
 
 def _shown(text: str, form: str) -> Iterator[str]:
-    from engine.help import terminal
+    from engine.commands.shared import markdown_lines as terminal
 
     if form == "markdown":
         return iter(text.rstrip("\n").split("\n"))
@@ -102,7 +102,7 @@ def _shown(text: str, form: str) -> Iterator[str]:
 
 def _meant(top: click.Context, words: Sequence[str]) -> click.Context:
     """The verb that the words name, as it is used. Raises click.UsageError where there is none."""
-    from engine.help import library
+    from engine.views.help import library
 
     if words[0] in library.names() and top.command.get_command(top, words[0]) is None:  # type: ignore[attr-defined]
         raise click.UsageError(_no_part(words), top)
@@ -121,8 +121,8 @@ def _meant(top: click.Context, words: Sequence[str]) -> click.Context:
 
 
 def _no_part(words: Sequence[str]) -> str:
-    from engine.help import library
-    from engine.help.markdown import headings
+    from engine.views.help import library
+    from engine.views.help.markdown import headings
 
     known = sorted(headings(library.document(words[0]).text))
     near = did_you_mean(words[-1].rpartition(".")[2], known) or f"labrelay help {words[0]} shows all of it"

@@ -1,12 +1,12 @@
-"""The ``expected_downtime:`` of a destination: `engine.config.downtime_windows` says what a window means."""
+"""The ``expected_downtime:`` of a destination: `engine.model.downtime_windows` says what a window means."""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from engine.config.downtime_windows import DAY_MINUTES, Window
 from engine.config.values import Model, NotEmpty, Words
+from engine.model.downtime_windows import DAY_MINUTES, Window
 
 
 def _time_of_day(text: str) -> int:

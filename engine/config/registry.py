@@ -15,7 +15,6 @@ their file; a destination is named by its model (`engine.config.destination_base
     TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     ENCRYPTION    of health records for a reader that has given its public key
-    ABDM          of India's network of health records: the gateway's client, its answers, times, consents
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``
     `dialect`     ``adapt(parsed)``, see `adapters.dialects`
@@ -78,19 +77,6 @@ LOG_INS = {
 }
 ENCRYPTION = {
     "abdm": "engine.features.abdm.wire.fidelius",
-}
-ABDM = {
-    "gateway": "engine.features.abdm.client.gateway",
-    "pushes": "engine.features.abdm.client.pushes",
-    "health": "engine.features.abdm.client.health",
-    "rules": "engine.features.abdm.wire.profile_rules",
-    "texts": "adapters.clients.http.templated",
-    "verdicts": "engine.features.abdm.wire.verdicts",
-    "consents": "engine.features.abdm.wire.consents",
-    "signed_bytes": "engine.features.abdm.wire.signed_bytes",
-    "documents": "engine.features.abdm.wire.documents",
-    "times": "engine.features.abdm.wire.times",
-    "shared_profile": "engine.features.abdm.wire.shared_profile",
 }
 
 

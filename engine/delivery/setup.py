@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard
 from engine.delivery.conditions import Conditions
@@ -13,6 +12,7 @@ from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
 from engine.model.clock import Clock
+from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.ports import Destination
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
+from engine.model.document_facts import OWN_SYSTEM
 from engine.model.tables import table_lines
-from engine.succession.statements import OWN_SYSTEM
 
 RULE, LITERAL, IDENTITY, ENVELOPE = "rule", "literal", "identity", "envelope"
 _MADE_BY_THE_ENGINE = "LabRelay"

@@ -34,11 +34,11 @@ from engine.mapping.entries import (
 from engine.mapping.json_text import kept, with_digits
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.message_context import MessageContext
+from engine.model.document_facts import OWN_SYSTEM
 from engine.model.errors import ContentError
 from engine.model.hashes import ordinal, report_key
 from engine.model.message import Group, Report, UsedNumber
 from engine.model.reasons import ReasonCode
-from engine.succession.statements import OWN_SYSTEM
 
 Json = dict[str, Any]
 

@@ -12,6 +12,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+OWN_SYSTEM = "urn:labrelay:id"  # of an Identifier that says our own id, where a resource has no number that lasts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentFacts:

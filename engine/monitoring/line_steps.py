@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from engine.diagnostics.lines.dialogue import Step, dialogue, plain_size
 from engine.model.clock import from_us
+from engine.model.link_words import fault_words
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.links import LineStep
-from engine.receiving.link_words import fault_words
 from engine.store.operations.line_trace import LineEntry
 
 STEPS = 12  # that the page shows

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from engine.diagnostics.lines import signs
+from engine.model import signs
 from engine.model.clock import Clock, from_us
 from engine.model.errors import ContentError, LabRelayError
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded
-from engine.processing.process import ChannelRoutes, Processed
+from engine.model.routes import ChannelRoutes, Processed
 
 STAGES = ("raw", "parsed", "mapped", "delivery")
 QUEUED = 256  # events of one follower
@@ -86,6 +86,8 @@ class Tap:
 
 class Taps:
     """All followers of a running site."""
+
+    stages = STAGES
 
     def __init__(self, clock: Clock, routes: Routes) -> None:
         self._clock = clock

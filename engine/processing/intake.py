@@ -28,9 +28,10 @@ from engine.model.message import Stored
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded, Routed
+from engine.model.routes import ChannelRoutes, Processed, routed_by
 from engine.model.values import value
 from engine.processing.names import names_of
-from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, process, routed_by
+from engine.processing.process import LocalProcessor, Processor, process
 from engine.processing.turns import MESSAGE_COSTS, UNKNOWN, Named, Turns, Waiting
 from engine.receiving.outcomes import Outcomes
 from engine.store.journal.starting import unprocessed

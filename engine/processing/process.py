@@ -1,24 +1,18 @@
 """Process one message: parse -> route -> map. Pure, so that a worker process can do it as well."""
 
-import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.outputs.orders import order_lines
 from engine.mapping.shipped import refusal
-from engine.model.clock import from_us
 from engine.model.errors import ContentError
-from engine.model.list_form import Form
 from engine.model.message import (
     ControlRun,
     Document,
-    FormatOptions,
     Issue,
     MapContext,
-    Mapped,
     Parsed,
     Reagent,
     Stored,
@@ -27,15 +21,15 @@ from engine.model.message import (
 from engine.model.order_results import has_results, question_in, tubes_in
 from engine.model.orders import OrderLine
 from engine.model.outcome import Outcome
-from engine.model.ports import Dialogue, Format
+from engine.model.ports import Dialogue
 from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
 from engine.model.result_times import result_groups
+from engine.model.routes import ChannelRoutes, Processed, Route, context_of
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import changed
-from engine.model.worklist import Ordered, TakeSettings
+from engine.model.worklist import Ordered
 from engine.processing.formats import MEDIA_TYPES
 from engine.processing.measured_times import exact_times, measured_times
 
@@ -44,89 +38,6 @@ logger = logging.getLogger("labrelay.processing")
 T = TypeVar("T")
 
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
-HASH_PIECE = 2047
-HASHED_IN_PIECES = 64 * 1024
-
-
-class Program(Protocol):
-    """A compiled mapping."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def content_hash(self) -> str: ...
-    def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One compiled route of a channel.
-
-    Attributes:
-        when: the compiled condition; None takes every message.
-        program: None where the destinations take the raw message, or where ``filter`` drops it.
-        filter: matching messages are not wanted, and no later route is tried.
-        worklist: its mapping reads orders, whose place is the worklist.
-        hold: the rules that hold its documents until a person releases them; None without any.
-        joins: its reports list the results that other messages of the same orders brought, too.
-        of_site: a result of another channel for the same order and test is the same result.
-        form: the place of results in its documents, for CSV and JSON; None: these are not compared.
-        controls: patterns of numbers of controls.
-    """
-
-    when: Callable[[Parsed], bool] | None
-    program: Program | None
-    to: tuple[str, ...] = ()
-    order: str = "channel"
-    newest_first: bool = False
-    hold_on_dead: bool = False
-    filter: bool = False
-    worklist: bool = False
-    hold: HoldRules | None = None
-    joins: bool = True
-    of_site: bool = False
-    form: Form | None = None
-    controls: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelRoutes:
-    """The configuration of a channel for intake; compiled from its YAML by the composition root.
-
-    Attributes:
-        media_type: of a message that is passed on unchanged; empty where that depends on the message.
-        dialogue: how its analyzer asks for orders; None: it is not answered.
-        tests: code of the analyzer -> code of the LIS, of the tests that it gets orders for.
-        groups: of analyzers, that it is of. redundant: as in `engine.model.order_results.TubeResults`.
-        takes: how its orders are taken; None: it brings none.
-        has_other_numbers: its reports are known by numbers that `engine.processing.names` does not read.
-    """
-
-    channel: str
-    message_format: Format
-    media_type: str
-    options: FormatOptions
-    routes: tuple[Route, ...]
-    context: MapContext
-    dialogue: Dialogue | None = None
-    tests: Mapping[str, str] = field(default_factory=dict)
-    groups: tuple[str, ...] = ()
-    takes: TakeSettings | None = None
-    redundant: bool = False
-    has_other_numbers: bool = False
-
-    @property
-    def notes_controls(self) -> bool:
-        """Whether a hold rule asks for the outcome of this channel's quality controls."""
-        return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
-
-    @property
-    def counts(self) -> bool:
-        """Whether O-4 of this channel is a number of the instrument's own (setting of `astm-results`)."""
-        return self.context.settings.get("instrument_specimens") in ("yes", "alone")
-
-
-Processed = Outcome[Route]
 
 
 def process(stored: Stored, channel: ChannelRoutes) -> Processed:
@@ -286,43 +197,6 @@ def about_orders(parsed: Parsed, dialogue: Dialogue) -> ReasonCode | None:
     if not has_results(parsed) and dialogue.confirmation(parsed) is not None:
         return ReasonCode.ORDER_ANSWER
     return None
-
-
-def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
-    """A document on its way to the destinations of its route, with the route's hold rules."""
-    hold = route.hold.about(document.facts) if route.hold is not None else None
-    return Routed(
-        document=document,
-        destinations=route.to,
-        claimed=claimed,
-        hold=hold,
-        joins=route.joins,
-        of_site=route.of_site,
-        form=route.form,
-        controls=route.controls,
-    )
-
-
-def _hash_of(payload: bytes) -> str:
-    """SHA-256, hexadecimal. In pieces: above 2,047 bytes hashlib releases the interpreter lock, and getting it back
-    while the journal's thread works takes ten times as long as the hash.
-    """
-    if len(payload) > HASHED_IN_PIECES:
-        return hashlib.sha256(payload).hexdigest()
-    state = hashlib.sha256()
-    for at in range(0, len(payload), HASH_PIECE):
-        state.update(payload[at : at + HASH_PIECE])
-    return state.hexdigest()
-
-
-def context_of(stored: Stored, base: MapContext) -> MapContext:
-    """The context of a stored message for its mapping; ``base`` is the channel's."""
-    return changed(
-        base,
-        received_at=from_us(stored.received_us),
-        payload_hash=stored.payload_hash.hex() or _hash_of(stored.payload),
-        apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
-    )
 
 
 class Processor(Protocol):

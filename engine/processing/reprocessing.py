@@ -31,7 +31,8 @@ from engine.model.journal_views import DeliveryView, Trace
 from engine.model.message import Document, Report
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
-from engine.processing.process import ChannelRoutes, Processed, process, routed_by
+from engine.model.routes import ChannelRoutes, Processed, routed_by
+from engine.processing.process import process
 from engine.store.queries.contents import reports_of, stored_document, stored_message
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from engine.config.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.model import overlong
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
@@ -24,6 +23,7 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
+from engine.model.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.receiving.append_result import append_result
 from engine.receiving.backlog import Backlog
 from engine.receiving.channel_parts import (

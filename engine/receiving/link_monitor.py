@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from engine.model.clock import Clock
 from engine.model.errors import BacklogError, StoreError
 from engine.model.link_events import LinkFault
-from engine.receiving.link_words import SPEAKS_TLS
+from engine.model.link_words import SPEAKS_TLS
 
 logger = logging.getLogger("labrelay.channel")
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, cast
 
-from engine.config.receive_memory import SMALL_BYTES
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.model.ports import BlockLink, PushingStream
+from engine.model.receive_memory import SMALL_BYTES
 from engine.receiving.channel_parts import Connection
 
 

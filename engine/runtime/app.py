@@ -71,7 +71,7 @@ from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
 
-S = TypeVar("S", bound=Service)
+S = TypeVar("S")
 
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
@@ -450,11 +450,6 @@ class App:
 
     def _of_pages(self) -> dict[str, Any]:
         return {name: one for service in self.parts.services for name, one in service.of_pages().items()}
-
-    @property
-    def accounts(self) -> Any:
-        """Who may ask; its feature knows its type."""
-        return self._of_pages()["accounts"]
 
     def service(self, kind: type[S]) -> S:
         """The service of this type; each feature has one at most."""

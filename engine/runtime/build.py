@@ -4,7 +4,7 @@ Building touches no socket and no row, so a reload can build everything beside t
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -34,10 +34,10 @@ from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import UnpackingDestination
 from engine.model.ports import Dialogue, Format, Link, TeeLink
 from engine.model.records import Assembled
+from engine.model.routes import ChannelRoutes, Route
 from engine.model.worklist import TakeSettings
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.names import are_read
-from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.receiving.door import Opening
 
@@ -52,11 +52,15 @@ class Talk:
         asking: where the questions of an analyzer are answered.
         answering: where the sender of orders has their answers.
         takes: how its orders are taken.
+        tests, groups, redundant: as `engine.model.routes.ChannelRoutes` has them.
     """
 
     asking: Any = None
     answering: Any = None
     takes: TakeSettings | None = None
+    tests: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    redundant: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,13 @@ class Talking(Protocol):
 
     def completed(self, site: Site, tables: Callable[[ChannelConfig], Iterable[Table]]) -> tuple[Site, list[str]]:
         """The site with what the code tables of its channels say, and what is wrong with that."""
+
+    def dialogue(self, site: Site, config: ChannelConfig) -> Dialogue | None:
+        """How the channel's analyzer asks; None: it does not.
+
+        Raises:
+            ConfigError: it cannot.
+        """
 
     def talk(self, site: Site, config: ChannelConfig, speech: Speech) -> Talk | None:
         """None: it says nothing to the peer of this channel."""
@@ -184,8 +195,6 @@ def build_channel(
     others: Mapping[bytes, int] | None = None,
 ) -> BuiltChannel:
     source = config.source
-    whole: Any = config  # with the keys of features
-    orders = whole.orders
     message_format = format_of(source, config.dialect)
     context = MapContext(
         channel=config.channel,
@@ -199,7 +208,7 @@ def build_channel(
         patient_numbers=site.patient_numbers(config),
         others={} if others is None else others,
     )
-    dialogue = _dialogue(site, config)
+    dialogue = next((made for one in TALKING.each() if (made := one.dialogue(site, config)) is not None), None)
     options = FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx)
     links = registry.LINKS if dialogue is None else registry.TWO_WAY
     answer = (
@@ -234,10 +243,10 @@ def build_channel(
             routes=_routes(site, config, programs),
             context=context,
             dialogue=dialogue,
-            tests=orders.tests if orders is not None else {},
-            groups=orders.groups if orders is not None else (),
+            tests=talk.tests,
+            groups=talk.groups,
             takes=talk.takes,
-            redundant=orders is not None and orders.redundant,
+            redundant=talk.redundant,
             has_other_numbers=any(
                 not are_read(program.format, program.report_numbers, program.identity)
                 for route in config.routes
@@ -260,25 +269,6 @@ def _opening(source: AnySource) -> Opening | None:
     framed = ("e1381", "enq-less") if auto else ("e1381",)
     waits = isinstance(source, E1381Options) and source.framing in framed and source.acks != "none"
     return Opening(frame_waits=waits, blocks=auto)
-
-
-def _dialogue(site: Site, config: ChannelConfig) -> Dialogue | None:
-    """How the channel's analyzer asks for orders; None where it gets none.
-
-    Raises:
-        ConfigError: the dialect has no dialogue.
-    """
-    whole: Any = config
-    if (orders := whole.orders) is None:
-        return None
-    made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
-        config.dialect, **orders.habits
-    )
-    if made is None:
-        node = site.node(config.channel, "orders")
-        text = f"analyzers of dialect {config.dialect} send results only, as far as is known; take orders out"
-        raise ConfigError(node.problem(f"orders: {text}"))
-    return made
 
 
 def _sending(dialogue: Dialogue | None) -> dict[str, Mapping[str, Any]]:

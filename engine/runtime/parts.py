@@ -12,9 +12,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config.changes import same_link
 from engine.config.destination import DestinationConfig
-from engine.config.downtime_windows import DowntimeCalendar, Window
 from engine.config.load import Site
-from engine.config.receive_memory import ReceiveMemory
 from engine.config.renewal import fingerprints
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard
@@ -25,10 +23,12 @@ from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
+from engine.model.downtime_windows import DowntimeCalendar, Window
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Stored
 from engine.model.packing import UnpackingDestination
 from engine.model.reasons import ReasonCode
+from engine.model.receive_memory import ReceiveMemory
 from engine.model.records import (
     DELIVERIES,
     Pause,
@@ -36,9 +36,9 @@ from engine.model.records import (
     Recovery,
     Target,
 )
+from engine.model.routes import ChannelRoutes, Processed
 from engine.monitoring.taps import Taps
 from engine.processing.intake import Intake
-from engine.processing.process import ChannelRoutes, Processed
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel

@@ -12,6 +12,7 @@ from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import from_us
+from engine.model.link_words import fault_words
 from engine.model.phrases import Span
 from engine.model.records import (
     DELIVERIES,
@@ -29,7 +30,6 @@ from engine.monitoring.snapshot.channels import (
     ReagentSnapshot,
 )
 from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
-from engine.receiving.link_words import fault_words
 from engine.runtime.arrivals_view import ArrivalsView
 from engine.runtime.link_view import LinkViews, tee_snapshot
 from engine.runtime.parts import Parts

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.model.document_facts import DocumentFacts
+from engine.model.document_facts import OWN_SYSTEM, DocumentFacts
 from engine.succession.order_marks import without_ours
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
 
-OWN_SYSTEM = "urn:labrelay:id"  # of an Identifier that says our own id, where a resource has no number that lasts
 SENDER_STATUS = "urn:labrelay:sender-status"  # these are systems of tags: the status as the sender gave it
 SENDER_SAID = "urn:labrelay:sender-said"  # a status of the sender that FHIR has no code for
 PART = "urn:labrelay:part"  # which part of a report a result is: an isolate of a culture

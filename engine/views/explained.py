@@ -11,7 +11,7 @@ from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.model.document_facts import DocumentFacts
 from engine.model.message import Document, Parsed, Stored
-from engine.processing.process import ChannelRoutes, context_of
+from engine.model.routes import ChannelRoutes, context_of
 from engine.views.as_sent import traced_as_sent
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.diagnostics.lines.signs import text
 from engine.mapping.differences import differences
 from engine.mapping.r4 import RESOURCES
 from engine.model import technology
 from engine.model.errors import LabRelayError
 from engine.model.journal_views import DeadLetter, DeliveryView, Trace
 from engine.model.reasons import ReasonCode, help_of
+from engine.model.signs import text
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
@@ -28,7 +28,7 @@ from engine.views.text import Head, printable
 from engine.views.view import View
 
 if TYPE_CHECKING:
-    from engine.processing.process import ChannelRoutes
+    from engine.model.routes import ChannelRoutes
     from engine.store.queries.reader import Reader
 
 MOST_ELEMENTS = 200  # of a conflict that are listed

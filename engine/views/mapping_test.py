@@ -15,7 +15,7 @@ from engine.model.clock import from_us
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed, Stored
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, context_of
+from engine.model.routes import ChannelRoutes, context_of
 
 MAX_CODE = 60  # signs of a word in a table that may be in a message
 

@@ -10,7 +10,7 @@ import yaml
 from engine.config import destination
 from engine.config.destination_base import DestinationBase
 from engine.config.load import load_site
-from engine.help import library
+from engine.views.help import library
 from tests.support.sites import make_site
 
 PAGE = (Path(__file__).parents[2] / "docs" / "destinations.md").read_text(encoding="utf-8")

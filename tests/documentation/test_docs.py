@@ -1,7 +1,7 @@
 """Documents that cannot lie: what they say of verbs and packages is what the code has.
 
 Each example of configuration is read by the code that reads real ones; each link leads somewhere. Keys and codes are in
-the topics of the help: `tests/engine/help/test_topics.py`.
+the topics of the help: `tests/engine/commands/topics/test_topics.py`.
 """
 
 import re

@@ -4,12 +4,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from engine.help import library
+from engine.model.link_words import FAULT_WORDS
 from engine.model.log_limits import REPEAT_WINDOW_S
 from engine.monitoring.logs import describe
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS, ChannelState, DestinationState
-from engine.receiving.link_words import FAULT_WORDS
+from engine.views.help import library
 from engine.web.cells import Cells
 from engine.web.languages import catalogue
 from engine.web.server import MAX_EVENT_READERS

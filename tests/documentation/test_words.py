@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.help import library
+from engine.views.help import library
 from tests.documentation.test_docs import CHECKOUT, PAGES
 from tests.support.packages import PACKAGES
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.mapping.shipped import SHIPPED
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 from tests.support.corpus import PROFILES, CorpusFile, corpus_files, payloads
 from tests.support.explanations import assert_whole
 from tests.support.fhir_check import check_bundle, faults, resources

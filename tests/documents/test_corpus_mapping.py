@@ -21,7 +21,7 @@ from engine.mapping.shipped import mapping_for
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.shipped import MAPPINGS, verdict_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.model.message import Mapped
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.expected import UPDATE, outcome_text

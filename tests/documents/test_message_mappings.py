@@ -21,7 +21,8 @@ from engine.mapping.testing import Runner, read_tests
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Processed, Route, process
+from engine.model.routes import ChannelRoutes, Processed, Route
+from engine.processing.process import process
 from tests.support.corpus import CorpusFile, corpus_files, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import Workshop, apply

@@ -18,7 +18,7 @@ from engine.config.pack import find_pack
 from engine.mapping.inputs import messages_in
 from engine.mapping.testing import read_tests
 from engine.model.reasons import ReasonCode
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.documents.test_samples import FORMATS, MESSAGES
 from tests.support import shipped

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.access.service.service import AccessService
 from engine.model.actor import Actor
 from engine.model.permissions import ALL
 from engine.web.api import service
@@ -29,7 +30,9 @@ async def test_no_request_is_answered_with_a_fault(tmp_path: Path, monkeypatch: 
     await asyncio.to_thread(fill_journal, site / "var")
     async with running_app(site) as app:
         ends_us = app.clock.now_us() + 3_600_000_000
-        token = await app.accounts.tokens.create("schemathesis", ALL, ends_us=ends_us, by=Actor("tester"))
+        token = await app.service(AccessService).accounts.tokens.create(
+            "schemathesis", ALL, ends_us=ends_us, by=Actor("tester")
+        )
         assert app.page is not None
         tester = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")), "run", str(OPENAPI),

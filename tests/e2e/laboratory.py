@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from engine.features.access.service.service import AccessService
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import by_hand
 from engine.features.orders.exchange.taking import take_settings
@@ -108,7 +109,8 @@ class Laboratory:
 
     async def wall_link(self) -> str:
         """The address that a screen on a wall opens once."""
-        return f"/wall?token={await self.app.accounts.tokens.create('corridor', WATCHING, ends_us=0, by=ROOT)}"
+        tokens = self.app.service(AccessService).accounts.tokens
+        return f"/wall?token={await tokens.create('corridor', WATCHING, ends_us=0, by=ROOT)}"
 
 
 @asynccontextmanager
@@ -122,7 +124,9 @@ async def laboratory(folder: Path) -> AsyncIterator[Laboratory]:
         async with running_app(folder) as app:
             assert app.page is not None
             for name, role, sees_patients in PEOPLE:
-                await app.accounts.users.add(name, role, PASSWORD, by=ROOT, sees_patients=sees_patients)
+                await app.service(AccessService).accounts.users.add(
+                    name, role, PASSWORD, by=ROOT, sees_patients=sees_patients
+                )
             here = Laboratory(app, hospital, f"http://127.0.0.1:{app.page.port}")
             await _trouble(here)
             yield here

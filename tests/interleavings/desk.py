@@ -25,8 +25,9 @@ from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.ports import Format
 from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason
+from engine.model.routes import ChannelRoutes, Route, routed_by
 from engine.model.worklist import AskSettings
-from engine.processing.process import ChannelRoutes, Route, process, routed_by
+from engine.processing.process import process
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
 from engine.store.core.operation import Priority, traits_of

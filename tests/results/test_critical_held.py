@@ -13,8 +13,8 @@ from engine.config.load import load_site
 from engine.features.alerts.service import Alerting
 from engine.model.clock import ManualClock
 from engine.model.message import Document
+from engine.model.routes import routed_by
 from engine.monitoring.snapshot.states import Level
-from engine.processing.process import routed_by
 from engine.runtime.build import build_site
 from engine.succession.critical import is_critical, tells_critical
 from tests.support.astm_peer import one_record_a_frame

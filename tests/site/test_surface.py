@@ -1,6 +1,6 @@
 """What users and other programs see of the command line stays as it is: the help of every verb, and the names in JSON.
 
-`golden/help.txt` holds the help, `engine/help/topics/json_names.txt` the names and kinds of values that
+`golden/help.txt` holds the help, `engine/commands/topics/json_names.txt` the names and kinds of values that
 verbs print of a site with one message in each state. A change that is meant: `make docs` renews both files, and the
 changelog has a line.
 """
@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
 from engine.features.codes.rows import changes as corrections
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange import by_hand
-from engine.help.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
 from engine.model.clock import SystemClock
 from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
@@ -177,7 +177,7 @@ def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
     notes = yaml.safe_load(JSON_NOTES.read_text())
     assert {name for name in notes if name not in READ_ELSEWHERE | {"*"}} <= with_json
     assert all(isinstance(notes.get(name), str) for name in READ_ELSEWHERE), (
-        "say its names in engine/help/topics/json_notes.yaml"
+        "say its names in engine/commands/topics/json_notes.yaml"
     )
 
 

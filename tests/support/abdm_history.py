@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from engine.features.access.service.service import AccessService
 from engine.runtime.app import App
 from tests.support.abdm_reports import write_site
 from tests.support.abdm_site import FACILITY
@@ -125,7 +126,7 @@ async def shown(app: App, base: str, below: str = "/") -> dict[str, str]:
     assert app.page is not None
     found: dict[str, str] = {}
     for name, (role, sees_patients) in PEOPLE_HERE.items():
-        await app.accounts.users.add(name, role, GOOD, by=ROOT, sees_patients=sees_patients)
+        await app.service(AccessService).accounts.users.add(name, role, GOOD, by=ROOT, sees_patients=sees_patients)
         async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
             assert (await Browser(client).log_in(name))[0] == 200
             read = (path for path, method in app.page.routes if method == "GET" and path.startswith(below))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
+from engine.features.access.service.service import AccessService
 from tests.support.access import GOOD, ROOT, Browser
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.status_server import Element
@@ -46,7 +47,9 @@ async def acting_site(
     """``channels``, ``more``: of `running_site`."""
     async with running_site(folder, channels, more, web="127.0.0.1:0") as site:
         for name, (role, sees_patients) in PERSONS.items():
-            await site.app.accounts.users.add(name, role, GOOD, by=ROOT, sees_patients=sees_patients)
+            await site.app.service(AccessService).accounts.users.add(
+                name, role, GOOD, by=ROOT, sees_patients=sees_patients
+            )
         yield ActingSite(site)
 
 

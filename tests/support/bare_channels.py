@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, MapContext
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 
 
 def bare_channels(*names: str) -> Mapping[str, ChannelRoutes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.message import Mapped
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 
 Came = tuple[Processed, Mapped | None]
 REACHED, TOLD, DEAD, TAKEN_OUT, NEITHER = "reached", "told", "dead", "taken out", "neither"

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from engine.model.message import Mapped
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 
 UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))
 MARK = "\ue000"  # a private character: stands before the text of a number until it is written

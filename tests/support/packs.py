@@ -14,7 +14,8 @@ from engine.mapping.inputs import messages_in
 from engine.model.clock import SystemClock
 from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
-from engine.processing.process import ChannelRoutes, Processed, process
+from engine.model.routes import ChannelRoutes, Processed
+from engine.processing.process import process
 from engine.runtime.build import BuiltChannel, build_site
 from tests.support.corpus import REFERENCE, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources

@@ -14,7 +14,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard
 from engine.delivery.conditions import Conditions
@@ -24,6 +23,7 @@ from engine.delivery.retry import RetryPolicy
 from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import ManualClock
+from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.errors import ContentError
 from engine.model.journal_views import DeliveryView
 from engine.model.link_events import Line
@@ -43,8 +43,9 @@ from engine.model.message import (
     Stored,
 )
 from engine.model.reasons import ReasonCode
+from engine.model.routes import ChannelRoutes, Route
 from engine.processing.intake import Intake, LargeMessageProcessor
-from engine.processing.process import ChannelRoutes, Processor, Route
+from engine.processing.process import Processor
 from engine.processing.turns import Named
 from engine.store.journal import Journal
 from engine.store.operations import append

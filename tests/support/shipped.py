@@ -14,8 +14,9 @@ from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
+from engine.model.routes import ChannelRoutes, Processed, Route
 from engine.processing.formats import InDialect
-from engine.processing.process import ChannelRoutes, Processed, Route, process
+from engine.processing.process import process
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 ANALYZERS = MAPPINGS.parent / "analyzers"

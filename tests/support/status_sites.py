@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from engine.model.link_words import fault_words
 from engine.model.phrases import Phrase
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import (
@@ -18,7 +19,6 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
 from engine.monitoring.snapshot.usual import UsualGap
-from engine.receiving.link_words import fault_words
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)
 

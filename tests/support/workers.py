@@ -11,7 +11,7 @@ from engine.config.load import load_site
 from engine.model.clock import SystemClock
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
-from engine.processing.process import Processed
+from engine.model.routes import Processed
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.worker.destination import RemoteDestination

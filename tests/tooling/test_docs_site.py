@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from engine.help import library
+from engine.views.help import library
 from tools.docs_site import CONF, dead_links, sources
 
 

@@ -13,7 +13,6 @@ from engine.actions.running_site import Result, RunningSite, known
 from engine.model.errors import LabRelayError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS, Permission
 from engine.model.search_keys import MAX_LENGTH, folded
-from engine.monitoring.taps import STAGES
 from engine.store.operations import audit
 
 ACTS = Declared(3)
@@ -94,8 +93,9 @@ async def tap_contents(site: RunningSite, request: Request) -> AsyncGenerator[di
 def _tapped(site: RunningSite, request: Request, model: type[T]) -> T:
     asked = read(model, request)
     known(site.app.parts.built.channels, asked.channel)
-    if not set(asked.stages) <= set(STAGES):
-        raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
+    stages = site.app.parts.taps.stages
+    if not set(asked.stages) <= set(stages):
+        raise LabRelayError(f"stages are some of {', '.join(stages)}")
     return asked
 
 

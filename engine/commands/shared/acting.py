@@ -26,7 +26,7 @@ from engine.commands.shared.watching import followed
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
     from engine.config.load import Site
-    from engine.processing.process import ChannelRoutes
+    from engine.model.routes import ChannelRoutes
 
 F = TypeVar("F", bound=Callable[..., Any])
 

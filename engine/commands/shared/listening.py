@@ -27,10 +27,10 @@ import click
 from engine.commands.shared.line_options import LineAt
 from engine.commands.shared.output import SCHEMA_VERSION, Form, say, to_json
 from engine.config import registry
-from engine.diagnostics.lines import signs
 from engine.diagnostics.lines.look import Inspection, Remark, look
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
 from engine.mapping.capture import NDJSON, CapturedBytes, Direction, line_of
+from engine.model import signs
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault

@@ -119,9 +119,9 @@ class Session:
         Raises:
             IntegrityError: one of them is damaged.
         """
-        from engine.features.codes.rows.reading import list_corrections
         from engine.model.errors import IntegrityError, StoreError
         from engine.store.core.ownership import for_a_while
+        from engine.store.queries.corrections import list_corrections
 
         try:
             with for_a_while():  # the files to map are those that the user names

@@ -8,6 +8,7 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared
 from engine.actions.running_site import Result, RunningSite
 from engine.features.access.service.accounts import Accounts
+from engine.features.access.service.service import AccessService
 from engine.model.clock import SystemClock
 from engine.model.permissions import ADMINISTERING, Permission
 
@@ -74,4 +75,6 @@ async def revoke_token(site: RunningSite, request: Request, *, name: str) -> Res
 
 
 def _accounts(site: RunningSite) -> Accounts:
-    return site.running.accounts if site.running is not None else Accounts(site.journal, SystemClock())
+    if site.running is None:
+        return Accounts(site.journal, SystemClock())
+    return site.running.service(AccessService).accounts

@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from engine.config.downtime_windows import open_until
 from engine.config.load import Site
 from engine.config.renewal import hash_of
 from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
@@ -33,6 +32,7 @@ from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.features.todo.service.todo_list import TodoList
 from engine.model.alerts import Alert, Changes, Message, Notification, Silence
 from engine.model.clock import Clock
+from engine.model.downtime_windows import open_until
 from engine.model.errors import (
     ConfigError,
     DeliveryError,

@@ -10,6 +10,7 @@ from engine.actions.running_site import Result, RunningSite
 from engine.features.codes.lists.corrections import CORRECTION
 from engine.features.codes.service.correcting import Change, Correcting, Previews, look_to_json
 from engine.features.codes.service.corrections import undone
+from engine.features.codes.service.missing_codes import CodeService
 from engine.model.corrections import RowChange
 from engine.model.errors import RefusedError
 from engine.model.permissions import CHANGING
@@ -68,7 +69,8 @@ async def undo(site: RunningSite, request: Request, asked: TableUndo) -> Result:
 
 
 async def _corrected(site: RunningSite, request: Request, asked: Correction, change: Change) -> Result:
-    correcting = Correcting(site.journal, site.loaded, site.running, site.kept(Previews))
+    app = None if site.running is None else site.service(CodeService).app
+    correcting = Correcting(site.journal, site.loaded, app, site.kept(Previews))
     if asked.dry_run:
         return look_to_json(*await correcting.look(change))
     if asked.version is None:

@@ -10,4 +10,5 @@ FEATURE = Feature(
     keys="config:EventsKeys",
     servers="config:servers",
     key_help="config:KEYS",
+    streams="pages:EventStreams",
 )

@@ -12,6 +12,7 @@ from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
 from engine.features.orders.exchange import by_hand, fetching
 from engine.features.orders.exchange.desk import Desk
+from engine.features.orders.exchange.service import OrderService
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows import reading
 from engine.features.orders.rules.sheets import MOST, Sheet, sheets
@@ -125,7 +126,8 @@ class OrderFetch(NoArguments):
 @ACTS.act("order_fetch", ACTING, api="ask an analyzer for results that it keeps")
 async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Result:
     """Ask an analyzer for results that it keeps. The act names no tube."""
-    source = known(site.app.parts.sources, asked.channel)
+    service = site.service(OrderService)
+    source = known(service.sources, asked.channel)
     if not isinstance(source.desk, Desk):
         raise LabRelayError(f"channel {asked.channel} has no orders:, so nothing is sent to its analyzer")
     outlet = source.desk.outlet()
@@ -133,9 +135,7 @@ async def fetch(site: RunningSite, request: Request, asked: OrderFetch) -> Resul
         raise LabRelayError(f"the analyzer of channel {asked.channel} is not connected")
     what = {"channel": asked.channel, "by": "specimen" if asked.specimen else "time"}
     act = await site.journal.run(audit.note, request.actor, "order-fetch", what)
-    await fetching.fetch(
-        outlet, source.built.asking, site.app.parts.clock, specimen=asked.specimen, since_us=asked.since_us
-    )
+    await fetching.fetch(outlet, source.built.asking, service.clock, specimen=asked.specimen, since_us=asked.since_us)
     return {"act": act, "channel": asked.channel}
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from engine.model.link_words import fault_words
 from engine.model.phrases import N_, Phrase
 from engine.monitoring.snapshot.states import State
-from engine.receiving.link_words import fault_words
 
 
 class LinkState(State):

@@ -30,9 +30,10 @@ from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.ports import Destination
 from engine.model.reasons import ReasonCode
+from engine.model.routes import Processed
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.monitoring.metrics import Counters
-from engine.processing.process import Processed, process
+from engine.processing.process import process
 from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.compiled_code import CompiledCode

@@ -45,10 +45,10 @@ from engine.model.order_results import TubeResults
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.result_times import ResultGroup
+from engine.model.routes import ChannelRoutes, Processed
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
 from engine.model.worklist import Ordered, ResultOf
-from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.wire import Frame, encode
 
 Parts = list[bytes]

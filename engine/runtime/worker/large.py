@@ -16,7 +16,7 @@ from functools import partial
 
 from engine.model import allocator
 from engine.model.message import Stored
-from engine.processing.process import ChannelRoutes, Processed
+from engine.model.routes import ChannelRoutes, Processed
 from engine.runtime.worker.process import WorkerProcess
 
 LARGE_BYTES = 1024 * 1024

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
 from engine.actions.declaring import Verb
+from engine.feature import Hook
 from engine.model.errors import ProblemError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
@@ -32,12 +33,19 @@ from engine.web.kept_bodies import KeptBodies
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.sender import sender_of
 
-if TYPE_CHECKING:
-    from engine.features.events.pages import EventStreams
-
 AT_ONCE = 2
 MOST_WAITING = 32
 WAIT_S = 5.0
+
+
+class Streams(Protocol):
+    """The streams of events of one site."""
+
+    async def serve(self, request: web.Request) -> web.StreamResponse: ...
+    def close(self) -> None: ...
+
+
+STREAMS: Hook[Callable[[Sources], Streams]] = Hook("streams")
 
 
 class Api:
@@ -49,7 +57,7 @@ class Api:
         self._buckets = Buckets() if buckets is None else buckets
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._streams: EventStreams | None = None
+        self._streams: Streams | None = None
         self._kept = KeptBodies()
         self._reads: ModuleType | None = None
 
@@ -152,9 +160,8 @@ class Api:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         await self._loaded()
         if self._streams is None:
-            from engine.features.events.pages import EventStreams
-
-            self._streams = EventStreams(self._sources)
+            (made,) = STREAMS.each()
+            self._streams = made(self._sources)
         return await self._streams.serve(request)
 
     def end_streams(self) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.mapping.suggestions import Suggestion
+from engine.model.routes import ChannelRoutes
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
 
 

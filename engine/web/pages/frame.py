@@ -28,9 +28,9 @@ from engine.model.errors import (
 )
 from engine.model.permissions import Principal
 from engine.model.phrases import N_, phrase_of
+from engine.model.routes import ChannelRoutes
 from engine.monitoring.ends import Ends, NoEnds
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
 from engine.web.bodies import Body, answer, html, prepared
 from engine.web.cells import Cells

@@ -20,11 +20,11 @@ import orjson
 from aiohttp import web
 from markupsafe import Markup
 
-from engine.help.library import INDEX, LANGUAGE, TOPICS, Shown
-from engine.help.search import Match, matches
 from engine.model.permissions import LOOKING
 from engine.store.queries.reader import Reader
+from engine.views.help.library import INDEX, LANGUAGE, TOPICS, Shown
 from engine.web.guard import MESSAGES
+from engine.web.help.search import Match, matches
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.routes import Route
 
@@ -72,7 +72,7 @@ class Shelf:
 async def _made() -> Mapping[str, Kept]:
     environment = {name: os.environ[name] for name in NEEDED if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "engine.help",
+        sys.executable, "-P", "-m", "engine.web.help",
         stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=environment, limit=LARGEST,
     )  # fmt: skip
     made: dict[str, Kept] = {}

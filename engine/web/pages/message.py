@@ -10,7 +10,7 @@ from engine.model.errors import TooSlowError
 from engine.model.journal_views import DeliveryView, Trace
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.neighbours import neighbours_of

@@ -22,7 +22,7 @@ from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Route
+from engine.model.routes import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, bulk, record_outcome

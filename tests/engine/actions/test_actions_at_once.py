@@ -22,7 +22,7 @@ from engine.model.message import Document, FormatOptions, MapContext, Mapped, Pa
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
-from engine.processing.process import ChannelRoutes, Route
+from engine.model.routes import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, bulk, record_outcome

@@ -22,7 +22,7 @@ from engine.model.clock import SystemClock
 from engine.model.journal_views import Trace
 from engine.model.message import Document, MapContext, Mapped, Parsed
 from engine.model.records import Decision
-from engine.processing.process import Route
+from engine.model.routes import Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.queries.acts import acts_page

@@ -36,7 +36,7 @@ from engine.model.errors import ReconfiguredError, RefusedError
 from engine.model.message import FormatOptions, MapContext
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Route
+from engine.model.routes import ChannelRoutes, Route
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover

@@ -17,8 +17,8 @@ from engine.commands.shared import verb_list
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS
 from engine.commands.shared.verb_list import GROUPS, verb_files, verbs
-from engine.help import library
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, RefusedError, UnreachableError
+from engine.views.help import library
 from engine.views.text import printable, table
 from engine.views.view import Field
 from tests.support.command_line import labrelay

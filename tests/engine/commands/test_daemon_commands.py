@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from engine.actions.control import SOCKET_NAME
 from engine.commands.shared.output import ExitCode
+from engine.features.access.service.service import AccessService
 from engine.model.permissions import ROLES
 from engine.runtime.app import App
 from engine.store.operations import bulk
@@ -87,7 +88,7 @@ async def running(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Running
 
 
 async def test_a_change_of_a_user_works_at_once_in_the_daemon(running: Running) -> None:
-    accounts = running.app.accounts
+    accounts = running.app.service(AccessService).accounts
     for name, role in (("Anna", "admin"), ("Vik", "operator")):
         await accounts.users.add(name, role, "correct horse battery", by="root")
     session = await accounts.log_in("Vik", "correct horse battery", address="10.0.0.5")

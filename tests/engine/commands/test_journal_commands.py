@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.help import library
-from engine.help.markdown import narrowed
 from engine.model.actor import user_name
 from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
@@ -24,6 +22,8 @@ from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
+from engine.views.help import library
+from engine.views.help.markdown import narrowed
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.journals import received

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.downtime_windows import Window
 from engine.config.load import load_site
+from engine.model.downtime_windows import Window
 from engine.model.errors import ConfigError
 from tests.support.sites import make_site
 

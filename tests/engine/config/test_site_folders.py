@@ -50,7 +50,7 @@ def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
     tables = {str(path.relative_to(CHECKOUT)) for room in PACKAGES for path in (CHECKOUT / room).rglob("*.txt")}
     assert {"engine/mapping/data/r4.txt", "adapters/codecs/hl7v2/grammar.txt"} <= tables <= names
     assert {
-        "engine/help/topics/json_names.txt",
-        "engine/help/topics/json_notes.yaml",
+        "engine/commands/topics/json_names.txt",
+        "engine/commands/topics/json_notes.yaml",
     } <= names  # `labrelay help commands`
     assert not any(entry.startswith(("tests/", "tools/", "var/")) for entry in names)

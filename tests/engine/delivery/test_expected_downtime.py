@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.retry import RetryPolicy
+from engine.model.downtime_windows import DowntimeCalendar
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant

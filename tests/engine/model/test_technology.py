@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from engine.diagnostics.lines.signs import text
 from engine.model import technology
+from engine.model.signs import text
 from engine.views.letter_in_full import outcome, raw
 
 KNOWN = technology.codes_of("GLU", "mg/dL", "K", "Serum")

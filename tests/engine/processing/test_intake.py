@@ -18,8 +18,9 @@ from engine.model.errors import StoreError
 from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.model.reasons import ReasonCode
+from engine.model.routes import ChannelRoutes, Route
 from engine.processing import intake as intake_module
-from engine.processing.process import ChannelRoutes, Route, process
+from engine.processing.process import process
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
 from engine.store.queries.lanes import list_channels

@@ -17,9 +17,9 @@ from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
 from engine.model.records import Recorded
+from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import intake as intake_module
 from engine.processing.intake import Intake
-from engine.processing.process import ChannelRoutes, Processed
 from engine.processing.turns import Named
 from engine.store.operations import poison_message
 from tests.support.plant import LineFormat

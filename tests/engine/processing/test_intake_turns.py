@@ -11,10 +11,10 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
+from engine.model.routes import ChannelRoutes, Processed
 from engine.model.worklist import TakeSettings
 from engine.processing import intake as intake_module
 from engine.processing.intake import Intake
-from engine.processing.process import ChannelRoutes, Processed
 from engine.processing.turns import Named
 from tests.support.plant import LineFormat
 from tests.support.waiting import until

@@ -12,9 +12,9 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import mindray_bs, roche_cobas_c311
 from engine.mapping.identity_fields import STANDARD
 from engine.model.message import FormatOptions, MapContext, Parsed, Stored
+from engine.model.routes import ChannelRoutes
 from engine.processing import names
 from engine.processing.formats import MEDIA_TYPES, InDialect
-from engine.processing.process import ChannelRoutes
 from engine.processing.turns import UNKNOWN, Named
 
 MSH = "MSH|^~\\&|AN|LAB|LIS|H|20260301120000||ORU^R01|M1|P|2.5.1\r"

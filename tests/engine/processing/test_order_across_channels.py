@@ -13,8 +13,9 @@ import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, MapContext, Stored
+from engine.model.routes import ChannelRoutes, Route, routed_by
 from engine.processing.names import names_of
-from engine.processing.process import ChannelRoutes, Route, process, routed_by
+from engine.processing.process import process
 from engine.processing.turns import Named, Turns, Waiting
 from engine.store.core.batch import Batch
 from engine.store.core.rows import body_of

@@ -20,7 +20,8 @@ from engine.mapping.conditions import compile_condition
 from engine.mapping.inputs import messages_in
 from engine.mapping.read_cache import ReadCaches
 from engine.model.message import FormatOptions, MapContext, Mapped, Stored
-from engine.processing.process import ChannelRoutes, Route, context_of, process
+from engine.model.routes import ChannelRoutes, Route, context_of
+from engine.processing.process import process
 from tests.support.corpus import corpus_files
 from tests.support.examples import examples
 from tests.support.packs import channel_of, payloads_of

@@ -20,7 +20,6 @@ from adapters.codecs.hl7v2.mllp import MllpLink
 from adapters.codecs.text.framing import Framing
 from adapters.codecs.text.link import TextLink
 from adapters.codecs.text.whole_link import WholeLink
-from engine.config.receive_memory import ReceiveMemory
 from engine.delivery.events import DeliveryEvents
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
@@ -28,6 +27,7 @@ from engine.model.journal_views import DeliveryView
 from engine.model.link_events import Block
 from engine.model.message import Stored
 from engine.model.reasons import ReasonCode
+from engine.model.receive_memory import ReceiveMemory
 from engine.receiving import channel as channel_module
 from engine.receiving import outcomes as outcomes_module
 from engine.receiving import unstored as unkept_module

@@ -8,11 +8,11 @@ import yaml
 
 from adapters.codecs.text.framing import Framing, wire
 from adapters.codecs.text.link import TextLink
+from engine.model.link_words import SPEAKS_TLS
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.door import HOLD_S, MAX_TARGET, MAX_WORDS, Door, Opening
 from engine.receiving.link_monitor import CHECKS_S, STRANGERS_S, LinkMonitor
-from engine.receiving.link_words import SPEAKS_TLS
 from engine.store.operations.line_trace import LineWay
 from tests.support.astm_peer import ENQ, EOT, wire_frame
 from tests.support.channels import MemoryStream, ScriptedStore, astm_link_of, block, channel, hl7

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from engine.actions import running_site
+from engine.features.access.service.service import AccessService
 from engine.model.actor import Actor
 from engine.model.permissions import ACTING, LOOKING
 from engine.store.queries.acts import acts_page
@@ -24,8 +25,12 @@ async def test_a_program_reads_and_acts_with_its_token(tmp_path: Path, monkeypat
     async with running_app(site) as app:
         assert app.page is not None
         ends_us = app.clock.now_us() + 3_600_000_000
-        secret = await app.accounts.tokens.create("middleware", LOOKING | ACTING, ends_us=ends_us, by=Actor("meena"))
-        reader = await app.accounts.tokens.create("reader", LOOKING, ends_us=ends_us, by=Actor("meena"))
+        secret = await app.service(AccessService).accounts.tokens.create(
+            "middleware", LOOKING | ACTING, ends_us=ends_us, by=Actor("meena")
+        )
+        reader = await app.service(AccessService).accounts.tokens.create(
+            "reader", LOOKING, ends_us=ends_us, by=Actor("meena")
+        )
         async with aiohttp.ClientSession(f"http://127.0.0.1:{app.page.port}") as http:
 
             async def ask(path: str, token: str = secret, method: str = "GET", **more: object) -> tuple[int, dict]:

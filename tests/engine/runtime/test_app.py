@@ -21,6 +21,7 @@ import yaml
 from cryptography import x509
 
 from engine.commands.shared.output import ExitCode
+from engine.features.access.service.service import AccessService
 from engine.features.rework.rows import dismissal
 from engine.model.errors import ConfigError, IntegrityError, LockedError, StoreError
 from engine.model.records import Target
@@ -358,15 +359,17 @@ async def test_what_the_page_follows_at_once(folder: Folder) -> None:
             named = {"headers": {"Host": "page.lab.example"}}
             async with client.get("/healthz", **named) as answer:
                 assert answer.status == 421
-            await app.accounts.users.add("asha", "viewer", "correct horse battery", by="root")
+            await app.service(AccessService).accounts.users.add("asha", "viewer", "correct horse battery", by="root")
             more = {"listen": f"127.0.0.1:{port}", "names": "page.lab.example", "idle": "1m", "session": "5m"}
             folder.write({"server": http(to)}, {"c0": {}}, web=more, access={"second_factor": "required"})
             ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
             assert (ran.code, "next start" in ran.err) == (ExitCode.OK, False)
             async with client.get("/healthz", **named) as answer:
                 assert answer.status == 200
-            done = await app.accounts.log_in("asha", "correct horse battery", address="127.0.0.1")
-            found = await app.accounts.principal_of_session(done.secret, address="127.0.0.1")
+            done = await app.service(AccessService).accounts.log_in(
+                "asha", "correct horse battery", address="127.0.0.1"
+            )
+            found = await app.service(AccessService).accounts.principal_of_session(done.secret, address="127.0.0.1")
             assert found is not None
             assert found.first == "second-factor"
             assert 0 < found.latest_us - app.clock.now_us() <= 300e6

@@ -16,8 +16,9 @@ import pytest
 from engine.features.results.rows import accepted
 from engine.model.errors import StoreError
 from engine.model.message import Stored
+from engine.model.routes import ChannelRoutes, Processed
 from engine.processing import intake as intake_module
-from engine.processing.process import ChannelRoutes, Processed, process
+from engine.processing.process import process
 from engine.runtime.worker import large
 from engine.runtime.worker.large import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, LargeMessages
 from engine.runtime.worker.process import WorkerProcess

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.link_words import FAULT_WORDS
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.links import LinkState
-from engine.receiving.link_words import FAULT_WORDS
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, block
 from tests.support.mllp_peer import ack, mllp_peer
@@ -147,9 +147,7 @@ def fault_kinds() -> set[str]:
 
 def test_every_fault_has_words() -> None:
     missing = fault_kinds() - set(FAULT_WORDS)
-    assert missing == set(), (
-        "give each words in FAULT_WORDS (engine/receiving/link_words.py), and a row in docs/page.md"
-    )
+    assert missing == set(), "give each words in FAULT_WORDS (engine/model/link_words.py), and a row in docs/page.md"
 
 
 @pytest.mark.parametrize("kind", ["frame-number", "checksum-tolerated", "not-stored", "text-timeout"])

@@ -23,8 +23,8 @@ from engine.model.orders import Asked, Confirmation, OrderedPatient, OrderLine, 
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
+from engine.model.routes import ChannelRoutes, Route
 from engine.model.worklist import AskSettings, ResultOf, TakeSettings
-from engine.processing.process import ChannelRoutes, Route
 from engine.store.core.batch import Batch
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.access.service.service import AccessService
 from engine.web.languages import LANGUAGES
 from engine.web.render import TEMPLATES
 from tests.engine.web.test_every_route import address_of
@@ -27,7 +28,9 @@ LEAD_ON = {"/log-in", "/log-out", "/stay"}
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[ActingSite]:
     async with acting_site(tmp_path, CHANNELS) as made:
-        await made.site.app.accounts.users.add("mohan", "admin", GOOD, by=ROOT, sees_patients=True)
+        await made.site.app.service(AccessService).accounts.users.add(
+            "mohan", "admin", GOOD, by=ROOT, sees_patients=True
+        )
         yield made
 
 

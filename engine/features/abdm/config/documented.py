@@ -1,8 +1,8 @@
 """The keys of ABDM in `labrelay help keys`."""
 
+from engine.config.documented import Block, KeyHelp
 from engine.features.abdm.config.destination import CallbackConfig, FacilityConfig
 from engine.features.abdm.config.share import SharePart
-from engine.help.documented import Block, KeyHelp
 
 KEYS = KeyHelp(
     {

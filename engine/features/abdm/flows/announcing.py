@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from engine.config import registry
 from engine.config.channel import ChannelConfig
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.share import share_of
 from engine.features.abdm.rows.share_messages import Listener, announce
 from engine.features.abdm.rows.shares_read import has_shares
@@ -44,7 +45,7 @@ async def run(
 
 def _written(channel: ChannelConfig, shared: Shared) -> Received:
     """The message of a token, as if it had come over the channel."""
-    codec = registry.load(registry.ABDM, "shared_profile")
+    codec = registry.load(ABDM, "shared_profile")
     at = from_us(shared.at_us).astimezone(ZoneInfo(channel.timezone)).strftime("%Y%m%d%H%M%S%z")
     return Received(
         channel=channel.channel,

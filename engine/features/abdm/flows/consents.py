@@ -32,6 +32,7 @@ from datetime import datetime
 from typing import Any
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import callbacks, calls, consents, contexts, grants, patients, transfers
@@ -181,7 +182,7 @@ def resume(batch: Batch, number: int, reason: str, *, who: str, looked: bool) ->
 
 def _notice(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     try:
-        notice: Notice = registry.load(registry.ABDM, "consents").read_notice(callback.raw)
+        notice: Notice = registry.load(ABDM, "consents").read_notice(callback.raw)
     except ContentError:
         raise CallbackBodyError(UNREADABLE) from None
     kept = consents.by_id(batch, notice.consent_id)

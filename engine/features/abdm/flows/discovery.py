@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import linking, matching
 from engine.features.abdm.flows.flow import CallKind, Flow
@@ -257,7 +258,7 @@ def text_sent(batch: Batch, code: Code) -> None:
     offer = offers.by_number(batch, code.offer)
     if offer is None:
         return
-    written = registry.load(registry.ABDM, "times").written(from_us(code.ends_us))
+    written = registry.load(ABDM, "times").written(from_us(code.ends_us))
     meta = {
         "communicationMedium": "MOBILE",
         "communicationHint": code.content["hint"],

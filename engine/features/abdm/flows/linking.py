@@ -22,6 +22,7 @@ from uuid import uuid4
 import orjson
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import issues
 from engine.features.abdm.flows.flow import CallKind, Flow
@@ -177,7 +178,7 @@ def tell(batch: Batch, ours: AbdmDestination, context: Context) -> None:
             "patient": {"id": patient.person.address},
             "careContext": {"patientReference": patient.reference, "careContextReference": context.reference},
             "hiTypes": [HI_TYPE],
-            "date": registry.load(registry.ABDM, "times").written(from_us(batch.now_us)),
+            "date": registry.load(ABDM, "times").written(from_us(batch.now_us)),
             "hip": {"id": context.facility, "name": ours.facilities[context.facility].name},
         }
     }

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import issues
 from engine.features.abdm.rows import contexts, patients
@@ -141,7 +142,7 @@ def ready(reader: Reader, ours: AbdmDestination, one: Choice) -> Ready:
         return Ready(one, reason="absent")
     except IntegrityError:
         return Ready(one, reason="damaged")
-    codec, rules = registry.load(registry.ABDM, "documents"), registry.load(registry.ABDM, "rules")
+    codec, rules = registry.load(ABDM, "documents"), registry.load(ABDM, "rules")
     known = issues.known_of(one.context)
     try:
         report, prepared, tree = codec.going_out(

@@ -22,6 +22,7 @@ from random import uniform
 from typing import Any, Protocol, TypeVar
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import pages, requests, turns
 from engine.features.abdm.flows.pages import Ready
@@ -354,7 +355,7 @@ class Pushing:
     # -- help ------------------------------------------------------------------------------------------------------
 
     def _place(self, address: str) -> "_Place":
-        return _Place(self._places, self._readers, registry.load(registry.ABDM, "pushes").host_of(address), self._ours)
+        return _Place(self._places, self._readers, registry.load(ABDM, "pushes").host_of(address), self._ours)
 
     async def _token(self) -> str | None:
         """Of our session; empty where none goes along; None: we have none now."""
@@ -380,7 +381,7 @@ class Pushing:
     def _expiry(self, transfer: KeptTransfer) -> str:
         """End of the window, by the gateway's clock."""
         at = from_us(transfer.ends_us) + timedelta(seconds=self._gateway.ahead_s)
-        said: str = registry.load(registry.ABDM, "times").written(at)
+        said: str = registry.load(ABDM, "times").written(at)
         return said
 
 

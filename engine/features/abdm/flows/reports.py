@@ -8,6 +8,7 @@ and a person looks (`engine.features.todo.rules`).
 from dataclasses import dataclass
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import inviting, issues, linking
 from engine.features.abdm.rows import contexts, patients
@@ -46,7 +47,7 @@ def read(body: bytes) -> Report:
         RefusedDeliveryError: it is none that a care context can be made of.
     """
     try:
-        report: Report = registry.load(registry.ABDM, "documents").read_report(body)
+        report: Report = registry.load(ABDM, "documents").read_report(body)
     except ContentError as error:
         raise RefusedDeliveryError(ReasonCode.REFUSED, f"the document is no report for ABDM: {error}") from None
     return report

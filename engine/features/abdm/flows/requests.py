@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, disclosures, pages
 from engine.features.abdm.flows.flow import CallKind, Flow
@@ -91,7 +92,7 @@ def read(transfer: KeptTransfer) -> DataRequest:
         ContentError: it is gone, as that of a patient who was erased.
     """
     said = transfer.content if isinstance(transfer.content, dict) else {}
-    found: DataRequest = registry.load(registry.ABDM, "consents").read_request(orjson.dumps(said.get("request")))
+    found: DataRequest = registry.load(ABDM, "consents").read_request(orjson.dumps(said.get("request")))
     return found
 
 
@@ -100,7 +101,7 @@ def read(transfer: KeptTransfer) -> DataRequest:
 
 def _request(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     try:
-        request = registry.load(registry.ABDM, "consents").read_request(callback.raw)
+        request = registry.load(ABDM, "consents").read_request(callback.raw)
     except ContentError:
         return _unreadable(batch, callback)
     if len(request.transaction_id) > MOST_TRANSACTION:
@@ -145,7 +146,7 @@ def granted(
     except FideliusError:
         return KEYS
     try:
-        registry.load(registry.ABDM, "pushes").check(request.push_url, ours)
+        registry.load(ABDM, "pushes").check(request.push_url, ours)
     except PushRefusedError:
         return ADDRESS
     return BUSY if transfers.count_open(batch) > MOST_OPEN else found
@@ -215,7 +216,7 @@ def end(batch: Batch, transfer: KeptTransfer, reason: str = "") -> None:
         notification = {
             "consentId": consent_id,
             "transactionId": transfer.transaction_id,
-            "doneAt": registry.load(registry.ABDM, "times").written(from_us(batch.now_us)),
+            "doneAt": registry.load(ABDM, "times").written(from_us(batch.now_us)),
             "notifier": {"type": "HIP", "id": transfer.facility},
             "statusNotification": {
                 "sessionStatus": "TRANSFERRED" if delivered else "FAILED",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.rows.consents import KeptConsent
 from engine.features.abdm.rules.consents import Artefact, Notice
 from engine.model.errors import ContentError
@@ -28,7 +29,7 @@ def artefacts(kept: KeptConsent) -> Iterator[Artefact]:
 def _artefact(text: str) -> Artefact | None:
     """None: it cannot be read, as one that was kept by a release that read more."""
     try:
-        notice: Notice = registry.load(registry.ABDM, "consents").read_notice(text.encode())
+        notice: Notice = registry.load(ABDM, "consents").read_notice(text.encode())
     except ContentError:
         return None
     return notice.artefact

@@ -15,6 +15,7 @@ from random import uniform
 from typing import Any, Protocol
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import consents, discovery, inviting, leaving, linking, requests, sharing
 from engine.features.abdm.flows.flow import CallKind, Flow, Handler, Refused
@@ -115,7 +116,7 @@ class Dispatcher:
         self._ours = ours
         self._clock = clock
         self.table = Table.of(flows)
-        self._verdicts = registry.load(registry.ABDM, "verdicts")
+        self._verdicts = registry.load(ABDM, "verdicts")
         self._came = asyncio.Event()
         self._outbox = Outbox(
             clock,

@@ -26,6 +26,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rows import callbacks
 from engine.features.abdm.rules.consents import Notice
@@ -254,12 +255,12 @@ class CallbackListener:
         if self._ours.consent_signatures == "keep":
             return False
         try:
-            notice: Notice = registry.load(registry.ABDM, "consents").read_notice(body)
+            notice: Notice = registry.load(ABDM, "consents").read_notice(body)
         except ContentError:
             return False
         if notice.artefact is None:
             return False
-        forms = registry.load(registry.ABDM, "signed_bytes").forms(body)
+        forms = registry.load(ABDM, "signed_bytes").forms(body)
         with suppress(GatewayDownError):
             keys, found = await self._gateway.keys()
             if self._proof.is_signed(forms, notice.signature, keys):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import HEALTH, AbdmDestination
 from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.rules.network import GatewayAnswer, Verdict
@@ -49,13 +50,13 @@ async def at_gateway(name: str, ours: AbdmDestination, *, name_url: bool = False
         name: of the destination.
         name_url: name our URL first (`set_url`); where that is refused, it is the one fault.
     """
-    gateway = registry.load(registry.ABDM, "gateway").build(name, ours, SystemClock())
+    gateway = registry.load(ABDM, "gateway").build(name, ours, SystemClock())
     await gateway.start()
     try:
         refused = await set_url(ours, gateway) if name_url else None
         if refused is not None:
             return [refused]
-        return await examine(ours, gateway, registry.load(registry.ABDM, "health").fault_of)
+        return await examine(ours, gateway, registry.load(ABDM, "health").fault_of)
     finally:
         await gateway.close()
 

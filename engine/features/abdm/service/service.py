@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import registry
 from engine.config.load import Site
+from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination, facilities_of, found_in
 from engine.features.abdm.flows import announcing, consents, reports
 from engine.features.abdm.flows.pushing import Pushing
@@ -46,9 +47,9 @@ class Abdm:
         """
         self.name, self.ours = name, ours
         self._journal, self._clock = journal, clock
-        self.gateway = registry.load(registry.ABDM, "gateway").build(name, ours, clock)
+        self.gateway = registry.load(ABDM, "gateway").build(name, ours, clock)
         self.dispatcher = Dispatcher(journal, self.gateway, lambda: ours, clock)
-        self.pushes = registry.load(registry.ABDM, "pushes").build(name, ours)
+        self.pushes = registry.load(ABDM, "pushes").build(name, ours)
         self.pushing = Pushing(journal, self.gateway, self.pushes, ours, clock, self.dispatcher.changed)
         self.dispatcher.follow(self.pushing.came)
         self.dispatcher.follow_calls(self.pushing.heard)
@@ -58,10 +59,10 @@ class Abdm:
         )
         self.texts, self.texting = None, None
         if ours.sms is not None:
-            self.texts = registry.load(registry.ABDM, "texts").build(name, ours.sms, clock)
+            self.texts = registry.load(ABDM, "texts").build(name, ours.sms, clock)
             self.texting = Texting(journal, self.texts, lambda: ours, clock, self.dispatcher.changed)
             self.dispatcher.follow(self.texting.changed)
-        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(registry.ABDM, "health").fault_of)
+        self.watch = Watch(name, ours, self.gateway, journal, clock, registry.load(ABDM, "health").fault_of)
         self.dispatcher.is_elsewhere = lambda: self.watch.is_elsewhere
         self.fault = ""
 

@@ -1,8 +1,8 @@
 """The keys of alerts in `labrelay help keys`."""
 
+from engine.config.documented import Block, KeyHelp
 from engine.features.alerts.config.alerts import AlertRule, AlertsConfig, EscalationStep
 from engine.features.alerts.config.sinks import SINK_KINDS, SinkBase
-from engine.help.documented import Block, KeyHelp
 
 KEYS = KeyHelp(
     {

@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from engine.config.destination_auth import USE_MQTT_TLS, PasswordAuth
 from engine.config.downtime import DowntimeWindow
-from engine.config.downtime_windows import DAY_MINUTES
 from engine.config.templated_request import TemplatedRequest
 from engine.config.tls import ConnectTls
 from engine.config.values import (
@@ -29,6 +28,7 @@ from engine.config.values import (
 from engine.config.yaml_nodes import KeyPath
 from engine.model.alerts import SAMPLE
 from engine.model.clock import Clock
+from engine.model.downtime_windows import DAY_MINUTES
 
 Mailbox = Annotated[
     str,

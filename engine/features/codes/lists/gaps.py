@@ -7,7 +7,7 @@ from engine.mapping.gaps import MissingCode, still_missing
 from engine.mapping.program import Program
 from engine.mapping.tables import Table
 from engine.model.clock import from_us
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.store.queries.tallies import Gap
 from engine.views.view import Field, View
 

@@ -22,7 +22,7 @@ from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, RowChange
 from engine.model.errors import OccupiedError, RefusedError
 from engine.model.phrases import R_
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.runtime import gc_tuning
 from engine.runtime.build import Programs, build_channel, build_site
 from engine.store.journal import Journal

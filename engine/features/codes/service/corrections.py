@@ -19,7 +19,8 @@ from engine.mapping.tables import Table
 from engine.model.corrections import Correction, RowChange, in_force, latest
 from engine.model.errors import ErasedError, IntegrityError, RefusedError
 from engine.model.journal_views import Filter
-from engine.processing.process import ChannelRoutes, Processed, process
+from engine.model.routes import ChannelRoutes, Processed
+from engine.processing.process import process
 from engine.processing.reprocessing import Finding, FindingState, Tally
 from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message

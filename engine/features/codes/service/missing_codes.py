@@ -58,6 +58,7 @@ class CodeService(Service):
     """Of a running site."""
 
     def __init__(self, app: "App") -> None:
+        self.app = app
         self._journal = app.journal
         self.missing = MissingCodes(lambda: app.parts.built)
 

@@ -1,9 +1,9 @@
 """The keys of orders in `labrelay help keys`."""
 
+from engine.config.documented import Block, KeyHelp
 from engine.features.orders.config.lis import LisConfig
 from engine.features.orders.config.orders import OrdersConfig
 from engine.features.orders.config.status import StatusPart
-from engine.help.documented import Block, KeyHelp
 
 KEYS = KeyHelp(
     {

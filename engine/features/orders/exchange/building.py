@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from engine.config import registry
 from engine.config.channel import ChannelConfig
 from engine.config.load import Site
 from engine.features.orders.config.orders import OrdersConfig, orders_of, taken_of
@@ -13,6 +14,7 @@ from engine.features.orders.exchange.order_writers import writer
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rules.codes_of_table import codes_of
 from engine.mapping.tables import Table
+from engine.model.errors import ConfigError
 from engine.model.message import FormatOptions
 from engine.model.ports import Dialogue, Format
 from engine.model.worklist import AskSettings
@@ -35,12 +37,33 @@ class OrderTalk:
             channels[name] = config.model_copy(update={"orders": orders.model_copy(update={"codes": codes})})
         return replace(site, channels=channels), problems
 
+    def dialogue(self, site: Site, config: ChannelConfig) -> Dialogue | None:
+        """How the channel's analyzer asks for orders; None where it gets none.
+
+        Raises:
+            ConfigError: the dialect has no dialogue.
+        """
+        if (orders := orders_of(config)) is None:
+            return None
+        made: Dialogue | None = registry.load(registry.DIALOGUES, config.source.format).dialogue(
+            config.dialect, **orders.habits
+        )
+        if made is None:
+            node = site.node(config.channel, "orders")
+            text = f"analyzers of dialect {config.dialect} send results only, as far as is known; take orders out"
+            raise ConfigError(node.problem(f"orders: {text}"))
+        return made
+
     def talk(self, site: Site, config: ChannelConfig, speech: Speech) -> Talk:
-        asking = answering = None
-        if (orders := orders_of(config)) is not None and speech.dialogue is not None:
-            asking = _asking(config, orders, speech.message_format, speech.options, speech.dialogue)
+        asked = Talk()
+        if (orders := orders_of(config)) is not None:
+            asking = None
+            if speech.dialogue is not None:
+                asking = _asking(config, orders, speech.message_format, speech.options, speech.dialogue)
+            asked = Talk(asking=asking, tests=orders.tests, groups=orders.groups, redundant=orders.redundant)
         if (taken := taken_of(config)) is None:
-            return Talk(asking=asking)
+            return asked
+        answering = None
         if config.source.transport not in UNANSWERED:
             ack_code = "aa" if config.ack_code == "aa" else ""
             later = answers_later(site.channels, config.channel)
@@ -53,7 +76,7 @@ class OrderTalk:
                 deadline_s=taken.deadline,
             )
         takes = take_settings(site.channels, taken, config.channel)
-        return Talk(asking=asking, answering=answering, takes=takes)
+        return replace(asked, answering=answering, takes=takes)
 
 
 def _asking(

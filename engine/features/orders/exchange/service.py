@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from engine.config.load import Site
@@ -16,6 +16,7 @@ from engine.features.orders.exchange.listening import listeners
 from engine.features.orders.exchange.polling import JournalMemory
 from engine.runtime.build import BuiltChannel
 from engine.runtime.service import Desks, Loop, Service
+from engine.runtime.sources import ChannelSource
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -28,6 +29,12 @@ class OrderService(Service):
 
     def __init__(self, app: "App") -> None:
         self._app = app
+        self.clock = app.clock
+
+    @property
+    def sources(self) -> Mapping[str, ChannelSource]:
+        """Those that are open, by channel."""
+        return self._app.parts.sources
 
     async def start(self) -> None:
         journal, loop = self._app.journal, asyncio.get_running_loop()
@@ -54,7 +61,7 @@ class OrderService(Service):
         self._changed()  # an analyzer may have got a code for an order that waits
 
     def _changed(self) -> None:
-        for source in self._app.parts.sources.values():
+        for source in self.sources.values():
             if isinstance(source.desk, Desk):
                 source.desk.orders_changed()
 

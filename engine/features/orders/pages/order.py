@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.diagnostics.lines.signs import text
 from engine.features.orders.pages import acts as order_acts
 from engine.features.orders.pages.orders import MESSAGES, ONE, PATH, order_rows
 from engine.features.orders.pages.words import PRIORITIES, cause_of, event_of, none_of, outcome_of, reason_of, state_of
@@ -26,6 +25,7 @@ from engine.model.journal_views import Act, Filter, MessageView
 from engine.model.orders import WorkItem, item_id, item_number
 from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
+from engine.model.signs import text
 from engine.monitoring.line_steps import line_step
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import ends_of, messages_page, trace_of

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.actions.selection import Selection
 from engine.features.rework.acts.affected_results import Affected, affected
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.processing.reprocessing import Finding, Group, Tally, examine
 from engine.store.queries.messages import each_message
 from engine.store.queries.reader import Reader

@@ -13,7 +13,8 @@ from engine.features.rework.rows.edit_message import EditResult
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.journal_views import Trace
 from engine.model.message import Received, Stored
-from engine.processing.process import ChannelRoutes, Processed, process
+from engine.model.routes import ChannelRoutes, Processed
+from engine.processing.process import process
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader

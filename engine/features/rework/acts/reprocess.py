@@ -13,7 +13,7 @@ from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, operati
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import RefusedError
 from engine.model.records import Decision
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 from engine.store.operations.bulk import Member, Operation, leaves_all
 from engine.store.queries.bulk import running_operations

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from engine.actions.selection import Selection
     from engine.config.load import Site
     from engine.features.rework.commands._affected_list import AffectedList
-    from engine.processing.process import ChannelRoutes
+    from engine.model.routes import ChannelRoutes
     from engine.processing.reprocessing import Group, Tally
     from engine.store.queries.reader import Reader
 

@@ -13,8 +13,9 @@ import pytest
 
 from engine.model.errors import StoreError
 from engine.model.packing import Packer
+from engine.model.routes import ChannelRoutes
 from engine.processing import intake as intake_module
-from engine.processing.process import ChannelRoutes, process
+from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker import processor as processor_module
 from engine.runtime.worker.processor import RemoteProcessor

@@ -11,7 +11,8 @@ from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Processed, Route, process
+from engine.model.routes import ChannelRoutes, Processed, Route
+from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker.processor import STRIKES, WINDOW_BYTES, WINDOW_MESSAGES, RemoteProcessor
 from engine.runtime.worker.wire import Decoder, Frame

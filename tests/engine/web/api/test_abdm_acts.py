@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from engine.features.abdm.rows import consents
+from engine.features.access.service.service import AccessService
 from engine.model.actor import Actor
 from engine.model.permissions import ACTING, LOOKING, SEEING_PATIENTS
 from engine.runtime.app import App
@@ -46,7 +47,9 @@ class Here:
 
     async def token(self, name: str, permissions: frozenset[Any]) -> str:
         ends_us = self.app.clock.now_us() + 3_600_000_000
-        return await self.app.accounts.tokens.create(name, permissions, ends_us=ends_us, by=Actor("root"))
+        return await self.app.service(AccessService).accounts.tokens.create(
+            name, permissions, ends_us=ends_us, by=Actor("root")
+        )
 
     async def act(self, token: str, verb: str, key: str = "", /, **said: Any) -> tuple[int, Any, bool]:
         """Status, answer, and whether it was given before."""

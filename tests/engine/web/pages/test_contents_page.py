@@ -14,7 +14,7 @@ from engine.model.clock import ManualClock
 from engine.model.message import Document, FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
 from engine.model.records import Routed
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.operations import append, record_outcome

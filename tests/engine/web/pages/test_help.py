@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engine.help import library, rendered
-from engine.help.search import matches
+from engine.views.help import library
+from engine.web.help import rendered
+from engine.web.help.search import matches
 from engine.web.pages import help as pages
 from tests.support.access import Site, site
 from tests.support.status_server import Element

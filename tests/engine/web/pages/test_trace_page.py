@@ -12,7 +12,8 @@ from engine.config.site import mapping_path
 from engine.mapping.inputs import Mapper
 from engine.mapping.testing import Runner, read_tests
 from engine.model.message import FormatOptions, MapContext, Received
-from engine.processing.process import ChannelRoutes, Route, process, routed_by
+from engine.model.routes import ChannelRoutes, Route, routed_by
+from engine.processing.process import process
 from engine.store.core.batch import Batch
 from engine.store.operations import append, record_outcome
 from engine.web.pages import contents

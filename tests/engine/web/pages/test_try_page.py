@@ -12,7 +12,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.commands.shared.trials import BUSY, SiteTrials
 from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext
-from engine.processing.process import ChannelRoutes, Route
+from engine.model.routes import ChannelRoutes, Route
 from tests.support import access, shipped
 from tests.support.access import Site
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, fill_journal

@@ -10,6 +10,7 @@ import yaml
 
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rules.accounts import Known
+from engine.features.access.service.service import AccessService
 from engine.features.access.service.set_up_link import FILE_NAME
 from engine.model.actor import Actor
 from engine.model.errors import StoreError
@@ -67,7 +68,9 @@ async def test_the_first_user_closes_the_page_for_all_others(tmp_path: Path, cap
             assert answer.status == 200
 
         ends_us = app.clock.now_us() + 86_400_000_000
-        secret = await app.accounts.tokens.create("prometheus", ROLES["viewer"], ends_us=ends_us, by=ROOT)
+        secret = await app.service(AccessService).accounts.tokens.create(
+            "prometheus", ROLES["viewer"], ends_us=ends_us, by=ROOT
+        )
         async with client_of(app, trust, Authorization=f"Bearer {secret}") as program:
             for path in ("/status.json", "/metrics", "/api/v1/status"):
                 async with program.get(path) as answer:

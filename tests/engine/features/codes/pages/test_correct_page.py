@@ -25,7 +25,7 @@ from engine.model.clock import SystemClock
 from engine.model.corrections import Correction, in_force
 from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
-from engine.processing.process import ChannelRoutes
+from engine.model.routes import ChannelRoutes
 from engine.runtime.build import build_site
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome

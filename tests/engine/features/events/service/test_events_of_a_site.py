@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from engine.config.load import load_site
+from engine.features.access.service.service import AccessService
 from engine.features.events.config import webhooks_of
 from engine.features.events.rows.webhooks import stored_webhooks
 from engine.model.actor import Actor
@@ -65,7 +66,9 @@ async def events(content: aiohttp.StreamReader, *until: str) -> list[dict[str, A
 
 
 async def token_of(app: App) -> str:
-    return await app.accounts.tokens.create("his", LOOKING, ends_us=app.clock.now_us() + 3_600_000_000, by=ROOT)
+    return await app.service(AccessService).accounts.tokens.create(
+        "his", LOOKING, ends_us=app.clock.now_us() + 3_600_000_000, by=ROOT
+    )
 
 
 async def test_a_message_from_its_analyzer_to_its_end(app: App) -> None:
@@ -83,7 +86,7 @@ async def test_a_message_from_its_analyzer_to_its_end(app: App) -> None:
 async def test_a_stream_ends_when_its_token_is_revoked(app: App) -> None:
     token = await token_of(app)
     async with stream(app, token) as content:
-        await app.accounts.tokens.revoke("his", by=ROOT)
+        await app.service(AccessService).accounts.tokens.revoke("his", by=ROOT)
         with pytest.raises((EOFError, aiohttp.ClientPayloadError)):
             await events(content, "never")
 

@@ -22,7 +22,8 @@ from engine.model.message import FormatOptions, MapContext
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Decision, Routed
-from engine.processing.process import ChannelRoutes, Route, process
+from engine.model.routes import ChannelRoutes, Route
+from engine.processing.process import process
 from engine.store.core.sweeping import Step
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure

@@ -1,6 +1,6 @@
 """The names and functions of rules that hold results back."""
 
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.mapping.hold_rules import names
 
 

@@ -8,10 +8,10 @@ from html import escape
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from engine.help import library
-from engine.help.library import LANGUAGE, Shown
-from engine.help.links import anchor_in, linked
-from engine.help.markdown import Anchors, plain, sections
+from engine.views.help import library
+from engine.views.help.library import LANGUAGE, Shown
+from engine.views.help.links import anchor_in, linked
+from engine.views.help.markdown import Anchors, plain, sections
 
 FEW = 3  # parts of a page, of which no list is needed
 ROOT = "/help"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.diagnostics.lines.signs import masks, rows, text
+from engine.model.signs import masks, rows, text
 
 FRAME = b"\x05\x021H|\\^&|||ACME^1\rP|1||77||Doe^John\r\x037E\r\n\x04"
 

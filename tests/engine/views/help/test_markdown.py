@@ -1,9 +1,9 @@
 """Sections, anchors, and the part that a reader asks for."""
 
-from engine.help import library
-from engine.help.links import anchor_in, linked
-from engine.help.markdown import deeper, narrowed, sections
-from engine.help.terminal import lines
+from engine.commands.shared.markdown_lines import lines
+from engine.views.help import library
+from engine.views.help.links import anchor_in, linked
+from engine.views.help.markdown import deeper, narrowed, sections
 
 TEXT = """\
 # Page

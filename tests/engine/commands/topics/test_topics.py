@@ -11,14 +11,12 @@ from engine.actions.declared import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
+from engine.commands.topics import commands, keys, status
 from engine.config import destination, pack, registry, sitewide, source
 from engine.config.channel import RouteConfig, channel_model
 from engine.config.layouts import layout_files
 from engine.diagnostics.packs import packs
 from engine.features.alerts.config.sinks import SINK_KINDS
-from engine.help import library
-from engine.help.markdown import narrowed, sections
-from engine.help.topics import commands, keys, status
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.hold_rules import names
@@ -27,12 +25,14 @@ from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
 from engine.monitoring import logs
 from engine.monitoring.snapshot.links import LinkState
+from engine.views.help import library
+from engine.views.help.markdown import narrowed, sections
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import QUESTIONS, resources
 from tests.support.packages import PACKAGES
 from tests.support.status_sites import troubled_site
 
-CHECKOUT = Path(__file__).parents[3]
+CHECKOUT = Path(__file__).parents[4]
 WITH_JSON = frozenset(commands.verbs_with_json())
 NAMED = re.compile(r"`labrelay help ([a-z-]+)(?: ([^`]+))?`")
 
@@ -63,7 +63,7 @@ def test_every_topic_has_a_heading_and_something_in_it(name: str) -> None:
 def test_every_key_of_a_source_is_documented() -> None:
     known = {name for model in source.models().values() for name in model.model_fields}
     missing = known - set(rows(part("keys", "sources")))
-    assert missing == set(), "add the model of these keys to source_keys in engine/help/topics/keys.py"
+    assert missing == set(), "add the model of these keys to source_keys in engine/commands/topics/keys.py"
 
 
 def test_every_key_is_in_its_part() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from engine.commands.analyzers import summary
+from engine.commands.topics.tables import code, rows
 from engine.diagnostics.packs import loinc_gaps, packs
-from engine.help.topics.tables import code, rows
 
 
 def markdown() -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from engine.commands.topics.tables import cell, code, rows
 from engine.config import (
     channel,
     destination,
@@ -31,10 +32,9 @@ from engine.config import (
     web,
 )
 from engine.config.descriptions import description
+from engine.config.documented import KeyHelp
 from engine.config.problems import alternatives, words
 from engine.feature import Hook
-from engine.help.documented import KeyHelp
-from engine.help.topics.tables import cell, code, rows
 from engine.model.units import HostPort, duration_text, size_text
 
 INTRODUCTION = """\

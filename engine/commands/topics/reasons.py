@@ -1,6 +1,6 @@
 """The reason codes."""
 
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.model.reasons import ReasonCode
 
 INTRODUCTION = """\

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from engine.config.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.model.receive_memory import SMALL_BYTES, ReceiveMemory
 from tests.support.channels import ACK, ENQ, MemoryStream, ScriptedStore, astm_link_of, block, channel, hl7, mllp_link
 from tests.support.waiting import until
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.model.tables import table_lines
 from engine.monitoring.snapshot import site
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from engine.commands.topics.tables import code, rows
 from engine.config import destination, registry, source
 from engine.config.layouts import layout_files
-from engine.help.topics.tables import code, rows
 from engine.mapping.functions import FUNCTIONS
 
 

@@ -1,6 +1,6 @@
 """The warning codes."""
 
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.model import reasons
 from engine.model.tables import table_lines
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from engine.help import library
-from engine.help.markdown import outside_fences, sections, slug
+from engine.views.help import library
+from engine.views.help.markdown import outside_fences, sections, slug
 
 # A code span, a link, or the start of a line that has neither; a span within a link is the link's.
 _PART = re.compile(r"(?<!!)\[((?:[^\[\]`]|`[^`]*`)*)\]\(([^)\s]+)\)|(?<!`)`(?!`)([^`\n]+)`(?!`)")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from engine.config.site import shipped
-from engine.help.markdown import deeper, plain
+from engine.views.help.markdown import deeper, plain
 
 LANGUAGE = "?lang=__"  # of each link to another page in HTML; the page that shows it fills in the language
 INDEX = "README"  # the page that lists the others
@@ -92,7 +92,7 @@ def written(name: str) -> str:
 @cache
 def topic(name: str) -> str:
     """The Markdown of a topic, made from the code; its first use imports what it lists."""
-    made: str = import_module(f"engine.help.topics.{name}").markdown()
+    made: str = import_module(f"engine.commands.topics.{name}").markdown()
     return f"{made.rstrip()}\n"
 
 

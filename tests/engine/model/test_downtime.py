@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config.downtime_windows import DAY_MINUTES, Window, open_until, spared
+from engine.model.downtime_windows import DAY_MINUTES, Window, open_until, spared
 from tests.support.examples import examples
 
 KOLKATA = ZoneInfo("Asia/Kolkata")

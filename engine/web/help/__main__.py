@@ -4,8 +4,8 @@ import sys
 
 import orjson
 
-from engine.help.rendered import everything
 from engine.model.priority import give_way
+from engine.web.help.rendered import everything
 
 if __name__ == "__main__":
     give_way()

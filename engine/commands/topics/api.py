@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engine.actions.declared import of_api
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.web.api import reads
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import QUESTIONS, resources

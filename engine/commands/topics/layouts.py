@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from engine.commands.topics.tables import code, rows
 from engine.config.layouts import layout_files
 from engine.config.site import shipped
-from engine.help.topics.tables import code, rows
 
 Schema = Mapping[str, Any]
 

@@ -1,6 +1,6 @@
 """The names of loggers."""
 
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.monitoring import logs
 
 

@@ -10,7 +10,7 @@ import yaml
 from engine.__main__ import labrelay
 from engine.commands.shared.output import EXIT_WORDS, SCRIPTS
 from engine.commands.shared.verb_list import GROUPS, verbs
-from engine.help.topics.tables import code, rows
+from engine.commands.topics.tables import code, rows
 from engine.web.api.resources import resources
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list

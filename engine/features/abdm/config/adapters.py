@@ -1,0 +1,16 @@
+"""What speaks to India's network of health records: the gateway's client, its answers, times, consents. Loaded when it
+is first asked for."""
+
+ABDM = {
+    "gateway": "engine.features.abdm.client.gateway",
+    "pushes": "engine.features.abdm.client.pushes",
+    "health": "engine.features.abdm.client.health",
+    "rules": "engine.features.abdm.wire.profile_rules",
+    "texts": "adapters.clients.http.templated",
+    "verdicts": "engine.features.abdm.wire.verdicts",
+    "consents": "engine.features.abdm.wire.consents",
+    "signed_bytes": "engine.features.abdm.wire.signed_bytes",
+    "documents": "engine.features.abdm.wire.documents",
+    "times": "engine.features.abdm.wire.times",
+    "shared_profile": "engine.features.abdm.wire.shared_profile",
+}
