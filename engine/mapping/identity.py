@@ -449,9 +449,7 @@ def _quoted(text: str) -> str:
     Without their backslash, a comma would divide the token into alternatives and a bar would move its system: a server
     would find the person whose number is the part before it.
     """
-    if _UNRESERVED(text):
-        return text
-    return quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
+    return text if _UNRESERVED(text) else quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
 
 
 @lru_cache(maxsize=1024)

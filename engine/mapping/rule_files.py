@@ -13,21 +13,8 @@ from engine.mapping.targets import read_target
 from engine.model.spelling import suggestion
 
 _MAPPING_KEYS = (
-    "mapping",
-    "format",
-    "description",
-    "from",
-    "to",
-    "bundle",
-    "profiles",
-    "csv",
-    "results",
-    "import",
-    "tables",
-    "let",
-    "steps",
-    "policies",
-    "identity",
+    *("mapping", "format", "description", "from", "to", "bundle", "profiles", "csv", "results", "import", "tables"),
+    *("let", "steps", "policies", "identity"),
 )
 _OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's are beside them
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")

@@ -17,7 +17,7 @@ from engine.mapping.compiler import contents
 from engine.mapping.compiler.code import FLAG, NOTHING, TEXT, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import add_to_list, text_of, texts_of
+from engine.mapping.compiler.values import text_of, texts_of
 from engine.mapping.rules import Body, Element, Formula, Text, Value, Values
 
 MAX_NAME = 100  # characters of a member or column
@@ -32,8 +32,7 @@ def put_member(c: Compilation, content: contents.Content, part: Element, scope: 
     if not _named(c, part) or contents.taken(c, content, part.name, part.node):
         return
     value, literal = _json_value(c, part.value, f"{content.path}.{part.name}", scope)
-    if not value.is_absent:
-        contents.write(c, content, part.name, value, literal=literal)
+    contents.write(c, content, part.name, value, literal=literal)
 
 
 def _json_value(c: Compilation, value: Value, path: str, scope: Scope) -> tuple[Val, bool]:
@@ -41,26 +40,13 @@ def _json_value(c: Compilation, value: Value, path: str, scope: Scope) -> tuple[
         case Body():
             return contents.nested_content(c, value, path, put_member, scope)
         case Values(items=items):
-            return _listed(c, items, path, scope)
+            each = (_json_value(c, item, f"{path}[{at}]", scope) for at, item in enumerate(items))
+            return contents.listed(c, each, contents.CONTENT)
         case Text():
             return _json_literal(c, value, path), True
         case Formula():
             want = "json" if isinstance(value.tree, nodes.TreePath) else "text"  # a path alone keeps its type
-            made = contents.leaf(c, value, path, scope, want, _as_json)
-            return made, made.known or contents.says_nothing(value, scope)
-
-
-def _listed(c: Compilation, items: tuple[Value, ...], path: str, scope: Scope) -> tuple[Val, bool]:
-    variable = c.code.new("l")
-    c.code.emit(f"{variable} = []")
-    literal = True
-    for at, item in enumerate(items):
-        value, fixed = _json_value(c, item, f"{path}[{at}]", scope)
-        literal = literal and fixed
-        if not value.is_absent:
-            add_to_list(c, variable, value)
-    c.code.emit(f"if not {variable}: {variable} = None")
-    return Val(variable, contents.CONTENT), literal
+            return contents.one_text(c, value, path, scope, _as_json, want)
 
 
 def _json_literal(c: Compilation, value: Text, path: str) -> Val:
@@ -99,20 +85,11 @@ def put_cell(c: Compilation, content: contents.Content, part: Element, scope: Sc
     if not _named(c, part) or contents.taken(c, content, part.name, part.node):
         return
     c.columns.setdefault(part.name, None)
-    value: Val
-    literal = False
-    match part.value:
-        case Text():
-            loose = contents.is_loose(c, part.value, f"{content.path}.{part.name}")
-            value, literal = NOTHING if loose else c.code.literal(part.value.text, TEXT), True
-        case Formula():
-            value = contents.leaf(c, part.value, f"{content.path}.{part.name}", scope, "text", one_text)
-            literal = value.known or contents.says_nothing(part.value, scope)
-        case _:
-            c.problems.error(part.node, f"{part.name} is a cell, which holds one text; use join() or columns")
-            return
-    if not value.is_absent:
-        contents.write(c, content, part.name, value, literal=literal)
+    if not isinstance(part.value, (Text, Formula)):
+        c.problems.error(part.node, f"{part.name} is a cell, which holds one text; use join() or columns")
+        return
+    value, literal = contents.one_text(c, part.value, f"{content.path}.{part.name}", scope, one_text)
+    contents.write(c, content, part.name, value, literal=literal)
 
 
 def one_text(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
