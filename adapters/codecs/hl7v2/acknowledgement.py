@@ -104,9 +104,7 @@ def answer_code(accept: str, application: str, error: AckError | None, *, always
         return "A" + letter
     if accept in outcome:
         return "C" + letter
-    if application in outcome:
-        return "A" + letter
-    return ""
+    return "A" + letter if application in outcome else ""
 
 
 def acknowledge(
