@@ -167,9 +167,7 @@ def sentence(text: str) -> str:
 def say(request: web.Request, text: str) -> str:
     """A refusal in the language of the reader; in English where a name is in it and not apart (`Said`)."""
     words = catalogue(identity.language_of(request))
-    if isinstance(text, Said):
-        return sentence(text.phrase.say(words))
-    return words(sentence(text))
+    return sentence(text.phrase.say(words)) if isinstance(text, Said) else words(sentence(text))
 
 
 def local_path(text: str) -> str:
