@@ -14,6 +14,8 @@ from engine.commands.shared import selecting
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.commands.shared.watching import followed
+from engine.model.clock import SystemClock
+from engine.model.errors import ConfigError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -23,18 +25,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 LEFT = (  # outcomes of letters that were left as they are
-    "skipped",
-    "damaged",
-    "erased",
-    "no_channel",
-    "no_document",
-    "incomplete",
-    "still_dead",
-    "failed",
-    "overtaken",
-    "too_old",
-    "conflicts",
-    "unanswered",
+    *("skipped", "damaged", "erased", "no_channel", "no_document", "incomplete"),
+    *("still_dead", "failed", "overtaken", "too_old", "conflicts", "unanswered"),
 )
 ACT_TIMEOUT_S = 70.0
 
@@ -144,8 +136,6 @@ def ask(
     session: Session, verb: str, args: dict[str, Any], *, content: bytes = b"", timeout: float = ACT_TIMEOUT_S
 ) -> dict[str, Any]:
     """Have the daemon do it; without one, do it here."""
-    from engine.model.errors import UnreachableError
-
     try:
         return session.call_also_at_start(verb, args, timeout=timeout, content=content)
     except UnreachableError:
@@ -170,8 +160,6 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
     from engine.model.actor import of_this_process
-    from engine.model.clock import SystemClock
-    from engine.model.errors import ConfigError, UnreachableError
     from engine.store.journal import Journal
 
     session.raise_if_closed()
@@ -205,7 +193,6 @@ def channels(
     site: "Site", identity_key: bytes, others: "Mapping[bytes, int] | None" = None
 ) -> "dict[str, ChannelRoutes]":
     """The compiled routes of a site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
-    from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
     built = build_site(site, identity_key=identity_key, clock=SystemClock(), others=others)
