@@ -19,8 +19,18 @@ from urllib.parse import quote
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.mapping import entries
 from engine.mapping.bearers import COUNTER, OTHER, Bearers
+from engine.mapping.entries import (
+    WRITTEN_AT_ONCE,
+    WRITTEN_FROM,
+    Entry,
+    Written,
+    is_own,
+    kind_of,
+    opened,
+    url_of,
+    write,
+)
 from engine.mapping.json_text import kept
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.message_context import MessageContext
@@ -64,8 +74,8 @@ class BundleBuilder:
         self._numbers: dict[str, bytes] = {}  # patient, as keys of results name one -> keyed hash
         self._orders: dict[str, str] = {}  # counter -> the number of the order that its Patient is known by
         self._written = 0  # so many entries were written, unless they were opened since
-        self._write_at = entries.WRITTEN_FROM
-        self.entries: list[entries.Entry] = []
+        self._write_at = WRITTEN_FROM
+        self.entries: list[Entry] = []
         self.envelope: list[Json] = []
         self.made: dict[str, Json] = {}
         self.own_reports: list[Json] = []
@@ -163,13 +173,13 @@ class BundleBuilder:
 
     def _write_older(self) -> None:
         """Many entries were made: of all but the last ones, keep the JSON. A trace reads the objects."""
-        self._write_at = len(self.entries) + entries.WRITTEN_AT_ONCE
+        self._write_at = len(self.entries) + WRITTEN_AT_ONCE
         if self._run.trace is not None:
             return
-        before, self._written = self._written, len(self.entries) - entries.WRITTEN_AT_ONCE
-        entries.write(self.entries, before, self._written)
+        before, self._written = self._written, len(self.entries) - WRITTEN_AT_ONCE
+        write(self.entries, before, self._written)
         if self._lists:
-            closed = set(map(entries.url_of, self.entries[before : self._written]))
+            closed = set(map(url_of, self.entries[before : self._written]))
             self._lists = {key: known for key, known in self._lists.items() if key[0] not in closed}
 
     def put_shared(self, kind: str, identity: str, resource: Json, identifier: Json | None, scoped: bool) -> Json:
@@ -245,12 +255,12 @@ class BundleBuilder:
     def _resource(self, url: str) -> Json:
         """A resource of this message by its address. One message may ask ten thousand times."""
         for at in range(self._indexed, len(self.entries)):
-            self._at[entries.url_of(self.entries[at])] = at
+            self._at[url_of(self.entries[at])] = at
         self._indexed = len(self.entries)
         at = self._at[url]
         entry = self.entries[at]
-        if isinstance(entry, entries.Written):
-            entry = self.entries[at] = entries.opened(entry)
+        if isinstance(entry, Written):
+            entry = self.entries[at] = opened(entry)
         resource: Json = entry["resource"]
         return resource
 
@@ -384,14 +394,12 @@ class BundleBuilder:
     @property
     def own(self) -> list[Json]:
         """References of what is written under our own ids."""
-        return [{"reference": entries.url_of(one)} for one in self.entries if entries.is_own(one)]
+        return [{"reference": url_of(one)} for one in self.entries if is_own(one)]
 
     @property
     def observations(self) -> int:
         """How many Observations there are."""
-        kinds = [
-            one.kind if isinstance(one, entries.Written) else one["resource"]["resourceType"] for one in self.entries
-        ]
+        kinds = [one.kind if isinstance(one, Written) else one["resource"]["resourceType"] for one in self.entries]
         return kinds.count("Observation")
 
     @property
@@ -401,7 +409,7 @@ class BundleBuilder:
 
     def has(self, kind: str) -> bool:
         """Whether there is a resource of this type."""
-        return any(entries.kind_of(entry) == kind for entry in self.entries)
+        return any(kind_of(entry) == kind for entry in self.entries)
 
     def made_and_dropped(self) -> tuple[int, int]:
         return len(self.entries), self.dropped
@@ -416,7 +424,7 @@ class BundleBuilder:
         if self.dropped == before[1]:
             return
         since = self.entries[before[0] :]
-        if not any(entries.kind_of(entry) == "Observation" for entry in since):
+        if not any(kind_of(entry) == "Observation" for entry in since):
             raise self._run.dead(ReasonCode.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
@@ -449,7 +457,9 @@ def _quoted(text: str) -> str:
     Without their backslash, a comma would divide the token into alternatives and a bar would move its system: a server
     would find the person whose number is the part before it.
     """
-    return text if _UNRESERVED(text) else quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
+    if _UNRESERVED(text):
+        return text
+    return quote(_SEARCH_MARKS.sub(r"\\\g<0>", text), safe="")
 
 
 @lru_cache(maxsize=1024)
