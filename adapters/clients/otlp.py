@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.settings import Tls
 from adapters.clients.http.templated import Header
 from adapters.codecs import otlp
@@ -32,7 +32,7 @@ class Settings(Protocol):
     timeout: float
 
 
-class Collector:
+class Collector(HttpClient):
     """The collector of one site.
 
     Args:
@@ -50,13 +50,6 @@ class Collector:
         self._http = HttpExchange(
             "traces", server, clock, accept="*/*", redirected=ReasonCode.WRONG_ADDRESS, whole=False
         )
-
-    async def start(self) -> None:
-        """Open the client; makes no connection."""
-        await self._http.start()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def send(self, spans: Sequence[Span]) -> int:
         """Give spans to the collector; return how many of them it refuses.

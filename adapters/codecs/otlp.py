@@ -23,8 +23,7 @@ def request(spans: Iterable[Span], resource: Mapping[str, str]) -> bytes:
     Args:
         resource: attributes of the program that the spans are of.
     """
-    scope = _bytes(1, _bytes(1, SCOPE.encode()))
-    of_scope = scope + b"".join([_bytes(2, _span(one)) for one in spans])
+    of_scope = _bytes(1, _bytes(1, SCOPE.encode())) + b"".join([_bytes(2, _span(one)) for one in spans])
     about = b"".join([_bytes(1, _attribute(key, value)) for key, value in resource.items()])
     return _bytes(1, _bytes(1, about) + _bytes(2, of_scope))
 

@@ -34,7 +34,7 @@ from yarl import URL
 
 from adapters.clients.http.answer import Answer
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpConfig, HttpExchange
+from adapters.clients.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpClient, HttpConfig, HttpExchange
 from adapters.clients.http.log_in import Config
 from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
@@ -68,7 +68,7 @@ class ServerResource:
     text: bytes = b""
 
 
-class FhirRest:
+class FhirRest(HttpClient):
     """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: FhirConfig, clock: Clock) -> None:
@@ -84,9 +84,6 @@ class FhirRest:
         )
         self._server_ids = config.ids == "server"
         self._checks = config.conflicts == "check"
-
-    async def start(self) -> None:
-        await self._http.start()
 
     async def deliver(self, delivery: Delivery) -> tuple[tuple[str, str], ...]:
         versions = await self._deliver(delivery)
@@ -265,9 +262,6 @@ class FhirRest:
             return (await self._http.exchange("DELETE", self._http.url / kind / identity, {})).status
 
         return await tried(send, delete, server_ids=self._server_ids)
-
-    async def close(self) -> None:
-        await self._http.close()
 
 
 @dataclass(frozen=True, slots=True)

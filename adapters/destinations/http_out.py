@@ -9,7 +9,7 @@ retries, restarts and replays): a receiver that stores the key can distinguish a
 from typing import Protocol
 
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, NOT_TAKEN, HttpConfig, HttpExchange
+from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, NOT_TAKEN, HttpClient, HttpConfig, HttpExchange
 from adapters.clients.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.errors import RefusedDeliveryError
@@ -22,7 +22,7 @@ class HttpOutConfig(HttpConfig, Config, Protocol):
     taken: str | None
 
 
-class HttpOut:
+class HttpOut(HttpClient):
     """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: HttpOutConfig, clock: Clock) -> None:
@@ -37,9 +37,6 @@ class HttpOut:
         self._method = config.method
         self._taken = config.taken.encode() if config.taken is not None else b""
 
-    async def start(self) -> None:
-        await self._http.start()
-
     async def deliver(self, delivery: Delivery) -> None:
         answer = await self._http.send(self._method, delivery, {}, delivery.body)
         if self._taken not in answer.body:
@@ -53,9 +50,6 @@ class HttpOut:
         answer = await self._http.exchange("HEAD", self._http.url, {})
         if answer.status in (401, 403) or answer.status >= 500:
             raise self._http.failure(answer)
-
-    async def close(self) -> None:
-        await self._http.close()
 
 
 def build(name: str, config: HttpOutConfig, clock: Clock) -> HttpOut:

@@ -34,7 +34,7 @@ from typing import Protocol, TypeVar
 from yarl import URL
 
 from adapters.clients.http.answer import Answer
-from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpExchange, Server
+from adapters.clients.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpClient, HttpExchange, Server
 from adapters.clients.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import Secret, Tls
@@ -52,12 +52,8 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 OUR_KEYS = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 ON_THE_WAY = frozenset(
     {
-        "BadDigest",
-        "IncompleteBody",
-        "InvalidDigest",
-        "RequestTimeout",
-        "XAmzContentSHA256Mismatch",
-        "XAmzContentChecksumMismatch",
+        *("BadDigest", "IncompleteBody", "InvalidDigest", "RequestTimeout"),
+        *("XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
     }
 )
 SUFFIXES = (("json", ".json"), ("hl7", ".hl7"), ("csv", ".csv"), ("xml", ".xml"))
@@ -79,7 +75,7 @@ class S3Config(Protocol):
     concurrency: int
 
 
-class S3Out:
+class S3Out(HttpClient):
     """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: S3Config, clock: Clock) -> None:
@@ -93,9 +89,6 @@ class S3Out:
             redirected=ReasonCode.WRONG_ADDRESS,
             log_in=_Signature(config, clock),
         )
-
-    async def start(self) -> None:
-        await self._http.start()
 
     async def deliver(self, delivery: Delivery) -> None:
         name = object_name(self._config.prefix, delivery)
@@ -114,9 +107,6 @@ class S3Out:
             answer = await self._http.exchange("GET", self._http.url.with_query({"max-keys": "0"}), {})
             if _code(answer) != "AccessDenied" and answer.status >= 300:
                 raise self._failure(answer)
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def _put_attachments(self, name: str, body: bytes) -> None:
         found = await _beside(body, lambda: list(attachments(body)))

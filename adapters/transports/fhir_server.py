@@ -11,7 +11,7 @@ from yarl import URL
 
 from adapters.clients.http.answer import Answer
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.log_in import Config
 from adapters.clients.http.server_time import ServerTime, http_date
 from adapters.codecs.fhir import searchset
@@ -45,7 +45,7 @@ class Settings(Config, Protocol):
     plain: bool
 
 
-class FhirServer:
+class FhirServer(HttpClient):
     """One server.
 
     Raises:
@@ -65,12 +65,6 @@ class FhirServer:
             reasons=reasons,
             log_in=log_in_of("source", source, clock),
         )
-
-    async def start(self) -> None:
-        await self._http.start()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     @property
     def ahead_s(self) -> float:

@@ -19,19 +19,9 @@ from typing import Protocol, cast
 
 from aiohttp import HttpVersion10, StreamReader, hdrs, web
 
-from adapters.transports import http_auth, tcp
+from adapters.transports import http_auth, http_post, tcp
 from adapters.transports.errors import RequestError
 from adapters.transports.http_bodies import UnfinishedBodies, origin_of
-from adapters.transports.http_post import (
-    MEDIA_TYPES,
-    NOT_KEPT,
-    READERS,
-    RETRY_AFTER_S,
-    Post,
-    media_type_of,
-    no_message,
-    problem,
-)
 from adapters.transports.tcp_stream import TcpStream
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError
@@ -44,7 +34,7 @@ MAX_HEADERS = 64
 PAUSED_RETRY_AFTER_S = 60  # a person has paused the channel, and pauses last
 LINGER_S = 2.0  # for so long the rest of a refused body is read, so that its sender sees the answer
 
-Handler = Callable[[Post], Awaitable[None]]
+Handler = Callable[[http_post.Post], Awaitable[None]]
 
 
 class Settings(Protocol):
@@ -113,7 +103,7 @@ class _Requests(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         self.unreadable()
-        return problem(RequestError(status, "this is no request that can be read"), close=True)
+        return http_post.problem(RequestError(status, "this is no request that can be read"), close=True)
 
 
 class HttpListener:
@@ -135,7 +125,7 @@ class HttpListener:
         self._handler = handler
         self._turned_away = turned_away
         self._check = http_auth.check_of(source.auth, clock or SystemClock())
-        self._types = MEDIA_TYPES[source.format]
+        self._types = http_post.MEDIA_TYPES[source.format]
         self._listener = tcp.listener(source.listen, self._serve, source.allow, source.tls, turned_away)
         self._open: set[_Connection] = set()
         self._paused = paused
@@ -236,7 +226,7 @@ class HttpListener:
             connection.trusted = False
             connection.since = self._loop.time()
             connection.answer.set()
-        return problem(refused, close=True)
+        return http_post.problem(refused, close=True)
 
     async def _take(self, request: web.BaseRequest, connection: _Connection) -> web.StreamResponse:
         """Hand one message to the channel.
@@ -256,10 +246,10 @@ class HttpListener:
             connection.body = None
         proof = self._check.body(request.headers, body)
         connection.trusted = True
-        post = Post(request, body, connection.stream, READERS.get(self._source.format))
+        post = http_post.Post(request, body, connection.stream, http_post.READERS.get(self._source.format))
         try:
             if not body:
-                raise no_message()
+                raise http_post.no_message()
             await self._handler(post)
         finally:
             self._check.over(proof, taken=post.taken)
@@ -286,7 +276,7 @@ class HttpListener:
             raise RequestError(415, "send the body uncompressed", {hdrs.ACCEPT_ENCODING: "identity"}, "bad-request")
         if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
             raise RequestError(400, "no Transfer-Encoding but chunked is read", fault="bad-request")
-        media_type = media_type_of(headers)
+        media_type = http_post.media_type_of(headers)
         if media_type and media_type not in self._types:
             types = ", ".join(self._types)
             raise RequestError(415, f"this address takes {types}", {hdrs.ACCEPT: types}, "bad-request")
@@ -337,4 +327,4 @@ def _give_up(body: StreamReader) -> None:
 
 
 def _not_kept(fault: str = "") -> RequestError:
-    return RequestError(503, NOT_KEPT, {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}, fault)
+    return RequestError(503, http_post.NOT_KEPT, {hdrs.RETRY_AFTER: str(http_post.RETRY_AFTER_S)}, fault)

@@ -15,8 +15,10 @@ from engine.commands.shared.long_running import Progress, be_gentle, gently_opti
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, pass_session
+from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, LockedError, StoreError, UnreachableError
 from engine.model.units import duration_text, size_words
+from engine.store.core.ownership import act_as_owner, make_for_owner
 from engine.store.queries.extent import identity_of
 from engine.views.copies import COPY
 from engine.views.text import printable, table
@@ -103,9 +105,7 @@ def _wait(session: Session) -> None:
 
 def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -> "Copy | None":
     """A copy without a daemon."""
-    from engine.model.clock import SystemClock
     from engine.store.core.connecting import JOURNAL_NAME
-    from engine.store.core.ownership import make_for_owner
     from engine.store.journal import Journal
     from engine.store.operations import incarnation
     from engine.store.recovery.backups import checking, copying
@@ -149,8 +149,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
 @pass_session
 def list_(session: Session, folder: Path | None, form: Form) -> None:
     """The copies, newest first: age, size, and whether each was read back and found whole."""
-    site = session.load(require_secrets=False)
-    root = _root(site, folder)
+    root = _root(session.load(require_secrets=False), folder)
     found = [copy for shelf in _shelves(root) for copy in shelf]
     document = {"folder": str(root), "copies": COPY.rows(found)}
     show_document(form, document, _lines(found) if found else [f"{root}: no copies"])
@@ -173,7 +172,6 @@ def _lines(found: "Sequence[Copy]") -> Iterator[str]:
 @pass_session
 def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
-    from engine.store.core.ownership import act_as_owner
     from engine.store.recovery.backups import checking
     from engine.store.recovery.backups.catalog import read_copy
 
@@ -200,7 +198,6 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
 
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
-    from engine.model.clock import SystemClock
     from engine.store.operations import incarnation
     from engine.store.recovery.backups.restore_test import run
 
@@ -231,7 +228,6 @@ def go_on(session: Session, reason: str) -> None:
     the other machine first: it writes no copies from then on, and delivers nothing.
     """
     from engine.model.actor import of_this_process
-    from engine.model.clock import SystemClock
     from engine.store.journal import Journal
     from engine.store.operations import incarnation
     from engine.store.recovery.backups.catalog import Shelf
@@ -278,5 +274,4 @@ def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
 def _shelves(root: Path) -> Iterator[list["Copy"]]:
     from engine.store.recovery.backups.catalog import copies
 
-    for path in sorted(root.glob("labrelay-*")):
-        yield copies(path)
+    yield from (copies(path) for path in sorted(root.glob("labrelay-*")))

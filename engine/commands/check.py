@@ -24,9 +24,13 @@ from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
-from engine.config.load import Site
+from engine.config.load import Site, load_site
+from engine.config.site import CONFIG_FILE, mapping_path, shipped
+from engine.config.sitewide import Server, servers
+from engine.config.yaml_nodes import Node, line, read_file, walk
 from engine.diagnostics.examine_log import budget
 from engine.feature import Hook
+from engine.model.clock import SystemClock
 from engine.model.corrections import Correction
 from engine.model.errors import ConfigError, DeliveryError, LabRelayError
 from engine.model.health import Health, Line
@@ -34,7 +38,6 @@ from engine.views.text import plural
 
 if TYPE_CHECKING:
     from engine.config.channel import ChannelConfig
-    from engine.config.sitewide import Server
     from engine.model.ports import ConditionsTrial, Reachable
     from engine.runtime.build import BuiltSite
 
@@ -179,10 +182,8 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
         corrected: with the corrections of code tables, which the journal has.
     """
     from engine.config import tls_files
-    from engine.config.load import load_site
     from engine.config.questions import open_questions
     from engine.diagnostics.packs import own_packs
-    from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
     folder = session.folder
@@ -223,8 +224,6 @@ def read_site(session: Session, *, corrected: bool = True) -> tuple[Site | None,
 
 def _backup(site: Site) -> Iterator[str]:
     """A folder in which no copy can be made, and copies that go with what they are copies of."""
-    from engine.config.site import CONFIG_FILE
-    from engine.config.yaml_nodes import line, read_file, walk
     from engine.store.recovery.backups import recovery_point
 
     folder, path = site.config.backup.folder, ("backup", "folder")
@@ -250,8 +249,6 @@ def _table_notes(program: Any) -> Iterator[str]:
 
 def _shadows(folder: Path) -> Iterator[str]:
     """Files of the site that replace shipped ones: improvements of a new version do not reach them."""
-    from engine.config.site import shipped
-
     for kind in ("mappings", "analyzers"):
         ours, own = shipped(kind), folder / kind
         if ours is None or not own.is_dir() or own.resolve() == ours.resolve():
@@ -301,8 +298,6 @@ def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
 
 def _fragments(folder: Path) -> Iterator[str]:
     """Fragments of the site's own libraries that no mapping uses."""
-    from engine.config.site import mapping_path
-    from engine.config.yaml_nodes import Node, read_file
 
     def used(node: Node) -> Iterator[str]:
         for key, value in node.pairs:
@@ -331,7 +326,6 @@ def _fragments(folder: Path) -> Iterator[str]:
 
 def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     """(problems, warnings) of each of the site's own mappings, also of those that no channel uses yet."""
-    from engine.config.site import mapping_path
     from engine.mapping import load
 
     own = folder / "mappings"
@@ -359,8 +353,6 @@ def _layouts(folder: Path) -> Iterator[str]:
 
 def _is_mapping(path: Path) -> bool:
     """Libraries are read by the mappings that import them."""
-    from engine.config.yaml_nodes import read_file
-
     try:
         return read_file(path).get("mapping-library") is None
     except ConfigError:
@@ -385,9 +377,6 @@ def _of_trial(name: str, tried: "ConditionsTrial") -> Remark | None:
 
 
 async def _probe(site: Site) -> list[Remark]:
-    from engine.config.sitewide import servers
-    from engine.model.clock import SystemClock
-
     async def one(name: str) -> Remark | None:
         config = site.config.destinations[name]
         if not config.probed:
@@ -418,8 +407,6 @@ async def _probe(site: Site) -> list[Remark]:
 
 async def _reached(server: "Server") -> Remark | None:
     """Whether a server that features send to can be reached; nothing is given to it."""
-    from engine.model.clock import SystemClock
-
     try:
         client: Reachable = server.block.build(server.path[-1], SystemClock())
         try:
@@ -453,10 +440,10 @@ async def _probe_source(name: str, channel: "ChannelConfig") -> Remark | None:
 
 
 def _of_lines(lines: Iterable[Line]) -> Iterator[Remark]:
-    for line in lines:
-        if line.health is not Health.OK:
-            severity = "problem" if line.health is Health.FAIL else "warning"
-            yield Remark(severity, ": ".join(filter(None, (line.subject, line.text, line.advice))))
+    for found in lines:
+        if found.health is not Health.OK:
+            severity = "problem" if found.health is Health.FAIL else "warning"
+            yield Remark(severity, ": ".join(filter(None, (found.subject, found.text, found.advice))))
 
 
 def _concerns(text: str, folder: Path, files: tuple[Path, ...]) -> bool:

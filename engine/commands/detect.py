@@ -160,12 +160,10 @@ def _lines(made: "Guess") -> Iterator[str]:
     for part in made.parts:
         value = click.style(f"{part.value or '-':<24}", bold=bool(part.value))
         yield f"{part.name:<9} {value} {part.sure.value:<9} {printable(part.why)}"
-    for option, value in made.options.items():
-        yield f"{'option':<9} {option}: {value}"
+    yield from (f"{'option':<9} {option}: {value}" for option, value in made.options.items())
     yield ""
     yield "seen:"
-    for remark in made.seen.remarks:
-        yield f"  {printable(str(remark))}"
+    yield from (f"  {printable(str(remark))}" for remark in made.seen.remarks)
     if not made.is_enough:
         yield "not sure: " + "; ".join(dict.fromkeys(part.why for part in made.parts if not part.value))
 

@@ -7,30 +7,31 @@ measure how fast the disk syncs, and takes it away again. Exit code 1 if anythin
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from pydantic import BaseModel
 
 from engine.commands.shared.accounts_elsewhere import examined
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
 from engine.commands.shared.session import Session, pass_session
+from engine.config.load import Site, serial_lines
+from engine.config.secrets import CREDENTIALS_VARIABLE, Secret
 from engine.diagnostics import examine, examine_log
 from engine.feature import Hook
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.health import Health, Line
+from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.lock import LOCK_NAME
+from engine.store.core.vault import KEY_NAME
 from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import recovery_point
 from engine.views.text import plural
 from engine.views.view import picked
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from engine.config.load import Site
-    from engine.config.secrets import Secret
     from engine.store.queries.reader import Reader
 
 Examine = Callable[["Site", "Callable[[], AbstractContextManager[Reader]]", bool], Iterator[Line]]
@@ -92,10 +93,8 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
     """Whether the journal can be read, whether deliveries are at a standstill, and whether a rolled back data folder
     would be noticed.
     """
-    from engine.model.errors import StoreError
     from engine.model.records import DELIVERIES
     from engine.runtime import other_history
-    from engine.store.core.connecting import JOURNAL_NAME
 
     if not (session.data / JOURNAL_NAME).exists():
         return
@@ -120,9 +119,6 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
 
 def _of_features(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
     """What features find in the journal."""
-    from engine.model.errors import StoreError
-    from engine.store.core.connecting import JOURNAL_NAME
-
     if not (session.data / JOURNAL_NAME).exists():
         return
     with suppress(StoreError):  # `_journal` says so
@@ -131,8 +127,6 @@ def _of_features(session: Session, site: "Site", runs: bool) -> Iterator[Line]:
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:
-    from engine.store.core.vault import KEY_NAME
-
     yield from examine.data_folder(data)
     if not data.is_dir():
         return
@@ -147,13 +141,8 @@ def _data(data: Path, runs: bool) -> Iterator[Line]:
 def _key(data: Path) -> Iterator[Line]:
     """Whether the journal's key is present, and whether a person has confirmed the recovery sheet."""
     import sqlite3
-    from contextlib import closing
 
-    from engine.config.secrets import CREDENTIALS_VARIABLE
-    from engine.model.errors import IntegrityError
     from engine.store.core import key_encryption_key
-    from engine.store.core.connecting import JOURNAL_NAME, connect
-    from engine.store.core.vault import KEY_NAME
     from engine.store.lifecycle import key_rotation
 
     if not (data / JOURNAL_NAME).exists():
@@ -206,7 +195,6 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     from engine.config import registry
-    from engine.config.load import serial_lines
     from engine.diagnostics import examine_lines
 
     enabled = [(name, channel) for name, channel in site.channels.items() if channel.enabled]
@@ -250,9 +238,6 @@ def _secrets(site: "Site") -> Iterator[Line]:
 
 def _secrets_in(block: "BaseModel") -> "Iterator[Secret]":
     """Every secret that a block of configuration names."""
-    from pydantic import BaseModel
-
-    from engine.config.secrets import Secret
 
     for key in type(block).model_fields:
         value = getattr(block, key)

@@ -24,17 +24,7 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.mapping_options import (
-    ChannelMapper,
-    Input,
-    held_by,
-    inputs,
-    mapper_for,
-    mapping_options,
-    say_dead,
-    say_held,
-    say_packs,
-)
+from engine.commands.shared import mapping_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
@@ -65,7 +55,7 @@ GROUP = "when something is wrong"
 )
 @click.option("--show-values", is_flag=True, help="Show the values too: they are patient data.")
 @purpose_option
-@mapping_options
+@mapping_options.mapping_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(
@@ -83,12 +73,12 @@ def command(
     is_number = what.isdigit() and not Path(what).exists()
     stored = _stored(session, what, show_values, purpose) if is_number else None
     of_channel = stored.message.channel if stored is not None else None
-    mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
+    mapper = mapping_options.mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
     if stored is None:
-        messages = inputs((what,), mapper)
+        messages = mapping_options.inputs((what,), mapper)
     else:
         mapper.refuse_unread(of_number := stored.found(mapper))
-        messages = (Input(f"message {what}", one) for one in of_number)
+        messages = (mapping_options.Input(f"message {what}", one) for one in of_number)
     failed = found = False
     documents: list[dict[str, Any]] = []
     out: list[str] = []
@@ -98,7 +88,7 @@ def command(
             program = mapper.program_for(parsed)
         except ContentError as error:
             failed = True
-            say_dead(one, error)
+            mapping_options.say_dead(one, error)
             continue
         if stored is None:
             context, facts = mapper.context_for(parsed, one.found.payload), NOTHING
@@ -109,10 +99,14 @@ def command(
         trace = program.explain(parsed, context)
         if trace.error is not None:
             failed = True
-            say_dead(one, trace.error)
+            mapping_options.say_dead(one, trace.error)
         # Of a stored message the journal says whether it is held: `labrelay held show`.
-        held = held_by(mapper, parsed, program, trace.mapped) if stored is None and trace.mapped is not None else None
-        say_held(one, held)
+        held = (
+            mapping_options.held_by(mapper, parsed, program, trace.mapped)
+            if stored is None and trace.mapped is not None
+            else None
+        )
+        mapping_options.say_held(one, held)
         said = None
         if facts and trace.mapped is not None and trace.mapped.documents:
             said = decided.decided(facts, trace.mapped.documents[0], listed)
@@ -131,7 +125,7 @@ def command(
         if held is not None:
             documents[-1]["held"] = {"code": held.reason.value, "why": held.text}
     show_document(form, {"messages": documents}, out[:-1])
-    say_packs(mapper)
+    mapping_options.say_packs(mapper)
     return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 
 
@@ -150,14 +144,16 @@ class _Journaled:
     others: Mapping[bytes, int]
     facts: Mapping[int, DocumentFacts]
 
-    def found(self, mapper: ChannelMapper) -> list[FoundMessage]:
+    def found(self, mapper: mapping_options.ChannelMapper) -> list[FoundMessage]:
         """The message as intake reads it; an incomplete one as files are read."""
         return [FoundMessage(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
 
     def context(self, base: MapContext) -> MapContext:
         return context_of(self.message, replace(base, key=self.key, others=self.others))
 
-    def decided(self, mapper: ChannelMapper, parsed: Parsed, program: Program, context: MapContext) -> DocumentFacts:
+    def decided(
+        self, mapper: mapping_options.ChannelMapper, parsed: Parsed, program: Program, context: MapContext
+    ) -> DocumentFacts:
         """The decisions about the document that ``program`` makes; none where it is not a route's mapping."""
         if mapper.context.channel != self.message.channel or not self.facts:
             return NOTHING
@@ -200,7 +196,9 @@ def _types(trace: Trace) -> list[str]:
     return [entry.get("resource", {}).get("resourceType", "") for entry in entries]
 
 
-def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:
+def _document(
+    one: mapping_options.Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool
+) -> dict[str, Any]:
     made = []
     for leaf in leaves:
         row = picked(leaf, "path pointer origin rule function sources rows about")

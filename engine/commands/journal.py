@@ -18,6 +18,7 @@ from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, LossError, RefusedError, StoreError, UnreachableError
 from engine.model.units import size_words
+from engine.store.lifecycle import retention
 from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.prunable import survey
@@ -153,8 +154,6 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
     knows it from a loss. The file does not shrink: its space is used again, and `labrelay journal compact` gives it
     back.
     """
-    from engine.store.lifecycle import retention
-
     policy = retention.Policy.of(session.load(require_secrets=False).config.retention)
     with session.reader() as reader:
         found = survey(reader, policy, SystemClock().now_us())
@@ -186,14 +185,12 @@ def _prune_lines(counts: dict[str, int], kept: Mapping[str, int]) -> Iterator[st
     )
     if counts["early"]:
         yield f"{counts['early']} of them, at most, before their time, because the journal is over retention.size"
-    for why, n in sorted(kept.items()):
-        yield f"  {n} of that age stay: {why}"
+    yield from (f"  {n} of that age stay: {why}" for why, n in sorted(kept.items()))
 
 
 def _prune_here(session: Session, policy: "Policy") -> None:
     """The walk, without a daemon."""
     from engine.store.journal import Journal
-    from engine.store.lifecycle import retention
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:

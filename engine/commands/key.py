@@ -20,6 +20,8 @@ from engine.commands.shared.selecting import file_option
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, IntegrityError, RefusedError, StoreError
+from engine.store.core import key_encryption_key
+from engine.store.core.vault import KEY_BYTES, KEY_NAME, check_value, make_kek, write_kek
 from engine.views.text import local
 
 if TYPE_CHECKING:
@@ -72,8 +74,6 @@ def status(session: Session, form: Form) -> ExitCode:
 
 
 def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
-    from engine.store.core import key_encryption_key
-
     if found["at_hand"]:
         yield f"key {found['key']}: {found['place']} ({found['source']})"
     else:
@@ -90,8 +90,7 @@ def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
     months: dict[str, list[str]] = {}
     for key in found["data_keys"]:
         months.setdefault(key["month"] or "all time", []).append(key["class"])
-    for month, classes in months.items():
-        yield f"  {month:<10} {', '.join(classes)}"
+    yield from (f"  {month:<10} {', '.join(classes)}" for month, classes in months.items())
     for other in found["others"]:
         yield f"also here: key {other['key']} in {other['place']}; it opens no row of this journal as it is now"
 
@@ -108,9 +107,6 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
     Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; use this to print
     the sheet, or to seal the key as a credential, before anything is stored.
     """
-    from engine.store.core import key_encryption_key
-    from engine.store.core.vault import KEY_NAME, make_kek
-
     path = session.data / KEY_NAME
     session.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if from_sheet:
@@ -126,7 +122,6 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
 
 def _restore(session: Session, path: Path) -> ExitCode:
     from engine.store.core import key_encryption_key, key_sheet
-    from engine.store.core.vault import check_value, write_kek
 
     key = _typed(list(range(1, key_sheet.LINES + 1)))
     typed = key_encryption_key.key_id(check_value(key))
@@ -199,7 +194,6 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     """
     from engine.store.core import key_encryption_key, key_sheet
     from engine.store.core.ownership import as_given
-    from engine.store.core.vault import KEY_BYTES
 
     found, others = _look(session)
     if found is None and not session.journal.exists():
@@ -222,8 +216,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     consent(f"Show the key that opens every result of this site, {where}?", yes=yes)
     if session.journal.exists():  # before it there is nowhere to note it, and nothing that the key opens
         ask(session, "key", {"step": "show", "key": found.id})
-    site = session.load(require_secrets=False).config.site.name
-    text = _sheet(site, found, html=html)
+    text = _sheet(session.load(require_secrets=False).config.site.name, found, html=html)
     if path is None:
         click.echo(text, nl=False)
         return ExitCode.OK
@@ -313,8 +306,6 @@ def _facts(session: Session) -> "KeyFacts":
 
 def _look(session: Session) -> tuple["FoundKey | None", list["FoundKey"]]:
     """The key in use, if it is at hand, and all others that are."""
-    from engine.store.core import key_encryption_key
-
     if not session.journal.exists():
         return key_encryption_key.first(session.data), []
     check = _facts(session).check

@@ -23,21 +23,7 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.mapping_options import (
-    FIRST_OF_ALL,
-    NUMBERS_OPEN,
-    Input,
-    held_by,
-    input_file,
-    inputs,
-    instant,
-    mapper_for,
-    mapping_options,
-    say_dead,
-    say_held,
-    say_packs,
-    say_settings,
-)
+from engine.commands.shared import mapping_options
 from engine.commands.shared.output import ExitCode, Form, say, show_rows
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.facts import facts_of, is_training
@@ -67,9 +53,14 @@ MESSAGES = View[Row](
 
 
 @click.command(help=__doc__)
-@input_file()
-@mapping_options
-@click.option("--received", callback=instant, metavar="TIME", help="Time of receipt, for the Provenance; else its own.")
+@mapping_options.input_file()
+@mapping_options.mapping_options
+@click.option(
+    "--received",
+    callback=mapping_options.instant,
+    metavar="TIME",
+    help="Time of receipt, for the Provenance; else its own.",
+)
 @click.option(
     "-o",
     "--output",
@@ -92,13 +83,13 @@ def command(
     form: str,
     quiet: bool,
 ) -> ExitCode:
-    mapper = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
+    mapper = mapping_options.mapper_for(session, mapping=mapping, channel=channel, timezone=timezone, received=received)
     bodies: list[str] = []
     rows: list[dict[str, Any]] = []
     failed = others = made = False
     wanting: tuple[ContentError, Program] | None = None
     count = 0
-    for one in inputs(files, mapper):
+    for one in mapping_options.inputs(files, mapper):
         count += 1
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)
@@ -106,7 +97,7 @@ def command(
         try:
             parsed = mapper.read(one.found)
             if not quiet:
-                say_packs(mapper)  # before the warnings, which its pack may answer
+                mapping_options.say_packs(mapper)  # before the warnings, which its pack may answer
             row |= {"type": parsed.message_type, **asdict(facts_of(parsed))}
             program = mapper.program_for(parsed)
             mapped = program.apply(parsed, mapper.context_for(parsed, one.found.payload))
@@ -116,7 +107,7 @@ def command(
                 say(f"{one.where}: filtered: {error.reason.value}: {error.detail}")
                 continue
             failed = True
-            say_dead(one, error)
+            mapping_options.say_dead(one, error)
             if program is not None and channel is None:
                 wanting = error, program
             continue
@@ -129,8 +120,8 @@ def command(
             say_issues(one, (*parsed.warnings, *mapped.issues))
         if mapped.filtered is not None:
             say(f"{one.where}: filtered: {mapped.filtered.value}")
-        held = held_by(mapper, parsed, program, mapped)
-        say_held(one, held)
+        held = mapping_options.held_by(mapper, parsed, program, mapped)
+        mapping_options.say_held(one, held)
         if held is not None:
             row["outcome"] += "; would be held"
         for view in views:
@@ -142,11 +133,11 @@ def command(
             elif form == "json":
                 bodies.append(view.document.body.decode())
     if made and channel is not None and not quiet:
-        say(FIRST_OF_ALL)
+        say(mapping_options.FIRST_OF_ALL)
     if mapper.numbers_open and not quiet and any(row.get("patients") for row in rows):
-        say(NUMBERS_OPEN)
+        say(mapping_options.NUMBERS_OPEN)
     if wanting is not None:
-        say_settings(*wanting)
+        mapping_options.say_settings(*wanting)
     if form == "table":
         show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":
@@ -175,7 +166,7 @@ def _outcome(mapped: Mapped, views: list[DocumentView]) -> str:
     return ", ".join(words)
 
 
-def say_issues(one: Input, issues: tuple[Issue, ...]) -> None:
+def say_issues(one: mapping_options.Input, issues: tuple[Issue, ...]) -> None:
     for issue in issues:
         if issue.severity == "warning":
             place = f" at {issue.place}" if issue.place else ""

@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared import selecting
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.revealing import note_exported, note_searched, note_shown, purpose_option, stated
-from engine.commands.shared.selecting import (
-    ROW,
-    asked_for,
-    file_option,
-    filter_of,
-    filter_options,
-    page_options,
-    raise_if_unknown,
-)
 from engine.commands.shared.session import Session, pass_session
 from engine.model.clock import from_us
 from engine.model.journal_views import Filter, MessageView
@@ -62,7 +54,7 @@ EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as C
 {STATES_AND_CODES}"""
 
 
-_filters = filter_options("channel", "state", "code", "test-code", "loinc", "since", "until", "type", "lot")
+_filters = selecting.filter_options("channel", "state", "code", "test-code", "loinc", "since", "until", "type", "lot")
 
 
 @command.command("list", help=LIST_HELP)
@@ -70,19 +62,21 @@ _filters = filter_options("channel", "state", "code", "test-code", "loinc", "sin
 @click.option(
     "--patient",
     metavar="NUMBER",
-    callback=asked_for,
+    callback=selecting.asked_for,
     help="With exactly this number of a patient; noted in the audit trail. `-` asks for it, so that it is in no list "
     "of processes.",
 )
 @click.option(
     "--specimen",
     metavar="NUMBER",
-    callback=asked_for,
+    callback=selecting.asked_for,
     help="With exactly this number of a specimen or order; `-` asks for it.",
 )
 @click.option("--control-id", metavar="TEXT", help="With exactly this control id.")
-@click.option("--id", "ids", type=ROW, multiple=True, metavar="ID", help="With this number; may be given again.")
-@page_options("number")
+@click.option(
+    "--id", "ids", type=selecting.ROW, multiple=True, metavar="ID", help="With this number; may be given again."
+)
+@selecting.page_options("number")
 @form_option()
 @pass_session
 def list_messages(
@@ -97,7 +91,7 @@ def list_messages(
     form: Form,
     **given: Any,
 ) -> None:
-    wanted = filter_of(session, given, patient=patient, specimen=specimen, number=control_id)
+    wanted = selecting.filter_of(session, given, patient=patient, specimen=specimen, number=control_id)
     if patient is not None:
         note_searched(session, patient)
     with session.reader() as reader:
@@ -114,7 +108,7 @@ def list_messages(
         absent = [number for number in sorted(set(ids) - listed) if trace_of(reader, number) is None]
         why = [str(why_absent(reader, "message", number)) for number in absent]
     if not found:
-        raise_if_unknown(session, channel=wanted.channel)
+        selecting.raise_if_unknown(session, channel=wanted.channel)
     next_page = f"--before {found[-1].id}" if cut else ""
     shown = [view._replace(end=ends.get(view.id, "")) for view in found]
     show_rows(form, MESSAGE, shown, "no messages", next_page=next_page)
@@ -132,7 +126,7 @@ def list_messages(
 
 
 @command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.option("--wire", is_flag=True, help="Show what passed on the line too: each frame in and out, judged.")
 @click.option("--unmask", is_flag=True, help="Show the bytes and documents too. This is noted in the audit trail.")
 @purpose_option
@@ -192,7 +186,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, purpose: str |
 
 @command.command("export", help=EXPORT_HELP)
 @_filters
-@file_option("--to", "path", required=True, help="The file; its ending (.db, .csv, .ndjson) says how.")
+@selecting.file_option("--to", "path", required=True, help="The file; its ending (.db, .csv, .ndjson) says how.")
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @click.option(
     "--unmask",
@@ -226,13 +220,13 @@ def export(
         raise click.BadParameter(f"'{path.name}' must end in {', '.join(ENDINGS)}", param_hint="--to")
     if path.resolve().parent == session.data.resolve():
         raise click.BadParameter("the data folder is the journal's own; choose another one", param_hint="--to")
-    wanted = filter_of(session, given)
+    wanted = selecting.filter_of(session, given)
     why = stated(purpose) if unmask else purpose or ""
     with session.reader() as reader:
         consent_to_replace(path, yes=yes)
         newest = messages_page(reader, wanted, limit=1)
         if not newest:
-            raise_if_unknown(session, channel=wanted.channel)
+            selecting.raise_if_unknown(session, channel=wanted.channel)
         up_to = newest[0].id if newest else 0
         if unmask or deid:
             _ = reader.vault  # says so where the key is not at hand

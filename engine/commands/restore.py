@@ -20,6 +20,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, show_docu
 from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, StoreError
+from engine.store.core.ownership import bring, bring_file, is_closed_to_owner, make_for_owner, open_given
 
 if TYPE_CHECKING:
     from engine.store.recovery.backups.catalog import Copy
@@ -52,7 +53,6 @@ def command(
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
-    from engine.store.core.ownership import is_closed_to_owner, make_for_owner
     from engine.store.recovery.backups import restoring
 
     data = _data(session)
@@ -100,7 +100,6 @@ def _brought(
     """The copy, the folder of keys, the anchor, and the folder with notes of all copies: of those that only root reads,
     working copies in ``work``.
     """
-    from engine.store.core.ownership import bring, bring_file, is_closed_to_owner, open_given
     from engine.store.core.vault import KEY_NAME
     from engine.store.recovery.backups.catalog import names_copies, notes_beside, read_copy
 

@@ -18,9 +18,9 @@ import click
 
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from engine.model.errors import StoreError
     from engine.runtime.app import App
 
 GROUP = "start"
@@ -48,7 +48,6 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 def command(session: Session, style: str, log_level: str) -> None:
     gc.disable()  # modules that are being read make no garbage, as in `engine.__main__.main`
     from engine.commands.shared.trials import SiteTrials
-    from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
     from engine.monitoring.logs import loop_exception_handler, setup_logging
     from engine.monitoring.metrics import Counters
     from engine.runtime import event_loop
@@ -127,8 +126,6 @@ def _greeting(app: "App") -> Iterator[str]:
 
 def _end_at_once(logger: logging.Logger, error: "StoreError") -> NoReturn:
     """No clean-up: a sync failed, and every further write could make things worse."""
-    from engine.model.errors import DamagedError
-
     if isinstance(error, DamagedError):  # a long detail is cut, and the advice is what counts
         logger.critical(DAMAGED_STORE, error.advice, extra={"detail": error.what})
     else:

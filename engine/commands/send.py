@@ -16,6 +16,7 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import given_duration, read_by
 from engine.commands.shared.session import consent
+from engine.model.errors import LabRelayError
 from engine.model.units import HostPort, parse_host_port
 from engine.views.text import plural
 
@@ -77,7 +78,6 @@ def command(
     form: Form,
 ) -> ExitCode:
     from engine.mapping.inputs import messages_in
-    from engine.model.errors import LabRelayError
     from workbench.simulator.astm import Habits
     from workbench.simulator.dialogue import Dialogue
 
@@ -125,7 +125,6 @@ async def _send(
     Raises:
         LabRelayError: the address does not answer, or a message cannot be carried.
     """
-    from engine.model.errors import LabRelayError
     from workbench.simulator.faults import plan_of
     from workbench.simulator.play import player
     from workbench.simulator.wires import ClientWire

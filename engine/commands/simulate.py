@@ -26,7 +26,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.feature import Hook
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, LabRelayError
 from engine.model.journal_views import Filter
 from engine.model.units import HostPort, parse_host_port
 
@@ -308,7 +308,6 @@ def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iter
 
 async def _play(name: str, wire: "Wire", orders: "Wire | None", work: "Work") -> None:
     """``orders``: another line, on which the orders come."""
-    from engine.model.errors import LabRelayError
     from workbench.simulator.wires import ServerWire
 
     try:

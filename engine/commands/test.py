@@ -125,8 +125,7 @@ def _test_files(files: tuple[Path, ...], search: tuple[Path, ...]) -> Iterator[t
             yield path, search
     if not files:
         for at, folder in enumerate(search):
-            for path in sorted((folder / "tests").glob("*.yaml")):
-                yield path, search[at:]
+            yield from ((path, search[at:]) for path in sorted((folder / "tests").glob("*.yaml")))
 
 
 def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> HoldRules | None:
@@ -213,8 +212,7 @@ def _uncovered(runner: Runner) -> Iterator[str]:
     for name, rules, missing in _coverage(runner):
         share = 100 * (len(rules) - len(missing)) // max(1, len(rules))
         yield f"{name}: {share} % of {len(rules)} rules ran"
-        for rule in missing:
-            yield f"  never run: {rule}"
+        yield from (f"  never run: {rule}" for rule in missing)
 
 
 def _coverage(runner: Runner) -> Iterator[tuple[str, set[str], list[str]]]:

@@ -71,8 +71,7 @@ def _bundles(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
             continue
         yield from _objects(known.get("resource", {}), entry.get("resource", {}), kind)
         yield from _objects(_without(known, "resource"), _without(entry, "resource"), f"{kind} (entry)")
-    for entry in left.values():
-        yield Change("removed", _type(entry))
+    yield from (Change("removed", _type(entry)) for entry in left.values())
 
 
 def _type(entry: dict[str, Any]) -> str:

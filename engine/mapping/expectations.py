@@ -19,9 +19,7 @@ def plain(node: Node) -> Any:
     """A node as dictionaries, lists and texts."""
     if node.kind == "map":
         return {key.value: plain(value) for key, value in node.pairs}
-    if node.kind == "list":
-        return [plain(item) for item in node.items]
-    return node.value
+    return [plain(item) for item in node.items] if node.kind == "list" else node.value
 
 
 def differences(expected: Any, actual: Any, path: str = "") -> Iterator[str]:

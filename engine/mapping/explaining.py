@@ -189,8 +189,7 @@ class _Whole:
         for place, value in _leaves(around, ()):
             path, pointer = f"Bundle[1].entry[{at}]{_path(place)}", _pointer(("entry", at, *place))
             if not products:
-                kind = entry["resource"]["resourceType"]
-                yield self._engines(path, pointer, value, place, kind)
+                yield self._engines(path, pointer, value, place, entry["resource"]["resourceType"])
             elif place[-1] == "method":
                 yield _keyed(path, pointer, value, LITERAL, products[0], f"request: {products[0].request} of {name}")
             else:
@@ -263,8 +262,7 @@ def _marks(tree: Mapping[str, Any], products: Sequence[Product]) -> dict[Positio
             if known is None:
                 there[name] = value
             elif isinstance(known, list) and isinstance(value, list):
-                fresh = [one for one in value if one not in known]
-                there[name] = joined = known + fresh
+                there[name] = joined = known + [one for one in value if one not in known]
                 shifts[name] = [joined.index(one) for one in value]
             else:
                 shifts[name] = []

@@ -14,8 +14,7 @@ def known_segments(message_format: str) -> dict[str, int]:
     """Segment -> number of its fields, 0 where that is not known."""
     if message_format == ASTM:
         # Makers append fields to records, so a field beyond the standard's is no mistake.
-        codec = registry.load(registry.FORMATS, ASTM)
-        return dict.fromkeys(codec.FIELDS, 0)
+        return dict.fromkeys(registry.load(registry.FORMATS, ASTM).FIELDS, 0)
     if message_format == JSON:
         return {}
     grammar = {

@@ -31,7 +31,7 @@ from engine.mapping.rule_files import read_library, read_mapping
 from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
 from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import structures
-from engine.mapping.table_files import Doubt, Finding, read_tables
+from engine.mapping.table_files import Doubt, Finding, first_file, read_tables
 from engine.mapping.tables import Table
 from engine.model.corrections import Sheet
 from engine.model.errors import ConfigError, TooLargeError
@@ -90,11 +90,7 @@ class _Sources:
         """The first file of that name on the search path; a name never leaves its folder."""
         if Path(name).is_absolute() or ".." in Path(name).parts:
             return None
-        for folder in self.search:
-            path = folder / name
-            if path.is_file():
-                return path
-        return None
+        return first_file(name, self.search)
 
     def content_hash(self) -> str:
         """Over all files by name, so that a moved checkout changes nothing."""
@@ -156,8 +152,7 @@ def _load(name_or_path: str | Path, search: Sequence[Path], tables: Chosen) -> P
     path, folders = _locate(name_or_path, search)
     sources = _Sources(folders)
     problems = sources.problems
-    node = _read_node(path, sources, path.name)
-    mapping = read_mapping(node, problems)
+    mapping = read_mapping(_read_node(path, sources, path.name), problems)
     libraries = _libraries(mapping, sources)
     made = _tables(mapping, sources, tables)
     mapping, libraries = without_missing(mapping, made), without_missing(libraries, made)
@@ -194,17 +189,15 @@ def _locate(name_or_path: str | Path, search: Sequence[Path]) -> tuple[Path, tup
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")):
         path = Path(name_or_path)
-        if not path.is_file():
-            for folder in search:
-                if (folder / path).is_file():
-                    return folder / path, tuple(search)
+        if path.is_file():
+            return path, (path.resolve().parent, *search)
+        if (found := first_file(path, search)) is None:
             raise ConfigError(f"{path}:1:1: there is no such file; check the path")
-        return path, (path.resolve().parent, *search)
+        return found, tuple(search)
     if not text or "/" in text or "\\" in text or text.startswith("."):
         raise ConfigError(f"{text}:1:1: this is no name of a mapping; give a name or the path of its .yaml file")
-    for folder in search:
-        if (folder / f"{text}.yaml").is_file():
-            return folder / f"{text}.yaml", tuple(search)
+    if (found := first_file(f"{text}.yaml", search)) is not None:
+        return found, tuple(search)
     known = sorted(
         {path.stem for folder in search if folder.is_dir() for path in folder.glob("*.yaml") if _is_mapping(path)}
     )
@@ -285,7 +278,7 @@ def kinds_of(search: Sequence[Path]) -> Kinds | None:
     """The tables of terms and of units on the search path; None where one of them is missing."""
     texts = []
     for name in ("tables/loinc.csv", "tables/ucum.csv"):
-        path = next((folder / name for folder in search if (folder / name).is_file()), None)
+        path = first_file(name, search)
         if path is None:
             return None
         texts.append(path.read_bytes().decode("utf-8-sig", "replace"))

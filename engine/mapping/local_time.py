@@ -88,8 +88,7 @@ class LocalTimes:
         """FHIR instant; None where ``text`` has no seconds."""
         found = self.datetime(text)
         # YYYY-MM-DDTHH:MM:SS and an offset; a minute got its :00 padded and so has 12 digits only.
-        digits = text.partition(".")[0]
-        length = len(digits.partition("+")[0].partition("-")[0])
+        length = len(text.partition(".")[0].partition("+")[0].partition("-")[0])
         return found if found is not None and len(found) >= 20 and length >= 14 else None
 
     def date(self, text: str) -> str | None:

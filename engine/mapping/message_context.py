@@ -142,8 +142,7 @@ class MessageContext:
 
     def repetitions(self, raw: str) -> list[str] | None:
         """The repetitions of a field that say something."""
-        found = [part for part in raw.split(self.R) if part >= "#" or self.present(part)]
-        return found or None
+        return [part for part in raw.split(self.R) if part >= "#" or self.present(part)] or None
 
     def component(self, raw: str, number: int) -> str | None:
         """A component of a repetition, raw."""

@@ -145,23 +145,8 @@ class Choice:
     other: "Expression"
 
 
-Expression = (
-    Literal
-    | Number
-    | Flag
-    | Absent
-    | Path
-    | TreePath
-    | Name
-    | Call
-    | Part
-    | Member
-    | Item
-    | ListOf
-    | Unary
-    | Binary
-    | Choice
-)
+Simple = Literal | Number | Flag | Absent | Path | TreePath | Name  # nothing is inside it
+Expression = Simple | Call | Part | Member | Item | ListOf | Unary | Binary | Choice
 
 
 def children(node: Expression) -> tuple[Expression, ...]:

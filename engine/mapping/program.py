@@ -90,8 +90,7 @@ class Program:
         kind = Tracer if self.target.kind == "fhir" else PartTracer
         tracer = kind(parsed, context, self.name)
         try:
-            generated = self._generated(parsed, self._traced)
-            tracer.mapped = self._apply(parsed, context, generated, tracer)
+            tracer.mapped = self._apply(parsed, context, self._generated(parsed, self._traced), tracer)
         except ContentError as error:
             tracer.error = error
         return tracer.trace()

@@ -3,45 +3,18 @@
 from collections.abc import Iterable, Iterator
 
 from engine.config.yaml_nodes import Node
+from engine.mapping import rules
 from engine.mapping.identity_fields import STANDARD
 from engine.mapping.identity_reading import read_identity
 from engine.mapping.r4 import RESOURCES
 from engine.mapping.rule_bodies import BodyReader
-from engine.mapping.rules import (
-    BUNDLES,
-    ON_MISSING,
-    POLICIES,
-    REQUESTS,
-    Filter,
-    Fragment,
-    LibraryFile,
-    Make,
-    MappingFile,
-    Problems,
-    Step,
-    TableUse,
-    Text,
-)
 from engine.mapping.structures import JSON
 from engine.mapping.targets import read_target
 from engine.model.spelling import suggestion
 
 _MAPPING_KEYS = (
-    "mapping",
-    "format",
-    "description",
-    "from",
-    "to",
-    "bundle",
-    "profiles",
-    "csv",
-    "results",
-    "import",
-    "tables",
-    "let",
-    "steps",
-    "policies",
-    "identity",
+    *("mapping", "format", "description", "from", "to", "bundle", "profiles", "csv", "results", "import", "tables"),
+    *("let", "steps", "policies", "identity"),
 )
 _OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's are beside them
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")
@@ -56,18 +29,18 @@ _STEP_KINDS = (
 )
 
 
-def read_mapping(node: Node, problems: Problems) -> MappingFile:
+def read_mapping(node: Node, problems: rules.Problems) -> rules.MappingFile:
     """A mapping file; an unreadable part is reported as a problem and left out."""
     reader = _Reader(problems)
     reader.keys(node, _MAPPING_KEYS, "a mapping")
-    made = MappingFile(reader.scalar(node, "mapping"), node)
+    made = rules.MappingFile(reader.scalar(node, "mapping"), node)
     reader.format(node)
     _read_source(node, made, reader)
     made.target = read_target(node, problems)
     if made.format == JSON and made.target.kind not in ("json", "csv", "orders"):
         problems.error(node.get("to") or node, "a mapping that reads JSON writes json, csv or orders; write to: json")
     if (bundle := node.get("bundle")) is not None:
-        made.bundle = reader.choice(bundle, BUNDLES, "a bundle") or "transaction"
+        made.bundle = reader.choice(bundle, rules.BUNDLES, "a bundle") or "transaction"
     for name, value in reader.map_of(node.get("profiles"), "profiles"):
         if name.value not in RESOURCES:
             problems.error(name, f"{name.value} is no resource that is written{suggestion(name.value, RESOURCES)}")
@@ -81,9 +54,9 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
             made.tables[name.value] = declared
     made.lets = reader.lets(node.get("let"))
     for name, value in reader.map_of(node.get("policies"), "policies"):
-        choices = POLICIES.get(name.value)
+        choices = rules.POLICIES.get(name.value)
         if choices is None:
-            problems.error(name, f"no policy is called '{name.value}'{suggestion(name.value, POLICIES)}")
+            problems.error(name, f"no policy is called '{name.value}'{suggestion(name.value, rules.POLICIES)}")
         elif chosen := reader.choice(value, choices, name.value):
             made.policies[name.value] = chosen
     made.identity = read_identity(node.get("identity"), STANDARD.get(made.format, made.identity), reader)
@@ -95,18 +68,18 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
     return made
 
 
-def _all_steps(steps: Iterable[Step]) -> Iterator[Step]:
+def _all_steps(steps: Iterable[rules.Step]) -> Iterator[rules.Step]:
     """Steps and those inside them."""
     for step in steps:
         yield step
         yield from _all_steps(step.steps or ())
 
 
-def read_library(node: Node, problems: Problems) -> LibraryFile:
+def read_library(node: Node, problems: rules.Problems) -> rules.LibraryFile:
     """A library file: fragments."""
     reader = _Reader(problems)
     reader.keys(node, _LIBRARY_KEYS, "a library")
-    made = LibraryFile(reader.scalar(node, "mapping-library"), node)
+    made = rules.LibraryFile(reader.scalar(node, "mapping-library"), node)
     reader.format(node)
     for name, value in reader.map_of(node.get("fragments"), "fragments"):
         if value.kind != "map":
@@ -114,7 +87,7 @@ def read_library(node: Node, problems: Problems) -> LibraryFile:
             continue
         reader.keys(value, _FRAGMENT_KEYS, "a fragment")
         takes = tuple(item.value for item in reader.list_of(value.get("takes"), "takes"))
-        fragment = Fragment(name.value, name, takes, reader.lets(value.get("let")))
+        fragment = rules.Fragment(name.value, name, takes, reader.lets(value.get("let")))
         body, steps = value.get("body"), value.get("steps")
         if (body is None) == (steps is None):
             problems.error(name, f"fragment {name.value} needs either body: or steps:")
@@ -126,7 +99,7 @@ def read_library(node: Node, problems: Problems) -> LibraryFile:
     return made
 
 
-def _read_source(node: Node, made: MappingFile, reader: "_Reader") -> None:
+def _read_source(node: Node, made: rules.MappingFile, reader: "_Reader") -> None:
     source = node.get("from")
     if source is None:
         reader.problems.error(node, "from: is missing; write from: hl7v2/ORU_R01, astm/E1394 or json")
@@ -145,7 +118,7 @@ def _read_source(node: Node, made: MappingFile, reader: "_Reader") -> None:
     made.structures = tuple(structures)
 
 
-def _read_table_use(name: Node, node: Node, reader: "_Reader") -> TableUse | None:
+def _read_table_use(name: Node, node: Node, reader: "_Reader") -> rules.TableUse | None:
     if node.kind != "map":
         reader.problems.error(node, "a table is a map: {csv: tables/x.csv, key: [code, unit_in]}")
         return None
@@ -165,18 +138,18 @@ def _read_table_use(name: Node, node: Node, reader: "_Reader") -> TableUse | Non
             reader.problems.error(
                 node.get("optional_key") or node, f"'{column}' is in key:, too; it is one or the other"
             )
-    made = TableUse(name.value, name, tuple(file for file in files if file is not None), columns, optional)
+    made = rules.TableUse(name.value, name, tuple(file for file in files if file is not None), columns, optional)
     if (missing := node.get("on_missing")) is not None:
-        made.on_missing = reader.choice(missing, ON_MISSING, "on_missing")
+        made.on_missing = reader.choice(missing, rules.ON_MISSING, "on_missing")
     if (missing := node.get("on_missing_unit")) is not None:
-        made.on_missing_unit = reader.choice(missing, POLICIES["on_missing_unit"], "on_missing_unit")
+        made.on_missing_unit = reader.choice(missing, rules.POLICIES["on_missing_unit"], "on_missing_unit")
     return made
 
 
 class _Reader(BodyReader):
     """Reads steps, too."""
 
-    def steps(self, node: Node | None, parent: Node, what: str) -> tuple[Step, ...]:
+    def steps(self, node: Node | None, parent: Node, what: str) -> tuple[rules.Step, ...]:
         if node is None:
             self.problems.error(parent, f"{what}: is missing; it lists what the mapping makes")
             return ()
@@ -185,12 +158,12 @@ class _Reader(BodyReader):
             return ()
         return tuple(step for step in map(self.step, node.items) if step is not None)
 
-    def step(self, node: Node) -> Step | None:
+    def step(self, node: Node) -> rules.Step | None:
         if node.kind != "map":
             self.problems.error(node, "a step is a map: - create: Patient")
             return None
         self.keys(node, _STEP_KEYS, "a step")
-        made = Step(node)
+        made = rules.Step(node)
         if (each := node.get("each")) is not None:
             made.each, made.each_node = each.value, each
         made.where = self.condition(node.get("where"))
@@ -206,7 +179,7 @@ class _Reader(BodyReader):
                 if value.kind != "scalar" or value.value.startswith("=") or not value.value:
                     self.problems.error(value, f"{text}: is a fixed text; conditions go into when:")
                     value = Node(kind="scalar", file=value.file, line=value.line, column=value.column, value=text)
-                setattr(made, text, Text(value))
+                setattr(made, text, rules.Text(value))
         if (create := node.get("create")) is not None:
             made.create, made.create_node = create.value, create
         self._creates(node, made)
@@ -218,11 +191,11 @@ class _Reader(BodyReader):
         self._check_kind(node, made)
         return made
 
-    def _creates(self, node: Node, made: Step) -> None:
+    def _creates(self, node: Node, made: rules.Step) -> None:
         if (key := node.get("key")) is not None:
             made.key = self.value(key)
         if (request := node.get("request")) is not None:
-            made.request = self.choice(request, REQUESTS, "request") or "update"
+            made.request = self.choice(request, rules.REQUESTS, "request") or "update"
         if (body := node.get("body")) is not None:
             made.body = self.body(body)
         has_body = node.get("record") is not None or node.get("add_to") is not None
@@ -233,7 +206,7 @@ class _Reader(BodyReader):
         if node.get("create") is not None and node.get("body") is None:
             self.problems.error(node, "a create: needs body:, its elements")
 
-    def _adds(self, node: Node, made: Step) -> None:
+    def _adds(self, node: Node, made: rules.Step) -> None:
         """Read the elements that a step adds to a resource of an earlier step."""
         kind = node.get("add_to")
         if kind is None:
@@ -252,7 +225,7 @@ class _Reader(BodyReader):
         if made.body is None:
             self.problems.error(node, "an add_to: needs body:, the elements that are added")
 
-    def _make(self, node: Node) -> Make | None:
+    def _make(self, node: Node) -> rules.Make | None:
         """A part of an output that is no FHIR: its name and its body, which some have in another key."""
         if node.get("segment") is None and (misplaced := node.key("fields")) is not None:
             self.problems.error(misplaced, "fields: belongs to a segment:")
@@ -268,10 +241,10 @@ class _Reader(BodyReader):
                 self.problems.error(node, f"a {kind}: needs {inside}:, what is in it")
                 return None
             body = self.body(content)
-            return None if body is None else Make(kind, value.value if inside else kind, value, body)
+            return None if body is None else rules.Make(kind, value.value if inside else kind, value, body)
         return None
 
-    def _check_kind(self, node: Node, made: Step) -> None:
+    def _check_kind(self, node: Node, made: rules.Step) -> None:
         kinds = [
             name
             for name in _STEP_KINDS
@@ -291,7 +264,7 @@ class _Reader(BodyReader):
         if made.steps is not None and not made.each and made.when is None and not made.lets and made.make is None:
             self.problems.error(node, "do: belongs to an each:, or to a when: that it depends on")
 
-    def _filter(self, node: Node) -> Filter | None:
+    def _filter(self, node: Node) -> rules.Filter | None:
         if node.kind != "map" or node.get("when") is None:
             self.problems.error(node, "a filter is a map: {when: =..., as: qc}")
             return None
@@ -300,4 +273,6 @@ class _Reader(BodyReader):
         name = node.get("as")
         if name is not None and name.value in _OWN_COUNTS:
             self.problems.error(name, f"{name.value} is a count of LabRelay's own; give the filter another name")
-        return None if condition is None else Filter(node, condition, name.value if name is not None else "filtered")
+        return (
+            None if condition is None else rules.Filter(node, condition, name.value if name is not None else "filtered")
+        )

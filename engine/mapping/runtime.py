@@ -160,9 +160,7 @@ def same_number(left: Any, right: Any) -> bool:
 
 
 def order(left: Any, right: Any) -> int | None:
-    if left is None or right is None:
-        return None
-    return decimals.compare(str(left), str(right))
+    return None if left is None or right is None else decimals.compare(str(left), str(right))
 
 
 def fragment(value: Any) -> Fragment | None:

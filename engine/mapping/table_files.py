@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 
 from engine.mapping import decimals, units
 from engine.mapping.tables import VALUE_TYPES, Row, Table, Wildcards
@@ -106,6 +107,11 @@ def read_tables(
     if all(sheet.is_sound for sheet in sheets):
         _fill(table, sheets, frozenset(optional), doubt)
     return table, [(sheet.file, finding) for sheet in sheets for finding in sheet.findings]
+
+
+def first_file(name: str | Path, search: Sequence[Path]) -> Path | None:
+    """The file of that name in the first `mappings` folder that has it."""
+    return next((folder / name for folder in search if (folder / name).is_file()), None)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------

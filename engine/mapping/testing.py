@@ -321,8 +321,7 @@ def _find_all(key: str, expected: list[dict[str, Any]], resources: list[dict[str
             if nearest is None:
                 yield f"{key}[{at}]: there is no {'further ' if kind in map(_type, resources) else ''}{kind}"
             else:
-                for line in nearest:
-                    yield f"{key}[{at}]: {kind}.{line}"
+                yield from (f"{key}[{at}]: {kind}.{line}" for line in nearest)
 
 
 def _type(resource: dict[str, Any]) -> str:

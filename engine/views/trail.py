@@ -6,8 +6,10 @@ people's own words, and so may name a patient although people are asked not to: 
 FHIR: AuditEvent R4, with fields of the IHE ATNA profile where they fit; system and codes of the actions are our own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from engine.model.clock import from_us
@@ -16,6 +18,7 @@ from engine.model.journal_views import Act
 ACTS_SYSTEM = "urn:labrelay:act"
 REFUSED, DAMAGED = "refused", "damaged"
 CUT_SHORT = frozenset(("interrupted", "configuration_changed", "abandoned"))  # outcomes
+ROWS_AT_ONCE = 200  # read in one query
 NUMBERS = ("message", "messages", "deliveries", "ids")
 NAMED_BY_STEPS = ("dismiss", "release", "reject")
 
@@ -72,6 +75,50 @@ class Entry:
     outcome: Mapping[str, Any] = field(default_factory=dict)
     by: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
+
+
+def page_of(
+    rows_of: Callable[..., Sequence[Act]],
+    fits: Callable[[Entry], bool],
+    open_acts: frozenset[int],
+    *,
+    before: int | None,
+    ends: Sequence[Act],
+    after_us: int | None,
+    limit: int,
+    within_s: float,
+    most_ends: int,
+) -> tuple[list[Entry], int | None, Sequence[Act]]:
+    """Actions that fit, newest first; the number of the row that they were read to, None where there are no more; and
+    the ends among these rows whose beginnings are still to come.
+
+    Args:
+        rows_of: as `engine.store.queries.acts.acts_page`.
+        ends: of the page before, whose beginnings were still to come. ``most_ends``: so many of them at most.
+        within_s: then the page ends, full or not.
+    """
+    found: list[Entry] = []
+    due = time.monotonic() + within_s
+    while True:
+        rows = rows_of(before_id=before, limit=ROWS_AT_ONCE)
+        for entry in entries(chain(ends, rows), open_acts):
+            if after_us is not None and entry.at_us < after_us:
+                return found, None, ()
+            if fits(entry):
+                found.append(entry)
+            if len(found) == limit:
+                return found, entry.id, _pending(ends, [row for row in rows if row.id >= entry.id])[:most_ends]
+        if len(rows) < ROWS_AT_ONCE:
+            return found, None, ()
+        before, ends = rows[-1].id, _pending(ends, rows)[:most_ends]
+        if time.monotonic() > due:
+            return found, before, ends
+
+
+def _pending(ends: Sequence[Act], rows: Sequence[Act]) -> list[Act]:
+    """The ends whose beginnings are still to come; the newest acts under way are few."""
+    begun = {row.id for row in rows}
+    return [end for end in (*ends, *rows) if end.ended and end.ended not in begun]
 
 
 def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:

@@ -14,19 +14,10 @@ from engine.model.errors import BusyError, LabRelayError, LockedOutError, Occupi
 from engine.model.permissions import ACTING, ADMINISTERING, CHANGING, LOOKING, SEEING_PATIENTS, Principal
 from engine.model.phrases import Phrase, Said, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web import identity
 from engine.web.accounts import Accounts
 from engine.web.forms import MAX_FORM, Answers, Form, form_token, local, read_form
 from engine.web.guard import RETRY_S
-from engine.web.identity import (
-    BROWSER,
-    BROWSER_S,
-    SESSION,
-    SIGNED_IN,
-    browser_secret,
-    cookie,
-    language_of,
-    set_cookie,
-)
 from engine.web.languages import catalogue
 from engine.web.person import Person, address_of
 from engine.web.render import Renderer
@@ -62,12 +53,12 @@ class Desk:
         """The page of a template; the browser gets a secret of its own where it has none."""
         secret, is_new = self._secret(request)
         person = self.person(request, request.get(PRINCIPAL), secret)
-        html = await asyncio.to_thread(self._renderer.draw, template, language_of(request), person, values)
+        html = await asyncio.to_thread(self._renderer.draw, template, identity.language_of(request), person, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
         # With a request from a page of another site a browser sends no cookie of ours: the one it has stays.
         if is_new and request.headers.get("Sec-Fetch-Site") != "cross-site":
-            set_cookie(request, answer, BROWSER, secret, BROWSER_S)
+            identity.set_cookie(request, answer, identity.BROWSER, secret, identity.BROWSER_S)
         return answer
 
     def person(self, request: web.Request, principal: Principal | None, secret: str = "") -> Person:
@@ -81,7 +72,7 @@ class Desk:
             return Person(form=form, address=address_of(request))
         looks = principal.may(LOOKING) and not principal.held_up
         plain = Person(looks=looks, reads_notes=principal.reads_notes, form=form, address=address_of(request))
-        signed_in = request.get(SIGNED_IN)
+        signed_in = request.get(identity.SIGNED_IN)
         if signed_in is None:
             return plain
         return replace(
@@ -110,7 +101,7 @@ class Desk:
             web.HTTPException: no form of our page (`engine.web.forms`).
         """
         form = await self.form(request, most)
-        return await self._answers[SIGNED_IN in request].once(form, lambda: act(form))
+        return await self._answers[identity.SIGNED_IN in request].once(form, lambda: act(form))
 
     async def take(self, request: web.Request, acts: Mapping[str, NamedAct], redraw: Redraw) -> web.Response:
         """Do once what the button of a form names.
@@ -141,7 +132,7 @@ class Desk:
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""
         if "lang" in request.query:
-            query = {"lang": language_of(request)} | query
+            query = {"lang": identity.language_of(request)} | query
         joined = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
         return web.Response(status=303, headers={hdrs.LOCATION: joined})
 
@@ -159,13 +150,13 @@ class Desk:
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
             request[RETRY_S] = math.ceil(left_s)
             said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})
-            return 429, said.say(catalogue(language_of(request)))
+            return 429, said.say(catalogue(identity.language_of(request)))
         return 403, say(request, error.args[0])
 
     def _secret(self, request: web.Request) -> tuple[str, bool]:
-        if SIGNED_IN in request:
-            return cookie(request, SESSION), False
-        return browser_secret(request)
+        if identity.SIGNED_IN in request:
+            return identity.cookie(request, identity.SESSION), False
+        return identity.browser_secret(request)
 
 
 def sentence(text: str) -> str:
@@ -175,10 +166,8 @@ def sentence(text: str) -> str:
 
 def say(request: web.Request, text: str) -> str:
     """A refusal in the language of the reader; in English where a name is in it and not apart (`Said`)."""
-    words = catalogue(language_of(request))
-    if isinstance(text, Said):
-        return sentence(text.phrase.say(words))
-    return words(sentence(text))
+    words = catalogue(identity.language_of(request))
+    return sentence(text.phrase.say(words)) if isinstance(text, Said) else words(sentence(text))
 
 
 def local_path(text: str) -> str:

@@ -54,9 +54,7 @@ class Identity:
             found = await self._accounts.principal_of_token(wall, address=address)
             if found is not None and found.permissions == WATCHING:
                 return found
-        if _is_loopback(address) and not await self.has_users():
-            return _local_user(address)
-        return None
+        return _local_user(address) if is_loopback(address) and not await self.has_users() else None
 
     async def has_users(self) -> bool:
         return self._accounts is not None and bool(await self._accounts.users.list())
@@ -124,7 +122,7 @@ def _full_name(request: web.Request, name: str) -> str:
     return f"__Host-{name}" if request.secure else name
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:

@@ -7,7 +7,6 @@ connections makes room for another address at once.
 """
 
 import asyncio
-import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -22,6 +21,7 @@ from engine.config.tls import ServerTls
 from engine.model.units import HostPort
 from engine.web.certificate import Certificate
 from engine.web.guard import HEADERS, MESSAGES
+from engine.web.identity import is_loopback
 
 logger = logging.getLogger("labrelay.web")
 
@@ -107,7 +107,7 @@ class Listener:
 
     def _accepted(self, connection: socket.socket) -> None:
         host, peer = self._accepting.peer_of(connection)
-        if not self._gate.lets_in(host) and not _is_loopback(host):
+        if not self._gate.lets_in(host) and not is_loopback(host):
             self.refused += 1
             level = logging.WARNING if self.refused == 1 else logging.DEBUG  # a flood of them fills no disk
             logger.log(level, "connection refused: allow does not name it", extra={"peer": peer})
@@ -205,10 +205,3 @@ def _gate(config: Door) -> Any:
     module = registry.transport("gate")
     names = () if config.tls is None else config.tls.client_names
     return module.Gate(module.Admission(allow=config.allow, names=frozenset(name.lower() for name in names)))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

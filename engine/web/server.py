@@ -300,8 +300,7 @@ class StatusServer:
     async def _metrics(self, _request: web.Request) -> web.Response:
         # The metrics belong to the event loop, so they are collected here. Writing ten thousand samples (a site with
         # hundreds of channels) as text takes longer, and runs in a thread.
-        collected = _Collected(list(self._registry.collect()))
-        body = await asyncio.to_thread(generate_latest, collected)
+        body = await asyncio.to_thread(generate_latest, _Collected(list(self._registry.collect())))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
     async def _static(self, request: web.Request) -> web.StreamResponse:

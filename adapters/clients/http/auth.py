@@ -7,15 +7,7 @@ from functools import partial
 
 from yarl import URL
 
-from adapters.clients.http.log_in import (
-    LARGE_BODY_BYTES,
-    BearerAuth,
-    Config,
-    HmacAuth,
-    LogIn,
-    of_one_line,
-    revealed,
-)
+from adapters.clients.http import log_in
 from adapters.clients.http.oauth2 import OAuth2
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import BasicAuth
@@ -24,7 +16,7 @@ from engine.model.clock import Clock
 from engine.model.errors import ConfigError
 
 
-def log_in_of(name: str, config: Config, clock: Clock) -> LogIn | None:
+def log_in_of(name: str, config: log_in.Config, clock: Clock) -> log_in.LogIn | None:
     """The log-in for the ``auth:`` of destination ``name``; None without ``auth:``.
 
     Raises:
@@ -56,7 +48,7 @@ class _Fixed:
 
     async def headers(self, method: str, url: URL, body: bytes, deadline: float) -> Mapping[str, str]:
         if self._value is None:
-            self._value = revealed(self._make)
+            self._value = log_in.revealed(self._make)
         return {"Authorization": self._value}
 
     def refused(self, status: int, date: str, sent: Mapping[str, str]) -> bool:
@@ -67,7 +59,7 @@ class _Fixed:
 class _Signature:
     """A signature of each request by itself (`adapters.codecs.signatures.http`), at the time of its attempt."""
 
-    def __init__(self, auth: HmacAuth, clock: Clock) -> None:
+    def __init__(self, auth: log_in.HmacAuth, clock: Clock) -> None:
         self._auth = auth
         self._time = ServerTime(clock)
         self._key: bytes | None = None
@@ -77,9 +69,9 @@ class _Signature:
 
     async def headers(self, method: str, url: URL, body: bytes, deadline: float) -> Mapping[str, str]:
         if self._key is None:
-            self._key = revealed(self._auth.secret.reveal).encode()
+            self._key = log_in.revealed(self._auth.secret.reveal).encode()
         given = (self._key, self._auth.key_id, int(self._time.now().timestamp()), method, url.raw_path_qs, body)
-        signed = sign(*given) if len(body) <= LARGE_BODY_BYTES else await asyncio.to_thread(sign, *given)
+        signed = sign(*given) if len(body) <= log_in.LARGE_BODY_BYTES else await asyncio.to_thread(sign, *given)
         return {HEADER: signed}
 
     def refused(self, status: int, date: str, sent: Mapping[str, str]) -> bool:
@@ -92,5 +84,5 @@ def _basic(auth: BasicAuth) -> str:
     return "Basic " + base64.b64encode(f"{auth.user}:{auth.password.reveal()}".encode()).decode("ascii")
 
 
-def _bearer(auth: BearerAuth) -> str:
-    return f"Bearer {of_one_line(auth.token.reveal(), 'auth.bearer.token')}"
+def _bearer(auth: log_in.BearerAuth) -> str:
+    return f"Bearer {log_in.of_one_line(auth.token.reveal(), 'auth.bearer.token')}"

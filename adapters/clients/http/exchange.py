@@ -307,3 +307,16 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, boo
 
 def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, 1, wbits=31)
+
+
+class HttpClient:
+    """What sends by one `HttpExchange`: opened and closed with it."""
+
+    _http: HttpExchange
+
+    async def start(self) -> None:
+        """Open the client; makes no connection."""
+        await self._http.start()
+
+    async def close(self) -> None:
+        await self._http.close()

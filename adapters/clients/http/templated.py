@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from adapters.clients.http.auth import log_in_of
-from adapters.clients.http.exchange import NOT_TAKEN, HttpExchange, Server
+from adapters.clients.http.exchange import NOT_TAKEN, HttpClient, HttpExchange, Server
 from adapters.clients.http.log_in import Config
 from adapters.clients.http.settings import Secret
 from engine.model.clock import Clock
@@ -34,7 +34,7 @@ class Settings(Config, Protocol):
     taken: str | None
 
 
-class TemplatedRequests:
+class TemplatedRequests(HttpClient):
     """The service of one owner."""
 
     def __init__(self, name: str, settings: Settings, clock: Clock) -> None:
@@ -52,13 +52,6 @@ class TemplatedRequests:
             redirected=ReasonCode.WRONG_ADDRESS,
             log_in=log_in_of(name, settings, clock),
         )
-
-    async def start(self) -> None:
-        """Open the client; makes no connection."""
-        await self._http.start()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def probe(self) -> None:
         """Connect, and make no request: the service may do something at each one."""

@@ -7,7 +7,7 @@ all else     tried again; 410: the receiver wants no more, until a person has lo
 
 from typing import Protocol
 
-from adapters.clients.http.exchange import HttpExchange, Server
+from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs.signatures import webhook
 from engine.model.clock import Clock
@@ -25,7 +25,7 @@ class Settings(Protocol):
     timeout: float
 
 
-class Webhook:
+class Webhook(HttpClient):
     """The client of one web hook."""
 
     def __init__(self, name: str, settings: Settings, clock: Clock) -> None:
@@ -37,13 +37,6 @@ class Webhook:
         self._clock = clock
         server = Server(url=settings.url, tls=settings.tls, timeout=settings.timeout)
         self._http = HttpExchange(name, server, clock, accept="*/*", redirected=ReasonCode.WRONG_ADDRESS, whole=False)
-
-    async def start(self) -> None:
-        """Open the client; makes no connection."""
-        await self._http.start()
-
-    async def close(self) -> None:
-        await self._http.close()
 
     async def probe(self) -> None:
         """Connect, and make no request: a receiver may take each one for an event."""

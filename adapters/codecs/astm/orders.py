@@ -102,9 +102,7 @@ class OrderWriter:
             for order, part in enumerate([tests] if self._habits.together else _by_test(tests), 1):
                 records.append(self._order(order, tube.asked, specimen, part, known=tube.known, cancel=cancel))
             numbers += [item.number for item, _ in tests]
-        if not numbers:
-            return None
-        return Body([*records, self._end(self._habits.end)], tuple(numbers))
+        return None if not numbers else Body([*records, self._end(self._habits.end)], tuple(numbers))
 
     def none(self, asked: Sequence[Asked]) -> Body:
         """ "None" for these specimens in the maker's form."""

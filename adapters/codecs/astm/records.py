@@ -70,8 +70,7 @@ def header(payload: bytes) -> Header:
 
     The kind is ``R`` where there are results, else ``Q`` for a host query, else ``O`` for orders, else empty.
     """
-    start = _first_record(payload)
-    first = _LINE.match(payload, start)
+    first = _LINE.match(payload, _first_record(payload))
     record, _ = decode(first[0].replace(b"\0", b"") if first else b"", ())
     try:
         delimiters = delimiters_of(record)

@@ -184,9 +184,7 @@ class AstmSender:
 
     def yield_line(self, now: float) -> list[SenderEvent]:
         """The other side sends without asking: end this session now, and begin again later."""
-        if self.state is State.ESTABLISHING:
-            return self._contended(now)
-        return self._interrupt(now)
+        return self._contended(now) if self.state is State.ESTABLISHING else self._interrupt(now)
 
     def withdraw(self) -> bool:
         """Take back the first message; False: a frame of it is out, or there is none.
@@ -266,9 +264,7 @@ class AstmSender:
     def _send_next(self, now: float) -> list[SenderEvent]:
         _, frames = self._waiting[0]
         self._frame += 1
-        if self._frame < len(frames):
-            return self._send(now)
-        return self._done(now)
+        return self._send(now) if self._frame < len(frames) else self._done(now)
 
     def _send(self, now: float) -> list[SenderEvent]:
         _, frames = self._waiting[0]

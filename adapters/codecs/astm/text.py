@@ -82,9 +82,7 @@ def unescape(text: str, delimiters: Delimiters) -> str:
 
     def replacement(match: re.Match[str]) -> str:
         sequence = match[1]
-        if sequence[0] == "X":
-            return _text_of_hex(sequence[1:])
-        return letters[sequence]
+        return _text_of_hex(sequence[1:]) if sequence[0] == "X" else letters[sequence]
 
     return _escape_pattern(escape).sub(replacement, text)
 

@@ -15,18 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from adapters.codecs.hl7v2 import header
 from adapters.codecs.hl7v2.batch import Envelope, envelope
-from adapters.codecs.hl7v2.header import (
-    BAD_DELIMITERS,
-    LONG_CONTROL_ID,
-    NO_CONTROL_ID,
-    NO_MSH,
-    Msh,
-    message_type,
-    read_msh,
-    readable,
-    version,
-)
 from adapters.codecs.hl7v2.text import escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters
@@ -77,10 +67,10 @@ NOT_STORED = AckError(207, text="the message could not be stored, please send it
 
 # Answers that `acknowledge` gives itself, regardless of the caller.
 _UNREADABLE = {
-    NO_MSH: AckError(100, "MSH^1", NO_MSH, reject=True),
-    BAD_DELIMITERS: AckError(102, "MSH^1^2", BAD_DELIMITERS, reject=True),
-    NO_CONTROL_ID: AckError(101, "MSH^1^10", NO_CONTROL_ID, reject=True),
-    LONG_CONTROL_ID: AckError(104, "MSH^1^10", LONG_CONTROL_ID, reject=True),
+    header.NO_MSH: AckError(100, "MSH^1", header.NO_MSH, reject=True),
+    header.BAD_DELIMITERS: AckError(102, "MSH^1^2", header.BAD_DELIMITERS, reject=True),
+    header.NO_CONTROL_ID: AckError(101, "MSH^1^10", header.NO_CONTROL_ID, reject=True),
+    header.LONG_CONTROL_ID: AckError(104, "MSH^1^10", header.LONG_CONTROL_ID, reject=True),
 }
 
 
@@ -114,9 +104,7 @@ def answer_code(accept: str, application: str, error: AckError | None, *, always
         return "A" + letter
     if accept in outcome:
         return "C" + letter
-    if application in outcome:
-        return "A" + letter
-    return ""
+    return "A" + letter if application in outcome else ""
 
 
 def acknowledge(
@@ -132,7 +120,7 @@ def acknowledge(
         error: why the message was not accepted; None if it is stored. A message that cannot be read is rejected in
             any case, and one that is itself an acknowledgement is never answered: two systems would never stop.
     """
-    msh = read_msh(payload)
+    msh = header.read_msh(payload)
     if _is_ack(msh):
         return None
     if msh.problem:
@@ -146,7 +134,7 @@ def commit_acknowledge(payload: bytes, *, now_text: str, control_id: str) -> byt
 
     None where its sender does not ask for one (MSH-15).
     """
-    msh = read_msh(payload)
+    msh = header.read_msh(payload)
     if msh.problem or _is_ack(msh) or _condition(msh.field(15)) not in ("AL", "SU"):
         return None
     return _message(msh, "CA", now_text, control_id, None)
@@ -159,7 +147,7 @@ def application_acknowledge(
 
     None unless the sender asked for both (MSH-15 and MSH-16): else `acknowledge` has said everything.
     """
-    msh = read_msh(payload)
+    msh = header.read_msh(payload)
     if msh.problem or _is_ack(msh) or _code(msh, error)[:1] != "C":
         return None
     if _condition(msh.field(16)) not in (("AL", "SU") if error is None else ("AL", "ER")):
@@ -194,7 +182,7 @@ def acknowledge_block(
         error = errors[number] if number < len(errors) else None
         own_id = control_id if len(messages) == 1 else f"{control_id}.{number + 1}"
         answer = acknowledge(message, now_text=now_text, control_id=own_id, ack_code=ack_code, error=error)
-        severity = 2 if read_msh(message).problem or (error and error.reject) else 1 if error else 0
+        severity = 2 if header.read_msh(message).problem or (error and error.reject) else 1 if error else 0
         answers.append(None if answer is None else (severity, answer))
     given = [answer for answer in answers if answer is not None]
     if not given:
@@ -204,7 +192,7 @@ def acknowledge_block(
         worst = max(severity for severity, _ in given)
         return [answer for severity, answer in given if severity == worst][-1]
     texts = [None if answer is None else answer[1] for answer in answers]
-    return _batches(wrapped, texts, read_msh(messages[0]), now_text, control_id)
+    return _batches(wrapped, texts, header.read_msh(messages[0]), now_text, control_id)
 
 
 def read_ack(payload: bytes) -> Ack:
@@ -213,8 +201,8 @@ def read_ack(payload: bytes) -> Ack:
     Raises:
         ContentError: UNREADABLE: it is no acknowledgement.
     """
-    msh = read_msh(payload)
-    if msh.problem in (NO_MSH, BAD_DELIMITERS):
+    msh = header.read_msh(payload)
+    if msh.problem in (header.NO_MSH, header.BAD_DELIMITERS):
         raise ContentError(ReasonCode.UNREADABLE, msh.problem)
     text = payload.decode(msh.wide or "latin-1", "replace").replace("\n", "\r")
     segments = {}
@@ -230,13 +218,15 @@ def read_ack(payload: bytes) -> Ack:
     error = segments.get("ERR", [""] * 9)
     words = next((value.strip() for value in (msa[3], error[8], error[7], error[3], error[1]) if value.strip()), "")
     control_id, words = msa[2].strip(), words[:MAX_ECHO]
-    return Ack(code, control_id, words) if msh.wide else Ack(code, readable(control_id), readable(words))
+    return Ack(code, control_id, words) if msh.wide else Ack(code, header.readable(control_id), header.readable(words))
 
 
 # -- batches -----------------------------------------------------------------------------------------------------
 
 
-def _batches(wrapped: Envelope, answers: Sequence[bytes | None], first: Msh, now_text: str, control_id: str) -> bytes:
+def _batches(
+    wrapped: Envelope, answers: Sequence[bytes | None], first: header.Msh, now_text: str, control_id: str
+) -> bytes:
     """Answers in the batches and the file that their messages came in. ``first``: for what a header does not say."""
     batches = wrapped.batches if sum(count for _, count in wrapped.batches) == len(answers) else [(None, len(answers))]
     parts: list[bytes] = []
@@ -257,13 +247,13 @@ def _batches(wrapped: Envelope, answers: Sequence[bytes | None], first: Msh, now
     return parts[0] + b"".join(part.removeprefix(mark) for part in parts[1:])
 
 
-def _header(name: str, theirs: bytes | None, first: Msh, now_text: str, control_id: str) -> tuple[bytes, str]:
+def _header(name: str, theirs: bytes | None, first: header.Msh, now_text: str, control_id: str) -> tuple[bytes, str]:
     """A BHS or FHS that answers theirs, and its field separator: both have the fields of an MSH up to the time."""
     if theirs is not None and first.wide:
         theirs = theirs.decode("utf-8", "replace").encode("latin-1", "replace")
-    head = read_msh(b"MSH" + theirs[3:]) if theirs is not None else first
+    head = header.read_msh(b"MSH" + theirs[3:]) if theirs is not None else first
     reference = _echo(head, 11) if theirs is not None else ""
-    if head.problem == BAD_DELIMITERS:
+    if head.problem == header.BAD_DELIMITERS:
         head = first
     delimiters, encoding = _delimiters(head)
     alike = delimiters == _delimiters(first)[0]
@@ -276,12 +266,12 @@ def _header(name: str, theirs: bytes | None, first: Msh, now_text: str, control_
 # -- building ----------------------------------------------------------------------------------------------------
 
 
-def _code(msh: Msh, error: AckError | None, *, always: bool = False) -> str:
+def _code(msh: header.Msh, error: AckError | None, *, always: bool = False) -> str:
     return answer_code(msh.field(15), msh.field(16), error, always=always)
 
 
-def _is_ack(msh: Msh) -> bool:
-    return message_type(msh.field(9)[:64], msh.delimiters.component).partition("^")[0] in ("ACK", "MCF")
+def _is_ack(msh: header.Msh) -> bool:
+    return header.message_type(msh.field(9)[:64], msh.delimiters.component).partition("^")[0] in ("ACK", "MCF")
 
 
 def _condition(value: str) -> str:
@@ -290,12 +280,12 @@ def _condition(value: str) -> str:
 
 
 def _message(
-    msh: Msh, code: str, now_text: str, control_id: str, error: AckError | None, *, alone: bool = False
+    msh: header.Msh, code: str, now_text: str, control_id: str, error: AckError | None, *, alone: bool = False
 ) -> bytes:
     fields = msh.fields
     lasting = fields[:6] + _ABSENT + fields[7:9] + _ABSENT + fields[10:]  # without MSH-7 and MSH-10
     start, between, end, rest = _around(lasting, msh.delimiters, msh.problem, code, error, alone)
-    theirs = "" if msh.problem == LONG_CONTROL_ID else _echo(msh, 10, strip=False)
+    theirs = "" if msh.problem == header.LONG_CONTROL_ID else _echo(msh, 10, strip=False)
     return _encode(f"{start}{now_text}{between}{control_id}{end}{theirs}{rest}", msh)
 
 
@@ -308,7 +298,7 @@ def _around(
     Args:
         lasting: the fields of the sender's MSH, MSH-7 and MSH-10 left empty; at most `header.HEAD_BYTES` in all.
     """
-    msh = Msh(lasting, their, problem=problem)
+    msh = header.Msh(lasting, their, problem=problem)
     delimiters, encoding = _delimiters(msh)
     bar = delimiters.field
     their_version = _echo(msh, 12) or _DEFAULT_VERSION
@@ -326,17 +316,22 @@ def _around(
     return bar.join(start), bar.join(between), end, rest
 
 
-def _delimiters(msh: Msh) -> tuple[Delimiters, str]:
+def _delimiters(msh: header.Msh) -> tuple[Delimiters, str]:
     """The sender's delimiters and MSH-2, or the usual ones where the sender's cannot be used."""
-    if msh.problem in (NO_MSH, BAD_DELIMITERS):
+    if msh.problem in (header.NO_MSH, header.BAD_DELIMITERS):
         return Delimiters(), _ENCODING
     return msh.delimiters, msh.field(2)
 
 
-def _type(msh: Msh, number: tuple[int, ...], delimiters: Delimiters) -> str:
+def _type(msh: header.Msh, number: tuple[int, ...], delimiters: Delimiters) -> str:
     """MSH-9: the trigger came with v2.3.1, the structure is asked for since v2.4."""
-    trigger = message_type(msh.field(9)[:64], msh.delimiters.component).partition("^")[2]
-    if number < (2, 3, 1) or not trigger or not delimiters.component or msh.problem in (NO_MSH, BAD_DELIMITERS):
+    trigger = header.message_type(msh.field(9)[:64], msh.delimiters.component).partition("^")[2]
+    if (
+        number < (2, 3, 1)
+        or not trigger
+        or not delimiters.component
+        or msh.problem in (header.NO_MSH, header.BAD_DELIMITERS)
+    ):
         return "ACK"
     parts = ["ACK", trigger] if number < (2, 4) else ["ACK", trigger, "ACK"]
     return delimiters.component.join(parts)
@@ -354,9 +349,9 @@ def _err(error: AckError, number: tuple[int, ...], delimiters: Delimiters) -> li
     return ["ERR", "", location, caret.join(coded), "E", "", "", "", escape(error.text, delimiters)]
 
 
-def _echo(msh: Msh, number: int, *, strip: bool = True) -> str:
+def _echo(msh: header.Msh, number: int, *, strip: bool = True) -> str:
     """A field of the sender's as it is, without characters that could break framing or segments."""
-    if msh.problem in (NO_MSH, BAD_DELIMITERS):
+    if msh.problem in (header.NO_MSH, header.BAD_DELIMITERS):
         return ""
     value = msh.field(number)[:MAX_ECHO]
     if not value.isprintable():
@@ -366,11 +361,11 @@ def _echo(msh: Msh, number: int, *, strip: bool = True) -> str:
 
 def _version_number(text: str) -> tuple[int, ...]:
     """(2, 3, 1) of ``2.3.1``; a version that is none counts as one that reads the shortest answer."""
-    parts = [part for part in version(text).split(".")[:3] if part.isdigit()]
+    parts = [part for part in header.version(text).split(".")[:3] if part.isdigit()]
     return tuple(map(int, parts)) if parts else (2, 1)
 
 
-def _encode(text: str, msh: Msh) -> bytes:
+def _encode(text: str, msh: header.Msh) -> bytes:
     """Back to bytes: the sender's own, since its values were read byte by character."""
     if not msh.wide:
         return text.encode("latin-1", "replace")

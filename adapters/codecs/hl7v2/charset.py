@@ -51,8 +51,7 @@ def wide_codec(payload: bytes) -> str:
     for mark, codec in _WIDE_STARTS:
         if payload.startswith(mark):
             return codec
-    zeros = bytes(payload[:4]).translate(_ZERO_OR_NOT)
-    return _WIDE_ZEROS.get(zeros, "")
+    return _WIDE_ZEROS.get(bytes(payload[:4]).translate(_ZERO_OR_NOT), "")
 
 
 # The first letter is one of ASCII: the places of the zero bytes show width and byte order.

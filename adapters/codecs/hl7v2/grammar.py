@@ -81,8 +81,7 @@ def _take(lines: list[str], indent: str) -> tuple[GroupGrammar, ...]:
     while lines and lines[-1].startswith(indent):
         name, _, text = lines.pop().strip().partition(": ")
         clauses = {key: words.split() for key, _, words in (clause.partition(" ") for clause in text.split(", "))}
-        inside = _take(lines, indent + "  ")
-        groups.append(_group(name, clauses, inside))
+        groups.append(_group(name, clauses, _take(lines, indent + "  ")))
     return tuple(groups)
 
 

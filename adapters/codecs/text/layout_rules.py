@@ -114,9 +114,7 @@ class RuleReader:
         return self._remembered.union(given, ("tag", "value") if isinstance(self._text, Fields) and not ends else ())
 
     def _each(self, node: Node) -> re.Pattern[str] | tuple[str, ...]:
-        if node.kind == "list":
-            return self._read.words(node)
-        return self._read.pattern(node)
+        return self._read.words(node) if node.kind == "list" else self._read.pattern(node)
 
     def _slices(self, node: Node | None) -> dict[str, tuple[int, int]]:
         made = {}

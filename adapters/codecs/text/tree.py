@@ -165,8 +165,7 @@ class Tree:
 
     def text(self) -> str:
         """The records as E1394 text."""
-        lines = [record.line(number) for record, number in self._written()]
-        return "\r".join([*lines, "L|1|N", ""])
+        return "\r".join([*[record.line(number) for record, number in self._written()], "L|1|N", ""])
 
     def _written(self) -> Iterator[tuple[Record, int]]:
         """Records in the order of E1394, each with its sequence number below its parent. P and O that nothing was put

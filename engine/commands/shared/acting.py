@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from engine.commands.shared import selecting
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.selecting import (
-    ROW,
-    act_options,
-    raise_if_missing,
-    raise_if_unknown,
-    reason_option,
-    selection,
-    sure_options,
-)
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.commands.shared.watching import followed
+from engine.model.clock import SystemClock
+from engine.model.errors import ConfigError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -31,18 +25,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 LEFT = (  # outcomes of letters that were left as they are
-    "skipped",
-    "damaged",
-    "erased",
-    "no_channel",
-    "no_document",
-    "incomplete",
-    "still_dead",
-    "failed",
-    "overtaken",
-    "too_old",
-    "conflicts",
-    "unanswered",
+    *("skipped", "damaged", "erased", "no_channel", "no_document", "incomplete"),
+    *("still_dead", "failed", "overtaken", "too_old", "conflicts", "unanswered"),
 )
 ACT_TIMEOUT_S = 70.0
 
@@ -53,7 +37,7 @@ def acting_verb(
     what: str,
     *filters: Callable[[F], F],
     help: str,
-    reason_given: Callable[[F], F] = reason_option,
+    reason_given: Callable[[F], F] = selecting.reason_option,
     overwriting: str = "",
     numbers: str = "[MESSAGE]...",
     everything: bool = True,
@@ -69,7 +53,7 @@ def acting_verb(
     """
 
     def act(session: Session, /, ids: tuple[int, ...], dry_run: bool, yes: bool, form: Form, **given: Any) -> ExitCode:
-        chosen = selection(session, ids, **{"everything": False} | given)
+        chosen = selecting.selection(session, ids, **{"everything": False} | given)
         args = {"reason": given["reason"]}
         if given.get("overwrite"):
             return _carry_out(
@@ -77,8 +61,8 @@ def acting_verb(
             )
         return _carry_out(session, verb, chosen, what, args, form, dry=dry_run, yes=yes)
 
-    argument = click.argument("ids", nargs=-1, required=numbers[0] != "[", type=ROW, metavar=numbers)
-    sure = act_options if everything else sure_options
+    argument = click.argument("ids", nargs=-1, required=numbers[0] != "[", type=selecting.ROW, metavar=numbers)
+    sure = selecting.act_options if everything else selecting.sure_options
     decorated = pass_session(act)
     for option in (form_option(Form.TABLE, Form.JSON), sure, *reversed(filters), reason_given, argument):
         decorated = option(decorated)
@@ -100,8 +84,8 @@ def _carry_out(
     counted = ask(session, verb, {**args, "dry_run": True})
     count, said = counted["count"], _many(counted["count"], counted["more"])
     if not count:
-        raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
-        raise_if_missing(session, chosen.ids)
+        selecting.raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
+        selecting.raise_if_missing(session, chosen.ids)
     if dry or not count:
         show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{said} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
@@ -152,8 +136,6 @@ def ask(
     session: Session, verb: str, args: dict[str, Any], *, content: bytes = b"", timeout: float = ACT_TIMEOUT_S
 ) -> dict[str, Any]:
     """Have the daemon do it; without one, do it here."""
-    from engine.model.errors import UnreachableError
-
     try:
         return session.call_also_at_start(verb, args, timeout=timeout, content=content)
     except UnreachableError:
@@ -178,8 +160,6 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.actions.running_site import RunningSite
     from engine.actions.underway import Acts
     from engine.model.actor import of_this_process
-    from engine.model.clock import SystemClock
-    from engine.model.errors import ConfigError, UnreachableError
     from engine.store.journal import Journal
 
     session.raise_if_closed()
@@ -213,7 +193,6 @@ def channels(
     site: "Site", identity_key: bytes, others: "Mapping[bytes, int] | None" = None
 ) -> "dict[str, ChannelRoutes]":
     """The compiled routes of a site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
-    from engine.model.clock import SystemClock
     from engine.runtime.build import build_site
 
     built = build_site(site, identity_key=identity_key, clock=SystemClock(), others=others)

@@ -249,8 +249,7 @@ class WatchedConnection:
             self._screen.fault(fault)
         if out:
             await stream.write(out)
-            piece = self._take(out, Direction.US)
-            self._screen.run(piece, self._before[Direction.US], [])
+            self._screen.run(self._take(out, Direction.US), self._before[Direction.US], [])
             self._before[Direction.US] = out[-2:]
 
     def _show_run(self, *, final: bool = False) -> None:

@@ -404,8 +404,7 @@ def _inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
         found = mapper.messages_in(data)
         if not found:
             found = [FoundMessage(data, "")]
-        for number, one in enumerate(found, 1):
-            yield Input(f"{name}: message {number}", one)
+        yield from (Input(f"{name}: message {number}", one) for number, one in enumerate(found, 1))
 
 
 def say_settings(error: ContentError, program: Program) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.output import on_terminal, say
-from engine.model.errors import ConfigError, RefusedError, UnreachableError
+from engine.model.errors import ConfigError, IntegrityError, RefusedError, StoreError, UnreachableError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -119,7 +119,6 @@ class Session:
         Raises:
             IntegrityError: one of them is damaged.
         """
-        from engine.model.errors import IntegrityError, StoreError
         from engine.store.core.ownership import for_a_while
         from engine.store.queries.corrections import list_corrections
 

@@ -15,9 +15,9 @@ from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.element_values import as_json_list, formula_value, literal_value, written
-from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
+from engine.mapping.compiler.fragments import used_body, with_lets
 from engine.mapping.compiler.keeping import keep, recurs
-from engine.mapping.compiler.scopes import Scope, declare
+from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.values import add_to_list
 from engine.mapping.json_text import kept
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use, Value, Values
@@ -117,33 +117,17 @@ def _write_constants(c: Compilation, made: _Object) -> None:
 
 
 def _parts(c: Compilation, made: _Object, body: Body, scope: Scope) -> None:
-    inner = scope
-    if body.lets:
-        inner = Scope(scope, c.code.slot(), c.code.loop)
-        declare(inner, c.code, body.lets)
-    for part in body.parts:
-        match part:
-            case Element():
-                _element(c, made, part, inner)
-            case Case():
-                _case(c, made, part, inner)
-            case Use():
-                _use(c, made, part, inner)
-    if body.lets:
-        check_used(c, inner)
-
-
-def _use(c: Compilation, made: _Object, use: Use, scope: Scope) -> None:
-    fragment = fragment_of(c, use)
-    if fragment is None:
-        return
-    if fragment.body is None:
-        c.problems.error(use.node, f"fragment {use.fragment} makes resources; use it as a step, not inside a body")
-        return
-    inner = enter_fragment(c, fragment, use, scope)
-    if inner is not None:
-        _parts(c, made, fragment.body, inner)
-        check_used(c, inner)
+    with with_lets(c, scope, body.lets) as inner:
+        for part in body.parts:
+            match part:
+                case Element():
+                    _element(c, made, part, inner)
+                case Case():
+                    _case(c, made, part, inner)
+                case Use():
+                    with used_body(c, part, inner, "makes resources") as found:
+                        if found is not None:
+                            _parts(c, made, *found)
 
 
 def _element(c: Compilation, made: _Object, part: Element, scope: Scope) -> None:

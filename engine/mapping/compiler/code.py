@@ -60,24 +60,10 @@ FLAG = Kind("flag")
 REFERENCE = Kind("Reference")
 
 TEXT_LIKE = frozenset(
-    [
-        "text",
-        "code",
-        "string",
-        "uri",
-        "url",
-        "canonical",
-        "id",
-        "oid",
-        "uuid",
-        "markdown",
-        "base64Binary",
-        "date",
-        "dateTime",
-        "instant",
-        "time",
-        "decimal",
-    ]
+    {
+        *("text", "code", "string", "uri", "url", "canonical", "id", "oid", "uuid", "markdown", "base64Binary"),
+        *("date", "dateTime", "instant", "time", "decimal"),
+    }
 )
 
 

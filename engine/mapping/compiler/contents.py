@@ -9,19 +9,19 @@ same for both, and are here.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import nodes
 from engine.mapping.compiler.cases import branches
-from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
+from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
+from engine.mapping.compiler.fragments import used_body, with_lets
 from engine.mapping.compiler.report_numbers import is_number, note_numbers
-from engine.mapping.compiler.scopes import Scope, Variable, declare
-from engine.mapping.compiler.values import rule_and_function, rule_value
+from engine.mapping.compiler.scopes import Scope, Variable
+from engine.mapping.compiler.values import add_to_list, rule_and_function, rule_value
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use
 
@@ -66,21 +66,18 @@ def new_content(c: Compilation, path: str, put: Put) -> Content:
 
 def fill(c: Compilation, content: Content, body: Body, scope: Scope) -> None:
     """The lines that fill a dictionary with a body."""
-    inner = scope
-    if body.lets:
-        inner = Scope(scope, c.code.slot(), c.code.loop)
-        declare(inner, c.code, body.lets)
-    for part in body.parts:
-        match part:
-            case Element():
-                with c.at(part.node):
-                    content.put(c, content, part, inner)
-            case Case():
-                _case_in(c, content, part, inner)
-            case Use():
-                _use_in(c, content, part, inner)
-    if body.lets:
-        check_used(c, inner)
+    with with_lets(c, scope, body.lets) as inner:
+        for part in body.parts:
+            match part:
+                case Element():
+                    with c.at(part.node):
+                        content.put(c, content, part, inner)
+                case Case():
+                    _case_in(c, content, part, inner)
+                case Use():
+                    with used_body(c, part, inner, "holds steps") as found:
+                        if found is not None:
+                            fill(c, content, *found)
 
 
 def nested_content(c: Compilation, body: Body, path: str, put: Put, scope: Scope) -> tuple[Val, bool]:
@@ -96,12 +93,27 @@ def nested_content(c: Compilation, body: Body, path: str, put: Put, scope: Scope
 
 
 def write(c: Compilation, content: Content, key: Any, value: Val, *, literal: bool) -> None:
-    """The line that writes a value under its key."""
+    """The line that writes a value under its key; none where it is absent."""
+    if value.is_absent:
+        return
     set_it = f"{content.variable}[{c.code.constant(key)}] = {value.code}"
     if not literal:
         content.fixed = False
         set_it += f"; {content.said} = True"
     c.code.emit(f"if {value.code} is not None: {set_it}" if value.maybe else set_it)
+
+
+def listed(c: Compilation, values: Iterable[tuple[Val, bool]], kind: Kind) -> tuple[Val, bool]:
+    """The list of values that are there, each compiled in its turn; and whether all of them are literals."""
+    variable = c.code.new("l")
+    c.code.emit(f"{variable} = []")
+    literal = True
+    for value, fixed in values:
+        literal = literal and fixed
+        if not value.is_absent:
+            add_to_list(c, variable, value)
+    c.code.emit(f"if not {variable}: {variable} = None")
+    return Val(variable, kind), literal
 
 
 def taken(c: Compilation, content: Content, key: Any, node: Node) -> bool:
@@ -121,19 +133,6 @@ def _case_in(c: Compilation, content: Content, case: Case, scope: Scope) -> None
         fill(c, content, body, scope)
         after |= content.names
     content.names = after
-
-
-def _use_in(c: Compilation, content: Content, use: Use, scope: Scope) -> None:
-    fragment = fragment_of(c, use)
-    if fragment is None:
-        return
-    if fragment.body is None:
-        c.problems.error(use.node, f"fragment {use.fragment} holds steps; use it as a step, not inside a body")
-        return
-    inner = enter_fragment(c, fragment, use, scope)
-    if inner is not None:
-        fill(c, content, fragment.body, inner)
-        check_used(c, inner)
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -190,6 +189,16 @@ def is_loose(c: Compilation, value: Text, path: str) -> bool:
         c.problems.error(value.node, text)
         return True
     return False
+
+
+def one_text(
+    c: Compilation, value: Text | Formula, path: str, scope: Scope, fit: Fit, want: str = "text"
+) -> tuple[Val, bool]:
+    """A text or an expression at its place, and whether it is a literal."""
+    if isinstance(value, Text):
+        return NOTHING if is_loose(c, value, path) else c.code.literal(value.text, TEXT), True
+    made = leaf(c, value, path, scope, want, fit)
+    return made, made.known or says_nothing(value, scope)
 
 
 def mismatch(c: Compilation, formula: Formula, path: str, wanted: str, value: Val) -> Val:

@@ -135,9 +135,7 @@ def _converted(c: Compilation, value: Val, element: r4.Element, path: str, formu
         return value
     if name not in TEXT_LIKE:
         return _mismatch(c, formula, path, wanted, value.kind)
-    if element.binding:
-        return _bound(c, value, element, path, formula)
-    return value
+    return _bound(c, value, element, path, formula) if element.binding else value
 
 
 def _bound(c: Compilation, value: Val, element: r4.Element, path: str, formula: Formula) -> Val:

@@ -1,21 +1,13 @@
 """Expressions to lines of Python. Each `Val` that comes back is a variable, a constant or something as cheap."""
 
 from engine.mapping import decimals, nodes
+from engine.mapping.compiler import operators
 from engine.mapping.compiler.calls import call_value
 from engine.mapping.compiler.code import DECIMAL, FLAG, NOTHING, TEXT, Val
 from engine.mapping.compiler.comparisons import truth
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.keeping import home_of, keep, outside_the_loop, recurs
 from engine.mapping.compiler.names import name_value
-from engine.mapping.compiler.operators import (
-    arithmetic,
-    choice_value,
-    first_present,
-    item_value,
-    joined,
-    list_value,
-    member_value,
-)
 from engine.mapping.compiler.paths import part_value, path_value
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.tree_paths import tree_value
@@ -74,21 +66,21 @@ def computed(c: Compilation, part: nodes.Expression, scope: Scope, want: str) ->
         case nodes.Part():
             return part_value(c, part, scope, want)
         case nodes.Member():
-            return member_value(c, part, scope)
+            return operators.member_value(c, part, scope)
         case nodes.Item():
-            return item_value(c, part, scope, want)
+            return operators.item_value(c, part, scope, want)
         case nodes.ListOf():
-            return list_value(c, part, scope)
+            return operators.list_value(c, part, scope)
         case nodes.Choice():
-            return choice_value(c, part, scope, want)
+            return operators.choice_value(c, part, scope, want)
         case nodes.Unary(operator="-"):
-            return arithmetic(c, "-", nodes.Number(part.at, "0"), part.value, scope)
+            return operators.arithmetic(c, "-", nodes.Number(part.at, "0"), part.value, scope)
         case nodes.Binary(operator="|"):
-            return first_present(c, part, scope, want)
+            return operators.first_present(c, part, scope, want)
         case nodes.Binary(operator="++"):
-            return joined(c, part, scope)
+            return operators.joined(c, part, scope)
         case nodes.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
-            return arithmetic(c, operator, left, right, scope)
+            return operators.arithmetic(c, operator, left, right, scope)
         case _:
             test = truth(c, part, scope)
             if test in ("True", "False"):

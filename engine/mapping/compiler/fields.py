@@ -11,26 +11,16 @@ digits, and nothing is escaped before the whole message is written (`adapters.co
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from engine.config.yaml_nodes import Node
-from engine.mapping.compiler.code import NOTHING, TEXT, Val
-from engine.mapping.compiler.contents import (
-    PLAIN_TEXTS,
-    TIMES,
-    Content,
-    is_loose,
-    leaf,
-    mismatch,
-    nested_content,
-    says_nothing,
-    taken,
-    write,
-)
+from engine.mapping.compiler import contents
+from engine.mapping.compiler.code import TEXT, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import add_to_list, text_of
+from engine.mapping.compiler.values import text_of
 from engine.mapping.outputs.hl7_message import writer
 from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
 from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values
@@ -51,7 +41,7 @@ def check_segment(c: Compilation, make: Make) -> bool:
     return False
 
 
-def check_fields(c: Compilation, make: Make, content: Content) -> None:
+def check_fields(c: Compilation, make: Make, content: contents.Content) -> None:
     """Problems where a field that the standard requires is never given."""
     codec = writer()
     if make.name == "OBX" and 5 in content.names and 2 not in content.names:
@@ -67,64 +57,51 @@ def check_fields(c: Compilation, make: Make, content: Content) -> None:
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def put_field(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def put_field(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     """One field of a segment."""
     number = _place_number(c, part, content.path)
     if number is None or not _is_place(c, content.path, part.node, number):
         return
     if content.path == "MSH" and not _header_field(c, number, part):
         return
-    if taken(c, content, number, part.node):
+    if contents.taken(c, content, number, part.node):
         return
     value, literal = _one_field(c, part.value, f"{content.path}-{number}", (content.path, number), scope)
-    if not value.is_absent:
-        write(c, content, number, value, literal=literal)
+    contents.write(c, content, number, value, literal=literal)
 
 
 def _one_field(c: Compilation, value: Value, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
     """A field as text, components or repetitions; and whether it is a literal."""
     match value:
-        case Values(items=items, node=node):
-            return _repetitions(c, items, node, path, place, scope)
+        case Values():
+            return contents.listed(c, _repetitions(c, value, path, place, scope), TEXT.each())
         case Body():
             return _components(c, value, path, place, scope)
-        case Text():
-            return _literal_text(c, value, path), True
-        case Formula():
-            made = leaf(c, value, path, scope, "", _as_field)
-            return made, made.known or says_nothing(value, scope)
+        case Text() | Formula():
+            return contents.one_text(c, value, path, scope, _as_field, "")
 
 
 def _repetitions(
-    c: Compilation, items: tuple[Value, ...], node: Node, path: str, place: tuple[Any, ...], scope: Scope
-) -> tuple[Val, bool]:
-    variable = c.code.new("l")
-    c.code.emit(f"{variable} = []")
-    literal = True
-    for at, item in enumerate(items, 1):
+    c: Compilation, values: Values, path: str, place: tuple[Any, ...], scope: Scope
+) -> Iterator[tuple[Val, bool]]:
+    for at, item in enumerate(values.items, 1):
         if isinstance(item, Values):
             c.problems.error(item.node, "a list inside a list is no field; write the components as {1: ..., 2: ...}")
-            continue
-        value, fixed = _one_field(c, item, f"{path}[{at}]", place, scope)
-        literal = literal and fixed
-        if not value.is_absent:
-            add_to_list(c, variable, value)
-    c.code.emit(f"if not {variable}: {variable} = None")
-    return Val(variable, TEXT.each()), literal
+        else:
+            yield _one_field(c, item, f"{path}[{at}]", place, scope)
 
 
 def _components(c: Compilation, body: Body, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
     """Components of a field, or subcomponents of a component."""
 
-    def put(c: Compilation, content: Content, part: Element, inner: Scope) -> None:
+    def put(c: Compilation, content: contents.Content, part: Element, inner: Scope) -> None:
         number = _place_number(c, part, content.path)
-        if number is None or taken(c, content, number, part.node):
+        if number is None or contents.taken(c, content, number, part.node):
             return
         here = (*place, number)
         if not _is_place(c, place[0], part.node, *here[1:]):
             return
         where = f"{content.path}.{number}"
-        literal = False
         match part.value:
             case Body() if len(here) > 3:
                 c.problems.error(part.node, f"{where} is a subcomponent, which has no parts")
@@ -134,19 +111,11 @@ def _components(c: Compilation, body: Body, path: str, place: tuple[Any, ...], s
             case Values():
                 c.problems.error(part.node, f"{where} is no field: only fields repeat")
                 return
-            case Text():
-                value, literal = _literal_text(c, part.value, where), True
-            case Formula():
-                value = leaf(c, part.value, where, inner, "text", _as_part)
-                literal = value.known or says_nothing(part.value, inner)
-        if not value.is_absent:
-            write(c, content, number, value, literal=literal)
+            case Text() | Formula():
+                value, literal = contents.one_text(c, part.value, where, inner, _as_part)
+        contents.write(c, content, number, value, literal=literal)
 
-    return nested_content(c, body, path, put, scope)
-
-
-def _literal_text(c: Compilation, value: Text, path: str) -> Val:
-    return NOTHING if is_loose(c, value, path) else c.code.literal(value.text, TEXT)
+    return contents.nested_content(c, body, path, put, scope)
 
 
 # -- what a place takes ------------------------------------------------------------------------------------------------
@@ -180,14 +149,14 @@ def _as_part(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
 
 def _as_hl7_text(c: Compilation, value: Val, formula: Formula, path: str, wanted: str) -> Val:
     name = value.kind.name
-    if name in TIMES:
+    if name in contents.TIMES:
         function = c.code.constant(times_text if value.kind.many else time_text)
         made = c.code.new()
         test = f" if {value.code} is not None else None" if value.maybe else ""
         c.code.emit(f"{made} = {function}(m, {value.code}){test}")
         return Val(made, TEXT.each() if value.kind.many else TEXT, value.maybe)
-    if name not in PLAIN_TEXTS and name != "decimal":
-        return mismatch(c, formula, path, wanted, value)
+    if name not in contents.PLAIN_TEXTS and name != "decimal":
+        return contents.mismatch(c, formula, path, wanted, value)
     return value
 
 

@@ -1,9 +1,11 @@
 """Fragments: their arguments and names, where they are used."""
 
-from engine.config.yaml_nodes import Node
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Variable, declare
-from engine.mapping.rules import Fragment, Use
+from engine.mapping.rules import Body, Fragment, Let, Use
 from engine.model.spelling import suggestion
 
 
@@ -31,8 +33,8 @@ def enter_fragment(c: Compilation, fragment: Fragment, use: Use, scope: Scope) -
     inner = Scope(scope, c.code.slot(), c.code.loop, fragment=fragment.name, used_at=place)
     declare(inner, c.code, use.arguments, "argument", scope)
     for name in fragment.takes:
-        if name not in inner.names:
-            declare_absent(inner, name, use.node)
+        if name not in inner.names:  # an argument that was not given: absent
+            inner.names[name] = Variable(name, use.node, None, inner, inner.loop, inner.slot, what="argument")
     declare(inner, c.code, fragment.lets)
     return inner
 
@@ -48,6 +50,30 @@ def check_used(c: Compilation, scope: Scope) -> None:
             c.problems.warning(variable.node, f"the fragment never uses {variable.name}; remove it")
 
 
-def declare_absent(scope: Scope, name: str, node: Node) -> None:
-    """An argument that was not given: absent."""
-    scope.names[name] = Variable(name, node, None, scope, scope.loop, scope.slot, what="argument")
+@contextmanager
+def with_lets(c: Compilation, scope: Scope, lets: tuple[Let, ...]) -> Iterator[Scope]:
+    """The scope inside a body or step: one of its own where it has names of its own."""
+    if not lets:
+        yield scope
+        return
+    inner = Scope(scope, c.code.slot(), c.code.loop)
+    declare(inner, c.code, lets)
+    yield inner
+    check_used(c, inner)
+
+
+@contextmanager
+def used_body(c: Compilation, use: Use, scope: Scope, makes: str) -> Iterator[tuple[Body, Scope] | None]:
+    """The body of a fragment that is used inside a body, and its scope; None with a problem where it cannot be.
+
+    Args:
+        makes: what a fragment without a body does.
+    """
+    fragment = fragment_of(c, use)
+    if fragment is not None and fragment.body is None:
+        c.problems.error(use.node, f"fragment {use.fragment} {makes}; use it as a step, not inside a body")
+    if fragment is None or fragment.body is None or (inner := enter_fragment(c, fragment, use, scope)) is None:
+        yield None
+        return
+    yield fragment.body, inner
+    check_used(c, inner)

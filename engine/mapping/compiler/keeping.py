@@ -87,9 +87,7 @@ def recurs(c: Compilation, part: nodes.Expression, scope: Scope) -> Reading | No
 
     Not a part of one that is kept already.
     """
-    if c.traced or c.keeping or not c.code.loop:
-        return None
-    return reading_of(c, part, scope)
+    return None if c.traced or c.keeping or not c.code.loop else reading_of(c, part, scope)
 
 
 def reading_of(c: Compilation, part: nodes.Expression, scope: Scope) -> Reading | None:

@@ -13,23 +13,11 @@ list stays one, everything else is a text. Of unquoted literals, JSON's own gram
 from orjson import Fragment
 
 from engine.mapping import decimals, nodes
+from engine.mapping.compiler import contents
 from engine.mapping.compiler.code import FLAG, NOTHING, TEXT, Kind, Val
-from engine.mapping.compiler.contents import (
-    CONTENT,
-    PLAIN_TEXTS,
-    TIMES,
-    Content,
-    is_loose,
-    leaf,
-    mismatch,
-    nested_content,
-    says_nothing,
-    taken,
-    write,
-)
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import add_to_list, text_of, texts_of
+from engine.mapping.compiler.values import text_of, texts_of
 from engine.mapping.rules import Body, Element, Formula, Text, Value, Values
 
 MAX_NAME = 100  # characters of a member or column
@@ -39,45 +27,31 @@ _NO_VALUES = frozenset({"segment", "row", "measured"})
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def put_member(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def put_member(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     """One member of an object."""
-    if not _named(c, part) or taken(c, content, part.name, part.node):
+    if not _named(c, part) or contents.taken(c, content, part.name, part.node):
         return
     value, literal = _json_value(c, part.value, f"{content.path}.{part.name}", scope)
-    if not value.is_absent:
-        write(c, content, part.name, value, literal=literal)
+    contents.write(c, content, part.name, value, literal=literal)
 
 
 def _json_value(c: Compilation, value: Value, path: str, scope: Scope) -> tuple[Val, bool]:
     match value:
         case Body():
-            return nested_content(c, value, path, put_member, scope)
+            return contents.nested_content(c, value, path, put_member, scope)
         case Values(items=items):
-            return _listed(c, items, path, scope)
+            each = (_json_value(c, item, f"{path}[{at}]", scope) for at, item in enumerate(items))
+            return contents.listed(c, each, contents.CONTENT)
         case Text():
             return _json_literal(c, value, path), True
         case Formula():
             want = "json" if isinstance(value.tree, nodes.TreePath) else "text"  # a path alone keeps its type
-            made = leaf(c, value, path, scope, want, _as_json)
-            return made, made.known or says_nothing(value, scope)
-
-
-def _listed(c: Compilation, items: tuple[Value, ...], path: str, scope: Scope) -> tuple[Val, bool]:
-    variable = c.code.new("l")
-    c.code.emit(f"{variable} = []")
-    literal = True
-    for at, item in enumerate(items):
-        value, fixed = _json_value(c, item, f"{path}[{at}]", scope)
-        literal = literal and fixed
-        if not value.is_absent:
-            add_to_list(c, variable, value)
-    c.code.emit(f"if not {variable}: {variable} = None")
-    return Val(variable, CONTENT), literal
+            return contents.one_text(c, value, path, scope, _as_json, want)
 
 
 def _json_literal(c: Compilation, value: Text, path: str) -> Val:
     text = value.text
-    if is_loose(c, value, path):
+    if contents.is_loose(c, value, path):
         return NOTHING
     if value.node.plain and text in ("true", "false"):
         return c.code.literal(text == "true", FLAG)
@@ -91,7 +65,7 @@ def _as_json(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
         value = texts_of(c, value) if value.kind.many else text_of(c, value, formula.tree)
     name = value.kind.name
     if name in _NO_VALUES:
-        return mismatch(c, formula, path, "a text, a number, true or false, or a list of these", value)
+        return contents.mismatch(c, formula, path, "a text, a number, true or false, or a list of these", value)
     if name != "decimal":
         return value
     if value.known:
@@ -106,25 +80,16 @@ def _as_json(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
-def put_cell(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def put_cell(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     """One cell of a row. The columns of all rows make the header, in the order in which they first occur."""
-    if not _named(c, part) or taken(c, content, part.name, part.node):
+    if not _named(c, part) or contents.taken(c, content, part.name, part.node):
         return
     c.columns.setdefault(part.name, None)
-    value: Val
-    literal = False
-    match part.value:
-        case Text():
-            loose = is_loose(c, part.value, f"{content.path}.{part.name}")
-            value, literal = NOTHING if loose else c.code.literal(part.value.text, TEXT), True
-        case Formula():
-            value = leaf(c, part.value, f"{content.path}.{part.name}", scope, "text", one_text)
-            literal = value.known or says_nothing(part.value, scope)
-        case _:
-            c.problems.error(part.node, f"{part.name} is a cell, which holds one text; use join() or columns")
-            return
-    if not value.is_absent:
-        write(c, content, part.name, value, literal=literal)
+    if not isinstance(part.value, (Text, Formula)):
+        c.problems.error(part.node, f"{part.name} is a cell, which holds one text; use join() or columns")
+        return
+    value, literal = contents.one_text(c, part.value, f"{content.path}.{part.name}", scope, one_text)
+    contents.write(c, content, part.name, value, literal=literal)
 
 
 def one_text(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
@@ -134,8 +99,8 @@ def one_text(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
         return c.refused(formula.node, text, offset=1)
     if value.kind.name == "field":
         return text_of(c, value, formula.tree)
-    if value.kind.name not in PLAIN_TEXTS | TIMES | {"decimal"}:
-        return mismatch(c, formula, path, "a text", value)
+    if value.kind.name not in contents.PLAIN_TEXTS | contents.TIMES | {"decimal"}:
+        return contents.mismatch(c, formula, path, "a text", value)
     return value
 
 

@@ -10,20 +10,14 @@ Each field is a text. A literal action or priority is checked here, any other on
 (`engine.mapping.outputs.orders`).
 """
 
-from engine.mapping.compiler.code import NOTHING, TEXT, Val
-from engine.mapping.compiler.contents import (
-    Content,
-    is_loose,
-    leaf,
-    nested_content,
-    says_nothing,
-    taken,
-    write,
-)
+from collections.abc import Iterator
+
+from engine.mapping.compiler import contents
+from engine.mapping.compiler.code import TEXT, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.members import one_text
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import add_to_list, texts_of
+from engine.mapping.compiler.values import texts_of
 from engine.mapping.outputs.orders import ACTIONS, FIELDS, PATIENT_FIELDS, PRIORITIES
 from engine.mapping.rules import Body, Element, Formula, Make, Text, Values
 from engine.model.spelling import suggestion
@@ -31,14 +25,14 @@ from engine.model.spelling import suggestion
 _CODES = {"action": ACTIONS, "priority": PRIORITIES}
 
 
-def check_line(c: Compilation, make: Make, content: Content) -> None:
+def check_line(c: Compilation, make: Make, content: contents.Content) -> None:
     """A problem where a line does not say what is to be done, or for which test."""
     for name in ("action", "test", "specimen"):
         if name not in content.names:
             c.problems.error(make.node, f"line: lacks {name}:, which every line of an order has")
 
 
-def put_field_of_line(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def put_field_of_line(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     """One field of a line."""
     if not _known(c, content, part, FIELDS):
         return
@@ -50,50 +44,40 @@ def put_field_of_line(c: Compilation, content: Content, part: Element, scope: Sc
         _one_text(c, content, part, scope)
 
 
-def _put_field_of_patient(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def _put_field_of_patient(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     if _known(c, content, part, PATIENT_FIELDS):
         _one_text(c, content, part, scope)
 
 
-def _known(c: Compilation, content: Content, part: Element, known: tuple[str, ...]) -> bool:
+def _known(c: Compilation, content: contents.Content, part: Element, known: tuple[str, ...]) -> bool:
     if part.name not in known:
         near = suggestion(part.name, known) or f"; known are {', '.join(known)}"
         c.problems.error(part.node, f"{content.path} has no field '{part.name}'{near}")
         return False
-    return not taken(c, content, part.name, part.node)
+    return not contents.taken(c, content, part.name, part.node)
 
 
-def _patient(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def _patient(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     if not isinstance(part.value, Body):
-        text = f"patient: is a map of {', '.join(PATIENT_FIELDS)}"
-        c.problems.error(part.node, text)
+        c.problems.error(part.node, f"patient: is a map of {', '.join(PATIENT_FIELDS)}")
         return
-    value, literal = nested_content(c, part.value, f"{content.path}.patient", _put_field_of_patient, scope)
-    if not value.is_absent:
-        write(c, content, part.name, value, literal=literal)
+    value, literal = contents.nested_content(c, part.value, f"{content.path}.patient", _put_field_of_patient, scope)
+    contents.write(c, content, part.name, value, literal=literal)
 
 
-def _targets(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+def _targets(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
     path = f"{content.path}.{part.name}"
     items = part.value.items if isinstance(part.value, Values) else (part.value,)
-    variable = c.code.new("l")
-    c.code.emit(f"{variable} = []")
-    literal = True
-    for item in items:
-        match item:
-            case Text():
-                if not is_loose(c, item, path):
-                    add_to_list(c, variable, c.code.literal(item.text, TEXT))
-            case Formula():
-                value = leaf(c, item, path, scope, "text", _one_or_several)
-                literal = literal and (value.known or says_nothing(item, scope))
-                if not value.is_absent:
-                    add_to_list(c, variable, value)
-            case _:
+
+    def each() -> Iterator[tuple[Val, bool]]:
+        for item in items:
+            if not isinstance(item, (Text, Formula)):
                 c.problems.error(part.node, "targets: is a list of names of channels")
                 return
-    c.code.emit(f"if not {variable}: {variable} = None")
-    write(c, content, part.name, Val(variable, TEXT.each()), literal=literal)
+            yield contents.one_text(c, item, path, scope, _one_or_several)
+
+    value, literal = contents.listed(c, each(), TEXT.each())
+    contents.write(c, content, part.name, value, literal=literal)
 
 
 def _one_or_several(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
@@ -102,22 +86,14 @@ def _one_or_several(c: Compilation, value: Val, formula: Formula, path: str) -> 
     return texts_of(c, value) if value.kind.name == "field" else value
 
 
-def _one_text(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
-    path = f"{content.path}.{part.name}"
-    match part.value:
-        case Text(text=text):
-            codes = _CODES.get(part.name)
-            if codes is not None and text not in codes:
-                near = suggestion(text, codes) or f"; it is one of {', '.join(codes)}"
-                c.problems.error(part.value.node, f"'{text}' is no {part.name}{near}")
-                return
-            value = NOTHING if is_loose(c, part.value, path) else c.code.literal(text, TEXT)
-            literal = True
-        case Formula():
-            value = leaf(c, part.value, path, scope, "text", one_text)
-            literal = value.known or says_nothing(part.value, scope)
-        case _:
-            c.problems.error(part.node, f"{part.name}: is one text")
-            return
-    if not value.is_absent:
-        write(c, content, part.name, value, literal=literal)
+def _one_text(c: Compilation, content: contents.Content, part: Element, scope: Scope) -> None:
+    if not isinstance(part.value, (Text, Formula)):
+        c.problems.error(part.node, f"{part.name}: is one text")
+        return
+    codes = _CODES.get(part.name)
+    if isinstance(part.value, Text) and codes is not None and (text := part.value.text) not in codes:
+        near = suggestion(text, codes) or f"; it is one of {', '.join(codes)}"
+        c.problems.error(part.value.node, f"'{text}' is no {part.name}{near}")
+        return
+    value, literal = contents.one_text(c, part.value, f"{content.path}.{part.name}", scope, one_text)
+    contents.write(c, content, part.name, value, literal=literal)

@@ -157,9 +157,7 @@ class _Scan:
         if sign == "\\":
             return self._escape()
         self._at += 1
-        if sign in "^$":
-            return _Cost(tied=sign == "^")
-        return _Cost(parts=1)
+        return _Cost(tied=sign == "^") if sign in "^$" else _Cost(parts=1)
 
     def _group(self) -> _Cost:
         begin = self._at
@@ -185,9 +183,7 @@ class _Scan:
             raise PatternError(self._at, "references backwards, and characters by number or name, are not taken")
         found = _CODE_POINT.match(self._text, self._at)
         self._at = found.end() if found else self._at + 2
-        if sign in "AZbB":
-            return _Cost(tied=sign == "A")
-        return _Cost(parts=1)
+        return _Cost(tied=sign == "A") if sign in "AZbB" else _Cost(parts=1)
 
     def _skip_set(self) -> None:
         self._at += 1

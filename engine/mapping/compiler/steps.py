@@ -10,7 +10,7 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
 from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.expressions import condition
-from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
+from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of, with_lets
 from engine.mapping.compiler.loops import compile_each, place_problems
 from engine.mapping.compiler.made_names import called, hand_out
 from engine.mapping.compiler.resources import add_to, create
@@ -59,14 +59,8 @@ def _step(c: Compilation, step: Step, scope: Scope) -> Made | None:
 def _guarded_step(c: Compilation, step: Step, scope: Scope, before: Slot | None) -> Made | None:
     if step.each:
         return compile_each(c, step, scope, before or c.code.slot())
-    inner = scope
-    if step.lets:
-        inner = Scope(scope, c.code.slot(), c.code.loop)
-        declare(inner, c.code, step.lets)
-    made = c.act(step, inner, scope, before or c.code.slot())
-    if step.lets:
-        check_used(c, inner)
-    return made
+    with with_lets(c, scope, step.lets) as inner:
+        return c.act(step, inner, scope, before or c.code.slot())
 
 
 def act(c: Compilation, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:

@@ -263,9 +263,7 @@ def text_document(run: MessageContext, observations: list[Segment]) -> Json | No
     data = "\n".join(lines).strip("\n").encode()
     for segment in found:
         run.attach(segment, bool(data))
-    if not data:
-        return None
-    return _attached("text/plain; charset=utf-8", data)
+    return None if not data else _attached("text/plain; charset=utf-8", data)
 
 
 @function("astm_streams(record: segment) -> DocumentReference.content[]")

@@ -38,8 +38,7 @@ def believed(
         return sent
     if units is not None and len(codings) == 1:
         # Nearly every result: one code, a unit that is known, and they agree.
-        one = codings[0]
-        row = terms.exact.get(one.get("code"))
+        row = terms.exact.get(codings[0].get("code"))
         if row is not None and row.dimension == units.dimension:
             return sent
     return _compared(run, sent, codings, terms, units, unit)

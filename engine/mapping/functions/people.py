@@ -174,8 +174,7 @@ def xtn(run: MessageContext, raw: str, use: str | None = None) -> Json | None:
 @function("email_beside(number: field) -> ContactPoint", steady=True)
 def email_beside(run: MessageContext, raw: str) -> Json | None:
     """The e-mail address in component 4 of an XTN that holds a telephone number as well, which `xtn` gives."""
-    parts = raw.split(run.C)
-    address = run.part_text(parts, 3)
+    address = run.part_text(raw.split(run.C), 3)
     if address is None or "@" not in address:
         return None
     number = xtn(run, raw)

@@ -86,8 +86,7 @@ def told(test: Node) -> StatedHistory:
 
 def would_hold(holding: HoldRules, parsed: Parsed, document: Document, past: StatedHistory) -> HoldReason | None:
     """Why a document would be held, with this patient history; None: it would not."""
-    about = holding.about(holding.facts(parsed, document.body))
-    return about.decide(past, 0)
+    return holding.about(holding.facts(parsed, document.body)).decide(past, 0)
 
 
 def differences(expected: Node, found: HoldReason | None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from engine.mapping import decimals
-from engine.mapping.table_files import rows_in
+from engine.mapping.table_files import first_file, rows_in
 from engine.model.errors import LimitsError
 from engine.model.results import MEMORY_US
 from engine.model.spelling import suggestion
@@ -61,7 +61,7 @@ def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> 
         LimitsError: it is not there, or wrong.
     """
     file = name if name.endswith(".csv") else f"tables/{name}.csv"
-    path = next((folder / file for folder in search if (folder / file).is_file()), None)
+    path = first_file(file, search)
     if path is None:
         raise LimitsError(
             f"there is no table {file}; make it in the site's mappings/ with the columns {', '.join(KEY + columns)}"

@@ -25,18 +25,7 @@ from typing import Any
 from engine.mapping import decimals, nodes
 from engine.mapping.compiler import patterns
 from engine.mapping.conditions import Condition, condition_of
-from engine.mapping.hold_rules import limits
-from engine.mapping.hold_rules.answers import (
-    PAST,
-    compared,
-    critical,
-    delta_exceeds,
-    first_of,
-    one_of,
-    qc_failed,
-    quietly,
-    same,
-)
+from engine.mapping.hold_rules import answers, limits
 from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
@@ -126,10 +115,10 @@ class _Compiler:
                 return lambda asked: join([lambda: sides[0](asked), lambda: sides[1](asked)])
             case nodes.Choice(then=then, condition=condition, other=other):
                 first, asks, second = self.test(then), self.test(condition), self.test(other)
-                return one_of(asks, first, second)
+                return answers.one_of(asks, first, second)
             case nodes.Binary(operator="|", left=left, right=right) if self._is_test(left):
                 one, two = self.test(left), self.test(right)
-                return first_of(one, two)
+                return answers.first_of(one, two)
             case nodes.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
                 return self._comparison(part)
             case nodes.Call() if self._is_test(part):
@@ -149,9 +138,9 @@ class _Compiler:
         """Whether there is one: known in any case."""
         match self.term(part):
             case TextTerm(of=texts):
-                return lambda asked: bool(quietly(asked, texts))
+                return lambda asked: bool(answers.quietly(asked, texts))
             case NumberTerm(of=number):
-                return lambda asked: quietly(asked, number) is not None
+                return lambda asked: answers.quietly(asked, number) is not None
             case TestTerm(of=test):
                 return test
 
@@ -165,9 +154,9 @@ class _Compiler:
         right = self.term(part.right)
         match left, right:
             case NumberTerm(of=one), NumberTerm(of=two):
-                return compared(operator, one, two)
+                return answers.compared(operator, one, two)
             case TextTerm(of=some), TextTerm(of=others) if operator in ("==", "!="):
-                equal = same(some, others)
+                equal = answers.same(some, others)
                 return equal if operator == "==" else lambda asked: negated(equal(asked))
             case TextTerm(), TextTerm():
                 self.error(part, f"texts have no order; {operator} compares numbers, == compares texts")
@@ -185,9 +174,9 @@ class _Compiler:
         for item in part.right.items:
             match left, self.term(item):
                 case NumberTerm(of=one), NumberTerm(of=two):
-                    tests.append(compared("==", one, two))
+                    tests.append(answers.compared("==", one, two))
                 case TextTerm(of=some), TextTerm(of=others):
-                    tests.append(same(some, others))
+                    tests.append(answers.same(some, others))
                 case _:
                     self.error(item, "the list holds another kind of value than the one before in")
         return lambda asked: either([partial(test, asked) for test in tests])
@@ -269,13 +258,15 @@ class _Compiler:
         if self._is_test(left):
             return TestTerm(self.test(part))
         words = "both sides of | must be numbers, texts or conditions"
-        return self._joined(first_of, self.term(left), self.term(right), part, words)
+        return self._joined(answers.first_of, self.term(left), self.term(right), part, words)
 
     def _choice(
         self, then: nodes.Expression, condition: nodes.Expression, other: nodes.Expression, part: nodes.Expression
     ) -> Term:
         words = "both branches must be numbers, texts or conditions"
-        return self._joined(partial(one_of, self.test(condition)), self.term(then), self.term(other), part, words)
+        return self._joined(
+            partial(answers.one_of, self.test(condition)), self.term(then), self.term(other), part, words
+        )
 
     def _joined(
         self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: nodes.Expression, words: str
@@ -299,7 +290,7 @@ class _Compiler:
                 inner = self._number(part.arguments[0])
                 return NumberTerm(lambda asked: None if (found := exact(inner(asked))) is None else abs(found))
             if (within := self._within_us(part)) is not None:
-                return NumberTerm(PAST[part.name](within, _written(part)))
+                return NumberTerm(answers.PAST[part.name](within, _written(part)))
         return NumberTerm(lambda asked: None)
 
     def _call_test(self, part: nodes.Call) -> TestOf:
@@ -309,7 +300,7 @@ class _Compiler:
             if part.name == "known":
                 return self._known(argument)
             if part.name == "qc_failed" and (within := self._within_us(part)) is not None:
-                return qc_failed(within, _written(part))
+                return answers.qc_failed(within, _written(part))
             if part.name in ("critical", "delta_exceeds"):
                 return self._judged_by_table(part, argument)
         return lambda asked: None
@@ -317,14 +308,16 @@ class _Compiler:
     def _known(self, argument: nodes.Expression) -> TestOf:
         if self._is_test(argument):
             inner = self.test(argument)
-            return lambda asked: quietly(asked, inner) is not None
+            return lambda asked: answers.quietly(asked, inner) is not None
         return self._presence(argument)
 
     def _judged_by_table(self, part: nodes.Call, argument: nodes.Expression) -> TestOf:
         if not isinstance(argument, nodes.Literal):
             self.error(argument, f"{part.name} wants the name of a table in quotes")
             return lambda asked: None
-        columns, judge = (limits.CRITICAL, critical) if part.name == "critical" else (limits.DELTA, delta_exceeds)
+        columns, judge = (
+            (limits.CRITICAL, answers.critical) if part.name == "critical" else (limits.DELTA, answers.delta_exceeds)
+        )
         try:
             table = limits.read_limits(argument.text, self._search, columns)
         except LimitsError as error:

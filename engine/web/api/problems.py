@@ -8,19 +8,7 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from engine.model.errors import (
-    AbsentError,
-    ConfigError,
-    ErasedError,
-    LabRelayError,
-    LockedError,
-    OccupiedError,
-    ProblemError,
-    RefusedError,
-    StoreError,
-    TooSlowError,
-    UnreachableError,
-)
+from engine.model import errors
 from engine.views.encoding import encoded
 
 logger = logging.getLogger("labrelay.web")
@@ -66,32 +54,34 @@ KINDS: Mapping[str, Kind] = {
 }
 NARROW = "narrow it: name a channel, or a time by since and until"
 # Errors of the engine, the first that fits.
-_OF_ERRORS: tuple[tuple[type[LabRelayError], str], ...] = (
-    (TooSlowError, "too-wide"),
-    (ErasedError, "gone"),
-    (AbsentError, "not-found"),
-    (ConfigError, "configuration"),
-    (RefusedError, "refused"),
-    (LockedError, "unavailable"),
-    (OccupiedError, "unavailable"),
-    (UnreachableError, "unavailable"),
-    (StoreError, "unavailable"),
+_OF_ERRORS: tuple[tuple[type[errors.LabRelayError], str], ...] = (
+    (errors.TooSlowError, "too-wide"),
+    (errors.ErasedError, "gone"),
+    (errors.AbsentError, "not-found"),
+    (errors.ConfigError, "configuration"),
+    (errors.RefusedError, "refused"),
+    (errors.LockedError, "unavailable"),
+    (errors.OccupiedError, "unavailable"),
+    (errors.UnreachableError, "unavailable"),
+    (errors.StoreError, "unavailable"),
 )
 _OF_STATUS = {400: "not-understood", 401: "log-in", 403: "not-permitted", 404: "not-found", 405: "method",
               413: "too-large", 421: "misdirected", 500: "inside", 503: "unavailable"}  # fmt: skip
 
 
-def of(error: LabRelayError) -> ProblemError:
+def of(error: errors.LabRelayError) -> errors.ProblemError:
     """The problem that an error of the engine is for the caller."""
-    if isinstance(error, ProblemError):
+    if isinstance(error, errors.ProblemError):
         return error
     kind = next((kind for known, kind in _OF_ERRORS if isinstance(error, known)), "not-possible")
-    if isinstance(error, ConfigError):
-        return ProblemError(kind, "; ".join(error.problems), errors=[{"detail": text} for text in error.problems])
-    return ProblemError(kind, NARROW if kind == "too-wide" else str(error))
+    if isinstance(error, errors.ConfigError):
+        return errors.ProblemError(
+            kind, "; ".join(error.problems), errors=[{"detail": text} for text in error.problems]
+        )
+    return errors.ProblemError(kind, NARROW if kind == "too-wide" else str(error))
 
 
-def document(problem: ProblemError, trace: str) -> dict[str, object]:
+def document(problem: errors.ProblemError, trace: str) -> dict[str, object]:
     kind = KINDS[problem.kind]
     said: dict[str, object] = {
         "type": TYPE.format(problem.kind),
@@ -103,18 +93,18 @@ def document(problem: ProblemError, trace: str) -> dict[str, object]:
     return said | ({"errors": list(problem.errors)} if problem.errors else {})
 
 
-def of_any(error: Exception) -> ProblemError:
+def of_any(error: Exception) -> errors.ProblemError:
     """As `of`; an error of ours that was not meant is a problem inside."""
-    if isinstance(error, LabRelayError):
+    if isinstance(error, errors.LabRelayError):
         problem = of(error)
     else:
-        problem = ProblemError("inside", "the log says where, with this trace id")
+        problem = errors.ProblemError("inside", "the log says where, with this trace id")
     if problem is not error:
         problem.__cause__ = error
     return problem
 
 
-def noted(problem: ProblemError, path: str) -> str:
+def noted(problem: errors.ProblemError, path: str) -> str:
     """Write the problem to the log, without a text of the request; return its trace id."""
     trace, status = secrets.token_hex(_TRACE_BYTES), KINDS[problem.kind].status
     logger.log(
@@ -126,7 +116,7 @@ def noted(problem: ProblemError, path: str) -> str:
     return trace
 
 
-def answer(problem: ProblemError, request: web.Request) -> web.Response:
+def answer(problem: errors.ProblemError, request: web.Request) -> web.Response:
     resource = request.match_info.route.resource
     trace, status = noted(problem, resource.canonical if resource else ""), KINDS[problem.kind].status
     response = web.Response(status=status, body=encoded(document(problem, trace)), content_type=CONTENT_TYPE)
@@ -140,4 +130,4 @@ def answer(problem: ProblemError, request: web.Request) -> web.Response:
 
 def page(request: web.Request, status: int, message: str) -> web.Response:
     """As an error page of `engine.web.guard.wall`, for a request to the API that no handler has served."""
-    return answer(ProblemError(_OF_STATUS.get(status, "not-understood"), message), request)
+    return answer(errors.ProblemError(_OF_STATUS.get(status, "not-understood"), message), request)

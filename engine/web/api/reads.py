@@ -3,14 +3,13 @@ snapshot, which is in memory."""
 
 import platform
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from typing import Any, cast, get_args, get_type_hints
 
 from engine.model.errors import ProblemError
-from engine.model.journal_views import Act, MessageView
+from engine.model.journal_views import MessageView, Trace
 from engine.model.permissions import SEEING_PATIENTS
 from engine.model.records import LaneView, Pause
 from engine.store.queries.acts import acts_page, open_acts
@@ -22,15 +21,13 @@ from engine.store.queries.reader import Reader
 from engine.store.recovery.backups.catalog import Copy, copies
 from engine.views import message_in_full
 from engine.views.acts import ACT
-from engine.views.trail import Entry, entries, names_message
+from engine.views.trail import Entry, names_message, page_of
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.lists import Asked, Document, Resource
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
 
-ACTS_AT_ONCE = 200
 ACTS_WITHIN_S = 1.0  # then a page ends, full or not, and the next goes on
-MOST_PENDING = MOST_NUMBERS - 1
 
 Function = Callable[[Asked[Any]], Any]
 
@@ -115,9 +112,7 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
     """One message with all that became of it. A person's reasons may name a patient, so they are only for those who may
     see patients, or administer."""
     journal, number = asked.journal, asked.arguments.message
-    trace = trace_of(journal, number)
-    if trace is None:
-        raise why_absent(journal, "message", number)
+    trace = require_message(journal, number)
     trace = trace._replace(message=trace.message._replace(end=ends_of(journal, [number]).get(number, "")))
     acts = message_in_full.acts_about(journal, number)
     if not asked.principal.reads_reasons:
@@ -127,10 +122,7 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
 
 
 def deliveries(asked: Asked[parameters.OneMessage]) -> Sequence[Document]:
-    journal, number = asked.journal, asked.arguments.message
-    trace = trace_of(journal, number)
-    if trace is None:
-        raise why_absent(journal, "message", number)
+    trace = require_message(asked.journal, asked.arguments.message)
     if not asked.principal.reads_reasons:
         trace = message_in_full.without_reasons(trace)
     found: Sequence[Document] = message_in_full.document_of(trace, answers=False)["deliveries"]
@@ -138,28 +130,23 @@ def deliveries(asked: Asked[parameters.OneMessage]) -> Sequence[Document]:
 
 
 def wire(asked: Asked[parameters.OneMessage]) -> Document:
-    journal, number = asked.journal, asked.arguments.message
-    trace = trace_of(journal, number)
-    if trace is None:
-        raise why_absent(journal, "message", number)
-    return {"wire": wire_of(journal, trace, masked=True)}
+    return {"wire": wire_of(asked.journal, require_message(asked.journal, asked.arguments.message), masked=True)}
 
 
-def require_message(journal: Reader, number: int) -> None:
+def require_message(journal: Reader, number: int) -> Trace:
     """
     Raises:
         StoreError: there is none; as `why_absent`.
     """
-    if trace_of(journal, number) is None:
+    trace = trace_of(journal, number)
+    if trace is None:
         raise why_absent(journal, "message", number)
+    return trace
 
 
 def contents(journal: Reader, number: int) -> Document:
     """The bytes of a message and its documents; the reveal is recorded before it is called."""
-    trace = trace_of(journal, number)
-    if trace is None:
-        raise why_absent(journal, "message", number)
-    return message_in_full.contents_of(journal, trace)
+    return message_in_full.contents_of(journal, require_message(journal, number))
 
 
 def lanes(asked: Asked[parameters.Nothing]) -> Sequence[LaneView]:
@@ -180,36 +167,19 @@ def acts(asked: Asked[parameters.Acts]) -> Document:
     given, journal = asked.arguments, asked.journal
     after, until = asked.times()
     before, *known = numbers_in(given.cursor, "acts") if given.cursor else [NO_LIMIT]
-    ends = [act for number in known for act in acts_page(journal, before_id=number + 1, limit=1) if act.ended]
-    still_open = frozenset(act.id for act in open_acts(journal))
-    found: list[Entry] = []
-    due = time.monotonic() + ACTS_WITHIN_S
-    while True:
-        rows = acts_page(journal, before_id=before, limit=ACTS_AT_ONCE)
-        for entry in entries(chain(ends, rows), still_open):
-            if after is not None and entry.at_us < after:
-                return {ACT.name: ACT.rows(found), "cursor": None}
-            if _fits(entry, given) and (until is None or entry.at_us < until):
-                found.append(entry)
-            if len(found) == given.limit:
-                rows = [row for row in rows if row.id >= entry.id]
-                return {ACT.name: ACT.rows(found), "cursor": _acts_cursor(entry.id, ends, rows)}
-        if len(rows) < ACTS_AT_ONCE:
-            return {ACT.name: ACT.rows(found), "cursor": None}
-        before = rows[-1].id
-        if time.monotonic() > due:
-            return {ACT.name: ACT.rows(found), "cursor": _acts_cursor(before, ends, rows)}
-        ends = _pending(ends, rows)
-
-
-def _acts_cursor(before: int, ends: Sequence[Act], rows: Sequence[Act]) -> str:
-    return cursor_of("acts", before, *(end.id for end in _pending(ends, rows)))
-
-
-def _pending(ends: Sequence[Act], rows: Sequence[Act]) -> list[Act]:
-    """The ends whose beginnings are still to come; the newest acts under way are few."""
-    begun = {row.id for row in rows}
-    return [end for end in (*ends, *rows) if end.ended and end.ended not in begun][:MOST_PENDING]
+    found, read_to, ends = page_of(
+        partial(acts_page, journal),
+        lambda entry: _fits(entry, given) and (until is None or entry.at_us < until),
+        frozenset(act.id for act in open_acts(journal)),
+        before=before,
+        ends=[act for number in known for act in acts_page(journal, before_id=number + 1, limit=1) if act.ended],
+        after_us=after,
+        limit=given.limit,
+        within_s=ACTS_WITHIN_S,
+        most_ends=MOST_NUMBERS - 1,
+    )
+    cursor = None if read_to is None else cursor_of("acts", read_to, *(end.id for end in ends))
+    return {ACT.name: ACT.rows(found), "cursor": cursor}
 
 
 def _fits(entry: Entry, given: parameters.Acts) -> bool:

@@ -141,8 +141,7 @@ class Api:
         reads = await self._loaded()
         given = await in_body(request) if one.of_post else in_address(request)
         wanted = reads.arguments_of(one.read, given, body=one.of_post)
-        site = self._sources.present.snapshot()
-        asked = Asked(self._sources, site, wanted, request[PRINCIPAL])
+        asked = Asked(self._sources, self._sources.present.snapshot(), wanted, request[PRINCIPAL])
         await self._note_search(getattr(wanted, "patient", None), request[PRINCIPAL])
         address = "" if one.of_post else request.path
 

@@ -1,9 +1,7 @@
 """The audit trail: who did what, when, from where, and why. Newest first."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +12,8 @@ from engine.model.phrases import N_
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
 from engine.views.acts import about, reason
-from engine.views.trail import Entry, entries, names_message
+from engine.views.trail import Entry, names_message
+from engine.views.trail import page_of as page_of_trail
 from engine.web.asked import PAGE, Asked, number
 from engine.web.cells import Badge
 from engine.web.pages.columns import COLUMNS, Column
@@ -32,7 +31,6 @@ CHOICE = {
     "state": Column("State"),
 }
 ENDS = "ends"  # in an address: ends of acts whose beginnings are on a later page
-AT_ONCE = 200  # rows read in one query
 MOST_ENDS = 20
 STATES = {
     "done": Badge("ok", "ok", N_("done")),
@@ -59,40 +57,25 @@ def _found(reader: Reader, asking: Asking) -> Values:
     words = asking.words
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
     after_us, before_us = moments(asked, words)
-    still_open = frozenset(act.id for act in open_acts(reader))
-    ends = _ends(reader, asking.query.get(ENDS, ""))
-    before, found, due = asked.before or None, list[Entry](), time.monotonic() + reader.deadline_s
-    while True:
-        rows = acts_page(reader, before_id=before, limit=AT_ONCE)
-        for entry in entries(chain(ends, rows), still_open):
-            if after_us is not None and entry.at_us < after_us:
-                return _values(found, "", words)
-            if (before_us is None or entry.at_us < before_us) and _fits(entry, asked):
-                found.append(entry)
-            if len(found) == PAGE:
-                read = [row for row in rows if row.id >= entry.id]
-                return _values(found, _older(asked, entry.id, ends, read), words)
-        if len(rows) < AT_ONCE:
-            return _values(found, "", words)
-        before = rows[-1].id
-        if time.monotonic() > due:
-            return _values(found, _older(asked, before, ends, rows), words)
-        ends = _pending(ends, rows)
+    found, read_to, ends = page_of_trail(
+        partial(acts_page, reader),
+        lambda entry: (before_us is None or entry.at_us < before_us) and _fits(entry, asked),
+        frozenset(act.id for act in open_acts(reader)),
+        before=asked.before or None,
+        ends=_ends(reader, asking.query.get(ENDS, "")),
+        after_us=after_us,
+        limit=PAGE,
+        within_s=reader.deadline_s,
+        most_ends=MOST_ENDS,
+    )
+    more = {ENDS: ",".join(str(end.id) for end in ends)} if ends else {}
+    older = "" if read_to is None else asked.href(before=read_to, **more)
+    return {"rows": [_row(one, words) for one in found], "older": older}
 
 
 def _ends(reader: Reader, given: str) -> list[Act]:
     numbers = [number(text) for text in given.split(",")[:MOST_ENDS]]
     return [act for one in numbers if one for act in acts_page(reader, before_id=one + 1, limit=1) if act.ended]
-
-
-def _pending(ends: Sequence[Act], rows: Sequence[Act]) -> list[Act]:
-    begun = {row.id for row in rows}
-    return [end for end in (*ends, *rows) if end.ended and end.ended not in begun][:MOST_ENDS]
-
-
-def _older(asked: Asked, before: int, ends: Sequence[Act], rows: Sequence[Act]) -> str:
-    pending = ",".join(str(end.id) for end in _pending(ends, rows))
-    return asked.href(before=before, **({ENDS: pending} if pending else {}))
 
 
 def _fits(entry: Entry, asked: Asked) -> bool:
@@ -102,10 +85,6 @@ def _fits(entry: Entry, asked: Asked) -> bool:
         and (asked.get("act") or entry.verb) == entry.verb
         and (message is None or names_message(entry, number(message)))
     )
-
-
-def _values(found: Sequence[Entry], older: str, words: Words) -> Values:
-    return {"rows": [_row(one, words) for one in found], "older": older}
 
 
 def _row(one: Entry, words: Words) -> dict[str, Any]:

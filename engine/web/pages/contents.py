@@ -106,8 +106,7 @@ def _contents(channels: Channels, reader: Reader, message: int, reading: Reading
                 unread = f"{error.place}: {error.detail}" if error.place else error.detail
         else:
             unread = words.say("It is too large to be explained here; `labrelay explain {n}` does it.", n=message)
-    newest = {one.ordinal: one.id for one in trace.documents}
-    linked = LinkedTrace(parsed, made, newest, reading.at)
+    linked = LinkedTrace(parsed, made, {one.ordinal: one.id for one in trace.documents}, reading.at)
     documents = ((one.id, one.media_type, stored_document(reader, one.id)) for one in trace.documents)
     charset = reading.charset or _charset_of(parsed)
     return {

@@ -17,15 +17,7 @@ from engine.actions.declaring import Verb
 from engine.config.changes import Change
 from engine.config.web import WebConfig
 from engine.mapping.suggestions import Suggestion
-from engine.model.errors import (
-    AbsentError,
-    ConfigError,
-    ErasedError,
-    IntegrityError,
-    LabRelayError,
-    StoreError,
-    TooSlowError,
-)
+from engine.model import errors
 from engine.model.permissions import Principal
 from engine.model.phrases import N_, phrase_of
 from engine.model.routes import ChannelRoutes
@@ -170,16 +162,16 @@ class Frame:
         }  # one for each tick of a form
         return Asking(query, request.match_info, principal, words, site, may, self.config().shifts)
 
-    def why_not(self, error: StoreError | ConfigError, words: Words) -> tuple[int, str]:
+    def why_not(self, error: errors.StoreError | errors.ConfigError, words: Words) -> tuple[int, str]:
         """The status and the sentence where the journal cannot be read."""
         match error:
-            case AbsentError() | ErasedError():
+            case errors.AbsentError() | errors.ErasedError():
                 return 404, told(error, words)
-            case TooSlowError():
+            case errors.TooSlowError():
                 return 503, words.say(TOO_SLOW, n=round(self._reader.deadline_s))
-            case ConfigError():
+            case errors.ConfigError():
                 return 503, words.say(LOCKED)
-            case IntegrityError():
+            case errors.IntegrityError():
                 return 500, words.say(DAMAGED)
         return 503, words.say(UNREADABLE)
 
@@ -187,9 +179,9 @@ class Frame:
         """Elements of a page, by their ids (`Renderer.parts`); call this in a thread."""
         return self._renderer.parts(asking.words.language, cells, macros, row)
 
-    def refused(self, desk: Desk, request: web.Request, error: LabRelayError) -> tuple[int, str]:
+    def refused(self, desk: Desk, request: web.Request, error: errors.LabRelayError) -> tuple[int, str]:
         """The status and the sentence where a verb was refused, or could not read the journal."""
-        if isinstance(error, (StoreError, ConfigError)):
+        if isinstance(error, (errors.StoreError, errors.ConfigError)):
             return self.why_not(error, self.asking(request).words)
         return desk.refused(request, error)
 
@@ -226,7 +218,7 @@ class Frame:
                         status, trouble = 404, read.why
                     else:
                         more = dict(read)
-                except (StoreError, ConfigError) as error:
+                except (errors.StoreError, errors.ConfigError) as error:
                     status, trouble = self.why_not(error, asking.words)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
             drawn = self._renderer.draw(plain.template, asking.words.language, person_of(request), values)
@@ -247,6 +239,6 @@ def routes_of(*pages: Served) -> Callable[[Frame], Sequence[Route]]:
     return lambda frame: [route for page in pages for route in page.routes(frame)]
 
 
-def told(error: LabRelayError, words: Words) -> str:
+def told(error: errors.LabRelayError, words: Words) -> str:
     """What an error says, in the reader's language; in English where its text has no sentence of its own (`Said`)."""
     return sentence(phrase_of(error.args[0]).say(words.catalogue))

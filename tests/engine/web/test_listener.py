@@ -119,7 +119,7 @@ async def test_only_machines_that_may_connect_get_an_answer() -> None:
     config = WebConfig(listen=ANY_PORT, allow=("10.1.2.0/24",))
     async with running(quiet_site(), config=config) as page:
         assert (await page.get("/healthz"))[0].status == 200, "this machine always may"
-        with mock.patch.object(listener, "_is_loopback", return_value=False):
+        with mock.patch.object(listener, "is_loopback", return_value=False):
             async with aiohttp.ClientSession() as client:
                 with pytest.raises((aiohttp.ClientError, OSError)):
                     await client.get(f"http://127.0.0.1:{page.server.port}/healthz")

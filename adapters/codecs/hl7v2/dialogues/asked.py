@@ -12,8 +12,7 @@ LEFT_OUT = ("cancel", "unknown")  # actions of lines that offer nothing; what wa
 
 def value(parsed: Parsed, raw: str) -> str:
     """The text of a raw field's first component and subcomponent, without outer blanks."""
-    part = subcomponents(components(raw, parsed.delimiters)[0], parsed.delimiters)[0]
-    return plain(parsed, part)
+    return plain(parsed, subcomponents(components(raw, parsed.delimiters)[0], parsed.delimiters)[0])
 
 
 def plain(parsed: Parsed, raw: str) -> str:

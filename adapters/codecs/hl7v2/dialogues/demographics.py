@@ -34,20 +34,10 @@ class Demographics:
         found = _patient(question, tubes) if context.demographics else None
         known = found is not None and sheet.says(found.number)
         fails = not known and dict(context.settings).get("none") == "error"
-        head = sheet.head(
-            f3=theirs.get(5),
-            f4=theirs.get(6),
-            f5=theirs.get(3),
-            f6=theirs.get(4),
-            f7=context.now,
-            f9=sheet.field("ADR", "A19"),
-            f10=sheet.text(context.control_id),
-            f11=theirs.get(11) or "P",
-            f12=theirs.get(12) or "2.5.1",
-            f18=theirs.get(18),
-        )
+        names = {"f3": theirs.get(5), "f4": theirs.get(6), "f5": theirs.get(3), "f6": theirs.get(4)}
+        head = sheet.answering(theirs, context, "2.5.1", f9=sheet.field("ADR", "A19"), **names)
         answer = ("AE", theirs.get(10), "unknown patient") if fails else ("AA", theirs.get(10))
-        lines = [sheet.line(*head), sheet.line("MSA", *answer), sheet.line(*definition.fields)]
+        lines = [head, sheet.line("MSA", *answer), sheet.line(*definition.fields)]
         if known and found is not None:
             name = sheet.field(found.family, found.given)
             born = whole_date(found.birth_date)

@@ -64,19 +64,12 @@ class GeneXpert:
             return []
         theirs = first(parsed, "MSH")
         cancels = question.kind == "cancel"
-        head = sheet.head(
-            f3=theirs.get(5) or sheet.text(context.host),
-            f5=theirs.get(3),
-            f7=context.now,
-            f9="ACK" if cancels else sheet.field("RSP", "Z02"),
-            f10=sheet.text(context.control_id),
-            f11=theirs.get(11) or "P",
-            f12=theirs.get(12) or "2.5",
-            f15="NE",
-            f16="NE",
-            f18=theirs.get(18),
-        )
-        lines = [sheet.line(*head), sheet.line("MSA", "CA" if cancels else "AA", theirs.get(10))]
+        names = {"f3": theirs.get(5) or sheet.text(context.host), "f5": theirs.get(3), "f15": "NE", "f16": "NE"}
+        kind = "ACK" if cancels else sheet.field("RSP", "Z02")
+        lines = [
+            sheet.answering(theirs, context, "2.5", f9=kind, **names),
+            sheet.line("MSA", "CA" if cancels else "AA", theirs.get(10)),
+        ]
         sent: list[WorkItem] = []
         if not cancels:
             asks = first(parsed, "QPD")

@@ -75,19 +75,9 @@ class Law:
             return []
         theirs, asks = first(parsed, "MSH"), first(parsed, "QPD")
         unread = any(name == "unknown" for one in question.asked for name, _ in one.echo)
-        head = sheet.head(
-            f3=theirs.get(5) or sheet.text(context.host),
-            f5=theirs.get(3),
-            f7=context.now,
-            f9=sheet.field("RSP", "K11", "RSP_K11"),
-            f10=sheet.text(context.control_id),
-            f11=theirs.get(11) or "P",
-            f12=theirs.get(12) or "2.5.1",
-            f18=theirs.get(18),
-            f21=theirs.get(21),
-        )
+        names = {"f3": theirs.get(5) or sheet.text(context.host), "f5": theirs.get(3), "f21": theirs.get(21)}
         lines = [
-            sheet.line(*head),
+            sheet.answering(theirs, context, "2.5.1", f9=sheet.field("RSP", "K11", "RSP_K11"), **names),
             sheet.line("MSA", "AE" if unread else "AA", theirs.get(10)),
             sheet.line("QAK", asks.get(2), "AE" if unread else "OK", asks.get(1)),
             sheet.line(*asks.fields),

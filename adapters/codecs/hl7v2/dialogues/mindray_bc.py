@@ -59,16 +59,8 @@ class MindrayBc:
             return []
         items, mode = _measured(sheet, tubes[0]) if tubes else ([], "")
         theirs = first(parsed, "MSH")
-        head = sheet.head(
-            f3=sheet.text(context.host),
-            f7=context.now,
-            f9=sheet.field("ORR", "O02"),
-            f10=sheet.text(context.control_id),
-            f11=theirs.get(11) or "P",
-            f12=theirs.get(12) or "2.3.1",
-            f18=theirs.get(18),
-        )
-        lines = [sheet.line(*head), sheet.line("MSA", "AA" if items else "AR", theirs.get(10))]
+        head = sheet.answering(theirs, context, "2.3.1", f3=sheet.text(context.host), f9=sheet.field("ORR", "O02"))
+        lines = [head, sheet.line("MSA", "AA" if items else "AR", theirs.get(10))]
         if items:
             lines += _order(sheet, items, mode, context)
         payload = sheet.message(lines)

@@ -74,6 +74,15 @@ class Sheet:
         numbers = {int(name[1:]): value for name, value in fields.items()}
         return ["MSH", encoding, *(numbers.get(number, "") for number in range(3, max(numbers) + 1))]
 
+    def answering(self, theirs: Segment, context: AnswerContext, version: str, **fields: str) -> str:
+        """The MSH of an answer, with the processing id, version and character set of the question's.
+
+        Args:
+            theirs: the MSH that is answered. ``version``: where it has none.
+        """
+        own = {"f7": context.now, "f10": self.text(context.control_id), "f18": theirs.get(18)}
+        return self.line(*self.head(**own, f11=theirs.get(11) or "P", f12=theirs.get(12) or version, **fields))
+
     def message(self, lines: Iterable[str]) -> bytes:
         """The whole message; empty where the analyzer's own words cannot be repeated."""
         written = list(lines)

@@ -70,7 +70,7 @@ def test_each_act_comes_exactly_once_with_its_end(steps: list[str], limit: int, 
         try:
             expected = await _acts(journal, steps)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("engine.web.api.reads.ACTS_AT_ONCE", at_once)
+                patch.setattr("engine.views.trail.ROWS_AT_ONCE", at_once)
                 async with served(journal) as api:
                     found = [row async for page in _pages(api, f"/acts?limit={limit}") for row in page["acts"]]
             assert [(row["id"], row["state"], row["outcome"]) for row in found] == expected

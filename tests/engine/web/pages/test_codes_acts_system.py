@@ -151,7 +151,7 @@ async def test_acts_are_found_by_their_filter(
     page: Page, query: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each once, page by page, with its end also where that was read on an earlier page."""
-    monkeypatch.setattr(acts, "AT_ONCE", at_once)
+    monkeypatch.setattr("engine.views.trail.ROWS_AT_ONCE", at_once)
     monkeypatch.setattr(acts, "PAGE", 7)
     reasons: list[str] = []
     address = f"/acts?{query}&lang=en"
