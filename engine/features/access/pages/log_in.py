@@ -44,7 +44,7 @@ class LogInPages:
             Route(LOG_IN, self._log_in_page, OPEN_TO_ALL),
             Route(LOG_IN, self._log_in, OPEN_TO_ALL, method="POST"),
             Route(CODE, self._code, OPEN_TO_ALL, method="POST"),
-            Route(CHANGE_USER, self._change_user_page, OPEN_TO_ALL),
+            Route(CHANGE_USER, self._draw_users, OPEN_TO_ALL),
             Route(CHANGE_USER, self._change_user, OPEN_TO_ALL, method="POST"),
             Route(SET_UP, self._set_up_page, OPEN_TO_ALL),
             Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
@@ -106,9 +106,6 @@ class LogInPages:
         return await self._desk.answer(request, act)
 
     # -- a shared computer -------------------------------------------------------------------------------------
-
-    async def _change_user_page(self, request: web.Request) -> web.Response:
-        return await self._draw_users(request)
 
     async def _draw_users(
         self, request: web.Request, status: int = 200, name: str = "", trouble: str = ""

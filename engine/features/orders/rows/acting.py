@@ -22,7 +22,7 @@ def cancel(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     Raises:
         RefusedError: there is none of this number, or it has ended.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     closes = one.state is ItemState.REFUSED or (one.state is ItemState.CANCEL_PENDING and not one.query)
     event = order_rules.ItemEvent.CLOSE if closes else order_rules.ItemEvent.CANCEL
     return _do(batch, one, event, "order-cancel", actor, reason)
@@ -37,7 +37,7 @@ def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         RefusedError: there is none of this number, it is not held, an order of another patient with the same specimen
             number goes on already, or an order in conflict would be beside the one that it is in conflict with.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     _raise_if_impossible(one, order_rules.ItemEvent.FREE)
     _raise_if_another_patient(batch, one)
     if one.reason is ItemReason.ORDER_CONFLICT:
@@ -58,7 +58,7 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         RefusedError: there is none of this number, its state allows no sending, the analyzer made it itself, its
             specimen number is another patient's now, or the LIS has ordered the same again.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     if one.made:
         raise RefusedError(f"order {item_id(number)} was made by the analyzer itself: it is not sent there")
     _raise_if_impossible(one, order_rules.ItemEvent.RESEND)
@@ -68,13 +68,6 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     if one.state is ItemState.EXPIRED:
         one.expires_us = batch.steady_us + one.waits_us
     return _do(batch, one, order_rules.ItemEvent.RESEND, "order-resend", actor, reason)
-
-
-def _one(batch: Batch, number: int) -> Kept:
-    one = items.by_number(batch, number)
-    if one is None:
-        raise RefusedError(f"there is no order {item_id(number)}")
-    return one
 
 
 def _do(batch: Batch, one: Kept, event: order_rules.ItemEvent, verb: str, actor: str, reason: str) -> ItemState:

@@ -13,7 +13,7 @@ import orjson
 from engine.features.orders.rules.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.features.orders.rules.usual_times import NEWEST, usual_time
 from engine.model import orders
-from engine.model.errors import IntegrityError
+from engine.model.errors import IntegrityError, RefusedError
 from engine.model.search_keys import folded
 from engine.model.values import changed
 from engine.store.core import pruned_ranges
@@ -167,6 +167,17 @@ def _token(vault: Vault, kind: bytes, text: str) -> bytes:
 def by_number(rows: Rows, number: int) -> Kept | None:
     row = rows.execute(f"{SELECT} WHERE number = ?", (number,)).fetchone()
     return None if row is None else kept(rows.vault, row)
+
+
+def needed(batch: Batch, number: int) -> Kept:
+    """
+    Raises:
+        RefusedError: there is no such order.
+    """
+    one = by_number(batch, number)
+    if one is None:
+        raise RefusedError(f"there is no order {orders.item_id(number)}")
+    return one
 
 
 def of_specimen(rows: Rows, specimen: str, most: int) -> list[Kept]:
