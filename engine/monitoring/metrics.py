@@ -190,23 +190,18 @@ class Counters:
         self.timings.setdefault(spec, {})[labels] = timing
 
 
+@dataclass(eq=False)
 class SiteCollector(Collector):
     """Exports the counters and the current snapshot on each scrape."""
 
-    def __init__(
-        self,
-        counters: Counters,
-        snapshot: Callable[[], SiteSnapshot],
-        services: Callable[[], Mapping[str, object]] = dict,
-    ) -> None:
-        self._counters = counters
-        self._snapshot = snapshot
-        self._services = services
+    counters: Counters
+    snapshot: Callable[[], SiteSnapshot]
+    services: Callable[[], Mapping[str, object]] = dict
 
     def collect(self) -> Iterator[Metric]:
-        site = self._snapshot()  # first: taking the snapshot updates its counters
-        yield from _counted(self._counters)
-        yield from _seen(site, self._services())
+        site = self.snapshot()  # first: taking the snapshot updates its counters
+        yield from _counted(self.counters)
+        yield from _seen(site, self.services())
 
     def describe(self) -> list[Metric]:
         """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""

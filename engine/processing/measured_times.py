@@ -21,18 +21,7 @@ def measured_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
     Args:
         zone: IANA name.
     """
-    times = _times_of(parsed, zone)
-
-    def read(text: str) -> int:
-        found = times.datetime(text) if text else None
-        if found is None or int(found[:4]) < FIRST_YEAR:
-            return 0
-        try:
-            return to_us(_last_moment(found, zone))
-        except (ValueError, OverflowError):
-            return 0
-
-    return read
+    return _reader(parsed, zone, 0, lambda text: _last_moment(text, zone))
 
 
 def exact_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
@@ -41,14 +30,18 @@ def exact_times(parsed: Parsed, zone: str) -> Callable[[str], int]:
     Args:
         zone: IANA name.
     """
+    return _reader(parsed, zone, len("2026-03-01") + 1, datetime.fromisoformat)
+
+
+def _reader(parsed: Parsed, zone: str, shortest: int, moment: Callable[[str], datetime]) -> Callable[[str], int]:
     times = _times_of(parsed, zone)
 
     def read(text: str) -> int:
         found = times.datetime(text) if text else None
-        if found is None or len(found) <= len("2026-03-01") or int(found[:4]) < FIRST_YEAR:
+        if found is None or len(found) < shortest or int(found[:4]) < FIRST_YEAR:
             return 0
         try:
-            return to_us(datetime.fromisoformat(found))
+            return to_us(moment(found))
         except (ValueError, OverflowError):
             return 0
 

@@ -30,18 +30,10 @@ from engine.features.alerts.rules.settings import settings_of
 from engine.features.alerts.rules.wording import lines_of_a_test, notification
 from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.features.todo.service.todo_list import TodoList
+from engine.model import errors
 from engine.model.alerts import Alert, Changes, Message, Notification, Silence
 from engine.model.clock import Clock
 from engine.model.downtime_windows import open_until
-from engine.model.errors import (
-    ConfigError,
-    DeliveryError,
-    DestinationDownError,
-    RefusedDeliveryError,
-    RefusedError,
-    StoreError,
-    TransientDeliveryError,
-)
 from engine.model.ports import AlertSink
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -180,13 +172,13 @@ class Alerting(Service):
     def _built(self, name: str, build: Callable[[], AlertSink]) -> AlertSink:
         try:
             return build()
-        except ConfigError as error:
+        except errors.ConfigError as error:
             logger.error("a sink of alerts cannot be used", extra={"destination": name, "detail": str(error)})
             return _Unusable(str(error))
 
     async def _without(self) -> None:
         """No alerts are configured: nothing is open any more."""
-        with suppress(StoreError):
+        with suppress(errors.StoreError):
             kept = await self._read(rows.anything_kept)
             if kept:
                 await self._journal.run(alerts.forget)
@@ -202,7 +194,7 @@ class Alerting(Service):
             began = self._clock.monotonic()
             try:
                 await self.look()
-            except StoreError as error:
+            except errors.StoreError as error:
                 if error.fatal:
                     raise
             except Exception as error:  # a fault of ours in the to-do list keeps back nothing that waits to be sent
@@ -220,7 +212,7 @@ class Alerting(Service):
                 while await self.send_due(name):
                     pass
                 wait_s = await self._until_due_s(name)
-            except StoreError as error:
+            except errors.StoreError as error:
                 if error.fatal:
                     raise
                 wait_s = FIRST_S
@@ -294,13 +286,13 @@ class Alerting(Service):
             return False
         try:
             refused = await self._sinks[name].send(self._in_words(message))
-        except DeliveryError as error:
+        except errors.DeliveryError as error:
             await self._failed(message, error)
             return True
         except Exception as error:  # a fault of ours at one sink keeps alerts from no other
             text = "a sink of alerts failed by a fault of ours"
             logger.error(text, extra={"destination": name, "cause": type(error).__name__})
-            await self._failed(message, TransientDeliveryError(ReasonCode.BUSY, type(error).__name__))
+            await self._failed(message, errors.TransientDeliveryError(ReasonCode.BUSY, type(error).__name__))
             return True
         config = self.config
         place = config.sinks[name].place if config is not None and name in config.sinks else ""
@@ -320,13 +312,13 @@ class Alerting(Service):
         language = config.language_of(message.sink) if config is not None else "en"
         return notification(message, site.name, self._journal.journal_id.hex()[:8], catalogue(language))
 
-    async def _failed(self, message: Message, error: DeliveryError) -> None:
+    async def _failed(self, message: Message, error: errors.DeliveryError) -> None:
         name = message.sink
         if name not in self._failing:
             self._failing.add(name)
             logger.warning("alerts do not reach a sink", extra={"destination": name, "detail": str(error)})
         urgent = any(line.urgent for line in message.lines)
-        if isinstance(error, RefusedDeliveryError) and message.attempt >= REFUSALS and not urgent:
+        if isinstance(error, errors.RefusedDeliveryError) and message.attempt >= REFUSALS and not urgent:
             logger.error("an alert is given up: its sink refuses it", extra={"destination": name, "detail": str(error)})
             await self._journal.run(alerts.refused, message)
             self.notifications[name, "refused"] += 1
@@ -370,7 +362,7 @@ class Alerting(Service):
         """
         config = self._configured()
         if name and name not in config.sinks:
-            raise RefusedError(f"no sink has the name {name}; there are {', '.join(config.sinks)}")
+            raise errors.RefusedError(f"no sink has the name {name}; there are {', '.join(config.sinks)}")
         names = [name] if name else list(config.sinks)
         return list(await asyncio.gather(*map(self._tested, names)))
 
@@ -381,7 +373,7 @@ class Alerting(Service):
         try:
             refused = await self._sinks[name].send(replace(said, id=f"{said.id}-test"))
             detail = f"refused for {', '.join(refused)}" if refused else ""
-        except DeliveryError as error:
+        except errors.DeliveryError as error:
             detail = str(error)
         except KeyError:
             detail = "it is being opened; try again"
@@ -404,7 +396,7 @@ class Alerting(Service):
         if len(near) != 1:
             there = ", ".join(near or found) or "none"
             wrong = "several alerts begin with" if near else "no open alert is"
-            raise RefusedError(f"{wrong} {key}; there are: {there}")
+            raise errors.RefusedError(f"{wrong} {key}; there are: {there}")
         act = await self._journal.run(alerts.acknowledge, near[0], actor, note)
         self._look_now.set()
         return near[0], act
@@ -431,7 +423,9 @@ class Alerting(Service):
     def _configured(self) -> AlertsConfig:
         config = self.config
         if config is None:
-            raise RefusedError("no alerts are configured; write alerts: into config/labrelay.yaml (docs/alerts.md)")
+            raise errors.RefusedError(
+                "no alerts are configured; write alerts: into config/labrelay.yaml (docs/alerts.md)"
+            )
         return config
 
 
@@ -445,7 +439,7 @@ class _Unusable:
     async def close(self) -> None: ...
 
     async def send(self, notification: Notification) -> Sequence[str]:
-        raise DestinationDownError(ReasonCode.WRONG_ADDRESS, self._why)
+        raise errors.DestinationDownError(ReasonCode.WRONG_ADDRESS, self._why)
 
 
 def _files(config: AlertsConfig) -> list[str]:
@@ -453,7 +447,7 @@ def _files(config: AlertsConfig) -> list[str]:
     return [hash_of(sink) for sink in config.sinks.values()]
 
 
-def _may_have_reached(error: DeliveryError) -> bool:
+def _may_have_reached(error: errors.DeliveryError) -> bool:
     """Whether the sink may have taken the message all the same: it was there, and its answer is missing."""
     if error.reason is not ReasonCode.NO_ANSWER:
         return False

@@ -7,15 +7,10 @@ its row is missing: a damaged page.
 
 import orjson
 
+from engine.model import records
 from engine.model.clock import from_us
 from engine.model.errors import AbsentError, IntegrityError, StoreError
 from engine.model.phrases import N_, Said
-from engine.model.records import (
-    KIND_ACT,
-    KIND_ERASED,
-    KIND_FRAME,
-    KIND_PRUNED,
-)
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark
 from engine.store.core.rows import Execute
@@ -24,10 +19,10 @@ from engine.store.core.vault import Vault
 NO_MESSAGE = N_("there is no message {n}")
 LET_GO = N_("message {n} is not kept any longer: retention deleted it on {day}")
 _OTHERS = {
-    KIND_FRAME: "a frame",
-    KIND_ACT: "an entry of the audit trail",
-    KIND_PRUNED: "a record of rows that retention deleted",
-    KIND_ERASED: "a record of erased rows",
+    records.KIND_FRAME: "a frame",
+    records.KIND_ACT: "an entry of the audit trail",
+    records.KIND_PRUNED: "a record of rows that retention deleted",
+    records.KIND_ERASED: "a record of erased rows",
 }
 
 

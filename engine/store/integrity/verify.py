@@ -29,21 +29,12 @@ from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
-from engine.store.integrity import looks, rollback, sealed_notes
+from engine.store.integrity import looks, rollback, row_check, sealed_notes
 from engine.store.integrity.rollback import Witness
-from engine.store.integrity.row_check import (
-    CHUNK_ROWS,
-    Finding,
-    RowCheck,
-    UnreadableRow,
-    journal_rows,
-    open_sealed,
-    read_rows,
-)
 
 Progress = Callable[[int, int], None]
 Elsewhere = Callable[[bytes], Iterable[Witness]]
-Check = Callable[[sqlite3.Connection, Vault | None], Iterator[Finding]]  # without the key: what needs none
+Check = Callable[[sqlite3.Connection, Vault | None], Iterator[row_check.Finding]]  # without the key: what needs none
 CHECKS: Hook[Mapping[str, Check]] = Hook("checks")
 
 
@@ -53,7 +44,7 @@ def run(
     deep: bool = False,
     progress: Progress | None = None,
     elsewhere: Elsewhere = lambda journal_id: (),
-) -> list[Finding]:
+) -> list[row_check.Finding]:
     """Check the journal in folder ``data``; return an empty list without a problem.
 
     Args:
@@ -72,7 +63,7 @@ def run(
         return [_lost(lost)]
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
-    findings: list[Finding] = []
+    findings: list[row_check.Finding] = []
     try:
         with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
             try:
@@ -80,13 +71,13 @@ def run(
                 findings.extend(_elsewhere(connection, reading, data, elsewhere))
                 findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
             except DAMAGE as error:  # no row can be read: the schema itself is damaged
-                findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
+                findings.append(row_check.Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
     except DamagedError as error:  # its header cannot be read either
-        findings.append(Finding("structure", "", 0, 0, error.what))
+        findings.append(row_check.Finding("structure", "", 0, 0, error.what))
     return findings
 
 
-def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None) -> list[Finding]:
+def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None) -> list[row_check.Finding]:
     """The short check of a journal file without a writer, such as a copy; leaves no files beside it.
 
     Raises:
@@ -99,10 +90,10 @@ def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None)
             migrate.check_readable(connection)
             return list(_findings(connection, reading, None, progress or (lambda done, total: None)))
         except DAMAGE as error:
-            return [Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
+            return [row_check.Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
 
 
-def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
+def recent(connection: sqlite3.Connection, last_id: int) -> list[row_check.Finding]:
     """The quick check at the start of the daemon: the newest rows, back to the one that was verified last.
 
     At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: the cost of a
@@ -113,7 +104,7 @@ def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
     there = connection.execute("SELECT chain FROM journal WHERE id = ?", (known,)).fetchone()
     if there is not None and there[0].hex() != chain_there:
         text = f"row {known}: not the one that was verified under this number"
-        return [Finding("chain", "journal", known, known, text), *_tail(connection, last_id, START_LEAST)]
+        return [row_check.Finding("chain", "journal", known, known, text), *_tail(connection, last_id, START_LEAST)]
     return _tail(connection, last_id, max(START_LEAST, min(last_id - known + 1, _affordable(connection))))
 
 
@@ -127,15 +118,15 @@ def _affordable(connection: sqlite3.Connection) -> int:
     return count
 
 
-def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
+def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[row_check.Finding]:
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None
     gone = [one for one in vouched(connection, pruned_ranges.JOURNAL) if one.last >= first]
     # A gap that began before it: a restore leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
-    check = RowCheck(first, gaps, chain, gone, erased_rows.AccountedRows(connection.execute))
-    findings = [finding for row in journal_rows(connection, first, last_id) for finding in check.feed(row)]
+    check = row_check.RowCheck(first, gaps, chain, gone, erased_rows.AccountedRows(connection.execute))
+    findings = [finding for row in row_check.journal_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
 
@@ -155,8 +146,8 @@ START_BYTES = 64 * 1024 * 1024
 
 def _findings(
     connection: sqlite3.Connection, reading: anchor.AnchorState, vault: Vault | None, progress: Progress
-) -> Iterator[Finding]:
-    steps: list[tuple[str, Iterator[Finding]]] = [
+) -> Iterator[row_check.Finding]:
+    steps: list[tuple[str, Iterator[row_check.Finding]]] = [
         ("anchor", _anchor(connection, reading)),
         ("pruned", _records(connection)),
         ("journal", _journal(connection, vault, progress)),
@@ -171,10 +162,10 @@ def _findings(
         try:
             yield from step
         except DAMAGE as error:  # this step needs a damaged page; the others may do without
-            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
+            yield row_check.Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
         except NO_VALUE as error:
             kind = type(error).__name__
-            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: a value is damaged ({kind})")
+            yield row_check.Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: a value is damaged ({kind})")
 
 
 def _nothing_left(path: Path, reading: anchor.AnchorState) -> LossError | None:
@@ -187,11 +178,11 @@ def _nothing_left(path: Path, reading: anchor.AnchorState) -> LossError | None:
     return None
 
 
-def _lost(loss: LossError) -> Finding:
-    return Finding("anchor", "journal", loss.first, loss.last, str(loss))
+def _lost(loss: LossError) -> row_check.Finding:
+    return row_check.Finding("anchor", "journal", loss.first, loss.last, str(loss))
 
 
-def _anchor(connection: sqlite3.Connection, reading: anchor.AnchorState) -> Iterator[Finding]:
+def _anchor(connection: sqlite3.Connection, reading: anchor.AnchorState) -> Iterator[row_check.Finding]:
     loss = find_total_loss(connection, reading)
     try:
         if loss is None:
@@ -202,14 +193,14 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.AnchorState) -> Iter
     if loss is not None:
         yield _lost(loss)
     for slot in reading.damaged:
-        yield Finding(
+        yield row_check.Finding(
             "anchor", "anchor", slot, slot, f"slot {slot} of the anchor is damaged; the next commit renews it"
         )
 
 
 def _elsewhere(
     connection: sqlite3.Connection, reading: anchor.AnchorState, data: Path, ask: Elsewhere
-) -> Iterator[Finding]:
+) -> Iterator[row_check.Finding]:
     """Findings of the witnesses outside of the journal's folder; with the key, also the seals of their anchors."""
     with suppress(*DAMAGE, TypeError):  # unreadable tables are reported by the scan
         (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
@@ -224,17 +215,17 @@ def _elsewhere(
             connection.execute, ask(journal_id), journal_id, None if vault is None else vault.anchor_seal
         )
         if back is not None:
-            yield Finding(ROLLBACK, "journal", back.first, back.last, back.text)
+            yield row_check.Finding(ROLLBACK, "journal", back.first, back.last, back.text)
 
 
-def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _records(connection: sqlite3.Connection) -> Iterator[row_check.Finding]:
     """Ranges without a valid record: their numbers count as missing."""
     with _at_once(connection):
         every = pruned_ranges.every(connection.execute)
         wrong = [one for one in every if not pruned_ranges.is_vouched_for(connection.execute, one)]
     for one in wrong:
         text = f"{one.what} {one.first} to {one.last}: listed as deleted, but row {one.record} does not attest it"
-        yield Finding("reference", "pruned", one.first, one.last, text)
+        yield row_check.Finding("reference", "pruned", one.first, one.last, text)
 
 
 def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Range]:
@@ -257,39 +248,41 @@ def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
+def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[row_check.Finding]:
     last_id = last_number(connection.execute)
     emptied = erased_rows.AccountedRows(connection.execute)
     gone = partial(vouched, connection, pruned_ranges.JOURNAL)
-    check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
-    for row in journal_rows(connection, 1, last_id):
+    check = row_check.RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
+    for row in row_check.journal_rows(connection, 1, last_id):
         yield from check.feed(row)
-        if isinstance(row, UnreadableRow):
+        if isinstance(row, row_check.UnreadableRow):
             continue
         if vault is not None:
             yield from _open_row(vault, row, emptied)
-        if row.id % CHUNK_ROWS == 0:
+        if row.id % row_check.CHUNK_ROWS == 0:
             progress(row.id, last_id)
     yield from check.end(last_id)
     progress(last_id, last_id)
 
 
-def _open_row(vault: Vault, row: JournalRow, emptied: AccountedRows) -> Iterator[Finding]:
+def _open_row(vault: Vault, row: JournalRow, emptied: AccountedRows) -> Iterator[row_check.Finding]:
     try:
-        payload = open_sealed(vault, row)["body"]
+        payload = row_check.open_sealed(vault, row)["body"]
     except (IntegrityError, TypeError) as error:
-        yield Finding("sealed", "journal", row.id, row.id, str(error))
+        yield row_check.Finding("sealed", "journal", row.id, row.id, str(error))
         return
     if not payload and row.size and emptied.covers(erased_rows.JOURNAL, row.id, row.hash, row.computed):
         return
     if len(payload) != row.size:
         text = f"row {row.id}: {len(payload)} bytes, {row.size} were stored"
-        yield Finding("sealed", "journal", row.id, row.id, text)
+        yield row_check.Finding("sealed", "journal", row.id, row.id, text)
     if row.kind == KIND_MESSAGE and not vault.fits(row.token, row.channel, sha256(payload).digest()):
-        yield Finding("sealed", "journal", row.id, row.id, f"row {row.id}: its token is not that of its content")
+        yield row_check.Finding(
+            "sealed", "journal", row.id, row.id, f"row {row.id}: its token is not that of its content"
+        )
     if row.kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, row.token):
         text = f"row {row.id}: its digests are not those that it was written with"
-        yield Finding("sealed", "journal", row.id, row.id, text)
+        yield row_check.Finding("sealed", "journal", row.id, row.id, text)
 
 
 def _vouches(payload: bytes, token: bytes) -> bool:
@@ -299,16 +292,16 @@ def _vouches(payload: bytes, token: bytes) -> bool:
     return False
 
 
-def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[row_check.Finding]:
     expected, given_up = 1, document_gaps(connection)
     given_up.update((one.first, one.last) for one in vouched(connection, pruned_ranges.DOCUMENT))
     emptied = erased_rows.AccountedRows(connection.execute)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
-    for row in read_rows(connection, 1, last, columns, "document"):
-        if isinstance(row, UnreadableRow):
+    for row in row_check.read_rows(connection, 1, last, columns, "document"):
+        if isinstance(row, row_check.UnreadableRow):
             expected = row.id + 1
-            yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
+            yield row_check.Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
             continue
         document_id, message_id, *fields, stored = row
         while expected < document_id:
@@ -322,13 +315,13 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
             expected = given_up[expected] + 1
         if document_id != expected:
             text = f"documents {expected} to {document_id - 1} are missing"
-            yield Finding("missing", "document", expected, document_id - 1, text)
+            yield row_check.Finding("missing", "document", expected, document_id - 1, text)
         expected = document_id + 1
         computed = b""
         with suppress(Exception):
             computed = document_hash(document_id, message_id, *fields)
         if computed != stored and not emptied.covers(erased_rows.DOCUMENT, document_id, stored, computed):
-            yield Finding(
+            yield row_check.Finding(
                 "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
             )
         elif vault is not None:
@@ -339,7 +332,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
                 )
 
 
-def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _lanes(connection: sqlite3.Connection) -> Iterator[row_check.Finding]:
     with _at_once(connection):
         lanes = connection.execute("SELECT id, channel, destination, last_seq FROM lane ORDER BY id").fetchall()
         let_go: dict[str, dict[int, int]] = {}
@@ -356,17 +349,17 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
             while expected < seq and expected in gone:
                 expected = gone[expected] + 1
             if seq < expected:
-                yield Finding("reference", "delivery", seq, seq, f"{name}: delivery {seq} is there twice")
+                yield row_check.Finding("reference", "delivery", seq, seq, f"{name}: delivery {seq} is there twice")
                 continue
             if seq != expected:
-                yield Finding(
+                yield row_check.Finding(
                     "missing", "delivery", expected, seq - 1, f"{name}: deliveries {expected} to {seq - 1} are missing"
                 )
             expected = seq + 1
         while expected in gone:
             expected = gone[expected] + 1
         if expected <= last_seq:
-            yield Finding(
+            yield row_check.Finding(
                 "missing", "delivery", expected, last_seq, f"{name}: deliveries {expected} to {last_seq} are missing"
             )
     for delivery_id, message_id, document_id, there in connection.execute(
@@ -378,10 +371,10 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
         text = f"delivery {delivery_id}: its document {document_id} or message {message_id} is missing"
         if there:
             text = f"delivery {delivery_id}: its document {document_id} or lane is not one of message {message_id}"
-        yield Finding("reference", "delivery", delivery_id, delivery_id, text)
+        yield row_check.Finding("reference", "delivery", delivery_id, delivery_id, text)
 
 
-def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _tallies(connection: sqlite3.Connection) -> Iterator[row_check.Finding]:
     """The tallies against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
         "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete,"
@@ -397,7 +390,7 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     ).fetchall():
         if kept != counted:
             text = f"channel {channel}: last, stored, dead, incomplete are kept as {kept} and count as {counted}"
-            yield Finding("tally", "channel", 0, 0, text)
+            yield row_check.Finding("tally", "channel", 0, 0, text)
     for lane_id, channel, destination, kept, counted in connection.execute(
         "SELECT l.id, l.channel, l.destination, l.open || ' ' || l.dead || ' ' || l.held, coalesce(n.counted, '0 0 0')"
         " FROM lane l LEFT JOIN (SELECT lane, sum(state IN ('waiting', 'sending')) || ' ' || sum(state = 'dead') || ' '"
@@ -405,15 +398,15 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
     ).fetchall():
         if kept != counted:
             text = f"lane {channel} to {destination}: open, dead, held are kept as {kept} and count as {counted}"
-            yield Finding("tally", "lane", lane_id, lane_id, text)
+            yield row_check.Finding("tally", "lane", lane_id, lane_id, text)
 
 
-def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _structure(connection: sqlite3.Connection) -> Iterator[row_check.Finding]:
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     for (table,) in tables:
         for (text,) in connection.execute(f"PRAGMA integrity_check('{table}')").fetchall():
             if text != "ok":
-                yield Finding("structure", table, 0, 0, f"table {table}: {text}")
+                yield row_check.Finding("structure", table, 0, 0, f"table {table}: {text}")
 
 
 def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:

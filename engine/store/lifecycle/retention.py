@@ -46,15 +46,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import orjson
 
 from engine.feature import Hook
+from engine.model import records
 from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
-from engine.model.records import (
-    KIND_ACT,
-    KIND_ERASED,
-    KIND_FRAME,
-    KIND_MESSAGE,
-    KIND_PRUNED,
-)
 from engine.store.core.batch import Batch
 from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at
@@ -232,7 +226,7 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
         (after, min(until, newest - 1), STEP_LOOKS),
     ).fetchall():
         found.position, found.looked = row_id, found.looked + 1
-        if kind == KIND_MESSAGE:
+        if kind == records.KIND_MESSAGE:
             if row_id in acted_on:
                 found.kept["acted on"] += 1
                 continue
@@ -247,15 +241,15 @@ def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest:
             found.rows.update(frames)
             found.rows[row_id] = chain
             found.counts.update(messages=1, early=int(early), frames=len(frames), bytes=size)
-        elif kind in (KIND_ACT, KIND_PRUNED, KIND_ERASED):
+        elif kind in (records.KIND_ACT, records.KIND_PRUNED, records.KIND_ERASED):
             if received_us >= rows.now_us - policy.audit_us or _needed(execute, row_id):
                 continue
             needs = _needs(rows, row_id, kind)
             if any(one.why or one.changed_us >= rows.now_us - policy.audit_us for one in needs):
                 continue
             found.rows[row_id] = chain
-            found.counts["acts" if kind == KIND_ACT else "records"] += 1
-            if kind == KIND_PRUNED:
+            found.counts["acts" if kind == records.KIND_ACT else "records"] += 1
+            if kind == records.KIND_PRUNED:
                 found.records.append(row_id)
                 ranges += execute("SELECT count(*) FROM pruned WHERE record = ?", (row_id,)).fetchone()[0]
         if len(found.rows) >= limit or ranges >= RECORD_RANGES:
@@ -331,7 +325,7 @@ def _judge(
         age_us = policy.dismissed_us
     else:
         age_us = policy.delivered_us
-    needs = _needs(rows, message_id, KIND_MESSAGE)
+    needs = _needs(rows, message_id, records.KIND_MESSAGE)
     changes = (*(one.changed_us for one in needs), *(settled_us for _, _, settled_us, _ in deliveries))
     last_us = max(received_us, state[1], *changes)
     for one in needs:
@@ -396,7 +390,7 @@ def _frames(rows: Rows, message_id: int, channel: str, session: int) -> dict[int
     return dict(
         rows.execute(
             "SELECT id, chain FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ?",
-            (first, last, KIND_FRAME, session, channel),
+            (first, last, records.KIND_FRAME, session, channel),
         ).fetchall()
     )
 

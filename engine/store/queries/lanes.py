@@ -1,23 +1,16 @@
 """Read the state of channels and lanes: their tallies, open work and pauses."""
 
-from engine.model.records import (
-    CRITICAL,
-    ChannelView,
-    LaneView,
-    OpenLane,
-    Pause,
-    Target,
-)
+from engine.model import records
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 
 
-def list_channels(reader: Reader) -> list[ChannelView]:
-    rows = reader.rows(f"SELECT {', '.join(ChannelView._fields)} FROM channel ORDER BY name")  # noqa: S608 - constants
-    return [ChannelView._make(row) for row in rows]
+def list_channels(reader: Reader) -> list[records.ChannelView]:
+    rows = reader.rows(f"SELECT {', '.join(records.ChannelView._fields)} FROM channel ORDER BY name")  # noqa: S608 - constants
+    return [records.ChannelView._make(row) for row in rows]
 
 
-def list_lanes(reader: Reader) -> list[LaneView]:
+def list_lanes(reader: Reader) -> list[records.LaneView]:
     rows = reader.rows(
         "SELECT id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by,"
         " CASE WHEN held > 0 THEN (SELECT coalesce(min(d.settled_us), 0) FROM delivery d"
@@ -25,12 +18,12 @@ def list_lanes(reader: Reader) -> list[LaneView]:
         " CASE WHEN held > 0 THEN (SELECT count(*) FROM delivery d"
         " WHERE d.lane = lane.id AND d.state = 'held' AND d.flags & ?) ELSE 0 END"
         " FROM lane ORDER BY channel, destination",
-        (CRITICAL,),
+        (records.CRITICAL,),
     )
-    return [(view := LaneView._make(row))._replace(paused=bool(view.paused)) for row in rows]
+    return [(view := records.LaneView._make(row))._replace(paused=bool(view.paused)) for row in rows]
 
 
-def open_lanes(reader: Reader) -> list[OpenLane]:
+def open_lanes(reader: Reader) -> list[records.OpenLane]:
     """Lanes with work, and the age of the oldest."""
     rows = reader.rows(
         "SELECT l.channel, l.destination, l.open, ("
@@ -41,7 +34,7 @@ def open_lanes(reader: Reader) -> list[OpenLane]:
         " FROM lane l WHERE l.open > 0 ORDER BY l.channel, l.destination"
     )
     return [
-        OpenLane(
+        records.OpenLane(
             channel=channel,
             destination=destination,
             open=count,
@@ -51,7 +44,7 @@ def open_lanes(reader: Reader) -> list[OpenLane]:
     ]
 
 
-def list_pauses(reader: Reader) -> list[Pause]:
+def list_pauses(reader: Reader) -> list[records.Pause]:
     """All pauses; without the key, or where the audit row is lost, they lack person and reason."""
     rows = reader.rows(
         "SELECT p.channel, p.destination, p.since_us, p.act, j.body FROM pause p"
@@ -62,8 +55,8 @@ def list_pauses(reader: Reader) -> list[Pause]:
         said = opened_note(reader.keys, sealed, "body", act, "")
         what = said.get("what", {})
         found.append(
-            Pause(
-                target=Target(channel=channel, destination=destination),
+            records.Pause(
+                target=records.Target(channel=channel, destination=destination),
                 since_us=since_us,
                 actor=str(said.get("actor", "")),
                 reason=str(what.get("paused") or what.get("reason", "")),

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import orjson
 
+from engine.model import records
 from engine.model.document_facts import facts_from
 from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.journal_views import (
@@ -19,12 +20,6 @@ from engine.model.journal_views import (
     Filter,
     MessageView,
     Trace,
-)
-from engine.model.records import (
-    KIND_FRAME,
-    MANUAL,
-    MAYBE_DELIVERED,
-    MessageState,
 )
 from engine.model.tested_results import tests_in
 from engine.store.core.notes import read_note
@@ -364,7 +359,7 @@ def _message(reader: Reader, row: Sequence[Any]) -> MessageView:
         received_us=received_us,
         message_type=message_type,
         size=size,
-        state=cast("MessageState", state or "stored"),
+        state=cast("records.MessageState", state or "stored"),
         reason=reason or "",
         control_id=meta.get("id", ""),
         peer=meta.get("peer", ""),
@@ -388,7 +383,7 @@ def _frames(reader: Reader, execute: Execute, row: Sequence[Any], session: int) 
     first, last = _meta(reader, row[8], row[0], row[1]).get("frames", (0, -1))
     rows = execute(
         "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ?",
-        (first, last, KIND_FRAME, session),
+        (first, last, records.KIND_FRAME, session),
     )
     return tuple(found[0] for found in rows)
 
@@ -409,8 +404,8 @@ def _delivery(reader: Reader, row: Sequence[Any], attempts: Sequence[Any]) -> De
         attempt=attempt,
         not_before_us=not_before_us,
         cause=cause,
-        maybe_delivered=bool(flags & MAYBE_DELIVERED),
-        manual=bool(flags & MANUAL),
+        maybe_delivered=bool(flags & records.MAYBE_DELIVERED),
+        manual=bool(flags & records.MANUAL),
         settled_us=settled_us,
         detail=detail,
         answer=answer,

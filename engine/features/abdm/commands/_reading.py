@@ -13,17 +13,7 @@ from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import Form, form_option, show_document, show_rows
 from engine.commands.shared.selecting import ROW, asked_for, page_options, word
 from engine.commands.shared.session import Session, pass_session
-from engine.features.abdm.lists import (
-    CONSENT,
-    CONTEXT,
-    TRANSFER,
-    consent_in_full,
-    consent_lines,
-    context_in_full,
-    context_lines,
-    state_in_full,
-    state_lines,
-)
+from engine.features.abdm import lists
 from engine.features.abdm.rows import details as abdm_details
 from engine.features.abdm.rows import lists as abdm_lists
 from engine.features.abdm.rows.lists import Wanted
@@ -55,8 +45,8 @@ def status(session: Session, form: Form) -> None:
     with session.reader() as reader:
         found = facility_states(reader, _configured(session), int(datetime.now(UTC).timestamp() * 1_000_000))
     account = _account(session)
-    lines = list(state_lines(found, account)) or ["this site has nothing at ABDM; docs/abdm.md says how to begin"]
-    show_document(form, state_in_full(found, account), lines)
+    lines = list(lists.state_lines(found, account)) or ["this site has nothing at ABDM; docs/abdm.md says how to begin"]
+    show_document(form, lists.state_in_full(found, account), lines)
 
 
 def _filters(states: Sequence[str], noun: str) -> Callable[[F], F]:
@@ -93,7 +83,7 @@ def contexts(session: Session, /, message: int | None, report: str | None, form:
     `labrelay abdm context` shows one in full.
     """
     more = {"message": message, "report": report or ""}
-    _show(session, form, CONTEXT, abdm_lists.contexts, "no care context", more, **given)
+    _show(session, form, lists.CONTEXT, abdm_lists.contexts, "no care context", more, **given)
 
 
 @click.command()
@@ -105,7 +95,7 @@ def consents(session: Session, /, form: Form, **given: Any) -> None:
 
     `labrelay abdm consent` shows one in full. It says whether the consent manager's signature is verified.
     """
-    _show(session, form, CONSENT, abdm_lists.consents, "no consent", {}, **given)
+    _show(session, form, lists.CONSENT, abdm_lists.consents, "no consent", {}, **given)
 
 
 @click.command()
@@ -117,7 +107,7 @@ def consents(session: Session, /, form: Form, **given: Any) -> None:
 @pass_session
 def transfers(session: Session, /, consent: int | None, form: Form, **given: Any) -> None:
     """List requests for records, the newest first, and how many pages the reader got."""
-    _show(session, form, TRANSFER, abdm_lists.transfers, "no request for records", {"consent": consent}, **given)
+    _show(session, form, lists.TRANSFER, abdm_lists.transfers, "no request for records", {"consent": consent}, **given)
 
 
 @click.command("context")
@@ -130,7 +120,7 @@ def show_context(session: Session, number: int, form: Form) -> None:
         found = abdm_details.context(reader, number)
     if found is None:
         raise LabRelayError(f"there is no care context {number}")
-    show_document(form, context_in_full(found), context_lines(found))
+    show_document(form, lists.context_in_full(found), lists.context_lines(found))
 
 
 @click.command("consent")
@@ -143,7 +133,7 @@ def show_consent(session: Session, number: int, form: Form) -> None:
         found = abdm_details.consent(reader, number)
     if found is None:
         raise LabRelayError(f"there is no consent {number}")
-    show_document(form, consent_in_full(found), consent_lines(found))
+    show_document(form, lists.consent_in_full(found), lists.consent_lines(found))
 
 
 def _account(session: Session) -> dict[str, Any] | None:

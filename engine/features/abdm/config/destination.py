@@ -10,33 +10,21 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config import values
 from engine.config.destination_auth import USE_HTTPS, host_in_clear
 from engine.config.destination_base import DestinationBase
 from engine.config.source_http import UrlPath
 from engine.config.templated_request import SmsConfig
 from engine.config.tls import ConnectTls, ServerTls
-from engine.config.values import (
-    Address,
-    Duration,
-    Flag,
-    HttpUrl,
-    Model,
-    Name,
-    Names,
-    Networks,
-    SecretName,
-    Text,
-    Texts,
-    Whole,
-    Words,
-)
 from engine.config.yaml_nodes import KeyPath
 from engine.model.units import HostPort
 
 GATEWAYS = {"sbx": "https://dev.abdm.gov.in", "abdm": "https://apis.abdm.gov.in"}
 HEALTH = "/health"  # behind `path`: it answers `ok` to anyone, so a look from outside shows that callbacks can come in
 SANDBOX_ISSUER = "https://dev.abdm.gov.in/auth/realms/central-registry"
-FacilityId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$"), Words("id of a facility")]
+FacilityId = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$"), values.Words("id of a facility")
+]
 
 
 def _base_path(text: str) -> str:
@@ -45,27 +33,27 @@ def _base_path(text: str) -> str:
     return text.rstrip("/")
 
 
-class FacilityConfig(Model):
+class FacilityConfig(values.Model):
     """A laboratory as the network knows it."""
 
-    name: Text
+    name: values.Text
     """Name of the laboratory, as patients see it."""
 
     hfr: FacilityId | None = None
     """Id in the Health Facility Registry, for the documents; by default the id at the gateway, which it usually is."""
 
-    channels: Names | None = None
+    channels: values.Names | None = None
     """Channels whose reports are this laboratory's. Needed where there are several; a lone one has all."""
 
 
-class CallbackConfig(Model):
+class CallbackConfig(values.Model):
     """Where the gateway's callbacks come in: a listener of its own, beside the page's."""
 
-    url: HttpUrl
+    url: values.HttpUrl
     """Public address that the gateway knows, as `https://relay.example.org/abdm`; it appends the path of each
     callback."""
 
-    listen: Address
+    listen: values.Address
     """Address to listen on. Beyond this machine only with `tls`."""
 
     path: Annotated[UrlPath, AfterValidator(_base_path)] = "/abdm"
@@ -74,19 +62,19 @@ class CallbackConfig(Model):
     tls: ServerTls | None = None
     """TLS of the listener."""
 
-    allow: Networks = ()
+    allow: values.Networks = ()
     """Addresses and networks that may send callbacks. By default any: each has to prove who sent it. Name them in
     production: a token that another party has seen proves a callback, too."""
 
-    relays: Networks = ()
+    relays: values.Networks = ()
     """Addresses of relays before this machine. Where a connection comes from one, the sender is the last address of
     `X-Forwarded-For`; from any other address that header counts for nothing."""
 
-    one_request_per_token: Flag = False
+    one_request_per_token: values.Flag = False
     """`true`: a token proves callbacks of one REQUEST-ID; under another one it is refused. Leave it until NHA says that
     each callback has a token of its own: where the gateway uses one for several, these would be lost."""
 
-    max_connections: Whole = Field(default=64, ge=1, le=10_000)
+    max_connections: values.Whole = Field(default=64, ge=1, le=10_000)
     """Connections at once; one more is closed."""
 
     @model_validator(mode="after")
@@ -132,19 +120,19 @@ abdm:
     environment: Literal["sbx", "abdm"]
     """`sbx`: NHA's sandbox; `abdm`: production. It is the X-CM-ID of each call, and decides the gateway."""
 
-    gateway: HttpUrl | None = None
+    gateway: values.HttpUrl | None = None
     """Address of the gateway; by default that of `environment`."""
 
-    client_id: Text
+    client_id: values.Text
     """Id of our account at the gateway."""
 
-    client_secret: SecretName
+    client_secret: values.SecretName
     """Its secret, by name only."""
 
-    issuer: HttpUrl | None = None
+    issuer: values.HttpUrl | None = None
     """Issuer (`iss`) of the tokens that prove callbacks. That of the sandbox is known; in production give it."""
 
-    senders: Texts = ("gateway",)
+    senders: values.Texts = ("gateway",)
     """Accounts (`azp`) of which a token proves a callback. One that other parties use lets them in."""
 
     facilities: Annotated[dict[FacilityId, FacilityConfig], Field(min_length=1)]
@@ -165,14 +153,14 @@ abdm:
     gateway_tls: ConnectTls | None = None
     """Trust for the gateway, where the system's does not do."""
 
-    answer_within: Duration = Field(default=1800.0, ge=1, le=86_400)
+    answer_within: values.Duration = Field(default=1800.0, ge=1, le=86_400)
     """How long a call waits for the callback with its result before it is made again: the gateway repeats a callback
     that was not taken after some 16 minutes."""
 
     profile: Literal["2.0.1", "6.5"] = "2.0.1"
     """Release of the NRCeS profiles whose rules each document must keep."""
 
-    push_private: Networks = ()
+    push_private: values.Networks = ()
     """Networks that are not of the internet and to which records may be pushed all the same, as `10.1.2.0/24`. By
     default none: the reader names the address, and it must not lead into the laboratory."""
 
@@ -180,13 +168,13 @@ abdm:
     """Whether the token of our session goes along with records, as NHA's documents want it. The reader could call the
     gateway as us until the token ends; `false` where the readers take records without."""
 
-    invite: Flag = False
+    invite: values.Flag = False
     """`true`: a patient with a mobile and without ABHA gets an SMS of the network with a link, once for each report."""
 
     invite_prefix: Literal["91", "+91", "+91-", ""] = "91"
     """Signs before the ten digits of a mobile in an invitation: NHA's documents show several."""
 
-    hi_type_key: Name = "hiType"
+    hi_type_key: values.Name = "hiType"
     """Key of the type of records in links: NHA's documents say `hiTypes`, its sandbox takes `hiType`."""
 
     @property

@@ -372,7 +372,7 @@ def end_due(batch: Batch) -> bool:
 async def keep_time(journal: Journal, clock: Clock) -> None:
     """End each consent at its time, until cancelled."""
     while True:
-        due_us = queries.next_consent_end_us(journal)
+        due_us = queries.look(journal, consents.next_end_us)
         wait_s = IDLE_S if due_us is None else (due_us - clock.now_us()) / 1_000_000
         try:
             if wait_s <= 0 and await journal.run(end_due):

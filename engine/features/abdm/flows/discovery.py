@@ -14,7 +14,7 @@ Sources: NHA's OpenAPI documents of 2026-09-16 (user-initiated linking).
 """
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,6 @@ from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows import linking, matching
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import calls, contexts, offers, patients
-from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.offers import Code, Offer
 from engine.features.abdm.rows.patients import Person
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
@@ -72,7 +71,7 @@ def discover(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
             "had_left": known is not None and known.state is PatientState.DROPPED,
             "contexts": {str(one.number): one.reference for one in found.contexts},
         }
-        answer["patient"] = [_listed(ours, reference, found.contexts)]
+        answer["patient"] = [linking.listed(ours, reference, found.contexts)]
         answer["matchedBy"] = [one.value for one in found.means]
     else:
         answer["error"] = {"code": CODE, "message": NO_MATCH}
@@ -146,18 +145,6 @@ def _year(value: object) -> int:
     if len(text) != 4 or not (text.isascii() and text.isdecimal()):
         raise CallbackBodyError("no-year")
     return int(text)
-
-
-def _listed(ours: AbdmDestination, reference: str, listed: Sequence[Context]) -> dict[str, Any]:
-    return {
-        "referenceNumber": reference,
-        "display": "Lab reports",
-        "careContexts": [
-            {"referenceNumber": one.reference, "display": one.content.get("display", "Lab report")} for one in listed
-        ],
-        ours.hi_type_key: linking.HI_TYPE,
-        "count": len(listed),
-    }
 
 
 # -- init ------------------------------------------------------------------------------------------------------------
@@ -347,7 +334,7 @@ def _link(batch: Batch, ours: AbdmDestination, callback: Callback, offer: Offer,
         linking.go_on(batch, ours, patient)  # he is back
     offers.end(batch, code.number, CodeState.LINKED)
     answer = {
-        "patient": [_listed(ours, reference, found.contexts)],
+        "patient": [linking.listed(ours, reference, found.contexts)],
         "response": {"requestId": callback.request_id},
     }
     about = {"contexts": numbers, "patient": patient}

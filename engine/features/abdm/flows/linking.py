@@ -13,7 +13,7 @@ published.
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -140,21 +140,25 @@ def _link(batch: Batch, ours: AbdmDestination, patient: Patient, person: Person,
     if others:
         go_on(batch, ours, patient.number)
         return
-    listed = {
-        "referenceNumber": patient.reference,
-        "display": "Lab reports",
-        "careContexts": [
-            {"referenceNumber": one.reference, "display": one.content.get("display", "Lab report")} for one in ready
-        ],
-        ours.hi_type_key: HI_TYPE,
-        "count": len(ready),
-    }
-    body = {"abhaAddress": person.address, "patient": [listed]}
+    body = {"abhaAddress": person.address, "patient": [listed(ours, patient.reference, ready)]}
     body |= {"abhaNumber": person.number} if person.number else {}
     numbers = [one.number for one in ready]
     for one in ready:
         contexts.move(batch, [one.number], ContextState.LINKING, RENEWED if one.reason == RENEWED else "")
     calls.queue(batch, patient.facility, LINK, patient.number, body, about={"contexts": numbers})
+
+
+def listed(ours: AbdmDestination, reference: str, reports: Sequence[Context]) -> dict[str, Any]:
+    """Reports of one patient, as the network lists them. ``reference``: the patient's."""
+    return {
+        "referenceNumber": reference,
+        "display": "Lab reports",
+        "careContexts": [
+            {"referenceNumber": one.reference, "display": one.content.get("display", "Lab report")} for one in reports
+        ],
+        ours.hi_type_key: HI_TYPE,
+        "count": len(reports),
+    }
 
 
 def _may_be_of(context: Context, person: Person) -> bool:

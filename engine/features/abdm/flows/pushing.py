@@ -124,7 +124,7 @@ class Pushing:
 
     def _open(self, most: int) -> list[int]:
         try:
-            return queries.open_transfers(self._journal, self._begun, most)
+            return queries.look(self._journal, transfers.open_numbers, self._begun, most)
         except StoreError as error:
             if error.fatal:
                 raise

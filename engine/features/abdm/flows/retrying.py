@@ -18,15 +18,7 @@ from engine.features.abdm.flows import later, linking, requests
 from engine.features.abdm.rows import calls, contexts, patients, transfers
 from engine.features.abdm.rows.contexts import Context
 from engine.features.abdm.rows.patients import Patient
-from engine.features.abdm.rules.network import (
-    LASTING,
-    Call,
-    CallState,
-    ContextState,
-    PatientState,
-    TokenState,
-    TransferState,
-)
+from engine.features.abdm.rules import network
 from engine.model.clock import from_us
 from engine.model.errors import RefusedError
 from engine.model.phrases import R_, Said
@@ -36,7 +28,7 @@ from engine.store.operations import audit
 
 UNDER_WAY: Final = R_("the report is on its way: wait for the network's answer")
 _LINKING: Final = frozenset({linking.TOKEN, linking.LINK, linking.NOTIFY})
-_NOT_ENDED: Final = frozenset({CallState.WAITING, CallState.SENDING, CallState.ACCEPTED})
+_NOT_ENDED: Final = frozenset({network.CallState.WAITING, network.CallState.SENDING, network.CallState.ACCEPTED})
 
 
 @operation(priority=Priority.SETTLE)
@@ -56,7 +48,7 @@ def context(
     one = later.one_left(batch, number)
     later.raise_if_not_ours(ours, one)
     patient = _patient_of(batch, one)
-    if one.state is ContextState.LINKED:
+    if one.state is network.ContextState.LINKED:
         _tell(batch, ours, one)
     else:
         _link(batch, ours, one, patient, confirmed)
@@ -74,10 +66,10 @@ def transfer(batch: Batch, number: int, reason: str, *, who: str) -> None:
     found = transfers.by_number(batch, number)
     if found is None:
         raise RefusedError(Said("there is no transfer {n}", n=number))
-    if found.state not in (TransferState.ENDED, TransferState.REFUSED):
+    if found.state not in (network.TransferState.ENDED, network.TransferState.REFUSED):
         raise RefusedError(R_("the transfer is under way: each page is tried again by itself"))
     failed = calls.failed_last(batch, requests.DATA_NOTIFY, number)
-    if found.state is TransferState.REFUSED or failed is None or failed[1] == requests.NOT_ACKNOWLEDGED:
+    if found.state is network.TransferState.REFUSED or failed is None or failed[1] == requests.NOT_ACKNOWLEDGED:
         raise RefusedError(
             R_("the transfer has ended, and its pages are deleted: the reader asks again, which is another transfer")
         )
@@ -98,11 +90,11 @@ def call(batch: Batch, number: int, reason: str, *, who: str) -> None:
         raise RefusedError(Said("there is no call {n}", n=number))
     if found.state in _NOT_ENDED:
         raise RefusedError(R_("the call is under way"))
-    if found.state is not CallState.FAILED:
+    if found.state is not network.CallState.FAILED:
         raise RefusedError(R_("the call is done"))
     if found.name in _LINKING:
         raise RefusedError(R_("the call belongs to the link of a report: give the context instead"))
-    if found.name not in LASTING:
+    if found.name not in network.LASTING:
         raise RefusedError(R_("the call is not made again: it was of use at its moment alone"))
     _make_again(batch, found)
     _note(batch, who, {"call": number, "name": found.name}, reason)
@@ -114,10 +106,10 @@ def _raise_without(reason: str) -> None:
 
 
 def _patient_of(batch: Batch, one: Context) -> Patient:
-    if one.state in (ContextState.WAITING, ContextState.DROPPED):
+    if one.state in (network.ContextState.WAITING, network.ContextState.DROPPED):
         raise RefusedError(R_("the report waits, or is withdrawn: say by a link whose it is"))
     patient = patients.by_number(batch, one.patient) if one.patient else None
-    if patient is None or patient.person is None or patient.state is not PatientState.KNOWN:
+    if patient is None or patient.person is None or patient.state is not network.PatientState.KNOWN:
         raise RefusedError(R_("the patient of the report has left the network"))
     return patient
 
@@ -127,21 +119,21 @@ def _tell(batch: Batch, ours: AbdmDestination, one: Context) -> None:
         raise RefusedError(R_("the report is linked, and the patient's app knows its newest version"))
     if calls.is_open(batch, linking.NOTIFY, one.number):
         raise RefusedError(UNDER_WAY)
-    contexts.move(batch, [one.number], ContextState.LINKED)
+    contexts.move(batch, [one.number], network.ContextState.LINKED)
     linking.tell(batch, ours, one)
 
 
 def _link(batch: Batch, ours: AbdmDestination, one: Context, patient: Patient, confirmed: bool) -> None:
-    if one.state is ContextState.LINKING:
+    if one.state is network.ContextState.LINKING:
         raise RefusedError(UNDER_WAY)
     is_asked = any(calls.is_open(batch, name, patient.number) for name in (linking.TOKEN, linking.LINK))
-    if one.state is ContextState.READY and is_asked:
+    if one.state is network.ContextState.READY and is_asked:
         raise RefusedError(UNDER_WAY)
     token = patients.link_token(batch, patient.number)
-    if token is not None and token.state is TokenState.BLOCKED and token.until_us > batch.now_us:
+    if token is not None and token.state is network.TokenState.BLOCKED and token.until_us > batch.now_us:
         until = f"{from_us(token.until_us):%Y-%m-%d %H:%M}"
         raise RefusedError(Said("the network blocks this patient until {time} UTC", time=until))
-    has_token = token is not None and token.state is TokenState.HELD and token.until_us > batch.now_us
+    has_token = token is not None and token.state is network.TokenState.HELD and token.until_us > batch.now_us
     if not (confirmed or is_asked or has_token) and _is_mistaken(batch, one, patient):
         raise RefusedError(
             R_(
@@ -163,7 +155,7 @@ def _is_mistaken(batch: Batch, one: Context, patient: Patient) -> bool:
     return was_refused and not calls.was_made(batch, linking.TOKEN, patient.number)
 
 
-def _make_again(batch: Batch, one: Call) -> None:
+def _make_again(batch: Batch, one: network.Call) -> None:
     if one.ends_us and one.ends_us <= batch.now_us:
         raise RefusedError(R_("the call is of no use any more: its time is over"))
     if one.body is None:

@@ -61,7 +61,7 @@ class Texting:
             claim=self._claim,
             attempt=self._attempt,
             put_off=lambda text: journal.run(offers.put_off, text.code, AGAIN_S[-1]),
-            due_us=lambda: rows.next_text_us(journal),
+            due_us=lambda: rows.look(journal, offers.next_due_us),
             fault="an SMS of ABDM ended by a fault",
         )
 

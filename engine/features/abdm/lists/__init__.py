@@ -3,15 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.features.abdm.rows.details import (
-    ConsentInFull,
-    ContextInFull,
-    Granted,
-    Left,
-    PageLine,
-    StepLine,
-    VersionLine,
-)
+from engine.features.abdm.rows import details
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, MaskedPatient, TransferLine
 from engine.features.abdm.rows.state import FacilityState
 from engine.model.clock import from_us
@@ -112,14 +104,14 @@ TRANSFER = View[TransferLine](
     Field("consent_id"),
     Field("changed", of=at("changed_us")),
 )
-VERSION = View[VersionLine](
+VERSION = View[details.VersionLine](
     "versions",
     Field("version", "VERSION", right=True),
     Field("message", "MESSAGE", of=or_none("message_id"), right=True),
     Field("at", "RECEIVED", of=at("at_us")),
     Field("notified", "NOTIFIED", of="is_told"),
 )
-STEP = View[StepLine](
+STEP = View[details.StepLine](
     "calls",
     Field("number", "CALL", right=True),
     Field("changed", "CHANGED", of=at("changed_us")),
@@ -130,7 +122,7 @@ STEP = View[StepLine](
     Field("attempts", "ATTEMPTS", of="attempt", right=True),
     Field("made", of=at("made_us")),
 )
-PAGE = View[PageLine](
+PAGE = View[details.PageLine](
     "pages",
     Field("transfer", "TRANSFER", right=True),
     Field("page", "PAGE", of="n", right=True),
@@ -143,14 +135,14 @@ PAGE = View[PageLine](
     Field("attempts", "ATTEMPTS", of="attempt", right=True),
     Field("consent", "CONSENT", of=or_none("consent"), right=True),
 )
-LEFT = View[Left](
+LEFT = View[details.Left](
     "not_sent",
     Field("context", "CONTEXT", of=or_none("context"), right=True),
     Field("reason", "REASON"),
 )
 
 
-def context_in_full(one: ContextInFull) -> dict[str, Any]:
+def context_in_full(one: details.ContextInFull) -> dict[str, Any]:
     return {
         **CONTEXT.row(one.line),
         "versions": VERSION.rows(one.versions),
@@ -159,7 +151,7 @@ def context_in_full(one: ContextInFull) -> dict[str, Any]:
     }
 
 
-def context_lines(one: ContextInFull) -> Iterator[str]:
+def context_lines(one: details.ContextInFull) -> Iterator[str]:
     yield Head(f"care context {one.line.number}")
     yield from _facts(CONTEXT.row(one.line))
     yield from _under("versions", VERSION, one.versions)
@@ -167,7 +159,7 @@ def context_lines(one: ContextInFull) -> Iterator[str]:
     yield from _under("sent to readers", PAGE, one.sent)
 
 
-def consent_in_full(one: ConsentInFull) -> dict[str, Any]:
+def consent_in_full(one: details.ConsentInFull) -> dict[str, Any]:
     return {
         **_consent(one),
         "contexts": list(one.contexts),
@@ -178,7 +170,7 @@ def consent_in_full(one: ConsentInFull) -> dict[str, Any]:
     }
 
 
-def consent_lines(one: ConsentInFull) -> Iterator[str]:
+def consent_lines(one: details.ConsentInFull) -> Iterator[str]:
     yield Head(f"consent {one.line.number}")
     yield from _facts(_consent(one))
     yield f"  {'contexts':<22} {', '.join(str(each) if each else 'not here' for each in one.contexts)}".rstrip()
@@ -188,7 +180,7 @@ def consent_lines(one: ConsentInFull) -> Iterator[str]:
         yield from _under(f"not sent of request {each.line.number}", LEFT, each.left)
 
 
-def _consent(one: ConsentInFull) -> dict[str, Any]:
+def _consent(one: details.ConsentInFull) -> dict[str, Any]:
     granted = _granted(one.granted) if one.granted is not None else None
     signature = "verified" if one.is_signed else SIGNATURE
     return {**CONSENT.row(one.line), "signature": signature, "grants": one.grants, "granted": granted}
@@ -209,7 +201,7 @@ def _under(title: str, view: View[Any], items: Sequence[Any]) -> Iterator[str]:
         yield from table(items, view.columns)
 
 
-def _granted(one: Granted) -> dict[str, Any]:
+def _granted(one: details.Granted) -> dict[str, Any]:
     repeats, value, unit = one.frequency or (0, 0, "")
     return {
         "purpose": one.purpose,

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from engine.features.abdm.rows.sealing import opened_bytes, sealed_bytes
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Callback, CallbackState
 from engine.model.errors import CallbackBodyError, IntegrityError
 from engine.store.core.batch import Batch
@@ -174,7 +175,4 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 def _end(batch: Batch, number: int, state: CallbackState, reason: str) -> None:
-    batch.execute(
-        "UPDATE abdm_callback SET state = ?, reason = ?, changed_us = ? WHERE number = ?",
-        (state.value, reason, batch.now_us, number),
-    )
+    change(batch, "abdm_callback", number, state=state.value, reason=reason)

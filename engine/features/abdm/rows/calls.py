@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from engine.features.abdm.rows.sealing import opened, sealed
 from engine.features.abdm.rows.set_back import follow
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.network import Attempt, Call, CallState, GatewayAnswer, Verdict
 from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch
@@ -145,10 +146,7 @@ def withdraw(batch: Batch, call: Call, code: str) -> None:
 
 
 def _end(batch: Batch, number: int, code: str) -> None:
-    batch.execute(
-        "UPDATE abdm_call SET state = 'failed', code = ?, changed_us = ? WHERE number = ?",
-        (code, batch.now_us, number),
-    )
+    change(batch, "abdm_call", number, state="failed", code=code)
 
 
 @operation(priority=Priority.SETTLE)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.features.abdm.rows import sealing, transfers
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.consents import ConsentState
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
@@ -92,10 +93,7 @@ def put(
             ),
         )
         return int(number)
-    batch.execute(
-        "UPDATE abdm_consent SET state = ?, reason = ?, signed = ?, granted = ?, changed_us = ? WHERE number = ?",
-        (state.value, reason, signed, granted, batch.now_us, number),
-    )
+    change(batch, "abdm_consent", number, state=state.value, reason=reason, signed=signed, granted=granted)
     if content is not None:
         sealed = sealing.sealed(batch, TABLE, "content", number, content)
         batch.execute(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.features.abdm.rows import sealing
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import ContextState
 from engine.store.core.batch import Batch
@@ -159,10 +160,7 @@ def give(batch: Batch, numbers: Iterable[int], patient: int) -> None:
 
 def assign(batch: Batch, number: int, patient: int) -> None:
     """Have a report linked with a patient, also one that waits or is dropped."""
-    batch.execute(
-        "UPDATE abdm_context SET patient = ?, state = 'ready', reason = '', changed_us = ? WHERE number = ?",
-        (patient, batch.now_us, number),
-    )
+    change(batch, "abdm_context", number, patient=patient, state="ready", reason="")
 
 
 def release(batch: Batch, number: int) -> None:
@@ -205,10 +203,7 @@ def give_twin(batch: Batch, number: int, reference: str) -> int:
 
 
 def set_content(batch: Batch, number: int, content: dict[str, Any]) -> None:
-    batch.execute(
-        "UPDATE abdm_context SET content = ?, changed_us = ? WHERE number = ?",
-        (sealing.sealed(batch, TABLE, "content", number, content), batch.now_us, number),
-    )
+    change(batch, "abdm_context", number, content=sealing.sealed(batch, TABLE, "content", number, content))
     _set_found_by(batch, number, content)
 
 

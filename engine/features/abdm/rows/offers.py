@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.features.abdm.rows import sealing
 from engine.features.abdm.rows.set_back import follow
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch
@@ -204,10 +205,7 @@ def typed_wrong(batch: Batch, one: Code, digits: str) -> None:
 
 def end(batch: Batch, number: int, state: CodeState, reason: str = "") -> None:
     """A code that has ended is of no use: nothing of its SMS stays."""
-    batch.execute(
-        "UPDATE abdm_code SET state = ?, reason = ?, changed_us = ?, text = x'' WHERE number = ?",
-        (state.value, reason, batch.now_us, number),
-    )
+    change(batch, "abdm_code", number, state=state.value, reason=reason, text=b"")
 
 
 # -- sending ---------------------------------------------------------------------------------------------------------
@@ -294,9 +292,13 @@ def not_sent(
     if not again_s:
         failed(batch, one, reason)
         return
-    batch.execute(
-        "UPDATE abdm_code SET state = 'waiting', reason = ?, not_before_us = ?, changed_us = ? WHERE number = ?",
-        (reason, batch.now_us + round(again_s * 1_000_000), batch.now_us, number),
+    change(
+        batch,
+        "abdm_code",
+        number,
+        state="waiting",
+        reason=reason,
+        not_before_us=batch.now_us + round(again_s * 1_000_000),
     )
 
 
@@ -345,9 +347,7 @@ def leave(batch: Batch, address: str, reason: str) -> None:
             " WHERE name = 'on-discover' AND subject = ? AND state IN ('waiting', 'sending', 'accepted')",
             (reason, batch.now_us, number),
         )
-        batch.execute(
-            "UPDATE abdm_offer SET content = x'', asker = x'', changed_us = ? WHERE number = ?", (batch.now_us, number)
-        )
+        change(batch, "abdm_offer", number, content=b"", asker=b"")
 
 
 def erase(batch: Batch, contexts: Collection[int]) -> None:
@@ -361,10 +361,7 @@ def erase(batch: Batch, contexts: Collection[int]) -> None:
             found = {}
         if found and not {int(one) for one in found.get("contexts", {})}.intersection(contexts):
             continue
-        batch.execute(
-            "UPDATE abdm_offer SET content = x'', asker = x'', changed_us = ? WHERE number = ?",
-            (batch.now_us, number),
-        )
+        change(batch, "abdm_offer", number, content=b"", asker=b"")
         batch.execute(
             "UPDATE abdm_code SET state = CASE state WHEN 'linked' THEN state ELSE 'over' END, reason = 'erased',"
             " mobile = x'', text = x'', changed_us = ? WHERE offer = ?",

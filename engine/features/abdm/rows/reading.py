@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from engine.features.abdm.rows import callbacks, calls, consents, forgetting, offers, transfers
+from engine.features.abdm.rows import forgetting
 from engine.store.queries.reader import Reader, Rows
 
 T = TypeVar("T")
@@ -14,40 +14,6 @@ def look(reader: Reader, read: Callable[..., T], *arguments: Any) -> T:
     """What ``read(rows, ...)`` finds, in a snapshot of its own."""
     with reader.snapshot() as execute:
         return read(Rows(execute, reader.vault), *arguments)
-
-
-def open_transfers(reader: Reader, after: int, most: int) -> list[int]:
-    """Requests for records that have not ended, behind ``after``, the oldest first."""
-    return look(reader, transfers.open_numbers, after, most)
-
-
-def callbacks_waiting(reader: Reader, most: int) -> list[int]:
-    """The oldest callbacks of which no state was made yet."""
-    with reader.snapshot() as execute:
-        return callbacks.waiting(Rows(execute, reader.vault), most)
-
-
-def next_call_us(reader: Reader) -> int | None:
-    """When the next call is due; None: there is none."""
-    with reader.snapshot() as execute:
-        return calls.next_due_us(Rows(execute, reader.vault))
-
-
-def overdue_calls(reader: Reader) -> tuple[int, bool]:
-    """As `calls.overdue`."""
-    return look(reader, calls.overdue)
-
-
-def next_consent_end_us(reader: Reader) -> int | None:
-    """When the next granted consent ends; None: none does."""
-    with reader.snapshot() as execute:
-        return consents.next_end_us(Rows(execute, reader.vault))
-
-
-def next_text_us(reader: Reader) -> int | None:
-    """When the next SMS is due; None: there is none."""
-    with reader.snapshot() as execute:
-        return offers.next_due_us(Rows(execute, reader.vault))
 
 
 def of_person(reader: Reader, messages: Sequence[int], numbers: Sequence[str]) -> tuple[int, list[int]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from engine.features.abdm.rows import sealing
 from engine.features.abdm.rows.shares import TABLE
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.shares import Profile, Shared
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
@@ -58,7 +59,7 @@ def announce(batch: Batch, listeners: Sequence[Listener]) -> list[Stored]:
             for one in listeners:
                 if not one.facilities or facility in one.facilities:
                     made += _message(batch, one, shared)
-        batch.execute("UPDATE abdm_share SET content = x'', changed_us = ? WHERE number = ?", (batch.now_us, number))
+        change(batch, "abdm_share", number, content=b"")
     return made
 
 

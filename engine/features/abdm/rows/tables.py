@@ -1,6 +1,9 @@
-"""The tables of ABDM in the journal, and how each comes back with a backup."""
+"""The tables of ABDM in the journal, how each comes back with a backup, and how one row changes."""
+
+from typing import Any
 
 from engine.feature import Table
+from engine.store.core.batch import Batch
 
 
 def _changed(name: str, *sealed: str) -> Table:
@@ -52,3 +55,12 @@ TABLES = (
     _ends("abdm_offer", "content"),
     _ends("abdm_code", "content", "text"),
 )
+
+
+def change(batch: Batch, table: str, number: int, **columns: Any) -> None:
+    """Write these columns of a row, and the time of its change."""
+    named = ", ".join(f"{name} = ?" for name in columns)
+    batch.execute(
+        f"UPDATE {table} SET {named}, changed_us = ? WHERE number = ?",  # noqa: S608 - names in our own code
+        (*columns.values(), batch.now_us, number),
+    )

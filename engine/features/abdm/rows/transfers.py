@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.features.abdm.rows import sealing
+from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.network import PageState, TransferState
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
@@ -113,10 +114,7 @@ def count_open(rows: Rows) -> int:
 
 def move(batch: Batch, number: int, state: TransferState, reason: str = "") -> None:
     """A transfer that ends keeps no bytes of its pages."""
-    batch.execute(
-        "UPDATE abdm_transfer SET state = ?, reason = ?, changed_us = ? WHERE number = ?",
-        (state.value, reason, batch.now_us, number),
-    )
+    change(batch, "abdm_transfer", number, state=state.value, reason=reason)
     if state in (TransferState.ENDED, TransferState.REFUSED):
         batch.execute("UPDATE abdm_page SET body = x'' WHERE transfer = ? AND body <> x''", (number,))
 
@@ -133,9 +131,7 @@ def end_of_consent(batch: Batch, consent: int, reason: str) -> list[int]:
         (consent,),
     ).fetchall()
     for (number,) in found:
-        batch.execute(
-            "UPDATE abdm_transfer SET reason = ?, changed_us = ? WHERE number = ?", (reason, batch.now_us, number)
-        )
+        change(batch, "abdm_transfer", number, reason=reason)
         batch.execute(
             "UPDATE abdm_page SET body = x'', changed_us = ?, reason = CASE state WHEN 'sealed' THEN ? ELSE reason END,"
             " state = CASE state WHEN 'sealed' THEN 'failed' ELSE state END WHERE transfer = ?",

@@ -16,21 +16,10 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from engine.features.abdm.rules.consents import (
-    PURPOSES,
-    REPORT,
-    UNIT_LASTS,
-    Artefact,
-    ConsentState,
-    DataRequest,
-    Frequency,
-    Holding,
-    Notice,
-    Period,
-)
+from engine.features.abdm.rules import consents
 from engine.model.values import value
 
-_ORDER = {state: place for place, state in enumerate(ConsentState)}
+_ORDER = {state: place for place, state in enumerate(consents.ConsentState)}
 
 
 class Refusal(StrEnum):
@@ -71,8 +60,8 @@ class Unfit(StrEnum):
 class Standing:
     """A consent, after all its notices so far."""
 
-    state: ConsentState = ConsentState.REQUESTED
-    artefact: Artefact | None = None
+    state: consents.ConsentState = consents.ConsentState.REQUESTED
+    artefact: consents.Artefact | None = None
     disputed: bool = False
 
 
@@ -90,7 +79,7 @@ class Chosen:
     absent: tuple[str, ...]
 
 
-def noticed(standing: Standing, notice: Notice) -> Standing:
+def noticed(standing: Standing, notice: consents.Notice) -> Standing:
     """The consent after one more notice."""
     known = standing.artefact
     return Standing(
@@ -100,15 +89,17 @@ def noticed(standing: Standing, notice: Notice) -> Standing:
     )
 
 
-def state_at(standing: Standing, now: datetime) -> ConsentState:
+def state_at(standing: Standing, now: datetime) -> consents.ConsentState:
     """Its state by our own clock, too: no notice has to say that it has ended. The end of a disputed one is unknown."""
     artefact = None if standing.disputed else standing.artefact
-    if standing.state is ConsentState.GRANTED and artefact and artefact.erase_at <= now:
-        return ConsentState.EXPIRED
+    if standing.state is consents.ConsentState.GRANTED and artefact and artefact.erase_at <= now:
+        return consents.ConsentState.EXPIRED
     return standing.state
 
 
-def unfit(artefact: Artefact, facilities: Collection[str], held: Mapping[str, Holding]) -> Unfit | None:
+def unfit(
+    artefact: consents.Artefact, facilities: Collection[str], held: Mapping[str, consents.Holding]
+) -> Unfit | None:
     """Why a grant that came cannot be ours; None: it can, also where some of its care contexts are not known here, as
     after a restore. Of each request these stay here, and their lines say so.
 
@@ -130,7 +121,7 @@ def unfit(artefact: Artefact, facilities: Collection[str], held: Mapping[str, Ho
 
 def refusal(
     standing: Standing | None,
-    request: DataRequest,
+    request: consents.DataRequest,
     *,
     facility: str,
     now: datetime,
@@ -147,16 +138,16 @@ def refusal(
     if standing is None or request.consent_id != (artefact.consent_id if artefact else request.consent_id):
         return Refusal.UNKNOWN
     state = state_at(standing, now)
-    if state is ConsentState.EXPIRED:
+    if state is consents.ConsentState.EXPIRED:
         return Refusal.EXPIRED
-    if state is not ConsentState.GRANTED or artefact is None:
+    if state is not consents.ConsentState.GRANTED or artefact is None:
         return Refusal.NOT_GRANTED
     asked, granted = request.period, artefact.period
     holds = {
         Refusal.DISPUTED: standing.disputed,
         Refusal.OTHER_FACILITY: facility != artefact.facility,
-        Refusal.PURPOSE: artefact.purpose not in PURPOSES,
-        Refusal.HI_TYPE: REPORT not in artefact.hi_types,
+        Refusal.PURPOSE: artefact.purpose not in consents.PURPOSES,
+        Refusal.HI_TYPE: consents.REPORT not in artefact.hi_types,
         Refusal.RANGE_INVERTED: asked.is_inverted,
         Refusal.RANGE: not granted.covers(asked),
         Refusal.FREQUENCY: is_used_up(artefact.frequency, served, now),
@@ -164,15 +155,15 @@ def refusal(
     return next((one for one, is_so in holds.items() if is_so), None)
 
 
-def is_used_up(frequency: Frequency | None, served: Iterable[datetime], now: datetime) -> bool:
+def is_used_up(frequency: consents.Frequency | None, served: Iterable[datetime], now: datetime) -> bool:
     """Whether a consent was used as often as it may be for now. A time ahead of the clock counts, too."""
     if frequency is None or not frequency.value or not frequency.repeats:
         return False
-    lasts = UNIT_LASTS[frequency.unit] * frequency.value
+    lasts = consents.UNIT_LASTS[frequency.unit] * frequency.value
     return sum(now - one < lasts for one in served) >= frequency.repeats
 
 
-def chosen(artefact: Artefact, period: Period, dates: Mapping[str, datetime]) -> Chosen:
+def chosen(artefact: consents.Artefact, period: consents.Period, dates: Mapping[str, datetime]) -> Chosen:
     """The reports that a request gets, where nothing refuses it.
 
     Args:

@@ -124,7 +124,7 @@ class Dispatcher:
             claim=self._claim,
             attempt=self._attempt,
             put_off=lambda attempt: journal.run(calls.put_off, attempt.call.number, ours().retry.max),
-            due_us=lambda: rows.next_call_us(journal),
+            due_us=lambda: rows.look(journal, calls.next_due_us),
             fault="a call to ABDM ended by a fault",
         )
         self._followers: list[Callable[[], None]] = []
@@ -174,7 +174,7 @@ class Dispatcher:
         the disk. One by one, 200 that come at once take seconds. One that comes too early, since the journal
         did not take the one before, is left for the next look.
         """
-        numbers = rows.callbacks_waiting(self._journal, AT_ONCE)
+        numbers = rows.look(self._journal, callbacks.waiting, AT_ONCE)
         await asyncio.gather(*(self._fold_one(number) for number in numbers))
         return len(numbers)
 

@@ -18,6 +18,7 @@ from enum import Enum
 from random import random
 
 from engine.features.abdm.config.destination import AbdmDestination
+from engine.features.abdm.rows import calls
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.abdm.service.preflight import HIDES, Caller, clocks, examine
@@ -183,7 +184,7 @@ class Watch:
         if abs(self._offset_s() - self._distance_s) > JUMP_S:
             self._distance_s, self._listening_us = self._offset_s(), now_us
         try:
-            oldest_us, given_up = queries.overdue_calls(self._journal)
+            oldest_us, given_up = queries.look(self._journal, calls.overdue)
         except StoreError:  # reported elsewhere
             return Silence.UNKNOWN, 0.0
         return silence(oldest_us, given_up, listening_us=self._listening_us, now_us=now_us, after_s=SILENT_AFTER_S)

@@ -23,18 +23,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from adapters.codecs import json_tree
+from engine.features.abdm.rules import consents
 from engine.features.abdm.rules.abha import AbhaAddress
-from engine.features.abdm.rules.consents import (
-    MOST_OF_A_FREQUENCY,
-    Artefact,
-    CareContext,
-    ConsentState,
-    DataRequest,
-    Frequency,
-    FrequencyUnit,
-    Notice,
-    Period,
-)
 from engine.features.abdm.wire.times import INDIA, instant
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
@@ -44,7 +34,7 @@ MAX_TEXT = 1024  # characters of an id, a name, an address
 _WORD = TypeVar("_WORD", bound=StrEnum)
 
 
-def read_notice(body: bytes) -> Notice:
+def read_notice(body: bytes) -> consents.Notice:
     """The notice of a consent.
 
     Raises:
@@ -53,15 +43,15 @@ def read_notice(body: bytes) -> Notice:
     tree = _tree(body)
     said = tree.get("notification")
     notice = _Part(said, "notification") if isinstance(said, Mapping) else _Part(tree, "")
-    state = notice.word("status", ConsentState)
-    detail = notice.part("consentDetail") if state is ConsentState.GRANTED else None
+    state = notice.word("status", consents.ConsentState)
+    detail = notice.part("consentDetail") if state is consents.ConsentState.GRANTED else None
     inner = notice.within("consentDetail", "consentId")
     consent_id = notice.optional("consentId") or inner
     if not consent_id:
         raise notice.absent("consentId")
     if detail is not None and inner not in ("", consent_id):
         raise detail.bad("consentId", "not the consent of the notice")
-    return Notice(
+    return consents.Notice(
         consent_id=consent_id,
         state=state,
         artefact=_artefact(detail, consent_id) if detail is not None else None,
@@ -69,7 +59,7 @@ def read_notice(body: bytes) -> Notice:
     )
 
 
-def read_request(body: bytes) -> DataRequest:
+def read_request(body: bytes) -> consents.DataRequest:
     """A request for records.
 
     Raises:
@@ -77,7 +67,7 @@ def read_request(body: bytes) -> DataRequest:
     """
     whole = _Part(_tree(body), "")
     asked = whole.part("hiRequest")
-    return DataRequest(
+    return consents.DataRequest(
         transaction_id=whole.optional("transactionId") or asked.text("transactionId"),
         consent_id=asked.part("consent").text("id"),
         period=_period(asked.part("dateRange")),
@@ -86,16 +76,16 @@ def read_request(body: bytes) -> DataRequest:
     )
 
 
-def _artefact(detail: "_Part", consent_id: str) -> Artefact:
+def _artefact(detail: "_Part", consent_id: str) -> consents.Artefact:
     permission = detail.part("permission")
     patient = AbhaAddress.read(detail.part("patient").text("id"))
     if patient is None:
         raise detail.part("patient").bad("id", "no ABHA address")
     contexts = {
-        CareContext(one.text("patientReference"), one.text("careContextReference"))
+        consents.CareContext(one.text("patientReference"), one.text("careContextReference"))
         for one in detail.parts("careContexts")
     }
-    return Artefact(
+    return consents.Artefact(
         consent_id=consent_id,
         patient=patient,
         facility=detail.part("hip").text("id"),
@@ -112,16 +102,16 @@ def _artefact(detail: "_Part", consent_id: str) -> Artefact:
     )
 
 
-def _period(part: "_Part") -> Period:
+def _period(part: "_Part") -> consents.Period:
     """A time without a zone is the one by which the range is shorter."""
-    return Period(part.time("from"), part.time("to", INDIA))
+    return consents.Period(part.time("from"), part.time("to", INDIA))
 
 
-def _frequency(permission: "_Part") -> Frequency | None:
+def _frequency(permission: "_Part") -> consents.Frequency | None:
     if permission.said.get("frequency") is None:
         return None
     part = permission.part("frequency")
-    return Frequency(part.word("unit", FrequencyUnit), part.number("value"), part.number("repeats"))
+    return consents.Frequency(part.word("unit", consents.FrequencyUnit), part.number("value"), part.number("repeats"))
 
 
 def _tree(body: bytes) -> Mapping[str, Any]:
@@ -193,8 +183,8 @@ class _Part:
 
     def number(self, name: str) -> int:
         text = self.text(name)
-        if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= MOST_OF_A_FREQUENCY):
-            raise self.bad(name, f"no number from 0 to {MOST_OF_A_FREQUENCY}")
+        if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= consents.MOST_OF_A_FREQUENCY):
+            raise self.bad(name, f"no number from 0 to {consents.MOST_OF_A_FREQUENCY}")
         return int(text)
 
     def bad(self, name: str, detail: str) -> ContentError:

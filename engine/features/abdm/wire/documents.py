@@ -19,18 +19,9 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from adapters.codecs import json_tree
+from engine.features.abdm.rules import profiles
 from engine.features.abdm.rules.abha import AbhaAddress, AbhaNumber
 from engine.features.abdm.rules.care_contexts import GENDERS, Report
-from engine.features.abdm.rules.profiles import (
-    ABHA_SYSTEMS,
-    IDENTIFIER_TYPE,
-    Profile,
-    address_identifier,
-    addresses_among,
-    is_abha,
-    number_identifiers,
-    numbers_among,
-)
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
 from engine.model.values import value
@@ -62,7 +53,7 @@ class Prepared:
     left_out: LeftOut | None = None
 
 
-def read_report(body: bytes, systems: Collection[str] = ABHA_SYSTEMS) -> Report:
+def read_report(body: bytes, systems: Collection[str] = profiles.ABHA_SYSTEMS) -> Report:
     """The facts of a document for its care context.
 
     Args:
@@ -79,8 +70,8 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
     patient = _only(bundle, "Patient")
     composition = _only(bundle, "Composition")
     identifiers = _objects(patient, "identifier")
-    numbers = [AbhaNumber.read(text) for text in numbers_among(identifiers, systems)]
-    addresses = [AbhaAddress.read(text) for text in addresses_among(identifiers)]
+    numbers = [AbhaNumber.read(text) for text in profiles.numbers_among(identifiers, systems)]
+    addresses = [AbhaAddress.read(text) for text in profiles.addresses_among(identifiers)]
     return Report(
         document=_text(_object(bundle, "identifier"), "value") or _absent("identifier.value"),
         version=_version(bundle),
@@ -94,7 +85,7 @@ def _report(bundle: Json, systems: Collection[str], digest: bytes) -> Report:
         own_numbers=frozenset(
             (_text(one, "system"), number)
             for one in identifiers
-            if not is_abha(one, systems) and (number := _text(one, "value"))
+            if not profiles.is_abha(one, systems) and (number := _text(one, "value"))
         ),
         name=next((text for one in _objects(patient, "name") if (text := _name(one))), ""),
         gender=GENDERS.get(_text(patient, "gender"), "U"),
@@ -113,7 +104,7 @@ def going_out(
     *,
     version: int,
     max_bytes: int,
-    profile: Profile,
+    profile: profiles.Profile,
     system: str,
     number: AbhaNumber | None = None,
     address: AbhaAddress | None = None,
@@ -136,10 +127,10 @@ def going_out(
             nothing else.
     """
     bundle = _bundle(body)
-    report = _report(bundle, ABHA_SYSTEMS | {system}, b"")
+    report = _report(bundle, profiles.ABHA_SYSTEMS | {system}, b"")
     if are_all:
-        patient, systems = _only(bundle, "Patient"), ABHA_SYSTEMS | {system}
-        patient["identifier"] = [one for one in _objects(patient, "identifier") if not is_abha(one, systems)]
+        patient, systems = _only(bundle, "Patient"), profiles.ABHA_SYSTEMS | {system}
+        patient["identifier"] = [one for one in _objects(patient, "identifier") if not profiles.is_abha(one, systems)]
     made = _prepared(bundle, version, max_bytes, profile, system, number, address, urls)
     return report, made, bundle
 
@@ -148,7 +139,7 @@ def _prepared(
     bundle: Json,
     version: int,
     max_bytes: int,
-    profile: Profile,
+    profile: profiles.Profile,
     system: str,
     number: AbhaNumber | None,
     address: AbhaAddress | None,
@@ -233,7 +224,7 @@ def _name(name: Json) -> str:
 
 def _own_number(identifiers: list[Json], systems: Collection[str]) -> str:
     """The laboratory's own number of the patient: of type MR, else the first."""
-    own = [one for one in identifiers if not is_abha(one, systems) and _text(one, "value")]
+    own = [one for one in identifiers if not profiles.is_abha(one, systems) and _text(one, "value")]
     typed = [one for one in own if any(c.get("code") == "MR" for c in _objects(_object(one, "type"), "coding"))]
     return next((_text(one, "value") for one in (*typed, *own)), "")
 
@@ -253,7 +244,10 @@ def _laboratory(bundle: Json, composition: Json) -> Iterator[str]:
         if organization.get("resourceType") == "Organization" and entry.get("fullUrl") == named:
             for one in _objects(organization, "identifier"):
                 codings = _objects(_object(one, "type"), "coding")
-                if any(coding.get("system") == IDENTIFIER_TYPE and coding.get("code") == "PRN" for coding in codings):
+                if any(
+                    coding.get("system") == profiles.IDENTIFIER_TYPE and coding.get("code") == "PRN"
+                    for coding in codings
+                ):
                     yield _text(one, "value")
 
 
@@ -289,16 +283,16 @@ def _absent(place: str) -> str:
 
 
 def _identifiers(
-    given: list[Json], number: AbhaNumber | None, address: AbhaAddress | None, system: str, profile: Profile
+    given: list[Json], number: AbhaNumber | None, address: AbhaAddress | None, system: str, profile: profiles.Profile
 ) -> list[Json]:
     """A Patient's identifiers, ABHA first, in the types of the profile. A text that is no ABHA goes out in no form."""
-    systems = ABHA_SYSTEMS | {system}
-    numbers = [number] if number else [AbhaNumber.read(text) for text in numbers_among(given, systems)]
-    addresses = [address.text] if address else list(addresses_among(given))
+    systems = profiles.ABHA_SYSTEMS | {system}
+    numbers = [number] if number else [AbhaNumber.read(text) for text in profiles.numbers_among(given, systems)]
+    addresses = [address.text] if address else list(profiles.addresses_among(given))
     return [
-        *(one for read in dict.fromkeys(numbers) if read for one in number_identifiers(read, system, profile)),
-        *(address_identifier(text, profile) for text in dict.fromkeys(addresses) if AbhaAddress.read(text)),
-        *(one for one in given if not is_abha(one, systems)),
+        *(one for read in dict.fromkeys(numbers) if read for one in profiles.number_identifiers(read, system, profile)),
+        *(profiles.address_identifier(text, profile) for text in dict.fromkeys(addresses) if AbhaAddress.read(text)),
+        *(one for one in given if not profiles.is_abha(one, systems)),
     ]
 
 

@@ -51,18 +51,15 @@ class AdministrationPages:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route(USERS, self._users_page, ADMINISTERING),
+            Route(USERS, self._draw_users, ADMINISTERING),
             Route(USERS, self._take_new_user, ADMINISTERING, method="POST"),
-            Route(USER, self._user_page, ADMINISTERING),
+            Route(USER, self._draw_user, ADMINISTERING),
             Route(USER, self._take_user, ADMINISTERING, method="POST"),
-            Route(TOKENS, self._tokens_page, ADMINISTERING),
+            Route(TOKENS, self._draw_tokens, ADMINISTERING),
             Route(TOKENS, self._take_token, ADMINISTERING, method="POST"),
         )
 
     # -- users -------------------------------------------------------------------------------------------------
-
-    async def _users_page(self, request: web.Request) -> web.Response:
-        return await self._draw_users(request)
 
     async def _draw_users(
         self, request: web.Request, status: int = 200, trouble: str = "", form: Form | None = None
@@ -86,9 +83,6 @@ class AdministrationPages:
         return self._desk.go(request, USERS, done="added")
 
     # -- one user ----------------------------------------------------------------------------------------------
-
-    async def _user_page(self, request: web.Request) -> web.Response:
-        return await self._draw_user(request)
 
     async def _draw_user(
         self, request: web.Request, status: int = 200, trouble: str = "", _form: Form | None = None
@@ -148,9 +142,6 @@ class AdministrationPages:
         return self._back(request, "session")
 
     # -- tokens ------------------------------------------------------------------------------------------------
-
-    async def _tokens_page(self, request: web.Request) -> web.Response:
-        return await self._draw_tokens(request)
 
     async def _draw_tokens(
         self, request: web.Request, status: int = 200, trouble: str = "", _form: Form | None = None, **shown: str

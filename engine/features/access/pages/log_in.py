@@ -12,18 +12,9 @@ from engine.features.access.service.set_up_link import GONE
 from engine.model.errors import BusyError, LabRelayError, LockedOutError, LogInError
 from engine.model.permissions import LOOKING
 from engine.model.phrases import R_
+from engine.web import identity
 from engine.web.desk import ACCOUNT, LOG_IN, Desk, local_path, say
 from engine.web.forms import Form
-from engine.web.identity import (
-    BROWSER,
-    SESSION,
-    SIGNED_IN,
-    WALL,
-    WALL_S,
-    cookie,
-    drop_cookie,
-    set_cookie,
-)
 from engine.web.person import person_of
 from engine.web.routes import OPEN_TO_ALL, Route
 from engine.web.sender import sender_of
@@ -53,7 +44,7 @@ class LogInPages:
             Route(LOG_IN, self._log_in_page, OPEN_TO_ALL),
             Route(LOG_IN, self._log_in, OPEN_TO_ALL, method="POST"),
             Route(CODE, self._code, OPEN_TO_ALL, method="POST"),
-            Route(CHANGE_USER, self._change_user_page, OPEN_TO_ALL),
+            Route(CHANGE_USER, self._draw_users, OPEN_TO_ALL),
             Route(CHANGE_USER, self._change_user, OPEN_TO_ALL, method="POST"),
             Route(SET_UP, self._set_up_page, OPEN_TO_ALL),
             Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
@@ -68,7 +59,7 @@ class LogInPages:
 
     async def _log_in_page(self, request: web.Request) -> web.Response:
         to = local_path(request.query.get("next", "/"))
-        if SIGNED_IN in request:
+        if identity.SIGNED_IN in request:
             return self._desk.go(request, to)
         return await log_in_page(self._desk, self._accounts, request, to=to)
 
@@ -80,7 +71,7 @@ class LogInPages:
                     name,
                     form.secret("password"),
                     address=sender_of(request),
-                    device=cookie(request, BROWSER),
+                    device=identity.cookie(request, identity.BROWSER),
                 )
             except LogInError as error:
                 status, trouble = await self._refused(request, error)
@@ -116,14 +107,11 @@ class LogInPages:
 
     # -- a shared computer -------------------------------------------------------------------------------------
 
-    async def _change_user_page(self, request: web.Request) -> web.Response:
-        return await self._draw_users(request)
-
     async def _draw_users(
         self, request: web.Request, status: int = 200, name: str = "", trouble: str = ""
     ) -> web.Response:
-        names = await self._accounts.at_this_device(cookie(request, BROWSER))
-        here = request[SIGNED_IN].user.name if SIGNED_IN in request else ""
+        names = await self._accounts.at_this_device(identity.cookie(request, identity.BROWSER))
+        here = request[identity.SIGNED_IN].user.name if identity.SIGNED_IN in request else ""
         names = [one for one in names if one != here]
         return await self._desk.page(request, "change_user", status, names=names, name=name, trouble=trouble)
 
@@ -134,8 +122,8 @@ class LogInPages:
                     form["name"],
                     form.secret("pin"),
                     address=sender_of(request),
-                    device=cookie(request, BROWSER),
-                    leaving=cookie(request, SESSION),
+                    device=identity.cookie(request, identity.BROWSER),
+                    leaving=identity.cookie(request, identity.SESSION),
                 )
             except LogInError as error:
                 status, trouble = await self._refused(request, error)
@@ -168,7 +156,9 @@ class LogInPages:
                 return await self._desk.page(
                     request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
                 )
-            done = await self._accounts.log_in(name, password, address=address, device=cookie(request, BROWSER))
+            done = await self._accounts.log_in(
+                name, password, address=address, device=identity.cookie(request, identity.BROWSER)
+            )
             return await enter(self._desk, self._accounts, request, done, ACCOUNT)
 
         return await self._desk.answer(request, act)
@@ -184,7 +174,7 @@ class LogInPages:
             if not secret:
                 return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
             answer = self._desk.go(request, "/?wall")
-            set_cookie(request, answer, WALL, secret, WALL_S)
+            identity.set_cookie(request, answer, identity.WALL, secret, identity.WALL_S)
             return answer
 
         return await self._desk.answer(request, act)
@@ -193,9 +183,9 @@ class LogInPages:
 
     async def _log_out(self, request: web.Request) -> web.Response:
         async def act(_form: Form) -> web.Response:
-            kept = await self._accounts.log_out(cookie(request, SESSION), address=sender_of(request))
+            kept = await self._accounts.log_out(identity.cookie(request, identity.SESSION), address=sender_of(request))
             answer = await self._leave(request, kept) if kept else self._desk.go(request, LOG_IN)
-            drop_cookie(request, answer, SESSION)
+            identity.drop_cookie(request, answer, identity.SESSION)
             return answer
 
         return await self._desk.answer(request, act)
@@ -224,7 +214,7 @@ async def log_in_page(
 ) -> web.Response:
     """The page with name and password. ``values``: ``to``, ``name`` and ``trouble``, each as it is not empty."""
     shown = {"to": "/", "name": "", "trouble": "", "provider": accounts.provider.title} | values
-    others = await accounts.at_this_device(cookie(request, BROWSER))
+    others = await accounts.at_this_device(identity.cookie(request, identity.BROWSER))
     # From a page of another site browsers send no cookie; a second request, from our own page, has it.
     again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
     return await desk.page(request, "log_in", status, others=others, again=again, **shown)

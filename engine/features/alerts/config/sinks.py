@@ -9,22 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from engine.config import values
 from engine.config.destination_auth import USE_MQTT_TLS, PasswordAuth
 from engine.config.downtime import DowntimeWindow
 from engine.config.templated_request import TemplatedRequest
 from engine.config.tls import ConnectTls
-from engine.config.values import (
-    Address,
-    Model,
-    Name,
-    NotEmpty,
-    Text,
-    Topic,
-    WebAddress,
-    Words,
-    distinct,
-    listed,
-)
 from engine.config.yaml_nodes import KeyPath
 from engine.model.alerts import SAMPLE
 from engine.model.clock import Clock
@@ -33,14 +22,14 @@ from engine.model.downtime_windows import DAY_MINUTES
 Mailbox = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}$"),
-    Words("e-mail address"),
+    values.Words("e-mail address"),
 ]
 Mailboxes = Annotated[
     tuple[Mailbox, ...],
-    BeforeValidator(listed),
-    NotEmpty,
-    AfterValidator(distinct),
-    Words("e-mail address or list of them"),
+    BeforeValidator(values.listed),
+    values.NotEmpty,
+    AfterValidator(values.distinct),
+    values.Words("e-mail address or list of them"),
 ]
 
 Language = Literal["en", "hi", "ta", "te", "mr", "bn", "kn"]
@@ -58,7 +47,7 @@ def _plain_topic(text: str) -> str:
     return text
 
 
-class SinkBase(Model, ABC):
+class SinkBase(values.Model, ABC):
     """The base of each kind of sink.
 
     Attributes:
@@ -119,7 +108,7 @@ lab-mail:
     kind: Literal["email"]
     """`email`: to one or more addresses."""
 
-    server: Address
+    server: values.Address
     """Address of the SMTP server, as host:port (587; with `security: tls` 465)."""
 
     sender: Mailbox
@@ -164,10 +153,10 @@ chat:
     kind: Literal["http"]
     """`http`: one request for each message."""
 
-    url: WebAddress
+    url: values.WebAddress
     """Address of the service: `https://`, or this machine. A part of it that is secret is named, as `${CHAT_HOOK}`."""
 
-    body: Annotated[Text, StringConstraints(max_length=4000)]
+    body: Annotated[values.Text, StringConstraints(max_length=4000)]
     """The text of each request, with names in braces: `{text}` (all lines), `{subject}` (one line), `{state}`
     (`start`, `still`, `worse`, `escalated`, `end`, `test`), `{level}` (`problem`, `attention`), `{site}`, `{key}`,
     `{count}`, `{id}` (the same at each attempt). Other braces stay."""
@@ -199,13 +188,13 @@ bus:
     kind: Literal["mqtt"]
     """`mqtt`: one message for each alert to an MQTT broker, acknowledged."""
 
-    connect: Address
+    connect: values.Address
     """Address of the broker, as host:port (1883; with TLS 8883)."""
 
-    client_id: Name
+    client_id: values.Name
     """Our name at the broker. No other client may have it, also no destination of this site."""
 
-    topic: Annotated[Topic, AfterValidator(_plain_topic)]
+    topic: Annotated[values.Topic, AfterValidator(_plain_topic)]
     """Where to publish, as `lab/alerts`."""
 
     version: Literal["5", "3.1.1"] = "5"
@@ -240,7 +229,7 @@ log:
     kind: Literal["syslog"]
     """`syslog`: one line for each alert."""
 
-    connect: Address
+    connect: values.Address
     """Address of the server, as host:port (514; with TLS 6514)."""
 
     protocol: Literal["udp", "tcp"] = "udp"

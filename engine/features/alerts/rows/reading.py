@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.features.alerts.rows.changes import (
-    LINE,
-    LONGEST_WAIT_US,
-    URGENT,
-    URGENT_WAIT_US,
-    kept_alerts,
-    kept_silences,
-    line_of,
-)
+from engine.features.alerts.rows import changes
 from engine.features.todo.rows.reading import mark_of
 from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
 from engine.model.phrases import Phrase
@@ -73,7 +65,7 @@ class FailingSink:
 def kept(reader: Reader, now_us: int) -> tuple[dict[str, Alert], list[Silence]]:
     """The alerts by key, and the silences that are in force, without people's words."""
     with reader.snapshot() as execute:
-        return kept_alerts(execute), kept_silences(execute, now_us)
+        return changes.kept_alerts(execute), changes.kept_silences(execute, now_us)
 
 
 def anything_kept(reader: Reader) -> bool:
@@ -95,7 +87,7 @@ def takers(reader: Reader, found: dict[str, Alert]) -> dict[str, Mark]:
 def silences(reader: Reader, now_us: int) -> list[Silence]:
     """Those that are in force; without the journal's key they lack owners and reasons."""
     with reader.snapshot() as execute:
-        found = kept_silences(execute, now_us)
+        found = changes.kept_silences(execute, now_us)
     owned = []
     for one in found:
         mark = mark_of(reader, one.act)
@@ -110,12 +102,12 @@ def sent(reader: Reader, *, key: str = "", before: int | None = None, limit: int
         before: only lines with a lower number.
     """
     rows = reader.rows(
-        f"SELECT {LINE}, id, attempt, ended_us, is_sent, unsure, refused FROM alert_line"  # noqa: S608 - constants
+        f"SELECT {changes.LINE}, id, attempt, ended_us, is_sent, unsure, refused FROM alert_line"  # noqa: S608 - constants
         " WHERE (? = '' OR key = ?) AND id < ? ORDER BY id DESC LIMIT ?",
         (key, key, NO_LIMIT if before is None else before, limit),
     )
     return [
-        Sent(number, line_of(row), attempt, ended_us, bool(is_sent), bool(unsure and not ended_us), refused)
+        Sent(number, changes.line_of(row), attempt, ended_us, bool(is_sent), bool(unsure and not ended_us), refused)
         for row in rows
         for number, attempt, ended_us, is_sent, unsure, refused in (row[-6:],)
     ]
@@ -129,12 +121,12 @@ def next_due_us(reader: Reader, sink: str, held: bool, now_us: int) -> int | Non
     """
     at = "CASE WHEN due_us > ? THEN 0 ELSE due_us END"
     urgent = reader.rows(
-        f"SELECT min({at}) FROM alert_line l WHERE {URGENT}",  # noqa: S608 - constants
-        (now_us + URGENT_WAIT_US, sink),
+        f"SELECT min({at}) FROM alert_line l WHERE {changes.URGENT}",  # noqa: S608 - constants
+        (now_us + changes.URGENT_WAIT_US, sink),
     )
     others = reader.rows(
         f"SELECT {at} FROM alert_line WHERE sink = ? AND ended_us = 0 AND NOT urgent ORDER BY id LIMIT 1",  # noqa: S608 - constant
-        (now_us + LONGEST_WAIT_US, sink),
+        (now_us + changes.LONGEST_WAIT_US, sink),
     )
     found = [row[0] for row in (*urgent, *(() if held else others)) if row[0] is not None]
     return min(found, default=None)

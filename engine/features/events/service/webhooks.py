@@ -21,14 +21,8 @@ from engine.features.events.rows import changes as webhooks
 from engine.features.events.rows import reading as events
 from engine.features.events.rows.webhooks import FailingWebhook, StoredWebhook, stored_webhooks
 from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
+from engine.model import errors
 from engine.model.clock import Clock
-from engine.model.errors import (
-    ConfigError,
-    DeliveryError,
-    RefusedDeliveryError,
-    StoreError,
-    TransientDeliveryError,
-)
 from engine.model.ports import EventReceiver
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
@@ -63,7 +57,7 @@ class Webhooks:
     async def begin(self, configured: Mapping[str, WebhookConfig]) -> None:
         """Let each of these that has no position begin now: it gets all that happens from here on."""
         if configured:
-            with suppress(StoreError):  # reported elsewhere; each begins later, by itself
+            with suppress(errors.StoreError):  # reported elsewhere; each begins later, by itself
                 await self._positions(configured)
 
     async def _positions(self, names: Collection[str]) -> dict[str, Position]:
@@ -89,7 +83,7 @@ class Webhooks:
                 gone = [name for name, (one, _) in running.items() if configured.get(name) != one]
                 await _end([running.pop(name)[1] for name in gone])
                 if names != configured.keys():
-                    with suppress(StoreError):
+                    with suppress(errors.StoreError):
                         await self._journal.run(webhooks.keep, list(configured))
                         names = set(configured)
                         self._failing = {name: us for name, us in self._failing.items() if name in names}
@@ -119,7 +113,7 @@ class Webhooks:
         ]
         kept: Sequence[StoredWebhook] = ()
         if self._configured():
-            with suppress(StoreError):  # reported elsewhere
+            with suppress(errors.StoreError):  # reported elsewhere
                 kept = await asyncio.to_thread(stored_webhooks, self._journal)
         names = {one.name for one in away}
         return away + [
@@ -134,8 +128,8 @@ class Webhooks:
         while True:
             try:
                 await self._send_all(name, config)
-            except (ConfigError, StoreError) as error:
-                if isinstance(error, StoreError) and error.fatal:
+            except (errors.ConfigError, errors.StoreError) as error:
+                if isinstance(error, errors.StoreError) and error.fatal:
                     raise
                 logger.error("events cannot be sent", extra={"destination": name, "detail": str(error)})
             except Exception as error:  # a fault of ours at one webhook keeps events from no other
@@ -153,7 +147,7 @@ class Webhooks:
             await self._follow(name, receiver, place, wanted(config.events))
         finally:
             await receiver.close()
-            with suppress(StoreError):  # then the events since are sent once more
+            with suppress(errors.StoreError):  # then the events since are sent once more
                 await place.keep()
 
     async def _follow(self, name: str, receiver: EventReceiver, place: "_Place", wishes: Wanted) -> None:
@@ -194,17 +188,17 @@ class Webhooks:
         while True:
             try:
                 await receiver.send(str(event.position), body)
-            except DeliveryError as error:
-                failed: DeliveryError = error
+            except errors.DeliveryError as error:
+                failed: errors.DeliveryError = error
             except Exception as error:  # a fault of ours in the client
-                failed = TransientDeliveryError(ReasonCode.BUSY, type(error).__name__)
+                failed = errors.TransientDeliveryError(ReasonCode.BUSY, type(error).__name__)
             else:
                 if self._failing.pop(name, None) is not None:
                     logger.info("events reach a webhook again", extra={"destination": name})
                 self.attempts[name, "taken"] += 1
                 return True
             attempt += 1
-            refusals += isinstance(failed, RefusedDeliveryError)
+            refusals += isinstance(failed, errors.RefusedDeliveryError)
             if name not in self._failing:
                 self._failing[name] = self._clock.now_us()
                 logger.warning("events do not reach a webhook", extra={"destination": name, "detail": str(failed)})
@@ -215,7 +209,7 @@ class Webhooks:
                 self.attempts[name, "refused"] += 1
                 return False
             self.attempts[name, "failed"] += 1
-            asked = failed.retry_after if isinstance(failed, TransientDeliveryError) else None
+            asked = failed.retry_after if isinstance(failed, errors.TransientDeliveryError) else None
             wait_s = RETRY.next_attempt(attempt=attempt, age=0.0, jitter=random.random(), retry_after=asked)
             assert wait_s is not None  # this policy never ends
             await place.keep_if_due()

@@ -4,9 +4,10 @@ An analyzer whose channel has `orders:` asks for the orders of each tube, and is
 test of one tube; its number is a W and digits. Tubes and patients are shown with --unmask alone.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -36,6 +37,7 @@ from engine.model.orders import ItemReason, ItemState, item_id, item_number
 
 GROUP = "every day"
 
+F = TypeVar("F", bound=Callable[..., Any])
 PRIORITIES = ("routine", "stat", "asap", "timed", "callback", "pre-op")
 STATES = tuple(one.value for one in ItemState)
 REASONS = tuple(one.value for one in ItemReason if one.value)
@@ -55,6 +57,17 @@ class _Order(click.ParamType[int]):
 
 
 ORDER_NUMBER = _Order()
+
+
+def _on_order(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Arguments of a verb that changes one order."""
+    asked = stated_reason(form_option(Form.TABLE, Form.JSON)(pass_session(work)))
+    return click.argument("order", type=ORDER_NUMBER, metavar="ORDER")(asked)
+
+
+def _one_of(option: str, words: Collection[str], metavar: str, help: str) -> Callable[[F], F]:
+    told = f"{help}: {', '.join(words)}."
+    return click.option(option, type=word([*words]), shell_complete=some_of(words), metavar=metavar, help=told)
 
 
 @click.group(help=__doc__)
@@ -99,27 +112,9 @@ def _in_words(one: dict[str, Any]) -> str:
 
 
 @command.command("list")
-@click.option(
-    "--tab",
-    type=word([*TABS]),
-    shell_complete=some_of(TABS),
-    metavar="LIST",
-    help=f"As the page has them: {', '.join(TABS)}.",
-)
-@click.option(
-    "--state",
-    type=word(STATES),
-    shell_complete=some_of(STATES),
-    metavar="STATE",
-    help=f"In this state: {', '.join(STATES)}.",
-)
-@click.option(
-    "--reason",
-    type=word(REASONS),
-    shell_complete=some_of(REASONS),
-    metavar="CODE",
-    help=f"With this reason: {', '.join(REASONS)}.",
-)
+@_one_of("--tab", TABS, "LIST", "As the page has them")
+@_one_of("--state", STATES, "STATE", "In this state")
+@_one_of("--reason", REASONS, "CODE", "With this reason")
 @click.option("--channel", shell_complete=channel_names, metavar="NAME", help="That this analyzer has, or may run.")
 @click.option("--specimen", callback=asked_for, metavar="NUMBER", help="Of exactly this tube; - asks for its number.")
 @click.option(
@@ -223,19 +218,13 @@ def _change(session: Session, verb: str, order: int, reason: str, form: Form, **
 
 
 @command.command(help="Cancel an order. One that an analyzer may have is pending first; a second cancel ends it.")
-@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
-@stated_reason
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
+@_on_order
 def cancel(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_cancel", order, reason, form)
 
 
 @command.command()
-@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
-@stated_reason
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
+@_on_order
 def release(session: Session, /, order: int, reason: str, form: Form) -> None:
     """Let a held order go on.
 
@@ -245,10 +234,7 @@ def release(session: Session, /, order: int, reason: str, form: Form) -> None:
 
 
 @command.command(help="Let an order wait once more that the analyzer has lost or refused, or whose time was over.")
-@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
-@stated_reason
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
+@_on_order
 def resend(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_resend", order, reason, form)
 
@@ -289,10 +275,7 @@ def match(session: Session, /, order: int, message: int, reason: str, form: Form
 
 
 @command.command(help="Undo a match: until the result is delivered with it.")
-@click.argument("order", type=ORDER_NUMBER, metavar="ORDER")
-@stated_reason
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
+@_on_order
 def unmatch(session: Session, /, order: int, reason: str, form: Form) -> None:
     _change(session, "order_unmatch", order, reason, form)
 

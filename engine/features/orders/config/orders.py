@@ -6,22 +6,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config import values
 from engine.config.channel import ChannelConfig, FeatureKeys, own_line
 from engine.config.joining import Behind, part
 from engine.config.source import AnySource
 from engine.config.tls import ConnectTls
-from engine.config.values import (
-    Address,
-    Duration,
-    Flag,
-    Model,
-    Name,
-    NotEmpty,
-    Text,
-    Texts,
-    Whole,
-    Words,
-)
 from engine.features.orders.config.lis import LisConfig, why_no_orders
 from engine.model.orders import code_alone
 from engine.model.units import HostPort
@@ -51,14 +40,14 @@ def _form_of_a_test(form: str) -> str:
 
 
 Codes = Annotated[
-    dict[Text, Text],
-    NotEmpty,
+    dict[values.Text, values.Text],
+    values.NotEmpty,
     AfterValidator(_each_once),
-    Words("block of `code of the LIS: code of the analyzer`"),
+    values.Words("block of `code of the LIS: code of the analyzer`"),
 ]
 
 
-class OrdersConfig(Model):
+class OrdersConfig(values.Model):
     """Makes the channel of an analyzer two-way: its questions are answered from the worklist
     ([questions](questions.md)). It needs HL7 v2 over MLLP, or ASTM with an ACK for each frame."""
 
@@ -70,7 +59,7 @@ class OrdersConfig(Model):
     analyzer connects; `batch`, when it connects and then each `download_every`. Without it an analyzer gets only what
     it asks for."""
 
-    download_every: Duration = Field(default=600.0, ge=5.0, le=86_400.0)
+    download_every: values.Duration = Field(default=600.0, ge=5.0, le=86_400.0)
     """With `download: batch`: the time between two batches."""
 
     codes: Codes = Field(default_factory=dict)
@@ -79,20 +68,20 @@ class OrdersConfig(Model):
     have the name and the system that the analyzer wants beside it: `72828-7^CT/NG^LN`.
     Without it the LIS orders in LOINC, and the table that maps the channel's results is read backwards."""
 
-    preferred: Texts | None = None
+    preferred: values.Texts | None = None
     """Without `codes`: where the table has two codes for one LOINC code, the one that is ordered."""
 
-    group: Name | None = None
+    group: values.Name | None = None
     """Name of the group of analyzers that this one is of. An order for the group may be run by each of them; it is
     offered to the one that asks first."""
 
-    demographics: Flag = False
+    demographics: values.Flag = False
     """`true`: the patient's number, name, birth date and sex go to the analyzer, too. By default none of them does."""
 
-    all_limit: Whole = Field(default=200, ge=1, le=1000)
+    all_limit: values.Whole = Field(default=200, ge=1, le=1000)
     """The most orders that an answer holds to a question for all of them; the most urgent ones first."""
 
-    deadline: Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)
+    deadline: values.Duration = Field(default=DEADLINE_S, ge=0.5, le=60.0)
     """How long after its question an answer may still begin. Later than that nothing is sent, and the analyzer asks
     again. Where an analyzer is known to wait for a shorter time (Mindray BC: 2 s), that counts."""
 
@@ -100,26 +89,26 @@ class OrdersConfig(Model):
     """The connection on which orders go to an analyzer of IHE LAW: that of its question, or LabRelay's `own` one to the
     address of `connect`."""
 
-    connect: Address | None = None
+    connect: values.Address | None = None
     """With `orders_on: own`: the address on which the analyzer takes orders. LabRelay connects, and reconnects without
     limit. Orders that are cancelled after the analyzer has them are taken back there."""
 
     tls: ConnectTls | None = None
     """TLS of the connection to `connect`: `{}` trusts the authorities of the system."""
 
-    unsent_after: Duration = Field(default=1800.0, ge=60.0, le=7 * 86_400.0)
+    unsent_after: values.Duration = Field(default=1800.0, ge=60.0, le=7 * 86_400.0)
     """How long an order may wait that this analyzer has asked for in vain: it has no code for the test, or may have the
     order already. After that the order is on the list `unsent` and on the to-do list; a stat order after a sixth of
     it."""
 
-    redundant: Flag = False
+    redundant: values.Flag = False
     """`true`: another analyzer may have been asked for the same test of the same tube, by an order of its own. The
     first final result from here takes that order back."""
 
-    host: Text = "LabRelay"
+    host: values.Text = "LabRelay"
     """The name of this side in messages to the analyzer, where the analyzer's own message does not name it."""
 
-    settings: dict[Text, Text] = Field(default_factory=dict)
+    settings: dict[values.Text, values.Text] = Field(default_factory=dict)
     """Texts for answers over HL7 v2: `form` (Mindray BS: `mindray`, `cyanvision`), `accept` (Mindray BS: MSH-15 of
     orders that no question asked for; some models want `P`), `take_mode` and `blood_mode` (Mindray BC), `none: error`
     (a patient who is not known is answered AE), `analyzer` (MSH-5 of orders that no question asked for)."""
@@ -145,7 +134,7 @@ class OrdersConfig(Model):
     """ASTM alone: the code in the L record of an answer without orders, where the analyzer needs another one than its
     maker's usual: for a GeneXpert `I` or `F`."""
 
-    test: Annotated[Text, AfterValidator(_form_of_a_test)] | None = None
+    test: Annotated[values.Text, AfterValidator(_form_of_a_test)] | None = None
     """ASTM alone: the form of a test in O-5, where this analyzer wants another one than its maker's usual. `{}` is the
     place of the code, `{n}` that of a count from 1, as in `{n}^{}^2^1` or `{}^^2^1` (Mindray). Orders with a dilution
     are then refused."""

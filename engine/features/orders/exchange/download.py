@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
@@ -51,30 +52,22 @@ class Outlet(Protocol):
         something else first."""
 
 
+@dataclass(eq=False)
 class Downloads:
-    """The downloads of one channel by one line."""
+    """The downloads of one channel by one line. ``asking``: as the configuration in force has it."""
 
-    def __init__(
-        self,
-        channel: str,
-        asking: Callable[[], Asking],
-        outlet: Outlet,
-        *,
-        journal: "Journal",
-        clock: Clock,
-    ) -> None:
-        """``asking``: as the configuration in force has it."""
-        self._channel = channel
-        self._asking = asking
-        self._outlet = outlet
-        self._journal = journal
-        self._clock = clock
-        self._wake = asyncio.Event()
-        self._gone = asyncio.Event()
-        self._rounds = 0
-        self._unsendable: set[int] = set()
-        self._refused: set[int] = set()
-        self._refusals = 0
+    channel: str
+    asking: Callable[[], Asking]
+    outlet: Outlet
+    _: KW_ONLY
+    journal: "Journal"
+    clock: Clock
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _rounds: int = 0
+    _unsendable: set[int] = field(default_factory=set)
+    _refused: set[int] = field(default_factory=set)
+    _refusals: int = 0
 
     def changed(self) -> None:
         """Orders of the worklist have changed."""
@@ -96,7 +89,7 @@ class Downloads:
 
     async def _is_due(self) -> bool:
         """Wait until it is time to look; False: the line is gone."""
-        asking = self._asking()
+        asking = self.asking()
         if self._rounds and asking.download == "batch":
             await self._pause(asking.download_every_s)
         elif self._rounds and asking.download == "on_connect":
@@ -117,8 +110,8 @@ class Downloads:
     async def _round(self) -> bool:
         """Send all that waits. False: something did not arrive, and is tried again later."""
         try:
-            while await self._outlet.free():
-                asking = self._asking()
+            while await self.outlet.free():
+                asking = self.asking()
                 found = await self._look(asking)
                 if not found.tubes:
                     refused, self._refused = self._refused, set()
@@ -126,15 +119,15 @@ class Downloads:
                 if not await self._send(asking, found):
                     return False
         except StoreError:
-            logger.error("orders cannot be looked up, and are not sent", extra={"channel": self._channel})
+            logger.error("orders cannot be looked up, and are not sent", extra={"channel": self.channel})
             return False
         except Exception:  # an error of ours stops no later download
-            logger.exception("orders cannot be sent", extra={"channel": self._channel})
+            logger.exception("orders cannot be sent", extra={"channel": self.channel})
             return False
         return True
 
     async def _look(self, asking: Asking) -> Answered:
-        return await self._journal.run(
+        return await self.journal.run(
             worklist.download,
             asking.settings,
             frozenset(self._unsendable | self._refused),
@@ -148,7 +141,7 @@ class Downloads:
         left = {item.number: None for item in tube.items}
         reason = LEFT_OUT
         for reply in self._written(asking, tube, found.query):
-            end = await self._outlet.send(reply)
+            end = await self.outlet.send(reply)
             for item in reply.items:
                 left.pop(item, None)
             if not isinstance(end, Sent):
@@ -160,7 +153,7 @@ class Downloads:
                 break
             takes_back = any(item.line.action == "cancel" for item in tube.items)
             noting = worklist.taken_back if takes_back else worklist.offered
-            await self._note(noting, found.query, reply.items, self._channel, self._clock.now_us())
+            await self._note(noting, found.query, reply.items, self.channel, self.clock.now_us())
             self._log("orders taken back" if takes_back else "orders sent", reply.items)
         if left:
             await self._note(worklist.not_offered, found.query, tuple(left), reason, maybe=False)
@@ -173,22 +166,22 @@ class Downloads:
 
     def _written(self, asking: Asking, tube: Tube, query: int) -> list[Reply]:
         try:
-            return asking.dialogue.download(tube, asking.context(self._clock.now_us(), f"D{query}", unasked=True))
+            return asking.dialogue.download(tube, asking.context(self.clock.now_us(), f"D{query}", unasked=True))
         except Exception:  # an error of ours costs this tube alone
-            logger.exception("orders cannot be written", extra=about(self._channel, [one.number for one in tube.items]))
+            logger.exception("orders cannot be written", extra=about(self.channel, [one.number for one in tube.items]))
             return []
 
     async def _note(self, operation: Callable[..., Any], /, *arguments: Any, **more: Any) -> None:
         """Note what has happened. Where it cannot be stored it is tried again while there is a line: what was noted as
         under way is looked up by nothing else, and only the next start would find it."""
         storing = back_off.trying(tenacity.retry_if_exception(self._can_be_tried_again), sleep=self._pause)
-        await storing(self._journal.run, operation, *arguments, **more)
+        await storing(self.journal.run, operation, *arguments, **more)
 
     def _can_be_tried_again(self, error: BaseException) -> bool:
         return isinstance(error, StoreError) and not error.fatal and not self._gone.is_set()
 
     def _log(self, words: str, items: Sequence[int], reason: str = "") -> None:
-        said = about(self._channel, items)
+        said = about(self.channel, items)
         if reason and reason != PUT_OFF:
             logger.warning(words, extra={**said, "reason": reason})
         elif not reason:

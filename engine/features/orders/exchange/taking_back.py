@@ -9,7 +9,7 @@ Source: IHE Laboratory Technical Framework volume 2b, LAB-28.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.features.orders.exchange.asking import Asking
@@ -25,34 +25,30 @@ LOOK_S = 1.0  # how often it looks
 AT_ONCE = 100  # orders of one look
 
 
+@dataclass(eq=False)
 class TakingBack:
-    """Of one channel, on one connection at a time."""
+    """Of one channel, on one connection at a time.
 
-    def __init__(
-        self,
-        channel: str,
-        asking: Callable[[], Asking],
-        put: Callable[[Sequence[Reply]], None],
-        *,
-        journal: "Journal",
-        clock: Clock,
-    ) -> None:
-        """``put`` has the messages of one tube sent, as soon as the connection is free."""
-        self._channel = channel
-        self._asking = asking
-        self._put = put
-        self._journal = journal
-        self._clock = clock
-        self._asked: set[int] = set()  # without an answer so far
-        self._answered: set[int] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._messages = 0
+    Attributes:
+        put: has the messages of one tube sent, as soon as the connection is free.
+    """
+
+    channel: str
+    asking: Callable[[], Asking]
+    put: Callable[[Sequence[Reply]], None]
+    _: KW_ONLY
+    journal: "Journal"
+    clock: Clock
+    _asked: set[int] = field(default_factory=set)  # without an answer so far
+    _answered: set[int] = field(default_factory=set)
+    _timer: asyncio.TimerHandle | None = None
+    _messages: int = 0
 
     def begin(self) -> None:
         """There is a connection: look now, and each second."""
         self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.begin)
         try:
-            found = given_up(self._journal, self._channel, limit=AT_ONCE)
+            found = given_up(self.journal, self.channel, limit=AT_ONCE)
         except StoreError:
             return
         self._answered.intersection_update(one.number for one in found)
@@ -79,11 +75,11 @@ class TakingBack:
         self._asked.difference_update(items)
 
     def _take_back(self, specimen: str, items: Sequence[WorkItem]) -> None:
-        asking = self._asking()
+        asking = self.asking()
         cancelled = tuple(replace(one, line=replace(one.line, action="cancel")) for one in items)
         self._messages += 1
-        context = asking.context(self._clock.now_us(), f"C{items[0].number}-{self._messages}")
+        context = asking.context(self.clock.now_us(), f"C{items[0].number}-{self._messages}")
         replies = asking.dialogue.download(Tube(asked=Asked(specimen=specimen), items=cancelled), context)
         self._asked.update(one.number for one in items)
         if replies:
-            self._put(replies)
+            self.put(replies)

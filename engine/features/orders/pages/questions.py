@@ -7,17 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from engine.features.orders.pages.orders import (
-    ASKED_IN_VAIN,
-    LABELS,
-    MESSAGES,
-    ONE,
-    QUESTIONS,
-    TAB,
-    WRONG_TAB,
-    now_us,
-    tabs_of,
-)
+from engine.features.orders.pages import orders
 from engine.features.orders.pages.words import KINDS, none_of, outcome_of
 from engine.features.orders.rows import order_questions
 from engine.features.orders.rows.order_questions import AskedQuery, QueryFilter
@@ -30,12 +20,12 @@ from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
-NAMES = (TAB, "channel")
+NAMES = (orders.TAB, "channel")
 CODES_SHOWN = 8  # of one answer
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(QUESTIONS, partial(_list, frame), LOOKING),)
+    return (Route(orders.QUESTIONS, partial(_list, frame), LOOKING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:
@@ -43,16 +33,16 @@ async def _list(frame: Frame, request: web.Request) -> web.Response:
 
 
 def _asked(asking: Asking) -> Asked:
-    return Asked.of(QUESTIONS, asking.words.language, asking.query, NAMES)
+    return Asked.of(orders.QUESTIONS, asking.words.language, asking.query, NAMES)
 
 
 def _page(asking: Asking) -> Page:
     asked, words = _asked(asking), asking.words
-    wrong = "" if asked.get(TAB) in (None, ASKED_IN_VAIN) else words.say(WRONG_TAB)
+    wrong = "" if asked.get(orders.TAB) in (None, orders.ASKED_IN_VAIN) else words.say(orders.WRONG_TAB)
     values = {
         "asked": asked,
         "columns": None,
-        "chips_shown": asked.chips({name: words.say(text) for name, text in LABELS.items()}),
+        "chips_shown": asked.chips({name: words.say(text) for name, text in orders.LABELS.items()}),
         "channels": known([one.name for one in asking.site.channels], asked.get("channel")),
         "tabs": [],
         "rows": [],
@@ -63,11 +53,11 @@ def _page(asking: Asking) -> Page:
 
 def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = _asked(asking), asking.words
-    in_vain = asked.get(TAB) == ASKED_IN_VAIN
-    wanted = replace(unanswered(now_us(words)) if in_vain else QueryFilter(), channel=asked.get("channel") or "")
+    in_vain = asked.get(orders.TAB) == orders.ASKED_IN_VAIN
+    wanted = replace(unanswered(orders.now_us(words)) if in_vain else QueryFilter(), channel=asked.get("channel") or "")
     found = order_questions.queries(reader, wanted, after=asked.before, limit=PAGE + 1)
     return {
-        "tabs": tabs_of(reader, asked, words, ASKED_IN_VAIN if in_vain else "", asking.site),
+        "tabs": orders.tabs_of(reader, asked, words, orders.ASKED_IN_VAIN if in_vain else "", asking.site),
         "rows": [question_row(one, words) for one in found[:PAGE]],
         "count": counted(order_questions.count_queries(reader, wanted, most=MOST + 1)),
         "older": asked.href(before=found[PAGE - 1].number) if len(found) > PAGE else "",
@@ -94,6 +84,6 @@ def question_row(one: AskedQuery, words: Words) -> dict[str, Any]:
         "outcome": outcome,
         "level": outcome.level,
         "message": one.message_id,
-        "message_href": words.href(f"{MESSAGES}/{one.message_id}") if one.message_id else "",
-        "tube_href": words.href(ONE, question=one.number),
+        "message_href": words.href(f"{orders.MESSAGES}/{one.message_id}") if one.message_id else "",
+        "tube_href": words.href(orders.ONE, question=one.number),
     }

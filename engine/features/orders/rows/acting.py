@@ -4,14 +4,7 @@ numbers of orders alone, and names no patient.
 
 from engine.features.orders.rows import holding, items
 from engine.features.orders.rows.items import Kept
-from engine.features.orders.rules.order_rules import (
-    ItemEvent,
-    PatientsOfTube,
-    Standing,
-    same_patient,
-    same_placer,
-    step,
-)
+from engine.features.orders.rules import order_rules
 from engine.model.errors import RefusedError
 from engine.model.orders import ANSWERED_STATES, MOST_OF_TUBE, ItemReason, ItemState, item_id
 from engine.store.core.batch import Batch
@@ -29,9 +22,9 @@ def cancel(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     Raises:
         RefusedError: there is none of this number, or it has ended.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     closes = one.state is ItemState.REFUSED or (one.state is ItemState.CANCEL_PENDING and not one.query)
-    event = ItemEvent.CLOSE if closes else ItemEvent.CANCEL
+    event = order_rules.ItemEvent.CLOSE if closes else order_rules.ItemEvent.CANCEL
     return _do(batch, one, event, "order-cancel", actor, reason)
 
 
@@ -44,16 +37,16 @@ def release(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         RefusedError: there is none of this number, it is not held, an order of another patient with the same specimen
             number goes on already, or an order in conflict would be beside the one that it is in conflict with.
     """
-    one = _one(batch, number)
-    _raise_if_impossible(one, ItemEvent.FREE)
+    one = items.needed(batch, number)
+    _raise_if_impossible(one, order_rules.ItemEvent.FREE)
     _raise_if_another_patient(batch, one)
     if one.reason is ItemReason.ORDER_CONFLICT:
         _raise_if_ordered_again(batch, one)
     answer = holding.answer_in_conflict(batch, one) if one.reason is ItemReason.SPECIMEN_CONFLICT else None
-    _do(batch, one, ItemEvent.FREE, "order-release", actor, reason)
+    _do(batch, one, order_rules.ItemEvent.FREE, "order-release", actor, reason)
     if answer is not None:
         message_id, channel = answer
-        items.apply(batch, one, ItemEvent.FINAL, message_id=message_id, channel=channel, cause="person")
+        items.apply(batch, one, order_rules.ItemEvent.FINAL, message_id=message_id, channel=channel, cause="person")
     return one.state
 
 
@@ -65,40 +58,33 @@ def resend(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
         RefusedError: there is none of this number, its state allows no sending, the analyzer made it itself, its
             specimen number is another patient's now, or the LIS has ordered the same again.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     if one.made:
         raise RefusedError(f"order {item_id(number)} was made by the analyzer itself: it is not sent there")
-    _raise_if_impossible(one, ItemEvent.RESEND)
+    _raise_if_impossible(one, order_rules.ItemEvent.RESEND)
     _raise_if_another_patient(batch, one)
     if not one.is_open:
         _raise_if_ordered_again(batch, one)
     if one.state is ItemState.EXPIRED:
         one.expires_us = batch.steady_us + one.waits_us
-    return _do(batch, one, ItemEvent.RESEND, "order-resend", actor, reason)
+    return _do(batch, one, order_rules.ItemEvent.RESEND, "order-resend", actor, reason)
 
 
-def _one(batch: Batch, number: int) -> Kept:
-    one = items.by_number(batch, number)
-    if one is None:
-        raise RefusedError(f"there is no order {item_id(number)}")
-    return one
-
-
-def _do(batch: Batch, one: Kept, event: ItemEvent, verb: str, actor: str, reason: str) -> ItemState:
+def _do(batch: Batch, one: Kept, event: order_rules.ItemEvent, verb: str, actor: str, reason: str) -> ItemState:
     _raise_if_impossible(one, event)
     act = audit.note(batch, actor, verb, {"order": one.number, "state": str(one.state), "reason": reason})
     items.apply(batch, one, event, message_id=act, cause="person")
     return one.state
 
 
-def _raise_if_impossible(one: Kept, event: ItemEvent) -> None:
-    if not step(Standing(one.state, one.reason, one.known), event).done:
+def _raise_if_impossible(one: Kept, event: order_rules.ItemEvent) -> None:
+    if not order_rules.step(order_rules.Standing(one.state, one.reason, one.known), event).done:
         raise RefusedError(f"order {item_id(one.number)} is {one.state}, and cannot be changed so")
 
 
 def _raise_if_another_patient(batch: Batch, one: Kept) -> None:
     """Two patients may never share one number, also where a person says so."""
-    patients = PatientsOfTube({})
+    patients = order_rules.PatientsOfTube({})
     for other in items.of_specimen(batch, one.line.specimen, MOST_OF_TUBE):
         if other.number != one.number and other.state in _ACTIVE and not other.made:
             patients.add(other.line.patient)
@@ -112,5 +98,7 @@ def _raise_if_ordered_again(batch: Batch, one: Kept) -> None:
         if other.number == one.number or other.made or other.state not in _ACTIVE or other.line.test != one.line.test:
             continue
         one_source = not one.source or not other.source or one.source == other.source
-        if same_placer(one.line, other.line) and (one_source or same_patient(one.line.patient, other.line.patient)):
+        if order_rules.same_placer(one.line, other.line) and (
+            one_source or order_rules.same_patient(one.line.patient, other.line.patient)
+        ):
             raise RefusedError(f"order {item_id(other.number)} has the same order number and test: cancel it first")

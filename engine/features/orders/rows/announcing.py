@@ -24,20 +24,9 @@ from functools import partial
 from engine.features.orders.rows import items, order_notes
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import OF_ENDED, heard, same_patient, same_placer
+from engine.model import orders
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.orders import (
-    MOST_OF_TUBE,
-    OPEN_STATES,
-    STATUS_UPDATES,
-    AnsweredOrders,
-    ItemReason,
-    ItemState,
-    OrderLine,
-    Status,
-    StatusChange,
-    item_id,
-)
 from engine.model.reasons import ReasonCode
 from engine.model.values import changed, value
 from engine.store.core.batch import Batch
@@ -48,7 +37,7 @@ from engine.store.operations import append
 logger = logging.getLogger("labrelay.orders")
 
 AT_ONCE = 100
-_ENDS = frozenset({Status.COMPLETED, Status.REFUSED, Status.CANCELLED, Status.EXPIRED})
+_ENDS = frozenset({orders.Status.COMPLETED, orders.Status.REFUSED, orders.Status.CANCELLED, orders.Status.EXPIRED})
 _BY_PERSON = "person"
 
 
@@ -66,8 +55,8 @@ class Listener:
 
     channel: str
     updates: bool
-    write: Callable[[StatusChange], Received]
-    answer: Callable[[AnsweredOrders], Received | None] | None = None
+    write: Callable[[orders.StatusChange], Received]
+    answer: Callable[[orders.AnsweredOrders], Received | None] | None = None
 
 
 @operation(priority=Priority.RECEIVE)
@@ -84,12 +73,14 @@ def announce(batch: Batch, listeners: Mapping[str, Sequence[Listener]]) -> list[
             made += _answers(batch, n, listeners)
             continue
         one = items.by_number(batch, item)
-        if one is None or one.line == OrderLine() or one.source not in listeners:  # erased, or without a listener
+        if (
+            one is None or one.line == orders.OrderLine() or one.source not in listeners
+        ):  # erased, or without a listener
             continue
         for change in _changes(batch, one, n, notice):
-            number = f"{item_id(one.number)}.{n}{'P' if change.of_panel else ''}"
+            number = f"{orders.item_id(one.number)}.{n}{'P' if change.of_panel else ''}"
             for listener in listeners[one.source]:
-                if listener.updates or change.status not in STATUS_UPDATES:
+                if listener.updates or change.status not in orders.STATUS_UPDATES:
                     made += _message(batch, listener, number, partial(listener.write, change))
     batch.executemany("DELETE FROM order_notice WHERE number = ?", [(number,) for number, _, _ in rows])
     return made
@@ -117,7 +108,7 @@ def _answers(batch: Batch, message_id: int, listeners: Mapping[str, Sequence[Lis
     if not payload:  # erased
         return []
     meta = batch.meta(message_id, channel) or {}
-    asked = AnsweredOrders(
+    asked = orders.AnsweredOrders(
         message_id=message_id,
         payload=payload,
         control_id=meta.get("id", ""),
@@ -149,14 +140,14 @@ def _message(batch: Batch, listener: Listener, number: str, write: Callable[[], 
     return [] if made is None else [append.store_message(batch, made, repeat_window_s=0.0)]
 
 
-def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]:
+def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[orders.StatusChange]:
     change = _change(batch, one, n)
     if change is None:
         return []
-    beside = _version_beside(batch, one) if change.status in _ENDS - {Status.COMPLETED} else None
+    beside = _version_beside(batch, one) if change.status in _ENDS - {orders.Status.COMPLETED} else None
     if beside is not None and beside.line.panel == one.line.panel:
         return []
-    is_own = change.status is not Status.CANCELLED or one.made or _is_of_a_person(batch, one.number, n)
+    is_own = change.status is not orders.Status.CANCELLED or one.made or _is_of_a_person(batch, one.number, n)
     is_told = beside is None and is_own
     own = [change] if is_told else []
     if not one.line.panel:
@@ -165,14 +156,16 @@ def _changes(batch: Batch, one: Kept, n: int, notice: int) -> list[StatusChange]
         return [changed(change, of_panel=True)]
     parts = _parts(batch, one)
     if any(part.is_open for part in parts) or _is_later_news(batch, notice, {one.number, *(p.number for p in parts)}):
-        is_begun = change.status is Status.COMPLETED
-        return [changed(change, status=Status.IN_PROGRESS, of_panel=True)] if is_begun else own
-    done = {part.line.test for part in parts if part.state is ItemState.RESULTED}
+        is_begun = change.status is orders.Status.COMPLETED
+        return [changed(change, status=orders.Status.IN_PROGRESS, of_panel=True)] if is_begun else own
+    done = {part.line.test for part in parts if part.state is orders.ItemState.RESULTED}
     if not done:
         return [changed(each, of_panel=True) for each in own]
     without = dict.fromkeys(part.line.named for part in parts if part.line.test not in done)
-    whole = changed(change, status=Status.COMPLETED, reason=ItemReason.NONE, of_panel=True, without=tuple(without))
-    if change.status is Status.COMPLETED:
+    whole = changed(
+        change, status=orders.Status.COMPLETED, reason=orders.ItemReason.NONE, of_panel=True, without=tuple(without)
+    )
+    if change.status is orders.Status.COMPLETED:
         return [whole]
     return [*own, changed(whole, text="", channel="")] if _was_open(batch, one.number, n) else own
 
@@ -184,14 +177,14 @@ def _version_beside(batch: Batch, one: Kept) -> Kept | None:
         or batch.execute("SELECT 1 FROM order_event WHERE item = ? AND event = 'free'", (one.number,)).fetchone()
     ):
         return None
-    near = items.of_order(batch, one.line, MOST_OF_TUBE)
+    near = items.of_order(batch, one.line, orders.MOST_OF_TUBE)
     found = [
         other
         for other in near
         if other.number < one.number
         and not other.made
         and (other.source, other.line.test) == (one.source, one.line.test)
-        and (other.is_open or other.state is ItemState.RESULTED)
+        and (other.is_open or other.state is orders.ItemState.RESULTED)
         and same_placer(other.line, one.line)
     ]
     return found[-1] if found else None
@@ -203,20 +196,22 @@ def _parts(batch: Batch, one: Kept) -> list[Kept]:
     has_number = bool(one.line.placer or one.line.filler)
     found = [
         other
-        for other in items.of_order(batch, one.line, MOST_OF_TUBE)
+        for other in items.of_order(batch, one.line, orders.MOST_OF_TUBE)
         if (other.source, other.line.panel) == (one.source, one.line.panel)
         and same_placer(other.line, one.line)
         and (has_number or same_patient(other.line.patient, one.line.patient))
-        and other.state not in (ItemState.REJECTED, ItemState.SUPERSEDED)
+        and other.state not in (orders.ItemState.REJECTED, orders.ItemState.SUPERSEDED)
     ]
-    sure = {other.line.test for other in found if other.reason is not ItemReason.ORDER_CONFLICT}
-    return [other for other in found if other.reason is not ItemReason.ORDER_CONFLICT or other.line.test not in sure]
+    sure = {other.line.test for other in found if other.reason is not orders.ItemReason.ORDER_CONFLICT}
+    return [
+        other for other in found if other.reason is not orders.ItemReason.ORDER_CONFLICT or other.line.test not in sure
+    ]
 
 
 def _was_open(batch: Batch, item: int, n: int) -> bool:
     """Whether an item was open before this row of its history."""
     row = batch.execute("SELECT state FROM order_event WHERE item = ? AND n = ?", (item, n - 1)).fetchone()
-    return row is not None and row[0] in OPEN_STATES
+    return row is not None and row[0] in orders.OPEN_STATES
 
 
 def _is_later_news(batch: Batch, notice: int, of: Collection[int]) -> bool:
@@ -225,26 +220,26 @@ def _is_later_news(batch: Batch, notice: int, of: Collection[int]) -> bool:
     return any(item in of for (item,) in rows)
 
 
-def _change(batch: Batch, one: Kept, n: int) -> StatusChange | None:
+def _change(batch: Batch, one: Kept, n: int) -> orders.StatusChange | None:
     row = batch.execute(
         "SELECT at_us, event, state, reason, channel, detail FROM order_event WHERE item = ? AND n = ?", (one.number, n)
     ).fetchone()
     if row is None:
         return None
     at_us, event, state, reason, channel, sealed = row
-    status = heard(event, ItemState(state))
+    status = heard(event, orders.ItemState(state))
     if status is None or (event in OF_ENDED and _was_open(batch, one.number, n)):
         return None
     parent = items.by_number(batch, one.parent) if one.made else None
-    if one.made and (parent is None or parent.line == OrderLine()):
+    if one.made and (parent is None or parent.line == orders.OrderLine()):
         return None  # of a reflex the LIS knows the order that it is of alone
-    return StatusChange(
+    return orders.StatusChange(
         status=status,
         item=one.number,
         n=n,
         at_us=at_us,
         line=one.line,
-        reason=ItemReason(reason),
+        reason=orders.ItemReason(reason),
         channel=channel,
         text=_words(batch, one.number, n, sealed),
         parent=None if parent is None else parent.line,

@@ -19,22 +19,7 @@ from contextlib import closing
 from engine.features.orders.rows import items
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import ItemEvent, PatientsOfTube, same_patient
-from engine.model.orders import (
-    ANSWERED_STATES,
-    MOST_OF_TUBE,
-    MOST_TUBES,
-    Asked,
-    Confirmation,
-    ItemReason,
-    ItemState,
-    NoOrder,
-    Question,
-    Tube,
-    WorkItem,
-    code_alone,
-    counters,
-    is_specimen_number,
-)
+from engine.model import orders
 from engine.model.worklist import Answered, AskSettings
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -47,15 +32,15 @@ UNCONFIRMED = "unconfirmed"  # why an item that was sent may not be known: its a
 PLACES = ("rack", "tray")  # kinds of questions
 _WITHOUT_TUBES = frozenset({"all", "range", "numbers", *PLACES})  # where there is no order, the log has one reason
 _BY_TUBE = frozenset({"specimens", "rack"})
-_ELSEWHERE = frozenset({ItemState.OFFERED, ItemState.ACCEPTED, ItemState.IN_PROGRESS})
-_TIES = ANSWERED_STATES | {ItemState.CANCEL_PENDING}
+_ELSEWHERE = frozenset({orders.ItemState.OFFERED, orders.ItemState.ACCEPTED, orders.ItemState.IN_PROGRESS})
+_TIES = orders.ANSWERED_STATES | {orders.ItemState.CANCEL_PENDING}
 
 
 # -- the question --------------------------------------------------------------------------------------------------
 
 
 @operation(priority=Priority.SETTLE)
-def answer(batch: Batch, message_id: int, question: Question, settings: AskSettings) -> Answered:
+def answer(batch: Batch, message_id: int, question: orders.Question, settings: AskSettings) -> Answered:
     """Look up the orders that a question asks for, and note the answer as under way.
 
     Args:
@@ -64,22 +49,22 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     if question.kind == "cancel":
         return Answered(query=note(batch, message_id, question.kind, settings, (), outcome="taken_back"))
     if _is_incomplete(question, settings):
-        none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED)
+        none = orders.Tube(asked=orders.Asked(specimen=""), none=orders.NoOrder.NOT_SUPPORTED)
         return Answered(query=note(batch, message_id, question.kind, settings, [(none, [])]), tubes=(none,))
     look = Look(batch, settings, tubes_alone=question.kind in _BY_TUBE)
     if question.kind == "demographics":
         of_them = look.of_person(question.patients)
-        tubes = tuple(Tube(asked=Asked(specimen=""), items=(one.value(),)) for one in of_them)
+        tubes = tuple(orders.Tube(asked=orders.Asked(specimen=""), items=(one.value(),)) for one in of_them)
         return Answered(query=note(batch, message_id, question.kind, settings, ()), tubes=tubes)
     limit = MOST_ITEMS if question.kind == "specimens" else min(settings.limit, MOST_ITEMS)
-    found: list[tuple[Tube, list[Kept]]] = []
-    held, cut = 0, question.kind == "specimens" and len(question.asked) > MOST_TUBES
+    found: list[tuple[orders.Tube, list[Kept]]] = []
+    held, cut = 0, question.kind == "specimens" and len(question.asked) > orders.MOST_TUBES
     with closing(look.asked(question)) as asked:
         for one in asked:
             tube, kept = look.tube(one)
             if question.kind != "specimens" and not kept:
                 continue
-            if (held and held + len(kept) > limit) or len(found) >= MOST_TUBES:
+            if (held and held + len(kept) > limit) or len(found) >= orders.MOST_TUBES:
                 cut = True
                 break
             held += len(kept)
@@ -87,8 +72,11 @@ def answer(batch: Batch, message_id: int, question: Question, settings: AskSetti
     cut = cut or look.cut
     tubes = tuple(tube for tube, _ in found)
     if not found and question.kind in _WITHOUT_TUBES:
-        is_no_range = question.kind == "numbers" and counters(question.since, question.until) is None
-        none = Tube(asked=Asked(specimen=""), none=NoOrder.NOT_SUPPORTED if is_no_range else NoOrder.UNKNOWN)
+        is_no_range = question.kind == "numbers" and orders.counters(question.since, question.until) is None
+        none = orders.Tube(
+            asked=orders.Asked(specimen=""),
+            none=orders.NoOrder.NOT_SUPPORTED if is_no_range else orders.NoOrder.UNKNOWN,
+        )
         found = [(none, [])]
     query = note(batch, message_id, question.kind, settings, found, cut=cut)
     look.note_left_out(message_id, query)
@@ -100,7 +88,7 @@ def note(
     message_id: int,
     kind: str,
     settings: AskSettings,
-    found: Sequence[tuple[Tube, list[Kept]]],
+    found: Sequence[tuple[orders.Tube, list[Kept]]],
     *,
     cut: bool = False,
     outcome: str = "",
@@ -116,7 +104,9 @@ def note(
     for one in under_way.values():
         items.leave_query(batch, one, "asked again")
         one.query = query
-        if one.state is not ItemState.CANCEL_PENDING:  # what is taken back keeps the code under which it was sent
+        if (
+            one.state is not orders.ItemState.CANCEL_PENDING
+        ):  # what is taken back keeps the code under which it was sent
             one.channel, one.code = settings.channel, settings.codes[one.line.test]
         items.store(batch, one)
     batch.execute(
@@ -166,17 +156,17 @@ class Look:
         self._batch = batch
         self._settings = settings
         self._mine = settings.names | {settings.channel}
-        self._tubes: dict[str, tuple[tuple[WorkItem, ...], NoOrder | None, list[Kept]]] = {}
+        self._tubes: dict[str, tuple[tuple[orders.WorkItem, ...], orders.NoOrder | None, list[Kept]]] = {}
         self._unmapped: list[Kept] = []
         self._undilutable: list[Kept] = []
         self._busy: dict[int, bool] = {}
         self._looked_at = 0
         self.cut = False
 
-    def asked(self, question: Question) -> Generator[Asked]:
+    def asked(self, question: orders.Question) -> Generator[orders.Asked]:
         """The specimens that a question is for, as far as they may be looked at."""
         if question.kind == "specimens":
-            yield from question.asked[:MOST_TUBES]
+            yield from question.asked[: orders.MOST_TUBES]
         elif question.kind == "numbers":
             yield from self._between(question.since, question.until)
         elif question.kind in PLACES:
@@ -186,18 +176,18 @@ class Look:
         else:
             yield from self._every(self._settings.between_us if question.kind == "range" else None)
 
-    def tube(self, asked: Asked) -> tuple[Tube, list[Kept]]:
+    def tube(self, asked: orders.Asked) -> tuple[orders.Tube, list[Kept]]:
         """The answer for one specimen, and the rows of its items."""
         specimen = asked.specimen
-        if not is_specimen_number(specimen):
-            return Tube(asked=asked, none=NoOrder.UNREAD), []
+        if not orders.is_specimen_number(specimen):
+            return orders.Tube(asked=asked, none=orders.NoOrder.UNREAD), []
         if specimen not in self._tubes:
             kept, none = self._find(specimen)
             self._tubes[specimen] = tuple(one.value(self._settings.codes[one.line.test]) for one in kept), none, kept
         found, none, kept = self._tubes[specimen]
-        return Tube(asked=asked, items=found, none=none), kept
+        return orders.Tube(asked=asked, items=found, none=none), kept
 
-    def _every(self, between_us: tuple[int, int] | None) -> Iterator[Asked]:
+    def _every(self, between_us: tuple[int, int] | None) -> Iterator[orders.Asked]:
         """Each specimen with an open order of this channel, the most urgent and newest first; where a time is given,
         with one that came then.
         """
@@ -222,51 +212,51 @@ class Look:
                 one = items.by_number(self._batch, number)
                 if one is not None and one.line.specimen and one.line.specimen not in seen:
                     seen.add(one.line.specimen)
-                    yield Asked(specimen=one.line.specimen)
+                    yield orders.Asked(specimen=one.line.specimen)
 
-    def _between(self, since: str, until: str) -> Iterator[Asked]:
+    def _between(self, since: str, until: str) -> Iterator[orders.Asked]:
         """Each specimen number in a range of `counters`."""
-        for number in counters(since, until) or ():
+        for number in orders.counters(since, until) or ():
             if self._is_enough():
                 return
             self._looked_at += 1
-            yield Asked(specimen=number)
+            yield orders.Asked(specimen=number)
 
     def _is_enough(self) -> bool:
         """Whether the question has looked at all that it may; then it is cut."""
         self.cut = self.cut or self._looked_at >= MOST_READ
         return self.cut
 
-    def _of_patients(self, numbers: Iterable[str]) -> Iterator[Asked]:
+    def _of_patients(self, numbers: Iterable[str]) -> Iterator[orders.Asked]:
         """Each specimen with an open order of these patients; the numbers are compared exactly."""
         seen: set[str] = set()
         for number in dict.fromkeys(filter(None, numbers)):
-            for one in items.open_of_patient(self._batch, number, MOST_OF_TUBE):
+            for one in items.open_of_patient(self._batch, number, orders.MOST_OF_TUBE):
                 if one.line.specimen not in seen:
                     seen.add(one.line.specimen)
-                    yield Asked(specimen=one.line.specimen)
+                    yield orders.Asked(specimen=one.line.specimen)
 
-    def _at_place(self, question: Question) -> Iterator[Asked]:
+    def _at_place(self, question: orders.Question) -> Iterator[orders.Asked]:
         """The specimen that the LIS said today to be at this place, and at no other one since; none where it said so of
         two."""
         find = items.of_rack if question.kind == "rack" else items.of_tray
-        near = find(self._batch, question.carrier, question.position, MOST_OF_TUBE)
+        near = find(self._batch, question.carrier, question.position, orders.MOST_OF_TUBE)
         today = [one for one in near if self._named_today(one)]
         there = {specimen for specimen in {one.line.specimen for one in today} if self._is_at(specimen, today)}
         if len(there) == 1:
-            yield Asked(specimen=there.pop(), echo=question.echo)
+            yield orders.Asked(specimen=there.pop(), echo=question.echo)
 
     def _named_today(self, one: Kept) -> bool:
         return bool(one.line.specimen) and items.named_place(self._batch, one)[1] >= self._settings.today_us
 
     def _is_at(self, specimen: str, at_place: Sequence[Kept]) -> bool:
         """Whether a tube has open orders, and the order of its patient that named a place last is ``at_place``."""
-        tube = items.of_specimen(self._batch, specimen, MOST_OF_TUBE)
+        tube = items.of_specimen(self._batch, specimen, orders.MOST_OF_TUBE)
         patient = next((one.line.patient for one in tube if one.is_open), None)
         placed = [
             one
             for one in tube
-            if one.state is not ItemState.REJECTED
+            if one.state is not orders.ItemState.REJECTED
             and any(items.place_of(one.line))
             and patient is not None
             and same_patient(one.line.patient, patient)
@@ -277,62 +267,62 @@ class Look:
     def of_person(self, numbers: Iterable[str]) -> Iterator[Kept]:
         """The open orders of these patients that this channel may see, of any test."""
         for number in dict.fromkeys(filter(None, numbers)):
-            yield from filter(self._is_mine, items.open_of_patient(self._batch, number, MOST_OF_TUBE))
+            yield from filter(self._is_mine, items.open_of_patient(self._batch, number, orders.MOST_OF_TUBE))
 
     def note_left_out(self, message_id: int, query: int) -> None:
         """Note that this channel has no code for an order that names it, or the analyzer takes no such dilution."""
         channel = self._settings.channel
         for one in {one.number: one for one in self._unmapped}.values():
-            one.reason = ItemReason.UNMAPPED_CODE
+            one.reason = orders.ItemReason.UNMAPPED_CODE
             items.note(self._batch, one, "unmapped", message_id=message_id, channel=channel, query=query)
         for one in {one.number: one for one in self._undilutable}.values():
             items.apply(self._batch, one, ItemEvent.UNSUPPORTED, message_id=message_id, channel=channel, query=query)
 
-    def _find(self, specimen: str) -> tuple[list[Kept], NoOrder | None]:
+    def _find(self, specimen: str) -> tuple[list[Kept], orders.NoOrder | None]:
         """The items that this channel gets of a specimen; or why there are none."""
-        every = [one for one in items.of_specimen(self._batch, specimen, MOST_OF_TUBE) if not one.made]
+        every = [one for one in items.of_specimen(self._batch, specimen, orders.MOST_OF_TUBE) if not one.made]
         self._looked_at += len(every)
         patients = PatientsOfTube({})
         for one in every:  # of all channels
             if one.state in _TIES:
                 patients.add(one.line.patient)
         if patients.conflict:
-            return [], NoOrder.CONFLICT
+            return [], orders.NoOrder.CONFLICT
         mine = [one for one in every if self._is_mine(one)]
         if not mine:
-            return [], NoOrder.ELSEWHERE if any(one.is_open for one in every) else NoOrder.UNKNOWN
+            return [], orders.NoOrder.ELSEWHERE if any(one.is_open for one in every) else orders.NoOrder.UNKNOWN
         answered = [
             one
             for one in mine
-            if one.state in ANSWERED_STATES
+            if one.state in orders.ANSWERED_STATES
             and not one.after
-            and (self._answers_held or one.reason is not ItemReason.RESULT_HELD)
+            and (self._answers_held or one.reason is not orders.ItemReason.RESULT_HELD)
         ]
         if not answered:
             return [], _why_none(mine)
         here = [one for one in answered if not self._is_elsewhere(one)]
         if not here:
-            return [], NoOrder.ELSEWHERE
+            return [], orders.NoOrder.ELSEWHERE
         coded = [one for one in here if one.line.test in self._settings.codes]
         self._unmapped += [
             one
             for one in here
             if one.line.test not in self._settings.codes
-            and one.state is ItemState.WAITING
-            and one.reason is ItemReason.NONE
+            and one.state is orders.ItemState.WAITING
+            and one.reason is orders.ItemReason.NONE
             and not self._mine.isdisjoint(one.targets)
         ]
         if not coded:
-            return [], NoOrder.UNMAPPED
+            return [], orders.NoOrder.UNMAPPED
         dilutions = self._settings.dilutions
         if dilutions is not None:
             self._undilutable += [one for one in coded if one.line.dilution not in dilutions]
             coded = [one for one in coded if one.line.dilution in dilutions]
             if not coded:
-                return [], NoOrder.NOT_SUPPORTED
+                return [], orders.NoOrder.NOT_SUPPORTED
         if not self._settings.again:
-            coded = [one for one in coded if one.state is ItemState.WAITING and not one.query]
-        return coded, None if coded else NoOrder.DONE
+            coded = [one for one in coded if one.state is orders.ItemState.WAITING and not one.query]
+        return coded, None if coded else orders.NoOrder.DONE
 
     def _is_mine(self, one: Kept) -> bool:
         return not one.made and (not one.targets or not self._mine.isdisjoint(one.targets))
@@ -352,20 +342,23 @@ class Look:
         return self._busy[query]
 
 
-def _why_none(mine: Sequence[Kept]) -> NoOrder:
-    if any(one.reason is ItemReason.SPECIMEN_CONFLICT for one in mine if one.is_open):
-        return NoOrder.CONFLICT
-    if any(one.is_open and (one.state is ItemState.HELD or one.reason is ItemReason.RESULT_HELD) for one in mine):
-        return NoOrder.HELD
+def _why_none(mine: Sequence[Kept]) -> orders.NoOrder:
+    if any(one.reason is orders.ItemReason.SPECIMEN_CONFLICT for one in mine if one.is_open):
+        return orders.NoOrder.CONFLICT
+    if any(
+        one.is_open and (one.state is orders.ItemState.HELD or one.reason is orders.ItemReason.RESULT_HELD)
+        for one in mine
+    ):
+        return orders.NoOrder.HELD
     if any(one.is_open and one.after for one in mine):
-        return NoOrder.HELD
-    states = {one.state for one in mine} - {ItemState.REJECTED}
+        return orders.NoOrder.HELD
+    states = {one.state for one in mine} - {orders.ItemState.REJECTED}
     if not states:
-        return NoOrder.UNKNOWN
-    return NoOrder.EXPIRED if mine[-1].state is ItemState.EXPIRED else NoOrder.DONE
+        return orders.NoOrder.UNKNOWN
+    return orders.NoOrder.EXPIRED if mine[-1].state is orders.ItemState.EXPIRED else orders.NoOrder.DONE
 
 
-def _is_incomplete(question: Question, settings: AskSettings) -> bool:
+def _is_incomplete(question: orders.Question, settings: AskSettings) -> bool:
     """Whether a question by place or time leaves a part of it open. Nothing is put in for that."""
     if question.kind == "range":
         return settings.between_us is None
@@ -435,7 +428,7 @@ def confirmed(
     batch: Batch,
     channel: str,
     message_id: int,
-    confirmation: Confirmation,
+    confirmation: orders.Confirmation,
     sent_items: Sequence[int] = (),
     *,
     cancels: bool = False,
@@ -450,12 +443,12 @@ def confirmed(
     again = [
         one.number
         for one in _rows(batch, confirmation.of_items(sent_items, cancels=cancels))
-        if one.reason is not ItemReason.MAYBE_KNOWN and _was_sent_twice(batch, one.number, channel)
+        if one.reason is not orders.ItemReason.MAYBE_KNOWN and _was_sent_twice(batch, one.number, channel)
     ]
     said = confirmation.of_items(sent_items, () if cancels else again, cancels=cancels)
     for specimen, test, *answered in confirmation.tests:
-        for one in items.of_specimen(batch, specimen, MOST_OF_TUBE):
-            if one.is_open and test in ("", code_alone(one.code)):
+        for one in items.of_specimen(batch, specimen, orders.MOST_OF_TUBE):
+            if one.is_open and test in ("", orders.code_alone(one.code)):
                 said[one.number] = bool(answered[0]), str(answered[1]), str(answered[2])
     done = []
     for one in _rows(batch, said):

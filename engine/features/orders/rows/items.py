@@ -12,18 +12,8 @@ import orjson
 
 from engine.features.orders.rules.order_rules import MAKES_KNOWN, ItemEvent, Standing, Step, heard, step
 from engine.features.orders.rules.usual_times import NEWEST, usual_time
-from engine.model.errors import IntegrityError
-from engine.model.orders import (
-    AT_ANALYZER,
-    OPEN_STATES,
-    ItemReason,
-    ItemState,
-    OrderedPatient,
-    OrderLine,
-    Origin,
-    Priority,
-    WorkItem,
-)
+from engine.model import orders
+from engine.model.errors import IntegrityError, RefusedError
 from engine.model.search_keys import folded
 from engine.model.values import changed
 from engine.store.core import pruned_ranges
@@ -37,7 +27,7 @@ TAKEN = "taken"  # the first event of an item
 FREED = "freed"  # the analyzer has given up the version before it
 PLACED = "placed"  # the LIS has named where its tube is now
 ONE_MORE = "one_more"  # it is measured, and a result came that was measured long after the one that it has
-RANKS: dict[Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
+RANKS: dict[orders.Priority, int] = {"stat": 0, "asap": 1, "timed": 2, "callback": 3, "pre-op": 3, "routine": 4}
 
 # The term of the index ``order_item_open``, which SQLite uses only for a query that has it word for word.
 OPEN = "state IN ('waiting', 'held', 'offered', 'accepted', 'in_progress', 'cancel_pending')"
@@ -63,8 +53,8 @@ ADD_EVENT = (
     " own_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _BEGINS = frozenset({ItemEvent.PRELIMINARY, ItemEvent.RESULT_HELD})
-_LINE = {one.name: one.default for one in fields(OrderLine)}
-_PATIENT = {one.name: one.default for one in fields(OrderedPatient)}
+_LINE = {one.name: one.default for one in fields(orders.OrderLine)}
+_PATIENT = {one.name: one.default for one in fields(orders.OrderedPatient)}
 
 
 @dataclass(slots=True, eq=False)
@@ -76,8 +66,8 @@ class Kept:
     place: int
     last_id: int
     source: str
-    state: ItemState
-    reason: ItemReason
+    state: orders.ItemState
+    reason: orders.ItemReason
     targets: frozenset[str]
     channel: str
     code: str
@@ -92,27 +82,27 @@ class Kept:
     waits_us: int
     reuse_us: int
     events: int
-    line: OrderLine
+    line: orders.OrderLine
     given_us: int = 0
     made: bool = False
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> orders.Origin:
         if self.made:
             return "analyzer"
         return "lis" if self.source else "person"
 
     @property
     def is_open(self) -> bool:
-        return self.state in OPEN_STATES
+        return self.state in orders.OPEN_STATES
 
     @property
     def known(self) -> bool:
         """Whether an analyzer has it, or may have it, or is getting it just now."""
         return self.sent or self.query > 0
 
-    def value(self, code: str = "") -> WorkItem:
-        return WorkItem(
+    def value(self, code: str = "") -> orders.WorkItem:
+        return orders.WorkItem(
             number=self.number, line=self.line, state=self.state, reason=self.reason, message_id=self.message_id,
             channel=self.channel, code=code or self.code, created_us=self.created_us, changed_us=self.changed_us,
             expires_us=self.expires_us, run=self.run, parent=self.parent, origin=self.origin,
@@ -154,7 +144,7 @@ def test_token(vault: Vault, test: str) -> bytes:
     return _token(vault, b"order-test", test)[:8]
 
 
-def tokens(vault: Vault, line: OrderLine) -> tuple[bytes, ...]:
+def tokens(vault: Vault, line: orders.OrderLine) -> tuple[bytes, ...]:
     """The keyed hashes of a line: columns specimen to test."""
     return (
         specimen_token(vault, line.specimen),
@@ -179,6 +169,17 @@ def by_number(rows: Rows, number: int) -> Kept | None:
     return None if row is None else kept(rows.vault, row)
 
 
+def needed(batch: Batch, number: int) -> Kept:
+    """
+    Raises:
+        RefusedError: there is no such order.
+    """
+    one = by_number(batch, number)
+    if one is None:
+        raise RefusedError(f"there is no order {orders.item_id(number)}")
+    return one
+
+
 def of_specimen(rows: Rows, specimen: str, most: int) -> list[Kept]:
     """The newest items of a specimen, oldest first; the number is compared exactly."""
     found = _newest(rows, "specimen", specimen_token(rows.vault, specimen), most)
@@ -195,7 +196,7 @@ def of_filler(rows: Rows, filler: str, most: int) -> list[Kept]:
     return [one for one in found if one.line.filler == filler]
 
 
-def of_order(rows: Rows, line: OrderLine, most: int) -> list[Kept]:
+def of_order(rows: Rows, line: orders.OrderLine, most: int) -> list[Kept]:
     """The newest items with the number by which the order of a line is known: the placer's, else the filler's, else the
     specimen's."""
     if line.placer:
@@ -215,7 +216,7 @@ def of_tray(rows: Rows, tray: str, position: str, most: int) -> list[Kept]:
     return [one for one in found if (one.line.tray, one.line.tray_position) == (tray, position)]
 
 
-def place_of(line: OrderLine) -> tuple[str, str, str, str]:
+def place_of(line: orders.OrderLine) -> tuple[str, str, str, str]:
     """Where the tube is, as the line says; empty texts where it says nothing."""
     return line.rack, line.position, line.tray, line.tray_position
 
@@ -258,27 +259,27 @@ def kept(vault: Vault, row: tuple[Any, ...]) -> Kept:
     number, message_id, place, last_id, source = head
     created_us, changed_us, expires_us, waits_us, reuse_us, events, sealed, given_us = row[16:]
     return Kept(
-        number, message_id, place, last_id, source, ItemState(state), ItemReason(reason),
+        number, message_id, place, last_id, source, orders.ItemState(state), orders.ItemReason(reason),
         frozenset(filter(None, targets.split(","))), channel, code, query, bool(sent), after, run, parent,
         created_us, changed_us, expires_us, waits_us, reuse_us, events, opened(vault, number, sealed), given_us,
         bool(made),
     )  # fmt: skip
 
 
-def opened(vault: Vault, number: int, sealed: bytes) -> OrderLine:
+def opened(vault: Vault, number: int, sealed: bytes) -> orders.OrderLine:
     """The line of an item. An erased or damaged one is empty: it is found by no number, and answers no question."""
     try:
         said = orjson.loads(vault.open(sealed, COLUMN, number, "") or b"{}")
     except (IntegrityError, ValueError):  # `labrelay verify` names the row
-        return OrderLine()
+        return orders.OrderLine()
     if patient := said.pop("patient", None):
-        said["patient"] = OrderedPatient(**patient)
+        said["patient"] = orders.OrderedPatient(**patient)
     if "targets" in said:
         said["targets"] = tuple(said["targets"])
-    return OrderLine(**said)
+    return orders.OrderLine(**said)
 
 
-def packed(line: OrderLine) -> bytes:
+def packed(line: orders.OrderLine) -> bytes:
     """The line as JSON, without empty parts."""
     said = {name: value for name in _LINE if (value := getattr(line, name)) != _LINE[name]}
     if "patient" in said:
@@ -338,7 +339,7 @@ def apply(
             # An analyzer that was given no order measures it.
             one.channel, one.code = channel, one.code if one.channel == channel else ""
         one.sent = one.sent or event in MAKES_KNOWN
-        ends = one.is_open and to.state not in OPEN_STATES
+        ends = one.is_open and to.state not in orders.OPEN_STATES
         _time(batch, one, event, to.state, cause, at_us or batch.now_us)
         if event is ItemEvent.WITHDRAWN:
             one.expires_us = batch.steady_us + one.waits_us
@@ -354,17 +355,17 @@ def apply(
     return found
 
 
-def _time(batch: Batch, one: Kept, event: ItemEvent, to: ItemState, cause: str, at_us: int) -> None:
+def _time(batch: Batch, one: Kept, event: ItemEvent, to: orders.ItemState, cause: str, at_us: int) -> None:
     """Note when the analyzer got an item, and learn from its final result how long the test takes there. A match by a
     person says nothing of that, nor does a result that a person has released.
     """
-    if to in AT_ANALYZER:
-        if one.state not in AT_ANALYZER:
+    if to in orders.AT_ANALYZER:
+        if one.state not in orders.AT_ANALYZER:
             one.given_us = at_us
     elif (
         event is ItemEvent.FINAL
-        and one.state in AT_ANALYZER
-        and one.reason is not ItemReason.RESULT_HELD
+        and one.state in orders.AT_ANALYZER
+        and one.reason is not orders.ItemReason.RESULT_HELD
         and one.code
         and not one.made
         and not cause
@@ -422,7 +423,7 @@ def note(
     )  # fmt: skip
 
 
-def place(batch: Batch, one: Kept, line: OrderLine, message_id: int) -> None:
+def place(batch: Batch, one: Kept, line: orders.OrderLine, message_id: int) -> None:
     """Write the place that a line names to an item."""
     rack, position, tray, tray_position = place_of(line)
     one.line = changed(one.line, rack=rack, position=position, tray=tray, tray_position=tray_position)
@@ -460,8 +461,8 @@ def free_followers(batch: Batch, one: Kept) -> None:
     for row in batch.execute(select, (one.number,)).fetchall():
         follower = kept(batch.vault, row)
         follower.after = 0
-        if follower.reason is ItemReason.AFTER_CANCEL:
-            follower.reason = ItemReason.NONE
+        if follower.reason is orders.ItemReason.AFTER_CANCEL:
+            follower.reason = orders.ItemReason.NONE
         note(batch, follower, FREED)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from engine.features.orders.rows import holding, items
 from engine.features.orders.rows.holding import MATCHED
-from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import UNMATCHED, ItemEvent, Standing, step
 from engine.model.errors import RefusedError
 from engine.model.orders import ANSWERED_STATES, ItemReason, ItemState, item_id
@@ -63,7 +62,7 @@ def match(batch: Batch, number: int, message_id: int, *, actor: str, reason: str
         RefusedError: there is none of this number, or it is not open; the message has no result without an order of its
             very specimen number, or that is another patient's.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     known = step(Standing(one.state, one.reason, one.known), ItemEvent.FINAL).done
     if not known or one.state not in ANSWERED_STATES or one.after or one.made:
         raise RefusedError(f"order {item_id(number)} is {one.state}: no result can be matched with it")
@@ -100,7 +99,7 @@ def unmatch(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     Raises:
         RefusedError: there is none of this number, its last change is no match, or its result was delivered since.
     """
-    one = _one(batch, number)
+    one = items.needed(batch, number)
     last = batch.execute(
         "SELECT cause, message_id, at_us FROM order_event WHERE item = ? AND n = ?", (number, one.events)
     ).fetchone()
@@ -123,10 +122,3 @@ def unmatch(batch: Batch, number: int, *, actor: str, reason: str) -> ItemState:
     one.state, one.reason, one.changed_us = ItemState(state), ItemReason(why), batch.now_us
     items.note(batch, one, UNMATCHED, message_id=act, cause="person")
     return one.state
-
-
-def _one(batch: Batch, number: int) -> Kept:
-    one = items.by_number(batch, number)
-    if one is None:
-        raise RefusedError(f"there is no order {item_id(number)}")
-    return one

@@ -7,24 +7,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.reports.lists.reports import (
-    BY,
-    CHANNEL,
-    DAY,
-    REPORTS,
-    TEST,
-    Asked,
-    Period,
-    Results,
-    downtime,
-    hours_down,
-    period_of,
-    today_in,
-    turnaround,
-    unmapped,
-    utilisation,
-    volume,
-)
+from engine.features.reports.lists import reports
 from engine.features.reports.rows.reading import counted_to
 from engine.features.reports.rules import Stage
 from engine.model.permissions import LOOKING
@@ -40,7 +23,7 @@ from engine.web.routes import Route
 
 PATH, CSV = "/reports", "/reports.csv"
 NAMES = ("from", "until", "by", "channel")
-ROWS_BY: dict[str, PageText] = {CHANNEL: "Analyzer", TEST: "Test", DAY: "Day"}
+ROWS_BY: dict[str, PageText] = {reports.CHANNEL: "Analyzer", reports.TEST: "Test", reports.DAY: "Day"}
 STAGE_WORDS: dict[str, PageText] = {
     "collected-resulted": "collected to result",
     "resulted-received": "result to receipt",
@@ -82,7 +65,7 @@ async def _file(frame: Frame, request: web.Request) -> web.Response:
     name = request.query.get("report", "")
     try:
         asked = _asked(asking)
-        report = REPORTS[name]
+        report = reports.REPORTS[name]
     except (ValueError, KeyError):
         raise web.HTTPBadRequest from None
     by = asked.by if asked.by in report.by else next(iter(report.by), "")
@@ -93,17 +76,17 @@ async def _file(frame: Frame, request: web.Request) -> web.Response:
     return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/csv", headers=headers)
 
 
-def _asked(asking: Asking) -> Asked:
+def _asked(asking: Asking) -> reports.Asked:
     """
     Raises:
         ValueError: the address has no such period; with the sentence for people.
     """
     words = asking.words
     address = _address(asking)
-    today = today_in(words.zone, int(words.now.timestamp() * 1e6))
-    period = period_of(address.get("from"), address.get("until"), today)
-    by = address.get("by") or CHANNEL
-    return Asked(period, by if by in BY else CHANNEL, address.get("channel"), words.zone)
+    today = reports.today_in(words.zone, int(words.now.timestamp() * 1e6))
+    period = reports.period_of(address.get("from"), address.get("until"), today)
+    by = address.get("by") or reports.CHANNEL
+    return reports.Asked(period, by if by in reports.BY else reports.CHANNEL, address.get("channel"), words.zone)
 
 
 def _address(asking: Asking) -> Address:
@@ -123,7 +106,7 @@ def _page(asking: Asking) -> Page:
         "period": period,
         "heading": heading,
         "made": f"LabRelay {site.version} · {site.timezone} · {words.time(int(site.now.timestamp() * 1e6))}",
-        "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != CHANNEL],
+        "by": [(name, words.say(label)) for name, label in ROWS_BY.items() if name != reports.CHANNEL],
         "channels": known([one.name for one in site.channels], address.get("channel")),
         "months": _months(words),
         "files": [
@@ -137,9 +120,9 @@ def _page(asking: Asking) -> Page:
 
 def _months(words: Words) -> list[tuple[str, str]]:
     """This month and the one before: words and address."""
-    today = today_in(words.zone, int(words.now.timestamp() * 1e6))
-    this = Period(today.replace(day=1), today)
-    before = period_of(None, (this.first - timedelta(days=1)).isoformat(), today)
+    today = reports.today_in(words.zone, int(words.now.timestamp() * 1e6))
+    this = reports.Period(today.replace(day=1), today)
+    before = reports.period_of(None, (this.first - timedelta(days=1)).isoformat(), today)
     return [
         (words.say(text), words.href(PATH, **{"from": str(one.first), "until": str(one.last)}))
         for text, one in zip(MONTHS, (this, before), strict=True)
@@ -148,7 +131,7 @@ def _months(words: Words) -> list[tuple[str, str]]:
 
 def _found(reader: Reader, asking: Asking) -> Values:
     asked, words = _asked(asking), asking.words
-    results = Results(reader, asked)
+    results = reports.Results(reader, asked)
     rows: dict[str, list[dict[str, Any]]] = {
         "volume": [
             {
@@ -160,7 +143,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "results": grouped(one.results.results),
                 "final": grouped(one.results.final),
             }
-            for one in volume(reader, asked, results)
+            for one in reports.volume(reader, asked, results)
         ],
         "turnaround": [
             {
@@ -171,7 +154,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "missing": grouped(one.times.missing),
                 "impossible": grouped(one.times.impossible),
             }
-            for one in turnaround(reader, asked, results)
+            for one in reports.turnaround(reader, asked, results)
         ],
         "utilisation": [
             {
@@ -180,7 +163,7 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "busy": one.busy / 12,
                 "percent": "-" if one.percent is None else f"{one.percent} %",
             }
-            for one in utilisation(reader, asked)
+            for one in reports.utilisation(reader, asked)
         ],
         "downtime": [
             {
@@ -189,11 +172,11 @@ def _found(reader: Reader, asking: Asking) -> Values:
                 "times": grouped(times),
                 "lasted": Span(seconds).say(words.catalogue),
             }
-            for (kind, name, state), (times, seconds) in hours_down(downtime(reader, asked)).items()
+            for (kind, name, state), (times, seconds) in reports.hours_down(reports.downtime(reader, asked)).items()
         ],
         "unmapped": [
             {"place": " ".join(filter(None, one.place)), "results": grouped(one.results)}
-            for one in unmapped(reader, asked, results)
+            for one in reports.unmapped(reader, asked, results)
         ],
     }
     left, open_ = counted_to(reader)
@@ -206,7 +189,9 @@ def _found(reader: Reader, asking: Asking) -> Values:
 
 def _place(one: Any, by: str) -> str:
     day, channel, code = one.place
-    return str({CHANNEL: channel or "-", DAY: day, TEST: f"{channel} {code}"}[by])  # -: orders of no channel
+    return str(
+        {reports.CHANNEL: channel or "-", reports.DAY: day, reports.TEST: f"{channel} {code}"}[by]
+    )  # -: orders of no channel
 
 
 def _time(stage: Stage, percent: int, words: Words) -> str:

@@ -17,62 +17,19 @@ from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
 
 
-async def dismiss_letters(
-    acts: Acts,
-    selection: Selection,
-    *,
-    actor: str,
-    reason: str,
-    dry_run: bool = False,
+async def _decide(
+    acts: Acts, selection: Selection, *, decision: str, actor: str, reason: str, dry_run: bool = False,
     within_s: float = ANSWER_WITHIN_S,
-) -> dict[str, Any]:
-    """Close dead letters; the journal keeps person, time and ``reason``."""
+) -> dict[str, Any]:  # fmt: skip
+    """Do it to what is selected; the journal keeps person, time and ``reason``."""
+    noun, pages, slices = DECISIONS[decision]
     if not reason.strip():
-        raise RefusedError("a dismissal needs a reason")
-    return await begin_bulk_act(
-        acts, dismissing, "dismiss", dead_letters, selection,
-        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
-    )  # fmt: skip
-
-
-async def release_held(
-    acts: Acts,
-    selection: Selection,
-    *,
-    actor: str,
-    reason: str,
-    dry_run: bool = False,
-    within_s: float = ANSWER_WITHIN_S,
-) -> dict[str, Any]:
-    """Release held results; the journal keeps person, time and ``reason``. ``done``: see
-    `engine.features.results.rows.hold_queue.release`.
-    """
-    if not reason.strip():
-        raise RefusedError("a release needs a reason")
-    if why := await asyncio.to_thread(_taken_back, acts, selection):
+        raise RefusedError(f"a {noun} needs a reason")
+    if decision == "release" and (why := await asyncio.to_thread(_taken_back, acts, selection)):
         raise RefusedError(why)
     return await begin_bulk_act(
-        acts, releasing, "release", held_results, selection,
-        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
-    )  # fmt: skip
-
-
-async def reject_held(
-    acts: Acts,
-    selection: Selection,
-    *,
-    actor: str,
-    reason: str,
-    dry_run: bool = False,
-    within_s: float = ANSWER_WITHIN_S,
-) -> dict[str, Any]:
-    """Reject held results for good; the journal keeps them, with person, time and ``reason``."""
-    if not reason.strip():
-        raise RefusedError("a rejection needs a reason")
-    return await begin_bulk_act(
-        acts, rejecting, "reject", held_results, selection,
-        actor=actor, reason=reason, dry_run=dry_run, within_s=within_s,
-    )  # fmt: skip
+        acts, slices, decision, pages, selection, actor=actor, reason=reason, dry_run=dry_run, within_s=within_s
+    )
 
 
 def _taken_back(acts: Acts, selection: Selection) -> str:
@@ -103,3 +60,14 @@ async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
 def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
     named = {"counted_us": order.counted_us, "actor": actor_of(order), "reason": order.what["reason"]}
     return Slice(members, partial(work, **named))
+
+
+DECISIONS = {
+    "dismiss": ("dismissal", dead_letters, dismissing),
+    "release": ("release", held_results, releasing),
+    "reject": ("rejection", held_results, rejecting),
+}
+"""Its noun, what it is about, and its slices."""
+dismiss_letters = partial(_decide, decision="dismiss")
+release_held = partial(_decide, decision="release")
+reject_held = partial(_decide, decision="reject")

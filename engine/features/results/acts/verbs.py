@@ -6,14 +6,7 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared, Reason, RowNumber, Selected
 from engine.actions.operations import BulkAct
 from engine.actions.running_site import Result, RunningSite
-from engine.features.results.acts.hold_decisions import (
-    dismiss_letters,
-    dismissing,
-    reject_held,
-    rejecting,
-    release_held,
-    releasing,
-)
+from engine.features.results.acts import hold_decisions
 from engine.features.results.acts.tell_apart import tell_patients_apart
 from engine.model.permissions import ACTING
 
@@ -30,9 +23,9 @@ def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAc
         )
 
 
-_decided("dismiss", dismiss_letters, dismissing, "close dead letters for good")
-_decided("release", release_held, releasing, "let held results go to their destination")
-_decided("reject", reject_held, rejecting, "decide that held results are never delivered")
+_decided("dismiss", hold_decisions.dismiss_letters, hold_decisions.dismissing, "close dead letters for good")
+_decided("release", hold_decisions.release_held, hold_decisions.releasing, "let held results go to their destination")
+_decided("reject", hold_decisions.reject_held, hold_decisions.rejecting, "decide that held results are never delivered")
 
 
 @ACTS.act("tell_apart", ACTING, api="say whose a held result is", place=4)

@@ -13,20 +13,11 @@ from typing import Any
 
 import click
 
+from engine.commands.shared import selecting
 from engine.commands.shared.acting import LEFT, acting_verb, ask
 from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
-from engine.commands.shared.selecting import (
-    ROW,
-    filter_of,
-    filter_options,
-    page_options,
-    raise_if_unknown,
-    reason_option,
-    sure_options,
-    word,
-)
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.results.lists.held import HELD, PERSON
 from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
@@ -71,7 +62,7 @@ _IF_RELEASED = {
 
 _code = click.option(
     "--code",
-    type=word([code.value for code in CODES]),
+    type=selecting.word([code.value for code in CODES]),
     shell_complete=some_of(code.value for code in CODES),
     metavar="CODE",
     help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",
@@ -90,26 +81,26 @@ def command() -> None:
 
 
 @command.command("list", help="List held results, critical ones first, then the newest, and why each is held.")
-@filter_options("channel", "destination", "since", "until")
+@selecting.filter_options("channel", "destination", "since", "until")
 @_code
 @click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
-@page_options("message number")
+@selecting.page_options("message number")
 @form_option()
 @pass_session
 def list_held(session: Session, /, rejected: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
-    wanted = replace(filter_of(session, given), state="rejected" if rejected else None)
+    wanted = replace(selecting.filter_of(session, given), state="rejected" if rejected else None)
     with session.reader() as reader:
         found = held_deliveries(reader, wanted, before_id=before, limit=limit)
         cut = len(found) >= limit and held_deliveries(reader, wanted, before_id=found[-1].message_id, limit=1)
     if not found:
-        raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+        selecting.raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
     next_page = f"--before {found[-1].message_id}" if cut else ""
     nothing = "no result was rejected" if rejected else "no result is held"
     show_rows(form, HELD, found, nothing, next_page=next_page)
 
 
 @command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.option("--unmask", is_flag=True, help="Show the values and those before them. This is noted in the audit trail.")
 @purpose_option
 @form_option(Form.TABLE, Form.JSON)
@@ -145,7 +136,7 @@ acting_verb(
     command,
     "release",
     "Release {n} held result{s}?",
-    filter_options("channel", "destination", "since", "until"),
+    selecting.filter_options("channel", "destination", "since", "until"),
     _code,
     help="Let held results go to their destination, in their old places.",
 )
@@ -153,7 +144,7 @@ acting_verb(
     command,
     "reject",
     "Reject {n} held result{s} for good?",
-    filter_options("destination"),
+    selecting.filter_options("destination"),
     help="Decide that held results are never delivered. Your name and reason stay.",
     numbers="MESSAGE...",
     everything=False,
@@ -161,10 +152,10 @@ acting_verb(
 
 
 @command.command("answer")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
-@reason_option
-@sure_options
+@selecting.reason_option
+@selecting.sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def answer(session: Session, /, message: int, said: str, reason: str, dry_run: bool, yes: bool, form: Form) -> ExitCode:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from engine.features.results.rows import accepted
+from engine.features.results.rows import accepted, whole_reports
 from engine.features.results.rows.accepted import (
     AcceptedDocument,
     AcceptedHistory,
@@ -31,15 +31,6 @@ from engine.features.results.rows.accepted import (
     version_of,
 )
 from engine.features.results.rows.corrections import Problem, find_beside, find_meant
-from engine.features.results.rows.whole_reports import (
-    CultureReports,
-    find_cultures,
-    find_lines,
-    lines_alone,
-    lines_gone,
-    missing,
-    shortened,
-)
 from engine.model.clock import from_us
 from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.errors import NotComparedError
@@ -193,7 +184,7 @@ def _compare(
     mine = found.resources
     past = AcceptedHistory(batch, before.messages, routed, names_in(mine))
     delivered = AcceptedHistory(batch, own, routed, None, ("delivered",))
-    wholes = find_cultures(mine, past) if found.by_id else CultureReports()
+    wholes = whole_reports.find_cultures(mine, past) if found.by_id else whole_reports.CultureReports()
     if (
         wholes.ids
         and (renamed := opened(rename(loads(body), wholes.ids), document.media_type, routed.form)) is not None
@@ -225,19 +216,19 @@ def _compare(
     meant = [_as_meant(one, corrects) for one in mine] if corrects else mine
     whole = {one.name for one in meant if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
     whole = (whole | wholes.reports) - wholes.echoes
-    gone = missing(meant, past, whole, wholes.gone, wholes.closed)
+    gone = whole_reports.missing(meant, past, whole, wholes.gone, wholes.closed)
     if found.by_id:
         said_again = {new.name for one, new in zip(mine, meant, strict=True) if one.name in echoes}
-        several = find_lines(meant, said_again, past, wholes.reports)
-        gone += lines_gone(several)
-        problems += lines_alone(several, corrects.values())
+        several = whole_reports.find_lines(meant, said_again, past, wholes.reports)
+        gone += whole_reports.lines_gone(several)
+        problems += whole_reports.lines_alone(several, corrects.values())
         problems += find_beside(mine, past, corrects, echoes | wholes.results)
     if not problems:  # else it is not known which results it is about
         taken_back += _taken_back(batch, routed, meant, past)
     withdrawn = dict.fromkeys([*wholes.gone, *(one.name for one in gone)], WITHDRAWN)
     past.take(withdrawn)
     statuses = _statuses(
-        mine, steps, corrects, delivered, shortened(meant, past, whole) | _rewritten(mine, echoes, past)
+        mine, steps, corrects, delivered, whole_reports.shortened(meant, past, whole) | _rewritten(mine, echoes, past)
     )
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
     held += [(ReasonCode.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import MOST_BY_NUMBER, Selection, messages
-from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, operation_so_far
+from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, Again, operation_so_far
 from engine.features.rework.rows import letter_steps
 from engine.model.errors import RefusedError
 from engine.model.records import Decision
@@ -99,15 +99,9 @@ def reprocessing(acts: Acts, tried: ChannelRoutes | None = None) -> BulkAct:
 def _sent(order: Operation, finding: Finding, channel: str) -> Slice:
     """Store a message's new documents and queue them where they differ."""
     assert finding.processed is not None
-    work = partial(
-        letter_steps.reprocess,
-        operation=order.number,
-        message=finding.message_id,
-        outcome=finding.processed,
-        routed=finding.send,
-        decision=Decision(again=True, accept_conflict=finding.same_reports),
-        config=order.what["config"],
-        lanes=frozenset((channel, name) for routed in finding.send for name in routed.destinations),
-    )
+    decision = Decision(again=True, accept_conflict=finding.same_reports)
+    lanes = frozenset((channel, name) for routed in finding.send for name in routed.destinations)
+    again = Again(finding.message_id, finding.processed, finding.send, decision, order.what["config"], lanes)
+    work = partial(letter_steps.reprocess, again=again, operation=order.number)
     payload = sum(len(routed.document.body) for routed in finding.send)
     return Slice(1, work, payload, pause_s=1.0 / order.what["rate"])

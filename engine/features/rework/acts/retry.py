@@ -87,14 +87,5 @@ async def _message(acts: Acts, order: Operation, message: int) -> Slice:
     again = await map_again(acts, message, decision)
     if again is None:
         return Slice(1, letter_steps.leaves(Member(message)))
-    work = partial(
-        letter_steps.record,
-        operation=order.number,
-        message=message,
-        outcome=again.outcome,
-        routed=again.routed,
-        decision=again.decision,
-        config=again.config,
-        lanes=again.lanes,
-    )
+    work = partial(letter_steps.record, again=again, operation=order.number)
     return Slice(1, work, sum(len(routed.document.body) for routed in again.routed))

@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from engine.commands.shared import selecting
 from engine.commands.shared.acting import acting_verb, ask, channels
 from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
-from engine.commands.shared.selecting import (
-    ROW,
-    filter_of,
-    filter_options,
-    raise_if_unknown,
-    reason_option,
-    sure_options,
-)
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.features.rework.lists.dead_letters import LETTER, LETTER_GROUP
 from engine.features.rework.rows.letter_groups import letter_groups
@@ -45,7 +38,7 @@ def command() -> None:
 
 
 @command.command("list", help="List dead letters in groups of one reason and cause, with what will likely help.")
-@filter_options("channel", "destination", "code", "letter-state", "since", "until")
+@selecting.filter_options("channel", "destination", "code", "letter-state", "since", "until")
 @click.option("--each", is_flag=True, help="Each letter by itself, newest first.")
 @click.option(
     "--limit",
@@ -55,23 +48,25 @@ def command() -> None:
     help="Of each by itself, about so many: those of one message stay together.",
 )
 @click.option("--all", "everything", is_flag=True, help="Of each by itself, all there are.")
-@click.option("--before", type=ROW, metavar="ID", help="Go on below this message number (from the last page).")
+@click.option(
+    "--before", type=selecting.ROW, metavar="ID", help="Go on below this message number (from the last page)."
+)
 @form_option()
 @pass_session
 def list_letters(
     session: Session, /, each: bool, limit: int, everything: bool, before: int | None, form: Form, **given: Any
 ) -> None:
-    wanted = filter_of(session, given)
+    wanted = selecting.filter_of(session, given)
     each = each or before is not None or everything
     with session.reader() as reader:
         groups = letter_groups(reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
         if form is Form.TABLE and not each:
             if not groups:
-                raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+                selecting.raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
             _show_groups(groups)
             return
         if not dead_letters(reader, wanted, before_id=before, limit=1):
-            raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+            selecting.raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
         page = Page(reader, wanted, before, None if everything else limit)
         if form is Form.JSON:
             found = LETTER.rows(page)
@@ -122,7 +117,7 @@ def _show_groups(groups: "list[Group]") -> None:
 
 
 @command.command("show", help="Show the dead letters of one message in full: the message, the failure, the remedy.")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.option("--parsed", is_flag=True, help="Every field of the message with its place, too.")
 @click.option("--unmask", is_flag=True, help="Show contents and answers as they are. This is noted in the audit trail.")
 @purpose_option
@@ -173,7 +168,7 @@ def _reason_and_overwrite(decorated: F) -> F:
     return click.option("--reason", metavar="TEXT", help="Why; kept for good. Write no patient data here.")(decorated)
 
 
-_filters = filter_options("channel", "destination", "code", "letter-state", "since", "until")
+_filters = selecting.filter_options("channel", "destination", "code", "letter-state", "since", "until")
 acting_verb(
     command,
     "retry",
@@ -193,15 +188,15 @@ acting_verb(
 
 
 @command.command("set-aside")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.option(
     "--destination",
     metavar="NAME",
     shell_complete=destination_names,
     help="That for this destination, where the message waits for several.",
 )
-@reason_option
-@sure_options
+@selecting.reason_option
+@selecting.sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def set_aside(
@@ -227,7 +222,7 @@ def set_aside(
 
 
 @command.command("edit")
-@click.argument("message", type=ROW)
+@click.argument("message", type=selecting.ROW)
 @click.option(
     "--reason", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
 )
@@ -238,7 +233,7 @@ def set_aside(
     metavar="FILE",
     help="The whole corrected message, instead of an editor; `-` is standard input.",
 )
-@sure_options
+@selecting.sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def edit(

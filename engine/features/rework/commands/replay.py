@@ -18,19 +18,10 @@ import click
 
 from engine.actions.selection import REPLAY_STATES
 from engine.actions.underway import DEFAULT_RATE
+from engine.commands.shared import selecting
 from engine.commands.shared.acting import ask, carried_out
 from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
-from engine.commands.shared.selecting import (
-    ROW,
-    asked_for,
-    filter_options,
-    raise_if_missing,
-    raise_if_unknown,
-    selection,
-    sure_options,
-    word,
-)
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.views.text import plural
 
@@ -38,8 +29,8 @@ GROUP = "when something is wrong"
 
 
 @click.command(help=__doc__)
-@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@filter_options("channel", "since", "until")
+@click.argument("ids", nargs=-1, type=selecting.ROW, metavar="[MESSAGE]...")
+@selecting.filter_options("channel", "since", "until")
 @click.option(
     "--destination",
     metavar="NAME",
@@ -49,13 +40,13 @@ GROUP = "when something is wrong"
 @click.option(
     "--specimen",
     metavar="NUMBER",
-    callback=asked_for,
+    callback=selecting.asked_for,
     help="With this number of a specimen or order; `-` asks for it.",
 )
 @click.option("--control-id", metavar="TEXT", help="With this control id (MSH-10, H-3).")
 @click.option(
     "--state",
-    type=word(REPLAY_STATES),
+    type=selecting.word(REPLAY_STATES),
     metavar="STATE",
     help=f"With a delivery in this state: {', '.join(REPLAY_STATES)}. Without it, the first.",
 )
@@ -74,7 +65,7 @@ GROUP = "when something is wrong"
 )
 @click.option("--reason", metavar="TEXT", default="", help="Why; kept in the audit trail.")
 @click.option("--all", "everything", is_flag=True, help="Everything there is.")
-@sure_options
+@selecting.sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(
@@ -94,14 +85,14 @@ def command(
 ) -> ExitCode:
     if isnan(rate):
         raise click.BadParameter("nan is no rate", param_hint="'--rate'")
-    chosen = selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
+    chosen = selecting.selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
     args = {"selection": chosen.to_json(), "reason": reason, "to": to, "rate": rate}
     counted = ask(session, "replay", {**args, "dry_run": True})
     count, newer, new = counted["count"], counted["newer"], counted.get("new", 0)
     along = f" and {newer} newer of the same reports" if newer else ""
     if not count:
-        raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
-        raise_if_missing(session, chosen.ids)
+        selecting.raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
+        selecting.raise_if_missing(session, chosen.ids)
     if dry_run or not count:
         lines = [f"{count} selected{along}" + (f", {new} of them never sent to {to} before" if new else "")]
         show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)

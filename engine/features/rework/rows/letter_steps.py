@@ -5,15 +5,14 @@ Each leaves alone what is no longer as it was when a person saw its count: such 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from engine.actions.underway import Again
 from engine.features.rework.rows import dismissal
-from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Decision, Routed
+from engine.model.records import Recorded
 from engine.store.core.batch import Batch
 from engine.store.operations import record_outcome, retried
-from engine.store.operations.bulk import Done, Lanes, Member
+from engine.store.operations.bulk import Done, Member
 from engine.store.operations.members import as_counted, why_left
 from engine.store.operations.outbox import decisions, queueing
 
@@ -65,19 +64,9 @@ def dismiss(batch: Batch, members: Sequence[Member], *, counted_us: int, actor: 
     return Done(outcomes, frozenset(lanes))
 
 
-def record(
-    batch: Batch,
-    *,
-    operation: int,
-    message: int,
-    outcome: Outcome[Any],
-    routed: Sequence[Routed],
-    decision: Decision,
-    config: str,
-    lanes: Lanes,
-) -> Done:
-    """Record how a dead message was mapped again; arguments and errors as of `record_outcome.record`."""
-    recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
+def record(batch: Batch, again: Again, *, operation: int) -> Done:
+    """Record how a dead message was mapped again; errors as of `record_outcome.record`."""
+    message, recorded = again.message, _recorded(batch, again)
     if recorded.already:
         return Done({why_left(batch, Member(message)): 1})
     if recorded.state == "dead":
@@ -85,7 +74,7 @@ def record(
         retried.note(batch, Member(message), operation, recorded.reason.value)
         return Done({"still_dead": 1})
     retried.forget(batch, Member(message))
-    return Done({"processed": 1}, lanes if recorded.state == "mapped" else frozenset())
+    return Done({"processed": 1}, again.lanes if recorded.state == "mapped" else frozenset())
 
 
 def replay(
@@ -122,23 +111,13 @@ def replay(
     return Done(outcomes, frozenset(lanes))
 
 
-def reprocess(
-    batch: Batch,
-    *,
-    operation: int,
-    message: int,
-    outcome: Outcome[Any],
-    routed: Sequence[Routed],
-    decision: Decision,
-    config: str,
-    lanes: Lanes,
-) -> Done:
-    """Record how a message was mapped again; arguments and errors as of `record_outcome.record`.
+def reprocess(batch: Batch, again: Again, *, operation: int) -> Done:
+    """Record how a message was mapped again; errors as of `record_outcome.record`.
 
     ``number_conflicts``: another patient has used one of its numbers meanwhile: it becomes a visible dead letter.
     """
     (newest,) = batch.execute("SELECT coalesce(max(id), 0) FROM delivery").fetchone()
-    recorded = record_outcome.record(batch, message, outcome, routed, decision=decision, config=config)
+    message, recorded = again.message, _recorded(batch, again)
     if recorded.already:
         return Done({why_left(batch, Member(message)): 1})
     if recorded.state != "mapped":
@@ -146,7 +125,13 @@ def reprocess(
     made = batch.execute("SELECT id FROM delivery WHERE message_id = ? AND id > ?", (message, newest)).fetchall()
     for (one,) in made:
         retried.note_sent(batch, Member(message, one), operation)
-    return Done({"processed": 1}, lanes)
+    return Done({"processed": 1}, again.lanes)
+
+
+def _recorded(batch: Batch, again: Again) -> Recorded:
+    return record_outcome.record(
+        batch, again.message, again.outcome, again.routed, decision=again.decision, config=again.config
+    )
 
 
 def leaves(member: Member) -> Work:

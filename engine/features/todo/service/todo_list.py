@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import time
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
@@ -35,44 +35,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class TodoList(Service):
     """The list of one running site.
 
-    Args:
+    Attributes:
         services: what features run.
         shifts: times of day at which a shift begins.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        snapshot: Callable[[], SiteSnapshot],
-        clock: Clock,
-        services: Callable[[], Collection[object]] = tuple,
-        shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts,
-    ) -> None:
-        self._journal = journal
-        self._services = services
-        self._shifts = shifts
-        self._snapshot = snapshot
-        self._clock = clock
-        self._making = asyncio.Lock()
-        self._made: Sequence[Todo] | None = None
-        self._made_at = 0.0
-        self._acts = 0
+    journal: Journal
+    snapshot: Callable[[], SiteSnapshot]
+    clock: Clock
+    services: Callable[[], Collection[object]] = tuple
+    shifts: Callable[[], Sequence[time]] = lambda: WebConfig().shifts
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _made: Sequence[Todo] | None = None
+    _made_at: float = 0.0
+    _acts: int = 0
 
     def loops(self) -> dict[str, Loop]:
         return {"to-do list": self.run}
 
     def of_pages(self) -> dict[str, Any]:
-        return {"todo": self.latest, "look": TodoLooks(self._journal, self.latest, self._clock).look}
+        return {"todo": self.latest, "look": TodoLooks(self.journal, self.latest, self.clock).look}
 
     async def run(self) -> None:
         """Without end: notice entries that go and come back, where people have said something about any."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             with suppress(StoreError):  # reported elsewhere
-                if await asyncio.to_thread(todo_states, self._journal):
+                if await asyncio.to_thread(todo_states, self.journal):
                     await self.look()
 
     async def latest(self) -> Sequence[Todo]:
@@ -90,15 +83,15 @@ class TodoList(Service):
 
         Where the journal cannot be read, the list has the entries that are in memory: one of them says so.
         """
-        found, now_us = await self.entries(), self._clock.now_us()
+        found, now_us = await self.entries(), self.clock.now_us()
         try:
-            states = await asyncio.to_thread(todo_states, self._journal)
+            states = await asyncio.to_thread(todo_states, self.journal)
         except StoreError:
             return listed(found, {}, now_us)
         changed = changes({entry.key for entry in found}, states, now_us)
         if any(changed):
             with suppress(StoreError):  # a full disk; the next look tries again
-                await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
+                await self.journal.run(todo.observed, **changed._asdict(), now_us=now_us)
         return listed(found, states, now_us)
 
     async def entries(self, *, certain: bool = False) -> list[Entry]:
@@ -110,8 +103,8 @@ class TodoList(Service):
         Raises:
             StoreError: they cannot; only with ``certain``.
         """
-        site = self._snapshot()
-        look = _Look(self._journal, site, self._clock.now_us(), certain, self._services())
+        site = self.snapshot()
+        look = _Look(self.journal, site, self.clock.now_us(), certain, self.services())
         return entries(site, await of_features(look))
 
     # -- what people say -----------------------------------------------------------------------------------------
@@ -128,11 +121,11 @@ class TodoList(Service):
 
     async def snooze(self, key: str, actor: str, reason: str, seconds: float) -> tuple[str, int]:
         entry = await self._found(key)
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         until_us = now_us + int(seconds * 1_000_000)
         if entry.critical:
-            zone = ZoneInfo(self._snapshot().timezone)
-            end = ends(from_us(now_us), self._shifts(), zone).astimezone(zone)
+            zone = ZoneInfo(self.snapshot().timezone)
+            end = ends(from_us(now_us), self.shifts(), zone).astimezone(zone)
             end_us = round(end.timestamp() * 1e6)
             if until_us > end_us + PAGE_AGE_US:
                 raise RefusedError(
@@ -151,7 +144,7 @@ class TodoList(Service):
     async def _run(self, operation: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation on what is kept; the next reader of the list sees it."""
         try:
-            return await self._journal.run(operation, *args, **kwargs)
+            return await self.journal.run(operation, *args, **kwargs)
         finally:
             self._made, self._acts = None, self._acts + 1
 

@@ -4,18 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
+from engine.model import records
 from engine.model.errors import IntegrityError
 from engine.model.hashes import split_hashes, unpack_reports
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.records import (
-    JOINS,
-    KNOWN_ORDER,
-    MANUAL,
-    MAYBE_DELIVERED,
-    RELEASED,
-    UNCONDITIONAL,
-)
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.operation import Priority, operation
 from engine.store.operations.outbox.attempts import bury
@@ -124,13 +117,13 @@ def _claim_next(
                 received_us=received_us,
                 attempt=attempt,
                 not_before_us=not_before_us,
-                maybe_delivered=bool(flags & MAYBE_DELIVERED),
-                manual=bool(flags & MANUAL),
+                maybe_delivered=bool(flags & records.MAYBE_DELIVERED),
+                manual=bool(flags & records.MANUAL),
                 conditional=split_hashes(conditional),
                 reports=tuple(report.key for report in unpack_reports(reports)),
-                unconditional=bool(flags & UNCONDITIONAL),
-                joins=bool(flags & (JOINS | RELEASED)),
-                known_order=bool(flags & KNOWN_ORDER),
+                unconditional=bool(flags & records.UNCONDITIONAL),
+                joins=bool(flags & (records.JOINS | records.RELEASED)),
+                known_order=bool(flags & records.KNOWN_ORDER),
                 message_type=message_type,
                 earlier=max(made - attempt, 0),
             )
@@ -154,7 +147,7 @@ def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool 
             changed += 1
         if maybe_delivered:
             mark = "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'waiting'"
-            batch.execute(mark, (MAYBE_DELIVERED, delivery_id))
+            batch.execute(mark, (records.MAYBE_DELIVERED, delivery_id))
     return changed
 
 
@@ -167,10 +160,10 @@ def void_leases(batch: Batch) -> int:
     """
     cursor = batch.execute(
         "UPDATE delivery SET state = 'waiting', lease = 0, flags = flags | ? WHERE state = 'sending' AND lease <> ?",
-        (MAYBE_DELIVERED, batch.boot),
+        (records.MAYBE_DELIVERED, batch.boot),
     )
     retried = batch.execute(
         "UPDATE delivery SET flags = flags | ? WHERE state = 'waiting' AND attempt > 0 AND not_before_us <= ?",
-        (MAYBE_DELIVERED, batch.now_us),
+        (records.MAYBE_DELIVERED, batch.now_us),
     )
     return cursor.rowcount + retried.rowcount

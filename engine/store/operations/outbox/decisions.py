@@ -3,15 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.feature import Hook
+from engine.model import records
 from engine.model.reasons import ReasonCode
-from engine.model.records import (
-    MANUAL,
-    MAYBE_DELIVERED,
-    RELEASED,
-    REMEMBER,
-    UNCONDITIONAL,
-    HoldReason,
-)
 from engine.store.core.batch import Batch
 from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation
@@ -31,7 +24,7 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, unconditional: bool = 
     Args:
         unconditional: a person has decided that they replace the server's version.
     """
-    marks = MANUAL | (UNCONDITIONAL if unconditional else 0)
+    marks = records.MANUAL | (records.UNCONDITIONAL if unconditional else 0)
     changed = 0
     for delivery_id in delivery_ids:
         if batch.execute(
@@ -102,7 +95,7 @@ def _mark_claimed_before(batch: Batch, delivery_ids: Iterable[int]) -> None:
     """Mark deliveries that an earlier process had claimed: they may have been delivered."""
     batch.executemany(
         "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
-        [(MAYBE_DELIVERED, one, batch.boot) for one in delivery_ids],
+        [(records.MAYBE_DELIVERED, one, batch.boot) for one in delivery_ids],
     )
 
 
@@ -118,14 +111,14 @@ def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode, detail: s
     return changed
 
 
-def keep_back(batch: Batch, delivery_id: int, why: HoldReason) -> None:
+def keep_back(batch: Batch, delivery_id: int, why: records.HoldReason) -> None:
     """Hold a delivery that was just queued, for the reason of a rule."""
     moved = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
     assert moved is not None
     sealed = seal_note(batch, "delivery", delivery_id, moved.lane.channel, note_of(why.text, b""))
     batch.execute(
         "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
-        (sealed, REMEMBER if why.remember else 0, delivery_id),
+        (sealed, records.REMEMBER if why.remember else 0, delivery_id),
     )
     batch.count(moved.lane.channel, moved.lane.destination, "held")
 
@@ -140,7 +133,9 @@ def release(batch: Batch, delivery_id: int) -> bool:
     moved = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
     if moved is None:
         return False
-    batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL | RELEASED, delivery_id))
+    batch.execute(
+        "UPDATE delivery SET flags = flags | ? WHERE id = ?", (records.MANUAL | records.RELEASED, delivery_id)
+    )
     batch.count(moved.lane.channel, moved.lane.destination, "released")
     return True
 

@@ -4,20 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.model import records
 from engine.model.hashes import pack_reports
 from engine.model.message import Delivery, Document
-from engine.model.records import (
-    AGAIN,
-    CRITICAL,
-    JOINS,
-    KNOWN_ORDER,
-    MANUAL,
-    MAYBE_DELIVERED,
-    ORDERED,
-    SHARED,
-    HoldReason,
-    Routed,
-)
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
@@ -40,8 +29,8 @@ class QueuedMessage(NamedTuple):
 def put(
     batch: Batch,
     message: QueuedMessage,
-    routes: Sequence[Routed],
-    held: Sequence[HoldReason | None],
+    routes: Sequence[records.Routed],
+    held: Sequence[records.HoldReason | None],
     *,
     revision: int,
     manual: bool,
@@ -63,18 +52,18 @@ def put(
     waiting = 0
     kept: list[int] = []
     number = -1
-    common = (MANUAL * manual) | (KNOWN_ORDER * known_order) | (ORDERED * ordered)
+    common = (records.MANUAL * manual) | (records.KNOWN_ORDER * known_order) | (records.ORDERED * ordered)
     if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
-        common |= SHARED
+        common |= records.SHARED
     for ordinal, (routed, why) in enumerate(zip(routes, held, strict=True), start=1):
         if routed.echo:
             kept += range(number + 1, number + 1 + len(routed.destinations))
             number += len(routed.destinations)
             continue
-        marks = common | (JOINS * routed.joins)
+        marks = common | (records.JOINS * routed.joins)
         document_id = _store_document(batch, message.id, message.channel, revision, ordinal, routed.document)
         if why is not None and is_critical(routed.document, routed.controls):
-            marks |= CRITICAL
+            marks |= records.CRITICAL
         for position, destination in enumerate(routed.destinations):
             number += 1
             lane = batch.lane(message.channel, destination)
@@ -137,7 +126,9 @@ def replay(
         states: only documents in one of these states at their destination (`_Sent`). None: any.
     """
     made = []
-    again = MANUAL | AGAIN | KNOWN_ORDER  # by then its report is joined with the destination's version
+    again = (
+        records.MANUAL | records.AGAIN | records.KNOWN_ORDER
+    )  # by then its report is joined with the destination's version
     for message_id in message_ids:
         found = [
             _Sent(*row) for row in batch.execute(_SENT, (message_id,)).fetchall() if states is None or row[2] in states
@@ -149,7 +140,7 @@ def replay(
         for one in found:
             marks = again | one.marks
             made.append(_insert(batch, batch.lane_of(one.lane), message_id, one.document, one.key, "waiting", marks))
-        if any(one.marks & ORDERED for one in found):
+        if any(one.marks & records.ORDERED for one in found):
             decided(batch, message_id)
     return made
 
@@ -170,7 +161,7 @@ class _Sent:
 _SENT = (
     "SELECT DISTINCT d.document_id, d.lane, (SELECT s.state FROM delivery s WHERE s.message_id = d.message_id"  # noqa: S608 - a constant
     "  AND s.lane = d.lane AND s.document_id = d.document_id ORDER BY s.state = 'superseded', s.id DESC LIMIT 1),"
-    f" d.key, d.flags & {JOINS | ORDERED}"
+    f" d.key, d.flags & {records.JOINS | records.ORDERED}"
     " FROM delivery d JOIN document o ON o.id = d.document_id"
     " WHERE d.message_id = ? AND o.revision = (SELECT max(p.revision) FROM delivery e"
     "  JOIN document p ON p.id = e.document_id"
@@ -247,6 +238,6 @@ def _insert(
         "INSERT INTO delivery (lane, seq, message_id, document_id, key, state, lease, attempt, not_before_us, cause,"
         " flags, settled_us, detail) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', ?, 0, x'')",
         (lane.id, lane.last_seq, message_id, document_id, key, state, batch.boot if state == "sending" else 0,
-         marks | (MAYBE_DELIVERED if message_id <= batch.tail.restored_to else 0)),
+         marks | (records.MAYBE_DELIVERED if message_id <= batch.tail.restored_to else 0)),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)

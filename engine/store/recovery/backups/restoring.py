@@ -138,18 +138,10 @@ def run(
         raise_if_in_use(target)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
-            said = progress or (lambda done, total: None)
-            restored = _Restoration(
-                copy,
-                Path(scratch),
-                clock,
-                keys,
-                old_anchor,
-                said,
-                leave_key,
-                ours,
-                beside or copy.path.absolute().parent,
-            ).run(actor, reason)
+            said, beside = progress or (lambda done, total: None), beside or copy.path.absolute().parent
+            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key, ours, beside).run(
+                actor, reason
+            )
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             publish(Path(scratch), target, last=DATA_FOLDER)
             return restored

@@ -100,7 +100,7 @@ async def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:
 
 
 async def test_all_is_well_when_nothing_is_to_be_done(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site.app.service(TodoList), "_snapshot", quiet_site)
+    monkeypatch.setattr(site.app.service(TodoList), "snapshot", quiet_site)
     for words in (("todo", "list"), ("todo",)):
         ran = await site.labrelay(*words)
         assert (ran.code, ran.out, ran.err.strip()) == (ExitCode.OK, "", "All is well: nothing is to be done")
