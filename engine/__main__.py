@@ -20,8 +20,7 @@ from click.shell_completion import CompletionItem
 
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
-from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import module_of, verb_files, verbs, write_verbs
+from engine.commands.shared.verb_list import TOPICS, module_of, verb_files, verbs, write_verbs
 from engine.model.errors import ConfigError, LabRelayError, LossError
 from engine.views.text import ZONE
 

@@ -77,14 +77,14 @@ class Feature:
         made_of: ``(batch, rows)``: deletes what it made of these rows of the journal; the numbers, by their kind.
         on_walk: ``(batch, before_us)``: retention goes on; what has an age of its own may go, where it is older.
         left_of: ``(execute, vault, numbers)``: what is here of a patient beside messages, by number -> is it open.
-        forgets: ``(batch, message)``: a message is erased (`engine.store.operations.erased_messages`); the number of
+        forgets: ``(batch, message)``: a message is erased (`engine.store.operations.emptying`); the number of
             values that go with it.
         on_erase: ``(batch, messages, numbers, act)``: these messages were erased; the number of things closed by it.
         forgets_again: ``(rows, message)``: a message was erased after the backup that is restored.
         salvage: its part in a salvage (`engine.store.recovery.salvage.tables.Part`).
-        others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.others`).
+        others: ``(execute)``: the persons of patient numbers that several have (`engine.store.queries.listing`).
         service: what it runs while the site runs: `engine.runtime.service.Service`, of the `App`.
-        corrections: those of code tables, as the journal has them (`engine.store.queries.corrections`).
+        corrections: those of code tables, as the journal has them (`engine.store.queries.acts`).
         metrics: `engine.monitoring.metrics.Metrics`.
         sources: its part in the building of channels: `engine.runtime.build.Talking`.
         todo: its entries of the to-do list, of an `engine.monitoring.todo.Look`.

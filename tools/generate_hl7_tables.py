@@ -34,13 +34,13 @@ DATA_TYPES = """\
 COUNTS = """\
 # HL7 v2 segments and how many fields they have. Made by tools/generate_hl7_tables.py; do not edit.
 # Source: hl7apy {version} (MIT licence): HL7 v2.1 to v2.8.2, the highest number of any version.
-# `engine/mapping/field_tables.py` reads it, where mappings are checked.
+# `engine/mapping/structures.py` reads it, where mappings are checked.
 """
 
 NAMES = """\
 # Names of the fields of HL7 v2 segments, and of the components of data types. Made by tools/generate_hl7_tables.py; do
 # not edit. Source: hl7apy {version} (MIT licence): HL7 v2.5, completed by the others of v2.3 to v2.8.2.
-# `engine/views/field_names.py` reads it. A line is a segment and its fields, in order, each with its type (`*` varies)
+# `engine/views/message_tree.py` reads it. A line is a segment and its fields, in order, each with its type (`*` varies)
 # and name, or `=` and a data type with its components; `-` was withdrawn.
 """
 

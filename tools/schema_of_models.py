@@ -15,8 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.config import source
-from engine.config.descriptions import description
-from engine.config.problems import INHERITED, alternatives, plain_type
+from engine.config.problems import INHERITED, alternatives, description, plain_type
 from engine.config.registry import dialects
 from engine.config.values import NAME_PATTERN, Words
 

@@ -39,7 +39,7 @@ from adapters.clients.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import Secret, Tls
 from adapters.codecs.fhir.attachments import attachments
-from adapters.codecs.signatures.aws import authorization
+from adapters.codecs.signatures import authorization
 from engine.model.clock import Clock, from_us
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery

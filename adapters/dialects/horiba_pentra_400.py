@@ -6,7 +6,7 @@ the order nor the question gets none. Each record has a frame.
 Source: public drivers of the Pentra 400.
 """
 
-from adapters.dialects.shared.roche_asking import PENTRA_400
+from adapters.dialects.shared.roche_cobas import PENTRA_400
 from engine.model.message import Parsed
 
 DIALOGUE = PENTRA_400

@@ -12,8 +12,7 @@ Sources: cobas c 111 Host Interface Manual 2.1, 9.4.04, 9.4.12 and 10.1.04-09; c
 """
 
 from adapters.dialects.shared.fields import components, get, put, records
-from adapters.dialects.shared.roche_asking import C111
-from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
+from adapters.dialects.shared.roche_cobas import C111, adapt_results, mark_control
 from engine.model.message import Parsed
 
 SENDER = 5  # H-5

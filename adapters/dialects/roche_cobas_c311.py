@@ -20,8 +20,7 @@ components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
 import re
 
 from adapters.dialects.shared.fields import components, get, put, records
-from adapters.dialects.shared.roche_asking import COBAS
-from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
+from adapters.dialects.shared.roche_cobas import COBAS, adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
 SPECIMEN, INSTRUMENT_SPECIMEN, DESCRIPTOR = 3, 4, 16  # O-3, O-4, O-16

@@ -24,8 +24,7 @@ captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
 import re
 
 from adapters.dialects.shared.fields import components, get, put, records
-from adapters.dialects.shared.roche_asking import E411
-from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
+from adapters.dialects.shared.roche_cobas import E411, adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
 VALUE, UNIT, FLAGS = 4, 5, 7

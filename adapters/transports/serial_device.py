@@ -16,6 +16,8 @@ at the latest after eight. So the reader runs once per frame, not four times.
 
 A device that is gone reads as an error or as the end of the file. Some drivers do neither, so the port's name is
 resolved now and then: if it leads elsewhere or nowhere, twice in a row, the line is given up, too.
+
+Run calls that may block in threads that can be abandoned.
 """
 
 import asyncio
@@ -24,7 +26,10 @@ import fcntl
 import os
 import struct
 import termios
+import threading
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from adapters.codecs.astm import seven_bits
@@ -32,7 +37,6 @@ from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.errors import LineError
 from adapters.transports.serial_health import LineHealth, counters
 from adapters.transports.serial_opening import OpenPort, open_port
-from adapters.transports.threads import in_thread
 from adapters.transports.waiting import expire, wake
 
 READ_BYTES = 4096
@@ -317,3 +321,57 @@ def _broken(error: OSError) -> str:
     if error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF):
         return "the line broke off; was the cable or the adapter pulled out?"
     return f"the line broke: {os.strerror(error.errno) if error.errno else type(error).__name__}"
+
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda result: None) -> T:
+    """Run ``call`` in a thread of its own.
+
+    Not in a pool: a driver that hangs would occupy a place in it permanently, and keep the process from ending. A
+    thread costs some 50 us, so this is for rare calls.
+
+    Args:
+        undo: reverts the effect of ``call`` if its result is no longer awaited.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def take_back(result: T) -> None:
+        threading.Thread(target=undo, args=(result,), daemon=True).start()
+
+    def resolve(result: T) -> None:
+        if future.done():  # cancelled
+            take_back(result)
+        else:
+            future.set_result(result)
+
+    def fail(error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    def run() -> None:
+        try:
+            result = call()
+        except Exception as error:
+            _call_soon(loop, partial(fail, error))
+            return
+        if not _call_soon(loop, partial(resolve, result)):
+            undo(result)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not future.cancelled() and future.exception() is None:  # it was done in the same moment
+            take_back(future.result())
+        raise
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # the loop has closed meanwhile
+        return False
+    return True

@@ -7,7 +7,7 @@ from engine.actions.declaring import Act, Declared, Verb
 from engine.actions.operations import BulkAct
 from engine.actions.running_site import RunningSite
 from engine.actions.underway import Acts
-from engine.actions.verbs import contents, messages, upkeep
+from engine.actions.verbs import contents, upkeep
 from engine.feature import Hook
 from engine.model.permissions import Permission
 
@@ -17,7 +17,7 @@ OF_FEATURES: Hook[Declared] = Hook("acts")
 @cache
 def all_acts() -> Mapping[str, Act]:
     """By name, in the order of documents."""
-    every = (contents.ACTS, messages.ACTS, upkeep.ACTS, *OF_FEATURES.each())
+    every = (contents.ACTS, contents.ACTS, upkeep.ACTS, *OF_FEATURES.each())
     acts = [act for one in every for act in one.acts]
     return {act.name: act for act in sorted(acts, key=lambda act: act.place)}
 

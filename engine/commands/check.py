@@ -28,7 +28,7 @@ from engine.config.load import Site, load_site
 from engine.config.site import CONFIG_FILE, mapping_path, shipped
 from engine.config.sitewide import Server, servers
 from engine.config.yaml_nodes import Node, line, read_file, walk
-from engine.diagnostics.examine_log import budget
+from engine.diagnostics.examine import budget
 from engine.feature import Hook
 from engine.model.clock import SystemClock
 from engine.model.corrections import Correction

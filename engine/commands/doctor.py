@@ -19,7 +19,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, show_docu
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site, serial_lines
 from engine.config.secrets import CREDENTIALS_VARIABLE, Secret
-from engine.diagnostics import examine, examine_log
+from engine.diagnostics import examine
 from engine.feature import Hook
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.health import Health, Line
@@ -84,7 +84,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from recovery_point.lines(site.config.backup, session.data, runs=runs, practice=site.config.site.practice)
     if site.folder == SYSTEM_SITE:
         yield from service.examine(site)
-    yield examine_log.budget(site)
+    yield examine.budget(site)
     yield from _journal(session, site)
     yield from _of_features(session, site, runs)
 
@@ -195,7 +195,6 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     from engine.config import registry
-    from engine.diagnostics import examine_lines
 
     enabled = [(name, channel) for name, channel in site.channels.items() if channel.enabled]
     lines = [(name, line) for name, channel in enabled for _, line in serial_lines(channel)]
@@ -205,13 +204,13 @@ def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     for name, line in lines:
         owner = f"channel {name}"
         if line.is_remote:
-            yield examine_lines.server(line.device, owner)
+            yield examine.server(line.device, owner)
             continue
         try:
-            yield examine_lines.port(line.device, owner, serial.look(line.device), daemon_runs=runs)
+            yield examine.port(line.device, owner, serial.look(line.device), daemon_runs=runs)
         except OSError as error:
-            yield examine_lines.missing(line.device, owner, str(error))
-    busybodies = examine_lines.busybodies()
+            yield examine.missing(line.device, owner, str(error))
+    busybodies = examine.busybodies()
     if busybodies is not None:
         yield busybodies
 

@@ -39,8 +39,8 @@ from engine.model.errors import ContentError, IntegrityError
 from engine.model.message import MapContext, Parsed, Stored
 from engine.model.routes import context_of
 from engine.store.queries.contents import stored_message, why_absent
+from engine.store.queries.listing import others_of
 from engine.store.queries.messages import trace_of
-from engine.store.queries.others import others_of
 from engine.views import decided
 from engine.views.as_sent import traced_as_sent
 from engine.views.view import picked

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from engine.commands.shared.output import show_lines
-from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import write_verbs
+from engine.commands.shared.verb_list import TOPICS, write_verbs
 from engine.model.spelling import did_you_mean
 from engine.views.text import Head
 

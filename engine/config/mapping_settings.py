@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from engine.config.values import Model
-from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
+from engine.model.results import CALL, LEFT_OUT, VALUE, component_names
 from engine.model.spelling import did_you_mean
 
 _YEAR = re.compile(r"[0-9]{4}", re.ASCII).fullmatch

@@ -2,19 +2,32 @@
 
 pydantic gives the place in the data and the rule, the YAML nodes give the place in the file, the models give the
 expected value. Values are shown as written in the file (never expanded), and those of secrets never.
+
+The description of a key is the docstring below the field of its model. It is read from the source, and only where it
+is asked for: by the documentation, the schemas for editors, and an error about a key that is missing.
+
+Keys and values that are planned, and that this version does not support yet.
+
+They are known by name, so that a person who finds them in the documentation of a later version reads "not in this
+version" instead of "unknown key", and so that nothing is accepted and then silently ignored. Patterns are key paths,
+``*`` for a name or a list position.
 """
 
+import ast
+import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
-from engine.config import later, source
-from engine.config.descriptions import description
+from engine.config import source
 from engine.config.values import Words
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
 from engine.model.spelling import did_you_mean
@@ -165,9 +178,9 @@ class Reporter:
     def _unknown_key(self, path: KeyPath, model: type[BaseModel] | None) -> tuple[Node, str]:
         parent, name = walk(self._root, path[:-1]), str(path[-1])
         node = parent.key(name) or parent
-        if later.pattern(path, later.KEYS) or later.pattern(path, later.VALUES):
-            return node, line(node, path, f"{later.NOT_YET}; take it out")
-        if name in later.SETTINGS:
+        if pattern(path, KEYS) or pattern(path, VALUES):
+            return node, line(node, path, f"{NOT_YET}; take it out")
+        if name in SETTINGS:
             return node, line(node, path, "unknown key; mappings read it: write it under settings: of the channel")
         known = list(model.model_fields) if model is not None else []
         hint = closest(name, known) or f"; known keys here: {', '.join(known)}"
@@ -210,14 +223,14 @@ class Reporter:
 
 
 def _is_later(path: KeyPath, node: Node) -> bool:
-    entry = later.pattern(path, later.VALUES)
-    return entry is not None and node.value in later.VALUES[entry]
+    entry = pattern(path, VALUES)
+    return entry is not None and node.value in VALUES[entry]
 
 
 def _choice(value: str, known: list[str], path: KeyPath) -> str:
-    entry = later.pattern(path, later.VALUES)
-    if entry is not None and value in later.VALUES[entry]:
-        return f"'{value}' {later.NOT_YET}; use {_either(known)}"
+    entry = pattern(path, VALUES)
+    if entry is not None and value in VALUES[entry]:
+        return f"'{value}' {NOT_YET}; use {_either(known)}"
     return f"unknown value '{value}'{closest(value, known) or f'; use {_either(known)}'}"
 
 
@@ -259,3 +272,68 @@ def _other(error: ErrorDetails, node: Node, kind_of: str) -> str:
         wanted = "a list, whose entries begin with -" if kind_of == "list" else kind_of.replace("`", "")
         return f"expected {wanted}; found {found}"
     return error["msg"]
+
+
+def description(model: type[BaseModel], name: str) -> str:
+    """What a field is for, in one line; empty where its model does not say it."""
+    owners = (each for each in model.__mro__ if name in vars(each).get("__annotations__", ()))
+    owner = next(owners, model)
+    return _docstrings(owner.__module__).get((owner.__name__, name), "")
+
+
+@cache
+def _docstrings(module: str) -> dict[tuple[str, str], str]:
+    """Class and field -> the docstring below it."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {
+        (owner.name, field.target.id): " ".join(str(below.value.value).split())
+        for owner in tree.body
+        if isinstance(owner, ast.ClassDef)
+        for field, below in pairwise(owner.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    }
+
+
+NOT_YET = "is not in this version of LabRelay"
+
+KEYS = frozenset(
+    {
+        # site
+        "encryption",
+        # channels
+        "key_memory",
+        "reject",
+        "source.frame_limit",
+        "source.pack",
+    }
+)
+
+VALUES: dict[str, tuple[str, ...]] = {
+    "destinations.*.kind": ("worklist",),
+}
+
+# Mappings read these from `settings:`; people look for them one level higher.
+SETTINGS = frozenset(
+    {
+        "create_service_request",
+        "encounters",
+        "lab",
+        "local_system",
+        "no_patient",
+        "no_specimen",
+        "obx2_default",
+        "observation_key",
+        "on_missing",
+        "specimen_system",
+    }
+)
+
+
+def pattern(path: tuple[str | int, ...], known: frozenset[str] | dict[str, tuple[str, ...]]) -> str | None:
+    """The entry of ``known`` that ``path`` matches."""
+    for entry in known:
+        parts = entry.split(".")
+        if len(parts) == len(path) and all(part in ("*", str(step)) for part, step in zip(parts, path, strict=True)):
+            return entry
+    return None

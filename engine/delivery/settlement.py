@@ -1,24 +1,95 @@
-"""Settle an attempt: count, log and write its outcome, and schedule the next attempt."""
+"""Settle an attempt: count, log and write its outcome, and schedule the next attempt.
+
+Why a destination cannot be reached, in the few words that say whom to ask: from the system's own error. Pure.
+
+The words are the same whatever the destination speaks; an attempt that failed in another way has none, and its reason
+code says more.
+
+Outages of a destination: logged once when one begins, and once when it is over.
+"""
 
 import asyncio
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.delivery.away import away_of
 from engine.delivery.before_send import BeforeSend
+from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.claims import ClaimReader
 from engine.delivery.events import DestinationCounts, logger, names
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
-from engine.delivery.outage import Outage
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import RetryPolicy, decide
 from engine.delivery.setup import Setup
-from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
+from engine.model.clock import from_us
+from engine.model.errors import DeliveryError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
+from engine.model.phrases import N_
 from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.store.operations.outbox import attempts
+
+
+class Outage:
+    """Log when a destination goes down and comes back; failed probes in between are not logged.
+
+    Args:
+        back: called when the destination is up again.
+    """
+
+    def __init__(self, destination: str, breaker: Breaker, counts: DestinationCounts, back: Callable[[], None]) -> None:
+        self._destination = destination
+        self._breaker = breaker
+        self._counts = counts
+        self._back = back
+        self._down_since: float | None = None  # when the breaker left its closed state ...
+        self._down_said = False  # ... and whether a warning was logged: not in a window of expected downtime
+        self._calm_until: int | None = None  # the window of expected downtime in which failures were last noted
+
+    def attempt_failed(self, now: float, reason: ReasonCode, until_us: int | None) -> None:
+        """Log once if the destination as a whole is down. The breaker has recorded the attempt before.
+
+        Args:
+            until_us: the end of the present window of expected downtime; then one calm line is logged, and the warning
+                follows only if the destination is still down after it.
+        """
+        if until_us is not None and until_us != self._calm_until:
+            self._calm_until = until_us
+            logger.info(
+                "destination fails in its expected downtime",
+                extra={
+                    "destination": self._destination,
+                    "reason": reason.value,
+                    "until": from_us(until_us).isoformat(timespec="seconds"),
+                },
+            )
+        if self._down_since is not None:
+            self.answered(now)  # a conflict is an answer, too
+        elif self._breaker.state is BreakerState.OPEN:
+            self._down_since = now
+            self._counts.breaker_opened += 1
+        if self._down_since is not None and not self._down_said and until_us is None:
+            self._down_said = True
+            logger.warning(
+                "destination is not reachable", extra={"destination": self._destination, "reason": reason.value}
+            )
+
+    def answered(self, now: float) -> None:
+        """The destination has answered; if that closed the breaker, it is back."""
+        if self._down_since is None or self._breaker.state is not BreakerState.CLOSED:
+            return
+        if self._down_said:
+            logger.info(
+                "destination is reachable again",
+                extra={"destination": self._destination, "duration_s": round(now - self._down_since, 1)},
+            )
+        self._down_since, self._down_said = None, False
+        self._back()
 
 
 @dataclass(eq=False, slots=True)
@@ -210,3 +281,28 @@ class Settlement:
             if lane.newest_first and lane.spilled:
                 self.claims.give_up(lane)
                 self.memory.make_ready(lane)
+
+
+REFUSED, NO_NAME, TLS, TIMED_OUT = N_(("connection refused", "host name unknown", "TLS failed", "timed out"))
+AWAY = (REFUSED, NO_NAME, TLS, TIMED_OUT)
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (ConnectionRefusedError, REFUSED),
+    (socket.gaierror, NO_NAME),
+    (UnicodeError, NO_NAME),  # a name that is none
+    (ssl.SSLError, TLS),
+    (ssl.CertificateError, TLS),
+    (TimeoutError, TIMED_OUT),
+)
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+def away_of(error: DeliveryError) -> str:
+    """One of `AWAY`, or empty."""
+    at: BaseException | None = error
+    found = error.away
+    while at is not None and not found:
+        found = next((words for kind, words in _KINDS if isinstance(at, kind)), "")
+        if not found and type(at) is OSError and set(_NUMBER.findall(str(at))) == {str(errno.ECONNREFUSED)}:
+            found = REFUSED  # by each address of the host
+        at = at.__cause__
+    return found

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.delivery.breaker import Breaker
-from engine.delivery.conditional_keys import ConditionalGuard
-from engine.delivery.conditions import Conditions
+from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy

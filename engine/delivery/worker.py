@@ -1,5 +1,10 @@
 """One destination's worker: opening and closing it, people's orders, and the pump that starts whatever may be
 started.
+
+A limit on how often something may begin. Pure: the clock is an argument.
+
+So much of it as a quiet time has left over may be used at once, up to `BURST_S` of it: a destination with ``rate: 20``
+gets no more than 22 requests in any second, however many wait.
 """
 
 import asyncio
@@ -15,7 +20,6 @@ from engine.delivery.settlement import Settlement
 from engine.delivery.setup import Setup
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
-from engine.model.rate_limit import Pace
 from engine.store.operations.outbox import claims
 
 REOPEN_S = 5.0
@@ -233,3 +237,23 @@ class DestinationWorker:
         self._timer_at = at
         delay = max(0.0, at - self._setup.clock.monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self.wake)
+
+
+BURST_S = 0.1
+
+
+class Pace:
+    """At most ``rate`` beginnings a second."""
+
+    def __init__(self, rate: float) -> None:
+        self._gap = 1.0 / rate
+        self._burst = max(BURST_S - self._gap, 0.0)
+        self._next = float("-inf")
+
+    def next_at(self, now: float) -> float:
+        """When the next may begin: ``now`` or later (monotonic)."""
+        return max(now, self._next)
+
+    def take(self, now: float) -> None:
+        """One begins."""
+        self._next = max(self._next, now - self._burst) + self._gap

@@ -2,6 +2,10 @@
 
 Facts that decide whether results are safe and timely: does the disk sync and how fast, is the clock right, can the
 ports be opened, do certificates last, who may read the key. `labrelay doctor` prints them.
+
+How much the log of a site writes, and whether the disk has room for it.
+
+Examine the serial lines of a site: whether each port exists, this user may open it, another program uses it.
 """
 
 import ctypes
@@ -15,11 +19,14 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+from engine.config.load import Site
 from engine.model.health import Health, Line
+from engine.model.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
 from engine.model.units import HostPort, size_text
 
 GIB = 1 << 30
@@ -276,3 +283,109 @@ def _nearest(folder: Path) -> Path:
     while not folder.is_dir():
         folder = folder.parent
     return folder
+
+
+PLACES = ("/var/log/journal", "/var/log")  # of journald, and of other programs that keep logs
+DAYS = 30  # bad ones, which the disk has to have room for
+
+
+def budget(site: Site, place: Path | None = None) -> Line:
+    """The line for the log.
+
+    Args:
+        place: the folder that logs are kept in; by itself the first of `PLACES` that is there.
+    """
+    processes = 1 + site.config.workers
+    channels = sum(channel.enabled for channel in site.channels.values())
+    lines = bad_day_lines(channels, len(site.config.destinations), processes)
+    most = most_lines_a_day(processes)
+    text = (
+        f"some hundred lines on a good day, {lines:,} on a bad one ({size_text(lines * LINE_BYTES)}),"
+        f" never more than {most:,} ({size_text(most * LINE_BYTES)})"
+    )
+    found = place if place is not None else next((one for one in map(Path, PLACES) if one.is_dir()), None)
+    if found is None:
+        return Line(Health.OK, "log", text)
+    free = shutil.disk_usage(found).free
+    if DAYS * lines * LINE_BYTES <= free:
+        return Line(Health.OK, "log", text)
+    return Line(
+        Health.WARN,
+        "log",
+        f"{text}; {DAYS} bad days do not fit into the {size_text(free)} that are free at {found}",
+        "limit what is kept: SystemMaxUse= in /etc/systemd/journald.conf, or rotate",
+    )
+
+
+PROC = Path("/proc")
+# Programs that open any serial port that appears, and send to it: to a modem, or a Braille display.
+BUSYBODIES = {"ModemManager": "ModemManager", "brltty": "brltty"}
+
+
+class User(Protocol):
+    @property
+    def pid(self) -> int: ...
+    @property
+    def command(self) -> str: ...
+
+
+class Port(Protocol):
+    """A serial port of this machine (`adapters.transports.serial_ports`)."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def permitted(self) -> bool: ...
+    @property
+    def in_use(self) -> bool: ...
+    @property
+    def users(self) -> Sequence[User]: ...
+
+
+def missing(name: str, owner: str, why: str) -> Line:
+    """A channel's port that is not there; ``name`` as in the configuration."""
+    return Line(Health.FAIL, "line", f"{name} ({owner}): {why}", "plug it in, or correct device: (labrelay ports)")
+
+
+def port(name: str, owner: str, found: Port, *, daemon_runs: bool) -> Line:
+    """A channel's port; ``name`` as in the configuration."""
+    text = f"{name} ({owner})"
+    if found.device != name:
+        text += f" is {found.device}"
+    if not found.permitted:
+        group = found.group or "dialout"
+        advice = f"sudo usermod -aG {group} labrelay, or run this as the service's user; a restart is needed after that"
+        return Line(Health.FAIL, "line", f"{text}: this user may not open it", advice)
+    if found.in_use and not daemon_runs:
+        who = ", ".join(f"{user.command} ({user.pid})" for user in found.users) or "a program of another user"
+        return Line(Health.FAIL, "line", f"{text}: {who} has it open", "stop that program; a line has one reader")
+    return Line(Health.OK, "line", text)
+
+
+def server(name: str, owner: str) -> Line:
+    """A line at a device server: not tried, since most serve one connection and would drop the daemon's for it."""
+    return Line(Health.OK, "line", f"{name} ({owner}): at a device server; `labrelay status` says whether it answers")
+
+
+def busybodies() -> Line | None:
+    """Programs that may send to an analyzer on their own account."""
+    running = {_command(folder) for folder in PROC.iterdir() if folder.name.isdigit()} if PROC.is_dir() else set()
+    found = sorted(name for command, name in BUSYBODIES.items() if command in running)
+    if not found:
+        return None
+    return Line(
+        Health.WARN,
+        "line",
+        f"{' and '.join(found)} runs here, and may open a serial port that is plugged in and send to it",
+        f"systemctl disable --now {' '.join(found)}, unless this machine needs it; LabRelay's udev rule makes "
+        "ModemManager ignore the port",
+    )
+
+
+def _command(folder: Path) -> str:
+    try:
+        return (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -12,13 +12,12 @@ from engine.mapping.compiler.assembly import compilation
 from engine.mapping.compiler.context import Setting
 from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.field_tables import known_segments
 from engine.mapping.identity_fields import STANDARD
 from engine.mapping.loading import build
 from engine.mapping.message_context import MessageContext
 from engine.mapping.rules import Formula, Problems
 from engine.mapping.runtime import PROLOGUE
-from engine.mapping.structures import Group, unescape_of
+from engine.mapping.structures import Group, known_segments, unescape_of
 from engine.model.errors import ConfigError, ExpressionError
 from engine.model.message import MapContext, Parsed, Segment
 

@@ -19,7 +19,6 @@ from engine.mapping.compiler.assembly import compilation
 from engine.mapping.compiler.code import Code
 from engine.mapping.compiler.context import Compilation, Setting
 from engine.mapping.compiler.steps import compile_mapping
-from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.generated import NAME, Generated, Uncompiled
 from engine.mapping.optional_keys import without_missing
@@ -30,7 +29,7 @@ from engine.mapping.read_cache import UNSET
 from engine.mapping.rule_files import read_library, read_mapping
 from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
 from engine.mapping.runtime import PROLOGUE
-from engine.mapping.structures import structures
+from engine.mapping.structures import known_segments, structures
 from engine.mapping.table_files import Doubt, Finding, first_file, read_tables
 from engine.mapping.tables import Table
 from engine.model.corrections import Sheet

@@ -20,19 +20,23 @@ expect:
   unread: [OBX-1]                        these fields are read by no rule
   dead: UNMAPPED_UNIT                    or filtered: QUALITY_CONTROL; the message becomes no document
   golden: x.expected.json                the whole document; `labrelay test --update` writes it
+
+Which rules of a mapping ran: the lines of its generated code, watched while tests run.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import ndiff
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from engine.config import yaml_nodes
 from engine.config.yaml_nodes import Node
-from engine.mapping import coverage
 from engine.mapping.expectations import changes, differences, plain
 from engine.mapping.expected_form import EXPECT_KEYS, PARTS, check
 from engine.mapping.explain_text import lines
@@ -41,6 +45,7 @@ from engine.mapping.hold_rules import expecting
 from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.json_text import as_text
+from engine.mapping.message_context import GENERATED
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
@@ -166,7 +171,7 @@ class Runner:
         if not self.measure:
             return program.apply(parsed, context)
         ran: set[int] = set()
-        with coverage.recording(ran):
+        with recording(ran):
             mapped = program.apply(parsed, context)
         generated = program.plain[parsed.structure].made
         rules = self.covered.setdefault((program.name, parsed.structure), set())
@@ -409,3 +414,22 @@ def _given(node: Node, folder: Path, problems: list[str]) -> bytes | None:
 
 
 __all__ = ["EXPECT_KEYS", "FoundMessage", "Outcome", "Runner", "Test", "read_tests"]
+
+
+@contextmanager
+def recording(ran: set[int]) -> Iterator[None]:
+    """Add the numbers of the lines of generated code that run inside the block."""
+
+    def line(frame: FrameType, event: str, _argument: Any) -> Any:
+        ran.add(frame.f_lineno)
+        return line
+
+    def call(frame: FrameType, event: str, argument: Any) -> Any:
+        return line if frame.f_code.co_filename == GENERATED else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

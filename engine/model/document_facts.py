@@ -23,7 +23,7 @@ class DocumentFacts:
         echoes: ``Type/id`` of resources that were accepted before, unchanged, and are left out.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         apart: id as the mapping makes it -> id under a number that was given to another specimen
-        (`engine.features.results.rows.set_apart`).
+        (`engine.features.results.rows.used_numbers`).
         corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
         finished: preliminary results of other messages that are final now: entries as JSON.

@@ -347,7 +347,7 @@ class DeliveryError(LabRelayError):
         reason: the cause, stored with the attempt.
         detail: for the person who looks, without patient data.
         answer: the destination's own words (an OperationOutcome); sealed in the journal, never logged.
-        away: why it cannot be reached (`engine.delivery.away`); empty where that is not known.
+        away: why it cannot be reached (`engine.delivery.settlement`); empty where that is not known.
     """
 
     def __init__(self, reason: ReasonCode, detail: str = "", *, answer: bytes = b"") -> None:

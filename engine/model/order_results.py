@@ -16,7 +16,7 @@
 
 An answer at order entry is no result: OBX-29 ``QST``, ``SCI``.
 A control, a calibrator or a pool is no patient's tube, under any number: SPM-11 or OBR-15.7 of table 0369, O-12 ``Q``,
-and each that the mapping's filter takes out (`engine.model.controls`).
+and each that the mapping's filter takes out (`engine.model.quality_controls`).
 Of a tube's number in several components (Sysmex: rack ^ tube ^ number ^ attribute) the number is the third, where the
 fourth is one of the maker's attributes; else the first. A number that the analyzer has counted (A) is none: it read
 no barcode, and has the same number for another tube tomorrow. A test is looked up as the dialogue says that it was
@@ -27,10 +27,10 @@ it (Roche: test / dilution / pre-dilution), unless two tests have the same code 
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
-from engine.model.controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES
 from engine.model.message import Delimiters, Parsed, Segment
 from engine.model.orders import SPECIMEN_LENGTH, Question, item_number
 from engine.model.ports import Dialogue
+from engine.model.quality_controls import ASTM_ROLE, PATIENT, ROLES, SPECIMEN_ROLES
 from engine.model.values import value
 from engine.model.worklist import ResultOf
 
@@ -89,7 +89,7 @@ def tubes_in(
     Args:
         codes: the analyzer's code -> the LIS's. groups, redundant: of the channel, for `TubeResults`.
         controls: positions of the results that the mapping's filter has taken out.
-        measured: reads a time, as `engine.processing.measured_times` does.
+        measured: reads a time, as `engine.processing.process` does.
         counts: O-4 is a number of the instrument's own, which is never that of a tube.
         dialogue: of the channel; None: the analyzer is asked nothing.
     """

@@ -58,7 +58,7 @@ def result_groups(
     """The results of a message by what they have in common.
 
     Args:
-        at: reads a time (`engine.processing.measured_times.exact_times`): microseconds since 1970; 0: it is none.
+        at: reads a time (`engine.processing.process.exact_times`): microseconds since 1970; 0: it is none.
         controls: positions of the segments that the mapping's filter has taken out.
         without_row: positions of those whose code no code table had.
         counts: as `engine.model.order_results.tubes_in`.

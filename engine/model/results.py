@@ -2,6 +2,8 @@
 
 A result is an Observation of a FHIR Bundle, or a component of one. An Observation that only groups others
 (``hasMember`` and no value of its own) is no result. Numbers stay the decimals that were written.
+
+Names for the components of a value of ASTM (R-4), as the setting ``r4`` of a channel or pack gives them.
 """
 
 import re
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -292,3 +295,12 @@ def from_json(given: dict[str, Any]) -> Result:
     numbers = {name: Decimal(given[name]) for name in ("value", "low", "high") if given[name] is not None}
     texts = {name: tuple(given[name]) for name in ("units", "flags")}
     return Result(**{**given, **numbers, **texts, "codes": tuple(map(tuple, given["codes"]))})
+
+
+VALUE, CALL, LEFT_OUT = "value", "call", "-"
+
+
+@lru_cache(maxsize=64)
+def component_names(setting: str) -> tuple[str, ...]:
+    """The names in their order (``call^value``); none where the setting is empty."""
+    return tuple(name.strip() for name in setting.split("^")) if setting else ()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.diagnostics.suggested import suggested
-from engine.web.api.sources import Present, Sources
+from engine.web.api.lists import Present, Sources
 
 if TYPE_CHECKING:
     from engine.runtime.app import App

@@ -22,8 +22,7 @@ from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.declared import bulk_acts, verbs_of
 from engine.actions.pause_resume import Switches
-from engine.actions.underway import Acts
-from engine.actions.yielding import Yielding
+from engine.actions.underway import Acts, Yielding
 from engine.config import tls_files
 from engine.config.changes import REFUSED, Change, changes
 from engine.config.load import Site, changed_files, load_site
@@ -61,7 +60,7 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import audit
-from engine.store.queries.corrections import list_corrections
+from engine.store.queries.acts import list_corrections
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.warm_up import WarmUp
 from engine.web.api.acts import OfferedActs

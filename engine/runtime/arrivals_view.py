@@ -11,10 +11,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from engine.config.channel import ChannelConfig
-from engine.monitoring.snapshot.usual import UsualGap
+from engine.monitoring.snapshot.channels import UsualGap
 from engine.monitoring.usual_gaps import UsualHour, hour_of, is_silent, learn, same_hours
 from engine.store.journal import Journal
-from engine.store.queries.hours import hours_between, hours_of
+from engine.store.queries.tallies import hours_between, hours_of
 
 LEARNED_AT_ONCE = 10
 HOURS_SHOWN = 24

@@ -27,7 +27,7 @@ from engine.model.errors import (
     StoreError,
 )
 from engine.model.phrases import Said
-from engine.monitoring.snapshot.store import BackupSnapshot
+from engine.monitoring.snapshot.site import BackupSnapshot
 from engine.runtime.low_priority import run_gently
 from engine.runtime.other_history import those_that_wrote
 from engine.store.core.connecting import JOURNAL_NAME

@@ -20,7 +20,7 @@ from engine.config.source_serial import SerialPart
 from engine.diagnostics import examine
 from engine.model.clock import Clock
 from engine.model.units import HostPort
-from engine.monitoring import far_end
+from engine.monitoring import ends
 from engine.monitoring.ends import ChannelEnds, ConnectionEnds, DestinationEnds, DeviceEnd, FarEnd
 from engine.receiving.channel_parts import Connection
 from engine.runtime.parts import Parts
@@ -82,7 +82,7 @@ class SeenEnds:
         began, look = self._looks.get(key, (now, None))
         if look is None or (look.done() and now - began >= (KEPT_TROUBLE_S if look.result().trouble else KEPT_S)):
             self._looks = {key: one for key, one in self._looks.items() if key[0] != name}
-            look = in_thread(partial(far_end.look, server.host, server.port, tls=tls, ca=ca))
+            look = in_thread(partial(ends.look, server.host, server.port, tls=tls, ca=ca))
             self._looks[key] = now, look
         await asyncio.wait([look], timeout=PATIENCE_S)
         return look.result() if look.done() else None

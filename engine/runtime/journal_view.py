@@ -9,7 +9,7 @@ from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
 from engine.model.phrases import Phrase, Said
 from engine.model.units import size_words
-from engine.monitoring.snapshot.store import JournalSnapshot, KeptSnapshot
+from engine.monitoring.snapshot.site import JournalSnapshot, KeptSnapshot
 from engine.store.core.growth import Growth
 from engine.store.journal import Journal
 from engine.store.queries.extent import RetainedSpan, growth_of, kept_of

@@ -15,8 +15,7 @@ from engine.config.destination import DestinationConfig
 from engine.config.load import Site
 from engine.config.renewal import fingerprints
 from engine.delivery.breaker import Breaker
-from engine.delivery.conditional_keys import ConditionalGuard
-from engine.delivery.conditions import Conditions
+from engine.delivery.conditional_keys import ConditionalGuard, Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy

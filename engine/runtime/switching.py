@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from engine.actions.pause_resume import concerns
-from engine.actions.yielding import LIVE_FIRST
+from engine.actions.underway import LIVE_FIRST
 from engine.delivery.breaker import BreakerState
 from engine.model.records import Pause, Target
 from engine.runtime.parts import Parts
@@ -79,7 +79,7 @@ class Switchboard:
 
 
 def replay_waits(parts: Parts, channel: str, destination: str) -> str:
-    """Why a replay queues nothing in a lane now, or "": live messages go first (`engine.actions.yielding`)."""
+    """Why a replay queues nothing in a lane now, or "": live messages go first (`engine.actions.underway`)."""
     worker = parts.delivery_workers.get(destination)
     if worker is None:
         return ""  # it waits in the store for the destination to be configured again

@@ -2,17 +2,20 @@
 
 A place is written as explanations write it: ``PID[1]-3.1``; people see ``PID-3.1``, or ``OBX[2]-5`` where the message
 has several such segments. The second and later repetitions of a field have the place of the first one.
+
+Names of fields and components as the standards have them: HL7 v2 (`PID-3.1`: ID number), ASTM E1394 (`O-3`).
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from engine.mapping.explaining import Leaf
 from engine.model.message import Parsed, Segment
-from engine.views.field_names import HL7, name_of
+from engine.model.tables import table_lines
 from engine.views.message_fields import fields_of
 
 _SOURCE = re.compile(r"[A-Z][A-Z0-9]{0,2}\[\d+\]-\d+(?:\.\d+)*")
@@ -192,3 +195,31 @@ def _members(value: Any, name: str, made: Mapping[str, Sequence[Leaf]]) -> Itera
         return
     for inner, one in inside:
         yield from _members(one, inner, made)
+
+
+HL7 = "hl7v2"
+
+
+def name_of(message_format: str, segment: str, field: int, component: int = 0) -> str:
+    """In English; empty where the standard has none.
+
+    Args:
+        component: 0: of the field itself.
+    """
+    if message_format != HL7:
+        return "" if component else _part("astm", segment, field)
+    kind, _, name = _part("hl7", segment, field).partition(" ")
+    if not component:
+        return name
+    return _part("hl7", f"={kind}", component).partition(" ")[2]
+
+
+def _part(table: str, line: str, number: int) -> str:
+    parts = _lines(table).get(line, "").split("|")
+    return parts[number - 1] if 0 < number <= len(parts) else ""
+
+
+@cache
+def _lines(table: str) -> dict[str, str]:
+    split = (line.partition("|") for line in table_lines(__file__, f"data/{table}_names.txt"))
+    return {name: rest for name, _, rest in split}

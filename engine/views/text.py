@@ -1,4 +1,7 @@
-"""Views as text for people: cells, tables, sentences. A terminal may set the lines that are a `Head` apart."""
+"""Views as text for people: cells, tables, sentences. A terminal may set the lines that are a `Head` apart.
+
+Rows of views as JSON. Instants are in UTC, as RFC 3339 has them.
+"""
 
 import csv
 import io
@@ -6,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeVar
+
+import orjson
 
 from engine.model.phrases import Span
 from engine.views.view import Field
@@ -83,3 +88,16 @@ def table(items: Sequence[T], columns: Sequence[Field[T]]) -> Iterator[str]:
         parts = [line[at].rjust(widths[at]) if columns[at].right else line[at].ljust(widths[at]) for at in used]
         text = "  ".join(parts).rstrip()
         yield Head(text) if number == 0 else text
+
+
+def encoded(value: Any, *, indent: bool = False) -> bytes:
+    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(value, default=_plain, option=option)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return str(value)

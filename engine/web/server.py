@@ -39,12 +39,11 @@ from engine.store.queries.reader import Reader
 from engine.web import bodies, sender
 from engine.web.accounts import Accounts
 from engine.web.api import problems
-from engine.web.bodies import Body, html, prepared
+from engine.web.bodies import Body, KeptBodies, html, prepared
 from engine.web.desk import ACCOUNT, LOG_IN, Desk
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, add_headers, from_another_site, host_allowed, wall
 from engine.web.identity import SIGNED_IN, Identity, keep_wall_screen, language_of, log_in_of
-from engine.web.kept_bodies import KeptBodies
 from engine.web.languages import LANGUAGES
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of

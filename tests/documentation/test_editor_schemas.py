@@ -16,7 +16,7 @@ import yaml
 
 from adapters.codecs.text import layout_reader, layout_rules
 from engine.mapping import rules, targets, testing
-from engine.mapping.identity_reading import IDENTITY_KEYS
+from engine.mapping.rule_files import IDENTITY_KEYS
 from tests.documentation.test_docs import EXAMPLES
 from tests.support.json_schema import marks
 

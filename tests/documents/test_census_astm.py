@@ -5,7 +5,7 @@ from functools import cache, partial
 
 import pytest
 
-from adapters.codecs.astm.fields import FIELDS
+from adapters.codecs.astm.records import FIELDS
 from tests.support.census import Census, Plant
 from tests.support.shipped import verdict_of
 

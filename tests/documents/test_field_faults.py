@@ -19,11 +19,11 @@ from engine.config.mapping_settings import with_known_forms
 from engine.config.pack import read_pack
 from engine.config.yaml_nodes import Node
 from engine.diagnostics.packs import recognise
+from engine.mapping.hold_rules.expecting import StatedHistory
 from engine.mapping.hold_rules.rules import compile_holding
-from engine.mapping.hold_rules.stated import StatedHistory
 from engine.mapping.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.local_time import LocalTimes, bounds_of_events
-from engine.model.controls import is_control_number, matches
+from engine.model.quality_controls import is_control_number, matches
 from engine.model.reasons import ReasonCode
 from tests.support.corpus import field_faults
 from tests.support.shipped import ANALYZERS, verdict_of

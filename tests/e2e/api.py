@@ -12,8 +12,7 @@ from engine.features.access.service.service import AccessService
 from engine.model.actor import Actor
 from engine.model.permissions import ALL
 from engine.web.api import service
-from engine.web.api.explorer import OPENAPI
-from engine.web.api.limits import Buckets
+from engine.web.api.service import OPENAPI, Buckets
 from tests.support.filled_journal import fill_journal
 from tests.support.running import hl7_channel, make_running_site, running_app
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from engine.features.access.service.service import AccessService
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange import by_hand
+from engine.features.orders.exchange import taking
 from engine.features.orders.exchange.taking import take_settings
 from engine.features.orders.rows.reading import ItemFilter, count_items
 from engine.features.orders.rows.tube_timeline import count_without
@@ -196,7 +196,7 @@ async def _orders(here: Laboratory) -> None:
     ):
         known = OrderedPatient(number=patient, family="SHARMA", given="ANITA")
         lines = [OrderLine(specimen=specimen, patient=known, test=test, test_name=f"{test} i.S.") for test in tests]
-        await here.app.journal.run(by_hand.add, ROOT, lines, settings)
+        await here.app.journal.run(taking.add, ROOT, lines, settings)
     async with asking(here.port("immunoassay")) as analyzer:
         for specimen in ("26030001", "26030002", "none", "26030003"):
             await analyzer.ask(question(specimen))
@@ -208,7 +208,7 @@ async def _orders(here: Laboratory) -> None:
         await analyzer.send(known, unknown)
     await until(lambda: count_without(here.app.journal, most=2) == 1)
     late = OrderLine(specimen="26030009", patient=OrderedPatient(number="MR-1012"), test="TSH")
-    await here.app.journal.run(by_hand.add, ROOT, [late], settings)
+    await here.app.journal.run(taking.add, ROOT, [late], settings)
 
 
 async def _trouble(here: Laboratory) -> None:

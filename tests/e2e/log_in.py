@@ -9,8 +9,7 @@ from yarl import URL
 
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
-from engine.features.access.config.access import AccessConfig
-from engine.features.access.config.oidc import OidcConfig
+from engine.features.access.config import AccessConfig, OidcConfig
 from engine.features.access.examine import examine
 from engine.model.clock import SystemClock
 from engine.model.health import Health

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from adapters.codecs.signatures.aws import authorization
+from adapters.codecs.signatures import authorization
 from adapters.destinations import s3_out
 from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError

@@ -52,7 +52,7 @@ def test_a_question_that_no_feature_can_answer_is_refused() -> None:
 
 
 def test_the_answers_are_those_of_the_features_that_have_one(declared: dict[str, Feature]) -> None:
-    tables = Feature(tables="rows.tables:TABLES")
+    tables = Feature(tables="rows:TABLES")
     declared |= {"alerts": Feature(), "codes": tables, "events": tables}
     hook: Hook[tuple[Table, ...]] = Hook("tables")
     assert list(hook.by_feature()) == ["codes", "events"]

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from engine.features.orders import rows as acting
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange import by_hand
-from engine.features.orders.rows import acting
+from engine.features.orders.exchange import taking
 from engine.features.results.rows import hold_queue
 from engine.model.clock import ManualClock, to_us
 from engine.model.orders import OrderedPatient, OrderLine
@@ -195,7 +195,7 @@ class Interleaving:
             line = OrderLine(action=action, placer=line.placer, test=line.test)
         elif action == "hold" and (same := self.expected.same(line)):
             line = changed(same[-1].line, action="hold")
-        self.site.run(by_hand.add, "op", [line], SETTINGS)
+        self.site.run(taking.add, "op", [line], SETTINGS)
 
     def _by_hand(self) -> None:
         if self.expected.items:
@@ -343,7 +343,7 @@ class Interleaving:
             if step.function in (append.store_message, append.store_completing_frame):
                 messages = [given[0]] if step.function is append.store_message else given[4]
                 self.said_at.update((one.peer, self.operations) for one in messages)
-            elif step.function is by_hand.add:
+            elif step.function is taking.add:
                 expected.take(given[1][0], came=step.result[0])
             elif step.function is worklist.answer:
                 self._looked_up(step, now)

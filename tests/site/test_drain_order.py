@@ -12,10 +12,10 @@ from engine.config.load import load_site
 from engine.delivery import lane_memory
 from engine.delivery.breaker import BreakerState
 from engine.delivery.lane import AWAITED_ATTEMPTS
+from engine.delivery.worker import Pace
 from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.rate_limit import Pace
 from engine.model.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.runtime.build import build_site

@@ -18,7 +18,7 @@ import yaml
 from engine.commands.topics.commands import JSON_NOTES, RECORDED, commands, verbs_with_json
 from engine.features.codes.rows import changes as corrections
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange import by_hand
+from engine.features.orders.exchange import taking
 from engine.model.clock import SystemClock
 from engine.model.corrections import RowChange
 from engine.model.message import Unmapped
@@ -183,7 +183,7 @@ def test_each_verb_with_json_is_read_here_or_elsewhere() -> None:
 
 def _ordered_and_asked(batch: Batch) -> None:
     lines = [OrderLine(specimen="42", test="TSH")]
-    by_hand.add(batch, "Anna", lines, TakeSettings(known_channels={"chemistry": frozenset({"TSH"})}))
+    taking.add(batch, "Anna", lines, TakeSettings(known_channels={"chemistry": frozenset({"TSH"})}))
     asked = Question(kind="specimens", asked=(Asked(specimen="42"), Asked(specimen="43")))
     worklist.answer(batch, 1, asked, AskSettings(channel="chemistry", codes={"TSH": "10"}))
 

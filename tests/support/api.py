@@ -27,9 +27,8 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.web.api import problems
 from engine.web.api.acts import OfferedActs
-from engine.web.api.limits import Buckets
-from engine.web.api.service import Api
-from engine.web.api.sources import Present, Sources
+from engine.web.api.lists import Present, Sources
+from engine.web.api.service import Api, Buckets
 from engine.web.guard import add_headers, wall
 from engine.web.routes import add_routes, gate
 from tests.support import journals

@@ -7,8 +7,7 @@ from typing import Any
 
 from engine.config.secrets import Secret
 from engine.config.web import WebConfig
-from engine.features.access.config.access import AccessConfig
-from engine.features.access.config.oidc import OidcConfig
+from engine.features.access.config import AccessConfig, OidcConfig
 from engine.model.units import HostPort
 from tests.support import identity_provider
 from tests.support.access import Browser, Site, site

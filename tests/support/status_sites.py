@@ -12,13 +12,12 @@ from engine.monitoring.snapshot.channels import (
     LastError,
     PendingRetry,
     ReagentSnapshot,
+    UsualGap,
 )
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import BackupSnapshot, JournalSnapshot, KeptSnapshot, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
-from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
-from engine.monitoring.snapshot.usual import UsualGap
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from adapters.clients.http import log_in
 from adapters.clients.http.oauth2 import OAuth2
 from adapters.clients.http.server_time import ServerTime
 from adapters.clients.http.settings import BasicAuth
-from adapters.codecs.signatures.http import HEADER, sign
+from adapters.codecs.signatures import HEADER, sign
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError
 
@@ -57,7 +57,7 @@ class _Fixed:
 
 
 class _Signature:
-    """A signature of each request by itself (`adapters.codecs.signatures.http`), at the time of its attempt."""
+    """A signature of each request by itself (`adapters.codecs.signatures`), at the time of its attempt."""
 
     def __init__(self, auth: log_in.HmacAuth, clock: Clock) -> None:
         self._auth = auth

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from adapters.clients.http.exchange import HttpClient, HttpExchange, Server
 from adapters.clients.http.settings import Secret, Tls
-from adapters.codecs.signatures import webhook
+from adapters.codecs import signatures
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DestinationDownError
 from engine.model.reasons import ReasonCode
@@ -51,7 +51,7 @@ class Webhook(HttpClient):
         Raises:
             DeliveryError: the receiver has not taken it; transient: the same may be tried again.
         """
-        signed = webhook.headers(self._keys(), event_id, int(self._clock.now().timestamp()), body)
+        signed = signatures.headers(self._keys(), event_id, int(self._clock.now().timestamp()), body)
         answer = await self._http.exchange("POST", self._http.url, {"Content-Type": "application/json", **signed}, body)
         if answer.status == 410:
             raise DestinationDownError(ReasonCode.WRONG_ADDRESS, "HTTP 410: the receiver wants no more events")
@@ -63,7 +63,7 @@ class Webhook(HttpClient):
         keys = []
         for secret in (self._settings.secret, self._settings.former_secret):
             try:
-                keys += [webhook.key_of(secret.reveal())] if secret is not None else []
+                keys += [signatures.key_of(secret.reveal())] if secret is not None else []
             except (ConfigError, ValueError) as error:
                 text = str(error) if isinstance(error, ConfigError) else f"{secret}: {error}"
                 raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, text) from None

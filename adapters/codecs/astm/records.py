@@ -14,6 +14,10 @@ message, and each closes the groups that are open. Records end with CR; LF, CR L
 Analyzers number, pad, cut and extend records as they like. A fault that can be tolerated without guessing becomes a
 warning. A fault that would make a wrong tree (no header, unreadable delimiters, a damaged record) makes the message
 UNREADABLE as a whole. A message that its sender marked as aborted is refused: a part of a report is never a report.
+
+The fields of each E1394 record by number, for lint, `explain` and the pages: `fields.txt`.
+
+``FIELDS["R"][4]`` names R-4, ``FIELDS["R"][0]`` the record.
 """
 
 import re
@@ -21,7 +25,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from adapters.codecs.astm.capture import text_of_capture
-from adapters.codecs.astm.fields import FIELDS
 from adapters.codecs.astm.messages import field_delimiter, split
 from adapters.codecs.astm.text import (
     BLANKS,
@@ -37,6 +40,7 @@ from adapters.codecs.minutes import to_the_minute
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
 from engine.model.reasons import ReasonCode
+from engine.model.tables import table_lines
 
 __all__ = ["FIELDS", "components", "header", "parse", "repetitions", "split", "text_of_capture", "unescape"]
 
@@ -371,3 +375,14 @@ def _kind(payload: bytes, delimiter: bytes) -> str:
         if re.search(rb"[\r\n][\0\t ]*" + letters + rb"[\0\t ]*" + end_of_name, payload):
             return kind
     return ""
+
+
+def _read() -> dict[str, tuple[str, ...]]:
+    records: dict[str, list[str]] = {}
+    for line in table_lines(__file__, "fields.txt"):
+        place, _, name = line.partition(" ")
+        records.setdefault(place.partition("-")[0], []).append(name)
+    return {record: tuple(names) for record, names in records.items()}
+
+
+FIELDS: dict[str, tuple[str, ...]] = _read()

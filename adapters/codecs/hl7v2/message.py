@@ -15,9 +15,18 @@ from adapters.codecs.hl7v2.batch import split
 from adapters.codecs.hl7v2.binding import bind
 from adapters.codecs.hl7v2.charset import declared_set, decode
 from adapters.codecs.hl7v2.grammar import GRAMMARS, structure_for, structure_without_event
-from adapters.codecs.hl7v2.header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
+from adapters.codecs.hl7v2.header import (
+    BAD_DELIMITERS,
+    NO_MSH,
+    Msh,
+    event_code,
+    header,
+    message_type,
+    read_msh,
+    structure_code,
+    type_code,
+)
 from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
-from adapters.codecs.hl7v2.types import event_code, structure_code, type_code
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Issue, Parsed, Segment
 from engine.model.reasons import ReasonCode

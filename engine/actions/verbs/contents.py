@@ -1,6 +1,12 @@
-"""Acts that record who is about to see patient data, and the tap, which shows it."""
+"""Acts that record who is about to see patient data, and the tap, which shows it.
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+Erase a patient's messages while the site runs: their deliveries stop first, then they are erased in small steps.
+
+Acts on messages of any kind: the end of an operation, erasure.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
@@ -10,10 +16,14 @@ from pydantic import Field, model_validator
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, read
 from engine.actions.running_site import Result, RunningSite, known
-from engine.model.errors import LabRelayError
-from engine.model.permissions import LOOKING, SEEING_PATIENTS, Permission
+from engine.actions.selection import chunks
+from engine.actions.underway import Acts
+from engine.model.errors import LabRelayError, RefusedError, StoreError
+from engine.model.permissions import ACTING, ADMINISTERING, LOOKING, SEEING_PATIENTS, Permission
 from engine.model.search_keys import MAX_LENGTH, folded
+from engine.store.lifecycle import erasure
 from engine.store.operations import audit
+from engine.store.queries.messages import lanes_of
 
 ACTS = Declared(3)
 
@@ -111,3 +121,70 @@ FOLLOWED: Mapping[str, Followed] = {
     "tap": Followed(LOOKING, tap),
     "tap_contents": Followed(SEEING_PATIENTS, tap_contents),
 }
+
+
+ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long for an acknowledgement
+
+
+async def erase_messages(
+    acts: Acts, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Erase these messages, a few in each transaction. Each step has its own audit row; after an interruption, the same
+    command does the rest.
+
+    Args:
+        numbers: the patient's, for traces of lines and the audit trail's tokens.
+        more: further contents of the audit row.
+
+    Raises:
+        LabRelayError: the step failed; its text has the reason. Earlier steps are done.
+    """
+    if not reason.strip():
+        raise RefusedError("erasing needs a reason")
+    if not any(number.strip() for number in numbers):
+        raise RefusedError("whose messages are erased?")
+    done = {"messages": 0, "frames": 0, "documents": 0, "closed": 0, "values": 0, "lines": 0}
+    act = 0
+    for part in chunks(messages, ERASED_AT_ONCE) if messages else [()]:  # orders of a patient without a message
+        lanes: set[tuple[str, str]] = set()
+        for message in part:
+            lanes |= await asyncio.to_thread(lanes_of, acts.journal, message)
+        await acts.let_attempts_end(*part)
+        for lane in lanes:
+            acts.reclaim(*lane)  # from here on no attempt begins: deliveries in memory are given back
+        try:
+            erased = await acts.journal.run(erasure.erase, part, numbers, actor=actor, reason=reason, more=more)
+        except StoreError as error:
+            raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
+        finally:
+            for lane in lanes:
+                acts.reclaim(*lane)
+        act = erased.act
+        for name in done:
+            done[name] += getattr(erased, name)
+    return {"act": act, **done}
+
+
+@ACTS.act("operation_cancel", ACTING, api="end an operation; letters that it has not come to stay as they are")
+async def cancel_operation(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
+    cancelled = await site.acts.operations.cancel(number, actor=request.actor)
+    return {"operation": cancelled.number, "left": cancelled.total - cancelled.position}
+
+
+@ACTS.act("operation_waits", LOOKING, not_in_api="a resource")
+async def operation_waits(site: RunningSite, request: Request, *, number: RowNumber) -> Result:
+    return {"waits": site.acts.yielding.why(number) if site.acts.yielding is not None else ""}
+
+
+class Erase(NoArguments):
+    messages: list[int]
+    numbers: list[str]
+    reason: str
+    more: dict[str, Any] = Field(default={})
+
+
+@ACTS.act("erase", ADMINISTERING, not_in_api="an erasure is a command: a person looks at each message")
+async def erase(site: RunningSite, request: Request, asked: Erase) -> Result:
+    return await erase_messages(
+        site.acts, asked.messages, asked.numbers, actor=request.actor, reason=asked.reason, more=asked.more
+    )

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine.commands.shared.exporting import PAGE_WITH_CONTENTS, new_text, payload_of
 from engine.commands.shared.output import SCHEMA_VERSION, to_json
 from engine.config.site import search_path
-from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier
-from engine.diagnostics.deidentified_codes import Survey
+from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier, Survey
 from engine.model.clock import from_us
 from engine.model.errors import UnknownFormatError
 from engine.model.journal_views import Filter, MessageView

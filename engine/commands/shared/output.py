@@ -131,7 +131,7 @@ def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next
 
 
 def to_json(value: Any, *, indent: bool = False) -> str:
-    from engine.views.encoding import encoded
+    from engine.views.text import encoded
 
     return encoded(value, indent=indent).decode()
 

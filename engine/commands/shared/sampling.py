@@ -2,15 +2,23 @@
 
 No daemon, no journal, nothing is sent. Rules run in their traced variant, so that every field that no rule reads is
 known. Nothing here quotes a message: only places, codes and counts are reported.
+
+FHIR documents against the models of `fhir.resources` (R4B): a second opinion, by an independent reader.
+
+R4B differs from R4 only in wider reference targets among the resources that mappings make. The models' own texts quote
+values; here places and kinds of errors are reported, and no content of the document.
 """
 
+import importlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.commands.shared import fhir_models, hl7_structures
+from pydantic import ValidationError
+
+from engine.commands.shared import hl7_structures
 from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, held_by
 from engine.diagnostics.packs import Pack, packs, recognise
 from engine.mapping.facts import facts_of
@@ -28,6 +36,7 @@ from engine.views.view import picked
 
 if TYPE_CHECKING:
     from engine.config.load import Site
+
 
 # Files beside samples that are none.
 NO_SAMPLES = frozenset({".json", ".md", ".py", ".pyc", ".tsv", ".yaml", ".yml"})
@@ -290,7 +299,7 @@ class Sampler:
                     sample.hl7_errors += [f"written: {line}" for line in errors]
                     sample.hl7_warnings += [f"written: {line}" for line in warnings]
                 if self.strict and program.target.kind == FHIR.kind:
-                    wrong += fhir_models.departures(document.body)
+                    wrong += departures(document.body)
                 sample.invalid += wrong[:MAX_FAULTS]
                 if len(wrong) > MAX_FAULTS:
                     sample.invalid.append(f"and {len(wrong) - MAX_FAULTS} more")
@@ -332,3 +341,32 @@ class Sampler:
             for name, count in fields.items()
             if count == looked and name.partition("-")[0] not in sample.segments
         }
+
+
+MOST = 20  # reported errors of a document
+
+
+def departures(body: bytes) -> list[str]:
+    """The errors of the models in a serialised resource, each once: ``entry.2.Observation.status: missing``.
+
+    A body that is no JSON object is not checked here: `engine.mapping.validity` reports it.
+    """
+    from engine.mapping.validity import load
+
+    try:
+        content = load(body)
+    except ValueError:
+        return []
+    models: Any = importlib.import_module("fhir.resources.R4B")
+    try:
+        models.get_fhir_model_class(content.get("resourceType", "")).model_validate(content)
+    except ValidationError as error:
+        found = dict.fromkeys(f"{_place(one['loc'])}: {one['type'].replace('_', ' ')}" for one in error.errors())
+        return [f"R4B: {line}" for line in found][:MOST]
+    except (LookupError, AttributeError, ValueError):
+        return ["R4B: there is no resource of this type"]
+    return []
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, parts)) or "the resource"

@@ -14,7 +14,7 @@ import click
 from engine.commands.shared.completing import channel_names, destination_names, some_of
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
-from engine.model import instants
+from engine.model import clock
 from engine.model.errors import ConfigError, LabRelayError
 from engine.model.journal_views import Filter
 from engine.model.reasons import ReasonCode
@@ -197,7 +197,7 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
         return None
     zone = session.zone
     try:
-        return instants.instant_us(text, zone, now or datetime.now(zone))
+        return clock.instant_us(text, zone, now or datetime.now(zone))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -120,7 +120,7 @@ class Session:
             IntegrityError: one of them is damaged.
         """
         from engine.store.core.ownership import for_a_while
-        from engine.store.queries.corrections import list_corrections
+        from engine.store.queries.acts import list_corrections
 
         try:
             with for_a_while():  # the files to map are those that the user names

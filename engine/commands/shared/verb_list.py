@@ -3,15 +3,20 @@
 A module of `engine/commands`, or of the folder ``commands`` of a feature, that has a name ``command`` is a verb; one
 whose name begins with ``_`` is shared by its neighbours. Its constant ``GROUP`` is one of `GROUPS`; with
 ``RARE = True`` the verb is not on the first screen of help.
+
+Short texts that `labrelay help TOPIC` prints.
 """
 
 import ast
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+
+from engine.commands.shared.output import EXIT_WORDS
 
 ENGINE = Path(__file__).parents[2]
 GROUPS = ("start", "every day", "when something is wrong", "mapping", "upkeep", "for developers")
@@ -71,3 +76,38 @@ def _named(node: ast.stmt) -> list[tuple[str, object]]:
         value = node.value.value if isinstance(node.value, ast.Constant) else None
         return [(target.id, value) for target in node.targets if isinstance(target, ast.Name)]
     return []
+
+
+class Topic(NamedTuple):
+    """``title``: for the list of topics."""
+
+    title: str
+    text: Callable[[], str]
+
+
+def _file(name: str) -> str:
+    return Path(__file__).with_name("texts").joinpath(f"{name}.txt").read_text(encoding="utf-8").rstrip()
+
+
+def _exit_codes() -> str:
+    rows = (f"  {code.value:>3}  {words.replace('`', '')}" for code, words in EXIT_WORDS.items())
+    return "\n".join(["How a command ends, for scripts:", "", *rows])
+
+
+def _metrics() -> str:
+    from engine.monitoring.metrics import all_metrics  # it loads the client of Prometheus, which few commands need
+
+    rows = (
+        f"  {one.exported} ({', '.join([one.kind.value, *one.labels])})\n      {one.help.replace('`', '')}"
+        for one in all_metrics()
+    )
+    head = "Metrics at /metrics of the page, with kind and labels. Counters start at 0 with the process."
+    return "\n".join([head, "", *rows])
+
+
+TOPICS = {
+    "again": Topic("Which of retry, replay, reprocess, edit, restart?", partial(_file, "again")),
+    "exit-codes": Topic("How a command ends, for scripts.", _exit_codes),
+    "metrics": Topic("The metrics at /metrics, for Prometheus.", _metrics),
+    "times": Topic("How times are typed and shown.", partial(_file, "times")),
+}

@@ -18,8 +18,8 @@ from engine.config import (
     destination_base,
     downtime,
     keeping,
-    later,
     pack,
+    problems,
     sitewide,
     source,
     source_folder,
@@ -31,9 +31,8 @@ from engine.config import (
     tls,
     web,
 )
-from engine.config.descriptions import description
 from engine.config.documented import KeyHelp
-from engine.config.problems import alternatives, words
+from engine.config.problems import alternatives, description, words
 from engine.feature import Hook
 from engine.model.units import HostPort, duration_text, size_text
 
@@ -145,8 +144,8 @@ def pack_keys() -> Iterator[str]:
 
 
 def later_names() -> Iterator[str]:
-    found = [(code(key), "any") for key in sorted(later.KEYS)]
-    found += [(code(key), ", ".join(map(code, values))) for key, values in sorted(later.VALUES.items())]
+    found = [(code(key), "any") for key in sorted(problems.KEYS)]
+    found += [(code(key), ", ".join(map(code, values))) for key, values in sorted(problems.VALUES.items())]
     yield from rows("key | value", found)
 
 

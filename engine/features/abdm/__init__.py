@@ -66,7 +66,7 @@ simulator: `tests/engine/features/abdm/test_linking.py` with `tests.support.abdm
 from engine.feature import Feature
 
 FEATURE = Feature(
-    tables="rows.tables:TABLES",
+    tables="rows:TABLES",
     on_earlier_state="rows.consents:on_earlier_state",
     every="rows.forgetting:EVERY",
     on_prune="rows.forgetting:let_go",
@@ -75,16 +75,16 @@ FEATURE = Feature(
     todo="todo:entries",
     service="service.service:AbdmService",
     metrics="metrics:METRICS",
-    pages="pages.all_pages:routes",
-    menu="pages.all_pages:MENU",
-    panels="pages.panels:PANELS",
+    pages="pages:routes",
+    menu="pages:MENU",
+    panels="pages:PANELS",
     after=("orders",),
     destination="config.destination:AbdmDestination",
     source="config.share:ShareSource",
     erased="examine:kept",
     elsewhere="service.examine:lines",
     agreement="config.together:disagreements",
-    key_help="config.documented:KEYS",
+    key_help="config.together:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
 )

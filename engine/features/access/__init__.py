@@ -18,15 +18,15 @@ meanwhile. What few sites use (argon2, pyotp, segno) is imported where it is use
 from engine.feature import Feature
 
 FEATURE = Feature(
-    tables="rows.tables:TABLES",
+    tables="rows:TABLES",
     redone="rows.redone:REDONE",
     service="service.service:AccessService",
-    pages="pages.all_pages:routes",
-    menu="pages.all_pages:MENU",
-    keys="config.access:AccessKeys",
-    servers="config.access:servers",
+    pages="pages:routes",
+    menu="pages:MENU",
+    keys="config:AccessKeys",
+    servers="config:servers",
     elsewhere="examine:lines",
-    system_users="config.access:system_users",
-    key_help="config.documented:KEYS",
+    system_users="config:system_users",
+    key_help="config:KEYS",
     acts="acts:ACTS",
 )

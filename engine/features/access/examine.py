@@ -6,8 +6,7 @@ from typing import Any
 
 from engine.config.load import Site
 from engine.features.access.client.provider import CLIENT_REFUSED, Provider
-from engine.features.access.config.access import access_of
-from engine.features.access.config.oidc import BACK, OidcConfig
+from engine.features.access.config import BACK, OidcConfig, access_of
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IdentityProviderError
 from engine.model.health import Health, Line

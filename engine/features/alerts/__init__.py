@@ -10,8 +10,8 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:CriticalValues",
-    tables="rows.tables:TABLES",
-    keeps="rows.pruning:keeps",
+    tables="rows:TABLES",
+    keeps="rows.changes:keeps",
     on_prune="rows.changes:prune_critical",
     todo="todo:entries",
     service="service:alerting",
@@ -20,7 +20,7 @@ FEATURE = Feature(
     menu="pages:MENU",
     keys="config.alerts:AlertsKeys",
     servers="config.alerts:servers",
-    key_help="config.documented:KEYS",
+    key_help="config.alerts:KEYS",
     acts="acts:ACTS",
     lists="lists.listed:LISTS",
 )

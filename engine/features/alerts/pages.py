@@ -13,7 +13,7 @@ from engine.actions.control import Request
 from engine.features.alerts.lists import Shown, critical_alert, shown
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rows.reading import Sent
-from engine.features.todo.pages.todo import FEW_WORDS
+from engine.features.todo.pages import FEW_WORDS
 from engine.model.alerts import Silence, State
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.permissions import ACTING, LOOKING

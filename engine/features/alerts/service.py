@@ -26,10 +26,9 @@ from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.rules.causes import causes
 from engine.features.alerts.rules.machine import step
-from engine.features.alerts.rules.settings import settings_of
-from engine.features.alerts.rules.wording import lines_of_a_test, notification
+from engine.features.alerts.rules.wording import lines_of_a_test, notification, settings_of
 from engine.features.alerts.snapshot import AlertsSnapshot
-from engine.features.todo.service.todo_list import TodoList
+from engine.features.todo.service import TodoList
 from engine.model import errors
 from engine.model.alerts import Alert, Changes, Message, Notification, Silence
 from engine.model.clock import Clock

@@ -3,14 +3,14 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    tables="rows.tables:TABLES",
-    checks="rows.check:CHECKS",
+    tables="rows:TABLES",
+    checks="rows.reading:CHECKS",
     redone="rows.changes:REDONE",
     corrections="rows.reading:list_corrections",
     todo="todo:entries",
     service="service.missing_codes:CodeService",
-    pages="pages.all_pages:routes",
-    menu="pages.all_pages:MENU",
+    pages="pages:routes",
+    menu="pages:MENU",
     doubts="examine:doubts",
     of_pack="examine:of_pack",
     acts="acts:ACTS",

@@ -7,7 +7,7 @@ from pydantic import Field
 from engine.actions.control import Request
 from engine.actions.declaring import Declared, NoArguments, NumberOrNone, RowNumber
 from engine.actions.running_site import Result, RunningSite
-from engine.features.codes.lists.corrections import CORRECTION
+from engine.features.codes.lists import CORRECTION
 from engine.features.codes.service.correcting import Change, Correcting, Previews, look_to_json
 from engine.features.codes.service.corrections import undone
 from engine.features.codes.service.missing_codes import CodeService

@@ -3,9 +3,9 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    tables="rows.tables:TABLES",
+    tables="rows:TABLES",
     todo="todo:entries",
-    service="service.service:EventService",
+    service="service:EventService",
     metrics="metrics:METRICS",
     keys="config:EventsKeys",
     servers="config:servers",

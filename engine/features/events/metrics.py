@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine.features.events.service.service import EventService
+from engine.features.events.service import EventService
 from engine.monitoring.metrics import Cell, Metrics, Put, counter, gauge
 from engine.monitoring.snapshot.site import SiteSnapshot
 

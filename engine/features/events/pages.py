@@ -19,8 +19,8 @@ from engine.features.events.rows import reading as events
 from engine.features.events.rules import Event, Position, Wanted, position_of, readable, wanted
 from engine.model.errors import ProblemError, StoreError
 from engine.web.api import requests
+from engine.web.api.lists import Sources
 from engine.web.api.parameters import Events
-from engine.web.api.sources import Sources
 from engine.web.routes import IN_USE, PRINCIPAL, allow_again
 
 MOST_STREAMS = 16

@@ -1,7 +1,7 @@
 """What of webhooks waits for a person."""
 
-from engine.features.events.rows.webhooks import FailingWebhook
-from engine.features.events.service.service import EventService
+from engine.features.events.rows.changes import FailingWebhook
+from engine.features.events.service import EventService
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.monitoring.snapshot.states import Level

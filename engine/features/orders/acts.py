@@ -10,7 +10,7 @@ from engine.actions.declaring import Declared, NoArguments, Purpose, RowNumber, 
 from engine.actions.running_site import Result, RunningSite, known
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.orders import orders_of
-from engine.features.orders.exchange import by_hand, fetching
+from engine.features.orders.exchange import fetching, taking
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.service import OrderService
 from engine.features.orders.exchange.taking import take_settings
@@ -76,7 +76,7 @@ async def add(site: RunningSite, request: Request, asked: OrderAdd) -> Result:
         )
         for test in asked.tests
     ]
-    act, outcomes = await site.journal.run(by_hand.add, request.actor, lines, settings)
+    act, outcomes = await site.journal.run(taking.add, request.actor, lines, settings)
     return {"act": act, "orders": [_outcome(lines[one.line_index], one) for one in outcomes]}
 
 

@@ -4,14 +4,14 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     on_outcome="on_outcome:ResultCounts",
-    tables="rows.tables:TABLES",
+    tables="rows:TABLES",
     every="rows.result_counts:EVERY",
     in_steps="rows.result_counts:step",
     on_prune="rows.result_counts:finish",
     forgets="rows.result_counts:forget",
     salvage="rows.salvage:SALVAGE",
     service="service:downtime_watch",
-    pages="pages.all_pages:routes",
-    menu="pages.all_pages:MENU",
+    pages="pages:routes",
+    menu="pages:MENU",
     lists="lists.listed:LISTS",
 )

@@ -1,11 +1,11 @@
-"""Look what does not work, and have it noted (`engine.features.reports.rows.downtime`)."""
+"""Look what does not work, and have it noted (`engine.features.reports.rows.reading`)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from engine.features.reports.rows import downtime
-from engine.features.reports.rows.downtime import Subject
+from engine.features.reports.rows import reading
+from engine.features.reports.rows.reading import Subject
 from engine.model.errors import StoreError
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
@@ -80,7 +80,7 @@ class DowntimeWatch(Service):
         found = not_working(await self._present()) if self._began else None
         self._began, self._looks = True, self._looks + 1
         if found is None or found != self._noted or self._looks >= LOOKS_A_NOTE:
-            await self._journal.run(downtime.note, found)
+            await self._journal.run(reading.note, found)
             self._noted, self._looks = found, 0
 
 

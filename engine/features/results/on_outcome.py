@@ -22,7 +22,7 @@ from engine.features.results.rows import (
 )
 from engine.features.results.rows.echoes import with_repeats
 from engine.features.results.rows.number_bearers import BearerComparison
-from engine.features.results.rows.set_apart import Ids
+from engine.features.results.rows.used_numbers import Ids
 from engine.model.document_facts import NOTHING, DocumentFacts
 from engine.model.message import Bearer, Report
 from engine.model.persons import CONFLICT

@@ -4,8 +4,8 @@ from engine.feature import Feature
 
 FEATURE = Feature(
     todo="todo:entries",
-    pages="pages.all_pages:routes",
-    menu="pages.all_pages:MENU",
+    pages="pages:routes",
+    menu="pages:MENU",
     panels="pages.panels:PANELS",
     dead_letters="rows.letter_groups:letter_groups",
     acts="acts.verbs:ACTS",

@@ -3,10 +3,10 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    tables="rows.tables:TABLES",
+    tables="rows:TABLES",
     keeps="rows.changes:keeps",
-    service="service.todo_list:todo_list",
-    pages="pages.todo:routes",
-    strip="pages.rows_shown:STRIP",
+    service="service:todo_list",
+    pages="pages:routes",
+    strip="pages:STRIP",
     acts="acts:ACTS",
 )

@@ -6,7 +6,7 @@ from engine.actions.control import Request
 from engine.actions.declaring import Declared, EntryKey, Seconds, Why
 from engine.actions.running_site import Result, RunningSite
 from engine.features.todo.lists import TODO
-from engine.features.todo.service.todo_list import TodoList
+from engine.features.todo.service import TodoList
 from engine.model.permissions import ACTING, LOOKING
 from engine.monitoring.todo import without_notes
 

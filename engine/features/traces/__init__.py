@@ -3,7 +3,7 @@
 from engine.feature import Feature
 
 FEATURE = Feature(
-    service="service.sending:tracing",
+    service="service:tracing",
     metrics="metrics:METRICS",
     keys="config:TracesKeys",
     servers="config:servers",

@@ -1,5 +1,5 @@
 """The ``traces:`` of a site: where the steps of messages go, with their times
-(`engine.features.traces.service.spans`)."""
+(`engine.features.traces.service`)."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module

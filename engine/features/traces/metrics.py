@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine.features.traces.service.sending import Tracing
+from engine.features.traces.service import Tracing
 from engine.monitoring.metrics import Cell, Metrics, counter
 
 SPANS = counter(

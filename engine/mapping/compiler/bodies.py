@@ -11,11 +11,10 @@ from orjson import Fragment
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import r4
-from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.element_values import as_json_list, formula_value, literal_value, written
-from engine.mapping.compiler.fragments import used_body, with_lets
+from engine.mapping.compiler.fragments import branches, used_body, with_lets
 from engine.mapping.compiler.keeping import keep, recurs
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.values import add_to_list

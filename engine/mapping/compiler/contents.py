@@ -15,10 +15,9 @@ from typing import Any
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import nodes
-from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.fragments import used_body, with_lets
+from engine.mapping.compiler.fragments import branches, used_body, with_lets
 from engine.mapping.compiler.report_numbers import is_number, note_numbers
 from engine.mapping.compiler.scopes import Scope, Variable
 from engine.mapping.compiler.values import add_to_list, rule_and_function, rule_value

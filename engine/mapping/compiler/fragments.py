@@ -1,11 +1,15 @@
-"""Fragments: their arguments and names, where they are used."""
+"""Fragments: their arguments and names, where they are used.
+
+`$case`: the branches of a body, each tried only where those before it did not hold.
+"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from engine.mapping.compiler.context import Compilation
+from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.scopes import Scope, Variable, declare
-from engine.mapping.rules import Body, Fragment, Let, Use
+from engine.mapping.rules import Body, Case, Fragment, Let, Use
 from engine.model.spelling import suggestion
 
 
@@ -77,3 +81,20 @@ def used_body(c: Compilation, use: Use, scope: Scope, makes: str) -> Iterator[tu
         return
     yield fragment.body, inner
     check_used(c, inner)
+
+
+def branches(c: Compilation, case: Case, scope: Scope) -> Iterator[tuple[Body, bool]]:
+    """Each branch that may hold, and whether it does for certain; its lines are written before the next one's."""
+    with ExitStack() as nested:  # a condition may need lines of its own, behind the else: of the one before
+        for branch in case.branches:
+            with c.at(branch.node):
+                test = "True" if branch.when is None else condition(c, branch.when, scope)
+                if test == "False":
+                    assert branch.when is not None
+                    c.problems.warning(branch.when.node, "this condition never holds; remove the branch")
+                    continue
+                with c.code.block(f"if {test}:"):
+                    yield branch.body, test == "True"
+                if test == "True":
+                    break
+                nested.enter_context(c.code.block("else:"))

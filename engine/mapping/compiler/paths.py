@@ -10,8 +10,7 @@ from engine.mapping.compiler.code import FIELD, NOTHING, SEGMENT, TEXT, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
 from engine.mapping.compiler.values import quick, text_of, trace_read
-from engine.mapping.field_tables import part_problem
-from engine.mapping.structures import JSON
+from engine.mapping.structures import JSON, part_problem
 from engine.model.spelling import suggestion
 
 MESSAGE_SEGMENTS = {

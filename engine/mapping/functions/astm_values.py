@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.message_context import MessageContext
-from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
+from engine.model.results import CALL, LEFT_OUT, VALUE, component_names
 
 SETTING = "r4"
 

@@ -7,22 +7,46 @@ controls: {HGB: failed}                  how controls ended, by code: passed or 
 expect:
   held: HELD_BY_RULE                     or HOLD_UNDECIDED, HOLD_FAULT; `no`: it is not held
   held: {cause: HELD_BY_RULE, why: critical}        `why` is part of the text that a person reads
+
+Patient history supplied by a test or a command instead of the journal: an `engine.model.results.EarlierResults`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import decimals
 from engine.mapping.hold_rules.rules import HoldRules, compile_holding
-from engine.mapping.hold_rules.stated import StatedHistory
 from engine.mapping.program import Program
 from engine.model.errors import ConfigError
 from engine.model.message import Document, Parsed
 from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason
+from engine.model.results import Result
 from engine.model.spelling import suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class StatedHistory:
+    """The patient history as stated.
+
+    Attributes:
+        values: code -> the patient's last value, in the unit of the result, whenever it was measured.
+        controls: code -> whether a control of it failed.
+    """
+
+    values: Mapping[str, Decimal] = field(default_factory=dict)
+    controls: Mapping[str, bool] = field(default_factory=dict)
+
+    def value(self, result: Result, within_us: int) -> Decimal | None:
+        return next((self.values[code] for _, code in result.codes if code in self.values), None)
+
+    def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
+        judged = [self.controls[code] for code in codes if code in self.controls]
+        return any(judged) if judged else None
+
 
 KEYS = ("hold", "channel", "earlier", "controls")
 NOT_HELD = "no"

@@ -1,11 +1,16 @@
-"""Serialise the collected parts of a message to the document that is sent."""
+"""Serialise the collected parts of a message to the document that is sent.
+
+Records to one JSON object: members of the document, and lists of records inside each other. Digits stay as sent.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from engine.mapping.message_context import MessageContext
-from engine.mapping.outputs import csv_lines, hl7_message, json_object, orders
-from engine.mapping.outputs.collected import MessageParts
+from engine.mapping.outputs import csv_lines, hl7_message, orders
+from engine.mapping.outputs.collected import MessageParts, Part
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.model.list_form import Form
 
@@ -28,7 +33,7 @@ def body_of(run: MessageContext, making: MessageParts, target: Target, columns: 
         case "hl7v2":
             return hl7_message.assemble(run, making, target, mapping)
         case "json":
-            return json_object.assemble(making)
+            return assemble(making)
         case "orders":
             return orders.assemble(run, making)
         case _:
@@ -71,3 +76,17 @@ def _form(settings: Mapping[str, Any], form: CsvForm) -> CsvForm:
         header=form.header if header is None else header,
         guard=form.guard if guard is None else guard,
     )
+
+
+def assemble(making: MessageParts) -> bytes:
+    """The serialised document. A list without a record, and a record that says nothing, are left out."""
+    return orjson.dumps(_object(making.document))
+
+
+def _object(part: Part) -> dict[str, Any]:
+    made = dict(part.content)
+    for name, records in part.inner.items():
+        there = [_object(record) for record in records if record.there]
+        if there:
+            made[name] = there
+    return made

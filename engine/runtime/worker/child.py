@@ -38,8 +38,7 @@ from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.worker import frames
-from engine.runtime.worker.pipe import Pipe
-from engine.runtime.worker.wire import Frame
+from engine.runtime.worker.wire import Frame, Pipe
 
 logger = logging.getLogger("labrelay.worker")
 

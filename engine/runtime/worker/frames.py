@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
-from engine.delivery.away import away_of
+from engine.delivery.settlement import away_of
 from engine.mapping.outputs import orders as order_lines
 from engine.model.corrections import NONE, Corrections, Sheet
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError

@@ -30,9 +30,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.monitoring.logs import OURS, HumanFormatter
 from engine.runtime.worker import frames
-from engine.runtime.worker.pipe import Pipe
 from engine.runtime.worker.processor import RemoteProcessor
-from engine.runtime.worker.wire import Frame
+from engine.runtime.worker.wire import Frame, Pipe
 from engine.store.core.key_encryption_key import VARIABLE
 
 logger = logging.getLogger("labrelay.worker")

@@ -21,10 +21,10 @@ from engine.model.errors import IntegrityError
 from engine.model.link_events import Line
 from engine.model.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.model.repeats import Habit
-from engine.store.core import event_notes
+from engine.store.core import notes
 from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
-from engine.store.core.event_notes import EventEnds, Noted
 from engine.store.core.loss import last_number
+from engine.store.core.notes import EventEnds, Noted
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
 from engine.store.core.vault import MESSAGE_KEYS, Vault
@@ -110,7 +110,7 @@ class Tail:
         code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
         answers: messages whose answer is not written yet, or never was.
         unjudged: channel -> bytes of its messages without an outcome.
-        events: the oldest event and the newest (`engine.store.core.event_notes`).
+        events: the oldest event and the newest (`engine.store.core.notes`).
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -459,7 +459,7 @@ class Batch:
                 [(day, *key, n) for key, n in self._counts.items()],
             )
         if self._noted:
-            self.events = event_notes.write(self.execute, self.executemany, self._noted, self.events, self.now_us)
+            self.events = notes.write(self.execute, self.executemany, self._noted, self.events, self.now_us)
         if self.tail.watermark_due:
             self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('watermark', ?)", (self.tail.clear_to,))
 

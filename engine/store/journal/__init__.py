@@ -27,7 +27,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, LossError, StoreError
 from engine.store.core import anchor as anchor_file
-from engine.store.core import event_notes, key_encryption_key, migrate, unanswered
+from engine.store.core import key_encryption_key, migrate, unanswered
+from engine.store.core import notes as event_notes
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
@@ -45,7 +46,7 @@ from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.operations import poison_message
 from engine.store.operations.line_trace import LineLog, LineRecord
 from engine.store.operations.line_trace import store as store_lines
-from engine.store.queries.others import others_of
+from engine.store.queries.listing import others_of
 from engine.store.queries.reader import Reader
 
 logger = logging.getLogger("labrelay.journal")
@@ -67,7 +68,7 @@ class Journal(Reader):
         notes: messages that the owner must get once, prominently (a key was made, a loss was accepted).
         journal_id: 16 bytes, which journal this is.
         others: persons whom a person has separated from the first bearer of their number
-            (`engine.store.queries.others`).
+            (`engine.store.queries.listing`).
         tail, upkeep, writer: the parts that write.
         changing_key: held while the key-encryption key is changed (`engine.store.journal.keys`).
         recovered: whether the work of earlier processes was taken over (`engine.store.journal.starting`).

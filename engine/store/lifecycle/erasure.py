@@ -38,9 +38,9 @@ from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute, reports_of
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import audit, emptying, given_up, record_outcome, search_index
+from engine.store.operations import audit, emptying, record_outcome, search_index
 from engine.store.operations.append import set_state
-from engine.store.operations.erased_messages import ErasedMessage
+from engine.store.operations.emptying import ErasedMessage
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
 
@@ -344,7 +344,7 @@ def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str])
     person = bool(numbers) and len(patients) <= 1
     message = ErasedMessage(id=message_id, channel=channel, patients=patients, person=person)
     gone = sum(forget(batch, message) for forget in FORGETS.each())
-    given_up.free(batch, message_id)
+    record_outcome.free(batch, message_id)
     search_index.forget(batch.execute, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
     return gone

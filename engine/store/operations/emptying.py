@@ -4,9 +4,12 @@
 `engine.store.lifecycle.erasure`, when a patient's data is erased, and `engine.store.operations.incomplete`, when
 incomplete messages exceed their limit. Numbers, chain and anchor stay valid, and the journal can be copied at any
 moment.
+
+What features are told of a message that is erased, while its documents are still there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from engine.model.records import KIND_ERASED
@@ -61,3 +64,35 @@ def vouch(batch: Batch, emptied: Sequence[Emptied], act: int) -> None:
             "INSERT OR REPLACE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)",
             [(kind, number, record, act) for kind, number, _ in part],
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedMessage:
+    """A message that is erased.
+
+    Attributes:
+        id, channel: of the message.
+        patients: the keyed hashes of the patients of its reports.
+        person: all that is stored of its patient goes, also what other messages have brought.
+    """
+
+    id: int
+    channel: str
+    patients: Set[bytes]
+    person: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedAgain:
+    """One that was erased after the backup that is restored.
+
+    Attributes:
+        at_us: when it was erased.
+        is_known: the state of messages that is restored is one from after that.
+        is_his: whether a number of the laboratory is one of the patient's who was erased.
+    """
+
+    message: ErasedMessage
+    at_us: int
+    is_known: bool
+    is_his: Callable[[str], bool]

@@ -3,9 +3,12 @@
 stored -> mapped | filtered | dead        by the mapping
 dead, incomplete -> dismissed             by a named person
 any -> mapped | filtered | dead           when it is processed again with today's mapping
+
+A message of which nothing goes out any more: it was dismissed, edited, rejected or erased. What it has taken for
+itself is free again, as the numbers of its orders.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +21,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
 from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import failure_fingerprint, given_up, search_index
+from engine.store.operations import failure_fingerprint, search_index
 from engine.store.operations.append import seal_note, set_state, tell_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.recording import Recording, Step
@@ -180,7 +183,7 @@ def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
         state, reason, *by, channel = row
         sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
         _change(batch, message_id, channel, state, "dismissed", ReasonCode[reason], mapping=by, detail=sealed)
-        given_up.free(batch, message_id)
+        free(batch, message_id)
         batch.count(channel, "", "dismissed")
         changed += 1
     return changed
@@ -218,3 +221,12 @@ def _supersede_earlier(batch: Batch, message_id: int) -> int:
         "SELECT coalesce(max(revision), 0) FROM document WHERE message_id = ?", (message_id,)
     ).fetchone()
     return int(last) + 1
+
+
+FREES: Hook[Callable[[Batch, int], None]] = Hook("on_given_up")
+
+
+def free(batch: Batch, message_id: int) -> None:
+    """Free what a message has taken; there may be nothing."""
+    for free_of in FREES.each():
+        free_of(batch, message_id)

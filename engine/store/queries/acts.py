@@ -1,10 +1,15 @@
-"""Read the audit trail: people's actions, and those that have not ended."""
+"""Read the audit trail: people's actions, and those that have not ended.
 
-from collections.abc import Sequence
+The corrections of code tables, of the feature that keeps them.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
+from engine.feature import Hook
+from engine.model.corrections import Correction
 from engine.model.errors import IntegrityError
 from engine.model.journal_views import Act
 from engine.store.queries.reader import Reader
@@ -48,3 +53,15 @@ def act_of(reader: Reader, row: Sequence[Any]) -> Act:
         by=content.get("by", {}),
         config=content.get("config", ""),
     )
+
+
+CORRECTIONS: Hook[Callable[[Reader, Callable[[int], None] | None], list[Correction]]] = Hook("corrections")
+
+
+def list_corrections(reader: Reader, lost: Callable[[int], None] | None = None) -> list[Correction]:
+    """All, in their order.
+
+    Args:
+        lost: called with the version of each that cannot be read; None: `IntegrityError` is raised.
+    """
+    return [one for of_feature in CORRECTIONS.each() for one in of_feature(reader, lost)]

@@ -16,6 +16,8 @@ Pure SQL.
 The rest of a filter is checked row by row. A small channel takes precedence over a type. Times become numbers by
 bisection (`first_at`), since numbers follow time. A query that still is too slow, such as a common type that a large
 channel has never sent, ends at the reader's deadline with an error.
+
+Persons who share a patient number: whom a person has separated from the first bearer of their number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Any
 
+from engine.feature import Hook
 from engine.model.errors import StoreError
 from engine.model.journal_views import Filter
 from engine.model.reagents import lot_key
@@ -292,3 +295,11 @@ def letter_terms(
         unknown, token = (vault().cause_token("", cause)[:CAUSE_BYTES] for cause in ("", wanted.cause))
         terms.add(f"coalesce(substr({table}.cause_token, 1, {CAUSE_BYTES}), ?) = ?", unknown, token)
     return " AND ".join(terms.where), terms.values
+
+
+OTHERS: Hook[Callable[[Execute], dict[bytes, int]]] = Hook("others")
+
+
+def others_of(execute: Execute) -> dict[bytes, int]:
+    """Number and record, concatenated -> person of the number, for all persons but the first."""
+    return {key: person for one in OTHERS.each() for key, person in one(execute).items()}

@@ -1,12 +1,14 @@
 """Read messages: pages of them, and the trace of one, from its frames to the attempts of its deliveries.
 
 Lists are paged by key and never read bodies; without the key they show only unsealed columns.
+
+The neighbours of a message in a list of messages, and its place there.
 """
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -24,6 +26,7 @@ from engine.model.journal_views import (
 from engine.model.tested_results import tests_in
 from engine.store.core.notes import read_note
 from engine.store.core.rows import Execute
+from engine.store.core.vault import Vault
 from engine.store.operations import search_index
 from engine.store.queries import listing
 from engine.store.queries.lanes import list_channels
@@ -417,3 +420,40 @@ def _attempt(reader: Reader, row: Sequence[Any], delivery_id: int, channel: str)
     n, at_us, cause, sealed = row
     detail, answer = read_note(reader.note(sealed, f"attempt {n}", delivery_id, channel))
     return AttemptView(n=n, at_us=at_us, cause=cause, detail=detail, answer=answer)
+
+
+class Neighbours(NamedTuple):
+    """Where a message is among those of a filter.
+
+    Attributes:
+        place: from 1, the newest first; 0: it does not fit the filter, or too many are newer.
+        total: how many fit.
+        newer, older: the next ones; 0: there is none, or too many are newer.
+    """
+
+    place: int
+    total: int
+    newer: int
+    older: int
+
+
+def neighbours_of(reader: Reader, wanted: Filter, message: int, *, top: int, most: int) -> Neighbours:
+    """Raises as `count_messages`.
+
+    Args:
+        top: the newest message that counts.
+        most: how many are counted.
+    """
+
+    def vault() -> Vault:
+        return reader.vault
+
+    with reader.snapshot() as execute:
+        total = listing.count(execute, vault, wanted, most, before_id=top + 1, after_id=0)
+        newer = listing.numbers(execute, vault, wanted, most, before_id=top + 1, after_id=message)
+        own_and_older = listing.numbers(execute, vault, wanted, 2, before_id=message + 1)
+    fits = message in own_and_older
+    older = [number for number in own_and_older if number != message]
+    if len(newer) == most:
+        return Neighbours(0, total, 0, older[0] if older else 0)
+    return Neighbours(len(newer) + 1 if fits else 0, total, newer[-1] if newer else 0, older[0] if older else 0)

@@ -25,7 +25,7 @@ from engine.views.trail import Entry, names_message, page_of
 from engine.views.wire import wire_of
 from engine.web.api import parameters, requests
 from engine.web.api.lists import Asked, Document, Resource
-from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
+from engine.web.api.parameters import MOST_NUMBERS, cursor_of, numbers_in
 
 ACTS_WITHIN_S = 1.0  # then a page ends, full or not, and the next goes on
 

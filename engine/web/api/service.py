@@ -1,15 +1,25 @@
 """The routes of the API: each request is limited, understood, read in a thread with a deadline, and answered.
 
 At most `AT_ONCE` requests read the journal, so that the threads which map messages stay free; a few more wait.
+
+A page about the API for people who write programs: every address, its arguments, its answer. It has no scripts.
+
+How often one caller, and one address, may ask: token buckets. Pure: the clock is an argument.
+
+A request costs as much as it makes the daemon work: what is in memory 1, a question to the journal 2, an act 20.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
@@ -21,17 +31,54 @@ from engine.model.permissions import LOOKING, SEEING_PATIENTS, Principal
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs
-from engine.web.api.answers import CONTENT_TYPE, answer, body_of, require_json_taken
-from engine.web.api.explorer import OPENAPI, page
-from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
-from engine.web.api.lists import Asked, Document, Resource
-from engine.web.api.requests import arguments, in_address, in_body
+from engine.web.api.lists import Asked, Document, Resource, Sources
+from engine.web.api.problems import KINDS
+from engine.web.api.requests import CONTENT_TYPE, answer, arguments, body_of, in_address, in_body, require_json_taken
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, ROOT, resources
-from engine.web.api.sources import Sources
-from engine.web.bodies import Body, prepared
-from engine.web.kept_bodies import KeptBodies
+from engine.web.bodies import Body, KeptBodies, prepared
+from engine.web.page_templates import templates
 from engine.web.routes import PRINCIPAL, Route
 from engine.web.sender import sender_of
+
+RATE = 400.0  # a second
+BURST = 800.0
+FROM_MEMORY, FROM_JOURNAL, AN_ACT = 1.0, 2.0, 20.0
+MOST_REMEMBERED = 1000  # callers and addresses; the one that asked longest ago is forgotten, which fills its bucket
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class Buckets:
+    """One bucket for each name."""
+
+    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, name: str, cost: float, now: float) -> float:
+        """Take ``cost`` from the bucket; 0.0, or in how many seconds it has so much (then nothing was taken).
+
+        Args:
+            now: monotonic.
+        """
+        bucket = self._buckets.setdefault(name, _Bucket(self._burst, now))
+        self._buckets.move_to_end(name)
+        if len(self._buckets) > MOST_REMEMBERED:
+            self._buckets.popitem(last=False)
+        bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._rate)
+        bucket.at = now
+        if bucket.left < cost:
+            return (cost - bucket.left) / self._rate
+        bucket.left -= cost
+        return 0.0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
 
 AT_ONCE = 2
 MOST_WAITING = 32
@@ -221,3 +268,93 @@ def _load() -> ModuleType:
     from engine.web.api import reads
 
     return reads
+
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+_FOLDER = Path(__file__).with_name("templates")
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    name: str
+    place: str
+    form: str
+    meaning: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    Attributes:
+        answer: the names in it.
+        is_plain: it can be asked by its address alone.
+    """
+
+    name: str
+    method: str
+    path: str
+    what: str
+    needs: str
+    arguments: list[Argument]
+    answer: list[str]
+    is_plain: bool
+
+
+def page() -> str:
+    document = orjson.loads(OPENAPI.read_bytes())
+    problems = [{"name": name, "status": kind.status, "title": kind.title} for name, kind in KINDS.items()]
+    operations = list(_operations(document))
+    template = templates(_FOLDER).get_template("explorer.html")
+    return template.render(root=ROOT, operations=operations, problems=problems)
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
+    for path, methods in document["paths"].items():
+        for method, said in methods.items():
+            content = said["responses"]["200"]["content"]
+            yield Operation(
+                name=said["operationId"],
+                method=method.upper(),
+                path=path,
+                what=said["summary"],
+                needs=said["description"],
+                arguments=[*_of_address(document, said), *_of_body(document, said)],
+                answer=list(_names(document, content[_JSON]["schema"])) if _JSON in content else [],
+                is_plain=method == "get" and "{" not in path and _JSON in content,  # a stream has no end
+            )
+
+
+def _of_address(document: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[Argument]:
+    for one in said.get("parameters", ()):
+        form = _form(document, one["schema"])
+        yield Argument(one["name"], one["in"], form, one.get("description", ""), one.get("required", False))
+
+
+def _of_body(document: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[Argument]:
+    if "requestBody" in said:
+        schema = said["requestBody"]["content"][_JSON]["schema"]
+        for name, one in schema.get("properties", {}).items():
+            form, meaning = _form(document, one), one.get("description", "")
+            yield Argument(name, "body", form, meaning, name in schema.get("required", ()))
+
+
+def _form(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Type and bounds, in short."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        names = ", ".join(_names(document, schema))
+        return f"{name}: {names}" if names else name
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    bounds = [f"{word} {schema[name]}" for name, word in (("minimum", "from"), ("maximum", "to")) if name in schema]
+    return " ".join([str(schema.get("type", "any")), *bounds])
+
+
+def _names(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    for part in schema.get("allOf", ()):
+        yield from _names(document, part)
+    yield from schema.get("properties", {})

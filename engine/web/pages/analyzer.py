@@ -1,4 +1,11 @@
-"""The page about one analyzer: its line, what waits and what failed on it, and the orders that a person may give."""
+"""The page about one analyzer: its line, what waits and what failed on it, and the orders that a person may give.
+
+*Lately on the line* beyond the snapshot: steps from before the start, and messages of a line without frames.
+
+Nothing is written for it. A line with frames has a trace in the journal, session by session
+(`engine.store.operations.line_trace`); of any other line the messages are shown. So an end without a stop costs the
+session that was under way, and half a second of what was over.
+"""
 
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -7,13 +14,18 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
+from engine.model.clock import from_us
 from engine.model.errors import ConfigError, StoreError
-from engine.model.journal_views import Filter
+from engine.model.journal_views import Filter, MessageView
 from engine.model.permissions import LOOKING
+from engine.model.phrases import Phrase
 from engine.model.records import DELIVERIES, Target
+from engine.monitoring.line_steps import STEPS, line_steps
 from engine.monitoring.snapshot.channels import ChannelSnapshot
+from engine.monitoring.snapshot.links import LineStep
 from engine.monitoring.snapshot.states import ChannelState
 from engine.store.queries.lanes import list_pauses
+from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
@@ -22,12 +34,58 @@ from engine.web.cells import Cells, Fact, row_id
 from engine.web.feed import everything
 from engine.web.pages.ends import of_channel
 from engine.web.pages.frame import Asking, Frame, Page, Values
-from engine.web.pages.lately import Lately
 from engine.web.pages.panels import PANELS
 from engine.web.pages.switching import Offers, offers
 from engine.web.pages.words import Words, shown
 from engine.web.render import Live
 from engine.web.routes import Route
+
+SESSIONS = 6  # that are opened for so many steps
+
+
+class Lately:
+    """The steps of each channel from before the start: read once, since they change no more."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[LineStep, ...]] = {}
+
+    def steps(self, reader: Reader, channel: ChannelSnapshot, started_us: int) -> tuple[LineStep, ...]:
+        """The latest steps on a line, oldest first.
+
+        Args:
+            channel: of the site; so there are no more names than channels.
+
+        Raises:
+            StoreError, ConfigError: the journal cannot be read.
+        """
+        since = channel.link.steps
+        if len(since) >= STEPS:
+            return since
+        before = self._before.get(channel.name)
+        if before is None:
+            before = self._before[channel.name] = _traced(reader, channel.name, started_us)
+        if not before:
+            wanted = Filter(channel=channel.name, before_us=started_us if since else None)
+            found = messages_page(reader, wanted, limit=STEPS - len(since))
+            before = tuple(_message(one) for one in reversed(found))
+        return (*before, *since)[-STEPS:]
+
+
+def _traced(reader: Reader, channel: str, started_us: int) -> tuple[LineStep, ...]:
+    sessions = line_of(reader, channel, before_us=started_us, limit=SESSIONS)
+    return tuple(step for one in reversed(sessions) for step in line_steps(one.entries))[-STEPS:]
+
+
+def _message(one: MessageView) -> LineStep:
+    whole = one.state != "incomplete"
+    numbers: dict[str, str | int] = {"n": one.id, "size": one.size}
+    words = (
+        Phrase("message {n}, {size} bytes", {**numbers})
+        if whole
+        else Phrase("unfinished message {n}, {size} bytes", {**numbers})
+    )
+    return LineStep(at=from_us(one.received_us), way="in", words=words, verdict=Phrase("stored"), good=whole or None)
+
 
 PATH, DATA = "/analyzer", "/analyzer.json"
 PARTS = ("line_head", "line_lanes", "line_steps", "line_faults", "line_lots")

@@ -12,8 +12,7 @@ from engine.model.errors import ConfigError, StoreError
 from engine.model.permissions import LOOKING
 from engine.model.records import DELIVERIES, Target
 from engine.monitoring.snapshot.channels import DestinationSnapshot
-from engine.store.queries.attempts import Tried, last_attempts
-from engine.store.queries.lanes import list_pauses
+from engine.store.queries.lanes import Tried, last_attempts, list_pauses
 from engine.store.queries.reader import Reader
 from engine.web import line_rows
 from engine.web.bodies import Body, answer

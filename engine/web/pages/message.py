@@ -12,8 +12,7 @@ from engine.model.permissions import LOOKING
 from engine.model.phrases import N_
 from engine.model.routes import ChannelRoutes
 from engine.store.queries.contents import why_absent
-from engine.store.queries.messages import ends_of, trace_of
-from engine.store.queries.neighbours import neighbours_of
+from engine.store.queries.messages import ends_of, neighbours_of, trace_of
 from engine.store.queries.reader import Reader
 from engine.views.explained import mappings_of
 from engine.views.letter_in_full import outcome, outcome_words

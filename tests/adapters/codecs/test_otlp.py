@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from adapters.codecs import otlp
+from adapters.clients import otlp as otlp
 from engine.model.spans import Kind, Span
 from tests.support.examples import examples
 

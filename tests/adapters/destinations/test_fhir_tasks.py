@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from adapters.codecs.fhir.parent_task import STATUS
-from adapters.destinations.fhir_tasks import AT_ONCE
+from adapters.destinations.fhir_tasks import AT_ONCE, STATUS
 from engine.model.errors import DeliveryError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from tests.adapters.destinations.test_fhir_rest import attempt, destination

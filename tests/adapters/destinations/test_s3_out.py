@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from adapters.codecs.signatures.aws import authorization
+from adapters.codecs.signatures import authorization
 from adapters.destinations import s3_out
 from adapters.destinations.s3_out import S3Out, bucket_address, object_name
 from engine.config.destination import S3Destination, destination_type

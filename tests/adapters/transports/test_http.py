@@ -12,7 +12,7 @@ import pytest
 
 from adapters.codecs import json_tree
 from adapters.codecs.text.whole_link import ACK, NAK
-from adapters.transports import http, http_bodies
+from adapters.transports import http
 from adapters.transports.http_post import Post
 from engine.model.errors import ConfigError
 from engine.model.link_events import LinkFault
@@ -481,7 +481,7 @@ async def test_a_body_of_a_proven_sender_gives_way_to_no_stranger() -> None:
 
 
 async def test_bodies_that_are_not_whole_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_bodies, "UNFINISHED_BYTES", 10_000)
+    monkeypatch.setattr(http, "UNFINISHED_BYTES", 10_000)
     channel = Channel()
     async with listening(channel) as port, sender(port) as first, sender(port) as second:
         await first.write(post(b"x" * 6_000, Expect="100-continue", Content_Length="9000"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.text.whole_link import ACK
-from adapters.transports import http, http_bodies, http_signature
+from adapters.transports import http, http_signature
 from adapters.transports.http_post import Post
 from engine.model.clock import ManualClock
 from engine.model.link_events import LinkFault
@@ -308,7 +308,7 @@ async def test_used_signatures_are_forgotten_in_time_and_by_number(monkeypatch: 
 
 
 async def test_bodies_of_one_address_leave_room_for_other_senders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_bodies, "UNPROVEN_BYTES", 10_000)
+    monkeypatch.setattr(http, "UNPROVEN_BYTES", 10_000)
     channel = Channel()
     async with listening(channel) as port, sender(port) as stranger:
         looks_right = {"X_Signature": HEX, "Expect": "100-continue"}
@@ -343,12 +343,12 @@ ORIGINS = [
 
 @pytest.mark.parametrize(("one", "other", "same"), ORIGINS)
 def test_addresses_of_one_sender(one: str, other: str, same: bool) -> None:
-    assert (http_bodies.origin_of(one) == http_bodies.origin_of(other)) is same
+    assert (http.origin_of(one) == http.origin_of(other)) is same
 
 
 def test_room_is_never_less_than_a_message_and_all_of_it_comes_back() -> None:
-    most = http_bodies.UNFINISHED_BYTES
-    bodies = http_bodies.UnfinishedBodies(most + 1)
+    most = http.UNFINISHED_BYTES
+    bodies = http.UnfinishedBodies(most + 1)
     assert bodies.hold(most + 1, "a")
     assert not bodies.hold(1, "b")
     bodies.release(most + 1, "a")

@@ -13,10 +13,9 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import operations
 from engine.actions.selection import Selection, letters, messages
 from engine.actions.underway import Acts
-from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.features.rework.acts import retry
-from engine.features.rework.acts.replay import replay_documents
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.results.acts import dismiss_letters, reject_held, release_held
+from engine.features.rework.acts import verbs
+from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
@@ -191,7 +190,7 @@ async def test_a_member_that_cannot_be_dealt_with_is_counted_as_failed_and_stops
     def broken(*given: object) -> object:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(retry, "map_again", broken)
+    monkeypatch.setattr(verbs, "map_again", broken)
     answer = await retry_letters(site.acts, Selection(all=True), actor="anita")
     assert answer["done"] == {"requeued": 1, "failed": 1, "incomplete": 1}
     assert site.state(UNMAPPED) == "dead"

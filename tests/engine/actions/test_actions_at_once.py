@@ -13,10 +13,10 @@ import pytest_asyncio
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.results.acts.hold_decisions import dismiss_letters
+from engine.features.results.acts import dismiss_letters
 from engine.features.results.rows import superseding
 from engine.features.rework.acts.edit import edit_message
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.acts.verbs import retry_letters
 from engine.model.clock import SystemClock
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.model.outcome import Outcome

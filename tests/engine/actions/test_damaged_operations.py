@@ -9,8 +9,8 @@ import pytest
 from engine.actions import operations
 from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
-from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.results.acts import dismiss_letters, reject_held, release_held
+from engine.features.rework.acts.verbs import retry_letters
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from engine.delivery.breaker import Breaker, BreakerState
-from engine.delivery.conditions import Conditions
+from engine.delivery.conditional_keys import Conditions
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery

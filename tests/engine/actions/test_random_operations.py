@@ -26,10 +26,9 @@ from engine.actions.declared import bulk_acts
 from engine.actions.operations import BulkAct, Slice
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.results.acts.hold_decisions import dismiss_letters
-from engine.features.rework.acts.replay import replay_documents
+from engine.features.results.acts import dismiss_letters
 from engine.features.rework.acts.reprocess import reprocess_messages
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.features.rework.rows.letter_groups import letter_groups
 from engine.model.clock import ManualClock
 from engine.model.errors import ReconfiguredError, RefusedError

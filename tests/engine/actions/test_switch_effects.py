@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.actions import switch_effects as says
+from engine.actions import pause_resume as says
 from engine.config.load import Site, load_site
 from engine.model.records import DELIVERIES, Target
 

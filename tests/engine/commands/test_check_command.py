@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.site import shipped
-from engine.diagnostics import examine_log
-from engine.diagnostics.examine_log import DAYS, budget
+from engine.diagnostics import examine
+from engine.diagnostics.examine import DAYS, budget
 from tests.support.certificates import Authority
 from tests.support.command_line import labrelay
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML, make_site
@@ -234,7 +234,7 @@ def test_the_log_of_a_bad_day_is_said_and_warned_of_where_the_disk_is_small(
     assert "log: " not in labrelay("check", str(folder / "channels" / "haematology.yaml"), site=folder).err
 
     real: Any = shutil.disk_usage
-    monkeypatch.setattr(examine_log, "PLACES", (str(tmp_path),))
+    monkeypatch.setattr(examine, "PLACES", (str(tmp_path),))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1))
     people, scripts = labrelay("check", site=folder), labrelay("check", "-o", "json", site=folder)
     (line,) = people.out.splitlines()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.shared.fhir_models import departures
 from engine.commands.shared.output import ExitCode
+from engine.commands.shared.sampling import departures
 from tests.support.command_line import labrelay
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import SITE_YAML, make_site

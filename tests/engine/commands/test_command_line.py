@@ -15,8 +15,7 @@ from engine.__main__ import labrelay as group
 from engine.__main__ import run
 from engine.commands.shared import verb_list
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
-from engine.commands.shared.topics import TOPICS
-from engine.commands.shared.verb_list import GROUPS, verb_files, verbs
+from engine.commands.shared.verb_list import GROUPS, TOPICS, verb_files, verbs
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, RefusedError, UnreachableError
 from engine.views.help import library
 from engine.views.text import printable, table

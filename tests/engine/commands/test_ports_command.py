@@ -10,7 +10,7 @@ import pytest
 from adapters.transports import serial as serial_module
 from adapters.transports import serial_ports
 from engine.commands.shared.output import ExitCode
-from engine.diagnostics import examine_lines
+from engine.diagnostics import examine
 from engine.model.health import Health
 from tests.support.command_line import labrelay
 from tests.support.serial_peers import Cable
@@ -108,24 +108,24 @@ def test_doctor_has_a_line_for_each_serial_channel(tmp_path: Path, cable: Cable)
 
 def test_what_a_port_lacks_is_said_with_what_to_do() -> None:
     port = serial_ports.Port(device="/dev/ttyUSB0", group="dialout")
-    line = examine_lines.port("/dev/serial/by-id/x", "channel a", port, daemon_runs=False)
+    line = examine.port("/dev/serial/by-id/x", "channel a", port, daemon_runs=False)
     assert line.health is Health.FAIL
     assert "usermod -aG dialout labrelay" in line.advice
 
     mine = serial_ports.Port(device="/dev/ttyUSB0", permitted=True, locked=True)
-    assert examine_lines.port("/dev/ttyUSB0", "channel a", mine, daemon_runs=True).health is Health.OK
-    taken = examine_lines.port("/dev/ttyUSB0", "channel a", mine, daemon_runs=False)
+    assert examine.port("/dev/ttyUSB0", "channel a", mine, daemon_runs=True).health is Health.OK
+    taken = examine.port("/dev/ttyUSB0", "channel a", mine, daemon_runs=False)
     assert "a program of another user has it open" in taken.text
 
 
 def test_programs_that_send_to_any_port_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examine_lines, "PROC", tmp_path)
+    monkeypatch.setattr(examine, "PROC", tmp_path)
     for pid, command in {"1": "init", "77": "ModemManager", "self": "brltty"}.items():
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "comm").write_text(command + "\n")
-    line = examine_lines.busybodies()
+    line = examine.busybodies()
     assert line is not None
     assert line.health is Health.WARN
     assert "ModemManager runs here" in line.text
     (tmp_path / "77" / "comm").write_text("bash\n")
-    assert examine_lines.busybodies() is None
+    assert examine.busybodies() is None

@@ -15,7 +15,7 @@ from engine.__main__ import labrelay as root
 from engine.commands.shared import revealing
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.verb_list import verbs
-from engine.features.orders.exchange import by_hand
+from engine.features.orders.exchange import taking
 from engine.model.clock import SystemClock
 from engine.model.orders import OrderedPatient, OrderLine
 from engine.model.worklist import TakeSettings
@@ -57,7 +57,7 @@ def ordered(site: Path) -> Path:
     line = OrderLine(specimen="42", test="TSH", patient=OrderedPatient(family=CANARY))
     known = TakeSettings(known_channels={"haematology": frozenset({"TSH"})})
     with closing(Journal.open(site / "var", clock=SystemClock())) as journal:
-        journal.run_alone(lambda batch: by_hand.add(batch, "Anna", [line], known))
+        journal.run_alone(lambda batch: taking.add(batch, "Anna", [line], known))
     return site
 
 

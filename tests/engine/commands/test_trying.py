@@ -6,9 +6,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from engine.commands.shared import trials, trying
-from engine.commands.shared.trials import ENDED, SiteTrials
-from engine.commands.shared.trying import bytes_of
+from engine.commands.shared import trying
+from engine.commands.shared.trying import ENDED, SiteTrials, bytes_of
 from tests.support.mapping_texts import ASTM, HL7, Workshop
 from tests.support.sites import make_site
 
@@ -157,11 +156,11 @@ async def test_a_process_that_ends_without_an_answer_costs_its_trial_alone(
 ) -> None:
     one = SiteTrials(site, within_s=60.0)
     with monkeypatch.context() as patched:
-        patched.setattr(trials, "MODULE", "engine.commands.shared.no_such_module")
+        patched.setattr(trying, "MODULE", "engine.commands.shared.no_such_module")
         assert await one("", "small", "", HL7, "utf-8") == {"trouble": ENDED}
     assert (await one("", "small", "", HL7, "utf-8"))["mapping"]["name"] == "small"
 
 
 async def test_an_answer_out_of_bounds_is_not_read(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "MAX_ANSWER_BYTES", 10)
+    monkeypatch.setattr(trying, "MAX_ANSWER_BYTES", 10)
     assert await SiteTrials(site, within_s=60.0)("", "small", "", HL7, "utf-8") == {"trouble": ENDED}

@@ -7,8 +7,7 @@ from pydantic import BaseModel
 
 from engine.config import destination, pack, source
 from engine.config.channel import channel_model
-from engine.config.descriptions import description
-from engine.config.problems import alternatives
+from engine.config.problems import alternatives, description
 from engine.config.sitewide import site_model
 
 

@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from engine.config.destination import HttpDestination, MllpDestination
-from engine.delivery.away import NO_NAME, REFUSED, TIMED_OUT, TLS, away_of
+from engine.delivery.settlement import NO_NAME, REFUSED, TIMED_OUT, TLS, away_of
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode

@@ -16,8 +16,7 @@ from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.commands.shared.exporting_deid import known_codes
 from engine.config import registry
-from engine.diagnostics.deidentified import Deidentifier
-from engine.diagnostics.deidentified_codes import Survey
+from engine.diagnostics.deidentified import Deidentifier, Survey
 from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.message import FormatOptions, MapContext
 from tests.support.examples import examples

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.config.load import load_site
-from engine.diagnostics.examine_log import DAYS, budget
+from engine.diagnostics.examine import DAYS, budget
 from engine.model.health import Health
 from engine.model.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
 from tests.support.sites import make_site

@@ -11,7 +11,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config import site as sites
 from engine.config.load import load_site
 from engine.diagnostics import service
-from engine.features.access.config.access import AccessConfig
+from engine.features.access.config import AccessConfig
 from engine.features.alerts.config.sinks import SINK_KINDS
 from engine.model.health import Health
 from tests.support.command_line import labrelay

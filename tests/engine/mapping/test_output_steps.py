@@ -17,7 +17,7 @@ from engine.mapping import Program, load
 from engine.mapping.differences import differences
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE
 from engine.mapping.json_text import as_text
-from engine.mapping.outputs import json_object
+from engine.mapping.outputs import documents
 from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.csv_lines import lines
 from engine.mapping.targets import CsvForm
@@ -611,7 +611,7 @@ def test_any_text_is_what_a_json_parser_reads(value: str) -> None:
     run = run_of(ASTM)
     making = MessageParts(run)
     making.describe({"a": value}, said=True)
-    assert orjson.loads(json_object.assemble(making)) == {"a": value}
+    assert orjson.loads(documents.assemble(making)) == {"a": value}
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from adapters.dialects import cepheid_genexpert
 from engine.model.clock import to_us
 from engine.model.message import FormatOptions, Parsed
 from engine.model.order_results import tubes_in
-from engine.processing.measured_times import measured_times
+from engine.processing.process import measured_times
 from tests.support.corpus import CORPUS
 
 HEAD = "MSH|^~\\&|X|L|Y|L|20260301101500||{}|1|P|2.5.1"

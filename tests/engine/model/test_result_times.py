@@ -8,7 +8,7 @@ from adapters.codecs.astm import records as astm
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions
 from engine.model.result_times import ResultGroup, result_groups
-from engine.processing.measured_times import exact_times
+from engine.processing.process import exact_times
 
 HL7 = "MSH|^~\\&|X|L|Y|L|20260301101500||ORU^R01|1|P|2.5.1"
 ASTM = "H|\\^&|||X|||||||P|1|20260301101500"

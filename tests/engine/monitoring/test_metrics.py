@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.commands.shared.topics import TOPICS
+from engine.commands.shared.verb_list import TOPICS
 from engine.features.alerts.snapshot import AlertsSnapshot
 from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing

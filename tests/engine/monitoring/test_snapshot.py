@@ -9,9 +9,8 @@ import pytest
 from engine.model.phrases import Phrase, Span
 from engine.model.records import UNMAPPED_ROWS
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import JournalSnapshot, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, channel_state
-from engine.monitoring.snapshot.store import JournalSnapshot
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 
 HOUR = 3600.0

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.acts.verbs import retry_letters
 from engine.model.errors import StoreError
 from engine.model.journal_views import Filter
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored

@@ -14,7 +14,7 @@ from engine.runtime import arrivals_view
 from engine.runtime.arrivals_view import LEARNED_AT_ONCE, ArrivalsView
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.queries.hours import hours_between, hours_of
+from engine.store.queries.tallies import hours_between, hours_of
 from tests.support.journals import opened
 
 KOLKATA = ZoneInfo("Asia/Kolkata")

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from engine.monitoring import far_end
+from engine.monitoring import ends as far_end
 from engine.monitoring.ends import ChannelEnds, DestinationEnds, DeviceEnd, FarEnd
 from engine.runtime import ends
 from engine.runtime.app import App

@@ -14,7 +14,7 @@ from engine.runtime.app import App
 LATER = {"jinja2"}
 OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "workbench", "engine.web.api.reads"}
 OTHERS |= {"argon2", "pyotp", "segno"}  # a log-in
-OTHERS |= {"adapters.clients.otlp", "adapters.codecs.otlp"}  # traces
+OTHERS |= {"adapters.clients.otlp", "adapters.clients.otlp"}  # traces
 
 async def main():
     app, started = App(Path(sys.argv[1])), asyncio.Event()

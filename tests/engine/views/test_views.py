@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from engine.features.reagents import lists as reagents
-from engine.features.results.lists import held
-from engine.features.rework.lists import dead_letters
+from engine.features.results import lists
+from engine.features.rework import lists as dead_letters
 from engine.model.journal_views import (
     AttemptView,
     DeadLetter,
@@ -32,8 +32,8 @@ from engine.views.view import View
 
 SHOWN: list[tuple[View[Any], type]] = [
     *((acts.ACT, Entry), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
-    *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (held.HELD, DeadLetter)),
-    *((held.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
+    *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (lists.HELD, DeadLetter)),
+    *((lists.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),
     *((site.STORED_CHANNEL, ChannelView), (site.STORED_LANE, LaneView), (site.PAUSE, Pause)),
 ]

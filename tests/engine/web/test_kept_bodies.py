@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.web.bodies import Body
-from engine.web.kept_bodies import KeptBodies
+from engine.web.bodies import Body, KeptBodies
 from tests.support import journals
 from tests.support.status_server import Page, running
 from tests.support.status_sites import quiet_site

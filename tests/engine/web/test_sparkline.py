@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from engine.web.render import Renderer
-from engine.web.sparkline import BAR, HEIGHT, WIDTH, sparkline
+from engine.web.rows import BAR, HEIGHT, WIDTH, sparkline
 from tests.support.status_server import Page, read_html, running
 from tests.support.status_sites import quiet_site
 

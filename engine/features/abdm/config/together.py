@@ -1,13 +1,17 @@
-"""The destination of kind ``abdm``, the channels that send there, and those that patients share their profiles with."""
+"""The destination of kind ``abdm``, the channels that send there, and those that patients share their profiles with.
+
+The keys of ABDM in `labrelay help keys`.
+"""
 
 from collections.abc import Iterator, Mapping
 
 from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
+from engine.config.documented import Block, KeyHelp
 from engine.config.problems import closest
 from engine.config.yaml_nodes import KeyPath
-from engine.features.abdm.config.destination import AbdmDestination
-from engine.features.abdm.config.share import share_of
+from engine.features.abdm.config.destination import AbdmDestination, CallbackConfig, FacilityConfig
+from engine.features.abdm.config.share import SharePart, share_of
 
 Channels = Mapping[str, ChannelConfig]
 
@@ -56,3 +60,14 @@ def _shares(ours: AbdmDestination | None, channels: Channels) -> Iterator[Disagr
             if facility not in ours.facilities:
                 hint = closest(facility, ours.facilities) or "; name one of the destination's facilities"
                 yield Disagreement(name, ("source", "facilities", at), 2, f"unknown facility '{facility}'{hint}")
+
+
+KEYS = KeyHelp(
+    {
+        "destinations": (
+            Block("`callbacks:` of `kind: abdm`", [CallbackConfig]),
+            Block("`facilities:` of `kind: abdm`", [FacilityConfig]),
+        ),
+        "sources": (Block("Patients who share their profile (`kind: abdm-share`)", [SharePart], intro=False),),
+    }
+)

@@ -13,7 +13,7 @@ from engine.config import registry
 from engine.config.channel import ChannelConfig
 from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.share import share_of
-from engine.features.abdm.rows.share_messages import Listener, announce
+from engine.features.abdm.rows.shares import Listener, announce
 from engine.features.abdm.rows.shares_read import has_shares
 from engine.features.abdm.rules.shares import Shared
 from engine.model.clock import from_us

@@ -35,7 +35,7 @@ from engine.config import registry
 from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
 from engine.features.abdm.flows.flow import CallKind, Flow
-from engine.features.abdm.rows import callbacks, calls, consents, contexts, grants, patients, transfers
+from engine.features.abdm.rows import callbacks, calls, consents, contexts, patients, transfers
 from engine.features.abdm.rows import reading as queries
 from engine.features.abdm.rows.consents import BAD_SIGNATURE, DISPUTED, DOUBTFUL, ENDED, SUSPENDED, KeptConsent
 from engine.features.abdm.rules import consent_rules
@@ -85,7 +85,7 @@ logger = logging.getLogger("labrelay.abdm")
 
 def artefact(kept: KeptConsent) -> Artefact | None:
     """Its grant, in any state; None: none came, or none that can be read."""
-    return next(grants.artefacts(kept), None)
+    return next(consents.artefacts(kept), None)
 
 
 def _standing(rows: Rows, ours: AbdmDestination, kept: KeptConsent) -> Standing:
@@ -208,7 +208,7 @@ def _notice(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
         number = consents.put(
             batch, notice.consent_id, given.facility, after.state, patient=patient, reason=reason, signed=signed,
             granted=granted, ends_us=ends_us,
-            content=[*(() if is_replaced else grants.grants(kept)), *([callback.raw.decode()] if is_other else ())],
+            content=[*(() if is_replaced else consents.grants(kept)), *([callback.raw.decode()] if is_other else ())],
         )  # fmt: skip
     elif is_new:
         number = consents.put(

@@ -7,9 +7,15 @@
 
 A request that asks for more than was granted is refused, and never narrowed. The same transaction under another
 REQUEST-ID changes nothing.
+
+The audit trail of what has left: which reader got which reports, under which consent, for what purpose; and, apart,
+what may have left: pages that went out, and of which no reader has said that it took them.
+
+A row names the reader, the consent, and the reports by numbers. It names no patient: where a patient asks for his own
+records the reader's name may be his, and is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -19,7 +25,7 @@ import orjson
 from engine.config import registry
 from engine.features.abdm.config.adapters import ABDM
 from engine.features.abdm.config.destination import AbdmDestination
-from engine.features.abdm.flows import consents, disclosures, pages
+from engine.features.abdm.flows import consents, pages
 from engine.features.abdm.flows.flow import CallKind, Flow
 from engine.features.abdm.rows import calls, contexts, forgetting, transfers
 from engine.features.abdm.rows import consents as kept_consents
@@ -32,6 +38,7 @@ from engine.features.abdm.rules.network import Call, Callback, GatewayAnswer, Pa
 from engine.model.clock import from_us
 from engine.model.errors import ContentError, FideliusError, IntegrityError, PushRefusedError
 from engine.store.core.batch import Batch
+from engine.store.operations import audit
 
 ON_REQUEST, DATA_NOTIFY = "on-request", "data-notify"
 WINDOW = timedelta(minutes=20)
@@ -126,7 +133,7 @@ def _request(batch: Batch, ours: AbdmDestination, callback: Callback) -> str:
     assert kept is not None, "without a consent it is refused"
     references = list(dict.fromkeys(one.reference for one in grant.care_contexts))
     content = {"request": callback.body, "consent": kept.consent_id, "contexts": references, "left": {}}
-    transfers.keep_content(batch, number, content | {"reader": disclosures.reader(grant)})
+    transfers.keep_content(batch, number, content | {"reader": reader(grant)})
     transfers.move(batch, number, TransferState.ACKNOWLEDGED)
     kept_consents.serve(batch, kept.number)
     _answer(batch, callback, number, transaction_id=request.transaction_id)
@@ -209,9 +216,9 @@ def end(batch: Batch, transfer: KeptTransfer, reason: str = "") -> None:
         status = "DELIVERED" if is_there else "ERRORED"
         lines.append({"careContextReference": reference, "hiStatus": status, "description": words})
     if delivered:
-        disclosures.disclosed(batch, transfer, delivered)
+        disclosed(batch, transfer, delivered)
     if unsure := transfers.unsure(batch, transfer.number):
-        disclosures.disclosed(batch, transfer, unsure, certain=False)
+        disclosed(batch, transfer, unsure, certain=False)
     if lines and consent_id:
         notification = {
             "consentId": consent_id,
@@ -264,3 +271,38 @@ FLOW = Flow(
         ),
     ),
 )
+
+
+ACTOR, VERB, UNSURE = "labrelay", "abdm-disclosed", "abdm-maybe-disclosed"
+
+
+def reader(artefact: Artefact) -> dict[str, str]:
+    """Who reads under a consent, and for what purpose. A transfer keeps it, for the consent may be erased before its
+    end."""
+    name = {"reader_name": artefact.shown_reader} if artefact.shown_reader else {}
+    return {"reader": artefact.reader, "purpose": artefact.purpose} | name
+
+
+def disclosed(batch: Batch, transfer: KeptTransfer, contexts: Sequence[int], *, certain: bool = True) -> int:
+    """Note that a reader has these reports, in the transaction that ends their transfer; return the number of the row.
+
+    Args:
+        transfer: the request.
+        contexts: numbers of the care contexts that went out.
+        certain: the reader has taken them; else it may have.
+    """
+    what: dict[str, Any] = {"transfer": transfer.number, "contexts": list(contexts)}
+    if messages := transfers.messages_of(batch, transfer.number, contexts):
+        what["messages"] = messages
+    with suppress(IntegrityError):  # of a row that names who it was; the number of the transfer stays
+        kept = kept_consents.by_number(batch, transfer.consent)
+        if kept is not None:
+            what |= {"consent": kept.consent_id, "transaction": transfer.transaction_id, "facility": transfer.facility}
+            artefact = consents.artefact(kept)
+            what |= reader(artefact) if artefact is not None else _said(transfer)
+    return audit.note(batch, ACTOR, VERB if certain else UNSURE, what)
+
+
+def _said(transfer: KeptTransfer) -> dict[str, str]:
+    said = transfer.content if isinstance(transfer.content, dict) else {}
+    return dict(said.get("reader") or {})

@@ -5,9 +5,8 @@ from typing import Any
 
 from engine.features.abdm.pages import acts as abdm_acts
 from engine.features.abdm.pages.abdm import when
-from engine.features.abdm.pages.context import page_row
+from engine.features.abdm.pages.context import One, detail, page_row
 from engine.features.abdm.pages.listed import CONSENT, CONTEXT, consent_row, transfer_row
-from engine.features.abdm.pages.one import One, detail
 from engine.features.abdm.pages.words import PAGES, UNITS, purpose_of, reason_of
 from engine.features.abdm.rows import details as abdm_details
 from engine.features.abdm.rows.details import ConsentInFull, Sent

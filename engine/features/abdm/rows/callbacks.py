@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from engine.features.abdm.rows import change
 from engine.features.abdm.rows.sealing import opened_bytes, sealed_bytes
-from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.network import CONSENT_NOTICE, Callback, CallbackState
 from engine.model.errors import CallbackBodyError, IntegrityError
 from engine.store.core.batch import Batch

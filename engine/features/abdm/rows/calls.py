@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from engine.features.abdm.rows import change
 from engine.features.abdm.rows.sealing import opened, sealed
 from engine.features.abdm.rows.set_back import follow
-from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.network import Attempt, Call, CallState, GatewayAnswer, Verdict
 from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch

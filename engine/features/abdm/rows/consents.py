@@ -4,14 +4,20 @@ follows which; here is what is kept of it.
 Records go out under a consent that is GRANTED and has no ``reason`` alone. A reason says why nothing goes: the grant
 cannot be ours, is disputed, is not proven, is doubtful (the gateway has not taken our answer to it), or is suspended.
 What ends a consent ends what is open of its transfers, at once.
+
+The artefacts of a consent, read from its grants as they are kept.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from engine.features.abdm.rows import sealing, transfers
-from engine.features.abdm.rows.tables import change
-from engine.features.abdm.rules.consents import ConsentState
+from engine.config import registry
+from engine.features.abdm.config.adapters import ABDM
+from engine.features.abdm.rows import change, sealing, transfers
+from engine.features.abdm.rules.consents import Artefact, ConsentState, Notice
+from engine.model.errors import ContentError
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
 
@@ -215,3 +221,32 @@ def _consent(rows: Rows, row: Any) -> KeptConsent:
     return KeptConsent(
         number, consent_id, facility, patient, known, reason, bool(signed), granted, ends_us, served, changed_us, said
     )
+
+
+MOST_KEPT = 256  # grants as they were read: a request for records looks at its grant five times
+MOST_CHARACTERS = 16 * 1024  # of one that is kept so
+
+
+def grants(kept: KeptConsent | None) -> list[str]:
+    """Its grants as they came, each another one; none: no grant has come, or they were deleted."""
+    return list(kept.content or ()) if kept is not None else []
+
+
+def artefacts(kept: KeptConsent) -> Iterator[Artefact]:
+    """Of its grants, the first one first."""
+    for text in grants(kept):
+        artefact = _kept(text) if len(text) <= MOST_CHARACTERS else _artefact(text)
+        if artefact is not None:
+            yield artefact
+
+
+def _artefact(text: str) -> Artefact | None:
+    """None: it cannot be read, as one that was kept by a release that read more."""
+    try:
+        notice: Notice = registry.load(ABDM, "consents").read_notice(text.encode())
+    except ContentError:
+        return None
+    return notice.artefact
+
+
+_kept = lru_cache(MOST_KEPT)(_artefact)

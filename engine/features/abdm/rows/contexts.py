@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.features.abdm.rows import sealing
-from engine.features.abdm.rows.tables import change
+from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.links import held
 from engine.features.abdm.rules.network import ContextState
 from engine.store.core.batch import Batch

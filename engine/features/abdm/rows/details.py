@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.features.abdm.rows import consents as grants
 from engine.features.abdm.rows import consents as kept_consents
 from engine.features.abdm.rows import contexts as kept_contexts
-from engine.features.abdm.rows import grants
 from engine.features.abdm.rows import lists as abdm_lists
 from engine.features.abdm.rows import transfers as kept_transfers
 from engine.features.abdm.rows.lists import ConsentLine, ContextLine, TransferLine

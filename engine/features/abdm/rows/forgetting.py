@@ -27,7 +27,7 @@ from engine.model.errors import IntegrityError
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
-from engine.store.operations.erased_messages import ErasedAgain
+from engine.store.operations.emptying import ErasedAgain
 
 KEPT_US = 30 * 86_400_000_000  # ended calls, and callbacks: the gateway repeats within hours
 AT_ONCE = 200

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
 
-from engine.features.abdm.rows import sealing
+from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rows.set_back import follow
-from engine.features.abdm.rows.tables import change
 from engine.features.abdm.rules.links import CodeState
 from engine.model.errors import IntegrityError
 from engine.store.core.batch import Batch

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.features.abdm.rows import sealing
-from engine.features.abdm.rows.tables import change
+from engine.features.abdm.rows import change, sealing
 from engine.features.abdm.rules.network import PageState, TransferState
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows

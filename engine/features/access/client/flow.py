@@ -18,9 +18,8 @@ import orjson
 from engine.features.access.client import id_token
 from engine.features.access.client.log_out import Ended, Kept, ended_by, kept_of
 from engine.features.access.client.provider import Provider, joined
-from engine.features.access.config.oidc import OidcConfig
-from engine.features.access.rules.accounts import Identity, LogInSession, User
-from engine.features.access.rules.provider_words import DENIED, LATE, WRONG
+from engine.features.access.config import OidcConfig
+from engine.features.access.rules.accounts import DENIED, LATE, WRONG, Identity, LogInSession, User
 from engine.model.clock import Clock
 from engine.model.errors import IdentityProviderError, IntegrityError, UnknownKeyError
 from engine.store.core.vault import Vault

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Any
 
-from engine.features.access.config.oidc import OidcConfig
-from engine.features.access.rules.accounts import Identity
-from engine.features.access.rules.provider_words import NO_ROLE, NO_TIME, NOT_ALLOWED, NOT_ANEW, WRONG
+from engine.features.access.config import OidcConfig
+from engine.features.access.rules.accounts import NO_ROLE, NO_TIME, NOT_ALLOWED, NOT_ANEW, WRONG, Identity
 from engine.model.errors import IdentityProviderError
 from engine.model.permissions import ROLES
 from engine.web.signed import SKEW_S, is_name, raise_if_not_for_us, signed_claims

@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-from engine.features.access.rules.accounts import LogInSession, User
-from engine.features.access.rules.provider_words import WRONG
+from engine.features.access.rules.accounts import WRONG, LogInSession, User
 from engine.model.errors import IdentityProviderError
 from engine.web.signed import JWT, SKEW_S, is_name, raise_if_not_for_us, signed_claims
 

@@ -16,8 +16,8 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 import aiohttp
 import orjson
 
-from engine.features.access.config.oidc import OidcConfig
-from engine.features.access.rules.provider_words import UNREACHABLE, WRONG
+from engine.features.access.config import OidcConfig
+from engine.features.access.rules.accounts import UNREACHABLE, WRONG
 from engine.model.errors import ConfigError, IdentityProviderError
 from engine.model.units import HostPort
 

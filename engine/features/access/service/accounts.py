@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from engine.features.access.config.access import AccessConfig
+from engine.features.access.config import AccessConfig
 from engine.features.access.rows import reading as accounts
 from engine.features.access.rows import sessions, tokens, users
 from engine.features.access.rows.refusals import Origin

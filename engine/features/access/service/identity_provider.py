@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from engine.features.access.config.access import AccessConfig
+from engine.features.access.config import AccessConfig
 from engine.model.clock import Clock
 from engine.store.journal import Journal
 

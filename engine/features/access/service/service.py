@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from engine.config.load import Site
-from engine.features.access.config.access import access_of
+from engine.features.access.config import access_of
 from engine.features.access.service.accounts import Accounts
 from engine.model.errors import StoreError
 from engine.runtime.service import Service

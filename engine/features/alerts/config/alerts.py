@@ -1,14 +1,18 @@
-"""The ``alerts:`` of a site: what people are notified of, and how (`engine.features.alerts`)."""
+"""The ``alerts:`` of a site: what people are notified of, and how (`engine.features.alerts`).
+
+The keys of alerts in `labrelay help keys`.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from engine.config.documented import Block, KeyHelp
 from engine.config.joining import Behind, part
 from engine.config.sitewide import Server, SiteConfig
 from engine.config.values import Duration, Flag, Model, Name, Names, Whole
-from engine.features.alerts.config.sinks import Language, SinkConfig
+from engine.features.alerts.config.sinks import SINK_KINDS, Language, SinkBase, SinkConfig
 from engine.model.spelling import did_you_mean
 
 RuleName = Literal[
@@ -163,3 +167,20 @@ def servers(config: SiteConfig) -> Iterator[Server]:
             in_clear=sink.in_clear(),
             asked=f"sink of alerts {name}",
         )
+
+
+KEYS = KeyHelp(
+    {
+        "alerts": (
+            Block("`alerts:`", [AlertsConfig]),
+            Block("An entry of `rules:`", [AlertRule]),
+            Block("An entry of `escalation:`", [EscalationStep]),
+            Block("Every sink", [SinkBase], intro=False),
+            *(
+                Block(f"A sink of `kind: {kind}`", [model], skip=SinkBase.model_fields)
+                for kind, model in SINK_KINDS.items()
+            ),
+        )
+    },
+    about={"alerts": "`alerts:` of the site: who is notified of what waits for a person."},
+)

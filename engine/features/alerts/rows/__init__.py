@@ -1,1 +1,21 @@
-"""The tables of this feature, with all of its SQL."""
+"""The tables of this feature, with all of its SQL.
+
+The tables of alerts in the journal, and how each comes back with a backup.
+"""
+
+from engine.feature import Table
+
+TABLES = (
+    Table(name="alert"),
+    Table(name="alert_silence"),
+    Table(
+        name="alert_line",
+        copied="SELECT * FROM main.alert_line WHERE ended_us = 0 OR ended_us >= :since",
+        newest="ended_us",
+        restored="UPDATE alert_line SET unsure = 1 WHERE ended_us = 0",  # it may have been sent since
+    ),
+    Table(
+        name="critical_value",
+        copied="SELECT * FROM main.critical_value WHERE seen_us >= :since OR taken_us >= :since",
+    ),
+)

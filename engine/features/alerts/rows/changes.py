@@ -9,6 +9,8 @@ transaction says that it may reach the sink; so a kill at any moment loses none,
                        postpone (later), or give_up (ended, not sent)
 
 A person's acts are audit rows, as all acts are. So is the record of who was notified of a critical value.
+
+Critical values and retention: none that no person has taken goes in silence.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +19,11 @@ from typing import Any
 from engine.model.alerts import Alert, Changes, Line, Message, Silence, What
 from engine.model.errors import RefusedError
 from engine.model.phrases import unpacked
+from engine.model.records import KIND_MESSAGE
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
+from engine.store.lifecycle.retention import DAY_US, Need, Rows
 from engine.store.operations import audit
 
 KEPT_US = 90 * 86_400_000_000  # what was sent
@@ -396,3 +400,11 @@ def line_of(row: Sequence[Any]) -> Line:
     values = dict(zip(LINE.split(", "), row, strict=False))
     values |= {"what": What(values["what"]), "phrase": unpacked(values["phrase"]), "urgent": bool(values["urgent"])}
     return Line(**values)
+
+
+_UNTAKEN = Need(why="critical value not taken", for_us=366 * DAY_US)
+
+
+def keeps(rows: Rows, row_id: int, kind: int) -> Need:
+    untaken = kind == KIND_MESSAGE and critical_untaken(rows.execute, row_id)
+    return _UNTAKEN if untaken else Need()

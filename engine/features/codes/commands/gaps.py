@@ -29,7 +29,7 @@ from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, say, show_li
 from engine.commands.shared.sampling import Sample, Sampler
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
-from engine.features.codes.lists.gaps import GAP, counted
+from engine.features.codes.lists import GAP, counted
 from engine.mapping.gaps import (
     ColumnsOf,
     MissingCode,

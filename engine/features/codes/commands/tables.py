@@ -17,8 +17,7 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.selecting import ROW, stated_reason, sure_options
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.features.codes.lists.corrections import CORRECTION, in_words
-from engine.features.codes.lists.suggestions import SUGGESTION, gap_words
+from engine.features.codes.lists import CORRECTION, SUGGESTION, gap_words, in_words
 from engine.model.corrections import Correction, columns_of, csv_rows, latest, name_of
 from engine.views.text import plural
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.features.codes.lists.corrections import CORRECTION
-from engine.features.codes.lists.gaps import GAP, counted, missing_now
-from engine.features.codes.lists.suggestions import SUGGESTION
+from engine.features.codes.lists import CORRECTION, GAP, SUGGESTION, counted, missing_now
 from engine.features.codes.rows.reading import list_corrections
 from engine.mapping.gaps import MissingCode
 from engine.mapping.suggestions import Suggestion

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from engine.features.codes.lists.gaps import counted, missing_now, tables_now
+from engine.features.codes.lists import counted, missing_now, tables_now
 from engine.features.codes.pages import correct, suggested
 from engine.mapping.gaps import ColumnsOf, MissingCode, columns_in, csv_lines
 from engine.mapping.suggestions import Suggestion

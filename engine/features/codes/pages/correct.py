@@ -13,8 +13,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from engine.actions.control import Request
-from engine.features.codes.lists.corrections import in_words
-from engine.features.codes.lists.gaps import tables_of
+from engine.features.codes.lists import in_words, tables_of
 from engine.features.codes.pages import suggested
 from engine.features.codes.rows.reading import list_corrections
 from engine.features.rework.pages.affected import PATH as AFFECTED

@@ -1,6 +1,10 @@
-"""Read the corrections of code tables."""
+"""Read the corrections of code tables.
 
-from collections.abc import Callable
+Verify the corrections of code tables.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +13,9 @@ import orjson
 from engine.features.codes.rows.changes import COLUMN, VERBS, content
 from engine.model.corrections import Correction
 from engine.model.errors import IntegrityError
+from engine.model.records import KIND_ACT
+from engine.store.core.vault import Vault
+from engine.store.integrity.row_check import Finding
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader
 
@@ -51,3 +58,21 @@ def _in_trail(reader: Reader, version: int, act: int) -> dict[str, Any] | None:
             if said.verb in VERBS and said.what["version"] == version:
                 return content({**said.what, "by": said.actor})
     return None
+
+
+def missing_corrections(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    """Corrections of code tables that the audit trail names and that are missing: also the newest, of which the numbers
+    that are left say nothing.
+    """
+    if vault is None:
+        return
+    there = {version for (version,) in connection.execute("SELECT version FROM correction")}
+    for row_id, sealed in connection.execute("SELECT id, body FROM journal WHERE kind = ? ORDER BY id", (KIND_ACT,)):
+        with suppress(IntegrityError):  # the check of the journal's rows names it
+            act = orjson.loads(vault.open(sealed, "body", row_id, ""))
+            if act.get("verb") in VERBS and (version := act["what"]["version"]) not in there:
+                text = f"correction {version} of the code tables is missing; row {row_id} of the audit trail has it"
+                yield Finding("missing", "correction", version, version, text)
+
+
+CHECKS = {"correction": missing_corrections}

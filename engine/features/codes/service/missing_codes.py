@@ -7,7 +7,7 @@ The journal counts what a mapping found missing at the time, and keeps it. The t
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.features.codes.lists.gaps import missing_now
+from engine.features.codes.lists import missing_now
 from engine.model.errors import IntegrityError
 from engine.runtime.build import BuiltSite
 from engine.runtime.service import Service

@@ -15,7 +15,7 @@ from engine.features.events.rules import GAP, Event, Position, Wanted
 from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT, KIND_MESSAGE
-from engine.store.core.event_notes import BEGUN
+from engine.store.core.notes import BEGUN
 from engine.store.core.rows import Execute
 from engine.store.queries.acts import act_of
 from engine.store.queries.reader import Reader

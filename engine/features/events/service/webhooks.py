@@ -19,7 +19,7 @@ from engine.features.events.config import WebhookConfig
 from engine.features.events.config import webhooks_of as webhooks_of
 from engine.features.events.rows import changes as webhooks
 from engine.features.events.rows import reading as events
-from engine.features.events.rows.webhooks import FailingWebhook, StoredWebhook, stored_webhooks
+from engine.features.events.rows.changes import FailingWebhook, StoredWebhook, stored_webhooks
 from engine.features.events.rules import Event, Position, Wanted, position_of, wanted
 from engine.model import errors
 from engine.model.clock import Clock

@@ -26,8 +26,7 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, pass_session
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full
-from engine.features.orders.lists.worklists import sheet_csv, sheet_lines
+from engine.features.orders.lists.orders import ORDER, QUESTION, WITHOUT_ORDER, in_full, sheet_csv, sheet_lines
 from engine.features.orders.rows import order_questions, tube_timeline
 from engine.features.orders.rows import reading as worklist
 from engine.features.orders.rows.order_tabs import TABS, filter_of

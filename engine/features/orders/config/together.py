@@ -1,6 +1,8 @@
 """The ``orders:`` and ``lis:`` blocks of a site's channels, and its sources of kind ``order-status``, fit together.
 
 A name that is wrong would lose orders: no analyzer would get them, or the laboratory system would hear of none.
+
+The keys of orders in `labrelay help keys`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from engine.config.agreement import Destinations, Disagreement
 from engine.config.channel import ChannelConfig
 from engine.config.destination import DestinationConfig, FhirDestination
+from engine.config.documented import Block, KeyHelp
 from engine.config.problems import closest
 from engine.config.source_fhir import FhirSearchPart
 from engine.config.source_http import HttpPart
+from engine.features.orders.config.lis import LisConfig
 from engine.features.orders.config.orders import OrdersConfig, lis_of, orders_of
-from engine.features.orders.config.status import status_of
+from engine.features.orders.config.status import StatusPart, status_of
 
 
 def disagreements(channels: Mapping[str, ChannelConfig], destinations: Destinations) -> Iterator[Disagreement]:
@@ -111,3 +115,11 @@ def _tasks(
             if isinstance(to, FhirDestination) and to.url.rstrip("/") != url:
                 text = f"tasks: update needs the server that '{other}' searches; {one} has another url"
                 yield Disagreement(name, ("routes", place, "to"), 3, text)
+
+
+KEYS = KeyHelp(
+    {
+        "channels": (Block("`orders:`", [OrdersConfig]), Block("`lis:`", [LisConfig])),
+        "sources": (Block("Changes of orders (`kind: order-status`)", [StatusPart], intro=False),),
+    }
+)

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.awaited import Unconfirmed
 from engine.features.orders.exchange.download import PUT_OFF, Downloads, Outlet
-from engine.features.orders.exchange.line import Answering, Line, Sending, keep_line
+from engine.features.orders.exchange.line import Answering, Line, Sending, Unconfirmed, keep_line
 from engine.features.orders.exchange.noting import Notes, about
 from engine.features.orders.exchange.own_line import Exchange, OwnLine
 from engine.features.orders.exchange.taking_back import TakingBack

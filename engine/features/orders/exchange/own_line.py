@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from engine.features.orders import rows as worklist
 from engine.features.orders.exchange.asking import Asking
-from engine.features.orders.exchange.awaited import Awaited, Unconfirmed
-from engine.features.orders.exchange.line import keep_line, say
+from engine.features.orders.exchange.line import Awaited, Unconfirmed, keep_line, say
 from engine.features.orders.exchange.noting import Notes, about
 from engine.features.orders.exchange.taking_back import TakingBack
 from engine.model.clock import Clock

@@ -1,4 +1,9 @@
-"""Orders as the daemon runs them."""
+"""Orders as the daemon runs them.
+
+End the orders whose time has come.
+
+What a channel has taken of the server that it polls, in the journal (`engine.model.ports.PollMemory`).
+"""
 
 import asyncio
 import contextlib
@@ -9,17 +14,22 @@ from typing import TYPE_CHECKING
 from engine.config.load import Site
 from engine.features.orders import rows as worklist
 from engine.features.orders.config.together import unsent_after_s
-from engine.features.orders.exchange import expiry, status
+from engine.features.orders.exchange import status
 from engine.features.orders.exchange.desk import Desk
 from engine.features.orders.exchange.lis import OrderDesk
 from engine.features.orders.exchange.listening import listeners
-from engine.features.orders.exchange.polling import JournalMemory
+from engine.model.errors import StoreError
+from engine.model.ports import PollCursor, PolledVersion
 from engine.runtime.build import BuiltChannel
 from engine.runtime.service import Desks, Loop, Service
 from engine.runtime.sources import ChannelSource
+from engine.store.operations import polled as operations
+from engine.store.queries.polled import cursor_of, is_old
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
+    from engine.store.journal import Journal
+
 
 logger = logging.getLogger("labrelay.site")
 
@@ -69,7 +79,7 @@ class OrderService(Service):
         return {"orders": self._expire, "status of orders": self._tell}
 
     async def _expire(self) -> None:
-        await expiry.run(self._app.journal)
+        await run(self._app.journal)
 
     async def _tell(self) -> None:
         parts = self._app.parts
@@ -77,3 +87,34 @@ class OrderService(Service):
 
     def shown(self, site: Site) -> dict[str, object]:
         return {"unsent_after_s": unsent_after_s(site.channels)}
+
+
+EVERY_S = 60.0
+
+
+async def run(journal: "Journal") -> None:
+    """Until cancelled. What cannot be stored now is tried a minute later."""
+    while True:
+        try:
+            while await journal.run(worklist.expire):
+                pass
+        except StoreError:
+            pass
+        await asyncio.sleep(EVERY_S)
+
+
+class JournalMemory:
+    """Of one channel."""
+
+    def __init__(self, channel: str, journal: "Journal") -> None:
+        self._channel = channel
+        self._journal = journal
+
+    def cursor(self) -> PollCursor | None:
+        return cursor_of(self._journal, self._channel)
+
+    def is_old(self, polled: PolledVersion) -> bool:
+        return is_old(self._journal, self._channel, polled)
+
+    async def move(self, cursor: PollCursor) -> None:
+        await self._journal.run(operations.move_cursor, self._channel, cursor)

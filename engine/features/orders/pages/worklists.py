@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.control import Request
-from engine.features.orders.lists.worklists import patient_words
+from engine.features.orders.lists.orders import patient_words
 from engine.features.orders.pages.orders import PATH, SHEETS, WORKLIST
 from engine.features.orders.pages.words import reason_of_code
 from engine.model.errors import LabRelayError

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from engine.features.orders.rows import items, order_notes
+from engine.features.orders.rows import items, order_outcomes
 from engine.features.orders.rows.items import Kept
 from engine.features.orders.rules.order_rules import OF_ENDED, heard, same_patient, same_placer
 from engine.model import orders
@@ -114,7 +114,7 @@ def _answers(batch: Batch, message_id: int, listeners: Mapping[str, Sequence[Lis
         control_id=meta.get("id", ""),
         at_us=at_us,
         refused=f"no order was taken, the message is kept as a dead letter: {reason}" if state == "dead" else "",
-        answers=order_notes.opened(note.get("answers", ())),
+        answers=order_outcomes.opened(note.get("answers", ())),
     )
     made: list[Stored] = []
     for one in listeners[channel]:

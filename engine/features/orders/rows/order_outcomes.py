@@ -1,9 +1,15 @@
-"""Reading what became of a message of a laboratory system, and whether there is news for it."""
+"""Reading what became of a message of a laboratory system, and whether there is news for it.
 
-from dataclasses import dataclass
+The answers to the orders of a message, in the note of the message's outcome.
 
-from engine.features.orders.rows import order_notes
-from engine.model.orders import LineAnswer
+A repeat of the message gets the same answer, also where the orders have changed since.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from engine.model.orders import ItemReason, ItemState, LineAnswer
 from engine.model.reasons import ReasonCode
 from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
@@ -46,7 +52,7 @@ def told_of(reader: Reader, message_id: int) -> Told | None:
                 break
             message_id = earlier
     note = opened_note(reader.keys, sealed, "message_state", message_id, channel)
-    found = order_notes.opened(note["answers"]) if "answers" in note else None
+    found = opened(note["answers"]) if "answers" in note else None
     code = ReasonCode[reason] if reason else None
     return Told(state=state, reason=code, answers=found, detail=note.get("detail", ""))
 
@@ -55,3 +61,22 @@ def has_notices(reader: Reader) -> bool:
     """Whether laboratory systems are to hear of changes of their orders."""
     with reader.snapshot() as execute:
         return execute("SELECT 1 FROM order_notice LIMIT 1").fetchone() is not None
+
+
+_USUAL = {one.name: one.default for one in fields(LineAnswer)}
+
+
+def packed(told: Sequence[LineAnswer]) -> list[dict[str, Any]]:
+    """For JSON, without usual parts."""
+    return [{name: said for name, usual in _USUAL.items() if (said := getattr(one, name)) != usual} for one in told]
+
+
+def opened(found: Sequence[dict[str, Any]]) -> tuple[LineAnswer, ...]:
+    return tuple(_opened(one) for one in found)
+
+
+def _opened(one: dict[str, Any]) -> LineAnswer:
+    state = ItemState(one["state"]) if "state" in one else None
+    return LineAnswer(
+        **{**one, "reason": ItemReason(one.get("reason", "")), "state": state, "items": tuple(one.get("items", ()))}
+    )

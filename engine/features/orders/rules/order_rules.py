@@ -5,11 +5,20 @@ An item is *known* where an analyzer has it, or may have it: bytes of it went ou
 measured all the same unless the analyzer gives it up, so it is ``cancel_pending`` until then.
 
 Sources: HL7 v2.5.1 chapter 4 (table 0119: ``CA``, ``XO``, ``HD``, ``RL``), IHE Laboratory Technical Framework, LAB-28.
+
+The codes of an analyzer's tests, read backwards from the table that its results are mapped by: LOINC -> its code.
+
+Rows for several units of a code are one code. Two codes for one LOINC term are two tests of the analyzer: the site says
+which of them is ordered (``orders: preferred:``).
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from engine.features.orders.config.orders import OrdersConfig
+from engine.mapping.tables import Table
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
 from engine.model.values import value
 
@@ -348,3 +357,38 @@ def _identity(patient: OrderedPatient) -> OrderedPatient:
     if patient.number:
         return OrderedPatient(number=patient.number, namespace=patient.namespace, birth_date=patient.birth_date)
     return OrderedPatient(family=patient.family, given=patient.given, birth_date=patient.birth_date)
+
+
+WILDCARD = "*"
+
+
+def codes_of(tables: Iterable[Table], orders: OrdersConfig) -> tuple[dict[str, str], tuple[str, ...]]:
+    """LOINC -> the analyzer's code, and what is wrong: lines without a place, each with a way out.
+
+    Args:
+        tables: that the channel names for its results.
+    """
+    found: Mapping[str, dict[str, None]] = defaultdict(dict)
+    for table in tables:
+        for row in table.rows:
+            code = row.cells.get("code", WILDCARD)
+            if row.code and code != WILDCARD:
+                found[row.code][code] = None
+    problems = tuple(_problems(found, orders))
+    preferred = frozenset(orders.preferred or ())
+    return {
+        test: next((code for code in codes if code in preferred), next(iter(codes))) for test, codes in found.items()
+    }, problems
+
+
+def _problems(found: Mapping[str, Mapping[str, None]], orders: OrdersConfig) -> Iterator[str]:
+    if not found:
+        yield "codes: is missing, and no table of this channel says the LOINC code of a test; give codes"
+    preferred = frozenset(orders.preferred or ())
+    for test, codes in sorted(found.items()):
+        marked = preferred.intersection(codes)
+        if len(codes) > 1 and len(marked) != 1:
+            text = f"{' and '.join(sorted(codes))} are codes of {test}"
+            yield f"{text}; name the one that is ordered in preferred, or give codes"
+    for code in sorted(preferred - {code for codes in found.values() for code in codes}):
+        yield f"preferred: no row of the table has the code '{code}'; take it out"

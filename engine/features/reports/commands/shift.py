@@ -18,7 +18,7 @@ from engine.features.reports.config import site_shifts
 from engine.features.reports.lists.shift import CHANNEL_SHIFT, ChannelShift, Shift, by_channel, shift_of
 from engine.model.clock import from_us
 from engine.model.errors import UnreachableError
-from engine.store.queries.hours import hours_between
+from engine.store.queries.tallies import hours_between
 from engine.views.text import Head, cell, table
 
 GROUP = "every day"

@@ -18,8 +18,8 @@ from engine.model.journal_views import Act
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.phrases import N_, Span
 from engine.store.queries.acts import acts_page
-from engine.store.queries.hours import hours_between
 from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import hours_between
 from engine.web.asked import Asked
 from engine.web.cells import Badge
 from engine.web.pages.columns import COLUMNS, Column, choice

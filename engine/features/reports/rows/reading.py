@@ -1,11 +1,22 @@
-"""Read what the reports need: counted results, and counters, of days (`engine.features.reports.rows.result_counts`)."""
+"""Read what the reports need: counted results, and counters, of days (`engine.features.reports.rows.result_counts`).
 
+Note when a channel or a destination does not work, and when LabRelay did not run: for the reports.
+
+`engine.features.reports.service` looks every half minute and writes what has changed, and once a minute that it still
+looks. So an end is known to a minute, also after a power cut. A time in which LabRelay did not run is noted by its next
+start; what was open before it ends where it was seen last. So it does where the clock jumps, or the machine sleeps: no
+row has the time between.
+"""
+
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
 from engine.features.reports.rules import ResultCounts
 from engine.model.journal_views import Count
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.queries.reader import Reader
 
 
@@ -68,7 +79,7 @@ def counted_to(reader: Reader) -> tuple[int, int]:
 
 
 class Downtime(NamedTuple):
-    """A time in which something did not work (`engine.features.reports.rows.downtime`).
+    """A time in which something did not work (`engine.features.reports.rows.reading`).
 
     Attributes:
         kind: channel, destination, labrelay.
@@ -97,3 +108,61 @@ def downtimes(reader: Reader, since_us: int, until_us: int, channel: str | None 
         (since_us, until_us, channel),
     )
     return [Downtime._make((*row[:5], bool(row[5]))) for row in rows]
+
+
+DAY_US = 86_400_000_000
+KEPT_DAYS = 800  # as the counts of results
+MOST_ROWS = 50_000
+NOT_RUNNING, RUNNING, LABRELAY = "not_running", "running", "labrelay"
+UNNOTICED_US = 120_000_000  # between two looks, a minute apart: more is a pause of LabRelay, or of the clock
+
+Subject = tuple[str, str]
+"""Kind and name."""
+
+
+@operation(priority=Priority.SETTLE)
+def note(batch: Batch, states: Mapping[Subject, str] | None) -> None:
+    """Note what does not work now.
+
+    Args:
+        states: of each subject that does not work. None: LabRelay has just started; what is open stays so until the
+            first look, unless LabRelay did not run for a while, or the clock was set back.
+    """
+    now_us = batch.now_us
+    is_open = batch.execute("SELECT id, kind, name, state, until_us FROM downtime WHERE is_open = 1").fetchall()
+    running = [one for one in is_open if one[1] == LABRELAY]
+    seen_us = running[-1][4] if running else now_us
+    if abs(now_us - seen_us) > UNNOTICED_US:
+        _end(batch, [one[0] for one in is_open])
+        is_open = []
+        if now_us < seen_us:  # what ends later than now was seen by a wrong clock
+            cut = "UPDATE downtime SET until_us = ?1 WHERE since_us < ?1 AND until_us > ?1"
+            batch.execute(cut, (now_us,))
+        elif states is None:
+            _begin(batch, (LABRELAY, ""), NOT_RUNNING, seen_us, now_us, is_open=0)
+    before = {(kind, name): state for _, kind, name, state, _ in is_open}
+    wanted = {**(before if states is None else states), (LABRELAY, ""): RUNNING}
+    lasting = {(kind, name): number for number, kind, name, state, _ in is_open if wanted.get((kind, name)) == state}
+    # A clock that was set back makes no end earlier.
+    batch.executemany(
+        "UPDATE downtime SET until_us = max(until_us, ?), is_open = ? WHERE id = ?",
+        [(now_us, number in lasting.values(), number) for number, *_ in is_open],
+    )
+    for subject, state in wanted.items():
+        if subject not in lasting:
+            _begin(batch, subject, state, now_us, now_us, is_open=1)
+    batch.execute(
+        "DELETE FROM downtime WHERE is_open = 0 AND (until_us < ? OR id <= (SELECT max(id) FROM downtime) - ?)",
+        (batch.steady_us - KEPT_DAYS * DAY_US, MOST_ROWS),
+    )
+
+
+def _end(batch: Batch, numbers: list[int]) -> None:
+    batch.executemany("UPDATE downtime SET is_open = 0 WHERE id = ?", [(number,) for number in numbers])
+
+
+def _begin(batch: Batch, subject: Subject, state: str, since_us: int, until_us: int, *, is_open: int) -> None:
+    batch.execute(
+        "INSERT INTO downtime (kind, name, state, since_us, until_us, is_open) VALUES (?, ?, ?, ?, ?, ?)",
+        (*subject, state, since_us, until_us, is_open),
+    )

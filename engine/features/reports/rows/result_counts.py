@@ -28,7 +28,7 @@ from engine.model.records import AGAIN
 from engine.model.result_times import CORRECTION, FINAL_RESULT, ResultGroup
 from engine.store.core.batch import Batch
 from engine.store.core.sweeping import Step, sweep
-from engine.store.operations.erased_messages import ErasedMessage
+from engine.store.operations.emptying import ErasedMessage
 
 COUNTED_AT_ONCE = 32  # messages in one step, and pending ones: six milliseconds, in which no message is committed
 BYTES_AT_ONCE = 32_768  # of their results; a message may have a thousand

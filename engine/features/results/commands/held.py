@@ -19,7 +19,7 @@ from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.features.results.lists.held import HELD, PERSON
+from engine.features.results.lists import HELD, PERSON
 from engine.features.results.rows.succession import earlier_value, overtaken, overtaken_by
 from engine.model.errors import UnreadableResultsError
 from engine.model.journal_views import DeadLetter, Filter

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from engine.features.results.lists.held import HELD, PERSON
+from engine.features.results.lists import HELD, PERSON
 from engine.model.journal_views import DeadLetter
 from engine.model.records import PossibleOtherPerson
 from engine.store.queries.letters import held_deliveries

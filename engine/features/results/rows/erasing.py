@@ -1,13 +1,19 @@
-"""Erase what is known of persons and earlier values by a message that is erased."""
+"""Erase what is known of persons and earlier values by a message that is erased.
+
+What deletes expired rows of persons, numbers and earlier values.
+"""
 
 from contextlib import suppress
+from functools import partial
 
 from engine.features.results.rows import delta_history, number_bearers
+from engine.features.results.rows.delta_history import sweep_controls, sweep_values
 from engine.model.errors import IntegrityError, UnreadableResultsError
 from engine.model.results import results_of
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows
-from engine.store.operations.erased_messages import ErasedAgain, ErasedMessage
+from engine.store.core.sweeping import sweep
+from engine.store.operations.emptying import ErasedAgain, ErasedMessage
 
 
 def forget(batch: Batch, message: ErasedMessage) -> int:
@@ -37,3 +43,6 @@ def _forget_values(rows: Rows, message: ErasedMessage) -> int:
             opened = rows.vault.open(sealed, "document", document_id, message.channel)
             gone += delta_history.forget(rows, results_of(opened))
     return gone
+
+
+EVERY = (partial(sweep, table="bearer", key=("number", "whole")), sweep_values, sweep_controls)

@@ -3,26 +3,71 @@
 A reused number must not put one specimen's results over those of another. A message distinguishes the two only by the
 time of collection or measurement. So each number has its days: from the first to the last measurement that was accepted
 under it. A measurement within the channel's `reuse_after` of them belongs to the same specimen. An earlier or later one
-is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own (`engine.features.results.rows.set_apart`):
+is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own (`engine.features.results.rows.used_numbers`):
 
     a person releases it   it belongs to another specimen, as do results after it: they are kept beside the first one's
     a person rejects it    the number is the first specimen's alone
 
 These rows are kept for good: a forgotten number would be free, and its next result would replace the old one.
+
+Separate ids for the resources of a reused number. Pure.
+
+The ids of a unique number contain neither patient nor day (`engine.mapping.key_scope`). Under a reused number the same
+ids would mean the first specimen's results. So all resources of its reports get new ids, derived from the first ones
+and the use of the number.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from engine.features.results.rows.set_apart import Ids, apart
 from engine.model.clock import from_us
 from engine.model.hashes import report_key
 from engine.model.message import Document, UsedNumber
+from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason, Routed
 from engine.store.core.batch import Batch
+from engine.succession.statements import Json, loads, references, rename, resource_id, resources_in
 from engine.succession.steps import FIRST_YEAR
+
+Ids = dict[str, str]  # ids made by the mapping -> ids sent
+
+_URN = "urn:uuid:"
+
+
+def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids]:
+    """A document under ids of its own, and these ids; unchanged where it is no transaction.
+
+    Args:
+        reports: id of a DiagnosticReport -> the use of its number.
+    """
+    if not reports:
+        return document, {}
+    try:
+        bundle = loads(unpack(document.body) if document.packed else document.body)
+        own = {one.identity for one in resources_in(bundle)}
+    except ValueError:
+        return document, {}
+    by_url = {entry["fullUrl"]: entry["resource"] for entry in bundle["entry"]}
+    ids: Ids = {}
+    for report, use in reports.items():
+        for identity in _around(report, own, by_url):
+            ids.setdefault(identity, resource_id(f"{identity}\x1f{use}"))
+    return replace(document, body=rename(bundle, ids), packed=False), ids
+
+
+def _around(report: str, own: set[str], by_url: Mapping[str, Json]) -> set[str]:
+    """Our resources that a report refers to, and the report itself."""
+    found: set[str] = set()
+    waiting = [report]
+    while waiting:
+        identity = waiting.pop()
+        if identity in own and identity not in found:
+            found.add(identity)
+            waiting += [url.removeprefix(_URN) for url in references(by_url[f"{_URN}{identity}"])]
+    return found
+
 
 _FIRST_DAY = FIRST_YEAR * 365  # about: a clock with an empty battery shows years before
 

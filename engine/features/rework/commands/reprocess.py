@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.acting import ask
+from engine.commands.shared.acting import ask, followed
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.commands.shared.watching import followed
 from engine.store.queries.bulk import undelivered
 from engine.store.queries.messages import each_message
 from engine.views.text import plural, printable, table
@@ -188,7 +187,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     from engine.model.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
-    from engine.store.queries.others import others_of
+    from engine.store.queries.listing import others_of
 
     site = session.load_corrected()
     name = selection.channel or ""
@@ -209,7 +208,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
 
 def _compare(journal: "Reader", wanted: ReprocessRequest, rows: "AffectedList | None", *, unmask: bool) -> "Tally":
     """Look at every message, newest first, a page at a time, and write the affected results."""
-    from engine.features.rework.acts.affected_results import affected
+    from engine.features.rework.acts.affected_look import affected
     from engine.processing.reprocessing import Tally, examine
 
     tally = Tally(keep_values=unmask)

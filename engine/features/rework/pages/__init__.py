@@ -1,1 +1,16 @@
-"""The pages of this feature."""
+"""The pages of this feature.
+
+The routes of the pages about dead letters, and about what is done again.
+"""
+
+from engine.features.rework.pages import affected, aside, dead_letters, edit, operations, panels, replay
+from engine.web.menu import ACTS, CHANGES, LOOKS, RESULTS, Entry
+from engine.web.pages.frame import routes_of
+
+routes = routes_of(affected, aside, panels, dead_letters, edit, operations, replay)
+MENU = (
+    Entry("/dead-letters", "Dead letters", LOOKS, 30),
+    Entry("/replay", "Send again", ACTS, 20, RESULTS),
+    Entry("/affected", "Affected results", CHANGES, 30, RESULTS),
+    Entry("/operations", "Operations", LOOKS, 50, RESULTS),
+)

@@ -1,18 +1,34 @@
-"""Parts of pages of the core: what can be done with a message or a delivery, the last dead letters of an analyzer."""
+"""Parts of pages of the core: what can be done with a message or a delivery, the last dead letters of an analyzer.
 
-from collections.abc import Iterable, Sequence
+Copy a message as a mapping test, without its patient: for who may see patients, for a purpose that is kept.
+"""
 
-from engine.features.rework.pages import aside, copied, edit, replay
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.features.rework.pages import aside, edit, replay
 from engine.features.rework.pages.dead_letters import EACH, letter_row
+from engine.model.errors import ContentError, UnknownFormatError
 from engine.model.journal_views import DeliveryView, Filter, Trace
 from engine.model.records import LETTER_STATES
 from engine.store.operations.dead_letters import likely_fix
+from engine.store.queries.contents import stored_message
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.reader import Reader
+from engine.views.mapping_test import mapping_test
+from engine.views.text import printable
+from engine.web.asked import number
+from engine.web.desk import Desk
 from engine.web.pages.doing import offers
-from engine.web.pages.frame import Asking
+from engine.web.pages.frame import Asking, Channels, Frame
+from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.panels import Link, Panels, Section
+from engine.web.pages.revealing import VERB, reveal
 from engine.web.pages.words import Words
+from engine.web.routes import Route
 
 LETTERS = 5  # the last dead letters
 
@@ -28,7 +44,7 @@ class _Panels(Panels):
         return [*edit.offer(asking, trace), *given, *others]
 
     def test_of(self, words: Words, message: int) -> str:
-        return copied.address(words, message)
+        return address(words, message)
 
     def offers_of_delivery(self, asking: Asking, one: DeliveryView) -> Iterable[Link]:
         return aside.offers(asking, [one])
@@ -40,3 +56,45 @@ class _Panels(Panels):
 
 
 PANELS = _Panels()
+
+
+PATH = "/messages/{number}/test"
+MOST_BYTES = 256 * 1024  # of a message; tests are short
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    """None where no person can log in."""
+    if frame.desk is None or VERB not in frame.verbs:
+        return ()
+    return (Route(PATH, partial(_copy, frame, frame.desk), frame.verbs[VERB].needs, method=hdrs.METH_POST),)
+
+
+def address(words: Words, message: int) -> str:
+    return words.href(PATH.replace("{number}", str(message)))
+
+
+async def _copy(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+    words, asked = asking.words, number(asking.found["number"])
+    form = await desk.form(request)
+    read = partial(_read, frame.channels)
+    status, trouble, found = await reveal(frame, request, asked, form["purpose"], read, words)
+    around = {"number": asked, "back": words.href(f"{LIST}/{asked}"), "trouble": trouble, "test": "", "refused": ""}
+    return await desk.page(request, "mapping_test", status, **{**around, **found})
+
+
+def _read(channels: Channels, reader: Reader, message: int, words: Words) -> Mapping[str, Any]:
+    """
+    Raises:
+        StoreError: the message cannot be read.
+    """
+    stored = stored_message(reader, message)
+    known = channels().get(stored.channel)
+    if known is None:
+        return {"refused": words.say("Its analyzer is not configured any more.")}
+    if len(stored.payload) > MOST_BYTES:
+        return {"refused": words.say("It is too large for a test.")}
+    try:
+        return {"test": mapping_test(stored, known)}
+    except (UnknownFormatError, ContentError) as error:
+        return {"refused": printable(str(error))}

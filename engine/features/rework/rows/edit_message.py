@@ -12,7 +12,7 @@ from hashlib import sha256
 from engine.model.message import Received, Stored
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import append, audit, given_up, record_outcome
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import decisions
 
 _CLOSED = ("rejected", "dismissed", "superseded")
@@ -92,4 +92,4 @@ def _free_numbers(batch: Batch, original: int) -> None:
         (original, *_CLOSED),
     ).fetchone()
     if left is None:
-        given_up.free(batch, original)
+        record_outcome.free(batch, original)

@@ -11,10 +11,10 @@ from engine.features.rework.rows import dismissal
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recorded
 from engine.store.core.batch import Batch
-from engine.store.operations import record_outcome, retried
+from engine.store.operations import record_outcome
 from engine.store.operations.bulk import Done, Member
 from engine.store.operations.members import as_counted, why_left
-from engine.store.operations.outbox import decisions, queueing
+from engine.store.operations.outbox import attempts, decisions, queueing
 
 Work = Callable[[Batch], Done]
 
@@ -38,7 +38,7 @@ def retry(batch: Batch, members: Sequence[Member], *, operation: int, counted_us
         if conflict and not over_conflicts:
             outcomes["conflicts"] += 1
         elif decisions.requeue(batch, [member.delivery_id], unconditional=conflict):
-            retried.note(batch, member, operation, cause)
+            attempts.note(batch, member, operation, cause)
             outcomes["requeued"] += 1
             lanes.add((lane[0], lane[1]))
         else:
@@ -71,9 +71,9 @@ def record(batch: Batch, again: Again, *, operation: int) -> Done:
         return Done({why_left(batch, Member(message)): 1})
     if recorded.state == "dead":
         assert recorded.reason is not None
-        retried.note(batch, Member(message), operation, recorded.reason.value)
+        attempts.note(batch, Member(message), operation, recorded.reason.value)
         return Done({"still_dead": 1})
-    retried.forget(batch, Member(message))
+    attempts.forget(batch, Member(message))
     return Done({"processed": 1}, again.lanes if recorded.state == "mapped" else frozenset())
 
 
@@ -99,7 +99,7 @@ def replay(
         wanted = frozenset({"delivered"}) if along == ALONG else states
         made = queueing.replay(batch, [message], destinations, to=to, takes=takes, states=wanted)
         for one in made:
-            retried.note_sent(batch, Member(message, one), operation)
+            attempts.note_sent(batch, Member(message, one), operation)
             lanes.add(
                 batch.execute(
                     "SELECT l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ?",
@@ -124,7 +124,7 @@ def reprocess(batch: Batch, again: Again, *, operation: int) -> Done:
         return Done({"number_conflicts": 1})
     made = batch.execute("SELECT id FROM delivery WHERE message_id = ? AND id > ?", (message, newest)).fetchall()
     for (one,) in made:
-        retried.note_sent(batch, Member(message, one), operation)
+        attempts.note_sent(batch, Member(message, one), operation)
     return Done({"processed": 1}, again.lanes)
 
 

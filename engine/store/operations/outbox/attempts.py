@@ -1,4 +1,8 @@
-"""Record the result of one attempt: delivered, postponed, dead."""
+"""Record the result of one attempt: delivered, postponed, dead.
+
+Deliveries and messages that a person has tried or sent again, until they are delivered: by which operation, and of
+letters how often. Retried is not repaired.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +12,7 @@ from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation
-from engine.store.operations import failure_fingerprint, retried, server_versions
+from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
 from engine.store.operations.bulk import Member
 from engine.store.operations.outbox import whole_messages
@@ -31,7 +35,7 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
         batch.count(lane.channel, lane.destination, "delivered")
         whole_messages.count(batch, delivery_id, moved)
         if moved.flags & MANUAL:
-            retried.forget(batch, Member(moved.message_id, delivery_id))
+            forget(batch, Member(moved.message_id, delivery_id))
 
 
 @operation(priority=Priority.SETTLE)
@@ -143,3 +147,26 @@ def let_go(batch: Batch, lanes: Sequence[tuple[str, str]]) -> list[tuple[str, st
     for names in held:
         batch.lane(*names).held_by = 0
     return held
+
+
+def note(batch: Batch, member: Member, operation: int, reason: str) -> None:
+    """A person tries a letter again, that was dead for ``reason``."""
+    batch.execute(
+        "INSERT INTO retried (message_id, delivery_id, n, operation, at_us, reason) VALUES (?, ?, 1, ?, ?, ?)"
+        " ON CONFLICT (message_id, delivery_id) DO UPDATE SET"
+        " n = n + 1, operation = excluded.operation, at_us = excluded.at_us, reason = excluded.reason",
+        (*member, operation, batch.now_us, reason),
+    )
+
+
+def note_sent(batch: Batch, member: Member, operation: int) -> None:
+    """A replay has queued a delivery, which is no letter."""
+    batch.execute(
+        "INSERT INTO retried (message_id, delivery_id, n, operation, at_us, reason) VALUES (?, ?, 0, ?, ?, '')",
+        (*member, operation, batch.now_us),
+    )
+
+
+def forget(batch: Batch, member: Member) -> None:
+    """A letter is delivered, or mapped."""
+    batch.execute("DELETE FROM retried WHERE message_id = ? AND delivery_id = ?", member)

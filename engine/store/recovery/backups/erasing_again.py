@@ -15,7 +15,7 @@ from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
 from engine.store.operations import emptying, search_index
-from engine.store.operations.erased_messages import ErasedAgain, ErasedMessage
+from engine.store.operations.emptying import ErasedAgain, ErasedMessage
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments
 

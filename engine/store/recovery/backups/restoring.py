@@ -37,14 +37,13 @@ from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
-from engine.store.core import anchor, erased_rows, event_notes, key_encryption_key, migrate
+from engine.store.core import anchor, erased_rows, key_encryption_key, migrate, notes
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
-from engine.store.core.durable import sync_file
+from engine.store.core.durable import RESTORING, publish, raise_if_in_use, sync_file
 from engine.store.core.feature_tables import of_features
-from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import looks, rollback, verify
@@ -407,7 +406,7 @@ class _Restoration:
         )
         for statement in filter(None, (one.restored for one in of_features())):
             connection.execute(statement)
-        event_notes.begin_anew(connection.execute)
+        notes.begin_anew(connection.execute)
         self._restored.maybe = cursor.rowcount
 
     # -- the end -------------------------------------------------------------------------------------------------

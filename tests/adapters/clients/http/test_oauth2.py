@@ -24,7 +24,7 @@ from joserfc.jwk import KeySet
 
 from adapters.clients.http import jwt as jwt_assertion
 from adapters.clients.http.jwt import key_set
-from adapters.clients.http.oauth2_answer import Granted, read_answer
+from adapters.clients.http.oauth2 import Granted, read_answer
 from adapters.destinations import fhir_rest, http_out
 from adapters.destinations.http_out import HttpOut
 from engine.config.secrets import Secret as SecretByName

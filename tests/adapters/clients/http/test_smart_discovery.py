@@ -14,7 +14,7 @@ from joserfc.jwk import KeySet
 from yarl import URL
 
 from adapters.clients.http.jwt import key_set
-from adapters.clients.http.smart_discovery import believed
+from adapters.clients.http.oauth2 import believed
 from adapters.destinations import http_out
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs.astm import fields
 from adapters.codecs.astm import records as astm_records
+from adapters.codecs.astm import records as fields
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Parsed
 from engine.model.reasons import ReasonCode

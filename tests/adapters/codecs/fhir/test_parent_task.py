@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.codecs.fhir.parent_task import STATUS, TaskNews, changed, news_in
+from adapters.destinations.fhir_tasks import STATUS, TaskNews, changed, news_in
 
 ALL = ("accepted", "in-progress", "on-hold", "completed", "rejected", "failed", "cancelled")
 GOES_ON = ("accepted", "in-progress", "on-hold", "completed")

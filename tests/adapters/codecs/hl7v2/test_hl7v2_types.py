@@ -3,8 +3,7 @@
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from adapters.codecs.hl7v2.header import header
-from adapters.codecs.hl7v2.types import event_code, structure_code, type_code
+from adapters.codecs.hl7v2.header import event_code, header, structure_code, type_code
 from engine.mapping.hl7_codes import codes_of
 from engine.model.message import FormatOptions
 

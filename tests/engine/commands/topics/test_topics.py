@@ -9,7 +9,7 @@ import yaml
 from adapters.codecs.text.layout_rules import ACTIONS, RULE_KEYS
 from engine.actions.declared import of_api
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
-from engine.commands.shared.topics import TOPICS as SHORT
+from engine.commands.shared.verb_list import TOPICS as SHORT
 from engine.commands.shared.verb_list import verbs
 from engine.commands.topics import commands, keys, status
 from engine.config import destination, pack, registry, sitewide, source

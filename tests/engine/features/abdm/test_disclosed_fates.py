@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from engine.features.abdm.flows import consents as flow
-from engine.features.abdm.flows import disclosures, requests, turns
+from engine.features.abdm.flows import requests, turns
 from engine.features.abdm.rows import calls, consents, sealing, transfers
 from engine.features.abdm.rules.consent_rules import Refusal
 from engine.features.abdm.rules.network import PageState
@@ -71,7 +71,7 @@ def play(batch: Batch, name: str, fates: tuple[str, str]) -> int:
     assert grant is not None
     content = {
         "request": {"who": PEOPLE[0].address}, "consent": "c-1", "contexts": ["LR-C0", "LR-C1"], "left": {},
-        "reader": disclosures.reader(grant),
+        "reader": requests.reader(grant),
     }  # fmt: skip
     number, _ = transfers.take(batch, name, FACILITY, consent=1, ends_us=9, content=content)
     transfers.add_pages(batch, number, [transfers.NewPage(1, 1, b"page"), transfers.NewPage(2, 2, b"page")])
@@ -117,7 +117,7 @@ def test_what_left_and_what_may_have_left_is_in_the_audit_trail(desk: Desk, end:
     for number in played:
         assert desk.journal.run_alone(turns.look, OURS, number, can_send=True, ahead_s=0.0).is_over
 
-    disclosed, unsure = noted(desk, disclosures.VERB), noted(desk, disclosures.UNSURE)
+    disclosed, unsure = noted(desk, requests.VERB), noted(desk, requests.UNSURE)
     reported = desk.journal.run_alone(reports)
     for number, fates in played.items():
         assert disclosed.get(number, []) == [n for n, fate in enumerate(fates, 1) if is_delivered(fate)], fates
@@ -140,7 +140,7 @@ def test_a_transfer_of_an_erased_patient_is_reported_after_a_restart_too(desk: D
     desk.journal.run_alone(turns.give_up, number, "gone")
     assert desk.journal.rows("SELECT state, reason FROM abdm_transfer") == [("ended", "erased")]
     assert len(desk.journal.run_alone(reports)[number]["statusResponses"]) == 2
-    assert noted(desk, disclosures.VERB) == ({number: [1]} if begun else {})
+    assert noted(desk, requests.VERB) == ({number: [1]} if begun else {})
 
 
 @pytest.mark.parametrize(("ahead_s", "ends"), [(0.0, False), (-900.0, False), (200.0, False), (400.0, True)])

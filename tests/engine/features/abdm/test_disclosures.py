@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.features.abdm.flows import disclosures
+from engine.features.abdm.flows import requests
 from engine.features.abdm.rows import consents, transfers
 from engine.features.abdm.rules.consents import ConsentState
 from engine.model.clock import ManualClock
@@ -43,7 +43,7 @@ def noted(folder: Path, purpose: str, content: Any) -> Act:
         transfers.add_pages(batch, number, [transfers.NewPage(4, 1, b"page"), transfers.NewPage(5, 2, b"page")])
         transfer = transfers.by_number(batch, number)
         assert transfer is not None
-        disclosures.disclosed(batch, transfer, [4])
+        requests.disclosed(batch, transfer, [4])
 
     try:
         journal.run_alone(note)

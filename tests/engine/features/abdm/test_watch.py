@@ -15,7 +15,7 @@ from engine.features.abdm.rules.account import AbdmFault
 from engine.features.abdm.service import preflight, watch
 from engine.features.abdm.service.service import AbdmService
 from engine.features.abdm.service.watch import SILENT, Silence, Track, Watch, is_soon, judged, silence
-from engine.features.todo.service.todo_list import TodoList
+from engine.features.todo.service import TodoList
 from engine.model.clock import Clock, SystemClock
 from engine.model.phrases import Phrase
 from tests.support.abdm_reports import write_site

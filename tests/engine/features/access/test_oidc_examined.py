@@ -13,7 +13,7 @@ from engine.commands.shared.output import ExitCode
 from engine.config.secrets import Secret
 from engine.features.access import examine as examination
 from engine.features.access.client import provider as provider_module
-from engine.features.access.config.oidc import OidcConfig
+from engine.features.access.config import OidcConfig
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.health import Health, Line
 from tests.support import identity_provider

@@ -20,7 +20,7 @@ from engine.features.alerts import service as alerting
 from engine.features.alerts.rows import changes as alerts
 from engine.features.alerts.rows import reading as rows
 from engine.features.alerts.service import REFUSALS, Alerting
-from engine.features.todo.service.todo_list import TodoList
+from engine.features.todo.service import TodoList
 from engine.model.alerts import Line, What
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedError, StoreError

@@ -13,9 +13,9 @@ from engine.__main__ import labrelay as root
 from engine.features.abdm.rows.reading import RefusedCallbacks, Undecided
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.alerts.rows.reading import CriticalValue, FailingSink
-from engine.features.events.rows.webhooks import FailingWebhook
+from engine.features.events.rows.changes import FailingWebhook
 from engine.features.orders.rows.order_tabs import OrderTrouble
-from engine.features.todo.pages.rows_shown import STEPS
+from engine.features.todo.pages import STEPS
 from engine.features.todo.rules import FORGET_AFTER_US, SET_UP_BACKUP, changes, listed
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
@@ -24,9 +24,8 @@ from engine.model.todo import Mark, Snooze, TodoState
 from engine.monitoring.snapshot.channels import LaneSnapshot, LastError
 from engine.monitoring.snapshot.links import TeeSnapshot
 from engine.monitoring.snapshot.notice import About, Notice, notices
-from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot
+from engine.monitoring.snapshot.site import NO_BACKUP, BackupSnapshot, JournalSnapshot, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
-from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot
 from engine.monitoring.todo import Entry
 from engine.store.operations.dead_letters import Group
 from engine.store.queries.tallies import ChannelGaps

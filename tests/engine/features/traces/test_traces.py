@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.features.traces.service import spans as traces
-from engine.features.traces.service.spans import BATCH, QUEUED_SPANS, UNDER_WAY, Tracer
+from engine.features.traces import service as traces
+from engine.features.traces.service import BATCH, QUEUED_SPANS, UNDER_WAY, Tracer
 from engine.model.clock import ManualClock
 from engine.model.message import Stored
 from engine.model.reasons import ReasonCode

@@ -15,10 +15,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from adapters.codecs import otlp
+from adapters.clients import otlp as otlp
+from engine.features.traces import service as tracing
 from engine.features.traces.config import TracesConfig
-from engine.features.traces.service import sending as tracing
-from engine.features.traces.service.sending import Tracing
+from engine.features.traces.service import Tracing
 from engine.model.clock import ManualClock
 from engine.model.message import Stored
 from engine.model.spans import ATTRIBUTES, PREFIX

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.delivery.away import REFUSED
+from engine.delivery.settlement import REFUSED
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import (
     Bearer,

@@ -34,7 +34,7 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, copying, far_file, increments, restore_test
+from engine.store.recovery.backups import checking, copying, increments, restore_test
 from engine.store.recovery.backups.catalog import Copy, read_copy
 from engine.store.recovery.salvage import saving
 from tests.support import copies
@@ -328,15 +328,15 @@ def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
 ) -> None:
     """As a share whose server is away: each sync, opening and closing waits for it."""
     answers, asked = threading.Event(), threading.Event()
-    real = far_file.sync
+    real = copying.sync
 
     def sync(descriptor: int) -> None:
         asked.set()
         answers.wait(30.0)
         real(descriptor)
 
-    monkeypatch.setattr(far_file, "sync", sync)
-    monkeypatch.setattr(far_file, "UNWRITTEN_BYTES", 1)
+    monkeypatch.setattr(copying, "sync", sync)
+    monkeypatch.setattr(copying, "UNWRITTEN_BYTES", 1)
 
     async def run() -> None:
         async with running(place.data) as journal:
@@ -353,7 +353,7 @@ def test_a_folder_that_does_not_answer_holds_up_the_copy_and_no_message(
             copy = complete(shelf, making, journal, place.site)
             assert checking.run(copy).findings == ()
             answers.clear()
-            monkeypatch.setattr(far_file, "STALLED_S", 0.05)
+            monkeypatch.setattr(copying, "STALLED_S", 0.05)
             with pytest.raises(StoreError, match="does not answer"):
                 await journal.lend(copying.job(shelf.begin() / JOURNAL_NAME))
             answers.set()

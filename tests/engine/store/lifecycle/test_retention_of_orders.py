@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.features.orders import rows as worklist
-from engine.features.orders.exchange import by_hand
+from engine.features.orders.exchange import taking
 from engine.features.orders.rows import reading
 from engine.model.orders import Asked, OrderedPatient, OrderLine, Question
 from engine.model.worklist import DAY_US, AskSettings, ResultOf, TakeSettings
@@ -120,7 +120,7 @@ def test_its_age_is_that_of_its_last_change(site: Site) -> None:
 
 def test_an_order_by_hand_goes_with_its_act(site: Site) -> None:
     for specimen in ("S1", "S2"):
-        site.do(by_hand.add, actor="asha", lines=[line(specimen)], settings=SETTINGS)
+        site.do(taking.add, actor="asha", lines=[line(specimen)], settings=SETTINGS)
     site.do(worklist.cancel, number=1, actor="asha", reason="looked")
     site.wait(501)
     site.message("filtered")

@@ -16,8 +16,7 @@ from engine.model.records import HOUR_PARTS, Target
 from engine.store.journal import Journal
 from engine.store.operations import append, pauses, record_outcome
 from engine.store.operations.hour_counts import DAY_US, KEPT_DAYS, PART_US
-from engine.store.queries.hours import hours_between, hours_of
-from engine.store.queries.tallies import counters_of
+from engine.store.queries.tallies import counters_of, hours_between, hours_of
 from tests.support.journals import WINDOW_S, opened, received
 
 KOLKATA = ZoneInfo("Asia/Kolkata")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.actions.declared import of_api
-from engine.web.api.explorer import OPENAPI
 from engine.web.api.resources import CONTENTS, EVENTS, QUESTIONS, resources
+from engine.web.api.service import OPENAPI
 from tests.support.api import Client, acting_site
 from tests.support.status_server import read_html
 from tools import generate_openapi

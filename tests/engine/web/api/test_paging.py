@@ -16,7 +16,7 @@ from engine.model.errors import ProblemError
 from engine.model.message import Stored
 from engine.store.journal import Journal
 from engine.store.operations import audit
-from engine.web.api.paging import cursor_of, numbers_in
+from engine.web.api.parameters import cursor_of, numbers_in
 from tests.support import journals
 from tests.support.api import Client, served
 from tests.support.examples import examples

@@ -15,7 +15,7 @@ from engine.diagnostics.suggested import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes.rows import changes as corrections
 from engine.features.orders import rows as worklist
-from engine.features.rework.lists.dead_letters import LETTER
+from engine.features.rework.lists import LETTER
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError
@@ -31,8 +31,8 @@ from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
 from engine.store.queries.reader import Reader
 from engine.views.messages import MESSAGE
-from engine.web.api.limits import MOST_REMEMBERED, Buckets
 from engine.web.api.resources import resources
+from engine.web.api.service import MOST_REMEMBERED, Buckets
 from tests.support import abdm_rows, journals
 from tests.support.api import Client, served
 from tests.support.command_line import labrelay

@@ -8,7 +8,7 @@ import pytest
 
 from engine.commands.shared.output import to_json
 from engine.features.orders import rows as worklist
-from engine.features.reports.rows import downtime
+from engine.features.reports.rows import reading
 from engine.features.reports.rules import ResultCounts
 from engine.model.clock import ManualClock
 from engine.model.orders import OrderLine
@@ -49,7 +49,7 @@ def counted(tmp_path: Path) -> Path:
     journal.run_alone(partial(worklist.take_orders, message_id=first.id, channel="his", lines=lines, settings=taken))
     for states, after in ((None, 0), ({("channel", "chem"): "silent"}, 30), ({}, 90)):
         clock.advance(after)
-        journal.run_alone(downtime.note, states)
+        journal.run_alone(reading.note, states)
     counts = ResultCounts(final=3)
     for seconds in (5, 60, 7200):
         counts.stages["collected-resulted"].note(1, 1 + seconds * 1_000_000)

@@ -19,7 +19,7 @@ from engine.monitoring.snapshot.states import DestinationState
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.operations.outbox import attempts
-from engine.store.queries.attempts import last_attempts
+from engine.store.queries.lanes import last_attempts
 from engine.store.queries.messages import deliveries_of
 from tests.support import journals
 from tests.support.many_messages import fill

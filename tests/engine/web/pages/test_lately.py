@@ -18,7 +18,7 @@ from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.queries import line
-from engine.web.pages import lately
+from engine.web.pages import analyzer
 from tests.support import journals
 from tests.support.status_server import Page, read_html, running
 from tests.support.status_sites import quiet_site
@@ -103,7 +103,7 @@ async def test_a_full_page_of_this_run_needs_nothing_from_before(tmp_path: Path)
 
 async def test_steps_from_before_are_read_once(tmp_path: Path) -> None:
     await kept(tmp_path, session(journals.NOW_US))
-    with mock.patch.object(lately, "line_of", side_effect=line.line_of) as read:
+    with mock.patch.object(analyzer, "line_of", side_effect=line.line_of) as read:
         async with after_restart(tmp_path, site_of()) as (page, _):
             first, _ = await lines_of(page)
             _, data = await page.get("/analyzer.json?name=chemistry&lang=en")

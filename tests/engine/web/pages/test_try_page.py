@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.commands.shared.trials import BUSY, SiteTrials
+from engine.commands.shared.trying import BUSY, SiteTrials
 from engine.model.clock import ManualClock
 from engine.model.message import FormatOptions, MapContext
 from engine.model.routes import ChannelRoutes, Route

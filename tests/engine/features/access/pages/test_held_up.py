@@ -6,7 +6,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from engine.features.access.config.access import AccessConfig
+from engine.features.access.config import AccessConfig
 from engine.model.errors import RefusedError
 from tests.support.access import GOOD, ROOT, Browser, Site, site
 

@@ -19,8 +19,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.web import WebConfig
 from engine.features.access.client import provider as provider_module
-from engine.features.access.config.access import AccessConfig
-from engine.features.access.config.oidc import OidcConfig
+from engine.features.access.config import AccessConfig, OidcConfig
 from engine.features.access.rules.accounts import FREE_OF_ADDRESS
 from engine.model.permissions import ROLES
 from engine.model.units import HostPort

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from engine.features.access.client import log_out
-from engine.features.access.config.access import AccessConfig
+from engine.features.access.config import AccessConfig
 from engine.model.errors import StoreError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation

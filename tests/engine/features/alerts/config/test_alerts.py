@@ -12,7 +12,7 @@ from engine.config.load import load_site
 from engine.features.alerts.config.alerts import AlertsConfig, alerts_of
 from engine.features.alerts.config.sinks import SINK_KINDS, HttpSink
 from engine.features.alerts.rules.causes import RULES
-from engine.features.alerts.rules.settings import settings_of
+from engine.features.alerts.rules.wording import settings_of
 from engine.model.alerts import SAMPLE
 from engine.model.errors import ConfigError
 from engine.model.templates import filled

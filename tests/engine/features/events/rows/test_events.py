@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from engine.features.alerts.rows import changes as alerts
+from engine.features.events.rows import changes
 from engine.features.events.rows import reading as events
-from engine.features.events.rows import state_events
+from engine.features.events.rows.changes import StateChange
 from engine.features.events.rows.reading import newest, page
-from engine.features.events.rows.state_events import StateChange
 from engine.features.events.rules import GAP, KINDS, TYPES, Event, Position, position_of, readable, wanted
 from engine.features.rework.rows import dismissal
 from engine.model.alerts import Alert, Changes
@@ -24,7 +24,7 @@ from engine.model.clock import ManualClock
 from engine.model.outcome import Outcome
 from engine.model.permissions import ADMINISTERING, LOOKING
 from engine.model.reasons import ReasonCode
-from engine.store.core import event_notes
+from engine.store.core import notes
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
@@ -120,7 +120,7 @@ async def _alerts(journal: Journal) -> None:
 
 async def _states(journal: Journal) -> None:
     changed = [StateChange("channel", "chem", "silent", "receiving"), StateChange("destination", "fhir", "ok", "")]
-    await journal.run(state_events.note, changed)
+    await journal.run(changes.note, changed)
 
 
 def _message(number: int = 1, seq: int = 1, size: int = 5) -> tuple[str, dict[str, Any]]:
@@ -331,7 +331,7 @@ async def test_readers_of_a_history_are_told_of_all_in_order_and_of_nothing_twic
 async def test_events_that_are_gone_are_a_gap_and_reading_goes_on_with_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_notes, "MOST_EVENTS", 5)
+    monkeypatch.setattr(notes, "MOST_EVENTS", 5)
     async with running(tmp_path) as journal:
         begin = newest(journal)
         for n in range(9):
@@ -384,7 +384,7 @@ async def test_a_reader_goes_on_where_the_row_before_its_place_is_deleted(tmp_pa
 async def test_a_reader_that_has_the_last_deleted_event_misses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_notes, "MOST_EVENTS", 5)
+    monkeypatch.setattr(notes, "MOST_EVENTS", 5)
     async with running(tmp_path) as journal:
         await queue(journal, *[b"%d" % n for n in range(8)], claimed=True)
         await journal.run(attempts.settle, 1, 1)
@@ -426,7 +426,7 @@ def test_a_journal_that_begins_anew_uses_no_number_again(tmp_path: Path) -> None
     clock = ManualClock()
     journal = opened(tmp_path, clock=clock)
     before = newest(journal)
-    journal.run_alone(lambda batch: event_notes.begin_anew(batch.execute))
+    journal.run_alone(lambda batch: notes.begin_anew(batch.execute))
     journal.close()
     clock.advance(1.0)
     journal = opened(tmp_path, clock=clock)

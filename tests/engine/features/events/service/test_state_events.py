@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.features.events import service
 from engine.features.events.rows import reading as events
 from engine.features.events.rules import wanted
-from engine.features.events.service import state_events
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState
 from tests.support.journals import running
@@ -18,7 +18,7 @@ from tests.support.waiting import until
 
 
 async def test_each_state_at_a_start_and_then_each_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_events, "LOOK_S", 0.0)
+    monkeypatch.setattr(service, "LOOK_S", 0.0)
     site = quiet_site()
     first = site.channels[0]
     looks = 0
@@ -30,7 +30,7 @@ async def test_each_state_at_a_start_and_then_each_other_one(tmp_path: Path, mon
 
     async with running(tmp_path) as journal:
         begin = events.newest(journal)
-        task = asyncio.create_task(state_events.run(journal, snapshot))
+        task = asyncio.create_task(service.run(journal, snapshot))
         await until(lambda: looks > 3)
         silent = replace(first, state=ChannelState.SILENT)
         site = replace(site, channels=(silent, *site.channels[1:]))

@@ -17,12 +17,12 @@ import pytest
 
 from engine.delivery.retry import RetryPolicy
 from engine.features.events.config import WebhookConfig
-from engine.features.events.rows.webhooks import FailingWebhook, stored_webhooks
+from engine.features.events.rows.changes import FailingWebhook, stored_webhooks
 from engine.features.events.service import webhooks
 from engine.features.events.service.webhooks import Webhooks
 from engine.model.clock import ManualClock
 from engine.model.reasons import ReasonCode
-from engine.store.core import event_notes
+from engine.store.core import notes
 from engine.store.journal import Journal
 from engine.store.operations.outbox import attempts
 from tests.support.certificates import Authority
@@ -254,7 +254,7 @@ async def test_a_kill_sends_again_under_the_same_ids_what_was_not_kept(
 
 async def test_a_receiver_that_is_away_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "AWAY_S", 0.0)
-    monkeypatch.setattr(event_notes, "MOST_EVENTS", 10)
+    monkeypatch.setattr(notes, "MOST_EVENTS", 10)
     answers: list[bytes] = []
     async with (
         running(tmp_path) as journal,

@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from adapters.codecs.fhir.parent_task import STATUS
+from adapters.destinations.fhir_tasks import STATUS
 from engine.features.orders.rows.reading import ItemFilter, items
 from engine.model import back_off
 from tests.engine.features.orders.exchange.test_orders_of_a_lis import ANALYZER

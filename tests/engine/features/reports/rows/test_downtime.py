@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.features.reports.rows import downtime
+from engine.features.reports.rows import reading
 from engine.features.reports.rows.reading import Downtime, downtimes
 from engine.features.reports.service import not_working
 from engine.model.clock import ManualClock
@@ -36,7 +36,7 @@ class Noted:
 
     def note(self, states: dict[tuple[str, str], str] | None, *, after: float = 60) -> None:
         self.clock.advance(after)
-        self.journal.run_alone(downtime.note, states)
+        self.journal.run_alone(reading.note, states)
 
     def found(self, since: int = 0, until: int = 10**9) -> list[tuple[str, str, int, int, bool]]:
         rows = downtimes(self.journal, (BEGAN + since) * 1_000_000, (BEGAN + until) * 1_000_000)
@@ -154,13 +154,13 @@ def test_a_clock_that_is_set_back_makes_no_time_shorter_than_nothing(noted: Note
 
 
 def test_it_has_a_limit(noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downtime, "MOST_ROWS", 5)
+    monkeypatch.setattr(reading, "MOST_ROWS", 5)
     for n in range(20):
         noted.note({CHEM: "silent"} if n % 2 else {})
     assert len(noted.found()) <= 5
     assert noted.observed() == 19 * 60  # what is open stays
     noted.note({})
-    noted.note({}, after=downtime.KEPT_DAYS * 86_400 + 60)
+    noted.note({}, after=reading.KEPT_DAYS * 86_400 + 60)
     assert noted.found() == []
 
 

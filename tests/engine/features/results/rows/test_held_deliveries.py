@@ -18,12 +18,11 @@ from hypothesis import strategies as st
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.features.alerts.rows.reading import critical_values
-from engine.features.results.acts.hold_decisions import dismiss_letters, reject_held, release_held
+from engine.features.results.acts import dismiss_letters, reject_held, release_held
 from engine.features.results.rows import hold_queue, superseding
 from engine.features.results.rows.delta_history import DeltaHistory
 from engine.features.results.rows.succession import earlier_value
-from engine.features.rework.acts.replay import replay_documents
-from engine.features.rework.acts.retry import retry_letters
+from engine.features.rework.acts.verbs import replay_documents, retry_letters
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.journal_views import Filter

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.actions import operations, yielding
+from engine.actions import operations, underway
 from engine.actions.declared import bulk_acts
 from engine.actions.selection import Selection
-from engine.actions.underway import Acts
-from engine.actions.yielding import LIVE_FIRST
-from engine.features.rework.acts.replay import replay_documents
+from engine.actions.underway import LIVE_FIRST, Acts
+from engine.features.rework.acts.verbs import replay_documents
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
@@ -160,8 +159,8 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
     journal: Journal, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """One at a time: the next only once the last has been delivered."""
-    monkeypatch.setattr(yielding, "YIELDS_S", 0.01)
-    monkeypatch.setattr(yielding, "POLL_S", 0.002)
+    monkeypatch.setattr(underway, "YIELDS_S", 0.01)
+    monkeypatch.setattr(underway, "POLL_S", 0.002)
     ids = await delivered(journal)
     acts = Acts(journal, channels=dict, waits=lambda channel, destination: why)
     number = await begun(acts)

@@ -10,10 +10,10 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.features.codes import todo as codes
 from engine.features.rework import todo as letters
+from engine.features.todo import service
 from engine.features.todo.rows.reading import todo_states
 from engine.features.todo.rules import FORGET_AFTER_US
-from engine.features.todo.service import todo_list
-from engine.features.todo.service.todo_list import TodoList
+from engine.features.todo.service import TodoList
 from engine.model.actor import of_this_process
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
@@ -107,7 +107,7 @@ async def test_all_is_well_when_nothing_is_to_be_done(site: RunningSite, monkeyp
 
 
 async def test_the_daemon_follows_what_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(todo_list, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(service, "LOOK_EVERY_S", 0.01)
     clock = ManualClock()
     shown: list[SiteSnapshot] = [troubled_site()]
     async with running(tmp_path, clock=clock) as journal:
@@ -179,7 +179,7 @@ async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
         await todo.take(keys[0], "asha")
         with monkeypatch.context() as patch:
             patch.setattr(letters, "letter_groups", unreadable)
-            patch.setattr(todo_list, "todo_states", unreadable)
+            patch.setattr(service, "todo_states", unreadable)
             patch.setattr(codes, "unmapped_by_channel", unreadable)
             without = [one.entry.key for one in await todo.look()]
         assert [key for key in without if key not in ("dead", "unmapped")] == keys

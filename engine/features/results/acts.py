@@ -1,0 +1,205 @@
+"""What people do with this feature, and the arguments of each act.
+
+Decisions of a named person about dead letters and held results: dismiss, release, reject.
+
+A named person decides whose results they are: whether two records under one patient number belong to one person, and
+whether an order that moves to another patient is withdrawn from the first.
+
+Acts of a person who decides about dead letters and held results, and whose results they are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from engine.actions.control import Request
+from engine.actions.declaring import Declared, Reason, RowNumber, Selected
+from engine.actions.operations import BulkAct, Slice, actor_of
+from engine.actions.running_site import Result, RunningSite
+from engine.actions.selection import Selection, each_letter, held_results
+from engine.actions.underway import ANSWER_WITHIN_S, Acts, begin_bulk_act, process_again
+from engine.features.results.rows import held_steps, moved_orders, number_bearers
+from engine.features.results.rows.hold_queue import TAKEN_BACK
+from engine.features.rework.rows import letter_steps
+from engine.model.errors import LeftOutError, RefusedError
+from engine.model.permissions import ACTING
+from engine.model.records import Decision
+from engine.store.operations.bulk import Done, Member, Operation
+from engine.store.queries.contents import stored_message
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import trace_of
+
+
+async def _decide(
+    acts: Acts, selection: Selection, *, decision: str, actor: str, reason: str, dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
+) -> dict[str, Any]:  # fmt: skip
+    """Do it to what is selected; the journal keeps person, time and ``reason``."""
+    noun, pages, slices = DECISIONS[decision]
+    if not reason.strip():
+        raise RefusedError(f"a {noun} needs a reason")
+    if decision == "release" and (why := await asyncio.to_thread(_taken_back, acts, selection)):
+        raise RefusedError(why)
+    return await begin_bulk_act(
+        acts, slices, decision, pages, selection, actor=actor, reason=reason, dry_run=dry_run, within_s=within_s
+    )
+
+
+def _taken_back(acts: Acts, selection: Selection) -> str:
+    """Why nothing of the selected messages can be released: their sender has withdrawn what was held; empty: it can, or
+    there is nothing of them."""
+    if not selection.ids or any(True for _ in each_letter(acts.journal, held_results, selection)):
+        return ""
+    for number in selection.ids:
+        trace = trace_of(acts.journal, number)
+        for one in () if trace is None else trace.deliveries:
+            if one.state == "superseded" and one.detail.startswith(TAKEN_BACK):
+                return f"message {number} is not held any more: it was {one.detail}"
+    return ""
+
+
+async def dismissing(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(letter_steps.dismiss, members=members))
+
+
+async def releasing(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(held_steps.release, members=members))
+
+
+async def rejecting(order: Operation, members: Sequence[Member]) -> Slice:
+    return _slice(order, len(members), partial(held_steps.reject, members=members))
+
+
+def _slice(order: Operation, members: int, work: Callable[..., Done]) -> Slice:
+    named = {"counted_us": order.counted_us, "actor": actor_of(order), "reason": order.what["reason"]}
+    return Slice(members, partial(work, **named))
+
+
+DECISIONS = {
+    "dismiss": ("dismissal", dead_letters, dismissing),
+    "release": ("release", held_results, releasing),
+    "reject": ("rejection", held_results, rejecting),
+}
+"""Its noun, what it is about, and its slices."""
+dismiss_letters = partial(_decide, decision="dismiss")
+release_held = partial(_decide, decision="release")
+reject_held = partial(_decide, decision="reject")
+
+
+ANSWERS = ("same", "other", *moved_orders.ANSWERS)
+
+
+async def tell_patients_apart(
+    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Answer for all messages with the number and the record of this one; they are processed again in their order.
+
+    For a message that was let through because it seems to be the same person, the answer covers only later messages.
+
+    Args:
+        said: ``same``: the record belongs to the person who bears the number. ``other``: it does not, and that person's
+            results get a Patient of their own. ``withdraw``, ``both``: for an order that moves to another patient
+            (`engine.features.results.rows.moved_orders`).
+
+    Raises:
+        RefusedError: the message is not held for its patient number, or no reason is given.
+    """
+    if said not in ANSWERS:
+        raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
+    if not reason.strip():
+        raise RefusedError("an answer needs a reason")
+    if said in moved_orders.ANSWERS:
+        return await _answer_moved(acts, message, said, actor=actor, reason=reason, dry_run=dry_run)
+    waiting, seems = await asyncio.to_thread(_asked, acts, message)
+    if not waiting and not seems:
+        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
+        raise RefusedError(f"message {message} is not held for its patient number")
+    work, count = partial(_tell_apart, acts, message, said == "same"), max(1, len(waiting))
+    about = Selection(ids=(message,))
+    return await acts.act(actor, "tell_apart", about, count, dry_run, work, answer=said, reason=reason)
+
+
+async def _answer_moved(
+    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool
+) -> dict[str, Any]:
+    if not await asyncio.to_thread(_moves, acts, message):
+        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
+        raise RefusedError(f"message {message} is not held for an order that goes to another patient")
+    if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
+        raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
+    work, about = partial(_process_all, acts, [message], moved=said), Selection(ids=(message,))
+    return await acts.act(actor, "tell_apart", about, 1, dry_run, work, answer=said, reason=reason)
+
+
+def _moves(acts: Acts, message: int) -> bool:
+    with acts.journal.snapshot() as execute:
+        return moved_orders.waits(execute, message)
+
+
+def _is_unique(acts: Acts, message: int) -> bool:
+    channel = acts.channels().get(stored_message(acts.journal, message).channel)
+    return channel is not None and channel.context.specimen_ids == "unique"
+
+
+def _asked(acts: Acts, message: int) -> tuple[list[int], bool]:
+    with acts.journal.snapshot() as execute:
+        return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
+
+
+async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:
+    waiting, others = await acts.journal.run(number_bearers.answer, message, same=same)
+    acts.journal.others.update(others)
+    return await _process_all(acts, waiting)
+
+
+async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> dict[str, int]:
+    done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
+    for message in messages:
+        outcome = await _process_held(acts, message, moved)
+        done[outcome] = done.get(outcome, 0) + 1
+    return done
+
+
+async def _process_held(acts: Acts, message: int, moved: str) -> str:
+    """Map a held message again, with today's knowledge; return the counter of its result."""
+    try:
+        recorded = await process_again(acts, message, Decision(again=True, moved=moved))
+    except LeftOutError as left:
+        return left.outcome
+    if recorded is None:
+        return "skipped"
+    return "still_dead" if recorded.state == "dead" else "held" if recorded.held else "processed"
+
+
+ACTS = Declared(2)
+
+
+def _decided(name: str, decide: Callable[..., Awaitable[Result]], slices: BulkAct, api: str) -> None:
+    @ACTS.act(name, ACTING, api=api, counted=True, slices=lambda acts: slices)
+    async def work(
+        site: RunningSite, request: Request, *, reason: Reason = None, dry_run: bool = False, selection: Selected
+    ) -> Result:
+        return await decide(
+            site.acts, selection, actor=request.actor, reason=reason or "", dry_run=dry_run, within_s=site.within_s
+        )
+
+
+_decided("dismiss", dismiss_letters, dismissing, "close dead letters for good")
+_decided("release", release_held, releasing, "let held results go to their destination")
+_decided("reject", reject_held, rejecting, "decide that held results are never delivered")
+
+
+@ACTS.act("tell_apart", ACTING, api="say whose a held result is", place=4)
+async def tell_apart(
+    site: RunningSite,
+    request: Request,
+    *,
+    reason: Reason = None,
+    dry_run: bool = False,
+    message: RowNumber,
+    answer: str,
+) -> Result:
+    return await tell_patients_apart(
+        site.acts, message, answer, actor=request.actor, reason=reason or "", dry_run=dry_run
+    )

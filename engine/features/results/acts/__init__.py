@@ -1,1 +1,0 @@
-"""What people do with this feature, and the arguments of each act."""

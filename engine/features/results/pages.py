@@ -1,0 +1,74 @@
+"""The pages of this feature.
+
+Parts of pages of the core: what was decided about the documents of a message.
+
+Held results: which rule keeps each back, and why. Those with a critical value come first. No patient is named.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from engine.features.rework.pages.dead_letters import letter_columns, letter_row
+from engine.model.document_facts import DocumentFacts
+from engine.model.permissions import LOOKING
+from engine.store.queries.letters import count_held, held_deliveries
+from engine.store.queries.reader import Reader
+from engine.views.decided import counted, decided
+from engine.web.asked import PAGE, Asked
+from engine.web.menu import LOOKS, Entry
+from engine.web.pages.columns import COLUMNS
+from engine.web.pages.doing import offers
+from engine.web.pages.filters import of_letters, page_of
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.panels import Panels
+from engine.web.pages.words import grouped
+from engine.web.routes import Route
+
+
+class _Panels(Panels):
+    def remarks(self, facts: DocumentFacts) -> Iterable[str]:
+        return counted(decided(facts))
+
+
+PANELS = _Panels()
+
+
+PATH = "/held"
+NAMES = ("channel", "destination", "code", "since", "until", "state", COLUMNS)
+VERBS = ("release", "reject")
+CHOICE = letter_columns(why=True)
+STATES = ("rejected",)  # besides those that are held
+MENU = (Entry("/held", "Held results", LOOKS, 40),)
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_list, frame), LOOKING),)
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _page(asking: Asking) -> Page:
+    return page_of("held", PATH, NAMES, asking, CHOICE)
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    words = asking.words
+    asked = Asked.of(PATH, words.language, asking.query, NAMES)
+    wanted = of_letters(PATH, NAMES, asking, states=STATES)
+    found = held_deliveries(reader, wanted, before_id=asked.before or None, limit=PAGE)
+    last = found[-1].message_id if found else 0
+    more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
+    verbs = VERBS if wanted.state is None else ()
+    return {
+        "rows": [
+            letter_row(one, words) | {"offers": offers(asking, verbs, ids=one.message_id, destination=one.destination)}
+            for one in found
+        ],
+        "offers": offers(asking, verbs, asked),
+        "count": grouped(count_held(reader, wanted)),
+        "older": asked.href(before=last) if more else "",
+    }

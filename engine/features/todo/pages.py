@@ -1,0 +1,301 @@
+"""The pages of this feature.
+
+An entry of the to-do list as the page shows it, in the reader's language, with its one next step.
+
+A step leads to the page where it is done. What is done at the computer of LabRelay is a command; a wall screen has
+neither.
+
+One entry of the to-do list with all that can be said about it: take it, give it back, leave a note, put it off.
+
+The list itself is on the overview (`engine.web.render`), whose buttons are given here, too. The verbs are those of the
+control socket, under the person's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from engine.actions.control import Request
+from engine.features.reports.lists.shift import ends
+from engine.model.clock import from_us
+from engine.model.errors import LabRelayError, RefusedError
+from engine.model.permissions import ACTING, LOOKING
+from engine.model.phrases import N_, R_, PageText
+from engine.model.todo import Mark, Since
+from engine.monitoring.todo import Entry, Todo, without_notes
+from engine.store.queries.reader import Reader
+from engine.web.asked import NO_CAUSE, counted
+from engine.web.cells import Badge, Fact, Row, row_id
+from engine.web.desk import Desk
+from engine.web.forms import Form
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.words import Words, grouped, shown
+from engine.web.render import Strip
+from engine.web.routes import PRINCIPAL, Route
+from engine.web.rows import LEVEL_WORDS
+
+TODO = "/todo"
+LONGEST_CAUSE, LONGEST_NOTE = 200, 500
+COMMAND = N_("At the computer of LabRelay:")
+
+
+class Step(NamedTuple):
+    """What is done next.
+
+    Attributes:
+        words: of the link, in English; ``{n}`` is the count.
+        path: of the page where it is done; ``{subject}`` is the entry's.
+        filters: name in the address -> the attribute of the entry.
+    """
+
+    words: PageText
+    path: str
+    filters: Mapping[str, str] = {}
+
+
+_ANALYZER = Step("Look at the analyzer", "/analyzer", {"name": "subject"})
+_ORDERS = Step("Look at the orders: {n}", "/orders", {"tab": "tab"})
+_REPORTS = Step("Decide: {n}", "/abdm/contexts", {"reason": "undecided"})
+_CONSENTS = Step("Decide: {n}", "/abdm/consents", {"reason": "undecided"})
+_DESTINATION = Step("Look at the destination", "/destinations/{subject}")
+STEPS = {  # by `Entry.kind`
+    "dead": Step("Look at the dead letters: {n}", "/dead-letters/each", {"code": "code", "cause": "cause"}),
+    "held": Step("Decide: {n}", "/held", {"channel": "subject", "destination": "destination"}),
+    "persons": Step("Say whose results these are", "/held"),
+    "refused-by-receivers": Step("Look at the dead letters", "/dead-letters"),
+    "unmapped": Step("Look at the codes: {n}", "/codes", {"channel": "subject"}),
+    "silent": _ANALYZER,
+    "not-connected": _ANALYZER,
+    "down": _ANALYZER,
+    "not-taking": _ANALYZER,
+    "notice": _ANALYZER,
+    "tee": _ANALYZER,
+    "late": _ANALYZER,
+    "paused": _ANALYZER,
+    "orders-refused": _ORDERS,
+    "orders-after_all": _ORDERS,
+    "orders-late": _ORDERS,
+    "orders-unsent": _ORDERS,
+    "orders-urgent": _ORDERS,
+    "orders-held": _ORDERS,
+    "orders-questions": Step("Look at the questions: {n}", "/questions", {"tab": "tab"}),
+    "abdm-reports-moved": _REPORTS,
+    "abdm-reports-same_number": _REPORTS,
+    "abdm-reports-other_name": _REPORTS,
+    "abdm-reports-not-notified": _REPORTS,
+    "abdm-patients-leaving": _REPORTS,
+    "abdm-reports-blocked": _REPORTS,
+    "abdm-reports-failed": Step("Decide: {n}", "/abdm/contexts", {"state": "undecided"}),
+    "abdm-reports-ABDM-1092": _REPORTS,
+    "abdm-consents-suspended": _CONSENTS,
+    "abdm-consents-bad_signature": _CONSENTS,
+    "abdm-consents-other_patient": _CONSENTS,
+    "abdm-consents-doubtful": _CONSENTS,
+    "away": _DESTINATION,
+    "paused-destination": _DESTINATION,
+    "same-bytes": _ANALYZER,
+    "critical": Step("Take it on the page of alerts", "/alerts"),
+    "alert-sink": Step("Look at what was sent", "/alerts"),
+}
+
+
+def todo_row(todo: Todo, words: Words) -> Row:
+    """All that a reader sees of an entry; equal to the one before it as long as nothing of it changes."""
+    entry, state = todo.entry, todo.state
+    since = entry.since
+    snooze = state.snooze if todo.is_snoozed else None
+    return {
+        "id": row_id("t", entry.key),
+        "key": entry.key,
+        "href": words.href(TODO, key=entry.key),
+        "badge": Badge(entry.level.value, entry.level.value, words.say(LEVEL_WORDS[entry.level])),
+        "said": {
+            "id": f"{row_id('t', entry.key)}-said",
+            "words": entry.phrase.say(words.catalogue),
+            "meaning": words.reason(entry.code),
+            "cause": shown(entry.cause, LONGEST_CAUSE),
+            "since": words.say("since {time}", time=short_time(since, words)) if since is not None else "",
+            "since_iso": since.isoformat(timespec="seconds") if since is not None else "",
+        },
+        "step": _step(entry, words),
+        "taken": _by("taken by {who}", state.taken, words),
+        "is_taken": state.taken is not None,
+        "note": _by("note by {who}", state.note, words),
+        "note_text": shown(state.note.text, LONGEST_NOTE) if state.note is not None else "",
+        "snoozed": _by("put off by {who}", snooze, words),
+        "until": words.say("until {time}", time=short_time(from_us(snooze.until_us), words)) if snooze else "",
+        "why": shown(snooze.text, LONGEST_NOTE) if snooze is not None else "",
+    }
+
+
+def _step(entry: Entry, words: Words) -> Row:
+    """The words of a link and its address; without an address: the words before a command, and the command."""
+    step = STEPS.get(entry.kind)
+    if step is None:
+        return {"words": words.say(COMMAND), "href": "", "command": entry.step}
+    filters = {name: getattr(entry, of) for name, of in step.filters.items()}
+    if "cause" in filters and entry.code:
+        filters["cause"] = filters["cause"] or NO_CAUSE
+    return {
+        "words": words.say(step.words, n=entry.count),
+        "href": words.href(step.path.format(subject=quote(entry.subject, safe="")), **filters),
+        "command": "",
+    }
+
+
+def _by(text: str, mark: Mark | None, words: Words) -> str:
+    """Who and when, as far as it is known."""
+    if mark is None:
+        return ""
+    said = words.say(text, who=shown(mark.by) or "?")
+    return f"{said}, {short_time(from_us(mark.at_us), words)}" if mark.at_us else said
+
+
+def short_time(at: datetime, words: Words) -> str:
+    """As short as it stays unambiguous: of the day of ``words.now`` without the day."""
+    local = at.astimezone(words.zone)
+    return local.strftime("%H:%M" if local.date() == words.now.astimezone(words.zone).date() else "%Y-%m-%d %H:%M")
+
+
+def looked_row(since: Since, words: Words) -> Row:
+    """What came and went since a person last looked, with links to the lists."""
+    from_then = words.time(since.at_us).replace(" ", "T")
+    facts = []
+    if since.new:
+        facts.append(
+            Fact(words.say("New to do"), grouped(len(since.new)), "attention", f"#{row_id('t', since.new[0])}")
+        )
+    if since.messages is not None:
+        href = words.href("/messages", **{"from": from_then})
+        facts.append(Fact(words.say("Messages received"), counted(since.messages), "ok", href))
+    if since.letters is not None:
+        href = words.href("/dead-letters/each", since=from_then, state="dead")
+        level = "attention" if since.letters else "ok"
+        facts.append(Fact(words.say("New dead letters"), grouped(since.letters), level, href))
+    return {
+        "when": words.say("Since you last looked: {time}", time=short_time(from_us(since.at_us), words)),
+        "facts": facts,
+        "gone": [shown(key, LONGEST_CAUSE) for key in since.gone],
+        "gone_count": grouped(len(since.gone)),
+    }
+
+
+def _listed_row(todo: Todo, words: Words, notes: bool) -> Row:
+    return todo_row(todo if notes else without_notes(todo), words)
+
+
+STRIP = Strip(_listed_row, looked_row)
+
+
+PARTS = {"give-back": "taken", "no-note": "note", "wake": "snooze"}  # an act -> what is forgotten
+UNTIL: dict[str, PageText] = {
+    "hour": "For an hour",
+    "shift": "Until the end of the shift",
+    "morning": "Until the morning",
+}
+MORNING = time(8)
+FEW_WORDS = R_("write a few words first")
+GONE = N_("This is not on the list any more.")
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    shown = Route(TODO, partial(_show, frame), LOOKING)
+    if frame.desk is None:
+        return (shown,)
+    return (shown, Route(TODO, partial(_take, frame, frame.desk), ACTING, method="POST"))
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    todo = await _found(frame, request, request.query.get("key", ""))
+    return await frame.show(request, partial(_page, todo), partial(_there, todo))
+
+
+async def _found(frame: Frame, request: web.Request, key: str) -> Todo | None:
+    found = next((one for one in await frame.todo() if isinstance(one, Todo) and one.entry.key == key), None)
+    return found if found is None or request[PRINCIPAL].reads_notes else without_notes(found)
+
+
+def _page(todo: Todo | None, asking: Asking) -> Page:
+    return Page("todo", _values(todo, asking))
+
+
+def _there(todo: Todo | None, reader: Reader, asking: Asking) -> Values | Gone:
+    return Gone(asking.words.say(GONE)) if todo is None else {}
+
+
+def _values(todo: Todo | None, asking: Asking) -> dict[str, Any]:
+    words = asking.words
+    until = _until(asking)
+    critical = todo is not None and todo.entry.critical
+    return {
+        "row": todo_row(todo, words) if todo is not None else None,
+        "may_act": asking.principal.permissions >= ACTING,
+        "until": [
+            (name, words.say(text), short_time(until[name], words))
+            for name, text in UNTIL.items()
+            if not critical or until[name] <= until["shift"]
+        ],
+    }
+
+
+def _until(asking: Asking) -> Mapping[str, datetime]:
+    return until(asking.words.now, asking.shifts, asking.words.zone)
+
+
+def until(now: datetime, shifts: Sequence[time], zone: ZoneInfo) -> Mapping[str, datetime]:
+    """The end of each time that an entry can be put off for."""
+    today = now.astimezone(zone).date()
+    days = [today, today + timedelta(days=1)]
+    mornings = (datetime.combine(day, MORNING, zone) for day in days)
+    return {
+        "hour": now + timedelta(hours=1),
+        "shift": ends(now, shifts, zone),
+        "morning": next(at for at in mornings if at > now),
+    }
+
+
+async def _take(frame: Frame, desk: Desk, request: web.Request) -> web.Response:
+    asking = frame.asking(request)
+
+    async def act(form: Form) -> web.Response:
+        what, _, key = form["act"].partition(" ")
+        verb, args = _asked(what, form, asking)
+        try:
+            _raise_if_missing(args)
+            given = {**args, "key": key}
+            await frame.verbs[verb].work(Request(verb=verb, actor=request[PRINCIPAL].actor, args=given))
+        except LabRelayError as error:
+            status, trouble = desk.refused(request, error)
+            values = _values(await _found(frame, request, key), asking)
+            return await desk.page(request, "todo", status, words=asking.words, trouble=trouble, **values)
+        return desk.go(request, "/")
+
+    return await desk.answer(request, act)
+
+
+def _asked(what: str, form: Form, asking: Asking) -> tuple[str, dict[str, Any]]:
+    """The verb and its arguments but the key.
+
+    Raises:
+        web.HTTPBadRequest: it is no act of this page.
+    """
+    if what == "take":
+        return "todo_take", {}
+    if what in PARTS:
+        return "todo_drop", {"only": PARTS[what]}
+    if what == "note":
+        return "todo_note", {"text": form["text"]}
+    if what in UNTIL:
+        seconds = (_until(asking)[what] - asking.words.now).total_seconds()
+        return "todo_snooze", {"seconds": seconds, "reason": form["reason"]}
+    raise web.HTTPBadRequest
+
+
+def _raise_if_missing(args: Mapping[str, Any]) -> None:
+    if not all(args.values()):
+        raise RefusedError(FEW_WORDS)

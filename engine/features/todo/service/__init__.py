@@ -1,1 +1,0 @@
-"""What runs of this feature while a site runs."""
