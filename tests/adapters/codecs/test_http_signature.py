@@ -21,7 +21,7 @@ from tests.support.scripted_http import Request, Script, ScriptedServer, http, s
 
 KEY = b"whsec_0123456789"
 KEYS = {"2026-03": KEY, "2025-09": b"the old one"}
-DOCS = Path(__file__).parents[4] / "docs" / "destinations.md"
+DOCS = Path(__file__).parents[3] / "docs" / "destinations.md"
 
 
 def receivers_code(now: float) -> Callable[..., bool]:
