@@ -7,7 +7,7 @@ import pytest
 
 from engine.features.reagents import lists as reagents
 from engine.features.results import lists
-from engine.features.rework import lists as dead_letters
+from engine.features.rework.lists import dead_letters
 from engine.model.journal_views import (
     AttemptView,
     DeadLetter,

@@ -15,7 +15,7 @@ from engine.diagnostics.suggested import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes.rows import changes as corrections
 from engine.features.orders import rows as worklist
-from engine.features.rework.lists import LETTER
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError
