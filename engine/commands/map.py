@@ -88,9 +88,7 @@ def command(
     rows: list[dict[str, Any]] = []
     failed = others = made = False
     wanting: tuple[ContentError, Program] | None = None
-    count = 0
     for one in mapping_options.inputs(files, mapper):
-        count += 1
         row: dict[str, Any] = {"message": one.where}
         rows.append(row)
         program: Program | None = None
@@ -141,12 +139,20 @@ def command(
     if form == "table":
         show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":
-        # One message gives its document; several give one array, so that the output is one JSON document.
-        if count == 1 and len(bodies) == 1:
-            click.echo(indented(bodies[0]))
-        elif bodies or (count > 1 and not others):
-            click.echo(indented(f"[{','.join(bodies)}]"))
+        _show_json(bodies, len(rows), others=others)
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _show_json(bodies: list[str], messages: int, *, others: bool) -> None:
+    """One message gives its document; several give one array, so that the output is one JSON document.
+
+    Args:
+        others: documents that no array can hold were shown.
+    """
+    if messages == 1 and len(bodies) == 1:
+        click.echo(indented(bodies[0]))
+    elif bodies or (messages > 1 and not others):
+        click.echo(indented(f"[{','.join(bodies)}]"))
 
 
 LEFT_OUT = {"qc": "of controls filtered", "dropped": "dropped"}  # `Mapped.counts` -> what became of these results

@@ -247,10 +247,14 @@ class App:
             self.set_up_link += await service.greeting(site)
             for name, loop in service.loops().items():
                 supervisor.supervise(name, loop)
+        self._supervise(supervisor, killed=recovery.killed)
+
+    def _supervise(self, supervisor: Supervisor, *, killed: bool) -> None:
+        """What runs beside messages for as long as the site."""
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
-        scrub = Scrub(self.journal, lambda: parts.built.site, self.clock, killed=recovery.killed)
+        scrub = Scrub(self.journal, lambda: self.parts.built.site, self.clock, killed=killed)
         supervisor.supervise("daily look", scrub.run)
         supervisor.supervise("snapshots", self.observer.keep_fresh)
         supervisor.supervise("certificates", self.certificates.run)

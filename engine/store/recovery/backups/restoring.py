@@ -278,10 +278,8 @@ class _Restoration:
                 "can be read: name its folder with --keys, or type it in from its recovery sheet (labrelay key init "
                 "--from-sheet)"
             ) from trouble
-        if self._leave_key and found.source not in (
-            key_encryption_key.Source.CREDENTIAL,
-            key_encryption_key.Source.ENVIRONMENT,
-        ):
+        source = key_encryption_key.Source
+        if self._leave_key and found.source not in (source.CREDENTIAL, source.ENVIRONMENT):
             write_kek(self._data / KEY_NAME, found.kek)
         self._kek = found.kek
 
@@ -425,14 +423,9 @@ class _Restoration:
         last_id = self._restored.last_id
         skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
         what = {
-            "copy": self._copy.name,
-            "rows": self._restored.rows,
-            "last": last_id,
-            "stands_to": self._restored.stands_to,
-            "missing": skipped,
-            "known": known,
-            "reason": reason,
-        }
+            "copy": self._copy.name, "rows": self._restored.rows, "last": last_id,
+            "stands_to": self._restored.stands_to, "missing": skipped, "known": known, "reason": reason,
+        }  # fmt: skip
         if skipped is not None:
             self._restored.stands_still = True
             what["paused"] = "a copy was restored, and rows that were acknowledged after it are missing"
