@@ -40,10 +40,10 @@ from engine.runtime.api import sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.certificate_watch import CertificateWatch
-from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, running_site
 from engine.runtime.ends import SeenEnds
+from engine.runtime.notices import ClockWatch
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data

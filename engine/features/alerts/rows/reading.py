@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.features.alerts.rows import changes
-from engine.features.todo.rows.reading import mark_of
+from engine.features.todo.rows import mark_of
 from engine.model.alerts import MOST_CRITICAL, Alert, Line, Silence
 from engine.model.phrases import Phrase
 from engine.model.todo import Mark

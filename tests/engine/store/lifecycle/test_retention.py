@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.features.todo.rows import changes as todo
+from engine.features.todo import rows as todo
 from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, LossError, StoreError
 from engine.model.message import Report
