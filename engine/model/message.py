@@ -293,7 +293,7 @@ class MapContext:
         specimen_ids: ``restart``, ``day`` or ``unique``.
         reuse_days: of unique numbers: after so many days without a use, the number may belong to another specimen.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
-        apart: tells a message from an earlier one with the same bytes, where it may be another result; else empty.
+        apart: differs from that of an earlier one with the same bytes, where it may be another result; else empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
             the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.

@@ -69,11 +69,10 @@ def kept(reader: Reader, now_us: int) -> tuple[dict[str, Alert], list[Silence]]:
 
 
 def anything_kept(reader: Reader) -> bool:
-    """Whether an alert is kept, a line waits, or a critical value is open."""
+    """Whether an alert is kept, or a line waits."""
     return bool(
         reader.rows(
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM alert) OR EXISTS (SELECT 1 FROM alert_line WHERE ended_us = 0)"
-            " OR EXISTS (SELECT 1 FROM critical_value WHERE taken_us = 0)"
         )
     )
 

@@ -42,8 +42,9 @@ from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
-from engine.store.core.durable import RESTORING, publish, raise_if_in_use, sync_file
+from engine.store.core.durable import sync_file
 from engine.store.core.feature_tables import of_features
+from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.ownership import open_below
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import looks, rollback, verify
@@ -78,8 +79,7 @@ class RestoreResult:
         again: messages that are processed again.
         maybe: deliveries that were open then, and may have been made since.
         decided: later messages that a person had dismissed, rejected or edited: they stay closed.
-        paused: the active pauses.
-        stands_still: deliveries are paused until a person resumes them, for rows are missing.
+        paused: the active pauses; ``stands_still``: of deliveries, until a person resumes them, for rows are missing.
         check_seconds: the duration of the check of the new journal.
         wrong: pieces that could not be used, and why.
         findings: the findings of `labrelay verify` in the new journal; empty without a problem.
