@@ -11,8 +11,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from engine.features.rework.lists.dead_letters import LETTER_GROUP
-from engine.features.rework.lists.operations import OPERATION
 from pydantic import BaseModel, TypeAdapter
 
 from engine.actions.control import WITH_CONTENT
@@ -21,6 +19,8 @@ from engine.actions.declaring import Act
 from engine.actions.selection import Selection
 from engine.features.abdm.lists import CONSENT, CONTEXT, FACILITY, PAGE, STEP, TRANSFER, VERSION
 from engine.features.orders.lists.orders import CHANGE, ORDER
+from engine.features.rework.lists.dead_letters import LETTER_GROUP
+from engine.features.rework.lists.operations import OPERATION
 from engine.views.message_in_full import TRACE
 from engine.views.messages import DELIVERY
 from engine.views.trail import ACT

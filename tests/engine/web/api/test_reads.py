@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from engine.features.rework.lists.dead_letters import LETTER
 
 from engine.commands.shared.output import to_json
 from engine.config.pack import find_pack
@@ -16,6 +15,7 @@ from engine.diagnostics.suggested import suggestions_of
 from engine.features.abdm.rules.account import AbdmFault, AbdmSnapshot
 from engine.features.codes import rows as corrections
 from engine.features.orders import rows as worklist
+from engine.features.rework.lists.dead_letters import LETTER
 from engine.mapping.suggestions import Suggestion
 from engine.model.corrections import RowChange
 from engine.model.errors import ConfigError
