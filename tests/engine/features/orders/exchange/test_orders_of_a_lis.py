@@ -447,6 +447,7 @@ async def test_an_order_does_not_wait_behind_results(tmp_path: Path, monkeypatch
         ordering(site.port("lis")) as his,
         ordering(site.port("hl7")) as results,
     ):
+        await until(lambda: site.app.parts.intake._is_in_order)  # the mappings are compiled
         with monkeypatch.context() as patch:
             patch.setattr(LocalProcessor, "has_room", lambda self: False)  # as where a worker is busy
             for number in range(3):
