@@ -53,7 +53,7 @@ class PtyHost:
 async def test_sessions_with_every_fault_arrive_over_a_pty(
     pty: tuple[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.simulator.wires.SILENCE_S", 0.01)
+    monkeypatch.setattr("workbench.simulator.wires.SILENCE_S", 0.1)
     descriptor, device = pty
     host = PtyHost(descriptor)
     wire = SerialLine(device, Serial(baud=115_200))
