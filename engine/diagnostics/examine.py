@@ -22,12 +22,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from engine.config.load import Site
 from engine.model.health import Health, Line
 from engine.model.log_limits import LINE_BYTES, bad_day_lines, most_lines_a_day
 from engine.model.units import HostPort, size_text
+
+if TYPE_CHECKING:
+    from engine.config.load import Site
 
 GIB = 1 << 30
 DISK_WARN_BYTES, DISK_FAIL_BYTES = 10 * GIB, 1 * GIB
@@ -289,7 +291,7 @@ PLACES = ("/var/log/journal", "/var/log")  # of journald, and of other programs 
 DAYS = 30  # bad ones, which the disk has to have room for
 
 
-def budget(site: Site, place: Path | None = None) -> Line:
+def budget(site: "Site", place: Path | None = None) -> Line:
     """The line for the log.
 
     Args:

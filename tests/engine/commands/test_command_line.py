@@ -214,6 +214,19 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
     }
 
 
+LIGHT = {  # what a verb does without -> so its module does not load it
+    "engine.features.orders.commands.orders": "engine.mapping",
+    "engine.commands.upgrade": "pydantic",
+}
+
+
+@pytest.mark.parametrize(("verb", "heavy"), LIGHT.items())
+def test_a_verb_begins_without_what_it_may_not_need(verb: str, heavy: str) -> None:
+    script = f"import sys, {verb}; print({verb!r} in sys.modules, {heavy!r} in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
+    assert out == "True False\n"
+
+
 def test_version_starts_fast() -> None:
     best = min(_timed([sys.executable, "-m", "engine", "version"]) for _ in range(5))
 

@@ -16,11 +16,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from engine.features.orders.config.orders import OrdersConfig
-from engine.mapping.tables import Table
 from engine.model.orders import ANSWERED_STATES, OPEN_STATES, ItemReason, ItemState, OrderedPatient, OrderLine, Status
 from engine.model.values import value
+
+if TYPE_CHECKING:
+    from engine.mapping.tables import Table
 
 
 class ItemEvent(StrEnum):
@@ -362,7 +365,7 @@ def _identity(patient: OrderedPatient) -> OrderedPatient:
 WILDCARD = "*"
 
 
-def codes_of(tables: Iterable[Table], orders: OrdersConfig) -> tuple[dict[str, str], tuple[str, ...]]:
+def codes_of(tables: "Iterable[Table]", orders: OrdersConfig) -> tuple[dict[str, str], tuple[str, ...]]:
     """LOINC -> the analyzer's code, and what is wrong: lines without a place, each with a way out.
 
     Args:
